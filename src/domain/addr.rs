@@ -1,0 +1,134 @@
+//! The address at which a client can be reached by other clients.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Where a client listens for its peers.
+///
+/// Invariant: an IP address and a port that is not 0.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "SocketAddr", into = "SocketAddr")]
+pub struct Addr(SocketAddr);
+
+/// An address as a client may write it: complete, or only the port (`":9000"`, "my address as you see it").
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AddrForm {
+    /// `IP:PORT`.
+    Full(Addr),
+    /// `:PORT`; the IP address is the one the request came from.
+    PortOnly(std::num::NonZeroU16),
+}
+
+/// The text is no address; says what was given and what is right.
+#[derive(Clone, Debug, Error, Eq, PartialEq)]
+#[error(
+    "Invalid addr {given:?}: give IP:PORT with a port from 1 to 65535, such as \"10.40.6.26:9000\" or \"[fe80::1]:9000\", or \":9000\" for your address as this server sees it"
+)]
+pub struct InvalidAddr {
+    /// What was given, cut to a length that is safe to repeat.
+    pub given: String,
+}
+
+impl Addr {
+    /// An address from its parts; `None` for port 0.
+    #[must_use]
+    pub fn new(addr: SocketAddr) -> Option<Self> {
+        (addr.port() != 0).then_some(Self(addr))
+    }
+
+    /// The socket address.
+    #[must_use]
+    pub fn socket_addr(self) -> SocketAddr {
+        self.0
+    }
+}
+
+impl AddrForm {
+    /// Reads `IP:PORT` or `:PORT`.
+    ///
+    /// # Errors
+    /// [`InvalidAddr`] for anything else, host names and port 0 included.
+    pub fn parse(text: &str) -> Result<Self, InvalidAddr> {
+        let invalid = || InvalidAddr { given: text.chars().take(80).collect() };
+        match text.strip_prefix(':') {
+            Some(port) => parse_port(port).map(Self::PortOnly).ok_or_else(invalid),
+            None => text.parse().ok().and_then(Addr::new).map(Self::Full).ok_or_else(invalid),
+        }
+    }
+
+    /// The complete address, with `seen` as the IP address where only a port was given.
+    #[must_use]
+    pub fn resolve(self, seen: IpAddr) -> Addr {
+        match self {
+            Self::Full(addr) => addr,
+            Self::PortOnly(port) => Addr(SocketAddr::new(seen.to_canonical(), port.get())),
+        }
+    }
+}
+
+/// Digits only: the standard parser would take a leading `+`.
+fn parse_port(text: &str) -> Option<std::num::NonZeroU16> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+impl TryFrom<SocketAddr> for Addr {
+    type Error = InvalidAddr;
+
+    fn try_from(addr: SocketAddr) -> Result<Self, Self::Error> {
+        Self::new(addr).ok_or_else(|| InvalidAddr { given: addr.to_string() })
+    }
+}
+
+impl From<Addr> for SocketAddr {
+    fn from(addr: Addr) -> Self {
+        addr.0
+    }
+}
+
+impl std::fmt::Display for Addr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_addresses_are_read() {
+        for good in ["10.40.6.26:9000", "127.0.0.1:1", "[::1]:65535"] {
+            let AddrForm::Full(addr) = AddrForm::parse(good).expect("valid") else { panic!("{good}") };
+            assert_eq!(addr.to_string(), good);
+        }
+    }
+
+    #[test]
+    fn a_bare_port_takes_the_address_that_the_server_sees() {
+        let form = AddrForm::parse(":9000").expect("valid");
+        assert_eq!(form.resolve("10.0.0.7".parse().unwrap()).to_string(), "10.0.0.7:9000");
+        assert_eq!(form.resolve("::ffff:10.0.0.7".parse().unwrap()).to_string(), "10.0.0.7:9000");
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for bad in [
+            "",
+            ":",
+            ":0",
+            ":+5",
+            ":65536",
+            "1.2.3.4",
+            "1.2.3.4:0",
+            "1.2.3.4:65536",
+            "localhost:90",
+            "300.1.1.1:9",
+            "::1:9000x",
+            " 1.2.3.4:5",
+        ] {
+            assert!(AddrForm::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

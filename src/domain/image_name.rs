@@ -1,0 +1,137 @@
+//! The name under which a picture is stored.
+
+use std::num::NonZeroU64;
+
+use compact_str::{CompactString, format_compact};
+use thiserror::Error;
+
+use super::WallMs;
+
+/// The picture formats that are stored.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ImageKind {
+    /// Portable Network Graphics.
+    Png,
+    /// JPEG.
+    Jpeg,
+    /// WebP.
+    WebP,
+}
+
+impl ImageKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Png, Self::Jpeg, Self::WebP];
+
+    /// The ending of a file name, without the dot.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Jpeg => "jpg",
+            Self::WebP => "webp",
+        }
+    }
+
+    /// The media type for a `Content-Type` header.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Png => "image/png",
+            Self::Jpeg => "image/jpeg",
+            Self::WebP => "image/webp",
+        }
+    }
+}
+
+/// The name of a stored picture: `{unix_seconds}-{8 hex}.{png|jpg|webp}`, so that names sort by age.
+///
+/// Invariant: exactly that form; always one safe path segment.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ImageName(CompactString);
+
+/// The text is not the name of a stored picture.
+#[derive(Clone, Debug, Error, Eq, PartialEq)]
+#[error("not the name of a stored image")]
+pub struct InvalidImageName;
+
+impl ImageName {
+    /// The name for a picture that is stored at `now`; `unique` tells apart those of one second.
+    #[must_use]
+    pub fn new(now: WallMs, unique: u32, kind: ImageKind) -> Self {
+        Self(format_compact!("{}-{unique:08x}.{}", now.unix_seconds(), kind.extension()))
+    }
+
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// [`InvalidImageName`] if the text is not of the form of the type.
+    pub fn parse(text: &str) -> Result<Self, InvalidImageName> {
+        let well_formed = || {
+            let (stem, extension) = text.rsplit_once('.')?;
+            let (seconds, unique) = stem.split_once('-')?;
+            ImageKind::ALL.into_iter().find(|kind| kind.extension() == extension)?;
+            // Whole seconds without a sign or a leading zero: one picture has one name.
+            let plain = seconds.len() <= 12 && seconds.bytes().all(|b| b.is_ascii_digit()) && !seconds.starts_with('0');
+            seconds.parse::<NonZeroU64>().ok()?;
+            let hex = unique.len() == 8 && unique.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            (plain && hex).then_some(())
+        };
+        well_formed().map(|()| Self(CompactString::from(text))).ok_or(InvalidImageName)
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The format that the name's ending says.
+    #[must_use]
+    pub fn kind(&self) -> ImageKind {
+        // The invariant allows three endings.
+        match self.0.as_bytes().last() {
+            Some(b'p') => ImageKind::WebP,
+            _ if self.0.ends_with(ImageKind::Png.extension()) => ImageKind::Png,
+            _ => ImageKind::Jpeg,
+        }
+    }
+}
+
+impl std::fmt::Display for ImageName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_name_has_the_documented_form_and_reads_back() {
+        let name = ImageName::new(WallMs::new(1_733_511_234_567), 0xa1b2_c3d4, ImageKind::Jpeg);
+        assert_eq!(name.as_str(), "1733511234-a1b2c3d4.jpg");
+        assert_eq!(ImageName::parse(name.as_str()), Ok(name.clone()));
+        for kind in ImageKind::ALL {
+            assert_eq!(ImageName::new(WallMs::new(1_733_511_234_567), 1, kind).kind(), kind);
+        }
+    }
+
+    #[test]
+    fn anything_else_is_no_name() {
+        for bad in [
+            "",
+            "x.png",
+            "../profile.json",
+            "1733511234-a1b2c3d4.gif",
+            "1733511234-A1B2C3D4.png",
+            "01-a1b2c3d4.png",
+            "+1-a1b2c3d4.png",
+            "1733511234-a1b2c3d.png",
+            "1733511234-a1b2c3d4.png/",
+            "1733511234-a1b2c3d4",
+        ] {
+            assert_eq!(ImageName::parse(bad), Err(InvalidImageName), "{bad:?}");
+        }
+    }
+}

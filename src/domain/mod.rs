@@ -1,0 +1,21 @@
+//! Values that carry a rule each. Nothing here reads a clock, a file or a socket.
+//!
+//! A value that exists is valid: parsing happens once, at the border, and nobody checks again.
+
+mod addr;
+mod image_name;
+mod load;
+mod node_addr;
+mod profile;
+mod term;
+mod time;
+mod username;
+
+pub use addr::{Addr, AddrForm, InvalidAddr};
+pub use image_name::{ImageKind, ImageName, InvalidImageName};
+pub use load::Load;
+pub use node_addr::{InvalidNodeAddr, NodeAddr};
+pub use profile::{Metadata, Profile, UserId};
+pub use term::Term;
+pub use time::{BootMs, WallMs};
+pub use username::{InvalidUsername, Username};

@@ -1,0 +1,76 @@
+//! Two kinds of time, which must never be mixed.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A moment on this machine's boot clock, in whole milliseconds (rounded down). It never jumps and counts suspended
+/// time; it means nothing on another machine.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct BootMs(pub u64);
+
+impl BootMs {
+    /// Later than any moment that a run can reach.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// The moment `ms` milliseconds later.
+    #[must_use]
+    pub fn plus(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this moment; 0 if it is not earlier.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// A moment of the civil calendar, in milliseconds since 1970-01-01 UTC. For people and files, never for decisions:
+/// it may jump.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct WallMs(i64);
+
+impl WallMs {
+    /// A moment from Unix milliseconds.
+    #[must_use]
+    pub fn new(unix_ms: i64) -> Self {
+        Self(unix_ms)
+    }
+
+    /// Whole seconds since 1970-01-01 UTC.
+    #[must_use]
+    pub fn unix_seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// The moment `ms` milliseconds earlier.
+    #[must_use]
+    pub fn minus(self, ms: u64) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(ms).unwrap_or(i64::MAX)))
+    }
+
+    /// RFC 3339 in UTC with whole seconds, such as `2026-01-15T10:30:00Z`.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        let moment = OffsetDateTime::from_unix_timestamp(self.unix_seconds()).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        moment.format(&Rfc3339).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wall_time_is_written_as_rfc3339_in_whole_seconds() {
+        assert_eq!(WallMs::new(1_705_314_600_999).to_rfc3339(), "2024-01-15T10:30:00Z");
+        assert_eq!(WallMs::new(-1).to_rfc3339(), "1969-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn boot_time_saturates_instead_of_wrapping() {
+        assert_eq!(BootMs(5).since(BootMs(9)), 0);
+        assert_eq!(BootMs::NEVER.plus(1), BootMs::NEVER);
+    }
+}

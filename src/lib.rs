@@ -1,0 +1,5 @@
+//! Rollcall: who is registered, who is online now, where to reach them, and what their pictures are.
+
+pub mod clock;
+pub mod domain;
+pub mod storage;

@@ -1,0 +1,71 @@
+//! What a kind of store must be able to do. Deadlines and retries are [`Bucket`](super::Bucket)'s business.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use compact_str::CompactString;
+use thiserror::Error;
+
+use super::{Folder, Key};
+
+/// Names one state of one object; changes with every write of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Version(pub CompactString);
+
+/// An object as it was read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Entry {
+    /// The bytes, as they were written.
+    pub bytes: Bytes,
+    /// The state that was read.
+    pub version: Version,
+}
+
+/// Part of a listing.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ListPage {
+    /// Names of direct children in ascending byte order, each once, without the folder's path and without slashes.
+    pub names: Vec<String>,
+    /// What to ask for the next page with; `None` on the last page.
+    pub next: Option<String>,
+}
+
+/// Why a store could not do what was asked. Display is for logs and for the person who runs the nodes.
+#[derive(Debug, Error)]
+pub enum BackendError {
+    /// `create` found an object there, or `replace_if` another version or none. Nothing was written.
+    #[error("the object exists in another state")]
+    Precondition,
+    /// It may work when tried again: a broken connection, a timeout, "too many requests", an overloaded server.
+    /// A write may or may not have taken effect.
+    #[error("{0}")]
+    Transient(String),
+    /// Trying again will not help: no permission, no such bucket, bad credentials, a full or read-only disk.
+    /// Nothing was written. The text names the remedy where there is one.
+    #[error("{0}")]
+    Permanent(String),
+}
+
+/// A kind of store. All of them pass one and the same test suite (`tests/it/storage`).
+///
+/// Every method may be dropped at any await (that is how deadlines work); a write that was dropped may or may not take
+/// effect, but never in part.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Writes the object if there is none at `key`. When it returns `Ok`, the object is durable.
+    async fn create(&self, key: &Key, bytes: Bytes) -> Result<Version, BackendError>;
+
+    /// Writes the object if its present version is `version`. When it returns `Ok`, the object is durable.
+    async fn replace_if(&self, key: &Key, version: &Version, bytes: Bytes) -> Result<Version, BackendError>;
+
+    /// Reads the object; `None` if there is none.
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, BackendError>;
+
+    /// Names the direct children of `folder`, page by page; a folder that nobody wrote to is empty.
+    async fn list(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BackendError>;
+
+    /// Deletes the object; `Ok` too if there was none.
+    async fn delete(&self, key: &Key) -> Result<(), BackendError>;
+
+    /// What and where the store is, for the banner and for errors: `local directory data/bucket`.
+    fn describe(&self) -> String;
+}

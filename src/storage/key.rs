@@ -1,0 +1,89 @@
+//! The one file that knows a path in the bucket.
+
+use crate::domain::{ImageName, Username};
+
+/// What can be stored, each at its own path.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Key {
+    /// The id of the cluster that uses this bucket.
+    Cluster,
+    /// A user's registration.
+    Profile(Username),
+    /// One of a user's pictures.
+    Image(Username, ImageName),
+    /// What a check of the bucket writes and deletes again; the number keeps two checks apart.
+    Check(u32),
+}
+
+/// What can be listed: the names of a folder's direct children.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Folder {
+    /// The users; each child is a username.
+    Users,
+    /// The pictures of one user; each child is an image name.
+    Images(Username),
+    /// What checks of the bucket wrote; each child is a file name.
+    Checks,
+}
+
+impl Key {
+    /// The path in the bucket, without a leading slash.
+    #[must_use]
+    pub fn path(&self) -> String {
+        match self {
+            Self::Cluster => "cluster.json".to_owned(),
+            Self::Profile(user) => format!("users/{user}/profile.json"),
+            Self::Image(user, image) => format!("users/{user}/images/{image}"),
+            Self::Check(number) => format!("checks/{number:08x}.txt"),
+        }
+    }
+
+    /// The media type that a store should note for the object.
+    #[must_use]
+    pub fn media_type(&self) -> &'static str {
+        match self {
+            Self::Cluster | Self::Profile(_) => "application/json",
+            Self::Image(_, image) => image.kind().media_type(),
+            Self::Check(_) => "text/plain",
+        }
+    }
+}
+
+impl Folder {
+    /// The path in the bucket, with a trailing slash.
+    #[must_use]
+    pub fn path(&self) -> String {
+        match self {
+            Self::Users => "users/".to_owned(),
+            Self::Images(user) => format!("users/{user}/images/"),
+            Self::Checks => "checks/".to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.path())
+    }
+}
+
+impl std::fmt::Display for Folder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{ImageKind, WallMs};
+
+    #[test]
+    fn the_bucket_is_laid_out_as_documented() {
+        let alice = Username::parse("alice").unwrap();
+        let image = ImageName::new(WallMs::new(1_733_511_234_000), 0xa1b2_c3d4, ImageKind::Png);
+        assert_eq!(Key::Profile(alice.clone()).path(), "users/alice/profile.json");
+        assert_eq!(Key::Image(alice.clone(), image.clone()).path(), "users/alice/images/1733511234-a1b2c3d4.png");
+        assert_eq!(Folder::Images(alice).path() + image.as_str(), "users/alice/images/1733511234-a1b2c3d4.png");
+    }
+}

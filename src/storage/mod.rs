@@ -1,0 +1,12 @@
+//! What lasts: profiles and pictures in a bucket, each written once under a name that no one else can take.
+//!
+//! [`Bucket`] is what the rest of the program uses: it adds a deadline, bounded retries and the read-back of lost
+//! answers to a [`Backend`], which only talks to one kind of store. Nothing here knows users' rules, HTTP or leadership.
+
+mod backend;
+mod bucket;
+mod key;
+
+pub use backend::{Backend, BackendError, Entry, ListPage, Version};
+pub use bucket::{Bucket, BucketError, Created, Object, RetryPolicy};
+pub use key::{Folder, Key};
