@@ -1,0 +1,123 @@
+//! What the rest of the program sees of the election.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{BootMs, Load, NodeAddr, Term};
+
+/// What this node is in the cluster, as of the last change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Role {
+    /// This node's term.
+    pub term: Term,
+    /// What this node is.
+    pub standing: Standing,
+    /// The leader this node knows of: itself while it serves; `None` during an election.
+    pub leader: Option<Leader>,
+}
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// Won its term. It serves only before `serves_until`, compared with the clock at the moment of each answer.
+    Leader {
+        /// The end of the lease on this machine's boot clock.
+        serves_until: BootMs,
+    },
+    /// Asks for votes, or whether it would get them.
+    Candidate,
+    /// Follows a leader or waits for one.
+    Follower,
+}
+
+/// How to reach a leader.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Leader {
+    /// The leader's name.
+    pub node: NodeAddr,
+    /// Where its HTTP API is, without a trailing slash: `http://127.0.0.1:3001`.
+    pub api_url: String,
+    /// The term it leads.
+    pub term: Term,
+}
+
+/// What is known of one node, for operators.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Member {
+    /// The node's name.
+    pub node: NodeAddr,
+    /// Where its HTTP API is; `None` until it was heard once.
+    pub api_url: Option<String>,
+    /// What it said it was; `None` until it was heard once.
+    pub role: Option<MemberRole>,
+    /// Whether a connection to it stands (true for this node itself).
+    pub reachable: bool,
+    /// The load it told last.
+    pub load: Option<Load>,
+    /// The term it told last.
+    pub term: Option<Term>,
+    /// When it was last heard, on this machine's boot clock.
+    pub last_heard: Option<BootMs>,
+}
+
+/// A node's standing as others are told.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberRole {
+    /// Won its term, whether or not its lease runs.
+    Leader,
+    /// Asks for votes.
+    Candidate,
+    /// Follows or waits.
+    Follower,
+}
+
+impl Role {
+    /// The role of a node that has just started.
+    #[must_use]
+    pub fn starting(term: Term) -> Self {
+        Self { term, standing: Standing::Follower, leader: None }
+    }
+
+    /// Whether this node may answer as the leader at `now`.
+    #[must_use]
+    pub fn is_serving(&self, now: BootMs) -> bool {
+        matches!(self.standing, Standing::Leader { serves_until } if now < serves_until)
+    }
+
+    /// The leader to name to clients at `now`: never this node itself outside its lease.
+    #[must_use]
+    pub fn leader_at(&self, now: BootMs) -> Option<&Leader> {
+        let lapsed = matches!(self.standing, Standing::Leader { .. }) && !self.is_serving(now);
+        self.leader.as_ref().filter(|_| !lapsed)
+    }
+
+    /// The role's word for people.
+    #[must_use]
+    pub fn word(&self) -> MemberRole {
+        match self.standing {
+            Standing::Leader { .. } => MemberRole::Leader,
+            Standing::Candidate => MemberRole::Candidate,
+            Standing::Follower => MemberRole::Follower,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_serves_and_is_named_only_inside_its_lease() {
+        let leader =
+            Leader { node: "127.0.0.1:8080".parse().unwrap(), api_url: "http://127.0.0.1:3000".into(), term: Term(3) };
+        let role = Role {
+            term: Term(3),
+            standing: Standing::Leader { serves_until: BootMs(100) },
+            leader: Some(leader.clone()),
+        };
+        assert!(role.is_serving(BootMs(99)));
+        assert_eq!(role.leader_at(BootMs(99)), Some(&leader));
+        assert!(!role.is_serving(BootMs(100)));
+        assert_eq!(role.leader_at(BootMs(100)), None);
+    }
+}
