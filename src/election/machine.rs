@@ -312,6 +312,12 @@ impl Machine {
         }
     }
 
+    /// Which start of this node this is.
+    #[must_use]
+    pub fn boot(&self) -> BootId {
+        self.boot
+    }
+
     /// This node's term.
     #[must_use]
     pub fn term(&self) -> Term {
@@ -507,7 +513,9 @@ impl Machine {
         self.window.is_some_and(|window| !window.not_leading.contains(node)) || !self.memory.heard(node)
     }
 
-    fn member_role(&self) -> MemberRole {
+    /// What this node is, in the word that others are told.
+    #[must_use]
+    pub fn member_role(&self) -> MemberRole {
         match self.stance {
             Stance::Follower => MemberRole::Follower,
             Stance::Asking { .. } | Stance::Candidate { .. } => MemberRole::Candidate,

@@ -63,7 +63,7 @@ pub enum Message {
 }
 
 /// What a node answers to "would you vote for me?". The facts in it help the asker whatever the answer is.
-#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct PreVoteResp {
     /// The process that asked; an answer that reaches a later start of the same node says nothing to it.
     pub asker: BootId,

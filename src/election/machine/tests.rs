@@ -581,7 +581,7 @@ fn a_node_without_a_ballot_votes_for_nobody_until_it_knows_what_it_may_have_vote
         ballot: BallotReport { missing_at_start: false, sound: true, term: Term(9) },
         leader: None,
     };
-    machine.handle(heard(1, Message::PreVoteResp(answer.clone())), later, Draw(0));
+    machine.handle(heard(1, Message::PreVoteResp(answer)), later, Draw(0));
     let actions = machine.handle(heard(2, Message::PreVoteResp(answer)), later, Draw(0));
     let abstains = Ballot { term: Term(9), voted_for: Some(NodeId(0)) };
     assert!(actions.contains(&Action::Save(abstains)), "{actions:?}");
