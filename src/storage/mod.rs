@@ -6,7 +6,9 @@
 mod backend;
 mod bucket;
 mod key;
+mod memory;
 
-pub use backend::{Backend, BackendError, Entry, ListPage, Version};
+pub use backend::{Backend, BackendError, Entry, ListPage, MAX_OBJECT_BYTES, Version};
 pub use bucket::{Bucket, BucketError, Created, Object, RetryPolicy};
 pub use key::{Folder, Key};
+pub use memory::{Fault, Faults, Memory};
