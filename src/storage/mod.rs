@@ -5,6 +5,7 @@
 
 mod backend;
 mod bucket;
+pub mod check;
 mod gcs;
 mod key;
 mod local;

@@ -61,12 +61,14 @@ impl Refusal {
 }
 
 fn of_status(status: u16, text: &str, bucket: &str) -> BackendError {
+    // Cloud Storage calls some limits on the rate of requests "forbidden".
+    let too_fast = status == 403 && text.to_lowercase().contains("rate limit");
+    if too_fast || matches!(status, 408 | 409 | 429 | 500..) {
+        return BackendError::Transient(format!(
+            "status {status}: {text}; try again later, and see https://status.cloud.google.com if it goes on"
+        ));
+    }
     let remedy = match status {
-        408 | 409 | 429 | 500.. => return BackendError::Transient(format!("status {status}: {text}")),
-        // Cloud Storage calls some limits on the rate of requests "forbidden".
-        403 if text.to_lowercase().contains("rate limit") => {
-            return BackendError::Transient(format!("status {status}: {text}"));
-        }
         401 => {
             "Google does not accept the key that GOOGLE_APPLICATION_CREDENTIALS names: make a new one, and check this \
                 machine's clock"
