@@ -6,7 +6,7 @@
 //! directory on disk, answer.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -37,6 +37,8 @@ pub(super) struct Files {
     boot_tag: String,
     temp_counter: AtomicU64,
     page_size: usize,
+    /// Brings a directory's names to disk; a field, so that tests can see and break it.
+    sync: fn(&Path) -> io::Result<()>,
 }
 
 /// A temporary file, which is gone when this value is.
@@ -51,10 +53,12 @@ impl Drop for Temp {
 
 impl Files {
     pub(super) fn open(root: PathBuf, boot_tag: &str, page_size: usize, now: WallMs) -> Result<Self, BackendError> {
-        let files = Self { root, boot_tag: boot_tag.to_owned(), temp_counter: AtomicU64::new(0), page_size };
-        make_dir(&files.temp_dir())?;
+        let (boot_tag, temp_counter) = (boot_tag.to_owned(), AtomicU64::new(0));
+        let files = Self { root, boot_tag, temp_counter, page_size, sync: sync_dir };
+        files.make_dir(&files.temp_dir())?;
         // Another process may have made the root a moment ago, and may crash before it has brought that to disk.
-        sync_dir(parent(&files.root)).map_err(|error| failed("open", parent(&files.root), &error))?;
+        let above = parent(&files.root);
+        sync_dir(above).map_err(|error| failed("sync", above, &error))?;
         files.remove_old_temps(now)?;
         // A probe: a read-only disk or a missing permission is told at the start, not at the first registration.
         files.write_temp(b"")?;
@@ -68,7 +72,7 @@ impl Files {
     pub(super) fn create(&self, path: &str, bytes: &[u8]) -> Result<Version, BackendError> {
         let target = self.root.join(path);
         let temp = self.write_temp(bytes)?;
-        make_dir(parent(&target))?;
+        self.make_dir(parent(&target))?;
         match fs::hard_link(&temp.0, &target) {
             Ok(()) => self.sync_up_from(&target).map(|()| version_of(bytes)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(self.precondition(&target)),
@@ -94,7 +98,7 @@ impl Files {
 
     pub(super) fn get(&self, path: &str) -> Result<Option<Entry>, BackendError> {
         let target = self.root.join(path);
-        let read = || -> std::io::Result<Vec<u8>> {
+        let read = || -> io::Result<Vec<u8>> {
             let limit = u64::try_from(MAX_OBJECT_BYTES).unwrap_or(u64::MAX);
             let mut bytes = Vec::new();
             File::open(&target)?.take(limit + 1).read_to_end(&mut bytes)?;
@@ -136,8 +140,27 @@ impl Files {
         let _lock = self.lock()?;
         match fs::remove_file(&target) {
             Ok(()) => self.sync_up_from(&target),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound && !parent(&target).exists() => Ok(()),
+            // An earlier try may have removed it and not come as far as this.
+            Err(error) if error.kind() == ErrorKind::NotFound => self.sync_up_from(&target),
             Err(error) => Err(failed("delete", &target, &error)),
+        }
+    }
+
+    /// Makes a directory and those above it, and brings each new one's name to disk.
+    fn make_dir(&self, dir: &Path) -> Result<(), BackendError> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        let above = parent(dir);
+        if above != dir {
+            self.make_dir(above)?;
+        }
+        match fs::create_dir(dir) {
+            Ok(()) => (self.sync)(above).map_err(|error| failed("sync", above, &error)),
+            // Another process was quicker. If it made a file of that name, the next step says so.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(failed("make the directory", dir, &error)),
         }
     }
 
@@ -155,7 +178,7 @@ impl Files {
     /// have come so far. Syncing a directory that has not changed costs little.
     fn sync_up_from(&self, target: &Path) -> Result<(), BackendError> {
         for dir in target.ancestors().skip(1).take_while(|dir| dir.starts_with(&self.root)) {
-            sync_dir(dir).map_err(|error| ended_late(dir, &error))?;
+            (self.sync)(dir).map_err(|error| ended_late(dir, &error))?;
         }
         Ok(())
     }
@@ -222,7 +245,7 @@ fn version_of(bytes: &[u8]) -> Version {
 }
 
 /// The names in `dir` of all directories, or of all plain files. Rollcall writes no names outside of UTF-8.
-fn children(dir: &Path, directories: bool) -> std::io::Result<Vec<String>> {
+fn children(dir: &Path, directories: bool) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for child in fs::read_dir(dir)? {
         let child = child?;
@@ -233,23 +256,6 @@ fn children(dir: &Path, directories: bool) -> std::io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Makes a directory and those above it, and brings each new one's name to disk.
-fn make_dir(dir: &Path) -> Result<(), BackendError> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let above = parent(dir);
-    if above != dir {
-        make_dir(above)?;
-    }
-    match fs::create_dir(dir) {
-        Ok(()) => sync_dir(above).map_err(|error| failed("sync", above, &error)),
-        // Another process was quicker. If it made a file of that name, the next step says so.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(failed("make the directory", dir, &error)),
-    }
-}
-
 fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(above) if above.as_os_str().is_empty() => Path::new("."),
@@ -258,6 +264,89 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-fn sync_dir(dir: &Path) -> std::io::Result<()> {
+fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    thread_local! {
+        static SYNCED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
+        static DISK_FAILS: Cell<bool> = const { Cell::new(false) };
+    }
+
+    fn watched_sync(dir: &Path) -> io::Result<()> {
+        if DISK_FAILS.get() {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        SYNCED.with_borrow_mut(|synced| synced.push(dir.to_path_buf()));
+        sync_dir(dir)
+    }
+
+    /// A store whose way of directories to disk is watched, with an object in `checks/`.
+    fn files(root: &Path) -> (Files, Version) {
+        let mut files = Files::open(root.to_path_buf(), "boot", 10, WallMs::new(0)).expect("it opens");
+        files.sync = watched_sync;
+        let version = files.create("checks/1.txt", b"first").expect("it works");
+        SYNCED.take();
+        (files, version)
+    }
+
+    fn assert_unconfirmed<T: std::fmt::Debug>(result: &Result<T, BackendError>) {
+        assert!(matches!(result, Err(BackendError::Transient(_))), "{result:?}");
+    }
+
+    #[test]
+    fn every_directory_that_leads_to_a_new_object_is_on_disk_before_the_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let (files, _) = files(dir.path());
+        files.create("users/alice/profile.json", b"x").unwrap();
+        let synced = SYNCED.take();
+        // The last three follow the link; those before belong to the new directories.
+        let expected = [dir.path().join("users/alice"), dir.path().join("users"), dir.path().to_path_buf()];
+        assert!(synced.ends_with(&expected), "{synced:?}");
+    }
+
+    #[test]
+    fn a_create_is_not_acknowledged_and_its_retry_not_refused_until_the_directory_is_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let (files, _) = files(dir.path());
+        DISK_FAILS.set(true);
+        assert_unconfirmed(&files.create("checks/2.txt", b"x"));
+        assert_eq!(files.get("checks/2.txt").unwrap().unwrap().bytes, "x", "it took effect");
+        // A refusal would make the caller read its own bytes back and acknowledge them.
+        assert_unconfirmed(&files.create("checks/2.txt", b"x"));
+        DISK_FAILS.set(false);
+        assert!(matches!(files.create("checks/2.txt", b"x"), Err(BackendError::Precondition)));
+        assert_eq!(SYNCED.take(), [dir.path().join("checks"), dir.path().to_path_buf()]);
+    }
+
+    #[test]
+    fn a_replacement_is_not_acknowledged_and_its_retry_not_refused_until_the_directory_is_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let (files, version) = files(dir.path());
+        DISK_FAILS.set(true);
+        assert_unconfirmed(&files.replace_if("checks/1.txt", &version, b"second"));
+        assert_unconfirmed(&files.replace_if("checks/1.txt", &version, b"second"));
+        DISK_FAILS.set(false);
+        let refused = files.replace_if("checks/1.txt", &version, b"second");
+        assert!(matches!(refused, Err(BackendError::Precondition)), "{refused:?}");
+        assert_eq!(SYNCED.take(), [dir.path().join("checks"), dir.path().to_path_buf()]);
+    }
+
+    #[test]
+    fn a_delete_is_not_acknowledged_until_the_directory_is_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let (files, _) = files(dir.path());
+        DISK_FAILS.set(true);
+        assert_unconfirmed(&files.delete("checks/1.txt"));
+        assert_unconfirmed(&files.delete("checks/1.txt"));
+        DISK_FAILS.set(false);
+        files.delete("checks/1.txt").unwrap();
+        files.delete("users/nobody/profile.json").expect("there is nothing to bring to disk");
+    }
 }
