@@ -1,5 +1,6 @@
 //! Rollcall: who is registered, who is online now, where to reach them, and what their pictures are.
 
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod domain;
