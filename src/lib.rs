@@ -1,6 +1,8 @@
 //! Rollcall: who is registered, who is online now, where to reach them, and what their pictures are.
 
+pub mod client;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod election;
 pub mod storage;
