@@ -223,13 +223,14 @@ mod tests {
         assert!(Frame::Hello(Box::new(hello())).encode().len() < MAX_HELLO_BYTES);
     }
 
+    type Change = fn(&mut Hello, NodeAddr);
+
     #[test]
     fn every_difference_that_matters_is_named_with_both_values() {
         let mut mine = hello();
         std::mem::swap(&mut mine.node, &mut mine.to);
         assert_eq!(hello().differs_from(&mine), None);
         let other: NodeAddr = "127.0.0.1:9999".parse().unwrap();
-        type Change = fn(&mut Hello, NodeAddr);
         let cases: [(Change, &[&str]); 5] = [
             (|h, _| h.protocol = 9, &["protocol 9", "1"]),
             (|h, other| h.to = other, &["127.0.0.1:9999", "127.0.0.1:8080"]),

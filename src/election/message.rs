@@ -7,7 +7,7 @@ use super::role::MemberRole;
 use crate::domain::{BootMs, Load, Term};
 
 /// What one node's machine says to another's. Times are of the asker's boot clock and only ever echoed back to it.
-#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Message {
     /// "Would you vote for me in `term`?" Changes nothing at the node that is asked.

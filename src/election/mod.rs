@@ -16,6 +16,8 @@ mod message;
 mod network;
 mod process;
 mod role;
+#[cfg(test)]
+mod tests;
 
 pub use driver::{Election, Options};
 pub use frame::Timings;
