@@ -14,7 +14,7 @@ mod username;
 pub use addr::{Addr, AddrForm, InvalidAddr};
 pub use image_name::{ImageKind, ImageName, InvalidImageName};
 pub use load::Load;
-pub use node_addr::{InvalidNodeAddr, NodeAddr};
+pub use node_addr::{InvalidNodeAddr, MAX_NODES, NodeAddr};
 pub use profile::{Metadata, Profile, UserId};
 pub use term::Term;
 pub use time::{BootMs, WallMs};
