@@ -1,0 +1,354 @@
+//! A small stand-in for Google Cloud Storage: as much of its JSON API as Rollcall uses, with state, and with faults to inject.
+//!
+//! It listens on a free port of 127.0.0.1 until it is dropped. Its [`url`](FakeGcs::url) is what `STORAGE_EMULATOR_HOST` wants,
+//! so real node processes can use it too. It must be started within a tokio runtime.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use reqwest::Url;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// The one bucket that there is.
+pub(crate) const BUCKET: &str = "test-project.firebasestorage.app";
+/// The most that Cloud Storage puts on one page.
+const MAX_PAGE: usize = 1000;
+
+/// What goes wrong with one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// Nothing: lets one request pass before the next fault.
+    None,
+    /// Takes no effect; this status is answered.
+    Status(u16),
+    /// Takes effect after this pause.
+    Slow(Duration),
+    /// Takes no effect; the connection is cut.
+    Cut,
+    /// Takes effect; the connection is cut instead of an answer.
+    LoseAnswer,
+    /// Takes effect; the connection is cut in the middle of the answer's body.
+    CutAnswer,
+    /// Takes no effect and is never answered.
+    Hang,
+}
+
+/// The faults that wait for the next requests.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Mutex<Plan>);
+
+#[derive(Debug, Default)]
+struct Plan {
+    next: VecDeque<Fault>,
+    outage: Option<Fault>,
+    requests: usize,
+}
+
+impl Faults {
+    /// Lets this befall each of `count` requests, after those that wait already.
+    pub(crate) fn inject(&self, count: usize, fault: Fault) {
+        lock(&self.0).next.extend(std::iter::repeat_n(fault, count));
+    }
+
+    /// Lets this befall every request for which no other fault waits, until `None` is set.
+    pub(crate) fn set_outage(&self, fault: Option<Fault>) {
+        lock(&self.0).outage = fault;
+    }
+
+    /// The number of requests so far.
+    pub(crate) fn requests(&self) -> usize {
+        lock(&self.0).requests
+    }
+
+    fn take(&self) -> Fault {
+        let mut plan = lock(&self.0);
+        plan.requests += 1;
+        plan.next.pop_front().or(plan.outage).unwrap_or(Fault::None)
+    }
+}
+
+/// The server.
+pub(crate) struct FakeGcs {
+    addr: SocketAddr,
+    state: Arc<State>,
+    /// Ends with this value, and all connections with it.
+    _server: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct State {
+    objects: Mutex<Objects>,
+    faults: Faults,
+}
+
+impl FakeGcs {
+    /// An empty bucket.
+    pub(crate) fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a listener can be non-blocking");
+        let listener = TcpListener::from_std(listener).expect("within a runtime");
+        let addr = listener.local_addr().expect("it is bound");
+        let state = Arc::<State>::default();
+        let mut server = JoinSet::new();
+        server.spawn(accept(listener, Arc::clone(&state)));
+        Self { addr, state, _server: server }
+    }
+
+    /// What `STORAGE_EMULATOR_HOST` wants.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.state.faults
+    }
+
+    /// The paths of all objects.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        lock(&self.state.objects).by_name.keys().cloned().collect()
+    }
+
+    /// The media type that was sent with an object.
+    pub(crate) fn media_type(&self, path: &str) -> Option<String> {
+        lock(&self.state.objects).by_name.get(path).map(|object| object.media_type.clone())
+    }
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.spawn(serve(stream, Arc::clone(&state)));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn serve(stream: TcpStream, state: Arc<State>) {
+    let service = service_fn(|request| answer(request, &state));
+    // A client that leaves, and a connection that a fault cuts, are no error of the server.
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// The connection is to be closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("cut by an injected fault")]
+struct CutOff;
+
+type Body = http_body_util::combinators::BoxBody<Bytes, CutOff>;
+
+async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Body>, CutOff> {
+    let fault = state.faults.take();
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| CutOff)?.to_bytes();
+    match fault {
+        Fault::Status(status) => return Ok(whole(error(status, message(status)))),
+        Fault::Slow(pause) => tokio::time::sleep(pause).await,
+        Fault::Cut => return Err(CutOff),
+        Fault::Hang => std::future::pending().await,
+        Fault::None | Fault::LoseAnswer | Fault::CutAnswer => {}
+    }
+    let answer = lock(&state.objects).handle(&parts, &body);
+    match fault {
+        Fault::LoseAnswer => Err(CutOff),
+        Fault::CutAnswer => Ok(broken_off(answer)),
+        _ => Ok(whole(answer)),
+    }
+}
+
+fn whole(answer: Response<Bytes>) -> Response<Body> {
+    answer.map(|bytes| Full::new(bytes).map_err(|never: Infallible| match never {}).boxed())
+}
+
+/// The head of the answer and no byte of its body.
+fn broken_off(answer: Response<Bytes>) -> Response<Body> {
+    let length = answer.body().len();
+    let cut = futures_util::stream::once(std::future::ready(Err::<hyper::body::Frame<Bytes>, _>(CutOff)));
+    let mut answer = answer.map(|_| BodyExt::boxed(http_body_util::StreamBody::new(cut)));
+    answer.headers_mut().insert("content-length", length.into());
+    answer
+}
+
+#[derive(Default)]
+struct Objects {
+    by_name: BTreeMap<String, Object>,
+    writes: i64,
+}
+
+struct Object {
+    bytes: Bytes,
+    media_type: String,
+    generation: i64,
+}
+
+/// The query parameters of one request.
+struct Query(BTreeMap<String, String>);
+
+impl Query {
+    fn get(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+}
+
+impl Objects {
+    fn handle(&mut self, request: &http::request::Parts, body: &[u8]) -> Response<Bytes> {
+        let url = Url::parse(&format!("http://fake{}", request.uri)).expect("hyper gives a valid path");
+        let query = Query(url.query_pairs().into_owned().collect());
+        let bucket = format!("/storage/v1/b/{BUCKET}/o");
+        let Some((before, name)) = url.path().split_once(&bucket) else {
+            return error(404, message(404));
+        };
+        // Rollcall's names need no other escape.
+        let name = name.trim_start_matches('/').replace("%2F", "/");
+        match (&request.method, before, name.as_str()) {
+            (&Method::POST, "/upload", "") => {
+                let content_type = request.headers.get("content-type").and_then(|value| value.to_str().ok());
+                self.upload(&query, content_type.unwrap_or_default(), body)
+            }
+            (&Method::GET, "", "") => self.list(&query),
+            (&Method::GET, "", name) if query.get("alt") == "media" => self.read(name),
+            (&Method::DELETE, "", name) => match self.by_name.remove(name) {
+                Some(_) => respond(204, ""),
+                None => no_such_object(name),
+            },
+            _ => error(501, "the fake does not know this request"),
+        }
+    }
+
+    fn upload(&mut self, query: &Query, content_type: &str, body: &[u8]) -> Response<Bytes> {
+        let name = query.get("name");
+        let Some((metadata, bytes)) = parts(content_type, body).filter(|_| query.get("uploadType") == "multipart")
+        else {
+            return error(400, "not a multipart upload");
+        };
+        let present = self.by_name.get(name).map_or(0, |object| object.generation);
+        let expected = query.get("ifGenerationMatch");
+        if !expected.is_empty() && expected != present.to_string() {
+            return error(412, message(412));
+        }
+        self.writes += 1;
+        let generation = 1_700_000_000_000_000 + self.writes;
+        let media_type = metadata["contentType"].as_str().unwrap_or("application/octet-stream").to_owned();
+        let resource = json!({
+            "kind": "storage#object", "bucket": BUCKET, "name": name, "contentType": media_type,
+            "generation": generation.to_string(), "metageneration": "1", "size": bytes.len().to_string(),
+            "crc32c": crc32c_base64(&bytes),
+        });
+        self.by_name.insert(name.to_owned(), Object { bytes, media_type, generation });
+        respond(200, resource.to_string())
+    }
+
+    fn read(&self, name: &str) -> Response<Bytes> {
+        let Some(object) = self.by_name.get(name) else { return no_such_object(name) };
+        let mut response = respond(200, object.bytes.clone());
+        let headers = response.headers_mut();
+        headers.insert("content-type", object.media_type.parse().expect("it came in a request"));
+        headers.insert("x-goog-generation", object.generation.into());
+        headers.insert("x-goog-metageneration", 1.into());
+        let hash = format!("crc32c={}", crc32c_base64(&object.bytes));
+        headers.insert("x-goog-hash", hash.parse().expect("base64"));
+        response
+    }
+
+    /// As Cloud Storage does: what lies below a further slash is one entry that ends with it, and whole paths are sorted.
+    fn list(&self, query: &Query) -> Response<Bytes> {
+        let (prefix, delimiter, token) = (query.get("prefix"), query.get("delimiter"), query.get("pageToken"));
+        let limit = query.get("maxResults").parse().unwrap_or(MAX_PAGE).min(MAX_PAGE);
+        let mut entries: Vec<&str> = Vec::new();
+        for name in self.by_name.keys().filter(|name| name.starts_with(prefix)) {
+            let below = &name[prefix.len()..];
+            let folder = below.find(delimiter).filter(|_| !delimiter.is_empty());
+            entries.push(folder.map_or(name, |at| &name[..=prefix.len() + at]));
+        }
+        entries.dedup();
+        entries.retain(|entry| *entry > token);
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        let mut page = json!({ "kind": "storage#objects" });
+        if more {
+            page["nextPageToken"] = json!(entries.last());
+        }
+        let (prefixes, items): (Vec<&str>, Vec<&str>) = entries.into_iter().partition(|entry| entry.ends_with('/'));
+        // Empty lists are left out.
+        if !prefixes.is_empty() {
+            page["prefixes"] = json!(prefixes);
+        }
+        if !items.is_empty() {
+            page["items"] = items.into_iter().map(|name| json!({ "name": name })).collect();
+        }
+        respond(200, page.to_string())
+    }
+}
+
+fn respond(status: u16, body: impl Into<Bytes>) -> Response<Bytes> {
+    let builder = Response::builder().status(status).header("content-type", "application/json");
+    builder.body(body.into()).expect("a valid answer")
+}
+
+fn error(status: u16, message: &str) -> Response<Bytes> {
+    let errors = json!([{ "domain": "global", "message": message }]);
+    respond(status, json!({ "error": { "code": status, "message": message, "errors": errors } }).to_string())
+}
+
+/// Reads answer in plain text, deletes in JSON; both hold these words.
+fn no_such_object(name: &str) -> Response<Bytes> {
+    error(404, &format!("No such object: {BUCKET}/{name}"))
+}
+
+/// The words of Cloud Storage for the errors that it gives most.
+fn message(status: u16) -> &'static str {
+    match status {
+        401 => "Invalid Credentials",
+        403 => "the account does not have storage.objects.create access to the Google Cloud Storage object.",
+        404 => "The specified bucket does not exist.",
+        412 => "At least one of the pre-conditions you specified did not hold.",
+        429 => "The object exceeded the rate limit for object mutation operations.",
+        _ => "Backend Error",
+    }
+}
+
+/// The first two parts of a multipart body: the metadata and the bytes.
+fn parts(content_type: &str, body: &[u8]) -> Option<(Value, Bytes)> {
+    let boundary = content_type.split("boundary=").nth(1)?.trim_matches('"');
+    let (metadata, rest) = first_part(body, boundary)?;
+    let (bytes, _) = first_part(rest, boundary)?;
+    Some((serde_json::from_slice(metadata).ok()?, Bytes::copy_from_slice(bytes)))
+}
+
+/// The content of the first part, and what follows from the next boundary on.
+fn first_part<'a>(body: &'a [u8], boundary: &str) -> Option<(&'a [u8], &'a [u8])> {
+    let start = find(body, b"\r\n\r\n")? + 4;
+    let end = start + find(&body[start..], format!("\r\n--{boundary}").as_bytes())?;
+    Some((&body[start..end], &body[end..]))
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+/// The checksum that Google's crate compares: CRC-32C (Castagnoli), big-endian, in base64.
+fn crc32c_base64(bytes: &[u8]) -> String {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+        }
+    }
+    STANDARD.encode((!crc).to_be_bytes())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no test panics while it holds the lock")
+}
