@@ -2,7 +2,9 @@
 
 pub mod client;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod domain;
 pub mod election;
+pub mod node;
 pub mod storage;

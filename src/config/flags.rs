@@ -27,7 +27,7 @@ pub struct Flags {
     #[arg(long, value_name = "IP")]
     pub api_bind: Option<String>,
 
-    /// Where clients reach this node's HTTP API [default: http://<host of this node>:<API port>]
+    /// Where clients reach this node's HTTP API [default: the host of this node with the API port]
     #[arg(long, value_name = "URL")]
     pub api_url: Option<String>,
 
