@@ -1,6 +1,8 @@
 //! Rollcall: who is registered, who is online now, where to reach them, and what their pictures are.
 
+pub mod api;
 pub mod clock;
 pub mod domain;
 pub mod election;
+pub mod presence;
 pub mod storage;
