@@ -5,4 +5,5 @@ pub mod clock;
 pub mod domain;
 pub mod election;
 pub mod presence;
+pub mod registry;
 pub mod storage;
