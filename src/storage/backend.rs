@@ -20,7 +20,10 @@ pub struct Entry {
     pub version: Version,
 }
 
-/// Part of a listing.
+/// The largest object that a store reads, in bytes: a picture is at most 512 KiB, so a larger object is not ours.
+pub const MAX_OBJECT_BYTES: usize = 4 << 20;
+
+/// Part of a listing. Names ascend within a page; from page to page a store may have its own order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ListPage {
     /// Names of direct children in ascending byte order, each once, without the folder's path and without slashes.
@@ -32,7 +35,8 @@ pub struct ListPage {
 /// Why a store could not do what was asked. Display is for logs and for the person who runs the nodes.
 #[derive(Debug, Error)]
 pub enum BackendError {
-    /// `create` found an object there, or `replace_if` another version or none. Nothing was written.
+    /// `create` found an object there, or `replace_if` another version or none. Nothing was written, and the object that
+    /// was found is durable: a read-back may acknowledge it as ours.
     #[error("the object exists in another state")]
     Precondition,
     /// It may work when tried again: a broken connection, a timeout, "too many requests", an overloaded server.
@@ -57,7 +61,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Writes the object if its present version is `version`. When it returns `Ok`, the object is durable.
     async fn replace_if(&self, key: &Key, version: &Version, bytes: Bytes) -> Result<Version, BackendError>;
 
-    /// Reads the object; `None` if there is none.
+    /// Reads the object; `None` if there is none. What is read may be an instant short of durable: whoever wants to
+    /// acknowledge an object on the ground that it is there asks [`Self::create`], which answers
+    /// [`BackendError::Precondition`] only for a durable one.
     async fn get(&self, key: &Key) -> Result<Option<Entry>, BackendError>;
 
     /// Names the direct children of `folder`, page by page; a folder that nobody wrote to is empty.

@@ -5,12 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rand::RngExt;
 use thiserror::Error;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Backend, BackendError, Entry, Folder, Key, ListPage, Version};
 
 /// An object as it was read; see [`Entry`].
 pub type Object = Entry;
+
+/// Pages in one listing; a store that names ever more pages is broken. Ten million names of the smallest usual page.
+const MAX_PAGES: u32 = 10_000;
 
 /// How long a call may take and how often it is tried within that time.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +114,19 @@ impl Bucket {
     /// # Errors
     /// [`BucketError`] if the store gave no answer in time; the write may have taken effect.
     pub async fn create(&self, key: &Key, bytes: Bytes) -> Result<Created, BucketError> {
-        todo!()
+        let (backend, bytes) = (&self.backend, &bytes);
+        let attempt = move || async move {
+            match backend.create(key, bytes.clone()).await {
+                Ok(version) => Ok(Created::New(version)),
+                Err(BackendError::Precondition) => match backend.get(key).await? {
+                    Some(ours) if ours.bytes == bytes => Ok(Created::New(ours.version)),
+                    Some(other) => Ok(Created::Taken(other)),
+                    None => Err(BackendError::Transient("the object was there and was deleted meanwhile".to_owned())),
+                },
+                Err(error) => Err(error),
+            }
+        };
+        self.call("create", key.path(), attempt).await
     }
 
     /// Writes the object if its version is still `version`; `None` if it is not. As with [`Self::create`], an object
@@ -118,7 +135,18 @@ impl Bucket {
     /// # Errors
     /// [`BucketError`] if the store gave no answer in time; the write may have taken effect.
     pub async fn replace_if(&self, key: &Key, version: &Version, bytes: Bytes) -> Result<Option<Version>, BucketError> {
-        todo!()
+        let (backend, bytes) = (&self.backend, &bytes);
+        let attempt = move || async move {
+            match backend.replace_if(key, version, bytes.clone()).await {
+                Ok(version) => Ok(Some(version)),
+                Err(BackendError::Precondition) => {
+                    let found = backend.get(key).await?;
+                    Ok(found.filter(|entry| entry.bytes == bytes).map(|ours| ours.version))
+                }
+                Err(error) => Err(error),
+            }
+        };
+        self.call("replace", key.path(), attempt).await
     }
 
     /// Reads the object; `None` if there is none.
@@ -126,7 +154,7 @@ impl Bucket {
     /// # Errors
     /// [`BucketError`] if the store gave no answer in time.
     pub async fn get(&self, key: &Key) -> Result<Option<Object>, BucketError> {
-        todo!()
+        self.call("get", key.path(), || self.backend.get(key)).await
     }
 
     /// One page of the names in a folder; see [`ListPage`].
@@ -134,15 +162,28 @@ impl Bucket {
     /// # Errors
     /// [`BucketError`] if the store gave no answer in time.
     pub async fn list_page(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BucketError> {
-        todo!()
+        self.call("list", folder.path(), || self.backend.list(folder, page)).await
     }
 
-    /// All names in a folder, each page with its own deadline.
+    /// All names in a folder in ascending byte order, each once; each page has its own deadline.
     ///
     /// # Errors
     /// [`BucketError`] if the store gave no answer in time; never a part of the listing.
     pub async fn list(&self, folder: &Folder) -> Result<Vec<String>, BucketError> {
-        todo!()
+        let mut names = Vec::new();
+        let mut next = None;
+        for _ in 0..MAX_PAGES {
+            let page = self.list_page(folder, next.as_deref()).await?;
+            names.extend(page.names);
+            next = page.next;
+            if next.is_none() {
+                // Pages of Cloud Storage are not in the order of names: it sorts `a-b/` before `a/`.
+                names.sort_unstable();
+                names.dedup();
+                return Ok(names);
+            }
+        }
+        Err(self.unavailable("list", folder.path(), format!("the listing has more than {MAX_PAGES} pages")))
     }
 
     /// Deletes the object, if there is one.
@@ -150,6 +191,133 @@ impl Bucket {
     /// # Errors
     /// [`BucketError`] if the store gave no answer in time; the object may be gone all the same.
     pub async fn delete(&self, key: &Key) -> Result<(), BucketError> {
-        todo!()
+        self.call("delete", key.path(), || self.backend.delete(key)).await
+    }
+
+    /// Tries until it works, cannot work, or the policy ends it.
+    async fn call<T, F, A>(&self, operation: &'static str, path: String, attempt: F) -> Result<T, BucketError>
+    where
+        F: Fn() -> A,
+        A: Future<Output = Result<T, BackendError>>,
+    {
+        let deadline = Instant::now() + self.policy.deadline;
+        let mut pause = self.policy.first_pause;
+        let mut tries = 1;
+        let mut last = None;
+        loop {
+            let cause = match timeout_at(deadline, attempt()).await {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(BackendError::Transient(cause))) => cause,
+                // A precondition that nobody asked for is a broken store; asking again would not mend it.
+                Ok(Err(error @ (BackendError::Permanent(_) | BackendError::Precondition))) => {
+                    return Err(self.unavailable(operation, path, error.to_string()));
+                }
+                Err(_) => return Err(self.timed_out(operation, path, last)),
+            };
+            if tries >= self.policy.attempts {
+                return Err(self.unavailable(operation, path, cause));
+            }
+            tracing::debug!("{operation} {path}: try {tries} failed: {cause}");
+            last = Some(cause);
+            tries += 1;
+            if timeout_at(deadline, sleep(jittered(pause, draw_share()))).await.is_err() {
+                return Err(self.timed_out(operation, path, last));
+            }
+            pause = pause.saturating_mul(2);
+        }
+    }
+
+    fn unavailable(&self, operation: &'static str, path: String, cause: String) -> BucketError {
+        BucketError::Unavailable { operation, path, store: self.describe(), cause }
+    }
+
+    fn timed_out(&self, operation: &'static str, path: String, last: Option<String>) -> BucketError {
+        let deadline_ms = self.policy.deadline.as_millis();
+        BucketError::TimedOut { operation, path, store: self.describe(), deadline_ms, last }
+    }
+}
+
+/// Half of the pause, and of the other half the `share` of 0.0 to 1.0: nodes that failed together do not return together.
+fn jittered(pause: Duration, share: f64) -> Duration {
+    let half = pause / 2;
+    half + half.mul_f64(share)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a pause between tries decides nothing that a test must repeat")]
+fn draw_share() -> f64 {
+    rand::rng().random()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Fault, Memory};
+
+    const KEY: Key = Key::Cluster;
+
+    /// A bucket in memory with the default policy, and its store to inject faults into.
+    fn bucket() -> (Bucket, Memory) {
+        let store = Memory::new();
+        (Bucket::new(Arc::new(store.clone()), RetryPolicy::default()), store)
+    }
+
+    #[test]
+    fn a_pause_is_at_least_half_of_what_was_asked_and_never_more() {
+        let pause = Duration::from_millis(100);
+        assert_eq!(jittered(pause, 0.0), Duration::from_millis(50));
+        assert_eq!(jittered(pause, 1.0), pause);
+        assert!((0..100).all(|_| (0.0..1.0).contains(&draw_share())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_double_from_try_to_try() {
+        let (bucket, store) = bucket();
+        store.faults().inject(3, &Fault::Transient);
+        let start = Instant::now();
+        assert_eq!(bucket.get(&KEY).await.expect("the fourth try works"), None);
+        // 100 + 200 + 400 ms, of each at least half.
+        let took = start.elapsed();
+        assert!((Duration::from_millis(350)..=Duration::from_millis(703)).contains(&took), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_try_is_the_last() {
+        let (bucket, store) = bucket();
+        store.faults().inject(4, &Fault::Transient);
+        assert!(matches!(bucket.get(&KEY).await, Err(BucketError::Unavailable { .. })));
+        assert_eq!(store.faults().calls(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_permanent_error_ends_the_call_at_once() {
+        let (bucket, store) = bucket();
+        store.faults().inject(1, &Fault::Permanent);
+        let start = Instant::now();
+        assert!(matches!(bucket.delete(&KEY).await, Err(BucketError::Unavailable { .. })));
+        assert_eq!((store.faults().calls(), start.elapsed()), (1, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_covers_tries_and_pauses_together_and_names_the_last_error() {
+        let (bucket, store) = bucket();
+        store.faults().inject(1, &Fault::Transient);
+        store.faults().inject(1, &Fault::Hang);
+        let start = Instant::now();
+        let error = bucket.get(&KEY).await.expect_err("the second try hangs");
+        assert_eq!(start.elapsed().as_secs(), RetryPolicy::default().deadline.as_secs());
+        assert!(matches!(&error, BucketError::TimedOut { last: Some(_), .. }), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listing_fails_whole_when_a_later_page_fails() {
+        let store = Memory::new().with_page_size(1);
+        let bucket = Bucket::new(Arc::new(store.clone()), RetryPolicy::default());
+        for number in 0..2 {
+            bucket.create(&Key::Check(number), Bytes::new()).await.expect("created");
+        }
+        store.faults().inject(1, &Fault::None);
+        store.faults().inject(1, &Fault::Permanent);
+        assert!(bucket.list(&Folder::Checks).await.is_err());
+        assert_eq!(bucket.list(&Folder::Checks).await.expect("both pages").len(), 2);
     }
 }

@@ -6,7 +6,11 @@
 mod backend;
 mod bucket;
 mod key;
+mod local;
+mod memory;
 
-pub use backend::{Backend, BackendError, Entry, ListPage, Version};
+pub use backend::{Backend, BackendError, Entry, ListPage, MAX_OBJECT_BYTES, Version};
 pub use bucket::{Bucket, BucketError, Created, Object, RetryPolicy};
 pub use key::{Folder, Key};
+pub use local::Local;
+pub use memory::{Fault, Faults, Memory};

@@ -1,0 +1,91 @@
+//! The embedded store: a directory of this machine, which several processes may use at once. NFS is not supported: it
+//! keeps neither locks nor hard links well enough.
+//!
+//! This file keeps blocking work off the async threads and within bounds; [`files`] does the work.
+
+mod files;
+mod trouble;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use self::files::Files;
+use super::{Backend, BackendError, Entry, Folder, Key, ListPage, Version};
+use crate::clock;
+
+/// Operations that work on the disk at once; more wait. It keeps room for others among tokio's blocking threads (512).
+const OPERATIONS_AT_ONCE: usize = 32;
+
+/// A directory as a store.
+#[derive(Debug)]
+pub struct Local {
+    files: Arc<Files>,
+    slots: Arc<Semaphore>,
+}
+
+impl Local {
+    /// Names on one page of a listing, unless configured.
+    pub const DEFAULT_PAGE_SIZE: usize = 10_000;
+
+    /// Opens the store in `root`, which is made if need be, and removes what crashed writes of others left in it more than
+    /// an hour ago. `boot_tag` names this store's temporary files: no other store that uses `root` at the same time may
+    /// have the same. It is one path segment; a boot id is right.
+    ///
+    /// # Errors
+    /// [`BackendError::Permanent`] names the directory that cannot be made or written to, and the remedy.
+    pub fn open(root: PathBuf, boot_tag: &str, page_size: usize) -> Result<Self, BackendError> {
+        let files = Files::open(root, boot_tag, page_size.max(1), clock::wall_now())?;
+        Ok(Self { files: Arc::new(files), slots: Arc::new(Semaphore::new(OPERATIONS_AT_ONCE)) })
+    }
+
+    /// Runs blocking work when there is room. When the caller gives up, work that has begun goes on to its end and keeps
+    /// its slot until then.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Files) -> Result<T, BackendError> + Send + 'static,
+    ) -> Result<T, BackendError> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed");
+        let files = Arc::clone(&self.files);
+        let done = tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            work(&files)
+        });
+        done.await.unwrap_or_else(|end| Err(BackendError::Transient(format!("the disk operation did not end: {end}"))))
+    }
+}
+
+#[async_trait]
+impl Backend for Local {
+    async fn create(&self, key: &Key, bytes: Bytes) -> Result<Version, BackendError> {
+        let path = key.path();
+        self.run(move |files| files.create(&path, &bytes)).await
+    }
+
+    async fn replace_if(&self, key: &Key, version: &Version, bytes: Bytes) -> Result<Version, BackendError> {
+        let (path, version) = (key.path(), version.clone());
+        self.run(move |files| files.replace_if(&path, &version, &bytes)).await
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, BackendError> {
+        let path = key.path();
+        self.run(move |files| files.get(&path)).await
+    }
+
+    async fn list(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BackendError> {
+        let (folder, page) = (folder.clone(), page.map(str::to_owned));
+        self.run(move |files| files.list(&folder, page.as_deref())).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), BackendError> {
+        let path = key.path();
+        self.run(move |files| files.delete(&path)).await
+    }
+
+    fn describe(&self) -> String {
+        format!("local directory {}", self.files.root().display())
+    }
+}

@@ -1,0 +1,263 @@
+//! Objects as files, with blocking calls.
+//!
+//! A write is a temporary file, brought to disk, and then one atomic step that gives it its name: a hard link, which
+//! fails if the name is taken, or under the lock a rename. So no reader sees a part of an object, no two writers win the same
+//! name, and a crash leaves at most a temporary file. The order of the steps is the whole point: bytes on disk, name,
+//! directory on disk, answer.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use compact_str::format_compact;
+use sha2::{Digest, Sha256};
+
+use super::super::{BackendError, Entry, Folder, Key, ListPage, MAX_OBJECT_BYTES, Version};
+use super::trouble::{ended_late, failed};
+use crate::domain::{Username, WallMs};
+
+/// Where writes begin; beside `users/`, so that no listing meets it.
+const TEMP_DIR: &str = ".tmp";
+/// The file whose lock every process takes before it renames or deletes.
+const LOCK_FILE: &str = ".lock";
+/// A temporary file older than this belongs to no living write: a write has a deadline of seconds.
+const TEMP_MAX_AGE_SECONDS: i64 = 3600;
+/// The lock is held for a read and a rename. A holder that was suspended must not take our threads with it, so we ask
+/// for it this often, this far apart, and then report it.
+const LOCK_TRIES: u32 = 500;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
+
+/// A directory tree of objects.
+#[derive(Debug)]
+pub(super) struct Files {
+    root: PathBuf,
+    boot_tag: String,
+    temp_counter: AtomicU64,
+    page_size: usize,
+}
+
+/// A temporary file, which is gone when this value is.
+struct Temp(PathBuf);
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        // After a rename there is none. What cannot be removed is removed at some start, an hour from now.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Files {
+    pub(super) fn open(root: PathBuf, boot_tag: &str, page_size: usize, now: WallMs) -> Result<Self, BackendError> {
+        let files = Self { root, boot_tag: boot_tag.to_owned(), temp_counter: AtomicU64::new(0), page_size };
+        make_dir(&files.temp_dir())?;
+        // Another process may have made the root a moment ago, and may crash before it has brought that to disk.
+        sync_dir(parent(&files.root)).map_err(|error| failed("open", parent(&files.root), &error))?;
+        files.remove_old_temps(now)?;
+        // A probe: a read-only disk or a missing permission is told at the start, not at the first registration.
+        files.write_temp(b"")?;
+        Ok(files)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn create(&self, path: &str, bytes: &[u8]) -> Result<Version, BackendError> {
+        let target = self.root.join(path);
+        let temp = self.write_temp(bytes)?;
+        make_dir(parent(&target))?;
+        match fs::hard_link(&temp.0, &target) {
+            Ok(()) => self.sync_up_from(&target).map(|()| version_of(bytes)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(self.precondition(&target)),
+            Err(error) => Err(failed("create", &target, &error)),
+        }
+    }
+
+    pub(super) fn replace_if(&self, path: &str, version: &Version, bytes: &[u8]) -> Result<Version, BackendError> {
+        let target = self.root.join(path);
+        let temp = self.write_temp(bytes)?;
+        {
+            let _lock = self.lock()?;
+            match self.get(path)? {
+                Some(present) if present.version == *version => {
+                    fs::rename(&temp.0, &target).map_err(|error| failed("replace", &target, &error))?;
+                }
+                Some(_) => return Err(self.precondition(&target)),
+                None => return Err(BackendError::Precondition),
+            }
+        }
+        self.sync_up_from(&target).map(|()| version_of(bytes))
+    }
+
+    pub(super) fn get(&self, path: &str) -> Result<Option<Entry>, BackendError> {
+        let target = self.root.join(path);
+        let read = || -> std::io::Result<Vec<u8>> {
+            let limit = u64::try_from(MAX_OBJECT_BYTES).unwrap_or(u64::MAX);
+            let mut bytes = Vec::new();
+            File::open(&target)?.take(limit + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        match read() {
+            Ok(bytes) if bytes.len() > MAX_OBJECT_BYTES => Err(BackendError::Permanent(format!(
+                "{} is larger than {MAX_OBJECT_BYTES} bytes; Rollcall did not write it, move it away",
+                target.display()
+            ))),
+            Ok(bytes) => Ok(Some(Entry { version: version_of(&bytes), bytes: Bytes::from(bytes) })),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("read", &target, &error)),
+        }
+    }
+
+    pub(super) fn list(&self, folder: &Folder, after: Option<&str>) -> Result<ListPage, BackendError> {
+        let dir = self.root.join(folder.path());
+        let mut names: Vec<String> = match children(&dir, matches!(folder, Folder::Users)) {
+            Ok(names) => names,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(ListPage::default()),
+            Err(error) => return Err(failed("list", &dir, &error)),
+        };
+        names.retain(|name| after.is_none_or(|after| name.as_str() > after));
+        names.sort_unstable();
+        let last_on_page = names.get(self.page_size - 1).cloned();
+        let next = last_on_page.filter(|_| names.len() > self.page_size);
+        names.truncate(self.page_size);
+        if *folder == Folder::Users {
+            // Other kinds of store have no empty folders, so a user's directory counts once it holds something.
+            names.retain(|name| self.has_objects(name));
+        }
+        Ok(ListPage { names, next })
+    }
+
+    pub(super) fn delete(&self, path: &str) -> Result<(), BackendError> {
+        let target = self.root.join(path);
+        // Under the lock: a rename that has checked the version must not bring the object back.
+        let _lock = self.lock()?;
+        match fs::remove_file(&target) {
+            Ok(()) => self.sync_up_from(&target),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed("delete", &target, &error)),
+        }
+    }
+
+    /// The answer that `target` is there already. Its writer may have been stopped between the name and the directory's way
+    /// to disk, and our caller may take the object for its own and acknowledge it; so it is brought to disk first.
+    /// It is done here and not in `get`, because refusals are rare and reads are not.
+    fn precondition(&self, target: &Path) -> BackendError {
+        match self.sync_up_from(target) {
+            Ok(()) => BackendError::Precondition,
+            Err(error) => error,
+        }
+    }
+
+    /// Brings the name of `target` to disk, and those of the directories that lead to it: whoever made one of them may not
+    /// have come so far. Syncing a directory that has not changed costs little.
+    fn sync_up_from(&self, target: &Path) -> Result<(), BackendError> {
+        for dir in target.ancestors().skip(1).take_while(|dir| dir.starts_with(&self.root)) {
+            sync_dir(dir).map_err(|error| ended_late(dir, &error))?;
+        }
+        Ok(())
+    }
+
+    /// A temporary file with these bytes, on disk.
+    fn write_temp(&self, bytes: &[u8]) -> Result<Temp, BackendError> {
+        let number = self.temp_counter.fetch_add(1, Ordering::Relaxed);
+        let path = self.temp_dir().join(format!("{}-{number}", self.boot_tag));
+        let create = || OpenOptions::new().write(true).create_new(true).open(&path);
+        let mut file = create().map_err(|error| failed("create", &path, &error))?;
+        let temp = Temp(path);
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        written.map_err(|error| failed("write", &temp.0, &error))?;
+        Ok(temp)
+    }
+
+    fn lock(&self) -> Result<File, BackendError> {
+        let path = self.root.join(LOCK_FILE);
+        let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = open.map_err(|error| failed("open", &path, &error))?;
+        for _ in 0..LOCK_TRIES {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+                Err(fs::TryLockError::Error(error)) => return Err(failed("lock", &path, &error)),
+            }
+        }
+        Err(BackendError::Transient(format!("another process has held the lock {} for too long", path.display())))
+    }
+
+    fn remove_old_temps(&self, now: WallMs) -> Result<(), BackendError> {
+        let dir = self.temp_dir();
+        for name in children(&dir, false).map_err(|error| failed("list", &dir, &error))? {
+            let path = dir.join(name);
+            // Another process that starts now may be quicker: a file that is gone is no trouble.
+            let modified = fs::metadata(&path).and_then(|found| found.modified()).ok();
+            let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            let seconds = modified.and_then(|time| i64::try_from(time.as_secs()).ok());
+            if seconds.is_some_and(|seconds| now.unix_seconds() - seconds > TEMP_MAX_AGE_SECONDS) {
+                let _ = fs::remove_file(&path);
+            }
+        }
+        Ok(())
+    }
+
+    fn has_objects(&self, user: &str) -> bool {
+        let Ok(user) = Username::parse(user) else { return false };
+        let images = self.root.join(Folder::Images(user.clone()).path());
+        self.root.join(Key::Profile(user).path()).exists()
+            || fs::read_dir(images).is_ok_and(|mut images| images.next().is_some())
+    }
+
+    fn temp_dir(&self) -> PathBuf {
+        self.root.join(TEMP_DIR)
+    }
+}
+
+/// The bytes themselves name the version: a replacement with the same bytes changes nothing that anybody could miss.
+fn version_of(bytes: &[u8]) -> Version {
+    let digest = Sha256::digest(bytes);
+    let mut first = [0; 16];
+    first.copy_from_slice(&digest[..16]);
+    Version(format_compact!("{:032x}", u128::from_be_bytes(first)))
+}
+
+/// The names in `dir` of all directories, or of all plain files. Rollcall writes no names outside of UTF-8.
+fn children(dir: &Path, directories: bool) -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for child in fs::read_dir(dir)? {
+        let child = child?;
+        let kind = child.file_type()?;
+        let fits = if directories { kind.is_dir() } else { kind.is_file() };
+        names.extend(child.file_name().into_string().ok().filter(|_| fits));
+    }
+    Ok(names)
+}
+
+/// Makes a directory and those above it, and brings each new one's name to disk.
+fn make_dir(dir: &Path) -> Result<(), BackendError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let above = parent(dir);
+    if above != dir {
+        make_dir(above)?;
+    }
+    match fs::create_dir(dir) {
+        Ok(()) => sync_dir(above).map_err(|error| failed("sync", above, &error)),
+        // Another process was quicker. If it made a file of that name, the next step says so.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed("make the directory", dir, &error)),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => path,
+    }
+}
+
+fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
+}

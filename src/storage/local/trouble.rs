@@ -1,0 +1,69 @@
+//! What an error of the operating system means for a store, and what to do about it.
+
+use std::io::{Error, ErrorKind};
+use std::path::Path;
+
+use super::super::BackendError;
+
+/// An operation failed without effect.
+pub(super) fn failed(operation: &str, path: &Path, error: &Error) -> BackendError {
+    let text = format!("cannot {operation} {}: {error}", path.display());
+    match remedy(error.kind()) {
+        Some(remedy) => BackendError::Permanent(format!("{text}; {remedy}")),
+        None => BackendError::Transient(text),
+    }
+}
+
+/// The name of an object is changed, but it may not be on disk. It must not be acknowledged, and "nothing was written" would be
+/// wrong too: whatever the error, the next try finds the object there and brings its directory to disk before it answers.
+pub(super) fn ended_late(dir: &Path, error: &Error) -> BackendError {
+    BackendError::Transient(format!("cannot bring the directory {} to disk: {error}", dir.display()))
+}
+
+/// What a person must do before the operation can work; `None` if it may work by itself.
+fn remedy(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("free some space on this disk"),
+        ErrorKind::FileTooLarge => Some("raise the limit on the size of files"),
+        ErrorKind::ReadOnlyFilesystem => Some("mount the disk writable, or choose another directory for the bucket"),
+        ErrorKind::PermissionDenied => Some("let the user who runs Rollcall read and write the bucket's directory"),
+        ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
+            Some("something of another kind is in its place: move it away, or choose another directory for the bucket")
+        }
+        ErrorKind::Unsupported | ErrorKind::CrossesDevices | ErrorKind::TooManyLinks => {
+            Some("the bucket needs one file system with hard links and locks, such as ext4, XFS or APFS")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_must_mend_is_permanent_and_says_how() {
+        for (kind, word) in [
+            (ErrorKind::StorageFull, "free some space"),
+            (ErrorKind::ReadOnlyFilesystem, "writable"),
+            (ErrorKind::PermissionDenied, "let the user"),
+            (ErrorKind::NotADirectory, "move it away"),
+        ] {
+            let error = failed("write", Path::new("data/bucket/x"), &kind.into());
+            let BackendError::Permanent(text) = &error else { panic!("{kind}: {error:?}") };
+            assert!(text.contains("data/bucket/x") && text.contains(word), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_pass_by_itself_is_tried_again() {
+        for kind in [ErrorKind::Interrupted, ErrorKind::TimedOut, ErrorKind::OutOfMemory] {
+            assert!(matches!(failed("write", Path::new("x"), &kind.into()), BackendError::Transient(_)));
+        }
+    }
+
+    #[test]
+    fn a_full_disk_after_the_write_took_effect_is_no_permanent_error() {
+        assert!(matches!(ended_late(Path::new("x"), &ErrorKind::StorageFull.into()), BackendError::Transient(_)));
+    }
+}

@@ -1,0 +1,195 @@
+//! A store in memory, for tests: it keeps the contract of [`Backend`] and fails on demand.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use compact_str::format_compact;
+
+use super::{Backend, BackendError, Entry, Folder, Key, ListPage, Version};
+
+/// What goes wrong with one call.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// Nothing: lets one call pass before the next fault.
+    None,
+    /// The call fails before it takes effect; trying again may help.
+    Transient,
+    /// The call fails before it takes effect; trying again will not help.
+    Permanent,
+    /// The call takes effect, but its answer is a transient error.
+    LoseAnswer,
+    /// The call takes effect after this pause.
+    Delay(Duration),
+    /// No effect and no answer, ever.
+    Hang,
+}
+
+/// The faults that wait for the next calls of one store; a handle that can be cloned.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<Plan>>);
+
+#[derive(Debug, Default)]
+struct Plan {
+    next: VecDeque<Fault>,
+    outage: Option<Fault>,
+    calls: usize,
+}
+
+impl Faults {
+    /// Lets this fault befall each of `count` calls, after those that wait already.
+    pub fn inject(&self, count: usize, fault: &Fault) {
+        lock(&self.0).next.extend(std::iter::repeat_n(fault.clone(), count));
+    }
+
+    /// Lets this fault befall every call for which no other waits, until `None` is set.
+    pub fn set_outage(&self, fault: Option<Fault>) {
+        lock(&self.0).outage = fault;
+    }
+
+    /// The number of calls that the store has seen.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        lock(&self.0).calls
+    }
+
+    fn take(&self) -> Fault {
+        let mut plan = lock(&self.0);
+        plan.calls += 1;
+        plan.next.pop_front().or_else(|| plan.outage.clone()).unwrap_or(Fault::None)
+    }
+}
+
+/// A store in memory. Clones share their objects and their faults.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    objects: Arc<Mutex<Objects>>,
+    faults: Faults,
+    page_size: usize,
+}
+
+#[derive(Debug, Default)]
+struct Objects {
+    by_path: BTreeMap<String, Entry>,
+    writes: u64,
+}
+
+impl Memory {
+    /// An empty store with pages of 1000 names.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { objects: Arc::default(), faults: Faults::default(), page_size: 1000 }
+    }
+
+    /// The same objects, listed in pages of `names`; at least 1.
+    #[must_use]
+    pub fn with_page_size(self, names: usize) -> Self {
+        Self { page_size: names.max(1), ..self }
+    }
+
+    /// The handle to let calls fail.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Does what the next fault says around `effect`.
+    async fn call<T>(&self, effect: impl FnOnce(&mut Objects) -> Result<T, BackendError>) -> Result<T, BackendError> {
+        match self.faults.take() {
+            Fault::None => effect(&mut lock(&self.objects)),
+            Fault::Transient => Err(BackendError::Transient("injected: try again".to_owned())),
+            Fault::Permanent => Err(BackendError::Permanent("injected: no use".to_owned())),
+            Fault::LoseAnswer => {
+                // Whether it took effect or not, the caller does not learn it.
+                let _ = effect(&mut lock(&self.objects));
+                Err(BackendError::Transient("injected: the answer was lost".to_owned()))
+            }
+            Fault::Delay(pause) => {
+                tokio::time::sleep(pause).await;
+                effect(&mut lock(&self.objects))
+            }
+            Fault::Hang => std::future::pending().await,
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Objects {
+    fn put(&mut self, key: &Key, bytes: Bytes) -> Version {
+        self.writes += 1;
+        let version = Version(format_compact!("{}", self.writes));
+        self.by_path.insert(key.path(), Entry { bytes, version: version.clone() });
+        version
+    }
+
+    fn children(&self, folder: &Folder, after: Option<&str>, page_size: usize) -> ListPage {
+        let path = folder.path();
+        // A child is the path's next segment: a file's name, or a folder's whatever it holds.
+        let mut rest: BTreeSet<&str> = self
+            .by_path
+            .range(path.clone()..)
+            .map_while(|(found, _)| found.strip_prefix(&path))
+            .filter_map(|below| below.split('/').next())
+            .filter(|name| after.is_none_or(|after| *name > after))
+            .collect();
+        let mut names = Vec::new();
+        while names.len() < page_size
+            && let Some(name) = rest.pop_first()
+        {
+            names.push(name.to_owned());
+        }
+        let next = if rest.is_empty() { None } else { names.last().cloned() };
+        ListPage { names, next }
+    }
+}
+
+#[async_trait]
+impl Backend for Memory {
+    async fn create(&self, key: &Key, bytes: Bytes) -> Result<Version, BackendError> {
+        self.call(|objects| match objects.by_path.get(&key.path()) {
+            Some(_) => Err(BackendError::Precondition),
+            None => Ok(objects.put(key, bytes)),
+        })
+        .await
+    }
+
+    async fn replace_if(&self, key: &Key, version: &Version, bytes: Bytes) -> Result<Version, BackendError> {
+        self.call(|objects| match objects.by_path.get(&key.path()) {
+            Some(present) if present.version == *version => Ok(objects.put(key, bytes)),
+            _ => Err(BackendError::Precondition),
+        })
+        .await
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, BackendError> {
+        self.call(|objects| Ok(objects.by_path.get(&key.path()).cloned())).await
+    }
+
+    async fn list(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BackendError> {
+        self.call(|objects| Ok(objects.children(folder, page, self.page_size))).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), BackendError> {
+        self.call(|objects| {
+            objects.by_path.remove(&key.path());
+            Ok(())
+        })
+        .await
+    }
+
+    fn describe(&self) -> String {
+        "memory".to_owned()
+    }
+}
+
+/// A panic of another test thread leaves the table as whole as it was: every change is one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

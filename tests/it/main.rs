@@ -1,0 +1,3 @@
+//! The integration tests, one binary; each module mirrors a part of the program.
+
+mod storage;

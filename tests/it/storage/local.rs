@@ -1,0 +1,176 @@
+//! What is particular to the local directory: processes, disks, temporary files.
+
+use std::fs::{self, File};
+use std::future::{Ready, ready};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use rollcall::clock;
+use rollcall::storage::{Backend, BackendError, Bucket, BucketError, Created, Folder, Key, Local};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use super::suite::{self, PAGE_SIZE, every_behaviour, image, profile, put, user};
+
+fn open() -> Ready<(Bucket, TempDir)> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    ready((open_in(dir.path(), "boot"), dir))
+}
+
+fn open_in(root: &Path, boot_tag: &str) -> Bucket {
+    suite::bucket(Arc::new(Local::open(root.to_path_buf(), boot_tag, PAGE_SIZE).expect("it opens")))
+}
+
+every_behaviour!(super::local::open);
+
+fn temps(root: &Path) -> Vec<String> {
+    let entries = fs::read_dir(root.join(".tmp")).expect("the directory of temporary files");
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_stores_on_one_directory_never_both_win() {
+    let dir = tempfile::tempdir().unwrap();
+    let buckets = [open_in(dir.path(), "one"), open_in(dir.path(), "two")];
+    let mut tasks = JoinSet::new();
+    for number in 0..20 {
+        for (writer, bucket) in buckets.iter().enumerate() {
+            let bucket = bucket.clone();
+            tasks.spawn(async move {
+                let bytes = Bytes::from(format!("writer {writer}"));
+                matches!(bucket.create(&profile(&format!("u{number}")), bytes).await.unwrap(), Created::New(_))
+            });
+        }
+    }
+    let wins = tasks.join_all().await.into_iter().filter(|won| *won).count();
+    assert_eq!(wins, 20);
+    assert_eq!(temps(dir.path()), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_stores_on_one_directory_never_replace_the_same_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let buckets = [open_in(dir.path(), "one"), open_in(dir.path(), "two")];
+    let mut version = put(&buckets[0], &Key::Cluster, b"start").await;
+    for round in 0..20 {
+        let replace = |writer: usize| {
+            let bytes = Bytes::from(format!("round {round} by {writer}"));
+            let version = &version;
+            let bucket = &buckets[writer];
+            async move { bucket.replace_if(&Key::Cluster, version, bytes).await.unwrap() }
+        };
+        let (one, two) = tokio::join!(replace(0), replace(1));
+        version = one.xor(two).expect("exactly one of the two wins");
+    }
+    assert_eq!(temps(dir.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn objects_outlive_the_store_that_wrote_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("data/bucket");
+    put(&open_in(&root, "one"), &profile("alice"), b"hello").await;
+    let found = open_in(&root, "two").get(&profile("alice")).await.unwrap().expect("it is there");
+    assert_eq!(found.bytes, "hello");
+    assert_eq!(fs::read(root.join("users/alice/profile.json")).unwrap(), b"hello");
+}
+
+#[test]
+fn a_start_removes_only_temporary_files_older_than_an_hour() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join(".tmp")).unwrap();
+    let now = u64::try_from(clock::wall_now().unix_seconds()).unwrap();
+    // A minute on either side, for the time that the test itself takes.
+    for (name, age_seconds) in [("old", 3660), ("young", 3540), ("ahead", 0)] {
+        let file = File::create(dir.path().join(".tmp").join(name)).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(now - age_seconds)).unwrap();
+    }
+    open_in(dir.path(), "boot");
+    let mut left = temps(dir.path());
+    left.sort();
+    assert_eq!(left, ["ahead", "young"]);
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named_with_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "in the way").unwrap();
+    for root in [file.clone(), file.join("bucket")] {
+        let error = Local::open(root.clone(), "boot", PAGE_SIZE).expect_err("a file is in the way");
+        let BackendError::Permanent(text) = &error else { panic!("{error:?}") };
+        assert!(text.contains(&*root.to_string_lossy()) && text.contains("move it away"), "{text}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"in the way");
+}
+
+#[tokio::test]
+async fn a_write_that_cannot_be_is_an_error_with_a_remedy_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = open_in(dir.path(), "boot");
+    // A file where the user's directory should be: no process can write there, not even root's.
+    fs::create_dir(dir.path().join("users")).unwrap();
+    fs::write(dir.path().join("users/alice"), "").unwrap();
+    let error = bucket.create(&profile("alice"), Bytes::from_static(b"x")).await.expect_err("no place to write to");
+    assert!(matches!(&error, BucketError::Unavailable { cause, .. } if cause.contains("move it away")), "{error}");
+    assert_eq!(temps(dir.path()), Vec::<String>::new());
+    assert_eq!(bucket.list(&Folder::Users).await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn no_temporary_file_is_left_by_those_who_lose() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = open_in(dir.path(), "boot");
+    let version = put(&bucket, &Key::Cluster, b"first").await;
+    bucket.replace_if(&Key::Cluster, &version, Bytes::from_static(b"second")).await.unwrap().expect("current");
+    bucket.create(&Key::Cluster, Bytes::from_static(b"third")).await.unwrap();
+    assert_eq!(bucket.replace_if(&Key::Cluster, &version, Bytes::from_static(b"stale")).await.unwrap(), None);
+    assert_eq!(bucket.replace_if(&profile("nobody"), &version, Bytes::new()).await.unwrap(), None);
+    assert_eq!(temps(dir.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn listings_pass_over_what_is_no_object() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = open_in(dir.path(), "boot");
+    put(&bucket, &Key::Image(user("alice"), image(1)), b"png").await;
+    fs::write(dir.path().join("users/README"), "a file among the users").unwrap();
+    fs::create_dir(dir.path().join("users/nobody")).unwrap();
+    fs::create_dir(dir.path().join("users/alice/images/thumbnails")).unwrap();
+    assert_eq!(bucket.list(&Folder::Users).await.unwrap(), ["alice"]);
+    assert_eq!(bucket.list(&Folder::Images(user("alice"))).await.unwrap(), [image(1).to_string()]);
+}
+
+#[tokio::test]
+async fn a_dropped_write_takes_effect_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Local::open(dir.path().to_path_buf(), "boot", PAGE_SIZE).unwrap();
+    let bytes = Bytes::from(vec![7; 100_000]);
+    for number in 0..20 {
+        // One poll starts the write; the drop gives up on it.
+        let key = Key::Check(number);
+        let mut write = store.create(&key, bytes.clone());
+        assert!(futures_util::poll!(&mut write).is_pending());
+    }
+    // The runtime of the test is left only when every write that began has ended; until then a name may appear.
+    for number in 0..20 {
+        let found = store.get(&Key::Check(number)).await.unwrap();
+        assert!(found.is_none_or(|entry| entry.bytes == bytes), "a part of an object was read");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_is_never_given_back_is_an_error_and_not_the_end_of_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Local::open(dir.path().to_path_buf(), "boot", PAGE_SIZE).unwrap();
+    let version = store.create(&Key::Cluster, Bytes::from_static(b"first")).await.unwrap();
+    let lock = File::create(dir.path().join(".lock")).unwrap();
+    lock.lock().unwrap();
+    let refused = store.replace_if(&Key::Cluster, &version, Bytes::from_static(b"second")).await;
+    assert!(matches!(refused, Err(BackendError::Transient(_))), "{refused:?}");
+    store.create(&Key::Check(1), Bytes::new()).await.expect("creating needs no lock");
+    drop(lock);
+    store.replace_if(&Key::Cluster, &version, Bytes::from_static(b"second")).await.expect("the lock is free");
+}

@@ -1,0 +1,244 @@
+//! What every kind of store must do when nothing goes wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rollcall::domain::{ImageKind, ImageName, Username, WallMs};
+use rollcall::storage::{Backend, Bucket, Created, Folder, Key, RetryPolicy};
+use tokio::task::JoinSet;
+
+/// The page size of every store under test, so that few objects cross a border.
+pub(super) const PAGE_SIZE: usize = 3;
+
+/// Makes a module's tests of all behaviours below; `$open()` is a future of a fresh bucket and what keeps it alive.
+macro_rules! every_behaviour {
+    ($open:path) => {
+        crate::storage::suite::every_behaviour! { $open =>
+            what_was_created_is_read_back, nothing_is_there_until_it_is_written, a_second_create_finds_the_first,
+            the_very_same_bytes_count_as_ours, of_many_who_create_at_once_exactly_one_wins,
+            a_replacement_needs_the_present_version, of_many_who_replace_at_once_one_wins_each_version,
+            readers_see_whole_objects_while_they_are_replaced, lists_end_exactly_at_page_borders,
+            users_are_listed_once_and_in_order, images_belong_to_one_user, what_is_deleted_is_gone,
+        }
+    };
+    ($open:path => $($behaviour:ident),* $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $behaviour() {
+                let (bucket, _keep) = $open().await;
+                crate::storage::suite::$behaviour(&bucket).await;
+            }
+        )*
+    };
+}
+pub(super) use every_behaviour;
+
+/// A bucket with pauses short enough for tests.
+pub(super) fn bucket(backend: Arc<dyn Backend>) -> Bucket {
+    Bucket::new(backend, RetryPolicy { first_pause: Duration::from_millis(1), ..RetryPolicy::default() })
+}
+
+pub(super) fn user(name: &str) -> Username {
+    Username::parse(name).expect("a valid username")
+}
+
+pub(super) fn profile(name: &str) -> Key {
+    Key::Profile(user(name))
+}
+
+pub(super) fn image(number: u32) -> ImageName {
+    ImageName::new(WallMs::new(1_733_511_234_000), number, ImageKind::Png)
+}
+
+/// Creates an object that must not be there yet.
+pub(super) async fn put(bucket: &Bucket, key: &Key, bytes: &'static [u8]) -> rollcall::storage::Version {
+    match bucket.create(key, Bytes::from_static(bytes)).await.expect("the store works") {
+        Created::New(version) => version,
+        Created::Taken(other) => panic!("{key} is taken by {other:?}"),
+    }
+}
+
+async fn bytes_of(bucket: &Bucket, key: &Key) -> Option<Bytes> {
+    bucket.get(key).await.expect("the store works").map(|object| object.bytes)
+}
+
+pub(super) async fn what_was_created_is_read_back(bucket: &Bucket) {
+    // The largest picture, every byte value, and nothing at all.
+    let large: Bytes = (0..512 * 1024).map(|i: u32| i.to_le_bytes()[0] ^ i.to_le_bytes()[1]).collect();
+    for (number, bytes) in [Bytes::new(), Bytes::from_static(b"\r\n--x--\r\n\0"), large].into_iter().enumerate() {
+        let key = Key::Image(user("alice"), image(u32::try_from(number).unwrap()));
+        let Created::New(version) = bucket.create(&key, bytes.clone()).await.unwrap() else { panic!("{key} is taken") };
+        let object = bucket.get(&key).await.unwrap().expect("it is there");
+        assert!(object.bytes == bytes, "{key} changed on its way");
+        assert_eq!(object.version, version);
+    }
+}
+
+pub(super) async fn nothing_is_there_until_it_is_written(bucket: &Bucket) {
+    for key in [Key::Cluster, profile("alice"), Key::Image(user("alice"), image(1))] {
+        assert_eq!(bucket.get(&key).await.unwrap(), None, "{key}");
+        bucket.delete(&key).await.expect("what is not there is deleted already");
+    }
+    for folder in [Folder::Users, Folder::Images(user("alice")), Folder::Checks] {
+        assert_eq!(bucket.list(&folder).await.unwrap(), Vec::<String>::new(), "{folder}");
+    }
+}
+
+pub(super) async fn a_second_create_finds_the_first(bucket: &Bucket) {
+    let version = put(bucket, &Key::Cluster, b"first").await;
+    match bucket.create(&Key::Cluster, Bytes::from_static(b"second")).await.unwrap() {
+        Created::Taken(found) => assert_eq!((found.bytes, found.version), (Bytes::from_static(b"first"), version)),
+        Created::New(_) => panic!("two have created one object"),
+    }
+    assert_eq!(bytes_of(bucket, &Key::Cluster).await.unwrap(), "first");
+}
+
+pub(super) async fn the_very_same_bytes_count_as_ours(bucket: &Bucket) {
+    let version = put(bucket, &Key::Cluster, b"same").await;
+    let again = bucket.create(&Key::Cluster, Bytes::from_static(b"same")).await.unwrap();
+    assert_eq!(again, Created::New(version));
+}
+
+pub(super) async fn of_many_who_create_at_once_exactly_one_wins(bucket: &Bucket) {
+    for round in 0..5 {
+        let key = profile(&format!("user{round}"));
+        let mut tasks = JoinSet::new();
+        for number in 0..16 {
+            let (bucket, key) = (bucket.clone(), key.clone());
+            let bytes = Bytes::from(format!("writer {number}"));
+            tasks.spawn(async move { (bytes.clone(), bucket.create(&key, bytes).await.unwrap()) });
+        }
+        let (winners, losers): (Vec<_>, Vec<_>) =
+            tasks.join_all().await.into_iter().partition(|(_, created)| matches!(created, Created::New(_)));
+        let [(winner, Created::New(version))] = winners.as_slice() else { panic!("{} winners", winners.len()) };
+        for (_, lost) in losers {
+            let Created::Taken(found) = lost else { unreachable!("partitioned") };
+            assert_eq!((&found.bytes, &found.version), (winner, version));
+        }
+        assert_eq!(bytes_of(bucket, &key).await.as_ref(), Some(winner));
+    }
+}
+
+pub(super) async fn a_replacement_needs_the_present_version(bucket: &Bucket) {
+    let key = profile("alice");
+    let first = put(bucket, &key, b"first").await;
+    assert_eq!(bucket.replace_if(&profile("bob"), &first, Bytes::from_static(b"x")).await.unwrap(), None);
+    assert_eq!(bytes_of(bucket, &profile("bob")).await, None);
+
+    let second = bucket.replace_if(&key, &first, Bytes::from_static(b"second")).await.unwrap().expect("it is current");
+    assert_ne!(first, second);
+    assert_eq!(bucket.replace_if(&key, &first, Bytes::from_static(b"stale")).await.unwrap(), None);
+    let object = bucket.get(&key).await.unwrap().expect("it is there");
+    assert_eq!((object.bytes, object.version), (Bytes::from_static(b"second"), second));
+}
+
+pub(super) async fn of_many_who_replace_at_once_one_wins_each_version(bucket: &Bucket) {
+    let key = profile("alice");
+    put(bucket, &key, b"0").await;
+    // Each of four writers adds one ten times, reading anew whenever another was quicker.
+    let mut tasks = JoinSet::new();
+    for writer in 0..4 {
+        let (bucket, key) = (bucket.clone(), key.clone());
+        tasks.spawn(async move {
+            let mut added = 0;
+            while added < 10 {
+                let object = bucket.get(&key).await.unwrap().expect("it is there");
+                let text = String::from_utf8(object.bytes.to_vec()).unwrap();
+                let count: u32 = text.split(' ').next().unwrap().parse().unwrap();
+                // The writer's name keeps apart two who add to the same number.
+                let next = Bytes::from(format!("{} by {writer}", count + 1));
+                if bucket.replace_if(&key, &object.version, next).await.unwrap().is_some() {
+                    added += 1;
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+    let text = bytes_of(bucket, &key).await.expect("it is there");
+    assert!(text.starts_with(b"40 by "), "an addition was lost: {text:?}");
+}
+
+pub(super) async fn readers_see_whole_objects_while_they_are_replaced(bucket: &Bucket) {
+    const LENGTH: usize = 60_000;
+    static ZEROS: [u8; LENGTH] = [0; LENGTH];
+    let key = profile("alice");
+    let mut version = put(bucket, &key, &ZEROS).await;
+    let writer = async {
+        for round in 1..=20 {
+            let bytes = Bytes::from(vec![round; LENGTH]);
+            version = bucket.replace_if(&key, &version, bytes).await.unwrap().expect("no one else writes");
+        }
+    };
+    let reader = async {
+        loop {
+            let bytes = bytes_of(bucket, &key).await.expect("it is always there");
+            assert!(bytes.len() == LENGTH && bytes.iter().all(|byte| *byte == bytes[0]), "a torn read");
+            if bytes[0] == 20 {
+                break;
+            }
+        }
+    };
+    tokio::join!(writer, reader);
+}
+
+pub(super) async fn lists_end_exactly_at_page_borders(bucket: &Bucket) {
+    let mut expected = Vec::new();
+    for count in 0..=(2 * PAGE_SIZE + 1) {
+        let mut pages = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let page = bucket.list_page(&Folder::Checks, next.as_deref()).await.unwrap();
+            pages.push(page.names);
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        // A full last page may or may not be followed by an empty one; a store cannot always know.
+        let full_pages = count.div_ceil(PAGE_SIZE).max(1);
+        assert!((full_pages..=full_pages + 1).contains(&pages.len()), "{count} names on {} pages", pages.len());
+        assert!(pages.iter().all(|names| names.len() <= PAGE_SIZE));
+        assert_eq!(pages.concat(), expected, "of {count} names");
+        assert_eq!(bucket.list(&Folder::Checks).await.unwrap(), expected, "of {count} names");
+
+        let number = u32::try_from(count).unwrap();
+        put(bucket, &Key::Check(number), b"").await;
+        expected.push(format!("{number:08x}.txt"));
+    }
+}
+
+pub(super) async fn users_are_listed_once_and_in_order(bucket: &Bucket) {
+    // A slash sorts after `-` and `.`, so a store that sorts whole paths finds `a-b/` before `a/`.
+    let names = ["A", "a", "a-b", "a.b", "a0", "b"];
+    for name in names.iter().rev() {
+        put(bucket, &profile(name), b"{}").await;
+        for number in 0..4 {
+            put(bucket, &Key::Image(user(name), image(number)), b"png").await;
+        }
+    }
+    put(bucket, &Key::Cluster, b"{}").await;
+    assert_eq!(bucket.list(&Folder::Users).await.unwrap(), names);
+}
+
+pub(super) async fn images_belong_to_one_user(bucket: &Bucket) {
+    let expected: Vec<_> = (0..5).map(|number| image(number).to_string()).collect();
+    for number in (0..5).rev() {
+        put(bucket, &Key::Image(user("al"), image(number)), b"png").await;
+    }
+    put(bucket, &Key::Image(user("alice"), image(9)), b"png").await;
+    assert_eq!(bucket.list(&Folder::Images(user("al"))).await.unwrap(), expected);
+    assert_eq!(bucket.list(&Folder::Images(user("alice"))).await.unwrap(), [image(9).to_string()]);
+}
+
+pub(super) async fn what_is_deleted_is_gone(bucket: &Bucket) {
+    let key = profile("alice");
+    let version = put(bucket, &key, b"first").await;
+    bucket.delete(&key).await.unwrap();
+    assert_eq!(bytes_of(bucket, &key).await, None);
+    assert_eq!(bucket.list(&Folder::Users).await.unwrap(), Vec::<String>::new());
+    assert_eq!(bucket.replace_if(&key, &version, Bytes::from_static(b"late")).await.unwrap(), None);
+    put(bucket, &key, b"second").await;
+    assert_eq!(bytes_of(bucket, &key).await.unwrap(), "second");
+    assert_eq!(bucket.list(&Folder::Users).await.unwrap(), ["alice"]);
+}
