@@ -5,8 +5,19 @@ use thiserror::Error;
 use crate::domain::Username;
 use crate::storage::BucketError;
 
-/// What a client reads when the bucket does not answer. A write may have taken effect; to repeat it is safe.
-const UNAVAILABLE: &str = "The storage is unavailable at the moment; try again shortly";
+/// The bucket did not answer. A write may have taken effect all the same; to repeat it is safe. What the bucket said is
+/// the source, for the log only.
+#[derive(Clone, Debug, Error)]
+#[error("The storage is unavailable at the moment; try again shortly")]
+pub struct Unavailable(#[from] BucketError);
+
+impl Unavailable {
+    /// What the bucket said.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        self.0.to_string()
+    }
+}
 
 /// A user could not be looked up.
 #[derive(Debug, Error)]
@@ -18,8 +29,8 @@ pub enum LookupError {
     #[error("The stored profile of '{0}' cannot be read; whoever runs this service has to repair it")]
     Corrupt(Username),
     /// The bucket did not answer.
-    #[error("{UNAVAILABLE}")]
-    Storage(#[source] BucketError),
+    #[error(transparent)]
+    Storage(#[from] Unavailable),
 }
 
 /// A registration was not made.
@@ -29,8 +40,8 @@ pub enum RegisterError {
     #[error("User '{0}' is already registered with other data; choose another name")]
     Taken(Username),
     /// The bucket did not answer.
-    #[error("{UNAVAILABLE}")]
-    Storage(#[source] BucketError),
+    #[error(transparent)]
+    Storage(#[from] Unavailable),
     /// The password could not be hashed.
     #[error("The password could not be processed; try again")]
     Password(String),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tracing::error;
 
 use super::index::{Facts, Known};
-use super::{LookupError, Registry, lock};
+use super::{LookupError, Registry, Unavailable, lock};
 use crate::domain::{BootMs, Profile, Username};
-use crate::storage::{BucketError, Key};
+use crate::storage::Key;
 
 /// What the bucket holds under a user's name.
 pub(super) enum Stored {
@@ -31,7 +31,7 @@ impl Registry {
             return known;
         }
         let epoch = lock(&self.0.index).epoch();
-        match self.read_profile(name).await.map_err(LookupError::Storage)? {
+        match self.read_profile(name).await? {
             Stored::Profile(profile) => Ok(lock(&self.0.index).insert(name.clone(), Facts::from(profile))),
             Stored::Corrupt => Err(LookupError::Corrupt(name.clone())),
             Stored::Nothing => {
@@ -50,7 +50,7 @@ impl Registry {
     }
 
     /// Reads a profile from the bucket.
-    pub(super) async fn read_profile(&self, name: &Username) -> Result<Stored, BucketError> {
+    pub(super) async fn read_profile(&self, name: &Username) -> Result<Stored, Unavailable> {
         let object = self.0.bucket.get(&Key::Profile(name.clone())).await?;
         Ok(object.map_or(Stored::Nothing, |object| self.parse_profile(name, &object.bytes)))
     }

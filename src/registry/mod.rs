@@ -11,6 +11,7 @@ mod index;
 mod lookup;
 mod misses;
 mod password;
+mod probe;
 mod rebuild;
 mod register;
 mod users;
@@ -22,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, watch};
 
-pub use error::{LookupError, RegisterError, UsersError};
+pub use error::{LookupError, RegisterError, Unavailable, UsersError};
 pub use heartbeat::Beat;
 pub use register::{NewUser, Outcome};
 pub use users::UserRow;
@@ -32,6 +33,7 @@ use crate::presence::{Moment, Online, StallClock, Table};
 use crate::storage::Bucket;
 use index::Index;
 use password::Passwords;
+use probe::Probed;
 
 /// The time for which a client stays online after a heartbeat, unless configured otherwise.
 pub const DEFAULT_TTL_MS: u64 = 30_000;
@@ -65,6 +67,7 @@ struct Inner {
     whole: watch::Sender<Option<Epoch>>,
     passwords: Passwords,
     lookups: Semaphore,
+    probed: tokio::sync::Mutex<Option<Probed>>,
 }
 
 struct Presence {
@@ -84,6 +87,7 @@ impl Registry {
             whole: watch::Sender::new(None),
             passwords: Passwords::default(),
             lookups: Semaphore::new(LOOKUPS_AT_ONCE),
+            probed: tokio::sync::Mutex::default(),
         }))
     }
 

@@ -9,9 +9,9 @@ use tracing::{debug, info, warn};
 
 use super::index::Facts;
 use super::lookup::Stored;
-use super::{Epoch, Registry, lock};
+use super::{Epoch, Registry, Unavailable, lock};
 use crate::domain::Username;
-use crate::storage::{BucketError, Folder, Key};
+use crate::storage::{Folder, Key};
 
 /// Profiles that are read at once.
 const READS_AT_ONCE: usize = 16;
@@ -35,7 +35,7 @@ impl Registry {
         while lock(&self.0.index).epoch() == epoch {
             match self.read_unknown().await {
                 Ok(()) => return self.mark_whole(epoch),
-                Err(why) => warn!("the list of users is not whole yet: {why}"),
+                Err(why) => warn!("the list of users is not whole yet: {}", why.cause()),
             }
             sleep(TRY_AGAIN_AFTER).await;
         }
@@ -50,7 +50,7 @@ impl Registry {
         }
     }
 
-    async fn read_unknown(&self) -> Result<(), BucketError> {
+    async fn read_unknown(&self) -> Result<(), Unavailable> {
         let listed = self.0.bucket.list(&Folder::Users).await?;
         let names = listed.iter().filter_map(|name| {
             Username::parse(name).inspect_err(|_| debug!("skipped {name:?} in the bucket: not a username")).ok()
@@ -75,7 +75,7 @@ impl Registry {
         }
     }
 
-    async fn read_row(&self, name: Username) -> Result<(), BucketError> {
+    async fn read_row(&self, name: Username) -> Result<(), Unavailable> {
         match self.read_profile(&name).await? {
             Stored::Profile(profile) => {
                 lock(&self.0.index).insert(name, Facts::from(profile));

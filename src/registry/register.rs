@@ -5,7 +5,7 @@ use tracing::info;
 
 use super::index::Facts;
 use super::lookup::Stored;
-use super::{RegisterError, Registry, draw, lock};
+use super::{RegisterError, Registry, Unavailable, draw, lock};
 use crate::domain::{Addr, Metadata, Profile, UserId, Username, WallMs};
 use crate::storage::{Created, Key};
 
@@ -40,7 +40,7 @@ impl Registry {
     pub async fn register(&self, user: NewUser, now: WallMs) -> Result<Outcome, RegisterError> {
         // A name that is known to be taken needs no hash and no write.
         if lock(&self.0.index).get(&user.username).is_some() {
-            let stored = self.read_profile(&user.username).await.map_err(RegisterError::Storage)?;
+            let stored = self.read_profile(&user.username).await?;
             // A profile that was deleted by hand is registered anew below.
             if !matches!(stored, Stored::Nothing) {
                 return self.compare(user, stored).await;
@@ -58,9 +58,8 @@ impl Registry {
             metadata: user.metadata.clone(),
             password_hash,
         };
-        let bytes = serde_json::to_vec(&profile).expect("a profile has only text keys");
         let key = Key::Profile(user.username.clone());
-        match self.0.bucket.create(&key, Bytes::from(bytes)).await.map_err(RegisterError::Storage)? {
+        match self.0.bucket.create(&key, to_bytes(&profile)).await.map_err(Unavailable::from)? {
             Created::New(_) => {
                 let (id, name) = (profile.user_id, user.username);
                 info!(user = %name, %id, "registered {name}");
@@ -92,4 +91,8 @@ impl Registry {
         lock(&self.0.index).insert(user.username.clone(), Facts::from(profile));
         if same_facts && same_password { Ok(Outcome::Repeated(id)) } else { Err(taken()) }
     }
+}
+
+fn to_bytes(profile: &Profile) -> Bytes {
+    serde_json::to_vec(profile).expect("a profile has only text keys").into()
 }
