@@ -4,6 +4,7 @@ pub mod api;
 pub mod clock;
 pub mod domain;
 pub mod election;
+pub mod http;
 pub mod presence;
 pub mod registry;
 pub mod storage;
