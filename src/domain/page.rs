@@ -45,12 +45,12 @@ mod tests {
 
     use super::*;
 
-    fn names(rows: &BTreeMap<Username, ()>, page: &Page) -> Vec<String> {
-        page.from(rows).take(page.limit()).map(|(name, ())| name.to_string()).collect()
+    fn names(rows: &BTreeMap<Username, u8>, page: &Page) -> Vec<String> {
+        page.from(rows).take(page.limit()).map(|(name, _)| name.to_string()).collect()
     }
 
-    fn rows(names: &[&str]) -> BTreeMap<Username, ()> {
-        names.iter().map(|name| (Username::parse(name).unwrap(), ())).collect()
+    fn rows(names: &[&str]) -> BTreeMap<Username, u8> {
+        names.iter().map(|name| (Username::parse(name).unwrap(), 0)).collect()
     }
 
     #[test]
@@ -70,8 +70,8 @@ mod tests {
         fn reading_page_by_page_meets_every_name_exactly_once(
             names_in in proptest::collection::btree_set("[a-c]{1,4}", 0..30), limit in 1_usize..7, prefix in "[a-c]{0,2}",
         ) {
-            let rows: BTreeMap<Username, ()> =
-                names_in.iter().map(|name| (Username::parse(name).unwrap(), ())).collect();
+            let rows: BTreeMap<Username, u8> =
+                names_in.iter().map(|name| (Username::parse(name).unwrap(), 0)).collect();
             let mut met = Vec::new();
             let mut page = Page { limit: NonZeroUsize::new(limit), after: String::new(), prefix: prefix.clone() };
             loop {
