@@ -24,9 +24,7 @@ use crate::domain::NodeAddr;
 use crate::election::{self, Election, Peers, Role};
 use crate::http::{App, Cors, ENDPOINTS, router, serve};
 use crate::registry::{Epoch, Registry, Settings};
-use crate::storage::{
-    Backend, BackendError, Bucket, BucketError, Created, Gcs, GcsConfig, Key, Local, RetryPolicy,
-};
+use crate::storage::{Backend, BackendError, Bucket, BucketError, Created, Gcs, GcsConfig, Key, Local, RetryPolicy};
 
 /// The file whose lock keeps two processes from being one node.
 const LOCK_FILE: &str = "lock";
@@ -287,7 +285,11 @@ fn print_banner(config: &Config, bucket: &Bucket) {
 
 fn members_line(node: NodeAddr, peers: &[NodeAddr]) -> String {
     let others: Vec<String> = peers.iter().filter(|peer| **peer != node).map(ToString::to_string).collect();
-    if others.is_empty() { "  A cluster of one node".to_owned() } else { format!("  Other nodes: {}", others.join(", ")) }
+    if others.is_empty() {
+        "  A cluster of one node".to_owned()
+    } else {
+        format!("  Other nodes: {}", others.join(", "))
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the composition root draws the ids that its parts are given")]

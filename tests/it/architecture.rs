@@ -37,8 +37,17 @@ const PURE: &[&str] = &[
 ];
 
 /// What touches the world.
-const IMPURE_WORDS: &[&str] =
-    &["tokio::", "std::fs", "std::io", "std::thread", "TcpStream", "TcpListener", "crate::clock", "rand::rng", "Instant::now"];
+const IMPURE_WORDS: &[&str] = &[
+    "tokio::",
+    "std::fs",
+    "std::io",
+    "std::thread",
+    "TcpStream",
+    "TcpListener",
+    "crate::clock",
+    "rand::rng",
+    "Instant::now",
+];
 
 fn sources() -> Vec<(String, String)> {
     fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
@@ -87,8 +96,7 @@ fn named(text: &str) -> Vec<String> {
             let group = rest.strip_prefix('{').and_then(|rest| rest.split('}').next());
             let names = group.map_or_else(|| vec![rest], |group| group.split(',').collect());
             for name in names {
-                let word: String =
-                    name.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                let word: String = name.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
                 parts.push(word);
             }
         }
