@@ -651,6 +651,27 @@ fn a_resignation_voids_only_the_promise_to_that_very_term() {
     assert!(!free_at(6));
 }
 
+#[test]
+fn a_leader_that_resigns_does_not_leave_a_fresh_follower_waiting_for_its_boot_window() {
+    for seed in 0..100 {
+        let mut world = World::started(3, seed);
+        world.run_until_served(3000);
+        world.run(10_000);
+        let old = world.leader();
+        let restarted = (old + 1) % 3;
+        world.kill(restarted);
+        world.run(20);
+        world.start(restarted);
+        world.run(500);
+        assert_eq!(world.leader(), old);
+        world.feed(old, Event::Stopping);
+        world.run(20);
+        world.kill(old);
+        let took = world.run_until_served(4000);
+        assert!(took < 1000, "seed {seed}: {took} ms");
+    }
+}
+
 /// Everything at once: kills, restarts, pauses, cuts, losses and clocks that differ by up to 5%. The assertions are the
 /// invariants in `World::check` and `World::feed`; at the end the faults stop and a leader must serve again.
 #[test]
