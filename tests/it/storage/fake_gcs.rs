@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -12,9 +13,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::once;
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
@@ -44,6 +47,8 @@ pub(crate) enum Fault {
     CutAnswer,
     /// Takes no effect and is never answered.
     Hang,
+    /// Takes effect whatever condition it names, as in emulators that do not know conditions.
+    Overwrite,
 }
 
 /// The faults that wait for the next requests.
@@ -146,7 +151,7 @@ async fn serve(stream: TcpStream, state: Arc<State>) {
 #[error("cut by an injected fault")]
 struct CutOff;
 
-type Body = http_body_util::combinators::BoxBody<Bytes, CutOff>;
+type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, CutOff>;
 
 async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Body>, CutOff> {
     let fault = state.faults.take();
@@ -157,9 +162,10 @@ async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Bo
         Fault::Slow(pause) => tokio::time::sleep(pause).await,
         Fault::Cut => return Err(CutOff),
         Fault::Hang => std::future::pending().await,
-        Fault::None | Fault::LoseAnswer | Fault::CutAnswer => {}
+        Fault::None | Fault::LoseAnswer | Fault::CutAnswer | Fault::Overwrite => {}
     }
-    let answer = lock(&state.objects).handle(&parts, &body);
+    let conditions_hold = matches!(fault, Fault::Overwrite);
+    let answer = lock(&state.objects).handle(&parts, &body, conditions_hold);
     match fault {
         Fault::LoseAnswer => Err(CutOff),
         Fault::CutAnswer => Ok(broken_off(answer)),
@@ -168,14 +174,20 @@ async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Bo
 }
 
 fn whole(answer: Response<Bytes>) -> Response<Body> {
-    answer.map(|bytes| Full::new(bytes).map_err(|never: Infallible| match never {}).boxed())
+    answer.map(|bytes| Full::new(bytes).map_err(|never: Infallible| match never {}).boxed_unsync())
 }
 
-/// The head of the answer and no byte of its body.
+/// The head of the answer and the first half of its body.
 fn broken_off(answer: Response<Bytes>) -> Response<Body> {
     let length = answer.body().len();
-    let cut = futures_util::stream::once(std::future::ready(Err::<hyper::body::Frame<Bytes>, _>(CutOff)));
-    let mut answer = answer.map(|_| BodyExt::boxed(http_body_util::StreamBody::new(cut)));
+    let half = answer.body().slice(..length / 2);
+    let cut = async {
+        // While the body has to wait, what there is of it is sent.
+        tokio::task::yield_now().await;
+        Err(CutOff)
+    };
+    let frames = once(ready(Ok(Frame::data(half)))).chain(once(cut));
+    let mut answer = answer.map(|_| BodyExt::boxed_unsync(StreamBody::new(frames)));
     answer.headers_mut().insert("content-length", length.into());
     answer
 }
@@ -202,9 +214,12 @@ impl Query {
 }
 
 impl Objects {
-    fn handle(&mut self, request: &http::request::Parts, body: &[u8]) -> Response<Bytes> {
+    fn handle(&mut self, request: &http::request::Parts, body: &[u8], conditions_hold: bool) -> Response<Bytes> {
         let url = Url::parse(&format!("http://fake{}", request.uri)).expect("hyper gives a valid path");
-        let query = Query(url.query_pairs().into_owned().collect());
+        let mut query = Query(url.query_pairs().into_owned().collect());
+        if conditions_hold {
+            query.0.remove("ifGenerationMatch");
+        }
         let bucket = format!("/storage/v1/b/{BUCKET}/o");
         let Some((before, name)) = url.path().split_once(&bucket) else {
             return error(404, message(404));
