@@ -55,7 +55,6 @@ impl From<NodeError> for Failure {
             NodeError::Configuration(_) => CONFIGURATION,
             NodeError::Storage(_) => STORAGE,
             NodeError::Bind(_) => SYSTEM,
-            NodeError::Unfinished => SOFTWARE,
         };
         Self::new(code, error.to_string())
     }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use http::Uri;
 
 use super::layers::{Given, Layers};
-use super::{Api, Config, ConfigError, Cors, Flags, LoadSource, MAX_PEERS, Presence, Storage, Timings, keys};
-use crate::domain::NodeAddr;
+use super::{Api, Config, ConfigError, Cors, Flags, LoadSource, Presence, Storage, Timings, keys};
+use crate::domain::{MAX_NODES, NodeAddr};
 
 /// No time may be longer: one that is, is a slip of the pen, and sums of times must not overflow.
 const MAX_MS: u64 = 24 * 60 * 60 * 1000;
@@ -77,8 +77,8 @@ fn membership(layers: &Layers<'_>, has_file: bool) -> Result<(Given<NodeAddr>, V
         }
         peers.push(peer.value);
     }
-    if peers.len() > MAX_PEERS {
-        return Err(ConfigError::TooManyPeers { origin: listed.origin, count: peers.len(), most: MAX_PEERS });
+    if peers.len() > MAX_NODES {
+        return Err(ConfigError::TooManyPeers { origin: listed.origin, count: peers.len(), most: MAX_NODES });
     }
     peers.sort_unstable();
     if !peers.contains(&node.value) {

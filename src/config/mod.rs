@@ -23,12 +23,9 @@ pub use keys::variables;
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "config.toml";
 
-/// The most nodes in a cluster: every heartbeat goes to all of them, and seven survive three failures.
-pub const MAX_PEERS: usize = 7;
-
 /// The whole configuration of one node.
 ///
-/// Invariant: `node` is one of `peers`, which are sorted, distinct and at most [`MAX_PEERS`].
+/// Invariant: `node` is one of `peers`, which are sorted, distinct and at most [`crate::domain::MAX_NODES`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
     /// This node.

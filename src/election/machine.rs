@@ -13,9 +13,9 @@ use memory::Memory;
 pub use rules::{Draw, Rules};
 
 use super::message::{BallotReport, Message, PreVoteResp};
-use super::process::{Ballot, BootId, MAX_NODES, NodeId, NodeSet, Process, all_ids};
+use super::process::{Ballot, BootId, NodeId, NodeSet, Process, all_ids};
 use super::role::{MemberRole, Standing};
-use crate::domain::{BootMs, Load, Term};
+use crate::domain::{BootMs, Load, MAX_NODES, Term};
 
 /// How much lighter, in hundredths of the capacity, another node must be to be asked to stand instead (rule 6).
 const NOMINATE_POINTS: u16 = 15;

@@ -23,5 +23,5 @@ pub use driver::{Election, Options};
 pub use frame::Timings;
 pub use load::LoadSource;
 pub use message::{BallotReport, Message, PreVoteResp};
-pub use process::{Ballot, BootId, MAX_NODES, NodeId, NodeSet, Peers, Process};
+pub use process::{Ballot, BootId, NodeId, NodeSet, Peers, Process};
 pub use role::{Leader, Member, MemberRole, Role, Standing};

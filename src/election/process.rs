@@ -2,10 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{NodeAddr, Term};
-
-/// The most nodes that a cluster may have. More would make elections slower and survive little more.
-pub const MAX_NODES: usize = 7;
+use crate::domain::{MAX_NODES, NodeAddr, Term};
 
 /// A node's place in the sorted list of `peers`; the same on every node.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! Rule 4, the part on lost ballots: what a node may do that does not know how it voted.
 
-use crate::domain::Term;
+use crate::domain::{MAX_NODES, Term};
 use crate::election::message::BallotReport;
-use crate::election::process::{MAX_NODES, NodeId};
+use crate::election::process::NodeId;
 
 /// Whether this node remembers its votes.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]

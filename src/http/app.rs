@@ -1,0 +1,65 @@
+//! What every handler can reach.
+
+use std::sync::Arc;
+
+use axum::http::HeaderValue;
+use tokio::sync::watch;
+
+use super::error::ApiError;
+use crate::clock;
+use crate::domain::{BootMs, NodeAddr, Term};
+use crate::election::{Member, Role};
+use crate::registry::Registry;
+
+/// What the API is made of. The composition root fills it in.
+pub struct App {
+    /// The use cases.
+    pub registry: Registry,
+    /// What this node is, as the election last said.
+    pub role: watch::Receiver<Role>,
+    /// What is known of every node.
+    pub members: watch::Receiver<Vec<Member>>,
+    /// How many clients are online in the cluster, as the leader last said; not read while this node serves.
+    pub cluster_online: watch::Receiver<u64>,
+    /// This node's name.
+    pub node: NodeAddr,
+    /// The program's version.
+    pub version: &'static str,
+    /// When this process started.
+    pub started_at: BootMs,
+    /// Which web pages may read answers.
+    pub cors: Cors,
+}
+
+/// The state of the router.
+pub(super) type Shared = Arc<App>;
+
+/// Which web pages may read answers to GET. Pages of this server's own origin always may.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Cors {
+    /// All.
+    #[default]
+    Any,
+    /// Those of these origins, such as `https://example.org`.
+    Origins(Vec<HeaderValue>),
+    /// None.
+    Off,
+}
+
+impl App {
+    /// The term in which this node serves at this moment.
+    ///
+    /// # Errors
+    /// What to answer if it does not serve.
+    pub(super) fn serving_term(&self) -> Result<Term, ApiError> {
+        let role = self.role.borrow();
+        // The clock is read after the role: a lease must not be compared with a time from before it was looked at.
+        let now = clock::boot_now();
+        if role.is_serving(now) {
+            return Ok(role.term);
+        }
+        // A node that was told of its own leadership but does not serve must not send clients to itself.
+        let other = role.leader_at(now).filter(|leader| leader.node != self.node);
+        Err(other.cloned().map_or(ApiError::NoLeader, ApiError::NotLeader))
+    }
+}

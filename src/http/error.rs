@@ -1,0 +1,131 @@
+//! Every error a client can meet, and the one place that gives each its status and its code.
+
+use std::borrow::Cow;
+
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use thiserror::Error;
+
+use super::json::Json;
+use crate::api::Refusal;
+use crate::domain::{InvalidAddr, InvalidUsername};
+use crate::election::Leader;
+use crate::registry::{LookupError, RegisterError, Unavailable, UsersError};
+
+/// Seconds after which a client should try again when it is not its fault: about the time of an election.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// Why a request was refused. Display is the answer's `message`.
+#[derive(Debug, Error)]
+pub(super) enum ApiError {
+    #[error("This node is not the leader. Current leader: {}", .0.node)]
+    NotLeader(Leader),
+    #[error("No leader is known at the moment: an election is under way; try again in a second")]
+    NoLeader,
+    #[error("The body is not valid JSON: {0}")]
+    InvalidJson(String),
+    #[error("The body could not be read: {0}")]
+    InvalidBody(String),
+    #[error("Missing field \"{field}\": give {wanted}")]
+    MissingField { field: &'static str, wanted: &'static str },
+    #[error("Invalid \"{field}\": it is {found}, but must be {wanted}")]
+    InvalidField { field: &'static str, found: String, wanted: &'static str },
+    #[error(transparent)]
+    Username(#[from] InvalidUsername),
+    #[error(transparent)]
+    Addr(#[from] InvalidAddr),
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    #[error(transparent)]
+    Users(#[from] UsersError),
+    #[error(transparent)]
+    Storage(#[from] Unavailable),
+    #[error("The body is too large: at most {} KiB are accepted here", .limit / 1024)]
+    BodyTooLarge { limit: usize },
+    #[error("There is nothing at {0:?}")]
+    NotFound(String),
+    #[error("{method} is not possible at {path:?}; the Allow header names what is")]
+    MethodNotAllowed { method: Method, path: String },
+    #[error("The request took too long")]
+    TooSlow,
+    #[error("Too many connections; try again in a second")]
+    TooManyConnections,
+    #[error("Something went wrong in the server")]
+    Internal(String),
+}
+
+/// What the log should say about a 5xx; it travels with the answer to the layer that knows the request.
+#[derive(Clone, Debug)]
+pub(super) struct Cause(pub(super) String);
+
+impl ApiError {
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::NotLeader(_) => (S::FORBIDDEN, "not_leader"),
+            Self::NoLeader => (S::SERVICE_UNAVAILABLE, "no_leader"),
+            Self::InvalidJson(_) => (S::BAD_REQUEST, "invalid_json"),
+            Self::InvalidBody(_) => (S::BAD_REQUEST, "invalid_body"),
+            Self::MissingField { .. } => (S::BAD_REQUEST, "missing_field"),
+            Self::InvalidField { .. } => (S::BAD_REQUEST, "invalid_field"),
+            Self::Username(_) => (S::BAD_REQUEST, "invalid_username"),
+            Self::Addr(_) => (S::BAD_REQUEST, "invalid_addr"),
+            Self::Lookup(LookupError::NotRegistered(_)) => (S::NOT_FOUND, "user_not_registered"),
+            Self::Lookup(LookupError::Corrupt(_)) => (S::INTERNAL_SERVER_ERROR, "profile_corrupt"),
+            Self::Register(RegisterError::Taken(_)) => (S::CONFLICT, "user_exists"),
+            Self::Storage(_) | Self::Lookup(LookupError::Storage(_)) | Self::Register(RegisterError::Storage(_)) => {
+                (S::SERVICE_UNAVAILABLE, "storage_unavailable")
+            }
+            Self::Users(UsersError::IndexRebuilding) => (S::SERVICE_UNAVAILABLE, "index_rebuilding"),
+            Self::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::NotFound(_) => (S::NOT_FOUND, "not_found"),
+            Self::MethodNotAllowed { .. } => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::TooSlow => (S::REQUEST_TIMEOUT, "request_timeout"),
+            Self::TooManyConnections => (S::SERVICE_UNAVAILABLE, "too_many_connections"),
+            Self::Register(RegisterError::Password(_)) | Self::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    fn refusal(&self, code: &'static str) -> Refusal {
+        let leader = if let Self::NotLeader(leader) = self { Some(leader) } else { None };
+        let exists = matches!(self, Self::Register(RegisterError::Taken(_)));
+        Refusal {
+            success: false,
+            message: self.to_string(),
+            code: Cow::Borrowed(code),
+            error: exists.then_some(Cow::Borrowed("exists")),
+            leader: leader.map(|leader| leader.node),
+            leader_url: leader.map(|leader| leader.api_url.clone()),
+            term: leader.map(|leader| leader.term),
+        }
+    }
+
+    /// What the client is not told but the log should be. An election, and what was logged where it was found, is no
+    /// news with every request that meets it.
+    fn cause(&self) -> Option<Cause> {
+        let cause = match self {
+            Self::Storage(unavailable)
+            | Self::Lookup(LookupError::Storage(unavailable))
+            | Self::Register(RegisterError::Storage(unavailable)) => unavailable.cause(),
+            Self::Register(RegisterError::Password(cause)) | Self::Internal(cause) => cause.clone(),
+            _ => return None,
+        };
+        Some(Cause(cause))
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, code) = self.status_and_code();
+        let mut response = (status, Json(self.refusal(code))).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if let Some(cause) = self.cause() {
+            response.extensions_mut().insert(cause);
+        }
+        response
+    }
+}

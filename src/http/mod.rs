@@ -1,0 +1,26 @@
+//! The HTTP API: a table of routes, the gate that only a leader opens, and one shape for every error.
+//!
+//! Handlers translate between JSON and [`crate::registry`]; they hold no rules of their own and never see the storage.
+//! Clocks are read here, at the edge, and nowhere below. [`router`] can be driven without a socket; [`serve()`] is the
+//! driver that puts it on one.
+
+mod app;
+mod body;
+mod error;
+mod etag;
+mod health;
+mod json;
+mod leader;
+mod params;
+mod presence;
+mod router;
+mod serve;
+mod stamp;
+mod users;
+
+#[cfg(test)]
+mod testing;
+
+pub use app::{App, Cors};
+pub use router::{ENDPOINTS, Endpoint, router};
+pub use serve::serve;

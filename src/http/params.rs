@@ -1,0 +1,82 @@
+//! What requests say outside their bodies: the path, the query and where they came from.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::request::Parts;
+use serde::Deserialize;
+
+use super::error::ApiError;
+use crate::domain::{InvalidUsername, Page, Username};
+
+/// The `{username}` of the path.
+pub(super) struct Name(pub(super) Username);
+
+/// `?limit=&after=&prefix=`.
+pub(super) struct Paging(pub(super) Page);
+
+/// Where the request came from. The driver of the sockets attaches it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remote(pub(super) SocketAddr);
+
+impl Remote {
+    pub(super) fn ip(self) -> IpAddr {
+        self.0.ip()
+    }
+}
+
+#[derive(Deserialize)]
+struct NamePath {
+    username: String,
+}
+
+#[derive(Deserialize)]
+struct PageQuery {
+    limit: Option<String>,
+    after: Option<String>,
+    prefix: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::<NamePath>::from_request_parts(parts, state).await {
+            Ok(Path(path)) => Ok(Self(Username::parse(&path.username)?)),
+            // Percent-escapes that are no text.
+            Err(_) => Err(InvalidUsername { given: parts.uri.path().chars().take(80).collect() }.into()),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Paging {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Ok(Query(query)) = Query::<PageQuery>::from_request_parts(parts, state).await else {
+            let wanted = "?limit=, after= and prefix=, each at most once";
+            return Err(ApiError::InvalidField { field: "query", found: "not readable".to_owned(), wanted });
+        };
+        let limit = query.limit.as_deref().map(parse_limit).transpose()?;
+        Ok(Self(Page { limit, after: query.after.unwrap_or_default(), prefix: query.prefix.unwrap_or_default() }))
+    }
+}
+
+fn parse_limit(text: &str) -> Result<NonZeroUsize, ApiError> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten().ok_or_else(|| ApiError::InvalidField {
+        field: "limit",
+        found: format!("{:?}", text.chars().take(80).collect::<String>()),
+        wanted: "a whole number from 1",
+    })
+}
+
+impl<S: Sync> FromRequestParts<S> for Remote {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let missing = || ApiError::Internal("the driver attached no remote address".to_owned());
+        parts.extensions.get().copied().ok_or_else(missing)
+    }
+}

@@ -1,0 +1,170 @@
+//! The driver: accepts connections and speaks HTTP/1.1 on them, everything within bounds.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+use tracing::{debug, info, warn};
+
+use super::params::Remote;
+use super::stamp::Overloaded;
+
+/// Connections that are served at once.
+const MAX_CONNECTIONS: usize = 2048;
+
+/// Connections beyond that number that are told so at once; those beyond both are closed without a word.
+const MAX_REFUSALS: usize = 64;
+
+/// The longest that a refused connection is kept for its answer.
+const REFUSAL_TIME: Duration = Duration::from_secs(2);
+
+/// The longest that a client may take for a request's head, and be idle between two requests.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+
+/// The longest that a client may leave an answer unread. (A body that comes too slowly meets the limit of the whole
+/// request. There is no limit on reading here: it would cut off a long download, during which nothing is to be read.)
+const WRITE_STALL: Duration = Duration::from_secs(30);
+
+/// The most bytes of a request's head, and the most header fields.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+const MAX_HEADERS: usize = 100;
+
+/// How long requests may take to end once the node is to stop.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// The pause after a failed accept: when file descriptors run out, trying at once only burns a processor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `router` on `listener` until `shutdown`; then stops accepting, lets requests end for up to 10 s and returns.
+/// Nothing it started outlives it.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    let server = Server {
+        router,
+        tasks: TaskTracker::new(),
+        seats: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+        drain: shutdown,
+        stop: CancellationToken::new(),
+    };
+    server.run(listener).await;
+}
+
+struct Server {
+    router: Router,
+    tasks: TaskTracker,
+    seats: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    /// No new requests.
+    drain: CancellationToken,
+    /// No requests at all.
+    stop: CancellationToken,
+}
+
+impl Server {
+    async fn run(self, listener: TcpListener) {
+        // If this future is dropped, so are its connections.
+        let _stop = self.stop.clone().drop_guard();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.drain.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, remote)) => self.admit(stream, remote),
+                Err(error) if is_the_clients(&error) => debug!("a client left before it was accepted: {error}"),
+                Err(error) => {
+                    warn!("cannot accept connections on the API port: {error}");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        self.tasks.close();
+        if timeout(DRAIN_TIME, self.tasks.wait()).await.is_err() {
+            info!("closing {} connections that did not end in time", self.tasks.len());
+            self.stop.cancel();
+            self.tasks.wait().await;
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, remote: SocketAddr) {
+        if let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() {
+            self.tasks.spawn(self.connection(stream, remote, None, seat));
+        } else if let Ok(seat) = Arc::clone(&self.refusals).try_acquire_owned() {
+            let refused = self.connection(stream, remote, Some(Overloaded), seat);
+            self.tasks.spawn(timeout(REFUSAL_TIME, refused));
+        } else {
+            debug!(%remote, "closed a connection without an answer: too many are refused already");
+        }
+    }
+
+    /// One connection, from its first request to its end.
+    fn connection(
+        &self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        overloaded: Option<Overloaded>,
+        seat: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (drain, stop) = (self.drain.clone(), self.stop.clone());
+        let service = self.router.clone().map_request(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(Remote(remote));
+            overloaded.map(|overloaded| request.extensions_mut().insert(overloaded));
+            request
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIME)
+            .max_header_size(MAX_HEAD_BYTES)
+            .max_headers(MAX_HEADERS)
+            .keep_alive(overloaded.is_none());
+        async move {
+            let _seat = seat;
+            // Small answers should leave at once; without it they only come later.
+            let _ = stream.set_nodelay(true);
+            let mut stream = TimeoutStream::new(stream);
+            stream.set_write_timeout(Some(WRITE_STALL));
+            let io = TokioIo::new(Box::pin(stream));
+            let mut connection = pin!(http.serve_connection(io, TowerToHyperService::new(service)));
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = drain.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        ended = connection => ended,
+                        () = stop.cancelled() => return,
+                    }
+                }
+                () = stop.cancelled() => return,
+            };
+            if let Err(error) = ended {
+                debug!(%remote, "connection ended: {error}");
+            }
+        }
+    }
+}
+
+/// Whether a failed accept concerns that one client only.
+fn is_the_clients(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,153 @@
+//! A node whose role, storage and requests are in a test's hands.
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tower::ServiceExt;
+
+use super::params::Remote;
+use super::{App, Cors, router};
+use crate::clock;
+use crate::domain::{BootMs, NodeAddr, Term};
+use crate::election::{Leader, Member, Role, Standing};
+use crate::registry::{Epoch, Registry, Settings};
+use crate::storage::{Backend, Bucket, Memory, RetryPolicy};
+
+/// The term in which somebody leads.
+pub(super) const TERM: Term = Term(7);
+
+pub(super) struct Node {
+    pub(super) role: watch::Sender<Role>,
+    pub(super) members: watch::Sender<Vec<Member>>,
+    pub(super) cluster_online: watch::Sender<u64>,
+    pub(super) memory: Memory,
+    pub(super) registry: Registry,
+    pub(super) router: Router,
+}
+
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// The node under test.
+pub(super) fn this() -> NodeAddr {
+    "127.0.0.1:8080".parse().unwrap()
+}
+
+fn leader(node: &str, api_url: &str) -> Leader {
+    Leader { node: node.parse().unwrap(), api_url: api_url.to_owned(), term: TERM }
+}
+
+/// The role of a node that serves until `serves_until`.
+pub(super) fn leading_until(serves_until: BootMs, term: Term) -> Role {
+    let standing = Standing::Leader { serves_until };
+    Role { term, standing, leader: Some(leader("127.0.0.1:8080", "http://127.0.0.1:3000")) }
+}
+
+/// The role of a node that serves for long.
+pub(super) fn leading() -> Role {
+    leading_until(clock::boot_now().plus(3_600_000), TERM)
+}
+
+/// The role of a node that follows another.
+pub(super) fn following() -> Role {
+    Role { term: TERM, standing: Standing::Follower, leader: Some(leader("127.0.0.1:8081", "http://127.0.0.1:3001")) }
+}
+
+/// The role of a node during an election.
+pub(super) fn without_leader() -> Role {
+    Role { term: TERM, standing: Standing::Candidate, leader: None }
+}
+
+impl Node {
+    /// A node with that role and an empty bucket.
+    pub(super) fn new(role: Role) -> Self {
+        let memory = Memory::new();
+        Self::on(role, memory.clone(), Arc::new(memory), Cors::Any)
+    }
+
+    /// A node on any store; `memory` is what lies beneath it.
+    pub(super) fn on(role: Role, memory: Memory, backend: Arc<dyn Backend>, cors: Cors) -> Self {
+        Self::watching(watch::Sender::new(role), memory, backend, cors)
+    }
+
+    /// A node whose role others may set too.
+    pub(super) fn watching(role: watch::Sender<Role>, memory: Memory, backend: Arc<dyn Backend>, cors: Cors) -> Self {
+        let pause = Duration::from_millis(1);
+        let policy = RetryPolicy { deadline: Duration::from_millis(500), attempts: 1, first_pause: pause };
+        let now = clock::boot_now();
+        let registry = Registry::new(Bucket::new(backend, policy), Settings { ttl_ms: 30_000 }, now);
+        let role_seen = role.subscribe();
+        let (members, members_seen) = watch::channel(Vec::new());
+        let (cluster_online, cluster_online_seen) = watch::channel(0);
+        let app = App {
+            registry: registry.clone(),
+            role: role_seen,
+            members: members_seen,
+            cluster_online: cluster_online_seen,
+            node: this(),
+            version: "1.2.3",
+            started_at: now,
+            cors,
+        };
+        Self { role, members, cluster_online, memory, registry, router: router(app) }
+    }
+
+    /// A node that leads and knows every user in the bucket, who are `alice` at an address, and `bob` without one.
+    pub(super) async fn with_alice_and_bob() -> Self {
+        let node = Self::new(leading());
+        node.registry.begin_term(Epoch(TERM.0));
+        node.registry.rebuild_index(Epoch(TERM.0)).await;
+        for body in [r#"{"username":"alice","addr":"10.40.6.26:9000"}"#, r#"{"username":"bob"}"#] {
+            assert_eq!(node.post("/register", body).await.status, StatusCode::CREATED);
+        }
+        node
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.send(request("GET", path, Body::empty())).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+        self.send(request("POST", path, body)).await
+    }
+
+    pub(super) async fn send(&self, mut request: Request) -> Answer {
+        request.extensions_mut().insert(Remote("10.0.0.9:50000".parse().unwrap()));
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        Answer { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
+    }
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Panics unless this is an error of the one shape, with that status and code; gives its message.
+    #[track_caller]
+    pub(super) fn refused(&self, status: u16, code: &str) -> String {
+        let json = self.json();
+        let seen = (self.status.as_u16(), json["code"].as_str(), &json["success"], self.header("content-type"));
+        assert_eq!(seen, (status, Some(code), &Value::Bool(false), Some("application/json")), "{json}");
+        assert_eq!(self.header("retry-after").is_some(), status == 503, "{json}");
+        json["message"].as_str().unwrap().to_owned()
+    }
+}
+
+pub(super) fn request(method: &str, path: &str, body: impl Into<Body>) -> Request {
+    Request::builder().method(method).uri(path).body(body.into()).unwrap()
+}

@@ -1,0 +1,11 @@
+//! Who is online.
+//!
+//! [`Table`] decides it from heartbeats, purely; [`StallClock`] keeps our own pauses from counting against clients.
+//! Nothing here reads a clock, and nothing knows whether a name is registered. Presence comes from heartbeats alone
+//! and is kept in memory; how it reaches the other nodes will stand in a file of its own beside the table.
+
+mod stall;
+mod table;
+
+pub use stall::{Moment, PresenceMs, StallClock};
+pub use table::{Online, Seen, Table};

@@ -1,0 +1,310 @@
+//! Decides who is online: whose last heartbeat is younger than the TTL at the moment of the question.
+//!
+//! Time comes as an argument and must not go back ([`StallClock`](super::StallClock) sees to that). The table does not
+//! know who is registered; it takes what it is told.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use super::{Moment, PresenceMs};
+use crate::domain::{Addr, Page, Username};
+
+/// For how long after its last heartbeat it is remembered when a client was seen: a day, after which "last seen" says
+/// nothing that an operator acts on.
+const REMEMBER_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The least time between two sweeps: each walks the whole table.
+const SWEEP_EVERY_MS: u64 = 60 * 1000;
+
+/// Who is online.
+///
+/// Invariant: `due` holds exactly one entry for each row that is marked online, at or before its expiry, and none for
+/// any other. So a heartbeat of somebody online touches one row only, and each row costs one heap operation a TTL.
+#[derive(Debug)]
+pub struct Table {
+    ttl_ms: u64,
+    rows: BTreeMap<Username, Row>,
+    due: BinaryHeap<Reverse<(PresenceMs, Username)>>,
+    online: usize,
+    version: u64,
+    swept_at: PresenceMs,
+}
+
+#[derive(Debug)]
+struct Row {
+    addr: Option<Addr>,
+    last: Moment,
+    online: bool,
+}
+
+/// A client that is online.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Online {
+    /// The name.
+    pub username: Username,
+    /// Where to reach it, if it ever told.
+    pub addr: Option<Addr>,
+}
+
+/// What is remembered of a client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Seen {
+    /// Whether it is online.
+    pub online: bool,
+    /// Where it was reached last, if it ever told.
+    pub addr: Option<Addr>,
+    /// How long ago its last heartbeat came, our own pauses included.
+    pub ago_ms: u64,
+}
+
+impl Table {
+    /// An empty table whose clients stay online for `ttl_ms` after a heartbeat.
+    #[must_use]
+    pub fn new(ttl_ms: u64) -> Self {
+        Self {
+            ttl_ms,
+            rows: BTreeMap::new(),
+            due: BinaryHeap::new(),
+            online: 0,
+            version: 0,
+            swept_at: PresenceMs::default(),
+        }
+    }
+
+    /// Notes that `name` is online at `now`, and answers where it can be reached: at the address `told` with this
+    /// heartbeat, else the last one told, else the `registered` one.
+    pub fn heartbeat(
+        &mut self,
+        name: &Username,
+        told: Option<Addr>,
+        registered: Option<Addr>,
+        now: Moment,
+    ) -> Option<Addr> {
+        self.advance(now);
+        if let Some(row) = self.rows.get_mut(name) {
+            let addr = told.or(row.addr).or(registered);
+            let visible = !row.online || row.addr != addr;
+            let came_back = !row.online;
+            *row = Row { addr, last: now, online: true };
+            self.version += u64::from(visible);
+            if came_back {
+                self.appear(name, now);
+            }
+            return addr;
+        }
+        let addr = told.or(registered);
+        self.rows.insert(name.clone(), Row { addr, last: now, online: true });
+        self.version += 1;
+        self.appear(name, now);
+        addr
+    }
+
+    /// The clients on `page` that are online at `now`, sorted by name.
+    pub fn online(&mut self, page: &Page, now: Moment) -> Vec<Online> {
+        self.advance(now);
+        page.from(&self.rows)
+            .filter(|(_, row)| row.online)
+            .take(page.limit())
+            .map(|(name, row)| Online { username: name.clone(), addr: row.addr })
+            .collect()
+    }
+
+    /// How many clients are online at `now`.
+    pub fn online_count(&mut self, now: Moment) -> usize {
+        self.advance(now);
+        self.online
+    }
+
+    /// What is remembered of `name` at `now`; `None` if it was not heard for a day or longer.
+    pub fn seen(&mut self, name: &Username, now: Moment) -> Option<Seen> {
+        self.advance(now);
+        self.rows.get(name).map(|row| Seen {
+            online: row.online,
+            addr: row.addr,
+            ago_ms: now.boot.since(row.last.boot),
+        })
+    }
+
+    /// A number that is another one whenever a list of the clients online would be another one.
+    pub fn version(&mut self, now: Moment) -> u64 {
+        self.advance(now);
+        self.version
+    }
+
+    /// Forgets whom nobody heard for a day, at most once a minute, so that the table cannot grow for ever.
+    pub fn sweep(&mut self, now: Moment) {
+        self.advance(now);
+        if now.presence.since(self.swept_at) < SWEEP_EVERY_MS {
+            return;
+        }
+        self.swept_at = now.presence;
+        // A row online has its entry in `due`, so only others may go.
+        self.rows.retain(|_, row| row.online || now.presence.since(row.last.presence) < REMEMBER_MS);
+    }
+
+    fn appear(&mut self, name: &Username, now: Moment) {
+        self.online += 1;
+        self.due.push(Reverse((now.presence.plus(self.ttl_ms), name.clone())));
+    }
+
+    /// Takes everybody offline whose time has come by `now`.
+    fn advance(&mut self, now: Moment) {
+        while self.due.peek().is_some_and(|Reverse((at, _))| *at <= now.presence) {
+            let Some(Reverse((_, name))) = self.due.pop() else { return };
+            let Some(row) = self.rows.get_mut(&name) else { continue };
+            let expires_at = row.last.presence.plus(self.ttl_ms);
+            if now.presence < expires_at {
+                // Heartbeats came since the entry was made, and left it where it was.
+                self.due.push(Reverse((expires_at, name)));
+            } else {
+                row.online = false;
+                self.online -= 1;
+                self.version += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::BootMs;
+    use crate::presence::StallClock;
+
+    const TTL_MS: u64 = 30_000;
+
+    fn at(ms: u64) -> Moment {
+        // A clock that never saw a stall, since it was observed every second.
+        let mut clock = StallClock::new(BootMs(0));
+        (0..ms).step_by(1000).for_each(|ms| {
+            clock.observe(BootMs(ms));
+        });
+        clock.observe(BootMs(ms))
+    }
+
+    fn name(text: &str) -> Username {
+        Username::parse(text).unwrap()
+    }
+
+    fn addr(text: &str) -> Option<Addr> {
+        Addr::new(text.parse().unwrap())
+    }
+
+    fn names(table: &mut Table, now: Moment) -> Vec<String> {
+        table.online(&Page::default(), now).into_iter().map(|online| online.username.to_string()).collect()
+    }
+
+    #[test]
+    fn a_client_goes_offline_exactly_at_the_ttl() {
+        let mut table = Table::new(TTL_MS);
+        table.heartbeat(&name("alice"), None, None, at(1000));
+        assert_eq!(names(&mut table, at(1000 + TTL_MS - 1)), ["alice"]);
+        assert_eq!(table.online_count(at(1000 + TTL_MS - 1)), 1);
+        assert_eq!(names(&mut table, at(1000 + TTL_MS)), Vec::<String>::new());
+        assert_eq!(table.online_count(at(1000 + TTL_MS)), 0);
+    }
+
+    #[test]
+    fn a_heartbeat_at_the_last_moment_keeps_a_client_online_for_another_ttl() {
+        let mut table = Table::new(TTL_MS);
+        table.heartbeat(&name("alice"), None, None, at(0));
+        table.heartbeat(&name("alice"), None, None, at(TTL_MS - 1));
+        assert_eq!(table.online_count(at(2 * TTL_MS - 2)), 1);
+        assert_eq!(table.online_count(at(2 * TTL_MS - 1)), 0);
+    }
+
+    #[test]
+    fn a_client_that_comes_back_expires_again() {
+        let mut table = Table::new(TTL_MS);
+        table.heartbeat(&name("alice"), None, None, at(0));
+        assert_eq!(table.online_count(at(TTL_MS)), 0);
+        table.heartbeat(&name("alice"), None, None, at(TTL_MS + 5));
+        assert_eq!(table.online_count(at(TTL_MS + 6)), 1);
+        assert_eq!(table.online_count(at(2 * TTL_MS + 5)), 0);
+    }
+
+    #[test]
+    fn the_address_told_last_wins_over_the_registered_one() {
+        let mut table = Table::new(TTL_MS);
+        let (registered, live) = (addr("10.0.0.1:1"), addr("10.0.0.2:2"));
+        assert_eq!(table.heartbeat(&name("alice"), None, registered, at(0)), registered);
+        assert_eq!(table.heartbeat(&name("alice"), live, registered, at(1)), live);
+        assert_eq!(table.heartbeat(&name("alice"), None, registered, at(2)), live);
+        assert_eq!(table.online(&Page::default(), at(3))[0].addr, live);
+    }
+
+    #[test]
+    fn the_version_changes_with_what_a_list_would_show_and_with_nothing_else() {
+        let mut table = Table::new(TTL_MS);
+        let start = table.version(at(0));
+        table.heartbeat(&name("alice"), addr("10.0.0.1:1"), None, at(0));
+        let came = table.version(at(0));
+        assert_ne!(came, start);
+        table.heartbeat(&name("alice"), addr("10.0.0.1:1"), None, at(500));
+        assert_eq!(table.version(at(500)), came);
+        table.heartbeat(&name("alice"), addr("10.0.0.1:2"), None, at(600));
+        let moved = table.version(at(600));
+        assert_ne!(moved, came);
+        assert_eq!(table.version(at(600 + TTL_MS - 1)), moved);
+        assert_ne!(table.version(at(600 + TTL_MS)), moved);
+    }
+
+    #[test]
+    fn a_sweep_forgets_whom_nobody_heard_for_a_day_and_nobody_else() {
+        let mut table = Table::new(TTL_MS);
+        table.heartbeat(&name("gone"), None, None, at(0));
+        table.heartbeat(&name("fresh"), None, None, at(1));
+        table.sweep(at(REMEMBER_MS));
+        assert_eq!(table.seen(&name("gone"), at(REMEMBER_MS)), None);
+        let seen = table.seen(&name("fresh"), at(REMEMBER_MS)).unwrap();
+        assert_eq!((seen.online, seen.ago_ms), (false, REMEMBER_MS - 1));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Wait(u64),
+        Beat(u8),
+        Sweep,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![(0_u64..1000).prop_map(Step::Wait), (0_u8..6).prop_map(Step::Beat), Just(Step::Sweep),];
+        proptest::collection::vec(step, 1..200)
+    }
+
+    proptest! {
+        #[test]
+        fn the_table_agrees_with_a_list_of_last_heartbeats(steps in steps(), limit in 1_usize..4) {
+            let ttl_ms = 2000;
+            let mut table = Table::new(ttl_ms);
+            let mut clock = StallClock::new(BootMs(0));
+            let mut model: BTreeMap<String, u64> = BTreeMap::new();
+            let mut now = 0;
+            for step in steps {
+                let moment = clock.observe(BootMs(now));
+                match step {
+                    Step::Wait(ms) => now += ms,
+                    Step::Beat(client) => {
+                        table.heartbeat(&name(&format!("c{client}")), None, None, moment);
+                        model.insert(format!("c{client}"), now);
+                    }
+                    Step::Sweep => table.sweep(moment),
+                }
+                let moment = clock.observe(BootMs(now));
+                let online: Vec<String> =
+                    model.iter().filter(|(_, seen)| now - **seen < ttl_ms).map(|(name, _)| name.clone()).collect();
+                prop_assert_eq!(table.online_count(moment), online.len());
+                prop_assert_eq!(table.due.len(), online.len());
+                let page = Page { limit: NonZeroUsize::new(limit), ..Page::default() };
+                let part: Vec<String> =
+                    table.online(&page, moment).into_iter().map(|row| row.username.to_string()).collect();
+                prop_assert_eq!(&part[..], &online[..limit.min(online.len())]);
+                prop_assert_eq!(names(&mut table, moment), online);
+            }
+        }
+    }
+}

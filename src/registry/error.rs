@@ -1,0 +1,56 @@
+//! What can go wrong in each use case. Display is what the client reads; the source is for the log.
+
+use thiserror::Error;
+
+use crate::domain::Username;
+use crate::storage::BucketError;
+
+/// The bucket did not answer. A write may have taken effect all the same; to repeat it is safe. What the bucket said is
+/// the source, for the log only.
+#[derive(Clone, Debug, Error)]
+#[error("The storage is unavailable at the moment; try again shortly")]
+pub struct Unavailable(#[from] BucketError);
+
+impl Unavailable {
+    /// What the bucket said.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// A user could not be looked up.
+#[derive(Debug, Error)]
+pub enum LookupError {
+    /// Nobody registered under that name.
+    #[error("User '{0}' is not registered; register with POST /register first")]
+    NotRegistered(Username),
+    /// There is a profile that cannot be read. It was logged when it was first met.
+    #[error("The stored profile of '{0}' cannot be read; whoever runs this service has to repair it")]
+    Corrupt(Username),
+    /// The bucket did not answer.
+    #[error(transparent)]
+    Storage(#[from] Unavailable),
+}
+
+/// A registration was not made.
+#[derive(Debug, Error)]
+pub enum RegisterError {
+    /// Somebody registered under that name, with other data.
+    #[error("User '{0}' is already registered with other data; choose another name")]
+    Taken(Username),
+    /// The bucket did not answer.
+    #[error(transparent)]
+    Storage(#[from] Unavailable),
+    /// The password could not be hashed.
+    #[error("The password could not be processed; try again")]
+    Password(String),
+}
+
+/// The users could not be listed.
+#[derive(Debug, Error)]
+pub enum UsersError {
+    /// A new leader is still reading the bucket.
+    #[error("The list of users is being read from the storage and is not whole yet; try again shortly")]
+    IndexRebuilding,
+}

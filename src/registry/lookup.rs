@@ -1,0 +1,71 @@
+//! Finds one user: in the index first, then with one read of the bucket.
+
+use std::sync::Arc;
+
+use tracing::error;
+
+use super::index::{Facts, Known};
+use super::{LookupError, Registry, Unavailable, lock};
+use crate::domain::{BootMs, Profile, Username};
+use crate::storage::Key;
+
+/// What the bucket holds under a user's name.
+pub(super) enum Stored {
+    /// A profile.
+    Profile(Profile),
+    /// Bytes that are no profile of that user.
+    Corrupt,
+    /// Nothing.
+    Nothing,
+}
+
+impl Registry {
+    /// The facts about a registered user. A name looked up in vain is not read again for a moment.
+    pub(super) async fn look_up(&self, name: &Username, now: BootMs) -> Result<Arc<Facts>, LookupError> {
+        if let Some(known) = self.find(name, now) {
+            return known;
+        }
+        let _one_of_few = self.0.lookups.acquire().await.expect("the semaphore is never closed");
+        // While this one waited, another may have found the same name.
+        if let Some(known) = self.find(name, now) {
+            return known;
+        }
+        let epoch = lock(&self.0.index).epoch();
+        match self.read_profile(name).await? {
+            Stored::Profile(profile) => Ok(lock(&self.0.index).insert(name.clone(), Facts::from(profile))),
+            Stored::Corrupt => Err(LookupError::Corrupt(name.clone())),
+            Stored::Nothing => {
+                lock(&self.0.index).missed(name, epoch, now);
+                Err(LookupError::NotRegistered(name.clone()))
+            }
+        }
+    }
+
+    fn find(&self, name: &Username, now: BootMs) -> Option<Result<Arc<Facts>, LookupError>> {
+        match lock(&self.0.index).find(name, now) {
+            Known::User(facts) => Some(Ok(facts)),
+            Known::Missing => Some(Err(LookupError::NotRegistered(name.clone()))),
+            Known::Unknown => None,
+        }
+    }
+
+    /// Reads a profile from the bucket.
+    pub(super) async fn read_profile(&self, name: &Username) -> Result<Stored, Unavailable> {
+        let object = self.0.bucket.get(&Key::Profile(name.clone())).await?;
+        Ok(object.map_or(Stored::Nothing, |object| self.parse_profile(name, &object.bytes)))
+    }
+
+    /// Reads a profile from its bytes. One that is corrupt is logged the first time it is met: somebody has to act, but
+    /// not once a heartbeat.
+    pub(super) fn parse_profile(&self, name: &Username, bytes: &[u8]) -> Stored {
+        let why = match serde_json::from_slice::<Profile>(bytes) {
+            Ok(profile) if profile.username == *name => return Stored::Profile(profile),
+            Ok(profile) => format!("it is the profile of '{}'", profile.username),
+            Err(why) => why.to_string(),
+        };
+        if lock(&self.0.index).found_corrupt(name) {
+            error!(user = %name, "{} cannot be read: {why}; restore or delete it", Key::Profile(name.clone()));
+        }
+        Stored::Corrupt
+    }
+}
