@@ -38,13 +38,12 @@ pub(super) fn start(count: u16, client: &Arc<Client>) -> JoinSet<()> {
 }
 
 async fn live(client: &Client, sample: &Sample, head_start: Duration) {
-    // The pictures of a client that must register again are in the bucket already.
     let mut has_pictures = false;
     loop {
         match enter(client, sample, &mut has_pictures).await {
             Ok(()) => tokio::time::sleep(head_start).await,
             Err(error) => {
-                warn!(user = %sample.user, "{} cannot register: {error}", sample.user);
+                warn!(user = %sample.user, "{} cannot go online: {error}", sample.user);
                 tokio::time::sleep(BEAT).await;
                 continue;
             }
@@ -53,7 +52,7 @@ async fn live(client: &Client, sample: &Sample, head_start: Duration) {
     }
 }
 
-/// Registers, shows the pictures and goes online.
+/// Registers, goes online and shows the pictures, once.
 async fn enter(client: &Client, sample: &Sample, has_pictures: &mut bool) -> Result<(), ClientError> {
     match client.register(&sample.user, Some(sample.addr)).await {
         // Someone registered the name by hand, in a directory that is kept: it can be used all the same.
@@ -62,13 +61,21 @@ async fn enter(client: &Client, sample: &Sample, has_pictures: &mut bool) -> Res
     }
     client.heartbeat(&sample.user, Some(sample.addr)).await?;
     if !*has_pictures {
-        // Every second client has two pictures.
-        for number in 0..=usize::from(sample.number % 2) {
-            let Ok((kind, bytes)) = pictures::draw(usize::from(sample.number), number) else { continue };
-            let stored = client.upload_image(&sample.user, kind, bytes.into()).await?;
-            debug!(user = %sample.user, "stored {}", stored.filename);
-        }
         *has_pictures = true;
+        // A client without its pictures is online all the same.
+        if let Err(error) = show_pictures(client, sample).await {
+            warn!(user = %sample.user, "{} cannot show its pictures: {error}", sample.user);
+        }
+    }
+    Ok(())
+}
+
+async fn show_pictures(client: &Client, sample: &Sample) -> Result<(), ClientError> {
+    // Every second client has two.
+    for number in 0..=usize::from(sample.number % 2) {
+        let Ok((kind, bytes)) = pictures::draw(usize::from(sample.number), number) else { continue };
+        let stored = client.upload_image(&sample.user, kind, bytes.into()).await?;
+        debug!(user = %sample.user, "stored {}", stored.filename);
     }
     Ok(())
 }
