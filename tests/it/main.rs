@@ -1,4 +1,7 @@
 //! The integration tests, one binary; each module mirrors a part of the program.
 
 mod architecture;
+mod cluster;
+mod documented;
+mod pictures;
 mod storage;
