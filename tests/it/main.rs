@@ -3,5 +3,6 @@
 mod architecture;
 mod cluster;
 mod documented;
+mod http;
 mod pictures;
 mod storage;

@@ -16,3 +16,25 @@ pub(crate) fn picture(format: ImageFormat, width: u32, height: u32, shade: u8) -
 pub(crate) fn png(width: u32, height: u32, shade: u8) -> Vec<u8> {
     picture(ImageFormat::Png, width, height, shade)
 }
+
+/// A sound PNG of a few bytes whose header claims another size: what a decompression bomb looks like.
+pub(crate) fn claiming_to_be(width: u32, height: u32) -> Vec<u8> {
+    let mut bytes = png(8, 8, 0);
+    // The header chunk: its length, its name, its 13 bytes, and the checksum of the last two.
+    bytes[16..20].copy_from_slice(&width.to_be_bytes());
+    bytes[20..24].copy_from_slice(&height.to_be_bytes());
+    let checksum = crc32(&bytes[12..29]);
+    bytes[29..33].copy_from_slice(&checksum.to_be_bytes());
+    bytes
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+        }
+    }
+    !crc
+}
