@@ -3,6 +3,7 @@
 mod architecture;
 mod cluster;
 mod documented;
+mod election;
 mod http;
 mod pictures;
 mod storage;

@@ -190,6 +190,11 @@ impl Cluster {
         self.nodes[index].process = Some(self.spawn(index));
     }
 
+    /// Gives a node an environment variable from its next start on.
+    pub(crate) fn set_env(&mut self, index: usize, name: &str, value: &str) {
+        self.plan.set_env(index, name, value);
+    }
+
     fn spawn(&self, index: usize) -> Process {
         let mut command = rollcall(self.dir());
         command.args(["--config", "config.toml", "--this-node", &self.name(index)]);

@@ -59,10 +59,9 @@ impl Plan {
         self
     }
 
-    /// With an environment variable for one node.
-    pub(crate) fn env_at(mut self, index: usize, name: &str, value: &str) -> Self {
+    /// An environment variable for one node.
+    pub(super) fn set_env(&mut self, index: usize, name: &str, value: &str) {
         self.variables.push((Some(index), (name.to_owned(), value.to_owned())));
-        self
     }
 
     pub(super) fn variables(&self, index: usize) -> impl Iterator<Item = &(String, String)> {
