@@ -44,6 +44,12 @@ impl WallMs {
         self.0.div_euclid(1000)
     }
 
+    /// The milliseconds that have passed of the second: 0 to 999.
+    #[must_use]
+    pub fn subsecond_ms(self) -> u16 {
+        u16::try_from(self.0.rem_euclid(1000)).unwrap_or(0)
+    }
+
     /// The moment `ms` milliseconds earlier.
     #[must_use]
     pub fn minus(self, ms: u64) -> Self {
@@ -66,6 +72,7 @@ mod tests {
     fn wall_time_is_written_as_rfc3339_in_whole_seconds() {
         assert_eq!(WallMs::new(1_705_314_600_999).to_rfc3339(), "2024-01-15T10:30:00Z");
         assert_eq!(WallMs::new(-1).to_rfc3339(), "1969-12-31T23:59:59Z");
+        assert_eq!((WallMs::new(-1).subsecond_ms(), WallMs::new(1_705_314_600_250).subsecond_ms()), (999, 250));
     }
 
     #[test]

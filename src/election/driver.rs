@@ -148,11 +148,19 @@ impl Election {
 
     /// Says Bye on all links and ends.
     pub async fn stop(mut self) {
-        self.resign.cancel();
+        self.resign();
         self.stop.cancel();
         if let Some(thread) = self.thread.take() {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
+    }
+}
+
+/// An election that is dropped without [`Election::stop`] ends all the same, only that nobody waits for it.
+impl Drop for Election {
+    fn drop(&mut self) {
+        self.resign.cancel();
+        self.stop.cancel();
     }
 }
 

@@ -737,7 +737,8 @@ impl Machine {
         }
     }
 
-    /// Voids a promise made to exactly the term that was given up, and nothing else.
+    /// Voids a promise made to exactly the term that was given up, and nothing else. For the boot window it is the
+    /// sender's own word that it does not lead, as good as an answer.
     fn heard_resign(&mut self, from: NodeId, term: Term, now: BootMs, draw: Draw, out: &mut Actions) {
         if self.promise.is_some_and(|promise| promise.to.node == from && promise.term == term) {
             self.promise = None;
@@ -748,6 +749,7 @@ impl Machine {
             out.push(Action::Note(Note::LeaderResigned { leader: from, term }));
         }
         self.hint = self.hint.filter(|hint| hint.node != from || hint.term != term);
+        self.told_not_leading(from, now, draw, out);
     }
 
     /// Ends a leadership. The node may stand again after a pause.

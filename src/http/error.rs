@@ -10,10 +10,13 @@ use super::json::Json;
 use crate::api::Refusal;
 use crate::domain::{InvalidAddr, InvalidUsername};
 use crate::election::Leader;
-use crate::registry::{LookupError, RegisterError, Unavailable, UsersError};
+use crate::registry::{ImageError, LookupError, RegisterError, Rejected, Unavailable, UploadError, UsersError};
 
 /// Seconds after which a client should try again when it is not its fault: about the time of an election.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+const UNAVAILABLE: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable");
+const INTERNAL: (StatusCode, &str) = (StatusCode::INTERNAL_SERVER_ERROR, "internal");
 
 /// Why a request was refused. Display is the answer's `message`.
 #[derive(Debug, Error)]
@@ -42,6 +45,12 @@ pub(super) enum ApiError {
     Users(#[from] UsersError),
     #[error(transparent)]
     Storage(#[from] Unavailable),
+    #[error("No image: {0}; send multipart/form-data with the image in the field \"image\"")]
+    MissingImage(String),
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
     #[error("The body is too large: at most {} KiB are accepted here", .limit / 1024)]
     BodyTooLarge { limit: usize },
     #[error("There is nothing at {0:?}")]
@@ -62,29 +71,42 @@ pub(super) struct Cause(pub(super) String);
 
 impl ApiError {
     fn status_and_code(&self) -> (StatusCode, &'static str) {
-        use StatusCode as S;
         match self {
-            Self::NotLeader(_) => (S::FORBIDDEN, "not_leader"),
-            Self::NoLeader => (S::SERVICE_UNAVAILABLE, "no_leader"),
-            Self::InvalidJson(_) => (S::BAD_REQUEST, "invalid_json"),
-            Self::InvalidBody(_) => (S::BAD_REQUEST, "invalid_body"),
-            Self::MissingField { .. } => (S::BAD_REQUEST, "missing_field"),
-            Self::InvalidField { .. } => (S::BAD_REQUEST, "invalid_field"),
-            Self::Username(_) => (S::BAD_REQUEST, "invalid_username"),
-            Self::Addr(_) => (S::BAD_REQUEST, "invalid_addr"),
-            Self::Lookup(LookupError::NotRegistered(_)) => (S::NOT_FOUND, "user_not_registered"),
-            Self::Lookup(LookupError::Corrupt(_)) => (S::INTERNAL_SERVER_ERROR, "profile_corrupt"),
-            Self::Register(RegisterError::Taken(_)) => (S::CONFLICT, "user_exists"),
-            Self::Storage(_) | Self::Lookup(LookupError::Storage(_)) | Self::Register(RegisterError::Storage(_)) => {
-                (S::SERVICE_UNAVAILABLE, "storage_unavailable")
-            }
-            Self::Users(UsersError::IndexRebuilding) => (S::SERVICE_UNAVAILABLE, "index_rebuilding"),
-            Self::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
-            Self::NotFound(_) => (S::NOT_FOUND, "not_found"),
-            Self::MethodNotAllowed { .. } => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
-            Self::TooSlow => (S::REQUEST_TIMEOUT, "request_timeout"),
-            Self::TooManyConnections => (S::SERVICE_UNAVAILABLE, "too_many_connections"),
-            Self::Register(RegisterError::Password(_)) | Self::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
+            Self::NotLeader(_) => (StatusCode::FORBIDDEN, "not_leader"),
+            Self::NoLeader => (StatusCode::SERVICE_UNAVAILABLE, "no_leader"),
+            Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, "invalid_json"),
+            Self::InvalidBody(_) => (StatusCode::BAD_REQUEST, "invalid_body"),
+            Self::MissingField { .. } => (StatusCode::BAD_REQUEST, "missing_field"),
+            Self::InvalidField { .. } => (StatusCode::BAD_REQUEST, "invalid_field"),
+            Self::Username(_) => (StatusCode::BAD_REQUEST, "invalid_username"),
+            Self::Addr(_) => (StatusCode::BAD_REQUEST, "invalid_addr"),
+            Self::MissingImage(_) => (StatusCode::BAD_REQUEST, "missing_image"),
+            Self::Storage(_) => UNAVAILABLE,
+            Self::Lookup(error) => lookup(error),
+            Self::Register(error) => match error {
+                RegisterError::Taken(_) => (StatusCode::CONFLICT, "user_exists"),
+                RegisterError::Storage(_) => UNAVAILABLE,
+                RegisterError::Password(_) => INTERNAL,
+            },
+            Self::Users(UsersError::IndexRebuilding) => (StatusCode::SERVICE_UNAVAILABLE, "index_rebuilding"),
+            Self::Upload(error) => match error {
+                UploadError::Lookup(error) => lookup(error),
+                UploadError::Rejected(Rejected::Type) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "image_type"),
+                UploadError::Rejected(Rejected::Dimensions { .. }) => (StatusCode::BAD_REQUEST, "image_dimensions"),
+                UploadError::Rejected(Rejected::Corrupt(_)) => (StatusCode::BAD_REQUEST, "image_corrupt"),
+                UploadError::Storage(_) => UNAVAILABLE,
+                UploadError::NoFreeName => INTERNAL,
+            },
+            Self::Image(error) => match error {
+                ImageError::NotFound => (StatusCode::NOT_FOUND, "image_not_found"),
+                ImageError::Storage(_) => UNAVAILABLE,
+            },
+            Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
+            Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
+            Self::TooManyConnections => (StatusCode::SERVICE_UNAVAILABLE, "too_many_connections"),
+            Self::Internal(_) => INTERNAL,
         }
     }
 
@@ -108,11 +130,24 @@ impl ApiError {
         let cause = match self {
             Self::Storage(unavailable)
             | Self::Lookup(LookupError::Storage(unavailable))
-            | Self::Register(RegisterError::Storage(unavailable)) => unavailable.cause(),
+            | Self::Register(RegisterError::Storage(unavailable))
+            | Self::Upload(
+                UploadError::Storage(unavailable) | UploadError::Lookup(LookupError::Storage(unavailable)),
+            )
+            | Self::Image(ImageError::Storage(unavailable)) => unavailable.cause(),
             Self::Register(RegisterError::Password(cause)) | Self::Internal(cause) => cause.clone(),
+            Self::Upload(error @ UploadError::NoFreeName) => error.to_string(),
             _ => return None,
         };
         Some(Cause(cause))
+    }
+}
+
+fn lookup(error: &LookupError) -> (StatusCode, &'static str) {
+    match error {
+        LookupError::NotRegistered(_) => (StatusCode::NOT_FOUND, "user_not_registered"),
+        LookupError::Corrupt(_) => (StatusCode::INTERNAL_SERVER_ERROR, "profile_corrupt"),
+        LookupError::Storage(_) => UNAVAILABLE,
     }
 }
 

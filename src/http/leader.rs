@@ -107,6 +107,10 @@ mod tests {
         ("GET", "/users", ""),
         ("GET", "/discover", ""),
         ("GET", "/discovery/online", ""),
+        ("GET", "/discover_with_images", ""),
+        ("POST", "/upload_image/alice", ""),
+        ("GET", "/images/alice", ""),
+        ("GET", "/image/alice/1733511234-a1b2c3d4.png", ""),
         ("GET", "/leader", ""),
     ];
 

@@ -9,6 +9,7 @@ mod body;
 mod error;
 mod etag;
 mod health;
+mod images;
 mod json;
 mod leader;
 mod params;

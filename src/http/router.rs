@@ -14,7 +14,7 @@ use tower_http::cors::{self, AllowOrigin, CorsLayer};
 
 use super::app::{App, Cors};
 use super::error::ApiError;
-use super::{body, health, leader, presence, stamp, users};
+use super::{body, health, images, leader, presence, stamp, users};
 
 /// The longest that a request may take until its answer begins, its body included.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
@@ -44,6 +44,10 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("POST", "/heartbeat", "Send heartbeat"),
     endpoint("GET", "/users", "List all registered users"),
     endpoint("GET", "/discover", "List online clients"),
+    endpoint("GET", "/discover_with_images", "List online clients with images"),
+    endpoint("POST", "/upload_image/:username", "Upload image (max 128x128)"),
+    endpoint("GET", "/images/:username", "List user's images"),
+    endpoint("GET", "/image/:username/:file", "Download specific image"),
     endpoint("GET", "/discovery/online", "List names of online clients"),
     endpoint("GET", "/status", "Liveness for older clients"),
     endpoint("GET", "/livez", "Liveness"),
@@ -61,6 +65,7 @@ impl std::fmt::Display for Endpoint {
 /// The whole API. The remote address must be attached to each request, as [`super::serve()`] does.
 pub fn router(app: App) -> Router {
     let app = Arc::new(app);
+    let few_at_once = from_fn_with_state(images::places(), images::few_at_once);
     let leader_only = Router::new()
         .route("/leader", get(health::leading))
         .route("/register", post(users::register))
@@ -68,6 +73,10 @@ pub fn router(app: App) -> Router {
         .route("/heartbeat", post(presence::heartbeat))
         .route("/discover", get(presence::discover))
         .route("/discovery/online", get(presence::online_names))
+        .route("/discover_with_images", get(images::discover_with_images))
+        .route("/upload_image/{username}", post(images::upload).layer(few_at_once))
+        .route("/images/{username}", get(images::images))
+        .route("/image/{username}/{filename}", get(images::image))
         .route_layer(from_fn_with_state(Arc::clone(&app), leader::gate));
     let every_node = Router::new()
         .route("/", get(health::health))

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::picture::Rejected;
 use crate::domain::Username;
 use crate::storage::BucketError;
 
@@ -9,7 +10,13 @@ use crate::storage::BucketError;
 /// the source, for the log only.
 #[derive(Clone, Debug, Error)]
 #[error("The storage is unavailable at the moment; try again shortly")]
-pub struct Unavailable(#[from] BucketError);
+pub struct Unavailable(#[source] Box<BucketError>);
+
+impl From<BucketError> for Unavailable {
+    fn from(cause: BucketError) -> Self {
+        Self(Box::new(cause))
+    }
+}
 
 impl Unavailable {
     /// What the bucket said.
@@ -45,6 +52,34 @@ pub enum RegisterError {
     /// The password could not be hashed.
     #[error("The password could not be processed; try again")]
     Password(String),
+}
+
+/// A picture was not stored.
+#[derive(Debug, Error)]
+pub enum UploadError {
+    /// Whose picture it is could not be found out.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The picture breaks a rule.
+    #[error("Upload failed: Validation error: {0}")]
+    Rejected(#[from] Rejected),
+    /// The bucket did not answer, or had no free name.
+    #[error(transparent)]
+    Storage(#[from] Unavailable),
+    /// Names that were drawn were taken again and again, which chance does not do.
+    #[error("The image could not be named; try again")]
+    NoFreeName,
+}
+
+/// A picture cannot be given.
+#[derive(Debug, Error)]
+pub enum ImageError {
+    /// There is none of that name.
+    #[error("There is no such image")]
+    NotFound,
+    /// The bucket did not answer.
+    #[error(transparent)]
+    Storage(#[from] Unavailable),
 }
 
 /// The users could not be listed.

@@ -4,27 +4,31 @@
 //! remembered (presence). It does not know HTTP, nor who leads: whoever composes it calls [`Registry::begin_term`] when
 //! others may have written meanwhile. Time comes in as an argument; randomness is drawn in `draw.rs`.
 
+mod bulk;
 mod draw;
 mod error;
 mod heartbeat;
+mod images;
 mod index;
 mod lookup;
 mod misses;
 mod password;
+mod picture;
 mod probe;
 mod rebuild;
 mod register;
 mod users;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, watch};
 
-pub use error::{LookupError, RegisterError, Unavailable, UsersError};
+pub use error::{ImageError, LookupError, RegisterError, Unavailable, UploadError, UsersError};
 pub use heartbeat::Beat;
+pub use picture::Rejected;
 pub use register::{NewUser, Outcome};
 pub use users::UserRow;
 
@@ -33,6 +37,7 @@ use crate::presence::{Moment, Online, StallClock, Table};
 use crate::storage::Bucket;
 use index::Index;
 use password::Passwords;
+use picture::Pictures;
 use probe::Probed;
 
 /// The time for which a client stays online after a heartbeat, unless configured otherwise.
@@ -66,7 +71,11 @@ struct Inner {
     /// The epoch in which the index holds every profile of the bucket.
     whole: watch::Sender<Option<Epoch>>,
     passwords: Passwords,
+    pictures: Pictures,
+    /// The second in which a picture was named last, and what told it apart.
+    last_image: Mutex<(i64, u32)>,
     lookups: Semaphore,
+    bulks: Arc<Semaphore>,
     probed: tokio::sync::Mutex<Option<Probed>>,
 }
 
@@ -86,7 +95,10 @@ impl Registry {
             index: Mutex::default(),
             whole: watch::Sender::new(None),
             passwords: Passwords::default(),
+            pictures: Pictures::default(),
+            last_image: Mutex::default(),
             lookups: Semaphore::new(LOOKUPS_AT_ONCE),
+            bulks: Arc::new(Semaphore::new(bulk::AT_ONCE)),
             probed: tokio::sync::Mutex::default(),
         }))
     }

@@ -1,7 +1,10 @@
 //! A registry on a store in memory.
 
+use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::{NewUser, Registry, Settings};
 use crate::domain::{BootMs, Metadata, Username, WallMs};
@@ -32,4 +35,12 @@ pub(super) fn name(text: &str) -> Username {
 /// A user with nothing but a name.
 pub(super) fn user(username: &str) -> NewUser {
     NewUser { username: name(username), addr: None, password: None, metadata: Metadata::new() }
+}
+
+/// A picture of one colour.
+pub(crate) fn picture(format: image::ImageFormat, width: u32, height: u32) -> Bytes {
+    let mut bytes = Cursor::new(Vec::new());
+    let pixels = image::RgbImage::from_pixel(width, height, image::Rgb([1, 2, 3]));
+    image::DynamicImage::from(pixels).write_to(&mut bytes, format).unwrap();
+    bytes.into_inner().into()
 }

@@ -26,6 +26,7 @@ enum Arrival {
     Message { from: Process, to: Process, message: Message },
     Written { at: Process, ballot: Ballot },
     Linked { at: Process, to: NodeId },
+    Unlinked { at: Process, from: NodeId },
     Woke { at: Process },
 }
 
@@ -116,6 +117,13 @@ impl World {
     /// Kills the process. Writes that were under way may reach the disk or not.
     fn kill(&mut self, node: usize) {
         self.nodes[node].machine = None;
+        let gone = self.process(node).node;
+        for other in (0..self.nodes.len()).filter(|other| *other != node) {
+            if self.nodes[other].machine.is_some() {
+                let delay = self.rng.random_range(1..3);
+                self.at(delay, Arrival::Unlinked { at: self.process(other), from: gone });
+            }
+        }
     }
 
     fn feed(&mut self, node: usize, event: Event) {
@@ -193,7 +201,10 @@ impl World {
             self.now = self.now.max(key.0);
             let at = match &arrival {
                 Arrival::Message { to, .. } => *to,
-                Arrival::Written { at, .. } | Arrival::Linked { at, .. } | Arrival::Woke { at } => *at,
+                Arrival::Written { at, .. }
+                | Arrival::Linked { at, .. }
+                | Arrival::Unlinked { at, .. }
+                | Arrival::Woke { at } => *at,
             };
             let node = usize::from(at.node.0);
             if let Arrival::Written { ballot, .. } = &arrival {
@@ -215,6 +226,7 @@ impl World {
                 Arrival::Message { from, message, .. } => Event::Heard { from, message },
                 Arrival::Written { ballot, .. } => Event::Saved(ballot),
                 Arrival::Linked { to, .. } => Event::LinkedTo(to),
+                Arrival::Unlinked { from, .. } => Event::UnlinkedFrom(from),
                 Arrival::Woke { .. } => Event::Woke,
             };
             self.feed(node, event);
@@ -313,19 +325,20 @@ fn a_killed_leader_is_replaced_after_the_promises_are_over() {
 
 #[test]
 fn a_leader_that_resigns_is_replaced_at_once() {
-    let mut worst = 0;
-    for seed in 0..200 {
+    let mut took = Vec::new();
+    for seed in 0..300 {
         let mut world = World::started(3, seed);
         world.run_until_served(3000);
         world.run(10_000);
         let old = world.leader();
         world.feed(old, Event::Stopping);
         assert!(world.serving().is_empty());
-        worst = worst.max(world.run_until_served(3000));
+        took.push(world.run_until_served(3000));
         world.run(5000);
         assert_ne!(world.leader(), old, "a stopping node never stands again");
     }
-    assert!(worst < 1500, "{worst} ms");
+    took.sort_unstable();
+    assert!(took[299] < 1000, "{took:?}");
 }
 
 #[test]
@@ -649,6 +662,29 @@ fn a_resignation_voids_only_the_promise_to_that_very_term() {
     assert!(free_at(5));
     assert!(!free_at(4));
     assert!(!free_at(6));
+}
+
+#[test]
+fn a_leader_that_resigns_does_not_leave_a_fresh_follower_waiting_for_its_boot_window() {
+    let mut took = Vec::new();
+    for seed in 0..300 {
+        let mut world = World::started(3, seed);
+        world.run_until_served(3000);
+        world.run(10_000);
+        let old = world.leader();
+        let restarted = (old + 1) % 3;
+        world.kill(restarted);
+        world.run(20);
+        world.start(restarted);
+        world.run(500);
+        assert_eq!(world.leader(), old);
+        world.feed(old, Event::Stopping);
+        world.run(20);
+        world.kill(old);
+        took.push(world.run_until_served(4000));
+    }
+    took.sort_unstable();
+    assert!(took[299] < 1000, "{took:?}");
 }
 
 /// Everything at once: kills, restarts, pauses, cuts, losses and clocks that differ by up to 5%. The assertions are the

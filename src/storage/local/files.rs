@@ -16,7 +16,7 @@ use compact_str::format_compact;
 use sha2::{Digest, Sha256};
 
 use super::super::{BackendError, Entry, Folder, Key, ListPage, MAX_OBJECT_BYTES, Version};
-use super::trouble::{ended_late, failed};
+use super::trouble::{cannot_link, ended_late, failed};
 use crate::domain::{Username, WallMs};
 
 /// Where writes begin; beside `users/`, so that no listing meets it.
@@ -60,9 +60,15 @@ impl Files {
         let above = parent(&files.root);
         sync_dir(above).map_err(|error| failed("sync", above, &error))?;
         files.remove_old_temps(now)?;
-        // A probe: a read-only disk or a missing permission is told at the start, not at the first registration.
-        files.write_temp(b"")?;
+        files.probe()?;
         Ok(files)
+    }
+
+    /// Whether this disk can do what a write needs; told at the start and not at the first registration.
+    fn probe(&self) -> Result<(), BackendError> {
+        let temp = self.write_temp(b"")?;
+        let second_name = Temp(self.temp_dir().join(format!("{}-link", self.boot_tag)));
+        fs::hard_link(&temp.0, &second_name.0).map_err(|error| cannot_link(&self.root, &error))
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -117,11 +123,8 @@ impl Files {
 
     pub(super) fn list(&self, folder: &Folder, after: Option<&str>) -> Result<ListPage, BackendError> {
         let dir = self.root.join(folder.path());
-        let mut names: Vec<String> = match children(&dir, matches!(folder, Folder::Users)) {
-            Ok(names) => names,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(ListPage::default()),
-            Err(error) => return Err(failed("list", &dir, &error)),
-        };
+        let names = children(&dir, matches!(folder, Folder::Users));
+        let mut names = names.map_err(|error| failed("list", &dir, &error))?;
         names.retain(|name| after.is_none_or(|after| name.as_str() > after));
         names.sort_unstable();
         let last_on_page = names.get(self.page_size - 1).cloned();
@@ -244,12 +247,21 @@ fn version_of(bytes: &[u8]) -> Version {
     Version(format_compact!("{:032x}", u128::from_be_bytes(first)))
 }
 
-/// The names in `dir` of all directories, or of all plain files. Rollcall writes no names outside of UTF-8.
+/// The names in `dir` of all directories, or of all plain files; none if there is no `dir`. Rollcall writes no names outside
+/// of UTF-8.
 fn children(dir: &Path, directories: bool) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
     let mut names = Vec::new();
-    for child in fs::read_dir(dir)? {
+    for child in entries {
         let child = child?;
-        let kind = child.file_type()?;
+        let kind = match child.file_type() {
+            // Deleted meanwhile. Any other error ends the listing, for a part of one would pass for the whole.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            kind => kind?,
+        };
         let fits = if directories { kind.is_dir() } else { kind.is_file() };
         names.extend(child.file_name().into_string().ok().filter(|_| fits));
     }
@@ -269,84 +281,4 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::{Cell, RefCell};
-
-    use super::*;
-
-    thread_local! {
-        static SYNCED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
-        static DISK_FAILS: Cell<bool> = const { Cell::new(false) };
-    }
-
-    fn watched_sync(dir: &Path) -> io::Result<()> {
-        if DISK_FAILS.get() {
-            return Err(ErrorKind::StorageFull.into());
-        }
-        SYNCED.with_borrow_mut(|synced| synced.push(dir.to_path_buf()));
-        sync_dir(dir)
-    }
-
-    /// A store whose way of directories to disk is watched, with an object in `checks/`.
-    fn files(root: &Path) -> (Files, Version) {
-        let mut files = Files::open(root.to_path_buf(), "boot", 10, WallMs::new(0)).expect("it opens");
-        files.sync = watched_sync;
-        let version = files.create("checks/1.txt", b"first").expect("it works");
-        SYNCED.take();
-        (files, version)
-    }
-
-    fn assert_unconfirmed<T: std::fmt::Debug>(result: &Result<T, BackendError>) {
-        assert!(matches!(result, Err(BackendError::Transient(_))), "{result:?}");
-    }
-
-    #[test]
-    fn every_directory_that_leads_to_a_new_object_is_on_disk_before_the_answer() {
-        let dir = tempfile::tempdir().unwrap();
-        let (files, _) = files(dir.path());
-        files.create("users/alice/profile.json", b"x").unwrap();
-        let synced = SYNCED.take();
-        // The last three follow the link; those before belong to the new directories.
-        let expected = [dir.path().join("users/alice"), dir.path().join("users"), dir.path().to_path_buf()];
-        assert!(synced.ends_with(&expected), "{synced:?}");
-    }
-
-    #[test]
-    fn a_create_is_not_acknowledged_and_its_retry_not_refused_until_the_directory_is_on_disk() {
-        let dir = tempfile::tempdir().unwrap();
-        let (files, _) = files(dir.path());
-        DISK_FAILS.set(true);
-        assert_unconfirmed(&files.create("checks/2.txt", b"x"));
-        assert_eq!(files.get("checks/2.txt").unwrap().unwrap().bytes, "x", "it took effect");
-        // A refusal would make the caller read its own bytes back and acknowledge them.
-        assert_unconfirmed(&files.create("checks/2.txt", b"x"));
-        DISK_FAILS.set(false);
-        assert!(matches!(files.create("checks/2.txt", b"x"), Err(BackendError::Precondition)));
-        assert_eq!(SYNCED.take(), [dir.path().join("checks"), dir.path().to_path_buf()]);
-    }
-
-    #[test]
-    fn a_replacement_is_not_acknowledged_and_its_retry_not_refused_until_the_directory_is_on_disk() {
-        let dir = tempfile::tempdir().unwrap();
-        let (files, version) = files(dir.path());
-        DISK_FAILS.set(true);
-        assert_unconfirmed(&files.replace_if("checks/1.txt", &version, b"second"));
-        assert_unconfirmed(&files.replace_if("checks/1.txt", &version, b"second"));
-        DISK_FAILS.set(false);
-        let refused = files.replace_if("checks/1.txt", &version, b"second");
-        assert!(matches!(refused, Err(BackendError::Precondition)), "{refused:?}");
-        assert_eq!(SYNCED.take(), [dir.path().join("checks"), dir.path().to_path_buf()]);
-    }
-
-    #[test]
-    fn a_delete_is_not_acknowledged_until_the_directory_is_on_disk() {
-        let dir = tempfile::tempdir().unwrap();
-        let (files, _) = files(dir.path());
-        DISK_FAILS.set(true);
-        assert_unconfirmed(&files.delete("checks/1.txt"));
-        assert_unconfirmed(&files.delete("checks/1.txt"));
-        DISK_FAILS.set(false);
-        files.delete("checks/1.txt").unwrap();
-        files.delete("users/nobody/profile.json").expect("there is nothing to bring to disk");
-    }
-}
+mod tests;

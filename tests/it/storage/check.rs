@@ -58,6 +58,17 @@ async fn whichever_step_fails_is_named_with_a_remedy_and_what_was_written_is_del
 }
 
 #[tokio::test]
+async fn a_server_that_overwrites_is_found_out() {
+    let fake = FakeGcs::start();
+    fake.faults().inject(1, Fault::None);
+    fake.faults().inject(1, Fault::Overwrite);
+    let (verdict, worked, failed) = run(&fake).await;
+    assert_eq!((verdict, worked), (Verdict::Failed, vec!["credentials", "write", "delete"]));
+    assert!(failed[0].1.contains("ifGenerationMatch"), "{failed:?}");
+    assert_eq!(fake.paths(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_write_whose_answers_were_all_lost_is_deleted_too() {
     let fake = FakeGcs::start();
     fake.faults().inject(1, Fault::LoseAnswer);

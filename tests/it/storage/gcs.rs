@@ -119,6 +119,16 @@ async fn an_answer_that_breaks_off_is_no_answer() {
 }
 
 #[tokio::test]
+async fn the_store_itself_does_not_resume_a_read_that_broke_off() {
+    let fake = FakeGcs::start();
+    let store = connect(&fake, BUCKET).await;
+    store.create(&Key::Cluster, Bytes::from_static(b"first")).await.unwrap();
+    fake.faults().inject(1, Fault::CutAnswer);
+    assert!(matches!(store.get(&Key::Cluster).await, Err(BackendError::Transient(_))));
+    assert_eq!(fake.faults().requests(), 2);
+}
+
+#[tokio::test]
 async fn a_refused_precondition_is_read_back_even_when_the_server_errs() {
     let (bucket, fake) = open().await;
     // The server refuses although there is nothing: the name became free meanwhile, so the write is tried again.

@@ -1,194 +1,28 @@
-//! A small stand-in for Google Cloud Storage: as much of its JSON API as Rollcall uses, with state, and with faults to inject.
-//!
-//! It listens on a free port of 127.0.0.1 until it is dropped. Its [`url`](FakeGcs::url) is what `STORAGE_EMULATOR_HOST` wants,
-//! so real node processes can use it too. It must be started within a tokio runtime.
+//! The objects, and the requests of the JSON API that read and change them; no connection and no fault is known here.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use http::{Method, Response};
 use reqwest::Url;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 
-/// The one bucket that there is.
-pub(crate) const BUCKET: &str = "test-project.firebasestorage.app";
+use super::BUCKET;
+
 /// The most that Cloud Storage puts on one page.
 const MAX_PAGE: usize = 1000;
 
-/// What goes wrong with one request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Fault {
-    /// Nothing: lets one request pass before the next fault.
-    None,
-    /// Takes no effect; this status is answered.
-    Status(u16),
-    /// Takes effect after this pause.
-    Slow(Duration),
-    /// Takes no effect; the connection is cut.
-    Cut,
-    /// Takes effect; the connection is cut instead of an answer.
-    LoseAnswer,
-    /// Takes effect; the connection is cut in the middle of the answer's body.
-    CutAnswer,
-    /// Takes no effect and is never answered.
-    Hang,
-}
-
-/// The faults that wait for the next requests.
-#[derive(Debug, Default)]
-pub(crate) struct Faults(Mutex<Plan>);
-
-#[derive(Debug, Default)]
-struct Plan {
-    next: VecDeque<Fault>,
-    outage: Option<Fault>,
-    requests: usize,
-}
-
-impl Faults {
-    /// Lets this befall each of `count` requests, after those that wait already.
-    pub(crate) fn inject(&self, count: usize, fault: Fault) {
-        lock(&self.0).next.extend(std::iter::repeat_n(fault, count));
-    }
-
-    /// Lets this befall every request for which no other fault waits, until `None` is set.
-    pub(crate) fn set_outage(&self, fault: Option<Fault>) {
-        lock(&self.0).outage = fault;
-    }
-
-    /// The number of requests so far.
-    pub(crate) fn requests(&self) -> usize {
-        lock(&self.0).requests
-    }
-
-    fn take(&self) -> Fault {
-        let mut plan = lock(&self.0);
-        plan.requests += 1;
-        plan.next.pop_front().or(plan.outage).unwrap_or(Fault::None)
-    }
-}
-
-/// The server.
-pub(crate) struct FakeGcs {
-    addr: SocketAddr,
-    state: Arc<State>,
-    /// Ends with this value, and all connections with it.
-    _server: JoinSet<()>,
-}
-
 #[derive(Default)]
-struct State {
-    objects: Mutex<Objects>,
-    faults: Faults,
-}
-
-impl FakeGcs {
-    /// An empty bucket.
-    pub(crate) fn start() -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("a listener can be non-blocking");
-        let listener = TcpListener::from_std(listener).expect("within a runtime");
-        let addr = listener.local_addr().expect("it is bound");
-        let state = Arc::<State>::default();
-        let mut server = JoinSet::new();
-        server.spawn(accept(listener, Arc::clone(&state)));
-        Self { addr, state, _server: server }
-    }
-
-    /// What `STORAGE_EMULATOR_HOST` wants.
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.addr)
-    }
-
-    pub(crate) fn faults(&self) -> &Faults {
-        &self.state.faults
-    }
-
-    /// The paths of all objects.
-    pub(crate) fn paths(&self) -> Vec<String> {
-        lock(&self.state.objects).by_name.keys().cloned().collect()
-    }
-
-    /// The media type that was sent with an object.
-    pub(crate) fn media_type(&self, path: &str) -> Option<String> {
-        lock(&self.state.objects).by_name.get(path).map(|object| object.media_type.clone())
-    }
-}
-
-async fn accept(listener: TcpListener, state: Arc<State>) {
-    let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        connections.spawn(serve(stream, Arc::clone(&state)));
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn serve(stream: TcpStream, state: Arc<State>) {
-    let service = service_fn(|request| answer(request, &state));
-    // A client that leaves, and a connection that a fault cuts, are no error of the server.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-}
-
-/// The connection is to be closed without an answer.
-#[derive(Debug, thiserror::Error)]
-#[error("cut by an injected fault")]
-struct CutOff;
-
-type Body = http_body_util::combinators::BoxBody<Bytes, CutOff>;
-
-async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Body>, CutOff> {
-    let fault = state.faults.take();
-    let (parts, body) = request.into_parts();
-    let body = body.collect().await.map_err(|_| CutOff)?.to_bytes();
-    match fault {
-        Fault::Status(status) => return Ok(whole(error(status, message(status)))),
-        Fault::Slow(pause) => tokio::time::sleep(pause).await,
-        Fault::Cut => return Err(CutOff),
-        Fault::Hang => std::future::pending().await,
-        Fault::None | Fault::LoseAnswer | Fault::CutAnswer => {}
-    }
-    let answer = lock(&state.objects).handle(&parts, &body);
-    match fault {
-        Fault::LoseAnswer => Err(CutOff),
-        Fault::CutAnswer => Ok(broken_off(answer)),
-        _ => Ok(whole(answer)),
-    }
-}
-
-fn whole(answer: Response<Bytes>) -> Response<Body> {
-    answer.map(|bytes| Full::new(bytes).map_err(|never: Infallible| match never {}).boxed())
-}
-
-/// The head of the answer and no byte of its body.
-fn broken_off(answer: Response<Bytes>) -> Response<Body> {
-    let length = answer.body().len();
-    let cut = futures_util::stream::once(std::future::ready(Err::<hyper::body::Frame<Bytes>, _>(CutOff)));
-    let mut answer = answer.map(|_| BodyExt::boxed(http_body_util::StreamBody::new(cut)));
-    answer.headers_mut().insert("content-length", length.into());
-    answer
-}
-
-#[derive(Default)]
-struct Objects {
-    by_name: BTreeMap<String, Object>,
+pub(super) struct Objects {
+    pub(super) by_name: BTreeMap<String, Object>,
     writes: i64,
 }
 
-struct Object {
+pub(super) struct Object {
     bytes: Bytes,
-    media_type: String,
+    pub(super) media_type: String,
     generation: i64,
 }
 
@@ -202,9 +36,17 @@ impl Query {
 }
 
 impl Objects {
-    fn handle(&mut self, request: &http::request::Parts, body: &[u8]) -> Response<Bytes> {
+    pub(super) fn handle(
+        &mut self,
+        request: &http::request::Parts,
+        body: &[u8],
+        conditions_hold: bool,
+    ) -> Response<Bytes> {
         let url = Url::parse(&format!("http://fake{}", request.uri)).expect("hyper gives a valid path");
-        let query = Query(url.query_pairs().into_owned().collect());
+        let mut query = Query(url.query_pairs().into_owned().collect());
+        if conditions_hold {
+            query.0.remove("ifGenerationMatch");
+        }
         let bucket = format!("/storage/v1/b/{BUCKET}/o");
         let Some((before, name)) = url.path().split_once(&bucket) else {
             return error(404, message(404));
@@ -296,7 +138,7 @@ fn respond(status: u16, body: impl Into<Bytes>) -> Response<Bytes> {
     builder.body(body.into()).expect("a valid answer")
 }
 
-fn error(status: u16, message: &str) -> Response<Bytes> {
+pub(super) fn error(status: u16, message: &str) -> Response<Bytes> {
     let errors = json!([{ "domain": "global", "message": message }]);
     respond(status, json!({ "error": { "code": status, "message": message, "errors": errors } }).to_string())
 }
@@ -307,7 +149,7 @@ fn no_such_object(name: &str) -> Response<Bytes> {
 }
 
 /// The words of Cloud Storage for the errors that it gives most.
-fn message(status: u16) -> &'static str {
+pub(super) fn message(status: u16) -> &'static str {
     match status {
         401 => "Invalid Credentials",
         403 => "the account does not have storage.objects.create access to the Google Cloud Storage object.",
@@ -347,8 +189,4 @@ fn crc32c_base64(bytes: &[u8]) -> String {
         }
     }
     STANDARD.encode((!crc).to_be_bytes())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("no test panics while it holds the lock")
 }

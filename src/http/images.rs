@@ -1,0 +1,315 @@
+//! Routes about pictures.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, FromRequestParts, Multipart, Path, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::TryStreamExt;
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use super::app::Shared;
+use super::error::ApiError;
+use super::json::{APPLICATION_JSON, Json};
+use super::leader::Leader;
+use super::params::{Name, Paging};
+use super::{body, etag};
+use crate::api::{Images, Uploaded};
+use crate::clock;
+use crate::domain::{ImageName, Username};
+use crate::registry::ImageError;
+
+/// The most bytes that a picture may have.
+const MAX_IMAGE_BYTES: usize = 512 * 1024;
+
+/// What a form may add to its picture: boundaries, headers and other fields.
+const MAX_FORM_BYTES: usize = 16 * 1024;
+
+/// Uploads whose bodies are in memory at once; more wait.
+const UPLOADS_AT_ONCE: usize = 64;
+
+/// A stored picture never changes.
+const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+
+/// The picture of a form.
+pub(super) struct Picture(Bytes);
+
+/// The `{username}/{filename}` of the path. A name that no picture can have is the name of no picture.
+pub(super) struct ImagePath(Username, ImageName);
+
+/// `POST /upload_image/{username}`.
+pub(super) async fn upload(
+    _: Leader,
+    State(app): State<Shared>,
+    name: Result<Name, ApiError>,
+    Picture(picture): Picture,
+) -> Result<(StatusCode, Json<Uploaded>), ApiError> {
+    // Only now: a refusal before the body was read would not arrive.
+    let Name(user) = name?;
+    let image = app.registry.upload(&user, picture, clock::wall_now(), clock::boot_now()).await?;
+    let message = "Image uploaded successfully".to_owned();
+    Ok((StatusCode::CREATED, Json(Uploaded { success: true, message, filename: image.to_string() })))
+}
+
+/// `GET /images/{username}`.
+pub(super) async fn images(
+    _: Leader,
+    State(app): State<Shared>,
+    Name(user): Name,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let names = app.registry.images(&user, clock::boot_now()).await?;
+    let images: Vec<String> = names.iter().map(ToString::to_string).collect();
+    Ok(etag::list(&headers, &Images { count: images.len(), images }))
+}
+
+/// `GET /image/{username}/{filename}`.
+pub(super) async fn image(
+    _: Leader,
+    State(app): State<Shared>,
+    ImagePath(user, image): ImagePath,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let bytes = app.registry.image(&user, &image).await?;
+    let media_type = HeaderValue::from_static(image.kind().media_type());
+    let mut response = etag::tagged(&headers, bytes, media_type, FOREVER);
+    // Whatever a browser may see in the bytes, they are a picture.
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(response)
+}
+
+/// `GET /discover_with_images`.
+pub(super) async fn discover_with_images(
+    _: Leader,
+    State(app): State<Shared>,
+    Paging(page): Paging,
+) -> Result<Response, ApiError> {
+    let chunks = app.registry.online_with_images(&page, clock::boot_now()).await?;
+    let chunks = chunks.inspect_err(|error| warn!("cut off an answer with images: {}", error.cause()));
+    Ok(([(header::CONTENT_TYPE, APPLICATION_JSON)], Body::from_stream(chunks)).into_response())
+}
+
+/// Lets a few uploads through at once, so that their bodies cannot fill the memory.
+pub(super) async fn few_at_once(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let _place = places.acquire().await.expect("the semaphore is never closed");
+    next.run(request).await
+}
+
+/// The places for [`few_at_once`].
+pub(super) fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(UPLOADS_AT_ONCE))
+}
+
+impl<S: Send + Sync> FromRequest<S> for Picture {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let too_large = || ApiError::BodyTooLarge { limit: MAX_IMAGE_BYTES };
+        let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
+        let form = match body::read(request, MAX_IMAGE_BYTES + MAX_FORM_BYTES).await {
+            Err(ApiError::BodyTooLarge { .. }) => return Err(too_large()),
+            form => form?,
+        };
+        let mut form = Request::new(Body::from(form));
+        if let Some(content_type) = content_type {
+            form.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        }
+        let missing = |why: String| ApiError::MissingImage(why);
+        let mut fields = Multipart::from_request(form, state).await.map_err(|why| missing(why.body_text()))?;
+        while let Some(field) = fields.next_field().await.map_err(|why| missing(why.body_text()))? {
+            if field.name() != Some("image") {
+                continue;
+            }
+            let picture = field.bytes().await.map_err(|why| missing(why.body_text()))?;
+            return if picture.len() > MAX_IMAGE_BYTES { Err(too_large()) } else { Ok(Self(picture)) };
+        }
+        Err(missing("the form has no such field".to_owned()))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ImagePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let nothing = || ApiError::Image(ImageError::NotFound);
+        let Ok(Path((user, image))) = Path::<(String, String)>::from_request_parts(parts, state).await else {
+            return Err(nothing());
+        };
+        let image = ImageName::parse(&image).map_err(|_| nothing())?;
+        Ok(Self(Username::parse(&user)?, image))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use image::ImageFormat;
+    use serde_json::json;
+
+    use super::super::testing::{Answer, Node, request};
+    use super::*;
+    use crate::registry::testing::picture;
+    use crate::storage::Fault;
+
+    /// A form as `curl -F` makes it, with one field.
+    fn form(field: &str, content: &[u8]) -> (String, Vec<u8>) {
+        let head = format!(
+            "--XX\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\nx\r\n--XX\r\nContent-Disposition: form-data; \
+             name=\"{field}\"; filename=\"x.txt\"\r\nContent-Type: text/plain\r\n\r\n"
+        );
+        ("multipart/form-data; boundary=XX".to_owned(), [head.as_bytes(), content, b"\r\n--XX--\r\n"].concat())
+    }
+
+    async fn upload_form(node: &Node, user: &str, (content_type, body): (String, Vec<u8>)) -> Answer {
+        let mut request = request("POST", &format!("/upload_image/{user}"), body);
+        request.headers_mut().insert("content-type", content_type.parse().unwrap());
+        node.send(request).await
+    }
+
+    async fn upload(node: &Node, user: &str, content: &[u8]) -> Answer {
+        upload_form(node, user, form("image", content)).await
+    }
+
+    #[tokio::test]
+    async fn an_uploaded_image_comes_back_byte_for_byte() {
+        let node = Node::with_alice_and_bob().await;
+        for (format, ending, media_type) in [
+            (ImageFormat::Png, ".png", "image/png"),
+            (ImageFormat::Jpeg, ".jpg", "image/jpeg"),
+            (ImageFormat::WebP, ".webp", "image/webp"),
+        ] {
+            let bytes = picture(format, 128, 128);
+            let answer = upload(&node, "alice", &bytes).await;
+            let json = answer.json();
+            assert_eq!(answer.status, 201);
+            let filename = json["filename"].as_str().unwrap();
+            assert!(filename.ends_with(ending), "{filename}");
+            assert_eq!(json, json!({"success": true, "message": "Image uploaded successfully", "filename": filename}));
+            let answer = node.get(&format!("/image/alice/{filename}")).await;
+            assert_eq!(answer.body, bytes);
+            assert_eq!(answer.header("content-type"), Some(media_type));
+            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+            assert_eq!(answer.header("cache-control"), Some("public, max-age=31536000, immutable"));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_image_is_not_sent_to_who_has_it_nor_to_who_asks_for_its_head() {
+        let node = Node::with_alice_and_bob().await;
+        let bytes = picture(ImageFormat::Png, 5, 5);
+        let filename = upload(&node, "alice", &bytes).await.json()["filename"].as_str().unwrap().to_owned();
+        let path = format!("/image/alice/{filename}");
+        let head = node.send(request("HEAD", &path, "")).await;
+        assert_eq!((head.status.as_u16(), head.body.len()), (200, 0));
+        assert_eq!(head.header("content-length"), Some(bytes.len().to_string().as_str()));
+        let mut again = request("GET", &path, "");
+        again.headers_mut().insert("if-none-match", head.headers["etag"].clone());
+        let again = node.send(again).await;
+        assert_eq!((again.status.as_u16(), again.body.len()), (304, 0));
+        assert_eq!(again.header("x-content-type-options"), Some("nosniff"));
+    }
+
+    #[tokio::test]
+    async fn images_are_listed_oldest_first() {
+        let node = Node::with_alice_and_bob().await;
+        assert_eq!(node.get("/images/alice").await.json(), json!({"images": [], "count": 0}));
+        let mut names = Vec::new();
+        for _ in 0..3 {
+            let answer = upload(&node, "alice", &picture(ImageFormat::Png, 2, 2)).await;
+            names.push(answer.json()["filename"].clone());
+        }
+        assert_eq!(node.get("/images/alice").await.json(), json!({"images": names, "count": 3}));
+    }
+
+    #[tokio::test]
+    async fn images_that_break_a_rule_are_refused_with_what_is_right() {
+        let node = Node::with_alice_and_bob().await;
+        let large = upload(&node, "alice", &picture(ImageFormat::Png, 256, 256)).await;
+        let message = "Upload failed: Validation error: Image too large: 256x256 (max 128x128)";
+        assert_eq!(large.refused(400, "image_dimensions"), message);
+        upload(&node, "alice", b"GIF89a....").await.refused(415, "image_type");
+        upload(&node, "alice", b"").await.refused(415, "image_type");
+        let whole = picture(ImageFormat::Png, 100, 100);
+        upload(&node, "alice", &whole[..whole.len() / 2]).await.refused(400, "image_corrupt");
+        let elsewhere = form("picture", &whole);
+        upload_form(&node, "alice", elsewhere).await.refused(400, "missing_image");
+        let (_, body) = form("image", &whole);
+        upload_form(&node, "alice", ("text/plain".to_owned(), body.clone())).await.refused(400, "missing_image");
+        let torn = ("multipart/form-data; boundary=XX".to_owned(), body[..body.len() / 2].to_vec());
+        upload_form(&node, "alice", torn).await.refused(400, "missing_image");
+        node.post("/upload_image/alice", whole.clone()).await.refused(400, "missing_image");
+        upload(&node, "nobody", &whole).await.refused(404, "user_not_registered");
+        upload(&node, "%2e%2e%2falice", &whole).await.refused(400, "invalid_username");
+        assert_eq!(node.get("/images/alice").await.json()["count"], 0);
+    }
+
+    #[tokio::test]
+    async fn an_image_has_at_most_512_kib() {
+        let node = Node::with_alice_and_bob().await;
+        // Zeros behind the picture are no part of it, so only the size decides.
+        let mut bytes = picture(ImageFormat::Png, 2, 2).to_vec();
+        bytes.resize(MAX_IMAGE_BYTES, 0);
+        assert_eq!(upload(&node, "alice", &bytes).await.status, 201);
+        bytes.push(0);
+        let message = upload(&node, "alice", &bytes).await.refused(413, "body_too_large");
+        assert!(message.contains("512 KiB"), "{message}");
+        bytes.resize(MAX_IMAGE_BYTES + MAX_FORM_BYTES, 0);
+        upload(&node, "alice", &bytes).await.refused(413, "body_too_large");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_image_is_not_found() {
+        let node = Node::with_alice_and_bob().await;
+        for file in
+            ["1733511234-a1b2c3d4.png", "profile.json", "%2e%2e%2fprofile.json", "..%2F..%2Fcluster.json", "%ff", "x"]
+        {
+            node.get(&format!("/image/alice/{file}")).await.refused(404, "image_not_found");
+        }
+        node.get("/image/nobody/1733511234-a1b2c3d4.png").await.refused(404, "image_not_found");
+        node.get("/image/%2e%2e/1733511234-a1b2c3d4.png").await.refused(400, "invalid_username");
+        node.get("/images/nobody").await.refused(404, "user_not_registered");
+        node.get("/images/%2e%2e%2f").await.refused(400, "invalid_username");
+        node.get("/images/%ff").await.refused(400, "invalid_username");
+    }
+
+    #[tokio::test]
+    async fn clients_online_come_with_their_newest_images() {
+        let node = Node::with_alice_and_bob().await;
+        let empty = json!({"online_clients": [], "count": 0});
+        assert_eq!(node.get("/discover_with_images").await.json(), empty);
+        let mut images = Vec::new();
+        for side in 1..=22 {
+            let bytes = picture(ImageFormat::Png, side, 1);
+            let filename = upload(&node, "alice", &bytes).await.json()["filename"].clone();
+            images.push(json!({"filename": filename, "data": STANDARD.encode(&bytes)}));
+        }
+        for body in [r#"{"username":"alice"}"#, r#"{"username":"bob"}"#] {
+            node.post("/heartbeat", body).await;
+        }
+        let answer = node.get("/discover_with_images").await;
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let alice = json!({"username": "alice", "addr": "10.40.6.26:9000", "images": images[2..]});
+        let bob = json!({"username": "bob", "addr": null, "images": []});
+        assert_eq!(answer.json(), json!({"online_clients": [alice, bob], "count": 2}));
+        let page = node.get("/discover_with_images?limit=1&after=alice").await.json();
+        assert_eq!(page, json!({"online_clients": [bob], "count": 1}));
+        node.get("/discover_with_images?limit=0").await.refused(400, "invalid_field");
+    }
+
+    #[tokio::test]
+    async fn without_storage_images_are_503() {
+        let node = Node::with_alice_and_bob().await;
+        node.post("/heartbeat", r#"{"username":"alice"}"#).await;
+        node.memory.faults().set_outage(Some(Fault::Transient));
+        for path in ["/discover_with_images", "/images/alice", "/image/alice/1733511234-a1b2c3d4.png"] {
+            node.get(path).await.refused(503, "storage_unavailable");
+        }
+        let picture = picture(ImageFormat::Png, 2, 2);
+        upload(&node, "alice", &picture).await.refused(503, "storage_unavailable");
+    }
+}

@@ -1,0 +1,168 @@
+//! All clients online with their newest pictures, as one stream of JSON that is never whole in memory.
+//!
+//! The stream is built of pieces (a client, a picture, a client's end), each fetched a little before its turn.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use tracing::debug;
+
+use super::{Registry, Unavailable};
+use crate::domain::{BootMs, ImageName, Page, Username};
+use crate::presence::Online;
+
+/// The most pictures of one client.
+const IMAGES_PER_CLIENT: usize = 20;
+
+/// Clients whose pictures are listed ahead of their turn.
+const LISTS_AHEAD: usize = 4;
+
+/// Pieces that are fetched ahead of their turn; a picture has at most 512 KiB.
+const PIECES_AHEAD: usize = 8;
+
+/// Downloads that run at once; more wait. With the numbers above this bounds their memory to some 300 MiB at the very
+/// worst, and to a tenth of that with real pictures.
+pub(super) const AT_ONCE: usize = 64;
+
+/// The first client is gathered before the answer begins, up to this size.
+const FIRST_BYTES: usize = 1024 * 1024;
+
+/// What stands in the stream.
+enum Piece {
+    Client(Online),
+    Image(Username, ImageName),
+    EndOfClient,
+}
+
+/// A piece with its content.
+enum Fetched {
+    Client(Online),
+    Image(ImageName, Bytes),
+    /// A picture that was deleted since it was listed.
+    Gone,
+    EndOfClient,
+}
+
+/// JSON text, and whether a client ends with it.
+struct Chunk {
+    text: Bytes,
+    ends_client: bool,
+}
+
+impl Registry {
+    /// The clients on `page` that are online at `now`, each with its newest 20 pictures, oldest first:
+    /// `{"online_clients":[{"username","addr","images":[{"filename","data"}]}],"count"}`. An error inside the stream must
+    /// abort the answer, so that nobody takes a part for the whole.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the bucket does not answer for the first client already.
+    pub async fn online_with_images(
+        &self,
+        page: &Page,
+        now: BootMs,
+    ) -> Result<impl Stream<Item = Result<Bytes, Unavailable>> + Send + use<>, Unavailable> {
+        // An error would mean that the semaphore was closed, which nobody does.
+        let permit = Arc::clone(&self.0.bulks).acquire_owned().await.ok();
+        let mut chunks = Box::pin(self.chunks(self.online(page, now)));
+        let (mut first, mut bytes) = (Vec::new(), 0);
+        while bytes < FIRST_BYTES
+            && let Some(chunk) = chunks.next().await
+        {
+            let Chunk { text, ends_client } = chunk?;
+            bytes += text.len();
+            first.push(Ok(text));
+            if ends_client {
+                break;
+            }
+        }
+        Ok(stream::iter(first).chain(chunks.map(move |chunk| {
+            // Given back when the stream is dropped.
+            let _running = &permit;
+            chunk.map(|chunk| chunk.text)
+        })))
+    }
+
+    fn chunks(&self, clients: Vec<Online>) -> impl Stream<Item = Result<Chunk, Unavailable>> + Send + use<> {
+        let end = format!("],\"count\":{}}}", clients.len());
+        let (lister, fetcher) = (self.clone(), self.clone());
+        let mut writer = Writer::default();
+        let clients = stream::iter(clients)
+            .map(move |client| lister.clone().pieces(client))
+            .buffered(LISTS_AHEAD)
+            .flat_map(|pieces| match pieces {
+                Ok(pieces) => stream::iter(pieces.into_iter().map(Ok).collect::<Vec<_>>()),
+                Err(unavailable) => stream::iter(vec![Err(unavailable)]),
+            })
+            .map(move |piece| fetcher.clone().fetch(piece))
+            .buffered(PIECES_AHEAD)
+            .map(move |fetched| fetched.map(|fetched| writer.write(fetched)));
+        let outside = |text: String| stream::iter([Ok(Chunk { text: text.into(), ends_client: false })]);
+        outside("{\"online_clients\":[".to_owned()).chain(clients).chain(outside(end))
+    }
+
+    async fn pieces(self, client: Online) -> Result<Vec<Piece>, Unavailable> {
+        let mut names = self.image_names(&client.username).await?;
+        let newest = names.split_off(names.len().saturating_sub(IMAGES_PER_CLIENT));
+        let user = client.username.clone();
+        let images = newest.into_iter().map(|image| Piece::Image(user.clone(), image));
+        Ok(std::iter::once(Piece::Client(client)).chain(images).chain([Piece::EndOfClient]).collect())
+    }
+
+    async fn fetch(self, piece: Result<Piece, Unavailable>) -> Result<Fetched, Unavailable> {
+        Ok(match piece? {
+            Piece::Client(client) => Fetched::Client(client),
+            Piece::EndOfClient => Fetched::EndOfClient,
+            Piece::Image(user, image) => {
+                if let Some(bytes) = self.read_image(&user, &image).await? {
+                    Fetched::Image(image, bytes)
+                } else {
+                    debug!("skipped {image} of {user}: deleted meanwhile");
+                    Fetched::Gone
+                }
+            }
+        })
+    }
+}
+
+/// Writes pieces as JSON, with the commas between them.
+#[derive(Default)]
+struct Writer {
+    clients_before: bool,
+    images_before: bool,
+}
+
+impl Writer {
+    fn write(&mut self, fetched: Fetched) -> Chunk {
+        let ends_client = matches!(fetched, Fetched::EndOfClient);
+        // Names of users and of pictures have no character that JSON would escape; nor have addresses and base64.
+        let text = match fetched {
+            Fetched::Client(Online { username, addr }) => {
+                self.images_before = false;
+                let comma = comma(&mut self.clients_before);
+                let addr = addr.map_or_else(|| "null".to_owned(), |addr| format!("\"{addr}\""));
+                format!("{comma}{{\"username\":\"{username}\",\"addr\":{addr},\"images\":[")
+            }
+            Fetched::Image(image, bytes) => {
+                let comma = comma(&mut self.images_before);
+                let mut text = String::with_capacity(64 + bytes.len().div_ceil(3) * 4);
+                text.push_str(comma);
+                text.push_str("{\"filename\":\"");
+                text.push_str(image.as_str());
+                text.push_str("\",\"data\":\"");
+                STANDARD.encode_string(&bytes, &mut text);
+                text.push_str("\"}");
+                text
+            }
+            Fetched::Gone => String::new(),
+            Fetched::EndOfClient => "]}".to_owned(),
+        };
+        Chunk { text: text.into(), ends_client }
+    }
+}
+
+fn comma(before: &mut bool) -> &'static str {
+    if std::mem::replace(before, true) { "," } else { "" }
+}

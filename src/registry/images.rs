@@ -1,0 +1,86 @@
+//! Pictures of users: stored byte for byte, each under a name of its own, and never changed.
+
+use bytes::Bytes;
+use tracing::{debug, info};
+
+use super::{ImageError, LookupError, Registry, Unavailable, UploadError, draw, lock};
+use crate::domain::{BootMs, ImageName, Username, WallMs};
+use crate::storage::{Created, Folder, Key};
+
+/// Names that are drawn for one picture before it is given up: two pictures of one millisecond share one with a chance
+/// of one in four million.
+const DRAWS: usize = 8;
+
+impl Registry {
+    /// Stores a picture of a registered user. When this returns `Ok`, the picture is durable.
+    ///
+    /// # Errors
+    /// [`UploadError`] if the user is not registered, the picture breaks a rule, or the bucket gave no answer.
+    pub async fn upload(
+        &self,
+        user: &Username,
+        picture: Bytes,
+        wall: WallMs,
+        now: BootMs,
+    ) -> Result<ImageName, UploadError> {
+        self.look_up(user, now).await?;
+        let kind = self.0.pictures.check(picture.clone()).await?;
+        for _ in 0..DRAWS {
+            let image = ImageName::new(wall, self.image_suffix(wall), kind);
+            let key = Key::Image(user.clone(), image.clone());
+            match self.0.bucket.create(&key, picture.clone()).await.map_err(Unavailable::from)? {
+                Created::New(_) => {
+                    info!(user = %user, %image, bytes = picture.len(), "stored {image} of {user}");
+                    return Ok(image);
+                }
+                Created::Taken(_) => {}
+            }
+        }
+        Err(UploadError::NoFreeName)
+    }
+
+    /// The names of a registered user's pictures, oldest first.
+    ///
+    /// # Errors
+    /// [`LookupError`] if the user is not registered, or the bucket gave no answer.
+    pub async fn images(&self, user: &Username, now: BootMs) -> Result<Vec<ImageName>, LookupError> {
+        self.look_up(user, now).await?;
+        Ok(self.image_names(user).await?)
+    }
+
+    /// A picture as it was stored.
+    ///
+    /// # Errors
+    /// [`ImageError`] if there is none of that name, or the bucket gave no answer.
+    pub async fn image(&self, user: &Username, image: &ImageName) -> Result<Bytes, ImageError> {
+        self.read_image(user, image).await?.ok_or(ImageError::NotFound)
+    }
+
+    /// What tells a picture stored now from others of its second; greater for each further one, so that they sort by age
+    /// even within a millisecond.
+    fn image_suffix(&self, wall: WallMs) -> u32 {
+        let mut last = lock(&self.0.last_image);
+        let (second, drawn) = (wall.unix_seconds(), draw::image_suffix(wall));
+        let suffix = if last.0 == second { drawn.max(last.1.saturating_add(1)) } else { drawn };
+        *last = (second, suffix);
+        suffix
+    }
+
+    /// The names of the pictures in a user's folder, oldest first.
+    pub(super) async fn image_names(&self, user: &Username) -> Result<Vec<ImageName>, Unavailable> {
+        let listed = self.0.bucket.list(&Folder::Images(user.clone())).await?;
+        let names = listed.iter().filter_map(|name| {
+            let parsed = ImageName::parse(name);
+            parsed.inspect_err(|_| debug!("skipped {name:?} of {user} in the bucket: not the name of an image")).ok()
+        });
+        let mut names: Vec<ImageName> = names.collect();
+        // Names sort by age.
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    pub(super) async fn read_image(&self, user: &Username, image: &ImageName) -> Result<Option<Bytes>, Unavailable> {
+        let object = self.0.bucket.get(&Key::Image(user.clone(), image.clone())).await?;
+        Ok(object.map(|object| object.bytes))
+    }
+}
