@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Health;
+use crate::api::Health;
 
 /// More nodes than any cluster has; what is learned beyond is not kept.
 const MAX_SERVERS: usize = 16;
@@ -76,16 +76,22 @@ pub(super) fn choose(answers: impl IntoIterator<Item = (String, Health)>) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Status;
     use crate::domain::Term;
+    use crate::election::MemberRole;
 
     fn health(is_leader: bool, term: u64, leader_url: Option<&str>) -> Health {
         Health {
+            status: Status::Ok,
             is_leader,
             online_clients_count: 0,
             current_leader: None,
             leader_url: leader_url.map(str::to_owned),
-            term: Some(Term(term)),
-            node: None,
+            term: Term(term),
+            node: "127.0.0.1:1".parse().unwrap(),
+            role: MemberRole::Follower,
+            version: String::new(),
+            uptime_seconds: 0,
         }
     }
 

@@ -16,9 +16,9 @@ use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use crate::api::{Accepted, Health, Heartbeat, Registered, Registration, Text, Uploaded};
 use crate::domain::{Addr, ImageKind, Username};
 
-pub use answer::{Accepted, Health, Registered, Uploaded};
 pub use error::ClientError;
 
 use answer::Verdict;
@@ -84,7 +84,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] with code `user_exists` if the name is another's; else see [`ClientError`].
     pub async fn register(&self, user: &Username, addr: Option<Addr>) -> Result<Registered, ClientError> {
-        let body = answer::presence(user, addr);
+        let addr = addr.map(|addr| Text(addr.to_string().into()));
+        let body = Registration { username: Text(user.as_str().into()), addr, password: None, metadata: None };
         self.ask_leader(|http, base| http.post(format!("{base}/register")).json(&body)).await
     }
 
@@ -93,7 +94,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] with code `user_not_registered` for an unknown user; else see [`ClientError`].
     pub async fn heartbeat(&self, user: &Username, addr: Option<Addr>) -> Result<Accepted, ClientError> {
-        let body = answer::presence(user, addr);
+        let addr = addr.map(|addr| Text(addr.to_string().into()));
+        let body = Heartbeat { username: Text(user.as_str().into()), addr };
         self.ask_leader(|http, base| http.post(format!("{base}/heartbeat")).json(&body)).await
     }
 

@@ -45,11 +45,19 @@ fn is_whole(request: &[u8]) -> bool {
 
 fn health(is_leader: bool, leader_url: Option<&str>) -> (u16, String) {
     let url = leader_url.map_or("null".to_owned(), |url| format!("{url:?}"));
-    (200, format!(r#"{{"status":"ok","is_leader":{is_leader},"online_clients_count":0,"leader_url":{url}}}"#))
+    let body = format!(
+        r#"{{"status":"ok","is_leader":{is_leader},"online_clients_count":0,"current_leader":null,"leader_url":{url},
+        "term":1,"node":"127.0.0.1:8080","role":"follower","version":"0","uptime_seconds":0}}"#
+    );
+    (200, body)
 }
 
 fn accepted() -> (u16, String) {
-    (200, r#"{"success":true,"status":"ok","message":"Heartbeat accepted","next_heartbeat_ms":10000}"#.to_owned())
+    (
+        200,
+        r#"{"success":true,"status":"ok","message":"m","last_seen":"t","ttl_ms":30000,"next_heartbeat_ms":10000}"#
+            .to_owned(),
+    )
 }
 
 fn client(servers: &[&String], patience: Duration) -> Client {
@@ -72,7 +80,7 @@ async fn a_follower_leads_the_client_to_the_leader() {
     })
     .await;
     let client = client(&[&follower], Duration::from_secs(5));
-    assert_eq!(client.heartbeat(&alice(), None).await.unwrap().next_heartbeat_ms, Some(10_000));
+    assert_eq!(client.heartbeat(&alice(), None).await.unwrap().next_heartbeat_ms, 10_000);
     assert_eq!(client.servers.leader(), Some(leader));
 }
 
@@ -134,7 +142,9 @@ async fn an_upload_is_one_form_with_the_field_image() {
     let mut tasks = JoinSet::new();
     let server = serve(&mut tasks, |_, line| match line.split_once(" HTTP/") {
         Some(("GET /", _)) => health(true, None),
-        Some(("POST /upload_image/alice", _)) => (201, r#"{"success":true,"filename":"1-00000000.png"}"#.to_owned()),
+        Some(("POST /upload_image/alice", _)) => {
+            (201, r#"{"success":true,"message":"m","filename":"1-00000000.png"}"#.to_owned())
+        }
         _ => (404, String::new()),
     })
     .await;

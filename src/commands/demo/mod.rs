@@ -21,7 +21,8 @@ use tokio::task::JoinSet;
 
 use super::exit::{Failure, SOFTWARE, SYSTEM};
 use super::signals::{ExitAtOnce, Signals};
-use crate::client::{Client, DEFAULT_PATIENCE, Health};
+use crate::api::Health;
+use crate::client::{Client, DEFAULT_PATIENCE};
 use crate::clock::boot_now;
 use crate::domain::BootMs;
 use clients::MAX_CLIENTS;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::client::Health;
+use crate::api::Health;
 use crate::domain::BootMs;
 
 /// A node that answers nothing for so long is reported; shorter silences are the machine's.
@@ -191,16 +191,22 @@ impl fmt::Display for Change {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Status;
     use crate::domain::Term;
+    use crate::election::MemberRole;
 
     fn says(is_leader: bool, term: u64, online: u64) -> Health {
         Health {
+            status: Status::Ok,
             is_leader,
             online_clients_count: online,
             current_leader: None,
             leader_url: None,
-            term: Some(Term(term)),
-            node: None,
+            term: Term(term),
+            node: "127.0.0.1:1".parse().unwrap(),
+            role: MemberRole::Follower,
+            version: String::new(),
+            uptime_seconds: 0,
         }
     }
 
