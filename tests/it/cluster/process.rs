@@ -25,6 +25,10 @@ pub(crate) fn rollcall(dir: &Path) -> Command {
     for variable in rollcall::config::variables().chain(others) {
         command.env_remove(variable);
     }
+    // For whoever looks for the cause of a failure.
+    if let Some(filter) = std::env::var_os("ROLLCALL_TEST_LOG") {
+        command.env("RUST_LOG", filter);
+    }
     command
 }
 
