@@ -22,6 +22,7 @@ use super::frame::{Frame, MAX_FRAME_BYTES, MAX_HELLO_BYTES};
 pub(super) struct Link {
     framed: Framed<TcpStream, LengthDelimitedCodec>,
     net_timeout: Duration,
+    said_bye: bool,
 }
 
 /// How a link ended.
@@ -45,10 +46,8 @@ impl Link {
     /// Takes over a connection that was accepted or dialled.
     pub(super) fn over(stream: TcpStream, net_timeout: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        // Until the link is ended in order, a close is a reset.
-        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         let codec = LengthDelimitedCodec::builder().max_frame_length(MAX_HELLO_BYTES).new_codec();
-        Ok(Self { framed: Framed::new(stream, codec), net_timeout })
+        Ok(Self { framed: Framed::new(stream, codec), net_timeout, said_bye: false })
     }
 
     /// The two ends of the connection as this side sees them: local, remote.
@@ -93,9 +92,17 @@ impl Link {
 
     /// Says Bye and closes without a reset, so that the Bye arrives.
     pub(super) async fn end_in_order(mut self) {
-        if self.write(Frame::Bye.encode()).await.is_ok() {
-            // Nothing is lost if this fails: the other end then sees a reset, which proves as little as a Bye.
-            let _ = SockRef::from(self.framed.get_ref()).set_linger(None);
+        self.said_bye = self.write(Frame::Bye.encode()).await.is_ok();
+    }
+}
+
+impl Drop for Link {
+    /// Makes the close that follows a reset. Not before: the kernel heeds the option also when it closes the sockets of a
+    /// killed process, and the end of that one must be orderly.
+    fn drop(&mut self) {
+        if !self.said_bye {
+            // It fails only on a connection that is reset already.
+            let _ = SockRef::from(self.framed.get_ref()).set_linger(Some(Duration::ZERO));
         }
     }
 }
@@ -126,6 +133,12 @@ mod tests {
         drop(link);
         let error = other.read(&mut [0; 8]).await.expect_err("no orderly end");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_link_ends_in_order_if_its_process_dies() {
+        let (link, _other) = pair().await;
+        assert_eq!(SockRef::from(link.framed.get_ref()).linger().unwrap(), None);
     }
 
     #[tokio::test]
