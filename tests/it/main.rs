@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cluster;
+mod commands;
 mod documented;
 mod election;
 mod http;
