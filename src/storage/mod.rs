@@ -5,12 +5,15 @@
 
 mod backend;
 mod bucket;
+pub mod check;
+mod gcs;
 mod key;
 mod local;
 mod memory;
 
 pub use backend::{Backend, BackendError, Entry, ListPage, MAX_OBJECT_BYTES, Version};
 pub use bucket::{Bucket, BucketError, Created, Object, RetryPolicy};
+pub use gcs::{Gcs, GcsConfig};
 pub use key::{Folder, Key};
 pub use local::Local;
 pub use memory::{Fault, Faults, Memory};

@@ -6,7 +6,7 @@
 //! directory on disk, answer.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -16,7 +16,7 @@ use compact_str::format_compact;
 use sha2::{Digest, Sha256};
 
 use super::super::{BackendError, Entry, Folder, Key, ListPage, MAX_OBJECT_BYTES, Version};
-use super::trouble::{ended_late, failed};
+use super::trouble::{cannot_link, ended_late, failed};
 use crate::domain::{Username, WallMs};
 
 /// Where writes begin; beside `users/`, so that no listing meets it.
@@ -37,6 +37,8 @@ pub(super) struct Files {
     boot_tag: String,
     temp_counter: AtomicU64,
     page_size: usize,
+    /// Brings a directory's names to disk; a field, so that tests can see and break it.
+    sync: fn(&Path) -> io::Result<()>,
 }
 
 /// A temporary file, which is gone when this value is.
@@ -51,14 +53,22 @@ impl Drop for Temp {
 
 impl Files {
     pub(super) fn open(root: PathBuf, boot_tag: &str, page_size: usize, now: WallMs) -> Result<Self, BackendError> {
-        let files = Self { root, boot_tag: boot_tag.to_owned(), temp_counter: AtomicU64::new(0), page_size };
-        make_dir(&files.temp_dir())?;
+        let (boot_tag, temp_counter) = (boot_tag.to_owned(), AtomicU64::new(0));
+        let files = Self { root, boot_tag, temp_counter, page_size, sync: sync_dir };
+        files.make_dir(&files.temp_dir())?;
         // Another process may have made the root a moment ago, and may crash before it has brought that to disk.
-        sync_dir(parent(&files.root)).map_err(|error| failed("open", parent(&files.root), &error))?;
+        let above = parent(&files.root);
+        sync_dir(above).map_err(|error| failed("sync", above, &error))?;
         files.remove_old_temps(now)?;
-        // A probe: a read-only disk or a missing permission is told at the start, not at the first registration.
-        files.write_temp(b"")?;
+        files.probe()?;
         Ok(files)
+    }
+
+    /// Whether this disk can do what a write needs; told at the start and not at the first registration.
+    fn probe(&self) -> Result<(), BackendError> {
+        let temp = self.write_temp(b"")?;
+        let second_name = Temp(self.temp_dir().join(format!("{}-link", self.boot_tag)));
+        fs::hard_link(&temp.0, &second_name.0).map_err(|error| cannot_link(&self.root, &error))
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -68,7 +78,7 @@ impl Files {
     pub(super) fn create(&self, path: &str, bytes: &[u8]) -> Result<Version, BackendError> {
         let target = self.root.join(path);
         let temp = self.write_temp(bytes)?;
-        make_dir(parent(&target))?;
+        self.make_dir(parent(&target))?;
         match fs::hard_link(&temp.0, &target) {
             Ok(()) => self.sync_up_from(&target).map(|()| version_of(bytes)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(self.precondition(&target)),
@@ -94,7 +104,7 @@ impl Files {
 
     pub(super) fn get(&self, path: &str) -> Result<Option<Entry>, BackendError> {
         let target = self.root.join(path);
-        let read = || -> std::io::Result<Vec<u8>> {
+        let read = || -> io::Result<Vec<u8>> {
             let limit = u64::try_from(MAX_OBJECT_BYTES).unwrap_or(u64::MAX);
             let mut bytes = Vec::new();
             File::open(&target)?.take(limit + 1).read_to_end(&mut bytes)?;
@@ -113,11 +123,8 @@ impl Files {
 
     pub(super) fn list(&self, folder: &Folder, after: Option<&str>) -> Result<ListPage, BackendError> {
         let dir = self.root.join(folder.path());
-        let mut names: Vec<String> = match children(&dir, matches!(folder, Folder::Users)) {
-            Ok(names) => names,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(ListPage::default()),
-            Err(error) => return Err(failed("list", &dir, &error)),
-        };
+        let names = children(&dir, matches!(folder, Folder::Users));
+        let mut names = names.map_err(|error| failed("list", &dir, &error))?;
         names.retain(|name| after.is_none_or(|after| name.as_str() > after));
         names.sort_unstable();
         let last_on_page = names.get(self.page_size - 1).cloned();
@@ -136,8 +143,27 @@ impl Files {
         let _lock = self.lock()?;
         match fs::remove_file(&target) {
             Ok(()) => self.sync_up_from(&target),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound && !parent(&target).exists() => Ok(()),
+            // An earlier try may have removed it and not come as far as this.
+            Err(error) if error.kind() == ErrorKind::NotFound => self.sync_up_from(&target),
             Err(error) => Err(failed("delete", &target, &error)),
+        }
+    }
+
+    /// Makes a directory and those above it, and brings each new one's name to disk.
+    fn make_dir(&self, dir: &Path) -> Result<(), BackendError> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        let above = parent(dir);
+        if above != dir {
+            self.make_dir(above)?;
+        }
+        match fs::create_dir(dir) {
+            Ok(()) => (self.sync)(above).map_err(|error| failed("sync", above, &error)),
+            // Another process was quicker. If it made a file of that name, the next step says so.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(failed("make the directory", dir, &error)),
         }
     }
 
@@ -155,7 +181,7 @@ impl Files {
     /// have come so far. Syncing a directory that has not changed costs little.
     fn sync_up_from(&self, target: &Path) -> Result<(), BackendError> {
         for dir in target.ancestors().skip(1).take_while(|dir| dir.starts_with(&self.root)) {
-            sync_dir(dir).map_err(|error| ended_late(dir, &error))?;
+            (self.sync)(dir).map_err(|error| ended_late(dir, &error))?;
         }
         Ok(())
     }
@@ -221,33 +247,25 @@ fn version_of(bytes: &[u8]) -> Version {
     Version(format_compact!("{:032x}", u128::from_be_bytes(first)))
 }
 
-/// The names in `dir` of all directories, or of all plain files. Rollcall writes no names outside of UTF-8.
-fn children(dir: &Path, directories: bool) -> std::io::Result<Vec<String>> {
+/// The names in `dir` of all directories, or of all plain files; none if there is no `dir`. Rollcall writes no names outside
+/// of UTF-8.
+fn children(dir: &Path, directories: bool) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
     let mut names = Vec::new();
-    for child in fs::read_dir(dir)? {
+    for child in entries {
         let child = child?;
-        let kind = child.file_type()?;
+        let kind = match child.file_type() {
+            // Deleted meanwhile. Any other error ends the listing, for a part of one would pass for the whole.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            kind => kind?,
+        };
         let fits = if directories { kind.is_dir() } else { kind.is_file() };
         names.extend(child.file_name().into_string().ok().filter(|_| fits));
     }
     Ok(names)
-}
-
-/// Makes a directory and those above it, and brings each new one's name to disk.
-fn make_dir(dir: &Path) -> Result<(), BackendError> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let above = parent(dir);
-    if above != dir {
-        make_dir(above)?;
-    }
-    match fs::create_dir(dir) {
-        Ok(()) => sync_dir(above).map_err(|error| failed("sync", above, &error)),
-        // Another process was quicker. If it made a file of that name, the next step says so.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(failed("make the directory", dir, &error)),
-    }
 }
 
 fn parent(path: &Path) -> &Path {
@@ -258,6 +276,9 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-fn sync_dir(dir: &Path) -> std::io::Result<()> {
+fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,13 @@ pub(super) fn ended_late(dir: &Path, error: &Error) -> BackendError {
     BackendError::Transient(format!("cannot bring the directory {} to disk: {error}", dir.display()))
 }
 
+/// The first hard link in `root` failed. Some file systems say "permission denied" when they have no links.
+pub(super) fn cannot_link(root: &Path, error: &Error) -> BackendError {
+    BackendError::Permanent(format!("cannot make a hard link in {}: {error}; {ONE_FILE_SYSTEM}", root.display()))
+}
+
+const ONE_FILE_SYSTEM: &str = "the bucket needs one file system with hard links and locks, such as ext4, XFS or APFS";
+
 /// What a person must do before the operation can work; `None` if it may work by itself.
 fn remedy(kind: ErrorKind) -> Option<&'static str> {
     match kind {
@@ -30,9 +37,7 @@ fn remedy(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
             Some("something of another kind is in its place: move it away, or choose another directory for the bucket")
         }
-        ErrorKind::Unsupported | ErrorKind::CrossesDevices | ErrorKind::TooManyLinks => {
-            Some("the bucket needs one file system with hard links and locks, such as ext4, XFS or APFS")
-        }
+        ErrorKind::Unsupported | ErrorKind::CrossesDevices | ErrorKind::TooManyLinks => Some(ONE_FILE_SYSTEM),
         _ => None,
     }
 }

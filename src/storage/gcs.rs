@@ -1,0 +1,168 @@
+//! Google Cloud Storage, which is also what stands behind a Firebase bucket.
+//!
+//! Bytes go through Google's own crate; lists and deletes are JSON requests with the same credentials, because the
+//! crate offers those over gRPC only. The number that Cloud Storage gives each write, the generation, is the version: writing
+//! on the condition "generation 0" is create-only. This file decides nothing about tries: Google's crate is told never to try
+//! again, so that [`Bucket`](super::Bucket)'s policy is the only one.
+
+mod access;
+mod json;
+mod refusal;
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use compact_str::format_compact;
+use google_cloud_gax::retry_policy::NeverRetry;
+use google_cloud_storage::client::Storage;
+use google_cloud_storage::read_resume_policy::NeverResume;
+
+use self::json::JsonApi;
+use self::refusal::Refusal;
+use super::{Backend, BackendError, Entry, Folder, Key, ListPage, MAX_OBJECT_BYTES, Version};
+
+/// Where Cloud Storage is, unless an emulator stands in.
+const GOOGLE: &str = "https://storage.googleapis.com";
+/// Objects are sent in one request, never in a session of several: this is above the largest.
+const ONE_REQUEST_BYTES: usize = MAX_OBJECT_BYTES + 1;
+
+/// Which bucket, where, and who asks.
+#[derive(Clone, Debug)]
+pub struct GcsConfig {
+    bucket: String,
+    endpoint: Option<String>,
+    key_file: Option<PathBuf>,
+    page_size: u32,
+}
+
+impl GcsConfig {
+    /// A bucket at Google, with the key in `key_file` (`GOOGLE_APPLICATION_CREDENTIALS`). The name may have the form
+    /// `gs://name`.
+    #[must_use]
+    pub fn google(bucket: &str, key_file: PathBuf) -> Self {
+        Self { bucket: bucket.to_owned(), endpoint: None, key_file: Some(key_file), page_size: 1000 }
+    }
+
+    /// A bucket at an emulator (`STORAGE_EMULATOR_HOST`: `host:port`, with or without `http://`), without credentials.
+    #[must_use]
+    pub fn emulator(bucket: &str, host: &str) -> Self {
+        let host = host.trim_end_matches('/');
+        let endpoint = if host.contains("://") { host.to_owned() } else { format!("http://{host}") };
+        Self { bucket: bucket.to_owned(), endpoint: Some(endpoint), key_file: None, page_size: 1000 }
+    }
+
+    /// As many names on a page of a listing; Cloud Storage gives at most 1000, which is the default.
+    #[must_use]
+    pub fn with_page_size(self, names: u32) -> Self {
+        Self { page_size: names.clamp(1, 1000), ..self }
+    }
+}
+
+/// A bucket of Google Cloud Storage.
+#[derive(Debug)]
+pub struct Gcs {
+    objects: Storage,
+    json: JsonApi,
+    bucket: String,
+    /// The bucket's name as Google's crate wants it.
+    resource: String,
+    endpoint: Option<String>,
+}
+
+impl Gcs {
+    /// Reads the credentials and makes the clients. Nothing is sent yet: whether Google accepts the credentials, and whether there
+    /// is such a bucket, the first operation tells.
+    ///
+    /// # Errors
+    /// [`BackendError::Permanent`] if the bucket's name or the key file is wrong; it names the variable and the remedy.
+    pub async fn connect(config: GcsConfig) -> Result<Self, BackendError> {
+        let bucket = access::bucket_name(&config.bucket)?;
+        let credentials = access::credentials(config.key_file.as_deref()).await?;
+        access::install_tls();
+        let endpoint = config.endpoint.as_deref().unwrap_or(GOOGLE);
+        let json = JsonApi::new(endpoint, &bucket, credentials.clone(), config.page_size)?;
+        let objects = Storage::builder()
+            .with_endpoint(endpoint)
+            .with_credentials(credentials)
+            .with_retry_policy(NeverRetry)
+            .with_read_resume_policy(NeverResume)
+            .with_resumable_upload_threshold(ONE_REQUEST_BYTES)
+            .build()
+            .await
+            .map_err(|error| BackendError::Permanent(format!("cannot make a client for {endpoint}: {error}")))?;
+        let resource = format!("projects/_/buckets/{bucket}");
+        Ok(Self { objects, json, bucket, resource, endpoint: config.endpoint })
+    }
+
+    async fn write(&self, key: &Key, generation: i64, bytes: Bytes) -> Result<Version, BackendError> {
+        let write = self.objects.write_object(&self.resource, key.path(), bytes);
+        // With a generation named, a write that is sent twice takes effect once.
+        let write = write.set_if_generation_match(generation).set_content_type(key.media_type());
+        // Boxed, for it is a future of 29 KB.
+        match Box::pin(write.send_unbuffered()).await {
+            Ok(object) => Ok(version(object.generation)),
+            Err(error) => Err(Refusal::from_google(&error).of_write(&self.bucket)),
+        }
+    }
+
+    async fn read(&self, key: &Key) -> Result<Entry, google_cloud_storage::Error> {
+        let mut response = self.objects.read_object(&self.resource, key.path()).send().await?;
+        let version = version(response.object().generation);
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = response.next().await.transpose()? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > MAX_OBJECT_BYTES {
+                break;
+            }
+        }
+        Ok(Entry { bytes: bytes.freeze(), version })
+    }
+}
+
+#[async_trait]
+impl Backend for Gcs {
+    async fn create(&self, key: &Key, bytes: Bytes) -> Result<Version, BackendError> {
+        self.write(key, 0, bytes).await
+    }
+
+    async fn replace_if(&self, key: &Key, version: &Version, bytes: Bytes) -> Result<Version, BackendError> {
+        // What is no generation is no version of ours; and 0 would create.
+        match version.0.parse() {
+            Ok(generation) if generation > 0 => self.write(key, generation, bytes).await,
+            _ => Err(BackendError::Precondition),
+        }
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, BackendError> {
+        match self.read(key).await {
+            Ok(entry) if entry.bytes.len() > MAX_OBJECT_BYTES => Err(BackendError::Permanent(format!(
+                "{key} is larger than {MAX_OBJECT_BYTES} bytes; Rollcall did not write it, move it away"
+            ))),
+            Ok(entry) => Ok(Some(entry)),
+            Err(error) => match Refusal::from_google(&error) {
+                refusal if refusal.no_such_object() => Ok(None),
+                refusal => Err(refusal.of_read(&self.bucket)),
+            },
+        }
+    }
+
+    async fn list(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BackendError> {
+        self.json.list(folder, page).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), BackendError> {
+        self.json.delete(key).await
+    }
+
+    fn describe(&self) -> String {
+        match &self.endpoint {
+            Some(endpoint) => format!("bucket {} of the emulator at {endpoint}", self.bucket),
+            None => format!("Cloud Storage bucket {}", self.bucket),
+        }
+    }
+}
+
+fn version(generation: i64) -> Version {
+    Version(format_compact!("{generation}"))
+}

@@ -1,0 +1,99 @@
+//! Who asks for which bucket: its name, the key file, the TLS library.
+
+use std::path::Path;
+
+use google_cloud_auth::credentials::{Credentials, anonymous, external_account, service_account, user_account};
+use serde_json::Value;
+
+use super::super::BackendError;
+
+/// The largest key file that is read, in bytes; real ones have about 2400.
+const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
+
+/// How to come by a key; the end of every complaint about one.
+const KEY_REMEDY: &str = "set GOOGLE_APPLICATION_CREDENTIALS to a service account's key file: Firebase console, Project \
+    settings, Service accounts, Generate new private key";
+
+/// Checks the bucket's name, and takes off what people copy along with it.
+pub(super) fn bucket_name(given: &str) -> Result<String, BackendError> {
+    let name = given.trim().trim_start_matches("gs://").trim_end_matches('/');
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+    if (3..=222).contains(&name.len()) && name.bytes().all(allowed) {
+        return Ok(name.to_owned());
+    }
+    Err(BackendError::Permanent(format!(
+        "FIREBASE_BUCKET {:?} is not the name of a bucket; the Firebase console shows it under Storage, such as \
+         \"your-project.firebasestorage.app\" or \"your-project.appspot.com\"",
+        given.chars().take(80).collect::<String>()
+    )))
+}
+
+/// The credentials in a key file, or none for an emulator.
+pub(super) async fn credentials(key_file: Option<&Path>) -> Result<Credentials, BackendError> {
+    let Some(path) = key_file else { return Ok(anonymous::Builder::new().build()) };
+    let refuse = |what: String| {
+        let path = path.display();
+        BackendError::Permanent(format!("cannot use the credentials file {path}: {what}; {KEY_REMEDY}"))
+    };
+    let found = tokio::fs::metadata(path).await.map_err(|error| refuse(error.to_string()))?;
+    if !found.is_file() || found.len() > MAX_KEY_FILE_BYTES {
+        return Err(refuse("it is no file of a key's size".to_owned()));
+    }
+    let text = tokio::fs::read(path).await.map_err(|error| refuse(error.to_string()))?;
+    let json: Value = serde_json::from_slice(&text).map_err(|error| refuse(format!("it is not JSON: {error}")))?;
+    let kind = json.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let built = match kind.as_str() {
+        "service_account" => service_account::Builder::new(json).build(),
+        "authorized_user" => user_account::Builder::new(json).build(),
+        "external_account" => external_account::Builder::new(json).build(),
+        other => return Err(refuse(format!("its \"type\" is {other:?} and not \"service_account\""))),
+    };
+    built.map_err(|error| refuse(error.to_string()))
+}
+
+/// Both HTTP clients ask rustls for the process's cryptography. Who has installed one already has chosen, so a refusal
+/// is no error.
+pub(super) fn install_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_named_as_people_copy_it() {
+        for given in [
+            "my-project.firebasestorage.app",
+            "gs://my-project.firebasestorage.app/",
+            " my-project.firebasestorage.app ",
+        ] {
+            assert_eq!(bucket_name(given).expect("valid"), "my-project.firebasestorage.app");
+        }
+        for bad in ["", "ab", "gs://", "My-Project", "a/b/c", "name?x=1", &"x".repeat(223)] {
+            let error = bucket_name(bad).expect_err(bad).to_string();
+            assert!(error.contains("FIREBASE_BUCKET") && error.contains("firebasestorage.app"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_wrong_key_file_is_named_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("key.json");
+        let complaint = async |text: Option<&str>| {
+            if let Some(text) = text {
+                std::fs::write(&file, text).unwrap();
+            }
+            let error = credentials(Some(&file)).await.expect_err("no key");
+            assert!(matches!(error, BackendError::Permanent(_)));
+            let error = error.to_string();
+            assert!(error.contains("key.json") && error.contains("GOOGLE_APPLICATION_CREDENTIALS"), "{error}");
+            error
+        };
+        assert!(complaint(None).await.contains("No such file"));
+        assert!(complaint(Some("{")).await.contains("not JSON"));
+        assert!(complaint(Some("{}")).await.contains("\"service_account\""));
+        assert!(complaint(Some(r#"{"type":"service_account"}"#)).await.contains("missing field"));
+        assert!(complaint(Some(&" ".repeat(70_000))).await.contains("size"));
+    }
+}

@@ -1,0 +1,137 @@
+//! The check of a bucket: its steps, and `test_firebase` as a process.
+
+use std::process::Output;
+use std::time::Duration;
+
+use rollcall::storage::check::{Verdict, check};
+use rollcall::storage::{GcsConfig, RetryPolicy};
+use tokio::process::Command;
+
+use super::fake_gcs::{BUCKET, FakeGcs, Fault};
+
+/// Requests that each step makes when all goes well: create; create and read-back; get; list; delete and get.
+const REQUESTS: [(&str, usize); 5] =
+    [("write", 1), ("refuse a second write", 2), ("read", 1), ("list", 1), ("delete", 2)];
+
+/// Runs the check with short pauses; gives the verdict, the steps that worked, and those that failed with their reason.
+async fn run(fake: &FakeGcs) -> (Verdict, Vec<&'static str>, Vec<(&'static str, String)>) {
+    let (mut worked, mut failed) = (Vec::new(), Vec::new());
+    let policy = RetryPolicy { first_pause: Duration::from_millis(1), ..RetryPolicy::default() };
+    let verdict = check(GcsConfig::emulator(BUCKET, &fake.url()), policy, 7, |step| match &step.outcome {
+        Ok(()) => worked.push(step.name),
+        Err(why) => failed.push((step.name, why.clone())),
+    })
+    .await;
+    (verdict, worked, failed)
+}
+
+#[tokio::test]
+async fn a_sound_bucket_passes_every_step_and_is_left_empty() {
+    let fake = FakeGcs::start();
+    let (verdict, worked, failed) = run(&fake).await;
+    assert_eq!((verdict, failed), (Verdict::Works, vec![]));
+    assert_eq!(worked, ["credentials", "write", "refuse a second write", "read", "list", "delete"]);
+    assert_eq!(fake.paths(), Vec::<String>::new());
+    assert_eq!(fake.faults().requests(), REQUESTS.iter().map(|(_, requests)| requests).sum::<usize>());
+}
+
+#[tokio::test]
+async fn whichever_step_fails_is_named_with_a_remedy_and_what_was_written_is_deleted() {
+    let mut before = 0;
+    for (name, requests) in REQUESTS {
+        let fake = FakeGcs::start();
+        fake.faults().inject(before, Fault::None);
+        fake.faults().inject(1, Fault::Status(403));
+        let (verdict, worked, failed) = run(&fake).await;
+        assert_eq!(verdict, Verdict::Failed, "{name}");
+        let [(failed, why)] = failed.as_slice() else { panic!("{name}: {failed:?}") };
+        assert_eq!(*failed, name);
+        assert!(why.contains("Storage Object Admin"), "{why}");
+        assert!(name == "delete" || worked.last() == Some(&"delete"), "{worked:?}");
+        // If the delete itself fails, the object that is left is named instead.
+        match fake.paths().as_slice() {
+            [] => assert_ne!(name, "delete"),
+            left => assert!(left == ["checks/00000007.txt"] && why.contains(&left[0]), "{why}"),
+        }
+        before += requests;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_overwrites_is_found_out() {
+    let fake = FakeGcs::start();
+    fake.faults().inject(1, Fault::None);
+    fake.faults().inject(1, Fault::Overwrite);
+    let (verdict, worked, failed) = run(&fake).await;
+    assert_eq!((verdict, worked), (Verdict::Failed, vec!["credentials", "write", "delete"]));
+    assert!(failed[0].1.contains("ifGenerationMatch"), "{failed:?}");
+    assert_eq!(fake.paths(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_write_whose_answers_were_all_lost_is_deleted_too() {
+    let fake = FakeGcs::start();
+    fake.faults().inject(1, Fault::LoseAnswer);
+    fake.faults().inject(3, Fault::Status(503));
+    let (verdict, worked, failed) = run(&fake).await;
+    assert_eq!((verdict, worked), (Verdict::Failed, vec!["credentials", "delete"]));
+    assert!(failed[0].1.contains("status.cloud.google.com"), "{failed:?}");
+    assert_eq!(fake.paths(), Vec::<String>::new());
+}
+
+/// Runs the program with nothing but these variables.
+async fn test_firebase(variables: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_test_firebase"));
+    command.env_clear().envs(variables.iter().copied()).args(arguments).kill_on_drop(true);
+    let Output { status, stdout, stderr } = command.output().await.expect("it starts");
+    (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
+}
+
+#[tokio::test]
+async fn the_program_reports_a_sound_bucket() {
+    let fake = FakeGcs::start();
+    let (code, text) = test_firebase(&[("FIREBASE_BUCKET", BUCKET), ("STORAGE_EMULATOR_HOST", &fake.url())], &[]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(text.matches('✓').count(), 6, "{text}");
+    assert!(text.contains(" ms\n") && text.ends_with("The bucket works.\n"), "{text}");
+    assert_eq!(fake.paths(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_program_ends_with_69_when_the_bucket_refuses_or_hangs() {
+    let fake = FakeGcs::start();
+    let variables = [("FIREBASE_BUCKET", BUCKET), ("STORAGE_EMULATOR_HOST", &fake.url())];
+    fake.faults().set_outage(Some(Fault::Status(403)));
+    let (code, text) = test_firebase(&variables, &[]).await;
+    assert_eq!(code, Some(69), "{text}");
+    assert!(text.contains("✗ write") && text.contains("Storage Object Admin"), "{text}");
+
+    fake.faults().set_outage(Some(Fault::Hang));
+    let (code, text) = test_firebase(&variables, &["--timeout-seconds", "1"]).await;
+    assert_eq!(code, Some(69), "{text}");
+    assert!(text.contains("no answer") && text.contains("network"), "{text}");
+}
+
+#[tokio::test]
+async fn the_program_ends_with_78_when_the_environment_is_wrong() {
+    for (variables, word) in [
+        (&[][..], "FIREBASE_BUCKET is not set"),
+        (&[("FIREBASE_BUCKET", "")], "FIREBASE_BUCKET is not set"),
+        (&[("FIREBASE_BUCKET", "No Bucket")], "is not the name of a bucket"),
+        (&[("FIREBASE_BUCKET", BUCKET), ("GOOGLE_APPLICATION_CREDENTIALS", "no/key.json")], "no/key.json"),
+    ] {
+        let (code, text) = test_firebase(variables, &[]).await;
+        assert_eq!(code, Some(78), "{text}");
+        assert!(text.contains(word), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_programs_help_names_every_variable_and_exit_status() {
+    let (code, text) = test_firebase(&[], &["--help"]).await;
+    assert_eq!(code, Some(0));
+    for word in ["FIREBASE_BUCKET", "GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST", "69", "78"] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+    assert_eq!(test_firebase(&[], &["--timeout-seconds", "0"]).await.0, Some(2));
+}

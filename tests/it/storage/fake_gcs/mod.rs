@@ -1,0 +1,195 @@
+//! A small stand-in for Google Cloud Storage: as much of its JSON API as Rollcall uses, with state, and with faults to inject.
+//!
+//! It listens on a free port of 127.0.0.1 until it is dropped. Its [`url`](FakeGcs::url) is what `STORAGE_EMULATOR_HOST` wants,
+//! so real node processes can use it too. It must be started within a tokio runtime.
+
+mod objects;
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::ready;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::once;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use self::objects::{Objects, error, message};
+
+/// The one bucket that there is.
+pub(crate) const BUCKET: &str = "test-project.firebasestorage.app";
+
+/// What goes wrong with one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// Nothing: lets one request pass before the next fault.
+    None,
+    /// Takes no effect; this status is answered.
+    Status(u16),
+    /// Takes effect after this pause.
+    Slow(Duration),
+    /// Takes no effect; the connection is cut.
+    Cut,
+    /// Takes effect; the connection is cut instead of an answer.
+    LoseAnswer,
+    /// Takes effect; the connection is cut in the middle of the answer's body.
+    CutAnswer,
+    /// Takes no effect and is never answered.
+    Hang,
+    /// Takes effect whatever condition it names, as in emulators that do not know conditions.
+    Overwrite,
+}
+
+/// The faults that wait for the next requests.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Mutex<Plan>);
+
+#[derive(Debug, Default)]
+struct Plan {
+    next: VecDeque<Fault>,
+    outage: Option<Fault>,
+    requests: usize,
+}
+
+impl Faults {
+    /// Lets this befall each of `count` requests, after those that wait already.
+    pub(crate) fn inject(&self, count: usize, fault: Fault) {
+        lock(&self.0).next.extend(std::iter::repeat_n(fault, count));
+    }
+
+    /// Lets this befall every request for which no other fault waits, until `None` is set.
+    pub(crate) fn set_outage(&self, fault: Option<Fault>) {
+        lock(&self.0).outage = fault;
+    }
+
+    /// The number of requests so far.
+    pub(crate) fn requests(&self) -> usize {
+        lock(&self.0).requests
+    }
+
+    fn take(&self) -> Fault {
+        let mut plan = lock(&self.0);
+        plan.requests += 1;
+        plan.next.pop_front().or(plan.outage).unwrap_or(Fault::None)
+    }
+}
+
+/// The server.
+pub(crate) struct FakeGcs {
+    addr: SocketAddr,
+    state: Arc<State>,
+    /// Ends with this value, and all connections with it.
+    _server: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct State {
+    objects: Mutex<Objects>,
+    faults: Faults,
+}
+
+impl FakeGcs {
+    /// An empty bucket.
+    pub(crate) fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a listener can be non-blocking");
+        let listener = TcpListener::from_std(listener).expect("within a runtime");
+        let addr = listener.local_addr().expect("it is bound");
+        let state = Arc::<State>::default();
+        let mut server = JoinSet::new();
+        server.spawn(accept(listener, Arc::clone(&state)));
+        Self { addr, state, _server: server }
+    }
+
+    /// What `STORAGE_EMULATOR_HOST` wants.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.state.faults
+    }
+
+    /// The paths of all objects.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        lock(&self.state.objects).by_name.keys().cloned().collect()
+    }
+
+    /// The media type that was sent with an object.
+    pub(crate) fn media_type(&self, path: &str) -> Option<String> {
+        lock(&self.state.objects).by_name.get(path).map(|object| object.media_type.clone())
+    }
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.spawn(serve(stream, Arc::clone(&state)));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn serve(stream: TcpStream, state: Arc<State>) {
+    let service = service_fn(|request| answer(request, &state));
+    // A client that leaves, and a connection that a fault cuts, are no error of the server.
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// The connection is to be closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("cut by an injected fault")]
+struct CutOff;
+
+type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, CutOff>;
+
+async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Body>, CutOff> {
+    let fault = state.faults.take();
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| CutOff)?.to_bytes();
+    match fault {
+        Fault::Status(status) => return Ok(whole(error(status, message(status)))),
+        Fault::Slow(pause) => tokio::time::sleep(pause).await,
+        Fault::Cut => return Err(CutOff),
+        Fault::Hang => std::future::pending().await,
+        Fault::None | Fault::LoseAnswer | Fault::CutAnswer | Fault::Overwrite => {}
+    }
+    let conditions_hold = matches!(fault, Fault::Overwrite);
+    let answer = lock(&state.objects).handle(&parts, &body, conditions_hold);
+    match fault {
+        Fault::LoseAnswer => Err(CutOff),
+        Fault::CutAnswer => Ok(broken_off(answer)),
+        _ => Ok(whole(answer)),
+    }
+}
+
+fn whole(answer: Response<Bytes>) -> Response<Body> {
+    answer.map(|bytes| Full::new(bytes).map_err(|never: Infallible| match never {}).boxed_unsync())
+}
+
+/// The head of the answer and the first half of its body.
+fn broken_off(answer: Response<Bytes>) -> Response<Body> {
+    let length = answer.body().len();
+    let half = answer.body().slice(..length / 2);
+    let cut = async {
+        // While the body has to wait, what there is of it is sent.
+        tokio::task::yield_now().await;
+        Err(CutOff)
+    };
+    let frames = once(ready(Ok(Frame::data(half)))).chain(once(cut));
+    let mut answer = answer.map(|_| BodyExt::boxed_unsync(StreamBody::new(frames)));
+    answer.headers_mut().insert("content-length", length.into());
+    answer
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no test panics while it holds the lock")
+}

@@ -1,0 +1,191 @@
+//! Cloud Storage, played by [`FakeGcs`]: what is particular to it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rollcall::storage::{Backend, BackendError, Bucket, Created, Folder, Gcs, GcsConfig, Key, Version};
+
+use super::fake_gcs::{BUCKET, FakeGcs, Fault};
+use super::suite::{self, PAGE_SIZE, every_behaviour, image, profile, put, user};
+use super::troubles::{Trouble, Troubled, every_trouble};
+
+async fn connect(fake: &FakeGcs, bucket: &str) -> Arc<Gcs> {
+    let page_size = u32::try_from(PAGE_SIZE).unwrap();
+    let config = GcsConfig::emulator(bucket, &fake.url()).with_page_size(page_size);
+    Arc::new(Gcs::connect(config).await.expect("it needs no credentials"))
+}
+
+async fn open() -> (Bucket, FakeGcs) {
+    let fake = FakeGcs::start();
+    (suite::bucket(connect(&fake, BUCKET).await), fake)
+}
+
+every_behaviour!(super::gcs::open);
+
+struct TroubledGcs {
+    bucket: Bucket,
+    fake: FakeGcs,
+}
+
+impl Troubled for TroubledGcs {
+    fn bucket(&self) -> Bucket {
+        self.bucket.clone()
+    }
+
+    fn inject(&self, count: usize, trouble: Trouble) {
+        let fault = match trouble {
+            Trouble::Passing => Fault::Status(503),
+            Trouble::Hopeless => Fault::Status(403),
+            Trouble::LostAnswer => Fault::LoseAnswer,
+            Trouble::Hang => Fault::Hang,
+        };
+        self.fake.faults().inject(count, fault);
+    }
+
+    fn calls(&self) -> usize {
+        self.fake.faults().requests()
+    }
+}
+
+async fn open_troubled() -> TroubledGcs {
+    let (bucket, fake) = open().await;
+    TroubledGcs { bucket, fake }
+}
+
+every_trouble!(super::gcs::open_troubled);
+
+/// One call of each kind, straight to the store.
+async fn one_of_each(store: &Gcs) -> [(&'static str, Option<BackendError>); 5] {
+    let version = Version("1".into());
+    [
+        ("create", store.create(&Key::Cluster, Bytes::new()).await.err()),
+        ("replace", store.replace_if(&Key::Cluster, &version, Bytes::new()).await.err()),
+        ("get", store.get(&Key::Cluster).await.err()),
+        ("list", store.list(&Folder::Users, None).await.err()),
+        ("delete", store.delete(&Key::Cluster).await.err()),
+    ]
+}
+
+#[tokio::test]
+async fn every_passing_failure_is_transient_and_the_store_itself_never_tries_again() {
+    let fake = FakeGcs::start();
+    let store = connect(&fake, BUCKET).await;
+    for fault in [Fault::Status(408), Fault::Status(429), Fault::Status(500), Fault::Status(503), Fault::Cut] {
+        let before = fake.faults().requests();
+        fake.faults().set_outage(Some(fault));
+        for (operation, error) in one_of_each(&store).await {
+            assert!(matches!(error, Some(BackendError::Transient(_))), "{operation} under {fault:?}: {error:?}");
+        }
+        assert_eq!(fake.faults().requests() - before, 5, "{fault:?}");
+    }
+    assert_eq!(fake.paths(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn every_refusal_that_a_person_must_mend_is_permanent_and_says_how() {
+    let fake = FakeGcs::start();
+    let store = connect(&fake, BUCKET).await;
+    for (status, remedy) in [(401, "make a new one"), (403, "Storage Object Admin"), (404, "FIREBASE_BUCKET")] {
+        fake.faults().set_outage(Some(Fault::Status(status)));
+        for (operation, error) in one_of_each(&store).await {
+            let Some(BackendError::Permanent(text)) = error else { panic!("{operation} under {status}: {error:?}") };
+            assert!(text.contains(remedy), "{operation} under {status}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_that_does_not_exist_is_no_empty_bucket() {
+    let fake = FakeGcs::start();
+    let store = connect(&fake, "another.appspot.com").await;
+    for (operation, error) in one_of_each(&store).await {
+        let Some(BackendError::Permanent(text)) = error else { panic!("{operation}: {error:?}") };
+        assert!(text.contains("another.appspot.com"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_no_answer() {
+    let (bucket, fake) = open().await;
+    fake.faults().inject(1, Fault::CutAnswer);
+    put(&bucket, &Key::Cluster, b"first").await;
+    fake.faults().inject(1, Fault::CutAnswer);
+    assert_eq!(bucket.get(&Key::Cluster).await.unwrap().expect("it is there").bytes, "first");
+    put(&bucket, &Key::Check(1), b"").await;
+    fake.faults().inject(1, Fault::CutAnswer);
+    assert_eq!(bucket.list(&Folder::Checks).await.unwrap(), ["00000001.txt"]);
+}
+
+#[tokio::test]
+async fn the_store_itself_does_not_resume_a_read_that_broke_off() {
+    let fake = FakeGcs::start();
+    let store = connect(&fake, BUCKET).await;
+    store.create(&Key::Cluster, Bytes::from_static(b"first")).await.unwrap();
+    fake.faults().inject(1, Fault::CutAnswer);
+    assert!(matches!(store.get(&Key::Cluster).await, Err(BackendError::Transient(_))));
+    assert_eq!(fake.faults().requests(), 2);
+}
+
+#[tokio::test]
+async fn a_refused_precondition_is_read_back_even_when_the_server_errs() {
+    let (bucket, fake) = open().await;
+    // The server refuses although there is nothing: the name became free meanwhile, so the write is tried again.
+    fake.faults().inject(1, Fault::Status(412));
+    put(&bucket, &Key::Cluster, b"first").await;
+    assert_eq!(fake.faults().requests(), 3);
+}
+
+#[tokio::test]
+async fn a_slow_server_is_waited_for_within_the_deadline() {
+    let (bucket, fake) = open().await;
+    fake.faults().inject(1, Fault::Slow(Duration::from_millis(50)));
+    let created = bucket.create(&Key::Cluster, Bytes::new()).await.unwrap();
+    assert!(matches!(created, Created::New(_)));
+    assert_eq!(fake.faults().requests(), 1);
+}
+
+#[tokio::test]
+async fn objects_are_stored_with_their_media_type() {
+    let (bucket, fake) = open().await;
+    put(&bucket, &profile("alice"), b"{}").await;
+    put(&bucket, &Key::Image(user("alice"), image(1)), b"png").await;
+    let image = format!("users/alice/images/{}", image(1));
+    assert_eq!(fake.media_type("users/alice/profile.json").as_deref(), Some("application/json"));
+    assert_eq!(fake.media_type(&image).as_deref(), Some("image/png"));
+}
+
+#[tokio::test]
+async fn nobody_listening_is_transient() {
+    // A port that was free a moment ago: the fake is gone.
+    let url = FakeGcs::start().url();
+    tokio::task::yield_now().await;
+    let store = Gcs::connect(GcsConfig::emulator(BUCKET, &url)).await.unwrap();
+    for (operation, error) in one_of_each(&store).await {
+        assert!(matches!(error, Some(BackendError::Transient(_))), "{operation}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_emulator_is_named_with_or_without_its_scheme() {
+    let fake = FakeGcs::start();
+    let bare = fake.url().trim_start_matches("http://").to_owned();
+    for host in [fake.url(), bare, fake.url() + "/"] {
+        let store = Gcs::connect(GcsConfig::emulator(BUCKET, &host)).await.unwrap();
+        assert_eq!(store.get(&Key::Cluster).await.unwrap(), None, "{host}");
+        assert!(store.describe().contains(&fake.url()), "{}", store.describe());
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_connected_to_is_said_before_anything_is_sent() {
+    for (config, word) in [
+        (GcsConfig::emulator("No Bucket!", "127.0.0.1:1"), "FIREBASE_BUCKET"),
+        (GcsConfig::emulator(BUCKET, "not a host"), "STORAGE_EMULATOR_HOST"),
+        (GcsConfig::google(BUCKET, PathBuf::from("no/such/key.json")), "GOOGLE_APPLICATION_CREDENTIALS"),
+    ] {
+        let error = Gcs::connect(config).await.expect_err("it cannot work");
+        assert!(matches!(&error, BackendError::Permanent(text) if text.contains(word)), "{error}");
+    }
+}
