@@ -349,15 +349,15 @@ impl Driver {
                 self.members.unlinked(node);
                 self.feed(Event::UnlinkedFrom(node));
             }
-            News::Heard { from, envelope } => self.heard(from, *envelope),
+            News::Heard { from, envelope } => self.heard(from, &envelope),
             News::LinkEnded { from, end } => {
                 debug!("the link from {} ended: {end:?}", self.greeter.peers.addr(from.node));
             }
         }
     }
 
-    fn heard(&mut self, from: Process, envelope: Envelope) {
-        self.members.heard(from.node, &envelope, boot_now());
+    fn heard(&mut self, from: Process, envelope: &Envelope) {
+        self.members.heard(from.node, envelope, boot_now());
         let answers =
             matches!(envelope.message, Message::PreVoteResp(_) | Message::VoteResp { .. } | Message::Ack { .. });
         // An answer counts only from the process that answers at the sender's configured address.

@@ -21,7 +21,7 @@ use crate::domain::{BootMs, Load, MAX_NODES, Term};
 const NOMINATE_POINTS: u16 = 15;
 
 /// What happened.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Event {
     /// Messages to this node can be sent from now on.
     LinkedTo(NodeId),
@@ -47,7 +47,7 @@ pub enum Event {
 }
 
 /// What is to be done.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Action {
     /// Tell another node; may be lost.
     Send {
@@ -63,7 +63,7 @@ pub enum Action {
 }
 
 /// What an operator should read in the log.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Note {
     /// This node stands for election.
     Stands {
@@ -412,7 +412,7 @@ impl Machine {
         self.deadline = now.plus(self.rules.backoff_ms(self.lost, draw));
         self.lost = self.lost.saturating_add(1);
         let message = self.question();
-        self.broadcast(&message, out);
+        self.broadcast(message, out);
         if self.memory == Memory::Sound && !self.is_saved() {
             // A write failed before. Until one succeeds this node can neither vote nor stand, so it tries again.
             self.save_then(Owed::Nothing, now, draw, out);
@@ -684,7 +684,7 @@ impl Machine {
         if let Stance::Leader { next_beat, .. } = &mut self.stance {
             *next_beat = now.plus(self.rules.heartbeat_interval_ms);
         }
-        self.broadcast(&Message::Heartbeat { term: self.ballot.term, sent_at: now }, out);
+        self.broadcast(Message::Heartbeat { term: self.ballot.term, sent_at: now }, out);
     }
 
     fn heard_heartbeat(&mut self, from: Process, term: Term, sent: BootMs, now: BootMs, draw: Draw, out: &mut Actions) {
@@ -722,7 +722,7 @@ impl Machine {
             self.save_then(Owed::Ack { to: from.node, sent_at: sent }, now, draw, out);
         } else {
             let question = self.question();
-            self.broadcast(&question, out);
+            self.broadcast(question, out);
         }
     }
 
@@ -765,15 +765,15 @@ impl Machine {
         if let Stance::Leader { .. } = self.stance {
             let term = self.ballot.term;
             self.step_down(SteppedDownBecause::Stopping, now, Draw(0), out);
-            self.broadcast(&Message::Resign { term }, out);
+            self.broadcast(Message::Resign { term }, out);
         } else if self.following.is_none() {
             self.stance = Stance::Follower;
         }
     }
 
-    fn broadcast(&self, message: &Message, out: &mut Actions) {
+    fn broadcast(&self, message: Message, out: &mut Actions) {
         let others = all_ids(self.rules.nodes).filter(|node| *node != self.rules.me);
-        out.extend(others.map(|to| Action::Send { to, message: message.clone() }));
+        out.extend(others.map(|to| Action::Send { to, message }));
     }
 
     /// Rule 1: `owed` leaves when the present ballot is on disk, which may be now.
@@ -816,7 +816,7 @@ impl Machine {
         if self.rules.nodes == 1 {
             self.win(now, out);
         } else {
-            self.broadcast(&Message::Vote { term: self.ballot.term, asked_at: now }, out);
+            self.broadcast(Message::Vote { term: self.ballot.term, asked_at: now }, out);
         }
     }
 

@@ -148,9 +148,12 @@ impl<S: Send + Sync> FromRequestParts<S> for ImagePath {
 mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
+    use http_body_util::BodyExt;
     use image::ImageFormat;
     use serde_json::json;
+    use tower::ServiceExt;
 
+    use super::super::params::Remote;
     use super::super::testing::{Answer, Node, request};
     use super::*;
     use crate::registry::testing::picture;
@@ -299,6 +302,22 @@ mod tests {
         let page = node.get("/discover_with_images?limit=1&after=alice").await.json();
         assert_eq!(page, json!({"online_clients": [bob], "count": 1}));
         node.get("/discover_with_images?limit=0").await.refused(400, "invalid_field");
+    }
+
+    #[tokio::test]
+    async fn an_answer_with_images_is_cut_off_when_the_storage_goes_away_in_its_middle() {
+        let node = Node::with_alice_and_bob().await;
+        for body in [r#"{"username":"alice"}"#, r#"{"username":"bob"}"#] {
+            node.post("/heartbeat", body).await;
+        }
+        // The images of alice can be listed, those of bob cannot.
+        node.memory.faults().inject(1, &Fault::None);
+        node.memory.faults().set_outage(Some(Fault::Transient));
+        let mut request = request("GET", "/discover_with_images", "");
+        request.extensions_mut().insert(Remote("10.0.0.9:50000".parse().unwrap()));
+        let response = node.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert!(response.into_body().collect().await.is_err());
     }
 
     #[tokio::test]

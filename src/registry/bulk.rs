@@ -166,3 +166,90 @@ impl Writer {
 fn comma(before: &mut bool) -> &'static str {
     if std::mem::replace(before, true) { "," } else { "" }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::TryStreamExt;
+    use image::ImageFormat;
+
+    use super::super::testing::{name, picture, registry, user, wall};
+    use super::*;
+    use crate::api::DiscoveredWithImages;
+    use crate::storage::{Backend, Fault, Key};
+
+    async fn online(usernames: &[&str]) -> (Registry, crate::storage::Memory) {
+        let (registry, memory) = registry();
+        for username in usernames {
+            registry.register(user(username), wall()).await.unwrap();
+            registry.heartbeat(&name(username), None, BootMs(0)).await.unwrap();
+        }
+        (registry, memory)
+    }
+
+    async fn read(registry: &Registry) -> Result<DiscoveredWithImages, Unavailable> {
+        let chunks: Vec<Bytes> = registry.online_with_images(&Page::default(), BootMs(0)).await?.try_collect().await?;
+        Ok(serde_json::from_slice(&chunks.concat()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn clients_come_in_order_with_all_their_pictures_and_no_comma_too_many() {
+        let (registry, _) = online(&["bob", "alice", "carol"]).await;
+        let bytes = picture(ImageFormat::Png, 3, 3);
+        let image = registry.upload(&name("bob"), bytes.clone(), wall(), BootMs(0)).await.unwrap();
+        let read = read(&registry).await.unwrap();
+        assert_eq!(read.count, 3);
+        let names: Vec<&str> = read.online_clients.iter().map(|client| client.username.as_str()).collect();
+        assert_eq!(names, ["alice", "bob", "carol"]);
+        let counts: Vec<usize> = read.online_clients.iter().map(|client| client.images.len()).collect();
+        assert_eq!(counts, [0, 1, 0]);
+        let inline = &read.online_clients[1].images[0];
+        assert_eq!(
+            (inline.filename.as_str(), STANDARD.decode(&inline.data).unwrap()),
+            (image.as_str(), bytes.to_vec())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_picture_that_is_deleted_between_the_list_and_the_read_is_skipped() {
+        let (registry, memory) = online(&["alice"]).await;
+        let mut images = Vec::new();
+        for side in 1..=3 {
+            let bytes = picture(ImageFormat::Png, side, 1);
+            images.push(registry.upload(&name("alice"), bytes, wall(), BootMs(0)).await.unwrap());
+        }
+        let client = Online { username: name("alice"), addr: None };
+        let pieces = registry.clone().pieces(client).await.unwrap();
+        memory.delete(&Key::Image(name("alice"), images[0].clone())).await.unwrap();
+        let mut writer = Writer::default();
+        let mut text = String::new();
+        for piece in pieces {
+            let chunk = writer.write(registry.clone().fetch(Ok(piece)).await.unwrap());
+            text += std::str::from_utf8(&chunk.text).unwrap();
+        }
+        let client: crate::api::ClientWithImages = serde_json::from_str(&text).unwrap();
+        let names: Vec<&str> = client.images.iter().map(|image| image.filename.as_str()).collect();
+        assert_eq!(names, [images[1].as_str(), images[2].as_str()]);
+    }
+
+    #[tokio::test]
+    async fn the_first_client_is_fetched_before_the_answer_begins_and_the_last_is_not() {
+        let (registry, memory) = online(&["alice", "bob"]).await;
+        memory.faults().set_outage(Some(Fault::Transient));
+        assert!(registry.online_with_images(&Page::default(), BootMs(0)).await.is_err());
+        memory.faults().inject(1, &Fault::None);
+        let stream = registry.online_with_images(&Page::default(), BootMs(0)).await.unwrap();
+        assert!(stream.try_collect::<Vec<Bytes>>().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_long_list_is_not_read_ahead_of_who_reads_it() {
+        let usernames: Vec<String> = (10..60).map(|n| format!("u{n}")).collect();
+        let (registry, memory) = online(&usernames.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        let before = memory.faults().calls();
+        let stream = registry.online_with_images(&Page::default(), BootMs(0)).await.unwrap();
+        let ahead = memory.faults().calls() - before;
+        assert!(ahead <= PIECES_AHEAD + LISTS_AHEAD + 1, "{ahead} calls for the first client");
+        drop(stream);
+        assert_eq!(registry.0.bulks.available_permits(), AT_ONCE);
+    }
+}

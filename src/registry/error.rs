@@ -83,7 +83,7 @@ pub enum ImageError {
 }
 
 /// The users could not be listed.
-#[derive(Debug, Error)]
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum UsersError {
     /// A new leader is still reading the bucket.
     #[error("The list of users is being read from the storage and is not whole yet; try again shortly")]

@@ -34,3 +34,75 @@ impl Registry {
         Ok(Beat { addr, ttl_ms, next_heartbeat_ms: (ttl_ms / BEATS_PER_TTL).max(1) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{name, registry, registry_on, user, wall};
+    use super::*;
+    use crate::domain::Page;
+    use crate::registry::Epoch;
+    use crate::storage::Fault;
+
+    #[tokio::test]
+    async fn a_client_is_listed_until_exactly_the_ttl_after_its_heartbeat() {
+        let (registry, _) = registry();
+        registry.register(user("alice"), wall()).await.unwrap();
+        let beat = registry.heartbeat(&name("alice"), None, BootMs(0)).await.unwrap();
+        assert_eq!((beat.ttl_ms, beat.next_heartbeat_ms), (30_000, 10_000));
+        (0..30_000).step_by(250).for_each(|ms| registry.observe(BootMs(ms)));
+        assert_eq!(registry.online(&Page::default(), BootMs(29_999)).len(), 1);
+        assert_eq!(registry.online_count(BootMs(29_999)), 1);
+        assert_eq!(registry.online_count(BootMs(30_000)), 0);
+    }
+
+    #[tokio::test]
+    async fn nobody_goes_offline_because_this_process_was_stopped() {
+        let (registry, _) = registry();
+        registry.register(user("alice"), wall()).await.unwrap();
+        registry.heartbeat(&name("alice"), None, BootMs(0)).await.unwrap();
+        assert_eq!(registry.online_count(BootMs(3_600_000)), 1);
+    }
+
+    #[tokio::test]
+    async fn a_known_user_costs_no_call_and_an_unknown_one_costs_one_in_two_seconds() {
+        let (registry, memory) = registry();
+        registry.register(user("alice"), wall()).await.unwrap();
+        let before = memory.faults().calls();
+        for (username, at, calls) in
+            [("alice", 0, 0), ("bob", 0, 1), ("bob", 1999, 1), ("bob", 2000, 2), ("alice", 2000, 2)]
+        {
+            let beat = registry.heartbeat(&name(username), None, BootMs(at)).await;
+            assert_eq!(beat.is_ok(), username == "alice");
+            assert_eq!(memory.faults().calls() - before, calls, "{username} at {at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_user_missed_before_a_term_is_asked_for_again_in_it() {
+        let (registry, memory) = registry();
+        assert!(registry.heartbeat(&name("alice"), None, BootMs(0)).await.is_err());
+        registry_on(&memory).register(user("alice"), wall()).await.unwrap();
+        assert!(registry.heartbeat(&name("alice"), None, BootMs(1)).await.is_err());
+        registry.begin_term(Epoch(1));
+        assert!(registry.heartbeat(&name("alice"), None, BootMs(2)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_user_that_registers_after_a_miss_is_known_at_once() {
+        let (registry, _) = registry();
+        assert!(registry.heartbeat(&name("alice"), None, BootMs(0)).await.is_err());
+        registry.register(user("alice"), wall()).await.unwrap();
+        assert!(registry.heartbeat(&name("alice"), None, BootMs(0)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn storage_that_is_away_is_not_taken_for_a_miss() {
+        let (registry, memory) = registry();
+        registry_on(&memory).register(user("alice"), wall()).await.unwrap();
+        memory.faults().set_outage(Some(Fault::Transient));
+        let beat = registry.heartbeat(&name("alice"), None, BootMs(0)).await;
+        assert!(matches!(beat, Err(LookupError::Storage(_))));
+        memory.faults().set_outage(None);
+        assert!(registry.heartbeat(&name("alice"), None, BootMs(0)).await.is_ok());
+    }
+}

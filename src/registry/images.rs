@@ -84,3 +84,54 @@ impl Registry {
         Ok(object.map(|object| object.bytes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use image::ImageFormat;
+
+    use super::super::testing::{name, picture, registry, user, wall};
+    use super::*;
+    use crate::storage::Backend;
+
+    #[tokio::test]
+    async fn pictures_of_one_moment_have_names_of_their_own_that_sort_by_age() {
+        let (registry, _) = registry();
+        registry.register(user("alice"), wall()).await.unwrap();
+        let mut names = Vec::new();
+        for side in 1..=10 {
+            let bytes = picture(ImageFormat::Png, side, 1);
+            names.push(registry.upload(&name("alice"), bytes, wall(), BootMs(0)).await.unwrap());
+        }
+        assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), names);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_taken_is_drawn_again() {
+        let (registry, memory) = registry();
+        registry.register(user("alice"), wall()).await.unwrap();
+        // Every suffix but the last few is passed, and the next one is taken.
+        *lock(&registry.0.last_image) = (wall().unix_seconds(), u32::MAX - 2);
+        let taken = ImageName::new(wall(), u32::MAX - 1, crate::domain::ImageKind::Png);
+        memory.create(&Key::Image(name("alice"), taken), b"x".as_slice().into()).await.unwrap();
+        let bytes = picture(ImageFormat::Png, 1, 1);
+        let image = registry.upload(&name("alice"), bytes.clone(), wall(), BootMs(0)).await.unwrap();
+        assert_eq!(image.as_str(), "1733511234-ffffffff.png");
+        // Now no name is left in this second.
+        let other = picture(ImageFormat::Png, 2, 2);
+        let refused = registry.upload(&name("alice"), other, wall(), BootMs(0)).await;
+        assert!(matches!(refused, Err(UploadError::NoFreeName)));
+        assert_eq!(registry.image(&name("alice"), &image).await.unwrap(), bytes);
+    }
+
+    #[tokio::test]
+    async fn what_lies_beside_the_pictures_is_not_listed() {
+        let (registry, memory) = registry();
+        registry.register(user("alice"), wall()).await.unwrap();
+        assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), []);
+        let image = ImageName::new(wall(), 1, crate::domain::ImageKind::Png);
+        memory.create(&Key::Image(name("alice"), image.clone()), b"x".as_slice().into()).await.unwrap();
+        assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), [image]);
+        let unknown = registry.images(&name("bob"), BootMs(0)).await;
+        assert!(matches!(unknown, Err(LookupError::NotRegistered(_))));
+    }
+}

@@ -88,3 +88,92 @@ impl Registry {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{name, registry, registry_on, user, wall};
+    use super::*;
+    use crate::domain::{BootMs, Page};
+    use crate::registry::UsersError;
+    use crate::storage::{Backend, Fault, Memory};
+
+    fn names(registry: &Registry) -> Vec<String> {
+        registry.users(&Page::default(), BootMs(0)).into_iter().map(|user| user.username.to_string()).collect()
+    }
+
+    async fn register_all(memory: &Memory, usernames: &[&str]) {
+        let registry = registry_on(memory);
+        for username in usernames {
+            registry.register(user(username), wall()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rebuilt_index_holds_every_profile_and_skips_what_is_none() {
+        let (registry, memory) = registry();
+        register_all(&memory, &["alice", "bob", "carol"]).await;
+        let damaged = Key::Profile(name("damaged"));
+        memory.create(&damaged, b"{}".as_slice().into()).await.unwrap();
+        let other = memory.get(&Key::Profile(name("bob"))).await.unwrap().unwrap();
+        memory.create(&Key::Profile(name("not-bob")), other.bytes).await.unwrap();
+        let image = crate::domain::ImageName::parse("1733511234-a1b2c3d4.png").unwrap();
+        memory.create(&Key::Image(name("only-images"), image), b"x".as_slice().into()).await.unwrap();
+        registry.begin_term(Epoch(3));
+        registry.rebuild_index(Epoch(3)).await;
+        assert_eq!(registry.index_whole(Epoch(3)).await, Ok(()));
+        assert_eq!(names(&registry), ["alice", "bob", "carol"]);
+    }
+
+    #[tokio::test]
+    async fn profiles_that_are_known_are_not_read_again() {
+        let (registry, memory) = registry();
+        register_all(&memory, &["alice", "bob"]).await;
+        registry.begin_term(Epoch(1));
+        registry.rebuild_index(Epoch(1)).await;
+        register_all(&memory, &["carol"]).await;
+        let before = memory.faults().calls();
+        registry.begin_term(Epoch(2));
+        registry.rebuild_index(Epoch(2)).await;
+        // One listing, and one profile.
+        assert_eq!(memory.faults().calls() - before, 2);
+        assert_eq!(names(&registry), ["alice", "bob", "carol"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_index_is_whole_only_in_the_epoch_in_which_it_was_rebuilt() {
+        let (registry, _) = registry();
+        registry.begin_term(Epoch(1));
+        assert_eq!(registry.index_whole(Epoch(1)).await, Err(UsersError::IndexRebuilding));
+        registry.rebuild_index(Epoch(1)).await;
+        assert_eq!(registry.index_whole(Epoch(1)).await, Ok(()));
+        // Before anybody began it here, as when a request is quicker than the composition root.
+        assert_eq!(registry.index_whole(Epoch(2)).await, Err(UsersError::IndexRebuilding));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listing_that_began_in_an_earlier_epoch_makes_no_later_one_whole() {
+        let (registry, memory) = registry();
+        registry.begin_term(Epoch(1));
+        memory.faults().inject(1, &Fault::Delay(Duration::from_secs(2)));
+        let late = registry.rebuild_index(Epoch(1));
+        let next = async {
+            sleep(Duration::from_secs(1)).await;
+            registry.begin_term(Epoch(2));
+        };
+        tokio::join!(late, next);
+        for epoch in [1, 2] {
+            assert_eq!(registry.index_whole(Epoch(epoch)).await, Err(UsersError::IndexRebuilding));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_waits_for_the_index_and_a_rebuild_for_the_storage() {
+        let (registry, memory) = registry();
+        register_all(&memory, &["alice"]).await;
+        registry.begin_term(Epoch(1));
+        memory.faults().inject(3, &Fault::Transient);
+        let (whole, ()) = tokio::join!(registry.index_whole(Epoch(1)), registry.rebuild_index(Epoch(1)));
+        assert_eq!(whole, Ok(()));
+        assert_eq!(names(&registry), ["alice"]);
+    }
+}

@@ -96,3 +96,88 @@ impl Registry {
 fn to_bytes(profile: &Profile) -> Bytes {
     serde_json::to_vec(profile).expect("a profile has only text keys").into()
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::super::testing::{name, registry, registry_on, user, wall};
+    use super::*;
+    use crate::domain::BootMs;
+    use crate::storage::Fault;
+
+    fn with_password(password: &str) -> NewUser {
+        NewUser { password: Some(password.to_owned()), ..user("alice") }
+    }
+
+    #[tokio::test]
+    async fn of_many_registrations_at_once_one_is_new_and_the_same_ones_repeat_it() {
+        let (registry, memory) = registry();
+        let other = registry_on(&memory);
+        let attempts = (0..10).map(|n| if n % 2 == 0 { &registry } else { &other });
+        let outcomes = join_all(attempts.map(|registry| registry.register(user("alice"), wall()))).await;
+        let outcomes: Vec<Outcome> = outcomes.into_iter().map(Result::unwrap).collect();
+        let new: Vec<&Outcome> = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::New(_))).collect();
+        let [Outcome::New(id)] = new[..] else { panic!("{outcomes:?}") };
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Repeated(*id)).count(), 9);
+    }
+
+    #[tokio::test]
+    async fn another_registration_of_a_name_is_refused_on_every_node() {
+        let (registry, memory) = registry();
+        registry.register(user("alice"), wall()).await.unwrap();
+        let metadata = Metadata::from_iter([("x".to_owned(), 1.into())]);
+        for registry in [registry, registry_on(&memory)] {
+            let other = NewUser { metadata: metadata.clone(), ..user("alice") };
+            assert!(
+                matches!(registry.register(other, wall()).await, Err(RegisterError::Taken(taken)) if taken == name("alice"))
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_registration_repeats_only_with_its_password_and_stores_none_in_clear() {
+        let (registry, memory) = registry();
+        let Ok(Outcome::New(id)) = registry.register(with_password("secret"), wall()).await else { panic!() };
+        for registry in [registry, registry_on(&memory)] {
+            let repeated = registry.register(with_password("secret"), wall()).await.unwrap();
+            assert_eq!(repeated, Outcome::Repeated(id));
+            for other in [with_password("Secret"), with_password(""), user("alice")] {
+                assert!(matches!(registry.register(other, wall()).await, Err(RegisterError::Taken(_))));
+            }
+            let stored = registry.0.bucket.get(&Key::Profile(name("alice"))).await.unwrap().unwrap();
+            let stored = String::from_utf8(stored.bytes.to_vec()).unwrap();
+            assert!(stored.contains("$argon2id$") && !stored.contains("secret"), "{stored}");
+        }
+    }
+
+    #[tokio::test]
+    async fn metadata_that_was_stored_equals_what_was_sent() {
+        let (registry, _) = registry();
+        // A number whose nearest reading depends on exact parsing.
+        let text =
+            r#"{"x":0.1,"y":1.7976931348623157e308,"z":5.0e-324,"w":6.934698245112694e276,"v":-2.693554001703998e265}"#;
+        let metadata: Metadata = serde_json::from_str(text).unwrap();
+        let alice = NewUser { metadata, ..user("alice") };
+        let Ok(Outcome::New(id)) = registry.register(alice.clone(), wall()).await else { panic!() };
+        assert_eq!(registry.register(alice, wall()).await.unwrap(), Outcome::Repeated(id));
+    }
+
+    #[tokio::test]
+    async fn a_registration_whose_answer_was_lost_can_be_repeated() {
+        let (registry, memory) = registry();
+        memory.faults().set_outage(Some(Fault::LoseAnswer));
+        assert!(matches!(registry.register(user("alice"), wall()).await, Err(RegisterError::Storage(_))));
+        memory.faults().set_outage(None);
+        assert!(matches!(registry.register(user("alice"), wall()).await, Ok(Outcome::Repeated(_))));
+        assert!(registry.heartbeat(&name("alice"), None, BootMs(0)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_name_whose_profile_is_damaged_is_not_free() {
+        let (registry, _) = registry();
+        let key = Key::Profile(name("alice"));
+        registry.0.bucket.create(&key, Bytes::from_static(b"{\"user")).await.unwrap();
+        assert!(matches!(registry.register(user("alice"), wall()).await, Err(RegisterError::Taken(_))));
+    }
+}

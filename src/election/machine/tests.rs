@@ -163,7 +163,7 @@ impl World {
             let highest = &mut self.nodes[usize::from(from.node.0)].highest_term;
             *highest = (*highest).max(term);
         }
-        self.sent.push((from, message.clone()));
+        self.sent.push((from, message));
         let lost = self.rng.random_range(0..1000) < self.loss || self.cut.contains(&(from.node.0, to.0));
         if !lost && self.nodes[usize::from(to.0)].machine.is_some() {
             let delay = self.rng.random_range(1..4) + if self.rng.random_range(0..50) == 0 { 40 } else { 0 };
@@ -440,7 +440,7 @@ fn a_failed_write_means_no_vote_and_is_tried_again() {
     };
     let after_window = BootMs(4000);
     let ballot = Ballot { term: Term(1), voted_for: Some(NodeId(1)) };
-    let actions = machine.handle(asks.clone(), after_window, Draw(0));
+    let actions = machine.handle(asks, after_window, Draw(0));
     assert!(actions.contains(&Action::Save(ballot)));
     let actions = machine.handle(Event::SaveFailed(ballot), after_window, Draw(0));
     assert!(!actions.iter().any(|action| matches!(action, Action::Send { .. })), "{actions:?}");
@@ -571,7 +571,7 @@ fn votes_that_come_too_late_do_not_count() {
     machine.handle(heard(2, Message::Nominate { term: Term(3) }), BootMs(7000), Draw(0));
     machine.handle(Event::Saved(Ballot { term: Term(3), voted_for: Some(NodeId(0)) }), BootMs(7000), Draw(0));
     let granted = Message::VoteResp { term: Term(3), asked_at: BootMs(7000), granted: true };
-    machine.handle(heard(1, granted.clone()), BootMs(9001), Draw(0));
+    machine.handle(heard(1, granted), BootMs(9001), Draw(0));
     assert!(!matches!(machine.standing(), Standing::Leader { .. }));
     machine.handle(heard(1, granted), BootMs(9000), Draw(0));
     assert!(matches!(machine.standing(), Standing::Leader { .. }));
