@@ -1,2 +1,28 @@
-//! Rollcall.
-fn main() {}
+//! Arguments, logging, run; the exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use rollcall::commands::{self, Cli};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    commands::start_logging();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start the threads of the runtime: {error}");
+            return ExitCode::from(commands::exit::SYSTEM);
+        }
+    };
+    let ended = runtime.block_on(commands::run(cli));
+    // What must be finished has been waited for; a disk that hangs must not keep the process.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            failure.code()
+        }
+    }
+}

@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+/// The most nodes that a cluster may have: every heartbeat goes to all of them, and seven survive three failures.
+pub const MAX_NODES: usize = 7;
+
 /// The election address of a node, as it stands in `peers`. It is the node's name in every answer and log line.
 ///
 /// Invariant: an IP address that others can dial (not unspecified) and a port that is not 0.

@@ -1,7 +1,27 @@
 //! Who leads.
 //!
-//! [`Role`] is what the rest of the program sees of it, on a watch channel. Nothing here knows users, HTTP or storage.
+//! [`Election`] runs the rules of [`machine`] on a thread of its own; [`Role`] is what the rest of the program sees of
+//! it, on a watch channel. Nothing here knows users, HTTP or storage.
 
+mod ballot;
+mod dialler;
+mod driver;
+mod frame;
+mod greeter;
+mod link;
+mod load;
+pub mod machine;
+mod members;
+mod message;
+mod network;
+mod process;
 mod role;
+#[cfg(test)]
+mod tests;
 
-pub use role::{Leader, Member, MemberRole, Role, Standing};
+pub use driver::{Election, Options};
+pub use frame::Timings;
+pub use load::LoadSource;
+pub use message::{BallotReport, Message, PreVoteResp};
+pub use process::{Ballot, BootId, NodeId, NodeSet, Peers, Process};
+pub use role::{Leader, Member, Role, Standing};

@@ -77,8 +77,9 @@ mod tests {
 
     use super::super::testing::{Node, TERM, following, leading, leading_until, request, without_leader};
     use crate::clock;
+    use crate::domain::MemberRole;
     use crate::domain::{BootMs, Load};
-    use crate::election::{Member, MemberRole};
+    use crate::election::Member;
     use crate::storage::Fault;
 
     #[tokio::test]

@@ -1,3 +1,4 @@
 //! The integration tests, one binary; each module mirrors a part of the program.
 
+mod architecture;
 mod storage;

@@ -1,0 +1,329 @@
+#!/usr/bin/env bash
+#
+# Downloads who is online, with their pictures, from a Rollcall cluster in one request:
+#
+#   ./download_online_clients.sh [LEADER_URL]
+#
+# Any node will do: a follower says where the leader is. Runs on bash 3.2 (macOS) and later.
+
+set -euo pipefail
+# Ranges such as a-z must mean bytes in every language.
+export LC_ALL=C
+
+readonly DEFAULT_URL="http://localhost:3000"
+# How long an election, or a node that is just starting, is waited for.
+readonly PATIENCE_SECONDS=15
+readonly RULE="==================================="
+# What the server's own rules allow, so nothing that it sends can name a file elsewhere.
+readonly USERNAME='^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'
+readonly IMAGE='^[0-9]{1,12}-[A-Za-z0-9-]{1,64}\.(png|jpg|jpeg|webp)$'
+readonly BASE_URL='^https?://[][A-Za-z0-9._:/%~-]+$'
+readonly SEPARATOR=$'\037'
+
+usage() {
+    cat <<USAGE
+Usage: $0 [LEADER_URL]
+
+Downloads all online clients and their images (at most 20 each).
+
+  LEADER_URL   any node of the cluster [$DEFAULT_URL]
+  OUTPUT_DIR   (environment) where to put them [./online_clients]
+
+Exit status: 0 all saved (or nobody online), 1 something failed, 2 wrong usage.
+USAGE
+}
+
+fail() {
+    printf 'error: %s\n' "$1" >&2
+    exit 1
+}
+
+# The files that must not stay when the script ends: its own folder, and a download that is not complete.
+work=""
+partial=""
+clean_up() {
+    if [ -n "$work" ]; then rm -rf "$work"; fi
+    if [ -n "$partial" ]; then rm -f "$partial"; fi
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+require_tools() {
+    local tool missing=""
+    for tool in curl jq base64; do
+        if ! command -v "$tool" >/dev/null 2>&1; then missing="$missing $tool"; fi
+    done
+    if [ -n "$missing" ]; then
+        fail "missing:$missing; install with: sudo apt-get install curl jq coreutils (Debian, Ubuntu) or: brew install curl jq coreutils (macOS)"
+    fi
+}
+
+# GNU's base64 knows -d, older ones of BSD and macOS only -D.
+find_decode_flag() {
+    local flag
+    for flag in -d -D --decode; do
+        if [ "$(printf 'b2s=' | base64 "$flag" 2>/dev/null || true)" = "ok" ]; then
+            printf '%s' "$flag"
+            return
+        fi
+    done
+    fail "base64 of this system cannot decode; install coreutils"
+}
+
+# request URL FILE [CURL_OPTION...]: the body goes to FILE, the status (000 for no answer) to standard output.
+request() {
+    local url="$1" file="$2" status
+    shift 2
+    : >"$file"
+    # No .curlrc, no globbing (an IPv6 host stands in brackets); an answer that stalls is given up, a long one is not.
+    if ! status=$(curl -q -sS -g --connect-timeout 3 --speed-limit 1 --speed-time "$PATIENCE_SECONDS" "$@" \
+        -o "$file" -w '%{http_code}' "$url" 2>"$work/curl"); then
+        status="000"
+    fi
+    printf '%s' "$status"
+}
+
+# leader_url FILE: where the answer in FILE says that the leader is; nothing if it does not say, or nonsense.
+leader_url() {
+    local url
+    url=$(jq -r 'if type == "object" and (.leader_url | type) == "string" then .leader_url else "" end' "$1" 2>/dev/null) || url=""
+    if [[ "$url" =~ $BASE_URL ]]; then printf '%s' "${url%/}"; fi
+}
+
+# reason STATUS: why the last request brought nothing, for a person.
+reason() {
+    local message
+    if [ "$1" = "000" ]; then
+        message=$(head -n 1 "$work/curl" | tr -d '[:cntrl:]')
+        printf 'no answer: %s' "${message#curl: }"
+    else
+        message=$(jq -r 'if type == "object" and (.message | type) == "string" then .message else "" end' "$work/body" 2>/dev/null) || message=""
+        message=$(printf '%s' "$message" | head -n 1 | tr -d '[:cntrl:]')
+        printf 'status %s%s' "$1" "${message:+: $message}"
+    fi
+}
+
+# wait_or_fail WHAT: a pause before the next try, or the end of all tries.
+wait_or_fail() {
+    if [ "$SECONDS" -ge "$PATIENCE_SECONDS" ]; then fail "$1 (tried for $PATIENCE_SECONDS s)"; fi
+    if [ -z "$is_waiting" ]; then printf 'Waiting for a leader (at most %s s) ...\n' "$PATIENCE_SECONDS" >&2; fi
+    is_waiting=yes
+    sleep 0.3 2>/dev/null || sleep 1
+}
+
+# Sets $leader, by what the given node says of itself.
+find_leader() {
+    local status
+    while true; do
+        status=$(request "$server/" "$work/body" --max-time 5)
+        case "$status" in
+        200)
+            if ! jq -e 'type == "object" and (.is_leader | type) == "boolean"' "$work/body" >/dev/null 2>&1; then
+                fail "$server does not answer like a Rollcall node"
+            fi
+            if jq -e '.is_leader' "$work/body" >/dev/null; then
+                leader="$server"
+                return
+            fi
+            leader=$(leader_url "$work/body")
+            if [ -n "$leader" ]; then return; fi
+            wait_or_fail "$server knows no leader; an election is under way, or a majority of the nodes is down"
+            ;;
+        000 | 408 | 429 | 502 | 503 | 504)
+            wait_or_fail "$server cannot be asked for the leader: $(reason "$status")"
+            ;;
+        *)
+            fail "$server does not answer like a Rollcall node: $(reason "$status")"
+            ;;
+        esac
+    done
+}
+
+# Fetches the list into $work/body; follows the leader and rides out an election.
+fetch() {
+    local status next
+    while true; do
+        printf 'Fetching data from %s/discover_with_images...\n' "$leader"
+        status=$(request "$leader/discover_with_images" "$work/body")
+        case "$status" in
+        200)
+            return
+            ;;
+        403)
+            next=$(leader_url "$work/body")
+            if [ -z "$next" ]; then fail "$leader refuses the list: $(reason "$status")"; fi
+            wait_or_fail "the nodes do not agree on a leader: $(reason "$status")"
+            leader="$next"
+            ;;
+        000 | 408 | 429 | 502 | 503 | 504)
+            wait_or_fail "$leader does not give the list: $(reason "$status")"
+            # The leader may have died: the node that was named on the command line knows the next one.
+            find_leader
+            ;;
+        *)
+            fail "$leader does not give the list: $(reason "$status")"
+            ;;
+        esac
+    done
+}
+
+# Splits the answer into small files, so that no picture ever stands in a variable: $work/index has a line for each
+# client (C) and image (I) in order, $work/info.N what goes into the N-th client's info.json, $work/data.N the N-th
+# image in base64.
+split_answer() {
+    # A control character would break a line in two or play tricks on the terminal; no right name or address has one.
+    jq -r '
+        def text: if type == "string" then gsub("[[:cntrl:]]"; "?") else "" end;
+        def base64: if type == "string" and (test("[^A-Za-z0-9+/=]") | not) then . else "" end;
+        if type == "object" and (.online_clients | type) == "array" then .online_clients[] else error("no list") end
+        | (.images // []) as $images
+        | "C\u001f\(.username | text)\u001f\(.addr | text)\u001f\($images | length)",
+          "J\({username, addr} | tojson)",
+          ($images[] | "I\u001f\(.filename | text)", "D\(.data | base64)")
+    ' "$work/body" >"$work/lines" 2>/dev/null || fail "$leader does not answer with a list of clients"
+    awk -v work="$work" '
+        /^C/ { client++ }
+        /^I/ { image++ }
+        /^J/ { file = work "/info." client; print substr($0, 2) > file; close(file); next }
+        /^D/ { file = work "/data." image; print substr($0, 2) > file; close(file); next }
+        { print > (work "/index") }
+    ' "$work/lines"
+    if [ ! -e "$work/index" ]; then : >"$work/index"; fi
+}
+
+# save TARGET COMMAND...: the command's output becomes TARGET, whole or not at all. A symbolic link in TARGET's place
+# is replaced, never followed.
+save() {
+    local target="$1" folder="${1%/*}"
+    shift
+    if [ -d "$target" ] && [ ! -L "$target" ]; then return 1; fi
+    partial=$(mktemp "$folder/.download.XXXXXX" 2>/dev/null) || { partial=""; return 1; }
+    # mv would move the file into a folder that a link points to.
+    if "$@" >"$partial" 2>/dev/null && [ -s "$partial" ] && chmod "$file_mode" "$partial" &&
+        { [ ! -L "$target" ] || rm -f "$target"; } && mv -f "$partial" "$target" 2>/dev/null; then
+        partial=""
+        return 0
+    fi
+    rm -f "$partial"
+    partial=""
+    return 1
+}
+
+decode() {
+    base64 "$decode_flag" <"$1"
+}
+
+# failed TEXT: one more thing that was not saved.
+failed() {
+    printf '%s\n' "$1"
+    failures=$((failures + 1))
+}
+
+# Starts the folder of one client; sets $folder, empty if the client's files cannot be saved.
+save_client() {
+    local name="$1" addr="$2" images="$3" info="$4"
+    folder=""
+    printf '\nClient: %s @ %s\n' "$name" "${addr:-(no address)}"
+    if ! [[ "$name" =~ $USERNAME ]]; then
+        failed "  ✗ refused: this is no username"
+        return
+    fi
+    printf '  Images: %s\n' "$images"
+    if [ -L "$output/$name" ]; then
+        failed "  ✗ refused: $output/$name is a symbolic link"
+        return
+    fi
+    if ! mkdir -p "$output/$name" 2>/dev/null; then
+        failed "  ✗ cannot make the folder $output/$name"
+        return
+    fi
+    folder="$output/$name"
+    if ! save "$folder/info.json" cat "$info"; then failed "    ✗ info.json (cannot be saved)"; fi
+}
+
+save_image() {
+    local name="$1" data="$2"
+    if [ -z "$folder" ]; then
+        failures=$((failures + 1))
+    elif ! [[ "$name" =~ $IMAGE ]]; then
+        failed "    ✗ $name (refused: this is no image name)"
+    elif save "$folder/$name" decode "$data"; then
+        printf '    ✓ %s\n' "$name"
+    else
+        failed "    ✗ $name (cannot be decoded or saved)"
+    fi
+}
+
+save_all() {
+    local kind name addr images client=0 image=0
+    folder=""
+    while IFS="$SEPARATOR" read -r kind name addr images; do
+        case "$kind" in
+        C)
+            client=$((client + 1))
+            save_client "$name" "$addr" "$images" "$work/info.$client"
+            ;;
+        I)
+            image=$((image + 1))
+            save_image "$name" "$work/data.$image"
+            ;;
+        esac
+    done <"$work/index"
+}
+
+case "${1:-}" in
+-h | --help)
+    usage
+    exit 0
+    ;;
+esac
+if [ "$#" -gt 1 ]; then
+    usage >&2
+    exit 2
+fi
+server="${1:-$DEFAULT_URL}"
+case "$server" in
+http://* | https://*) ;;
+*) server="http://$server" ;;
+esac
+while [ "${server%/}" != "$server" ]; do server="${server%/}"; done
+if ! [[ "$server" =~ $BASE_URL ]]; then
+    printf 'error: %s is no URL of a node; give one such as %s\n' "${1:-}" "$DEFAULT_URL" >&2
+    exit 2
+fi
+output="${OUTPUT_DIR:-./online_clients}"
+case "$output" in
+-*) output="./$output" ;;
+esac
+if [ "$output" != "/" ]; then output="${output%/}"; fi
+
+require_tools
+decode_flag=$(find_decode_flag)
+file_mode=$(printf '%o' $((0666 & ~$(umask))))
+work=$(mktemp -d "${TMPDIR:-/tmp}/rollcall.XXXXXX") || fail "cannot make a temporary folder in ${TMPDIR:-/tmp}"
+failures=0
+leader=""
+is_waiting=""
+SECONDS=0
+
+printf '%s\nDownloading Online Clients & Images\n%s\n' "$RULE" "$RULE"
+find_leader
+printf 'Leader: %s\nOutput: %s\n\n' "$leader" "$output"
+fetch
+split_answer
+if [ ! -s "$work/index" ]; then
+    printf '\nNo clients are online; nothing to download.\n'
+    exit 0
+fi
+mkdir -p "$output" 2>/dev/null || fail "cannot make the folder $output; choose another with OUTPUT_DIR"
+save_all
+
+printf '\n%s\n' "$RULE"
+if [ "$failures" -eq 0 ]; then
+    printf 'Download complete!\n'
+else
+    printf 'Download incomplete: %s failed\n' "$failures"
+fi
+printf 'Files saved to: %s/\n%s\n' "$output" "$RULE"
+if [ "$failures" -gt 0 ]; then fail "$failures of the files could not be saved; see the lines with ✗"; fi

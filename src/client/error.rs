@@ -1,0 +1,96 @@
+//! What can go wrong between a client and the registry.
+
+use thiserror::Error;
+
+/// Why a request got no good answer. Display is one line for the person at the client.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The client was made without a server.
+    #[error("no server is given; name at least one, such as http://127.0.0.1:3000")]
+    NoServers,
+    /// TLS could not be set up.
+    #[error("cannot set up the HTTP client: {0}")]
+    Setup(reqwest::Error),
+    /// Nobody answers there, or not in time.
+    #[error("no answer from {base}: {}", innermost(.cause))]
+    Unreachable {
+        /// The node.
+        base: String,
+        /// What the network said.
+        cause: reqwest::Error,
+    },
+    /// The node does not lead.
+    #[error("{base} is not the leader: {message}")]
+    NotLeader {
+        /// The node.
+        base: String,
+        /// Where the leader is, if the node knows.
+        leader_url: Option<String>,
+        /// What the node said.
+        message: String,
+    },
+    /// No node says that it leads.
+    #[error("no node leads at the moment; asked {}", .servers.join(", "))]
+    NoLeader {
+        /// Who was asked.
+        servers: Vec<String>,
+    },
+    /// The node cannot answer now, but may later.
+    #[error("{base} cannot answer now: {message}")]
+    Unavailable {
+        /// The node.
+        base: String,
+        /// What the node said.
+        message: String,
+    },
+    /// The request was understood and is not granted.
+    #[error("{message}")]
+    Refused {
+        /// The status of the answer.
+        status: u16,
+        /// The machine's word for the reason: `user_exists`; empty if the server gave none.
+        code: String,
+        /// The server's words.
+        message: String,
+    },
+    /// What answers is not a node of the registry.
+    #[error("{base} does not answer like a Rollcall node: {what}")]
+    Unexpected {
+        /// Who was asked.
+        base: String,
+        /// What is odd about the answer.
+        what: String,
+    },
+    /// The client's patience ended.
+    #[error("gave up after {patience_ms} ms: {last}")]
+    GaveUp {
+        /// How long it tried.
+        patience_ms: u128,
+        /// Why the last try failed.
+        last: Box<ClientError>,
+    },
+}
+
+impl ClientError {
+    /// Whether asking again, or another node, cannot help.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::NoServers | Self::Setup(_) | Self::Refused { .. } | Self::GaveUp { .. } => true,
+            // Something else may sit on one port while the nodes answer on others.
+            Self::Unreachable { .. }
+            | Self::NotLeader { .. }
+            | Self::NoLeader { .. }
+            | Self::Unavailable { .. }
+            | Self::Unexpected { .. } => false,
+        }
+    }
+}
+
+/// The last cause of an error: reqwest's own text repeats the URL and hides "connection refused".
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    if error.is_timeout() { "it took too long".to_owned() } else { cause.to_string() }
+}

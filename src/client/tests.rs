@@ -1,0 +1,178 @@
+//! The client against servers that answer what a test tells them to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::*;
+
+/// The answer to the n-th request, from its first line.
+type Script = Arc<dyn Fn(usize, &str) -> (u16, String) + Send + Sync>;
+
+/// A server on a free port that closes each connection after one answer; it ends with the set.
+async fn serve(
+    tasks: &mut JoinSet<()>,
+    script: impl Fn(usize, &str) -> (u16, String) + Send + Sync + 'static,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let script: Script = Arc::new(script);
+    let count = AtomicUsize::new(0);
+    tasks.spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            // Every request here is small enough to be read to its last line, or has no body.
+            while !is_whole(&request) && stream.read_buf(&mut request).await.unwrap() > 0 {}
+            let text = String::from_utf8_lossy(&request).into_owned();
+            let (status, body) = script(count.fetch_add(1, Ordering::SeqCst), text.lines().next().unwrap_or_default());
+            let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).await.unwrap();
+        }
+    });
+    base
+}
+
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    body.len() >= length.unwrap_or(0)
+}
+
+fn health(is_leader: bool, leader_url: Option<&str>) -> (u16, String) {
+    let url = leader_url.map_or("null".to_owned(), |url| format!("{url:?}"));
+    let body = format!(
+        r#"{{"status":"ok","is_leader":{is_leader},"online_clients_count":0,"current_leader":null,"leader_url":{url},
+        "term":1,"node":"127.0.0.1:8080","role":"follower","version":"0","uptime_seconds":0}}"#
+    );
+    (200, body)
+}
+
+fn accepted() -> (u16, String) {
+    (
+        200,
+        r#"{"success":true,"status":"ok","message":"m","last_seen":"t","ttl_ms":30000,"next_heartbeat_ms":10000}"#
+            .to_owned(),
+    )
+}
+
+fn client(servers: &[&String], patience: Duration) -> Client {
+    Client::new(servers.iter().map(|server| (*server).clone()), patience).unwrap()
+}
+
+fn alice() -> Username {
+    Username::parse("alice").unwrap()
+}
+
+#[tokio::test]
+async fn a_follower_leads_the_client_to_the_leader() {
+    let mut tasks = JoinSet::new();
+    let leader =
+        serve(&mut tasks, |_, line| if line.starts_with("GET / ") { health(true, None) } else { accepted() }).await;
+    let url = leader.clone();
+    let follower = serve(&mut tasks, move |_, line| {
+        assert!(line.starts_with("GET / "), "a follower that names the leader is not sent the request: {line}");
+        health(false, Some(&url))
+    })
+    .await;
+    let client = client(&[&follower], Duration::from_secs(5));
+    assert_eq!(client.heartbeat(&alice(), None).await.unwrap().next_heartbeat_ms, 10_000);
+    assert_eq!(client.servers.leader(), Some(leader));
+}
+
+#[tokio::test]
+async fn a_deposed_leader_is_left_for_the_one_that_it_names() {
+    let mut tasks = JoinSet::new();
+    let new = serve(&mut tasks, |_, _| accepted()).await;
+    let url = new.clone();
+    let old = serve(&mut tasks, move |_, line| {
+        if line.starts_with("GET / ") {
+            return health(true, None);
+        }
+        (403, format!(r#"{{"success":false,"message":"m","code":"not_leader","leader_url":{url:?}}}"#))
+    })
+    .await;
+    let client = client(&[&old], Duration::from_secs(5));
+    client.heartbeat(&alice(), None).await.unwrap();
+    assert_eq!(client.servers.leader(), Some(new));
+}
+
+#[tokio::test]
+async fn an_election_is_ridden_out() {
+    let mut tasks = JoinSet::new();
+    let server = serve(&mut tasks, |count, line| match (count, line.starts_with("GET / ")) {
+        (0..6, true) => health(false, None),
+        (0..6, false) => (503, r#"{"success":false,"message":"no leader","code":"no_leader"}"#.to_owned()),
+        (_, true) => health(true, None),
+        (_, false) => accepted(),
+    })
+    .await;
+    client(&[&server], Duration::from_secs(10)).heartbeat(&alice(), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn patience_ends_with_the_last_reason() {
+    let mut tasks = JoinSet::new();
+    let server = serve(&mut tasks, |_, _| health(false, None)).await;
+    let error = client(&[&server], Duration::from_millis(200)).heartbeat(&alice(), None).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("gave up after 200 ms: no node leads at the moment; asked {server}"));
+}
+
+#[tokio::test]
+async fn a_refusal_is_passed_on_at_once() {
+    let mut tasks = JoinSet::new();
+    let server = serve(&mut tasks, |count, line| {
+        if line.starts_with("GET / ") {
+            return health(true, None);
+        }
+        assert_eq!(count, 1, "a refused request is not repeated");
+        (409, r#"{"success":false,"message":"taken","code":"user_exists","error":"exists"}"#.to_owned())
+    })
+    .await;
+    let error = client(&[&server], Duration::from_secs(5)).register(&alice(), None).await.unwrap_err();
+    assert!(matches!(&error, ClientError::Refused { status: 409, code, .. } if code == "user_exists"), "{error}");
+}
+
+#[tokio::test]
+async fn an_upload_is_one_form_with_the_field_image() {
+    let mut tasks = JoinSet::new();
+    let server = serve(&mut tasks, |_, line| match line.split_once(" HTTP/") {
+        Some(("GET /", _)) => health(true, None),
+        Some(("POST /upload_image/alice", _)) => {
+            (201, r#"{"success":true,"message":"m","filename":"1-00000000.png"}"#.to_owned())
+        }
+        _ => (404, String::new()),
+    })
+    .await;
+    let client = client(&[&server], Duration::from_secs(5));
+    let uploaded = client.upload_image(&alice(), ImageKind::Png, Bytes::from_static(b"bytes")).await.unwrap();
+    assert_eq!(uploaded.filename, "1-00000000.png");
+}
+
+#[tokio::test]
+async fn one_who_speaks_another_language_is_named() {
+    let mut tasks = JoinSet::new();
+    let server = serve(&mut tasks, |_, _| (200, "<html>".to_owned())).await;
+    let client = client(&[&server], Duration::from_secs(1));
+    let error = client.health(&server).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{server} does not answer like a Rollcall node: ")), "{error}");
+    drop(tasks);
+    let error = client.health("http://127.0.0.1:1").await.unwrap_err().to_string();
+    assert!(error.starts_with("no answer from http://127.0.0.1:1: ") && error.contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_does_not_hold_up_the_search() {
+    let mut tasks = JoinSet::new();
+    // It accepts connections, as the system does for a stopped process, and never answers.
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hanging = (format!("http://{}", hanging.local_addr().unwrap()), hanging);
+    let leader = serve(&mut tasks, |_, _| health(true, None)).await;
+    let client = client(&[&hanging.0, &leader], Duration::from_secs(5));
+    let found = tokio::time::timeout(HEALTH_TIMEOUT / 2, client.find_leader()).await;
+    assert_eq!(found, Ok(Some(leader)));
+}

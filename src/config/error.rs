@@ -1,0 +1,187 @@
+//! What can be wrong with a configuration. Every text is one line: where it stands, what it says, what is right.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::DEFAULT_FILE;
+use crate::domain::NodeAddr;
+
+/// Where a value was given.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// On a line of the configuration file; lines count from 1.
+    File {
+        /// The file, as the user named it.
+        name: String,
+        /// The line.
+        line: usize,
+    },
+    /// In an environment variable.
+    Variable(&'static str),
+    /// On the command line.
+    Flag(&'static str),
+    /// Nowhere; the default of the setting of this name stands.
+    Default(&'static str),
+}
+
+impl Origin {
+    /// This place, unless it is a default: then the other one, since that is what the user can see.
+    pub(super) fn or(&self, other: &Self) -> Self {
+        if matches!(self, Self::Default(_)) { other.clone() } else { self.clone() }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { name, line } => write!(f, "{name}:{line}"),
+            Self::Variable(variable) => write!(f, "environment variable {variable}"),
+            Self::Flag(flag) => f.write_str(flag),
+            Self::Default(name) => write!(f, "default of {name}"),
+        }
+    }
+}
+
+/// Why a node cannot be started with this configuration.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// Nothing says which node this is.
+    #[error(
+        "no configuration: there is no {DEFAULT_FILE} in this directory; name one with --config FILE, or give --this-node and --peers, or try `rollcall demo`"
+    )]
+    Nothing,
+    /// The file could not be read.
+    #[error(
+        "cannot read the configuration file {}: {cause}; name it with --config FILE, or try `rollcall demo`", .path.display()
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{origin}: not valid TOML: {message}")]
+    Syntax {
+        /// The line.
+        origin: Origin,
+        /// What the parser said.
+        message: String,
+    },
+    /// The file has a key that means nothing.
+    #[error("{origin}: unknown key {key:?}{}", .nearest.map_or_else(
+        || "; remove it (config.toml of the distribution lists every key)".to_owned(),
+        |name| format!("; did you mean {name}?")
+    ))]
+    UnknownKey {
+        /// The line.
+        origin: Origin,
+        /// The key.
+        key: String,
+        /// A key that is spelt much like it.
+        nearest: Option<&'static str>,
+    },
+    /// A setting that has no default is missing.
+    #[error("{name} is not set; {remedy}")]
+    Unset {
+        /// The setting.
+        name: &'static str,
+        /// Where it can be set.
+        remedy: String,
+    },
+    /// A value is of the wrong type or outside its range.
+    #[error("{origin}: {name} is {given}, but must be {right}")]
+    Invalid {
+        /// Where the value was given.
+        origin: Origin,
+        /// The setting.
+        name: &'static str,
+        /// The value as it was written, cut to a length that is safe to repeat.
+        given: String,
+        /// What is right.
+        right: String,
+    },
+    /// The node is not a member of its own cluster.
+    #[error(
+        "{origin}: this_node is {node}, which is not one of peers ({}); add it to peers on every node, or name one of them with --this-node", list(.peers)
+    )]
+    NotAPeer {
+        /// Where `this_node` was given.
+        origin: Origin,
+        /// The node.
+        node: NodeAddr,
+        /// The peers.
+        peers: Vec<NodeAddr>,
+    },
+    /// One node stands twice among the peers: its vote would count twice.
+    #[error("{origin}: peers names {peer} twice; name every node once")]
+    PeerTwice {
+        /// The line of the second mention.
+        origin: Origin,
+        /// The node.
+        peer: NodeAddr,
+    },
+    /// More nodes than the election is made for.
+    #[error("{origin}: peers names {count} nodes; use 3 or 5, and at most {most}")]
+    TooManyPeers {
+        /// Where the peers were given.
+        origin: Origin,
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// There is no range to draw a timeout from.
+    #[error(
+        "{origin}: election_timeout_min_ms is {min_ms} and election_timeout_max_ms is {max_ms}; the minimum must be less than the maximum (3000 and 5000 are good values)"
+    )]
+    NoTimeoutRange {
+        /// Where one of the two was given.
+        origin: Origin,
+        /// The shortest timeout.
+        min_ms: u64,
+        /// The longest timeout.
+        max_ms: u64,
+    },
+    /// One late heartbeat would end the lease.
+    #[error(
+        "{origin}: heartbeat_interval_ms is {interval_ms}, too slow for an election_timeout_min_ms of {min_ms}: two heartbeats must fit into a lease of 5/6 of it; set heartbeat_interval_ms to at most {most_ms}, or raise election_timeout_min_ms to at least {least_min_ms}"
+    )]
+    HeartbeatTooSlow {
+        /// Where one of the two was given.
+        origin: Origin,
+        /// The time between heartbeats.
+        interval_ms: u64,
+        /// The shortest election timeout.
+        min_ms: u64,
+        /// The slowest heartbeat that this timeout allows.
+        most_ms: u64,
+        /// The shortest timeout that this heartbeat allows.
+        least_min_ms: u64,
+    },
+    /// Both servers of the node would bind one port.
+    #[error("{origin}: api_port is {port}, which is also the election port of this_node; choose another, such as 3000")]
+    PortTaken {
+        /// Where one of the two was given.
+        origin: Origin,
+        /// The port.
+        port: u16,
+    },
+    /// The key to the bucket is not there.
+    #[error(
+        "cannot read the credentials file {}: {cause}; put the service account's JSON file there or name it in GOOGLE_APPLICATION_CREDENTIALS; or unset FIREBASE_BUCKET to keep everything in a local directory", .path.display()
+    )]
+    NoCredentials {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+}
+
+/// The nodes in one line.
+fn list(nodes: &[NodeAddr]) -> String {
+    nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

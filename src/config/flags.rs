@@ -1,0 +1,37 @@
+//! What the command line may say about a node. The texts are checked where the file's and the environment's are.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// The flags of a node. What is not given here is looked for in the environment, then in the file.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Flags {
+    /// The configuration file; config.toml in the working directory if there is one
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// This node's election address, one of the peers; it is the node's name
+    #[arg(long, value_name = "IP:PORT")]
+    pub this_node: Option<String>,
+
+    /// The election addresses of all nodes, this one included, separated by commas
+    #[arg(long, value_name = "IP:PORT,…")]
+    pub peers: Option<String>,
+
+    /// The port of the HTTP API [default: 3000]
+    #[arg(long, value_name = "PORT")]
+    pub api_port: Option<String>,
+
+    /// The address on which the HTTP API listens [default: 0.0.0.0]
+    #[arg(long, value_name = "IP")]
+    pub api_bind: Option<String>,
+
+    /// Where clients reach this node's HTTP API [default: the host of this node with the API port]
+    #[arg(long, value_name = "URL")]
+    pub api_url: Option<String>,
+
+    /// Where the nodes of this machine keep their state, and the local bucket [default: data]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+}

@@ -1,0 +1,377 @@
+//! Both sides of every check, and the text of every error.
+
+use std::collections::HashMap;
+
+use super::*;
+
+const FILE: &str = "\
+this_node = \"127.0.0.1:8080\"
+peers = [
+  \"127.0.0.1:8081\",
+  \"127.0.0.1:8080\",
+  \"127.0.0.1:8082\",
+]
+";
+
+fn load(file: &str, variables: &[(&str, &str)], flags: &Flags) -> Result<Config, ConfigError> {
+    let variables: HashMap<String, String> =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Config::load(Some(("c.toml", file)), &|name| variables.get(name).cloned(), flags)
+}
+
+/// The configuration of the three nodes with `more` lines in the file; the first of them is line 7.
+fn with(more: &str) -> Result<Config, ConfigError> {
+    load(&format!("{FILE}{more}"), &[], &Flags::default())
+}
+
+/// The configuration of the three nodes with one variable.
+fn with_variable(name: &str, value: &str) -> Result<Config, ConfigError> {
+    load(FILE, &[(name, value)], &Flags::default())
+}
+
+fn error(result: Result<Config, ConfigError>) -> String {
+    let text = result.expect_err("an error").to_string();
+    assert_eq!(text.lines().count(), 1, "an error is one line: {text}");
+    text
+}
+
+#[test]
+fn the_defaults_are_the_documented_ones() {
+    let config = with("").unwrap();
+    assert_eq!(
+        config.peers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:8082"]
+    );
+    assert_eq!(
+        config.timings,
+        Timings {
+            heartbeat_interval_ms: 1000,
+            election_timeout_min_ms: 3000,
+            election_timeout_max_ms: 5000,
+            leader_term_ms: 10_000,
+            net_timeout_ms: 2000,
+            cpu_refresh_ms: 500,
+            election_retry_ms: 100,
+        }
+    );
+    assert_eq!(config.load_source, LoadSource::Cpu);
+    assert_eq!(config.api.socket_addr().to_string(), "0.0.0.0:3000");
+    assert_eq!(config.api.url, "http://127.0.0.1:3000");
+    assert_eq!(config.api.cors, Cors::Any);
+    assert_eq!(config.presence.ttl_ms, 30_000);
+    assert_eq!(config.storage, Storage::Local { dir: "data/bucket".into() });
+    assert_eq!(config.storage_timeout_ms, 5000);
+    assert_eq!(config.node_dir(), PathBuf::from("data/127.0.0.1:8080"));
+    assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn the_file_of_the_distribution_says_what_the_defaults_say() {
+    let shipped = include_str!("../../config.toml");
+    let config = load(shipped, &[], &Flags::default()).unwrap();
+    assert_eq!(config, with("").unwrap());
+    // Every line that is commented out is a setting that would be taken, with the default as its value.
+    let commented: Vec<&str> = shipped.lines().filter_map(|line| line.strip_prefix("#")).collect();
+    let settings: Vec<&str> =
+        commented.into_iter().filter(|line| line.contains(" = ") && !line.starts_with(' ')).collect();
+    for key in keys::ALL {
+        let is_shown =
+            settings.iter().any(|line| line.starts_with(key.name)) || shipped.contains(&format!("\n{} =", key.name));
+        assert!(is_shown, "config.toml does not show {}", key.name);
+    }
+    for line in settings.iter().filter(|line| !line.contains("bucket") && !line.contains("emulator")) {
+        assert_eq!(with(line).unwrap(), with("").unwrap(), "{line}");
+    }
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let flags = Flags { api_port: Some("3003".into()), ..Flags::default() };
+    let file = format!("{FILE}api_port = 3001");
+    assert_eq!(load(&file, &[], &Flags::default()).unwrap().api.port, 3001);
+    assert_eq!(load(&file, &[("API_PORT", "3002")], &Flags::default()).unwrap().api.port, 3002);
+    assert_eq!(load(&file, &[("API_PORT", "3002")], &flags).unwrap().api.port, 3003);
+}
+
+#[test]
+fn every_flag_reaches_its_setting() {
+    let flags = Flags {
+        config: None,
+        this_node: Some("[::1]:9001".into()),
+        peers: Some("[::1]:9000, [::1]:9001,[::1]:9002,".into()),
+        api_port: Some("4000".into()),
+        api_bind: Some("::1".into()),
+        api_url: Some("https://example.org/rollcall/".into()),
+        data_dir: Some("/var/lib/rollcall".into()),
+    };
+    let config = Config::load(None, &|_| None, &flags).unwrap();
+    assert_eq!(config.node.to_string(), "[::1]:9001");
+    assert_eq!(config.peers.len(), 3);
+    assert_eq!(config.api.socket_addr().to_string(), "[::1]:4000");
+    assert_eq!(config.api.url, "https://example.org/rollcall");
+    assert_eq!(config.storage, Storage::Local { dir: "/var/lib/rollcall/bucket".into() });
+    let config = Config::load(None, &|_| None, &Flags { api_url: None, ..flags }).unwrap();
+    assert_eq!(config.api.url, "http://[::1]:4000");
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    assert_eq!(with_variable("API_PORT", "").unwrap().api.port, 3000);
+    assert_eq!(with_variable("FIREBASE_BUCKET", "").unwrap().storage, with("").unwrap().storage);
+}
+
+#[test]
+fn the_environment_alone_is_enough() {
+    let variable = |name: &str| match name {
+        "ROLLCALL_THIS_NODE" | "ROLLCALL_PEERS" => Some("10.0.0.1:8080".to_owned()),
+        _ => None,
+    };
+    assert_eq!(Config::load(None, &variable, &Flags::default()).unwrap().peers.len(), 1);
+}
+
+#[test]
+fn without_any_configuration_the_error_says_what_can_be_done() {
+    let text = error(Config::load(None, &|_| None, &Flags::default()));
+    assert_eq!(
+        text,
+        "no configuration: there is no config.toml in this directory; name one with --config FILE, or give --this-node and --peers, or try `rollcall demo`"
+    );
+    let half = Flags { this_node: Some("127.0.0.1:8080".into()), ..Flags::default() };
+    assert_eq!(error(Config::load(None, &|_| None, &half)), text);
+}
+
+#[test]
+fn a_setting_that_the_file_leaves_out_is_named() {
+    let text = error(load("peers = [\"127.0.0.1:8080\"]", &[], &Flags::default()));
+    assert_eq!(
+        text,
+        "this_node is not set; set it in the configuration file, with --this-node or in ROLLCALL_THIS_NODE"
+    );
+    let text = error(load("this_node = \"127.0.0.1:8080\"", &[], &Flags::default()));
+    assert_eq!(text, "peers is not set; set it in the configuration file, with --peers or in ROLLCALL_PEERS");
+}
+
+#[test]
+fn broken_toml_is_reported_with_its_line() {
+    assert!(error(with("api_port = ")).starts_with("c.toml:7: not valid TOML: "));
+    assert!(error(with("api_port = 1\napi_port = 2")).starts_with("c.toml:8: not valid TOML: "));
+}
+
+#[test]
+fn an_unknown_key_is_an_error_that_suggests_the_nearest() {
+    let text = error(with("\nheartbeat_intervall_ms = 500"));
+    assert_eq!(text, "c.toml:8: unknown key \"heartbeat_intervall_ms\"; did you mean heartbeat_interval_ms?");
+    let text = error(with("[colours]\nsky = 1"));
+    assert_eq!(text, "c.toml:7: unknown key \"colours\"; remove it (config.toml of the distribution lists every key)");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_named_as_it_was_written() {
+    for (line, given) in [
+        ("heartbeat_interval_ms = \"1000\"", "\"1000\""),
+        ("heartbeat_interval_ms = 1000.0", "1000.0"),
+        ("heartbeat_interval_ms = -5", "-5"),
+        ("heartbeat_interval_ms = true", "true"),
+        ("heartbeat_interval_ms = 0", "0"),
+        ("heartbeat_interval_ms = 99999999999999999999", "99999999999999999999"),
+        ("[heartbeat_interval_ms]", "a table"),
+    ] {
+        let right = "but must be a whole number from 1 to 86400000";
+        assert_eq!(error(with(line)), format!("c.toml:7: heartbeat_interval_ms is {given}, {right}"));
+    }
+    assert!(error(with("api_bind = 5")).starts_with("c.toml:7: api_bind is 5, but must be an IP address"));
+    assert!(error(with("cors_origins = \"*\"")).starts_with("c.toml:7: cors_origins is \"*\", but must be"));
+    let text = error(load("this_node = \"127.0.0.1:8080\"\npeers = [\n1]", &[], &Flags::default()));
+    assert!(text.starts_with("c.toml:3: peers is 1, but must be a list of IP:PORT"), "{text}");
+}
+
+#[test]
+fn a_wrong_variable_and_a_wrong_flag_are_named() {
+    let right = "api_port is \"80a\", but must be a whole number from 1 to 65535";
+    assert_eq!(error(with_variable("API_PORT", "80a")), format!("environment variable API_PORT: {right}"));
+    let flags = Flags { api_port: Some("80a".into()), ..Flags::default() };
+    assert_eq!(error(load(FILE, &[], &flags)), format!("--api-port: {right}"));
+    assert!(with_variable("API_PORT", "+80").is_err());
+    assert!(with_variable("API_PORT", "0").is_err());
+    assert!(with_variable("API_PORT", "1").is_ok());
+    assert!(with_variable("API_PORT", "65535").is_ok());
+    assert!(with_variable("API_PORT", "65536").is_err());
+}
+
+#[test]
+fn a_long_or_many_lined_value_is_cut_to_one_short_line() {
+    let text = error(with_variable("API_PORT", &format!("a\nb{}", "x".repeat(10_000))));
+    assert!(text.len() < 300, "{text}");
+    assert!(error(with("api_bind = [\n1,\n2]")).starts_with("c.toml:7: api_bind is [ 1, 2], but"));
+}
+
+#[test]
+fn this_node_must_be_a_peer() {
+    let flags = Flags { this_node: Some("127.0.0.1:8083".into()), ..Flags::default() };
+    assert_eq!(
+        error(load(FILE, &[], &flags)),
+        "--this-node: this_node is 127.0.0.1:8083, which is not one of peers (127.0.0.1:8080, 127.0.0.1:8081, 127.0.0.1:8082); add it to peers on every node, or name one of them with --this-node"
+    );
+    let flags = Flags { this_node: Some("localhost:8080".into()), ..Flags::default() };
+    assert!(error(load(FILE, &[], &flags)).starts_with("--this-node: this_node is \"localhost:8080\", but must be"));
+}
+
+#[test]
+fn a_peer_named_twice_is_reported_on_the_line_of_the_second_mention() {
+    let file = "this_node = \"1.1.1.1:1\"\npeers = [\n\"1.1.1.1:1\",\n\"1.1.1.2:1\",\n\"1.1.1.1:1\"]";
+    let text = error(load(file, &[], &Flags::default()));
+    assert_eq!(text, "c.toml:5: peers names 1.1.1.1:1 twice; name every node once");
+}
+
+#[test]
+fn seven_peers_are_allowed_and_eight_are_not() {
+    let peers = |count: u16| Flags {
+        this_node: Some("1.1.1.1:1".into()),
+        peers: Some((1..=count).map(|port| format!("1.1.1.1:{port}")).collect::<Vec<_>>().join(",")),
+        ..Flags::default()
+    };
+    assert_eq!(load("", &[], &peers(7)).unwrap().peers.len(), 7);
+    let text = error(load("", &[], &peers(8)));
+    assert_eq!(text, "--peers: peers names 8 nodes; use 3 or 5, and at most 7");
+    assert!(error(load("", &[], &peers(0))).contains("which is not one of peers ()"));
+}
+
+#[test]
+fn the_minimum_timeout_is_less_than_the_maximum() {
+    assert!(with("election_timeout_min_ms = 4999").is_ok());
+    let text = error(with("\nelection_timeout_min_ms = 5000"));
+    assert!(
+        text.starts_with("c.toml:8: election_timeout_min_ms is 5000 and election_timeout_max_ms is 5000"),
+        "{text}"
+    );
+    assert!(error(with("election_timeout_max_ms = 3000")).starts_with("c.toml:7: election_timeout_min_ms is 3000 and"));
+}
+
+#[test]
+fn two_heartbeats_fit_into_a_lease() {
+    assert!(with("heartbeat_interval_ms = 1249").is_ok());
+    assert_eq!(
+        error(with("heartbeat_interval_ms = 1250")),
+        "c.toml:7: heartbeat_interval_ms is 1250, too slow for an election_timeout_min_ms of 3000: two heartbeats must fit into a lease of 5/6 of it; set heartbeat_interval_ms to at most 1249, or raise election_timeout_min_ms to at least 3001"
+    );
+    assert!(with("election_timeout_min_ms = 2401").is_ok());
+    let text = error(with("election_timeout_min_ms = 2400"));
+    assert!(text.starts_with("c.toml:7: heartbeat_interval_ms is 1000, too slow"), "{text}");
+    assert!(text.ends_with("to at most 999, or raise election_timeout_min_ms to at least 2401"), "{text}");
+}
+
+#[test]
+fn a_time_is_at_most_a_day() {
+    assert!(with("leader_term_ms = 86_400_000").is_ok());
+    assert!(with("leader_term_ms = 86_400_001").is_err());
+    assert_eq!(with_variable("HEARTBEAT_TTL_SECONDS", "86400").unwrap().presence.ttl_ms, 86_400_000);
+    assert!(with_variable("HEARTBEAT_TTL_SECONDS", "86401").is_err());
+    assert!(with_variable("HEARTBEAT_TTL_SECONDS", "0").is_err());
+}
+
+#[test]
+fn the_two_ports_of_a_node_differ() {
+    assert_eq!(
+        error(with_variable("API_PORT", "8080")),
+        "environment variable API_PORT: api_port is 8080, which is also the election port of this_node; choose another, such as 3000"
+    );
+    assert!(with_variable("API_PORT", "8081").is_ok(), "another node's election port may be on another machine");
+}
+
+#[test]
+fn a_load_source_is_the_processor_or_a_file() {
+    assert_eq!(with("load_source = \"cpu\"").unwrap().load_source, LoadSource::Cpu);
+    assert_eq!(with("load_source = \"file:/run/load\"").unwrap().load_source, LoadSource::File("/run/load".into()));
+    for wrong in ["", "file:", "CPU", "/run/load"] {
+        assert!(with(&format!("load_source = {wrong:?}")).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn an_api_url_is_a_plain_base_url() {
+    for right in ["http://a:1", "https://a.example/", "http://[::1]:3000"] {
+        assert_eq!(with_variable("ROLLCALL_API_URL", right).unwrap().api.url, right.trim_end_matches('/'));
+    }
+    for wrong in ["a:3000", "/path", "ftp://a", "http://", "http://u:p@a", "http://a?b", "http://a#b", "http://a b"] {
+        assert!(with_variable("ROLLCALL_API_URL", wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn cors_is_open_or_off_or_for_some() {
+    assert_eq!(with("cors_origins = []").unwrap().api.cors, Cors::Off);
+    assert_eq!(with_variable("ROLLCALL_CORS_ORIGINS", "none").unwrap().api.cors, Cors::Off);
+    assert_eq!(with_variable("ROLLCALL_CORS_ORIGINS", "*").unwrap().api.cors, Cors::Any);
+    assert_eq!(
+        with_variable("ROLLCALL_CORS_ORIGINS", "https://a.example, http://localhost:5173").unwrap().api.cors,
+        Cors::Only(vec!["https://a.example".into(), "http://localhost:5173".into()])
+    );
+    for wrong in ["a.example", "https://a.example/", "https://a.example/page", "*,https://a.example"] {
+        assert!(with_variable("ROLLCALL_CORS_ORIGINS", wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_bucket_in_the_environment_turns_the_storage_to_google() {
+    let gcs = |endpoint: Option<&str>, credentials: &str| Storage::Gcs {
+        bucket: "your-project.firebasestorage.app".into(),
+        credentials: credentials.into(),
+        endpoint: endpoint.map(str::to_owned),
+    };
+    let bucket = ("FIREBASE_BUCKET", "your-project.firebasestorage.app");
+    let storage = |more: &[(&str, &str)]| load(FILE, &[&[bucket], more].concat(), &Flags::default()).unwrap().storage;
+    assert_eq!(storage(&[]), gcs(None, "credentials/firebase-storage.json"));
+    assert_eq!(storage(&[("GOOGLE_APPLICATION_CREDENTIALS", "key.json")]), gcs(None, "key.json"));
+    let default = "credentials/firebase-storage.json";
+    assert_eq!(storage(&[("STORAGE_EMULATOR_HOST", "localhost:4443")]), gcs(Some("http://localhost:4443"), default));
+    assert_eq!(storage(&[("STORAGE_EMULATOR_HOST", "http://e:1/")]), gcs(Some("http://e:1"), default));
+    for wrong in ["gs://bucket", "bucket/path", "Bucket", "ab", "-ab", "ab."] {
+        assert!(with_variable("FIREBASE_BUCKET", wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn missing_credentials_are_an_error_unless_an_emulator_stands_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.toml");
+    fs::write(&file, FILE).unwrap();
+    let key = folder.path().join("key.json");
+    let read = |emulator: &str| {
+        let variable = |name: &str| match name {
+            "FIREBASE_BUCKET" => Some("bucket".to_owned()),
+            "GOOGLE_APPLICATION_CREDENTIALS" => Some(key.display().to_string()),
+            "STORAGE_EMULATOR_HOST" => Some(emulator.to_owned()),
+            _ => None,
+        };
+        Config::read(&variable, &Flags { config: Some(file.clone()), ..Flags::default() })
+    };
+    let text = error(read(""));
+    assert!(text.starts_with(&format!("cannot read the credentials file {}: ", key.display())), "{text}");
+    assert!(text.contains("unset FIREBASE_BUCKET"), "{text}");
+    assert!(read("localhost:1").is_ok());
+    fs::write(&key, "{}").unwrap();
+    assert!(read("").is_ok());
+}
+
+#[test]
+fn a_named_file_that_is_not_there_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = Flags { config: Some(folder.path().join("none.toml")), ..Flags::default() };
+    let text = error(Config::read(&|_| None, &flags));
+    assert!(text.starts_with("cannot read the configuration file "), "{text}");
+    assert!(text.ends_with("name it with --config FILE, or try `rollcall demo`"), "{text}");
+}
+
+#[test]
+fn what_is_most_likely_not_meant_is_a_warning() {
+    let warnings = |peers: &str| {
+        let flags = Flags { this_node: Some("127.0.0.1:1".into()), peers: Some(peers.to_owned()), ..Flags::default() };
+        load("", &[], &flags).unwrap().warnings
+    };
+    assert!(warnings("127.0.0.1:1").is_empty());
+    assert!(warnings("127.0.0.1:1,127.0.0.1:2")[0].contains("both are needed"));
+    assert!(warnings("127.0.0.1:1,127.0.0.1:2,127.0.0.1:3").is_empty());
+    assert!(warnings("127.0.0.1:1,127.0.0.1:2,127.0.0.1:3,127.0.0.1:4")[0].contains("4 nodes survive no more"));
+    assert!(warnings("127.0.0.1:1,10.0.0.1:2,10.0.0.1:3")[0].contains("127.0.0.1:1 can be reached"));
+    assert!(with_variable("STORAGE_EMULATOR_HOST", "e:1").unwrap().warnings[0].contains("has no effect"));
+}

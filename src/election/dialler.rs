@@ -1,0 +1,152 @@
+//! Keeps a link to one other node: dials, greets, writes what the machine wants sent, and dials again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::frame::{Frame, Hello};
+use super::greeter::Greeter;
+use super::link::{End, Link};
+use super::network::News;
+use super::process::NodeId;
+
+/// The pause between two attempts grows from the first to the second.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Keeps a link to `node` until `stop`.
+pub(super) struct Dialler {
+    pub(super) node: NodeId,
+    pub(super) greeter: Arc<Greeter>,
+    pub(super) outbox: mpsc::Receiver<Bytes>,
+    /// The other node was heard: there is no point in waiting longer before dialling.
+    pub(super) nudge: Arc<Notify>,
+    pub(super) news: mpsc::Sender<News>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Dialler {
+    pub(super) async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        let mut complaint = String::new();
+        while !self.stop.is_cancelled() {
+            match self.stop.clone().run_until_cancelled(self.connect()).await {
+                None => return,
+                Some(Ok((link, hello))) => {
+                    pause = FIRST_PAUSE;
+                    complaint.clear();
+                    self.keep(link, hello).await;
+                }
+                Some(Err(reason)) => {
+                    // The same complaint is not repeated at every attempt.
+                    if reason.is_refusal() && reason.text != complaint {
+                        warn!("the link to {} cannot be made: {}", self.addr(), reason.text);
+                        complaint.clone_from(&reason.text);
+                    } else {
+                        debug!("the link to {} cannot be made: {}", self.addr(), reason.text);
+                    }
+                }
+            }
+            tokio::select! {
+                () = sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                () = self.nudge.notified() => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn addr(&self) -> crate::domain::NodeAddr {
+        self.greeter.peers.addr(self.node)
+    }
+
+    async fn connect(&self) -> Result<(Link, Hello), Failure> {
+        let mut link = Link::dial(self.addr().socket_addr(), self.greeter.net_timeout).await?;
+        let (local, remote) = link.ends()?;
+        let mine = self.greeter.hello(self.addr(), local, remote);
+        link.write(Frame::Hello(Box::new(mine.clone())).encode()).await?;
+        match link.read_first().await? {
+            Frame::Hello(theirs) => {
+                if theirs.node != self.addr() {
+                    return Err(Failure::refusal(format!("{} answers there", theirs.node)));
+                }
+                if let Some(difference) = theirs.differs_from(&mine) {
+                    return Err(Failure::refusal(difference));
+                }
+                link.trust();
+                Ok((link, *theirs))
+            }
+            Frame::Refused { reason } => Err(Failure::refusal(reason)),
+            Frame::Message(_) | Frame::Bye => Err(Failure::refusal("it does not greet".to_owned())),
+        }
+    }
+
+    /// Writes until the link ends.
+    async fn keep(&mut self, mut link: Link, hello: Hello) {
+        // What was meant for an earlier link is stale.
+        while self.outbox.try_recv().is_ok() {}
+        let linked = News::LinkedTo { node: self.node, boot: hello.boot, api_url: hello.api_url };
+        if self.news.send(linked).await.is_err() {
+            return;
+        }
+        info!("linked to {}", self.addr());
+        loop {
+            tokio::select! {
+                biased;
+                frame = self.outbox.recv() => match frame {
+                    Some(frame) => {
+                        if let Err(error) = link.write(frame).await {
+                            info!("the link to {} broke: {error}", self.addr());
+                            break;
+                        }
+                    }
+                    None => break link.end_in_order().await,
+                },
+                // The other never writes here, so whatever is read is an end.
+                end = link.read() => {
+                    info!("the link to {} ended: {}", self.addr(), describe(&end));
+                    break;
+                }
+                // The outbox comes first, so what was to be said before the end has been said.
+                () = self.stop.cancelled() => break link.end_in_order().await,
+            }
+        }
+        let _ = self.news.send(News::UnlinkedFrom { node: self.node }).await;
+    }
+}
+
+fn describe(end: &Result<Frame, End>) -> &'static str {
+    match end {
+        Ok(_) => "the other end spoke out of turn",
+        Err(End::Bye) => "the other end said Bye",
+        Err(End::Orderly) => "end of stream",
+        Err(End::Broken) => "broken",
+    }
+}
+
+/// Why there is no link.
+struct Failure {
+    text: String,
+    refusal: bool,
+}
+
+impl Failure {
+    fn refusal(text: String) -> Self {
+        Self { text, refusal: true }
+    }
+
+    /// Whether somebody should know: not if the other is merely not there.
+    fn is_refusal(&self) -> bool {
+        self.refusal
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self { text: error.to_string(), refusal: false }
+    }
+}

@@ -1,0 +1,495 @@
+//! Runs the machine: a thread with a runtime of its own, so that no other work of the process can delay a heartbeat.
+//! It passes events in and performs the actions that come out; it holds no policy.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::RngExt;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error, info, warn};
+use uuid::Uuid;
+
+use super::ballot::{BallotFile, Found};
+use super::dialler::Dialler;
+use super::frame::{Envelope, Frame, Timings};
+use super::greeter::Greeter;
+use super::load::{LoadSource, Sampler};
+use super::machine::{Action, Draw, Event, Machine, Note, Rules, SteppedDownBecause};
+use super::members::Members;
+use super::message::Message;
+use super::network::{Network, News};
+use super::process::{Ballot, BootId, NodeId, Peers, Process};
+use super::role::{Leader, Member, Role};
+use crate::clock::boot_now;
+use crate::domain::{BootMs, Load, Term};
+
+/// Frames that wait for one node; more are dropped, as a network would.
+const OUTBOX_FRAMES: usize = 64;
+/// News that wait for the machine; more wait in the kernel.
+const NEWS: usize = 256;
+/// Ballots on their way to the disk.
+const BALLOTS: usize = 16;
+/// The machine is woken at least this often: timers run on a clock that stands still while the computer sleeps.
+const LONGEST_SLEEP_MS: u64 = 1000;
+/// How long a process that ends waits for its last words to be written.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// What an election needs to know.
+#[derive(Debug)]
+pub struct Options {
+    /// The members and this node.
+    pub peers: Peers,
+    /// The bucket's id: only nodes of one bucket form a cluster.
+    pub cluster: Uuid,
+    /// Where this node's HTTP API is, without a trailing slash.
+    pub api_url: String,
+    /// The API's port, for those who ask at the wrong one.
+    pub api_port: u16,
+    /// The numbers that all nodes share.
+    pub timings: Timings,
+    /// Where the load comes from.
+    pub load_source: LoadSource,
+    /// Between two samples of the load, in milliseconds.
+    pub cpu_refresh_ms: u64,
+    /// Where the ballot is kept; exists, and nobody else uses it.
+    pub dir: PathBuf,
+    /// A number that the leader's followers are told with each heartbeat; opaque here.
+    pub note: watch::Receiver<u64>,
+}
+
+/// A running election.
+#[derive(Debug)]
+pub struct Election {
+    role: watch::Receiver<Role>,
+    members: watch::Receiver<Vec<Member>>,
+    leader_note: watch::Receiver<u64>,
+    resign: CancellationToken,
+    stop: CancellationToken,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// The process aborts if the election panics: a dead election in a living process would end links as only a dead process
+/// may, and would never give up a lease.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+impl Election {
+    /// Starts on an election port that is already bound.
+    ///
+    /// # Errors
+    /// If the ballot cannot be read or the thread cannot be started.
+    pub fn start(listener: TcpListener, options: Options) -> io::Result<Self> {
+        let ballots = BallotFile::new(&options.dir, options.peers.clone());
+        let ballot = match ballots.load()? {
+            Found::Ballot(ballot) => Some(ballot),
+            Found::Missing => None,
+            Found::Torn(why) => {
+                warn!("the ballot file in {} is no whole ballot: {why}", options.dir.display());
+                None
+            }
+        };
+        listener.set_nonblocking(true)?;
+        let term = ballot.unwrap_or_default().term;
+        let (role_out, role) = watch::channel(Role::starting(term));
+        let (members_out, members) = watch::channel(Vec::new());
+        let (note_out, leader_note) = watch::channel(0);
+        let (resign, stop) = (CancellationToken::new(), CancellationToken::new());
+        let signals = (resign.clone(), stop.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = thread::Builder::new().name("election".into()).spawn(move || {
+            let _guard = AbortOnPanic;
+            let outputs = Outputs { role: role_out, members: members_out, leader_note: note_out };
+            runtime.block_on(run(listener, options, ballots, ballot, outputs, signals));
+            // Whatever still blocks (a sample of the load) is not waited for.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { role, members, leader_note, resign, stop, thread: Some(thread) })
+    }
+
+    /// What this node is.
+    #[must_use]
+    pub fn role(&self) -> watch::Receiver<Role> {
+        self.role.clone()
+    }
+
+    /// What is known of every node.
+    #[must_use]
+    pub fn members(&self) -> watch::Receiver<Vec<Member>> {
+        self.members.clone()
+    }
+
+    /// The number that the leader told its followers last.
+    #[must_use]
+    pub fn leader_note(&self) -> watch::Receiver<u64> {
+        self.leader_note.clone()
+    }
+
+    /// Gives the lease up, tells the others, and never stands again. The node goes on voting until [`Self::stop`].
+    pub fn resign(&self) {
+        self.resign.cancel();
+    }
+
+    /// Says Bye on all links and ends.
+    pub async fn stop(mut self) {
+        self.resign();
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+/// An election that is dropped without [`Election::stop`] ends all the same, only that nobody waits for it.
+impl Drop for Election {
+    fn drop(&mut self) {
+        self.resign.cancel();
+        self.stop.cancel();
+    }
+}
+
+struct Outputs {
+    role: watch::Sender<Role>,
+    members: watch::Sender<Vec<Member>>,
+    leader_note: watch::Sender<u64>,
+}
+
+/// What the election thread holds.
+struct Driver {
+    machine: Machine,
+    greeter: Arc<Greeter>,
+    members: Members,
+    /// The process at the other end of each link to another node.
+    linked: HashMap<NodeId, BootId>,
+    outboxes: HashMap<NodeId, mpsc::Sender<Bytes>>,
+    ballots: std::sync::mpsc::SyncSender<Ballot>,
+    outputs: Outputs,
+    note: watch::Receiver<u64>,
+}
+
+/// What the election thread runs, until `stop`.
+async fn run(
+    listener: TcpListener,
+    options: Options,
+    ballots: BallotFile,
+    ballot: Option<Ballot>,
+    outputs: Outputs,
+    (resign, stop): (CancellationToken, CancellationToken),
+) {
+    let tasks = TaskTracker::new();
+    let (ballots, mut saved) = start_writer(ballots);
+    let (load_in, mut load) = watch::channel(None);
+    let sampler = Sampler::new(options.load_source.clone(), options.cpu_refresh_ms);
+    let interval = Duration::from_millis(options.cpu_refresh_ms);
+    tasks.spawn(stop.clone().run_until_cancelled_owned(sample_load(sampler, interval, load_in)));
+
+    let machine = Machine::new(rules(&options), BootId(draw_u64()), ballot, boot_now());
+    let greeter = Arc::new(Greeter {
+        boot: machine.boot(),
+        cluster: options.cluster,
+        timings: options.timings,
+        net_timeout: Duration::from_millis(options.timings.net_timeout_ms),
+        api_url: options.api_url,
+        peers: options.peers,
+    });
+    let (news_in, mut news) = mpsc::channel(NEWS);
+    let outboxes = start_network(listener, options.api_port, &greeter, &news_in, &stop, &tasks);
+    let members = Members::new(&greeter.peers, &greeter.api_url);
+    let linked = HashMap::new();
+    let note = options.note;
+    let mut driver = Driver { machine, greeter, members, linked, outboxes, ballots, outputs, note };
+
+    driver.feed(Event::Woke);
+    let mut resigned = false;
+    loop {
+        let wait = driver.machine.wake_at().since(boot_now()).min(LONGEST_SLEEP_MS);
+        tokio::select! {
+            // News first: what was said before a timer ran out was said in time.
+            biased;
+            Some(news) = news.recv() => driver.take(news),
+            Some((ballot, result)) = saved.recv() => driver.written(ballot, result),
+            () = resign.cancelled(), if !resigned => {
+                resigned = true;
+                driver.feed(Event::Stopping);
+            }
+            // After the resignation has been put into the outboxes.
+            () = stop.cancelled(), if resigned => break,
+            Ok(()) = load.changed() => {
+                let latest = *load.borrow_and_update();
+                if let Some(load) = latest {
+                    driver.feed(Event::LoadSampled(load));
+                }
+            }
+            () = sleep(Duration::from_millis(wait)) => driver.feed(Event::Woke),
+        }
+    }
+    // The diallers write what is in their outboxes, say Bye and end.
+    driver.outboxes.clear();
+    tasks.close();
+    if timeout(FAREWELL, tasks.wait()).await.is_err() {
+        debug!("not all links could be ended in order");
+    }
+}
+
+fn rules(options: &Options) -> Rules {
+    Rules {
+        me: options.peers.me(),
+        nodes: options.peers.count(),
+        heartbeat_interval_ms: options.timings.heartbeat_interval_ms,
+        election_timeout_min_ms: options.timings.election_timeout_min_ms,
+        election_timeout_max_ms: options.timings.election_timeout_max_ms,
+        net_timeout_ms: options.timings.net_timeout_ms,
+        election_retry_ms: options.timings.election_retry_ms,
+    }
+}
+
+/// A thread that writes ballots in order, and what became of them.
+fn start_writer(file: BallotFile) -> (std::sync::mpsc::SyncSender<Ballot>, mpsc::Receiver<(Ballot, io::Result<()>)>) {
+    let (ballots_in, ballots) = std::sync::mpsc::sync_channel(BALLOTS);
+    let (saved_in, saved) = mpsc::channel(BALLOTS);
+    let spawned = thread::Builder::new().name("ballot".into()).spawn(move || {
+        while let Ok(ballot) = ballots.recv() {
+            let result = file.save(ballot);
+            if saved_in.blocking_send((ballot, result)).is_err() {
+                return;
+            }
+        }
+    });
+    spawned.expect("a process that cannot start a thread cannot take part in an election");
+    (ballots_in, saved)
+}
+
+/// Samples the load for ever; reads files, so never on the election thread.
+async fn sample_load(mut sampler: Sampler, interval: Duration, out: watch::Sender<Option<Load>>) {
+    loop {
+        sleep(interval).await;
+        let reading = spawn_blocking(move || {
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds since boot are far below 2^52")]
+            let load = sampler.sample(boot_now().0 as f64 / 1000.0);
+            (sampler, load)
+        });
+        let Ok((back, load)) = reading.await else { return };
+        sampler = back;
+        if out.send(Some(load)).is_err() {
+            return;
+        }
+    }
+}
+
+/// The accepting side and a dialler to every other node; the diallers' outboxes.
+fn start_network(
+    listener: TcpListener,
+    api_port: u16,
+    greeter: &Arc<Greeter>,
+    news: &mpsc::Sender<News>,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> HashMap<NodeId, mpsc::Sender<Bytes>> {
+    let mut outboxes = HashMap::new();
+    let mut nudges = HashMap::new();
+    for node in greeter.peers.others() {
+        let (outbox_in, outbox) = mpsc::channel(OUTBOX_FRAMES);
+        let nudge = Arc::new(Notify::new());
+        let dialler = Dialler {
+            node,
+            greeter: Arc::clone(greeter),
+            outbox,
+            nudge: Arc::clone(&nudge),
+            news: news.clone(),
+            stop: stop.clone(),
+        };
+        tasks.spawn(dialler.run());
+        outboxes.insert(node, outbox_in);
+        nudges.insert(node, nudge);
+    }
+    let network = Network {
+        greeter: Arc::clone(greeter),
+        news: news.clone(),
+        nudges,
+        api_port,
+        stop: stop.clone(),
+        tasks: tasks.clone(),
+        current: Mutex::default(),
+    };
+    match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => {
+            tasks.spawn(Arc::new(network).run(listener));
+        }
+        Err(error) => error!("the election port cannot be listened on: {error}"),
+    }
+    outboxes
+}
+
+impl Driver {
+    fn take(&mut self, news: News) {
+        match news {
+            News::LinkedTo { node, boot, api_url } => {
+                self.linked.insert(node, boot);
+                self.members.linked(node, &api_url);
+                self.feed(Event::LinkedTo(node));
+            }
+            News::UnlinkedFrom { node } => {
+                self.linked.remove(&node);
+                self.members.unlinked(node);
+                self.feed(Event::UnlinkedFrom(node));
+            }
+            News::Heard { from, envelope } => self.heard(from, &envelope),
+            News::LinkEnded { from, end } => {
+                debug!("the link from {} ended: {end:?}", self.greeter.peers.addr(from.node));
+            }
+        }
+    }
+
+    fn heard(&mut self, from: Process, envelope: &Envelope) {
+        self.members.heard(from.node, envelope, boot_now());
+        let answers =
+            matches!(envelope.message, Message::PreVoteResp(_) | Message::VoteResp { .. } | Message::Ack { .. });
+        // An answer counts only from the process that answers at the sender's configured address.
+        if answers && self.linked.get(&from.node) != Some(&from.boot) {
+            debug!("a {} of another process of {} is ignored", envelope.message.name(), envelope.from);
+            return;
+        }
+        if let (Message::PreVoteResp(answer), Some(url)) = (&envelope.message, &envelope.leader_url)
+            && let Some((leader, _)) = answer.leader
+        {
+            self.members.hinted_url(leader, url);
+        }
+        let is_heartbeat = matches!(envelope.message, Message::Heartbeat { .. });
+        self.feed(Event::Heard { from, message: envelope.message });
+        if is_heartbeat && self.machine.leader().is_some_and(|(leader, _)| leader == from.node) {
+            self.outputs.leader_note.send_replace(envelope.note);
+        }
+    }
+
+    fn written(&mut self, ballot: Ballot, result: io::Result<()>) {
+        match result {
+            Ok(()) => self.feed(Event::Saved(ballot)),
+            Err(error) => {
+                error!("the ballot cannot be written, so this node cannot vote: {error}");
+                self.feed(Event::SaveFailed(ballot));
+            }
+        }
+    }
+
+    /// One event through the machine. What others may see is changed before anything is said: a leader that gives up
+    /// has stopped serving when the first node hears of it.
+    fn feed(&mut self, event: Event) {
+        let now = boot_now();
+        let actions = self.machine.handle(event, now, Draw(draw_permille()));
+        self.publish(now);
+        for action in actions {
+            match action {
+                Action::Send { to, message } => self.send(to, message, now),
+                Action::Save(ballot) => {
+                    if self.ballots.try_send(ballot).is_err() {
+                        warn!("the disk is so slow that a ballot could not be queued");
+                        let draw = Draw(draw_permille());
+                        // It answers with nothing but notes, and the next need writes again.
+                        self.machine.handle(Event::SaveFailed(ballot), now, draw);
+                    }
+                }
+                Action::Note(note) => narrate(&note, &self.greeter.peers),
+            }
+        }
+    }
+
+    fn publish(&mut self, now: BootMs) {
+        let machine = &self.machine;
+        let leader = machine.leader().and_then(|(node, term)| {
+            let api_url = self.members.api_url(node)?.to_owned();
+            Some(Leader { node: self.greeter.peers.addr(node), api_url, term })
+        });
+        let role = Role { term: machine.term(), standing: machine.standing(), leader };
+        self.members.tell_mine(role.word(), machine.load(), machine.term(), now);
+        self.outputs.role.send_if_modified(|published| {
+            let changed = *published != role;
+            *published = role;
+            changed
+        });
+        self.outputs.members.send_replace(self.members.rows().clone());
+    }
+
+    fn send(&mut self, to: NodeId, message: Message, now: BootMs) {
+        if !self.linked.contains_key(&to) {
+            return;
+        }
+        let leads = matches!(message, Message::Heartbeat { .. });
+        let hinted = match &message {
+            Message::PreVoteResp(answer) => answer.leader.and_then(|(node, _)| self.members.api_url(node)),
+            _ => None,
+        };
+        let envelope = Envelope {
+            cluster: self.greeter.cluster,
+            from: self.greeter.me(),
+            boot: self.greeter.boot,
+            term: self.machine.term(),
+            load: self.machine.load(),
+            role: self.machine.member_role(),
+            leader_url: hinted.map(str::to_owned),
+            note: if leads { *self.note.borrow() } else { 0 },
+            members: if leads { self.members.reports(now) } else { Vec::new() },
+            message,
+        };
+        let name = envelope.message.name();
+        let frame = Frame::Message(Box::new(envelope)).encode();
+        if let Some(outbox) = self.outboxes.get(&to)
+            && outbox.try_send(frame).is_err()
+        {
+            debug!("a {name} to {} is dropped: its link is slow", self.greeter.peers.addr(to));
+        }
+    }
+}
+
+/// One line in the log for what an operator should know.
+fn narrate(note: &Note, peers: &Peers) {
+    match note {
+        Note::Stands { term } => info!("standing for election in term {term}"),
+        Note::Won { term } => info!("won the election: leading term {term}"),
+        Note::Follows { leader, term } => info!("following {} in term {term}", peers.addr(*leader)),
+        Note::LeaderSilent { leader } => warn!("the leader {} is silent: asking for an election", peers.addr(*leader)),
+        Note::LeaderResigned { leader, term } => info!("the leader {} gave up term {term}", peers.addr(*leader)),
+        Note::SteppedDown { term, why } => match why {
+            SteppedDownBecause::LostMajority => {
+                warn!("stepped down from term {term}: a majority of the nodes is silent");
+            }
+            SteppedDownBecause::HigherTerm(other) => info!("stepped down from term {term}: term {other} was heard of"),
+            SteppedDownBecause::Stopping => info!("stepped down from term {term}: this node is stopping"),
+        },
+        Note::Nominated { node } => info!("asked {} to stand: it is much less loaded", peers.addr(*node)),
+        Note::BootWindowEnded { early: true } => info!("nobody leads, say all others: ready to vote"),
+        Note::BootWindowEnded { early: false } => info!("held still long enough after the start: ready to vote"),
+        Note::MemorySettled { abstains_through: Term(0) } => info!("a new cluster: starting with an empty ballot"),
+        Note::MemorySettled { abstains_through } => {
+            warn!(
+                "this node lost its ballot; it abstains through term {abstains_through} and takes part again after it"
+            );
+        }
+        Note::BallotNotSaved => {}
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is a driver: the machine gets its randomness from here")]
+fn draw_permille() -> u16 {
+    rand::rng().random_range(0..1000)
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is a driver: the machine gets its boot id from here")]
+fn draw_u64() -> u64 {
+    rand::rng().random()
+}

@@ -1,0 +1,153 @@
+//! A link between two nodes, which carries frames one way: only the node that dialled it writes on it, Hello excepted.
+//!
+//! So the dialled end never holds unread data, and when a process dies the kernel ends its dialled links in order. That
+//! is why a living process must never end one in order by accident: [`Link`] says Bye first, or resets.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+use super::frame::{Frame, MAX_FRAME_BYTES, MAX_HELLO_BYTES};
+
+/// One end of a link.
+///
+/// Invariant: unless [`Link::end_in_order`] succeeded, dropping it resets the connection.
+pub(super) struct Link {
+    framed: Framed<TcpStream, LengthDelimitedCodec>,
+    net_timeout: Duration,
+}
+
+/// How a link ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum End {
+    /// An orderly end of stream without a Bye.
+    Orderly,
+    /// The other said that it goes.
+    Bye,
+    /// Anything else: a reset, bytes that are no frame, a frame that did not come to its end in time.
+    Broken,
+}
+
+impl Link {
+    /// Dials `addr`.
+    pub(super) async fn dial(addr: SocketAddr, net_timeout: Duration) -> io::Result<Self> {
+        let stream = timeout(net_timeout, TcpStream::connect(addr)).await.map_err(|_| timed_out("connecting"))??;
+        Self::over(stream, net_timeout)
+    }
+
+    /// Takes over a connection that was accepted or dialled.
+    pub(super) fn over(stream: TcpStream, net_timeout: Duration) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        // Until the link is ended in order, a close is a reset.
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        let codec = LengthDelimitedCodec::builder().max_frame_length(MAX_HELLO_BYTES).new_codec();
+        Ok(Self { framed: Framed::new(stream, codec), net_timeout })
+    }
+
+    /// The two ends of the connection as this side sees them: local, remote.
+    pub(super) fn ends(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.framed.get_ref().local_addr()?, self.framed.get_ref().peer_addr()?))
+    }
+
+    /// Lets longer frames pass, once both sides know each other.
+    pub(super) fn trust(&mut self) {
+        self.framed.codec_mut().set_max_frame_length(MAX_FRAME_BYTES);
+    }
+
+    /// Writes a frame, within the timeout.
+    pub(super) async fn write(&mut self, frame: Bytes) -> io::Result<()> {
+        timeout(self.net_timeout, self.framed.send(frame)).await.map_err(|_| timed_out("writing"))?
+    }
+
+    /// Reads the first frame, within the timeout.
+    pub(super) async fn read_first(&mut self) -> io::Result<Frame> {
+        let next = timeout(self.net_timeout, self.framed.next()).await.map_err(|_| timed_out("waiting for Hello"))?;
+        let bytes = next.ok_or_else(|| io::Error::other("the connection ended before Hello"))??;
+        Frame::decode(&bytes).map_err(io::Error::other)
+    }
+
+    /// Reads the next frame. A silent link is fine; a frame that has begun must end within the timeout.
+    pub(super) async fn read(&mut self) -> Result<Frame, End> {
+        loop {
+            let Ok(next) = timeout(self.net_timeout, self.framed.next()).await else {
+                if self.framed.read_buffer().is_empty() {
+                    continue;
+                }
+                return Err(End::Broken);
+            };
+            return match next.map(|bytes| bytes.ok().and_then(|bytes| Frame::decode(&bytes).ok())) {
+                Some(Some(Frame::Bye)) => Err(End::Bye),
+                Some(Some(frame)) => Ok(frame),
+                Some(None) => Err(End::Broken),
+                None => Err(End::Orderly),
+            };
+        }
+    }
+
+    /// Says Bye and closes without a reset, so that the Bye arrives.
+    pub(super) async fn end_in_order(mut self) {
+        if self.write(Frame::Bye.encode()).await.is_ok() {
+            // Nothing is lost if this fails: the other end then sees a reset, which proves as little as a Bye.
+            let _ = SockRef::from(self.framed.get_ref()).set_linger(None);
+        }
+    }
+}
+
+fn timed_out(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("{what} took too long"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_millis(200);
+
+    async fn pair() -> (Link, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (link, accepted) = tokio::join!(Link::dial(addr, TIMEOUT), listener.accept());
+        (link.unwrap(), accepted.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_dropped_is_reset() {
+        let (link, mut other) = pair().await;
+        drop(link);
+        let error = other.read(&mut [0; 8]).await.expect_err("no orderly end");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_ended_says_bye() {
+        let (link, other) = pair().await;
+        link.end_in_order().await;
+        assert_eq!(Link::over(other, TIMEOUT).unwrap().read().await.expect_err("ended"), End::Bye);
+    }
+
+    #[tokio::test]
+    async fn a_silent_link_is_fine_but_half_a_frame_is_not() {
+        let (mut link, mut other) = pair().await;
+        let silent = timeout(TIMEOUT * 3, link.read()).await;
+        assert!(silent.is_err(), "still waiting");
+        other.write_all(&[0, 0, 0, 9, b'"']).await.unwrap();
+        assert_eq!(link.read().await.expect_err("given up"), End::Broken);
+    }
+
+    #[tokio::test]
+    async fn an_endless_frame_is_not_waited_for() {
+        let (mut link, mut other) = pair().await;
+        other.write_all(&u32::MAX.to_be_bytes()).await.unwrap();
+        assert_eq!(link.read().await.expect_err("given up"), End::Broken);
+    }
+}

@@ -1,0 +1,200 @@
+//! Elections over real sockets, in one process, with short timings.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{Election, LoadSource, Options, Peers, Role, Standing, Timings};
+use crate::clock::boot_now;
+use crate::domain::NodeAddr;
+
+const TIMINGS: Timings = Timings {
+    heartbeat_interval_ms: 50,
+    election_timeout_min_ms: 600,
+    election_timeout_max_ms: 900,
+    leader_term_ms: 10_000,
+    net_timeout_ms: 400,
+    election_retry_ms: 20,
+};
+
+/// Far beyond what any wait here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Cluster {
+    nodes: Vec<Option<Election>>,
+    peers: Vec<NodeAddr>,
+    dirs: Vec<tempfile::TempDir>,
+}
+
+fn options(dir: &Path, peers: &[NodeAddr], me: usize, note: u64) -> Options {
+    Options {
+        peers: Peers::new(peers.to_vec(), peers[me]).expect("a member"),
+        cluster: Uuid::from_u128(1),
+        api_url: format!("http://127.0.0.1:{}", 3000 + me),
+        api_port: 3000,
+        timings: TIMINGS,
+        load_source: LoadSource::File("/nonexistent".into()),
+        cpu_refresh_ms: 100,
+        dir: dir.to_owned(),
+        note: watch::channel(note).1,
+    }
+}
+
+impl Cluster {
+    fn start(count: usize) -> Self {
+        let mut listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        listeners.sort_by_key(|listener| listener.local_addr().unwrap());
+        let peers: Vec<NodeAddr> =
+            listeners.iter().map(|listener| listener.local_addr().unwrap().to_string().parse().unwrap()).collect();
+        let dirs: Vec<_> = (0..count).map(|_| tempfile::tempdir().unwrap()).collect();
+        let nodes = listeners
+            .into_iter()
+            .enumerate()
+            .map(|(me, listener)| {
+                Some(Election::start(listener, options(dirs[me].path(), &peers, me, 40 + me as u64)).unwrap())
+            })
+            .collect();
+        Self { nodes, peers, dirs }
+    }
+
+    fn role(&self, node: usize) -> watch::Receiver<Role> {
+        self.nodes[node].as_ref().expect("runs").role()
+    }
+
+    /// Waits until every running node names the same leader, and it serves; its number.
+    async fn leader(&self) -> usize {
+        let agreed = async {
+            loop {
+                let running: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].is_some()).collect();
+                let named: Vec<Option<NodeAddr>> = running
+                    .iter()
+                    .map(|node| self.role(*node).borrow().leader_at(boot_now()).map(|leader| leader.node))
+                    .collect();
+                let serving: Vec<usize> =
+                    running.iter().copied().filter(|node| self.role(*node).borrow().is_serving(boot_now())).collect();
+                if let [leader] = serving[..]
+                    && named.iter().all(|name| *name == Some(self.peers[leader]))
+                {
+                    return leader;
+                }
+                let mut first = self.role(running[0]);
+                let _ = timeout(Duration::from_millis(20), first.changed()).await;
+            }
+        };
+        timeout(PATIENCE, agreed).await.expect("no leader that all agree on")
+    }
+
+    async fn stop(mut self) {
+        for node in &mut self.nodes {
+            if let Some(node) = node.take() {
+                node.stop().await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_agree_on_a_leader_and_replace_it_when_it_stops() {
+    let mut cluster = Cluster::start(3);
+    let first = cluster.leader().await;
+    let term = cluster.role(first).borrow().term;
+    // Followers learn the leader's note and the others' state with its heartbeats.
+    let follower = (first + 1) % 3;
+    let mut note = cluster.nodes[follower].as_ref().unwrap().leader_note();
+    timeout(PATIENCE, note.wait_for(|note| *note == 40 + first as u64)).await.unwrap().unwrap();
+    let mut members = cluster.nodes[follower].as_ref().unwrap().members();
+    let whole = members.wait_for(|rows| rows.iter().all(|row| row.load.is_some() && row.api_url.is_some()));
+    timeout(PATIENCE, whole).await.unwrap().unwrap();
+
+    cluster.nodes[first].take().unwrap().stop().await;
+    let second = cluster.leader().await;
+    assert_ne!(second, first);
+    assert!(cluster.role(second).borrow().term > term);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_comes_back_follows_and_remembers_its_term() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader().await;
+    let follower = (leader + 1) % 3;
+    let term = cluster.role(leader).borrow().term;
+    cluster.nodes[follower].take().unwrap().stop().await;
+    let listener = TcpListener::bind(cluster.peers[follower].socket_addr()).unwrap();
+    let again = Election::start(listener, options(cluster.dirs[follower].path(), &cluster.peers, follower, 0)).unwrap();
+    assert_eq!(again.role().borrow().term, term, "read from its ballot");
+    cluster.nodes[follower] = Some(again);
+    assert_eq!(cluster.leader().await, leader);
+    assert_eq!(cluster.role(leader).borrow().term, term, "nobody was disturbed");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_other_peers_is_kept_out() {
+    let cluster = Cluster::start(2);
+    let leader = cluster.leader().await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peers = cluster.peers.clone();
+    peers.push(listener.local_addr().unwrap().to_string().parse().unwrap());
+    let stranger_place = 2;
+    let dir = tempfile::tempdir().unwrap();
+    let stranger = Election::start(listener, options(dir.path(), &peers, stranger_place, 0)).unwrap();
+    // Long enough for several attempts of all sides.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(stranger.role().borrow().leader, None);
+    assert!(stranger.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
+    assert_eq!(cluster.leader().await, leader);
+    stranger.stop().await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_node_needs_nobody_and_remembers() {
+    let cluster = Cluster::start(1);
+    assert_eq!(cluster.leader().await, 0);
+    assert!(matches!(cluster.role(0).borrow().standing, Standing::Leader { .. }));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn noise_on_the_election_port_disturbs_nobody() {
+    let cluster = Cluster::start(2);
+    let leader = cluster.leader().await;
+    let term = cluster.role(leader).borrow().term;
+    let addr = cluster.peers[leader].socket_addr();
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut noises: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        for (place, noise) in (0_u8..).zip(&mut noises) {
+            let _ = match place % 4 {
+                0 => noise.write_all(&u32::MAX.to_be_bytes()),
+                1 => noise.write_all(b"\0\0\0\x05Hello"),
+                2 => noise.write_all(&[0]),
+                _ => Ok(()),
+            };
+        }
+        let mut asker = TcpStream::connect(addr).unwrap();
+        asker.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        asker.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = String::new();
+        asker.read_to_string(&mut answer).unwrap();
+        // The silent ones are shown the door too: in order or by a reset, but within the patience.
+        let silent = noises.last_mut().unwrap();
+        silent.set_read_timeout(Some(PATIENCE)).unwrap();
+        match silent.read(&mut [0; 1]) {
+            Ok(read) => assert_eq!(read, 0),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        }
+        answer
+    });
+    let answer = timeout(PATIENCE, answer).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("HTTP API is on port 3000"), "{answer}");
+    assert_eq!(cluster.leader().await, leader);
+    assert_eq!(cluster.role(leader).borrow().term, term);
+    cluster.stop().await;
+}

@@ -1,0 +1,330 @@
+//! The composition root: what a node is made of, in which order it starts, and in which it ends.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+use uuid::Uuid;
+
+use crate::clock::boot_now;
+use crate::config::{self, Config, Storage};
+use crate::domain::NodeAddr;
+use crate::election::{self, Election, Peers, Role};
+use crate::http::{App, Cors, ENDPOINTS, router, serve};
+use crate::registry::{Epoch, Registry, Settings};
+use crate::storage::{Backend, BackendError, Bucket, BucketError, Created, Gcs, GcsConfig, Key, Local, RetryPolicy};
+
+/// The file whose lock keeps two processes from being one node.
+const LOCK_FILE: &str = "lock";
+
+/// How often presence is told that this process runs, and followers are told how many clients are online.
+const PULSE: Duration = Duration::from_millis(250);
+
+/// Why a node did not start. Display is one line with the remedy.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// The node may not run with this configuration.
+    #[error("{0}")]
+    Configuration(String),
+    /// The storage cannot be reached.
+    #[error("{0}")]
+    Storage(String),
+    /// An address cannot be bound, or the system refuses something else that is needed.
+    #[error("{0}")]
+    Bind(String),
+}
+
+/// The bucket's own id, written once by the first node that ever used it.
+#[derive(Debug, Serialize, Deserialize)]
+struct ClusterFile {
+    cluster_id: Uuid,
+}
+
+/// Runs a node until `shutdown` is cancelled, then ends it in good order: the lease first, then the requests under way,
+/// then the links to the other nodes.
+///
+/// # Errors
+/// [`NodeError`] if it could not start.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), NodeError> {
+    let started_at = boot_now();
+    let _lock = lock_node_dir(&config.node_dir())?;
+    let election_port = bind(config.node.socket_addr(), "election port", "--this-node")?;
+    let api_port = bind(config.api.socket_addr(), "HTTP API", "API_PORT")?;
+    let backend = open_backend(&config).await?;
+    let bucket = Bucket::new(backend, RetryPolicy::with_deadline(Duration::from_millis(config.storage_timeout_ms)));
+    let cluster = cluster_id(&bucket).await?;
+    print_banner(&config, &bucket);
+
+    let registry = Registry::new(bucket, Settings { ttl_ms: config.presence.ttl_ms }, started_at);
+    let (online_in, online) = watch::channel(0);
+    let election = start_election(&config, cluster, election_port, online)?;
+    let app = App {
+        registry: registry.clone(),
+        role: election.role(),
+        members: election.members(),
+        cluster_online: election.leader_note(),
+        node: config.node,
+        version: env!("CARGO_PKG_VERSION"),
+        started_at,
+        cors: cors(&config.api.cors)?,
+    };
+    let api_port = listen(api_port)?;
+
+    let tasks = TaskTracker::new();
+    let ended = CancellationToken::new();
+    let leading = follow_leadership(registry.clone(), election.role());
+    tasks.spawn(ended.clone().run_until_cancelled_owned(leading));
+    tasks.spawn(ended.clone().run_until_cancelled_owned(pulse(registry, online_in)));
+    tasks.close();
+    println!("✓ All systems operational!");
+    info!(node = %config.node, "ready after {} ms", boot_now().since(started_at));
+
+    let drained = CancellationToken::new();
+    let serving = serve(api_port, router(app), drained.clone());
+    tokio::pin!(serving);
+    tokio::select! {
+        () = &mut serving => {}
+        () = shutdown.cancelled() => {
+            // The lease goes first, so that a successor can start while the last requests end here.
+            election.resign();
+            drained.cancel();
+            serving.await;
+        }
+    }
+    election.stop().await;
+    ended.cancel();
+    tasks.wait().await;
+    info!(node = %config.node, "stopped");
+    Ok(())
+}
+
+/// Makes the node's own directory and locks it for as long as the file lives.
+fn lock_node_dir(dir: &Path) -> Result<File, NodeError> {
+    let refused = |error: io::Error| {
+        NodeError::Configuration(format!(
+            "cannot use the data directory {}: {error}; name another one with --data-dir, or make it writable",
+            dir.display()
+        ))
+    };
+    fs::create_dir_all(dir).map_err(refused)?;
+    let file = File::options().write(true).create(true).truncate(false).open(dir.join(LOCK_FILE)).map_err(refused)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(NodeError::Configuration(format!(
+            "another process is this node already: it holds the lock in {}; stop it, or start this one with another \
+             --this-node",
+            dir.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(refused(error)),
+    }
+}
+
+fn bind(addr: SocketAddr, what: &str, setting: &str) -> Result<TcpListener, NodeError> {
+    TcpListener::bind(addr).map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => format!("stop the program that uses it, or give another port with {setting}"),
+            io::ErrorKind::AddrNotAvailable => format!("it is no address of this machine; correct {setting}"),
+            io::ErrorKind::PermissionDenied => format!("ports below 1024 need rights; give another one with {setting}"),
+            _ => format!("correct {setting}"),
+        };
+        NodeError::Bind(format!("cannot listen on {addr} for the {what}: {error}; {remedy}"))
+    })
+}
+
+/// Hands a bound port to the runtime.
+fn listen(port: TcpListener) -> Result<tokio::net::TcpListener, NodeError> {
+    port.set_nonblocking(true)
+        .and_then(|()| tokio::net::TcpListener::from_std(port))
+        .map_err(|error| NodeError::Bind(format!("cannot listen on the API port: {error}")))
+}
+
+async fn open_backend(config: &Config) -> Result<Arc<dyn Backend>, NodeError> {
+    let unusable = |error: BackendError| NodeError::Storage(format!("the storage cannot be used: {error}"));
+    Ok(match &config.storage {
+        Storage::Local { dir } => {
+            let tag = draw_id().simple().to_string();
+            Arc::new(Local::open(dir.clone(), &tag, Local::DEFAULT_PAGE_SIZE).map_err(unusable)?)
+        }
+        Storage::Gcs { bucket, endpoint: Some(endpoint), .. } => {
+            Arc::new(Gcs::connect(GcsConfig::emulator(bucket, endpoint)).await.map_err(unusable)?)
+        }
+        Storage::Gcs { bucket, credentials, endpoint: None } => {
+            Arc::new(Gcs::connect(GcsConfig::google(bucket, credentials.clone())).await.map_err(unusable)?)
+        }
+    })
+}
+
+/// The bucket's id; draws one if this is the first node that ever used the bucket.
+async fn cluster_id(bucket: &Bucket) -> Result<Uuid, NodeError> {
+    let away = |error: BucketError| {
+        NodeError::Storage(format!("{error}; check it step by step with `cargo run --bin test_firebase`"))
+    };
+    let mine = ClusterFile { cluster_id: draw_id() };
+    let bytes = serde_json::to_vec(&mine).expect("a struct with one id is JSON");
+    let stored = match bucket.get(&Key::Cluster).await.map_err(away)? {
+        Some(stored) => stored,
+        None => match bucket.create(&Key::Cluster, Bytes::from(bytes)).await.map_err(away)? {
+            Created::New(_) => return Ok(mine.cluster_id),
+            Created::Taken(stored) => stored,
+        },
+    };
+    let file: Result<ClusterFile, _> = serde_json::from_slice(&stored.bytes);
+    file.map(|file| file.cluster_id).map_err(|error| {
+        NodeError::Storage(format!(
+            "{} in the {} is damaged ({error}); if no other node uses the bucket, delete that file",
+            Key::Cluster,
+            bucket.describe()
+        ))
+    })
+}
+
+fn start_election(
+    config: &Config,
+    cluster: Uuid,
+    port: TcpListener,
+    note: watch::Receiver<u64>,
+) -> Result<Election, NodeError> {
+    let peers = Peers::new(config.peers.clone(), config.node)
+        .ok_or_else(|| NodeError::Configuration(format!("{} is not in `peers`", config.node)))?;
+    let timings = config.timings;
+    let options = election::Options {
+        peers,
+        cluster,
+        api_url: config.api.url.clone(),
+        api_port: config.api.port,
+        timings: election::Timings {
+            heartbeat_interval_ms: timings.heartbeat_interval_ms,
+            election_timeout_min_ms: timings.election_timeout_min_ms,
+            election_timeout_max_ms: timings.election_timeout_max_ms,
+            leader_term_ms: timings.leader_term_ms,
+            net_timeout_ms: timings.net_timeout_ms,
+            election_retry_ms: timings.election_retry_ms,
+        },
+        load_source: match &config.load_source {
+            config::LoadSource::Cpu => election::LoadSource::Cpu,
+            config::LoadSource::File(path) => election::LoadSource::File(path.clone()),
+        },
+        cpu_refresh_ms: timings.cpu_refresh_ms,
+        dir: config.node_dir(),
+        note,
+    };
+    Election::start(port, options).map_err(|error| {
+        let dir = config.node_dir();
+        NodeError::Configuration(format!("cannot read the ballot in {}: {error}; make it readable", dir.display()))
+    })
+}
+
+fn cors(cors: &config::Cors) -> Result<Cors, NodeError> {
+    Ok(match cors {
+        config::Cors::Any => Cors::Any,
+        config::Cors::Off => Cors::Off,
+        config::Cors::Only(origins) => {
+            let values: Result<Vec<_>, _> = origins.iter().map(|origin| HeaderValue::from_str(origin)).collect();
+            Cors::Origins(values.map_err(|error| NodeError::Configuration(format!("cors_origins: {error}")))?)
+        }
+    })
+}
+
+/// Whenever this node begins to serve, others may have written to the bucket since: the list of users is made whole.
+async fn follow_leadership(registry: Registry, mut role: watch::Receiver<Role>) {
+    loop {
+        let Ok(term) = role.wait_for(|role| role.is_serving(boot_now())).await.map(|role| role.term) else { return };
+        registry.begin_term(Epoch(term.0));
+        let over = async { role.wait_for(|role| role.term != term).await.is_err() };
+        tokio::select! {
+            closed = over => if closed { return },
+            () = registry.rebuild_index(Epoch(term.0)) => {
+                if role.wait_for(|role| role.term != term).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Tells presence that this process runs, and the election how many clients are online.
+async fn pulse(registry: Registry, online: watch::Sender<u64>) {
+    let mut ticks = interval(PULSE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        registry.observe(boot_now());
+        let count = u64::try_from(registry.online_count(boot_now())).unwrap_or(u64::MAX);
+        online.send_replace(count);
+    }
+}
+
+fn print_banner(config: &Config, bucket: &Bucket) {
+    let line = "=".repeat(43);
+    println!("{line}\nDistributed System: Leader Election + User Registration\n{line}\n");
+    let place = match &config.storage {
+        Storage::Gcs { .. } => "Firebase Storage".to_owned(),
+        Storage::Local { .. } => bucket.describe(),
+    };
+    println!("✓ User registration system initialized ({place})");
+    println!("🚀 HTTP API server listening on http://{}", config.api.socket_addr());
+    println!("   Endpoints:");
+    for endpoint in ENDPOINTS {
+        println!("     {endpoint}");
+    }
+    println!("\n✓ Leader election TCP listener bound to {}", config.node);
+    println!("{}", members_line(config.node, &config.peers));
+}
+
+fn members_line(node: NodeAddr, peers: &[NodeAddr]) -> String {
+    let others: Vec<String> = peers.iter().filter(|peer| **peer != node).map(ToString::to_string).collect();
+    if others.is_empty() {
+        "  A cluster of one node".to_owned()
+    } else {
+        format!("  Other nodes: {}", others.join(", "))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the composition root draws the ids that its parts are given")]
+fn draw_id() -> Uuid {
+    Uuid::new_v4()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Memory;
+
+    #[test]
+    fn one_directory_is_one_node() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock_node_dir(dir.path()).expect("free");
+        let second = lock_node_dir(dir.path()).expect_err("taken");
+        assert!(second.to_string().contains("another process is this node already"), "{second}");
+        drop(first);
+        lock_node_dir(dir.path()).expect("free again");
+    }
+
+    #[test]
+    fn a_taken_port_is_named_with_the_remedy() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = bind(taken.local_addr().unwrap(), "HTTP API", "API_PORT").expect_err("taken");
+        assert!(matches!(error, NodeError::Bind(_)));
+        assert!(error.to_string().contains("API_PORT"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn all_nodes_of_a_bucket_agree_on_its_id() {
+        let bucket = Bucket::new(Arc::new(Memory::new()), RetryPolicy::default());
+        let (one, other) = tokio::join!(cluster_id(&bucket), cluster_id(&bucket));
+        assert_eq!(one.unwrap(), other.unwrap());
+        assert_eq!(cluster_id(&bucket).await.unwrap(), cluster_id(&bucket).await.unwrap());
+    }
+}
