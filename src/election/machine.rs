@@ -14,7 +14,8 @@ pub use rules::{Draw, Rules};
 
 use super::message::{BallotReport, Message, PreVoteResp};
 use super::process::{Ballot, BootId, NodeId, NodeSet, Process, all_ids};
-use super::role::{MemberRole, Standing};
+use super::role::Standing;
+use crate::domain::MemberRole;
 use crate::domain::{BootMs, Load, MAX_NODES, Term};
 
 /// How much lighter, in hundredths of the capacity, another node must be to be asked to stand instead (rule 6).

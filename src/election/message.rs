@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::process::{BootId, NodeId};
-use super::role::MemberRole;
+use crate::domain::MemberRole;
 use crate::domain::{BootMs, Load, Term};
 
 /// What one node's machine says to another's. Times are of the asker's boot clock and only ever echoed back to it.
