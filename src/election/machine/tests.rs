@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use super::super::message::PreVoteResp;
 use super::rules::tests::defaults;
 use super::*;
 

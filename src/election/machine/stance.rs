@@ -1,0 +1,62 @@
+//! What the machine's state is made of.
+
+use crate::domain::{BootMs, Load, MAX_NODES, Term};
+use crate::election::process::{NodeId, NodeSet, Process};
+
+/// What a node does in the election.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Stance {
+    Follower,
+    /// Rule 2: asks whether it would get votes.
+    Asking {
+        since: BootMs,
+        term: Term,
+        grants: NodeSet,
+        lightest: Option<(Load, NodeId)>,
+    },
+    /// Has raised its term and voted for itself.
+    Candidate {
+        asked_at: BootMs,
+        answered: NodeSet,
+        votes: NodeSet,
+    },
+    /// Won the term. `acked` holds the send time of the newest heartbeat that each node acknowledged.
+    Leader {
+        since: BootMs,
+        next_beat: BootMs,
+        acked: [Option<BootMs>; MAX_NODES],
+    },
+}
+
+/// What an acknowledged heartbeat binds this node to (rule 3).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Promise {
+    pub(super) to: Process,
+    pub(super) term: Term,
+    pub(super) until: BootMs,
+}
+
+/// The time after boot in which this node holds still, because it may have promised something before (rule 4).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct BootWindow {
+    pub(super) until: BootMs,
+    /// Who said itself, to this boot, that it does not lead.
+    pub(super) not_leading: NodeSet,
+}
+
+/// What leaves as soon as the present ballot is on disk (rule 1).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Owed {
+    Nothing,
+    Campaign,
+    Grant { to: NodeId, asked_at: BootMs },
+    Ack { to: NodeId, sent_at: BootMs },
+}
+
+/// A leader that somebody else named.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Hint {
+    pub(super) node: NodeId,
+    pub(super) term: Term,
+    pub(super) until: BootMs,
+}
