@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,6 +70,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let registry = Registry::new(bucket, Settings { ttl_ms: config.presence.ttl_ms }, started_at);
     let (online_in, online) = watch::channel(0);
     let election = start_election(&config, cluster, election_port, online)?;
+    let under_way = TaskTracker::new();
     let app = App {
         registry: registry.clone(),
         role: election.role(),
@@ -79,6 +80,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         version: env!("CARGO_PKG_VERSION"),
         started_at,
         cors: cors(&config.api.cors)?,
+        under_way: under_way.clone(),
     };
     let api_port = listen(api_port)?;
 
@@ -87,6 +89,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let leading = follow_leadership(registry.clone(), election.role());
     tasks.spawn(ended.clone().run_until_cancelled_owned(leading));
     tasks.spawn(ended.clone().run_until_cancelled_owned(pulse(registry, online_in)));
+    let draining = drain(under_way, election.role(), election.drained());
+    tasks.spawn(ended.clone().run_until_cancelled_owned(draining));
     tasks.close();
     println!("✓ All systems operational!");
     info!(node = %config.node, "ready after {} ms", boot_now().since(started_at));
@@ -212,6 +216,7 @@ fn start_election(
             net_timeout_ms: timings.net_timeout_ms,
             election_retry_ms: timings.election_retry_ms,
         },
+        trust_end_of_stream: config.trust_end_of_stream,
         load_source: match &config.load_source {
             config::LoadSource::Cpu => election::LoadSource::Cpu,
             config::LoadSource::File(path) => election::LoadSource::File(path.clone()),
@@ -250,6 +255,22 @@ async fn follow_leadership(registry: Registry, mut role: watch::Receiver<Role>) 
                     return;
                 }
             }
+        }
+    }
+}
+
+/// Whenever this node is about to hand over: waits for what is under way, and says so.
+async fn drain(under_way: TaskTracker, mut role: watch::Receiver<Role>, drained: Arc<Notify>) {
+    while role.wait_for(Role::is_handing_over).await.is_ok() {
+        under_way.close();
+        tokio::select! {
+            () = under_way.wait() => drained.notify_one(),
+            // It has been waited for long enough.
+            _ = role.wait_for(|role| !role.is_handing_over()) => {}
+        }
+        under_way.reopen();
+        if role.wait_for(|role| !role.is_handing_over()).await.is_err() {
+            return;
         }
     }
 }

@@ -23,6 +23,7 @@ use super::ballot::{BallotFile, Found};
 use super::dialler::Dialler;
 use super::frame::{Envelope, Frame, Timings};
 use super::greeter::Greeter;
+use super::link::End;
 use super::load::{LoadSource, Sampler};
 use super::machine::{Action, Draw, Event, Machine, Note, Rules, SteppedDownBecause};
 use super::members::Members;
@@ -57,6 +58,8 @@ pub struct Options {
     pub api_port: u16,
     /// The numbers that all nodes share.
     pub timings: Timings,
+    /// Whether an orderly end of a link proves that the process at its other end is dead.
+    pub trust_end_of_stream: bool,
     /// Where the load comes from.
     pub load_source: LoadSource,
     /// Between two samples of the load, in milliseconds.
@@ -75,6 +78,7 @@ pub struct Election {
     leader_note: watch::Receiver<u64>,
     resign: CancellationToken,
     stop: CancellationToken,
+    drained: Arc<Notify>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -107,11 +111,12 @@ impl Election {
         };
         listener.set_nonblocking(true)?;
         let term = ballot.unwrap_or_default().term;
-        let (role_out, role) = watch::channel(Role::starting(term));
+        let (role_out, role) = watch::channel(Role::starting(term, boot_now()));
         let (members_out, members) = watch::channel(Vec::new());
         let (note_out, leader_note) = watch::channel(0);
         let (resign, stop) = (CancellationToken::new(), CancellationToken::new());
-        let signals = (resign.clone(), stop.clone());
+        let drained = Arc::new(Notify::new());
+        let signals = (resign.clone(), stop.clone(), Arc::clone(&drained));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("election".into()).spawn(move || {
             let _guard = AbortOnPanic;
@@ -120,7 +125,7 @@ impl Election {
             // Whatever still blocks (a sample of the load) is not waited for.
             runtime.shutdown_background();
         })?;
-        Ok(Self { role, members, leader_note, resign, stop, thread: Some(thread) })
+        Ok(Self { role, members, leader_note, resign, stop, drained, thread: Some(thread) })
     }
 
     /// What this node is.
@@ -141,7 +146,13 @@ impl Election {
         self.leader_note.clone()
     }
 
-    /// Gives the lease up, tells the others, and never stands again. The node goes on voting until [`Self::stop`].
+    /// To be notified when all that was under way has been answered, after [`Role::is_handing_over`] became true.
+    #[must_use]
+    pub fn drained(&self) -> Arc<Notify> {
+        Arc::clone(&self.drained)
+    }
+
+    /// Hands the lease over or gives it up, tells the others, and never stands again. The node goes on voting until [`Self::stop`].
     pub fn resign(&self) {
         self.resign.cancel();
     }
@@ -164,6 +175,9 @@ impl Drop for Election {
     }
 }
 
+/// What the rest of the process tells the election: give the lease up; end; what was under way is done.
+type Signals = (CancellationToken, CancellationToken, Arc<Notify>);
+
 struct Outputs {
     role: watch::Sender<Role>,
     members: watch::Sender<Vec<Member>>,
@@ -181,6 +195,7 @@ struct Driver {
     ballots: std::sync::mpsc::SyncSender<Ballot>,
     outputs: Outputs,
     note: watch::Receiver<u64>,
+    leaderless_since: Option<BootMs>,
 }
 
 /// What the election thread runs, until `stop`.
@@ -190,7 +205,7 @@ async fn run(
     ballots: BallotFile,
     ballot: Option<Ballot>,
     outputs: Outputs,
-    (resign, stop): (CancellationToken, CancellationToken),
+    (resign, stop, drained): Signals,
 ) {
     let tasks = TaskTracker::new();
     let (ballots, mut saved) = start_writer(ballots);
@@ -213,7 +228,8 @@ async fn run(
     let members = Members::new(&greeter.peers, &greeter.api_url);
     let linked = HashMap::new();
     let note = options.note;
-    let mut driver = Driver { machine, greeter, members, linked, outboxes, ballots, outputs, note };
+    let mut driver =
+        Driver { machine, greeter, members, linked, outboxes, ballots, outputs, note, leaderless_since: None };
 
     driver.feed(Event::Woke);
     let mut resigned = false;
@@ -228,8 +244,9 @@ async fn run(
                 resigned = true;
                 driver.feed(Event::Stopping);
             }
-            // After the resignation has been put into the outboxes.
-            () = stop.cancelled(), if resigned => break,
+            () = drained.notified() => driver.feed(Event::Drained),
+            // Not before there is a successor, or the resignation has been put into the outboxes.
+            () = stop.cancelled(), if resigned && !driver.machine.awaits_successor() => break,
             Ok(()) = load.changed() => {
                 let latest = *load.borrow_and_update();
                 if let Some(load) = latest {
@@ -256,6 +273,8 @@ fn rules(options: &Options) -> Rules {
         election_timeout_max_ms: options.timings.election_timeout_max_ms,
         net_timeout_ms: options.timings.net_timeout_ms,
         election_retry_ms: options.timings.election_retry_ms,
+        leader_term_ms: options.timings.leader_term_ms,
+        trust_end_of_stream: options.trust_end_of_stream,
     }
 }
 
@@ -350,8 +369,12 @@ impl Driver {
                 self.feed(Event::UnlinkedFrom(node));
             }
             News::Heard { from, envelope } => self.heard(from, &envelope),
-            News::LinkEnded { from, end } => {
+            News::Greeted { process } => self.feed(Event::Greeted(process)),
+            News::LinkEnded { from, end, mirrored } => {
                 debug!("the link from {} ended: {end:?}", self.greeter.peers.addr(from.node));
+                if end == End::Orderly && mirrored {
+                    self.feed(Event::EndOfStream(from));
+                }
             }
         }
     }
@@ -404,6 +427,8 @@ impl Driver {
                         self.machine.handle(Event::SaveFailed(ballot), now, draw);
                     }
                 }
+                // Everybody who watches the role sees that it is handing over; `drained` is called when that is done.
+                Action::Drain => {}
                 Action::Note(note) => narrate(&note, &self.greeter.peers),
             }
         }
@@ -415,7 +440,9 @@ impl Driver {
             let api_url = self.members.api_url(node)?.to_owned();
             Some(Leader { node: self.greeter.peers.addr(node), api_url, term })
         });
-        let role = Role { term: machine.term(), standing: machine.standing(), leader };
+        self.leaderless_since = leader.is_none().then(|| self.leaderless_since.unwrap_or(now));
+        let leaderless_since = self.leaderless_since;
+        let role = Role { term: machine.term(), standing: machine.standing(), leader, leaderless_since };
         self.members.tell_mine(role.word(), machine.load(), machine.term(), now);
         self.outputs.role.send_if_modified(|published| {
             let changed = *published != role;
@@ -464,7 +491,17 @@ fn narrate(note: &Note, peers: &Peers) {
         Note::Follows { leader, term } => info!("following {} in term {term}", peers.addr(*leader)),
         Note::LeaderSilent { leader } => warn!("the leader {} is silent: asking for an election", peers.addr(*leader)),
         Note::LeaderResigned { leader, term } => info!("the leader {} gave up term {term}", peers.addr(*leader)),
+        Note::LeaderDied { leader } => warn!("the leader {} has died (end of stream)", peers.addr(*leader)),
+        Note::EndOfStreamWasNoDeath { node } => {
+            error!(
+                "{} was taken for dead because a link ended, but it lives: ends of links are not trusted any more; set \
+                 trust_end_of_stream = false if something between the nodes ends connections",
+                peers.addr(*node)
+            );
+        }
+        Note::HandsOver { to, term } => info!("handing term {term} over to {}", peers.addr(*to)),
         Note::SteppedDown { term, why } => match why {
+            SteppedDownBecause::HandedOver => info!("stepped down from term {term}: handed over"),
             SteppedDownBecause::LostMajority => {
                 warn!("stepped down from term {term}: a majority of the nodes is silent");
             }

@@ -22,6 +22,17 @@ use super::frame::{Frame, MAX_FRAME_BYTES, MAX_HELLO_BYTES};
 pub(super) struct Link {
     framed: Framed<TcpStream, LengthDelimitedCodec>,
     net_timeout: Duration,
+    said_bye: bool,
+}
+
+/// A living process resets a link that it has not said Bye on. Set here and not from the start, because the kernel would
+/// then reset the links of a process that is killed, too, and its death would prove nothing.
+impl Drop for Link {
+    fn drop(&mut self) {
+        if !self.said_bye {
+            let _ = SockRef::from(self.framed.get_ref()).set_linger(Some(Duration::ZERO));
+        }
+    }
 }
 
 /// How a link ended.
@@ -45,10 +56,8 @@ impl Link {
     /// Takes over a connection that was accepted or dialled.
     pub(super) fn over(stream: TcpStream, net_timeout: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        // Until the link is ended in order, a close is a reset.
-        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         let codec = LengthDelimitedCodec::builder().max_frame_length(MAX_HELLO_BYTES).new_codec();
-        Ok(Self { framed: Framed::new(stream, codec), net_timeout })
+        Ok(Self { framed: Framed::new(stream, codec), net_timeout, said_bye: false })
     }
 
     /// The two ends of the connection as this side sees them: local, remote.
@@ -93,10 +102,7 @@ impl Link {
 
     /// Says Bye and closes without a reset, so that the Bye arrives.
     pub(super) async fn end_in_order(mut self) {
-        if self.write(Frame::Bye.encode()).await.is_ok() {
-            // Nothing is lost if this fails: the other end then sees a reset, which proves as little as a Bye.
-            let _ = SockRef::from(self.framed.get_ref()).set_linger(None);
-        }
+        self.said_bye = self.write(Frame::Bye.encode()).await.is_ok();
     }
 }
 

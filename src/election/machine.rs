@@ -18,12 +18,12 @@ mod voting;
 pub use event::{Action, Event, Note, SteppedDownBecause};
 use memory::Memory;
 pub use rules::{Draw, Rules};
-use stance::{BootWindow, Hint, Owed, Promise, Stance};
+use stance::{BootWindow, GaveUp, Hint, Owed, Promise, Stance};
 
 use super::message::{BallotReport, Message};
 use super::process::{Ballot, BootId, NodeId, NodeSet, Process, all_ids};
 use super::role::{MemberRole, Standing};
-use crate::domain::{BootMs, Load, Term};
+use crate::domain::{BootMs, Load, MAX_NODES, Term};
 
 /// One node's part in the election.
 ///
@@ -46,6 +46,13 @@ pub struct Machine {
     /// The highest term heard of. Kept apart from the ballot, so that hearsay costs no write.
     seen: Term,
     following: Option<(Process, Term)>,
+    /// The latest process of each node that is known to have died (rule 5).
+    dead: [Option<BootId>; MAX_NODES],
+    /// The leader whose death made this node ask, until it hears another leader.
+    obituary: Option<Process>,
+    /// Whether ends of streams are still believed.
+    trusts_ends: bool,
+    gave_up: Option<GaveUp>,
     hint: Option<Hint>,
     linked: NodeSet,
     round: u32,
@@ -81,6 +88,10 @@ impl Machine {
             window,
             seen: Term(0),
             following: None,
+            dead: [None; MAX_NODES],
+            obituary: None,
+            trusts_ends: rules.trust_end_of_stream,
+            gave_up: None,
             hint: None,
             linked: NodeSet::default(),
             round: 0,
@@ -104,8 +115,11 @@ impl Machine {
             Event::Woke => self.woke(now, draw, &mut out),
             Event::Saved(ballot) => self.saved(ballot, now, draw, &mut out),
             Event::SaveFailed(ballot) => self.save_failed(ballot, now, draw, &mut out),
+            Event::Greeted(process) => self.greeted(process, &mut out),
+            Event::EndOfStream(process) => self.ended(process, now, draw, &mut out),
+            Event::Drained => self.drained(now, draw, &mut out),
             Event::LoadSampled(load) => self.load = load,
-            Event::Stopping => self.stop(now, &mut out),
+            Event::Stopping => self.stop(now, draw, &mut out),
         }
         out
     }
@@ -114,14 +128,18 @@ impl Machine {
     #[must_use]
     pub fn wake_at(&self) -> BootMs {
         match &self.stance {
-            Stance::Leader { next_beat, .. } => (*next_beat).min(self.steps_down_at()),
-            _ if self.stopping => BootMs::NEVER,
+            Stance::Leader(leading) => {
+                let gives_up = leading.handover.map_or(BootMs::NEVER, |handover| handover.gives_up_at);
+                leading.next_beat.min(self.steps_down_at()).min(gives_up)
+            }
+            _ if self.stopping => self.gave_up.map_or(BootMs::NEVER, |gave_up| gave_up.resigns_at),
             _ => {
                 // Before the end of a promise or of the boot window there is nothing to wake for but questions.
                 let bound = self.promise.map_or(BootMs(0), |promise| promise.until);
                 let window = self.window.map_or(BootMs::NEVER, |window| window.until);
                 let hint = self.hint.map_or(BootMs::NEVER, |hint| hint.until);
-                self.deadline.max(bound).min(window).min(hint)
+                let resigns = self.gave_up.map_or(BootMs::NEVER, |gave_up| gave_up.resigns_at);
+                self.deadline.max(bound).min(window).min(hint).min(resigns)
             }
         }
     }
@@ -132,7 +150,9 @@ impl Machine {
         match self.stance {
             Stance::Follower => Standing::Follower,
             Stance::Asking { .. } | Stance::Candidate { .. } => Standing::Candidate,
-            Stance::Leader { .. } => Standing::Leader { serves_until: self.serves_until() },
+            Stance::Leader(ref leading) => {
+                Standing::Leader { serves_until: self.serves_until(), handing_over: leading.handover.is_some() }
+            }
         }
     }
 
@@ -140,7 +160,7 @@ impl Machine {
     #[must_use]
     pub fn leader(&self) -> Option<(NodeId, Term)> {
         match self.stance {
-            Stance::Leader { .. } => Some((self.rules.me, self.ballot.term)),
+            Stance::Leader(_) => Some((self.rules.me, self.ballot.term)),
             _ => self
                 .following
                 .map(|(process, term)| (process.node, term))
@@ -185,7 +205,7 @@ impl Machine {
     pub(super) fn end_window(&mut self, early: bool, now: BootMs, draw: Draw, out: &mut Actions) {
         self.window = None;
         out.push(Action::Note(Note::BootWindowEnded { early }));
-        if self.following.is_none() && !matches!(self.stance, Stance::Leader { .. }) {
+        if self.following.is_none() && !matches!(self.stance, Stance::Leader(_)) {
             self.stance = Stance::Follower;
             // The questions of the window were not lost rounds of an election.
             self.lost = 0;
@@ -194,10 +214,17 @@ impl Machine {
     }
 
     fn woke(&mut self, now: BootMs, draw: Draw, out: &mut Actions) {
-        if let Stance::Leader { next_beat, .. } = self.stance {
+        if let Some(gave_up) = self.gave_up.filter(|gave_up| now >= gave_up.resigns_at) {
+            self.gave_up = None;
+            self.broadcast(Message::Resign { term: gave_up.term }, out);
+        }
+        if let Stance::Leader(leading) = &self.stance {
             if now >= self.steps_down_at() {
                 self.step_down(SteppedDownBecause::LostMajority, now, draw, out);
-            } else if now >= next_beat {
+            } else if leading.handover.is_some_and(|handover| now >= handover.gives_up_at) {
+                self.give_up(now, draw, out);
+            } else if now >= leading.next_beat {
+                self.look(now, out);
                 self.beat(now, out);
             }
         } else if now >= self.deadline && self.promise.is_none() && !self.stopping {
@@ -213,13 +240,13 @@ impl Machine {
                 out.push(Action::Send { to: node, message: self.question() });
             }
             Stance::Follower => {}
-            Stance::Candidate { asked_at, answered, .. } => {
+            Stance::Candidate { voids, asked_at, answered, .. } => {
                 if self.is_saved() && !answered.contains(node) {
-                    let message = Message::Vote { term: self.ballot.term, asked_at: *asked_at };
+                    let message = self.request(*asked_at, *voids);
                     out.push(Action::Send { to: node, message });
                 }
             }
-            Stance::Leader { .. } => {
+            Stance::Leader(_) => {
                 let message = Message::Heartbeat { term: self.ballot.term, sent_at: now };
                 out.push(Action::Send { to: node, message });
             }
@@ -227,16 +254,30 @@ impl Machine {
     }
 
     fn heard(&mut self, from: Process, message: Message, now: BootMs, draw: Draw, out: &mut Actions) {
+        if self.is_dead(from) {
+            // Sent before it died. What it promised or asked died with it.
+            return;
+        }
         match message {
-            Message::PreVote { round, term } => self.answer_question(from, round, term, now, out),
+            Message::PreVote { round, term, dead } => {
+                self.told_of_death(dead, out);
+                self.answer_question(from, round, term, now, out);
+            }
             Message::PreVoteResp(answer) => self.heard_answer(from.node, answer, now, draw, out),
             Message::Nominate { term } => self.nominated(term, now, draw, out),
-            Message::Vote { term, asked_at } => self.vote(from.node, term, asked_at, now, draw, out),
+            Message::Vote { term, asked_at, voids, dead } => {
+                self.told_of_death(dead, out);
+                self.told_of_handover(voids);
+                self.vote(from.node, term, asked_at, now, draw, out);
+            }
             Message::VoteResp { term, asked_at, granted } => {
                 self.heard_vote(from.node, term, asked_at, granted, now, draw, out);
             }
             Message::Heartbeat { term, sent_at } => self.heard_heartbeat(from, term, sent_at, now, draw, out),
-            Message::Ack { term, sent_at } => self.heard_ack(from.node, term, sent_at, now, draw, out),
+            Message::Ack { term, sent_at, load, ready } => {
+                self.heard_ack(from.node, term, sent_at, ready.then_some(load), now, draw, out);
+            }
+            Message::StandNow { term } => self.stand_now(from, term, now, draw, out),
             Message::Resign { term } => self.heard_resign(from.node, term, now, draw, out),
         }
     }
@@ -247,7 +288,7 @@ impl Machine {
         match self.stance {
             Stance::Follower => MemberRole::Follower,
             Stance::Asking { .. } | Stance::Candidate { .. } => MemberRole::Candidate,
-            Stance::Leader { .. } => MemberRole::Leader,
+            Stance::Leader(_) => MemberRole::Leader,
         }
     }
 

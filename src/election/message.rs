@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::process::{BootId, NodeId};
+use super::process::{BootId, NodeId, Process};
 use super::role::MemberRole;
 use crate::domain::{BootMs, Load, Term};
 
@@ -16,6 +16,8 @@ pub enum Message {
         round: u32,
         /// The term the asker would stand in.
         term: Term,
+        /// The process whose death the asker saw, if that is why it asks (rule 5).
+        dead: Option<Process>,
     },
     /// The answer to [`Message::PreVote`].
     PreVoteResp(PreVoteResp),
@@ -30,6 +32,10 @@ pub enum Message {
         term: Term,
         /// When it asked.
         asked_at: BootMs,
+        /// The term whose leader told the candidate to stand: it was given up for good (rule 7).
+        voids: Option<Term>,
+        /// The process whose death the candidate saw (rule 5).
+        dead: Option<Process>,
     },
     /// The answer to [`Message::Vote`].
     VoteResp {
@@ -54,6 +60,15 @@ pub enum Message {
         term: Term,
         /// Echoed from the heartbeat.
         sent_at: BootMs,
+        /// The follower's load.
+        load: Load,
+        /// Whether it could stand if it were told to.
+        ready: bool,
+    },
+    /// "I gave `term` up for good; stand now."
+    StandNow {
+        /// The term that was given up.
+        term: Term,
     },
     /// "I led `term` and gave it up for good."
     Resign {
@@ -106,6 +121,7 @@ impl Message {
             Self::VoteResp { .. } => "VoteResp",
             Self::Heartbeat { .. } => "Heartbeat",
             Self::Ack { .. } => "Ack",
+            Self::StandNow { .. } => "StandNow",
             Self::Resign { .. } => "Resign",
         }
     }

@@ -38,7 +38,7 @@ impl Machine {
     }
 
     pub(super) fn question(&self) -> Message {
-        Message::PreVote { round: self.round, term: self.next_term() }
+        Message::PreVote { round: self.round, term: self.next_term(), dead: self.obituary }
     }
 
     pub(super) fn next_term(&self) -> Term {
@@ -57,7 +57,7 @@ impl Machine {
             ballot: self.ballot_report(),
             leader: match self.stance {
                 // A leader without a lease does not send anybody to itself.
-                Stance::Leader { .. } => self.is_serving(now).then_some((self.rules.me, self.ballot.term)),
+                Stance::Leader(_) => self.is_serving(now).then_some((self.rules.me, self.ballot.term)),
                 // Only what this node hears itself: hearsay would go round for ever.
                 _ => self.following.map(|(process, term)| (process.node, term)),
             },
@@ -151,7 +151,7 @@ impl Machine {
                 out.push(Action::Note(Note::Nominated { node }));
                 out.push(Action::Send { to: node, message: Message::Nominate { term: self.next_term() } });
             }
-            _ => self.stand(now, draw, out),
+            _ => self.stand(None, now, draw, out),
         }
     }
 
@@ -159,7 +159,7 @@ impl Machine {
         let idle = matches!(self.stance, Stance::Follower | Stance::Asking { .. });
         if idle && self.is_free() && !self.stopping && term > self.ballot.term {
             self.seen = self.seen.max(Term(term.0.saturating_sub(1)));
-            self.stand(now, draw, out);
+            self.stand(None, now, draw, out);
         }
     }
 }

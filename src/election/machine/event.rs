@@ -24,9 +24,16 @@ pub enum Event {
     Saved(Ballot),
     /// This ballot may or may not be on disk.
     SaveFailed(Ballot),
+    /// A process greeted on a new link.
+    Greeted(Process),
+    /// The link that this process had dialled to us ended in order, without a Bye, and not by our doing, and both ends
+    /// had named the same two addresses (rule 5).
+    EndOfStream(Process),
+    /// What was under way when [`Action::Drain`] came has been answered.
+    Drained,
     /// The processors were measured.
     LoadSampled(Load),
-    /// The process is asked to end: give up the lease, never stand again, go on voting.
+    /// The process is asked to end: hand over or give up the lease, never stand again, go on voting.
     Stopping,
 }
 
@@ -42,6 +49,8 @@ pub enum Action {
     },
     /// Write the ballot to disk and say [`Event::Saved`] or [`Event::SaveFailed`]; in the order of the actions.
     Save(Ballot),
+    /// Hold what is new and say [`Event::Drained`] when what is under way has been answered; it is not waited for long.
+    Drain,
     /// For the log.
     Note(Note),
 }
@@ -76,6 +85,23 @@ pub enum Note {
         /// Which leader.
         leader: NodeId,
         /// Which term.
+        term: Term,
+    },
+    /// The leader's process ended (rule 5).
+    LeaderDied {
+        /// Which leader.
+        leader: NodeId,
+    },
+    /// A process that was taken for dead lives, so ends of streams are not trusted any more.
+    EndOfStreamWasNoDeath {
+        /// Which node: this one, or another that greeted again.
+        node: NodeId,
+    },
+    /// This node told another to take its place.
+    HandsOver {
+        /// Whom.
+        to: NodeId,
+        /// In which term.
         term: Term,
     },
     /// This node led and does not any more.
@@ -113,4 +139,6 @@ pub enum SteppedDownBecause {
     HigherTerm(Term),
     /// The process is ending.
     Stopping,
+    /// A lighter node takes over.
+    HandedOver,
 }

@@ -20,6 +20,10 @@ pub struct Rules {
     pub net_timeout_ms: u64,
     /// The first pause after a lost round.
     pub election_retry_ms: u64,
+    /// After how long a leader looks whether another should lead.
+    pub leader_term_ms: u64,
+    /// Whether an orderly end of a link proves that the process at its other end is dead (rule 5).
+    pub trust_end_of_stream: bool,
 }
 
 /// A number from 0 to 999, drawn anew for each event.
@@ -86,6 +90,8 @@ pub(super) mod tests {
             election_timeout_max_ms: 5000,
             net_timeout_ms: 2000,
             election_retry_ms: 100,
+            leader_term_ms: 10_000,
+            trust_end_of_stream: true,
         }
     }
 

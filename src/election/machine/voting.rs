@@ -19,19 +19,24 @@ impl Machine {
     /// leads, not only while it serves: between its election and the first acknowledgements others have promised not to
     /// vote, so a vote of its own would only leave the cluster without anybody for the length of a promise.
     pub(super) fn refuses_votes(&self) -> bool {
-        let leads = matches!(self.stance, Stance::Leader { .. });
+        let leads = matches!(self.stance, Stance::Leader(_));
         leads || self.memory != Memory::Sound || self.window.is_some() || self.promise.is_some()
+    }
+
+    /// Whether nothing but the promise to its leader would keep this node from standing.
+    fn could_stand(&self) -> bool {
+        self.window.is_none() && !self.stopping
     }
 
     pub(super) fn is_saved(&self) -> bool {
         self.saved == Some(self.ballot)
     }
 
-    pub(super) fn stand(&mut self, now: BootMs, draw: Draw, out: &mut Actions) {
+    pub(super) fn stand(&mut self, voids: Option<Term>, now: BootMs, draw: Draw, out: &mut Actions) {
         self.ballot = Ballot { term: self.next_term(), voted_for: Some(self.rules.me) };
         self.following = None;
         let me = NodeSet::of(self.rules.me);
-        self.stance = Stance::Candidate { asked_at: now, answered: me, votes: me };
+        self.stance = Stance::Candidate { voids, asked_at: now, answered: me, votes: me };
         self.deadline = now.plus(self.rules.vote_wait_ms(self.lost, draw));
         out.push(Action::Note(Note::Stands { term: self.ballot.term }));
         self.save_then(Owed::Campaign, now, draw, out);
@@ -74,7 +79,7 @@ impl Machine {
         out: &mut Actions,
     ) {
         self.seen = self.seen.max(term);
-        let Stance::Candidate { asked_at, answered, votes } = &mut self.stance else { return };
+        let Stance::Candidate { asked_at, answered, votes, .. } = &mut self.stance else { return };
         if asked != *asked_at || now.since(*asked_at) > self.rules.net_timeout_ms {
             return;
         }
@@ -121,18 +126,28 @@ impl Machine {
             Owed::Grant { to, asked_at } => {
                 out.push(Action::Send { to, message: Message::VoteResp { term, asked_at, granted: true } });
             }
-            Owed::Ack { to, sent_at } => out.push(Action::Send { to, message: Message::Ack { term, sent_at } }),
+            Owed::Ack { to, sent_at } => {
+                let message = Message::Ack { term, sent_at, load: self.load, ready: self.could_stand() };
+                out.push(Action::Send { to, message });
+            }
         }
     }
 
+    /// The request for a vote in the present term.
+    pub(super) fn request(&self, asked_at: BootMs, voids: Option<Term>) -> Message {
+        Message::Vote { term: self.ballot.term, asked_at, voids, dead: self.obituary }
+    }
+
     pub(super) fn campaign(&mut self, now: BootMs, draw: Draw, out: &mut Actions) {
-        let Stance::Candidate { asked_at, .. } = &mut self.stance else { return };
+        let Stance::Candidate { asked_at, voids, .. } = &mut self.stance else { return };
         *asked_at = now;
+        let voids = *voids;
         self.deadline = now.plus(self.rules.vote_wait_ms(self.lost, draw));
         if self.rules.nodes == 1 {
             self.win(now, out);
         } else {
-            self.broadcast(Message::Vote { term: self.ballot.term, asked_at: now }, out);
+            let request = self.request(now, voids);
+            self.broadcast(request, out);
         }
     }
 
@@ -147,7 +162,7 @@ impl Machine {
         // The file may hold either ballot now, so neither counts as saved until a write succeeds.
         self.saved = None;
         self.owed = Owed::Nothing;
-        if !matches!(self.stance, Stance::Leader { .. }) {
+        if !matches!(self.stance, Stance::Leader(_)) {
             self.stance = Stance::Follower;
             self.deadline = self.deadline.max(now.plus(self.rules.backoff_ms(self.lost, draw)));
         }
