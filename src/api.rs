@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::MemberRole;
 use crate::domain::{Addr, Metadata, NodeAddr, Term, UserId, Username};
-use crate::election::MemberRole;
 
 /// Text that is borrowed where it stands in the JSON without escapes. (A plain `Option<Cow<str>>` never borrows.)
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]

@@ -77,8 +77,8 @@ pub(super) fn choose(answers: impl IntoIterator<Item = (String, Health)>) -> Opt
 mod tests {
     use super::*;
     use crate::api::Status;
+    use crate::domain::MemberRole;
     use crate::domain::Term;
-    use crate::election::MemberRole;
 
     fn health(is_leader: bool, term: u64, leader_url: Option<&str>) -> Health {
         Health {

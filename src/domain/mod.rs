@@ -5,6 +5,7 @@
 mod addr;
 mod image_name;
 mod load;
+mod member_role;
 mod node_addr;
 mod page;
 mod profile;
@@ -15,6 +16,7 @@ mod username;
 pub use addr::{Addr, AddrForm, InvalidAddr};
 pub use image_name::{ImageKind, ImageName, InvalidImageName};
 pub use load::Load;
+pub use member_role::MemberRole;
 pub use node_addr::{InvalidNodeAddr, MAX_NODES, NodeAddr};
 pub use page::Page;
 pub use profile::{Metadata, Profile, UserId};

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::message::Message;
 use super::process::{BootId, NodeId};
-use super::role::MemberRole;
+use crate::domain::MemberRole;
 use crate::domain::{Load, NodeAddr, Term};
 
 /// The version of everything in this file and in `message.rs`. Nodes of different versions refuse each other.

@@ -22,13 +22,15 @@ use stance::{BootWindow, GaveUp, Hint, Owed, Promise, Stance};
 
 use super::message::{BallotReport, Message};
 use super::process::{Ballot, BootId, NodeId, NodeSet, Process, all_ids};
-use super::role::{MemberRole, Standing};
+use super::role::Standing;
+use crate::domain::MemberRole;
 use crate::domain::{BootMs, Load, MAX_NODES, Term};
 
 /// One node's part in the election.
 ///
 /// Invariant: nothing that depends on `ballot` was sent unless `saved` equals it; `ballot.term` never goes back.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state in disguise")]
 pub struct Machine {
     rules: Rules,
     boot: BootId,
@@ -261,7 +263,7 @@ impl Machine {
         match message {
             Message::PreVote { round, term, dead } => {
                 self.told_of_death(dead, out);
-                self.answer_question(from, round, term, now, out);
+                self.answer_question(from, round, term, now, draw, out);
             }
             Message::PreVoteResp(answer) => self.heard_answer(from.node, answer, now, draw, out),
             Message::Nominate { term } => self.nominated(term, now, draw, out),

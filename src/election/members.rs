@@ -2,7 +2,8 @@
 
 use super::frame::{Envelope, MemberReport};
 use super::process::{NodeId, Peers};
-use super::role::{Member, MemberRole};
+use super::role::Member;
+use crate::domain::MemberRole;
 use crate::domain::{BootMs, Load, Term};
 
 /// One row a node, in the order of `peers`.

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::process::{BootId, NodeId, Process};
-use super::role::MemberRole;
-use crate::domain::{BootMs, Load, Term};
+use crate::domain::{BootMs, Load, MemberRole, Term};
 
 /// What one node's machine says to another's. Times are of the asker's boot clock and only ever echoed back to it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]

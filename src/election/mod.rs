@@ -24,4 +24,4 @@ pub use frame::Timings;
 pub use load::LoadSource;
 pub use message::{BallotReport, Message, PreVoteResp};
 pub use process::{Ballot, BootId, NodeId, NodeSet, Peers, Process};
-pub use role::{Leader, Member, MemberRole, Role, Standing};
+pub use role::{Leader, Member, Role, Standing};

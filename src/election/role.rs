@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{BootMs, Load, NodeAddr, Term};
+use crate::domain::{BootMs, Load, MemberRole, NodeAddr, Term};
 
 /// What this node is in the cluster, as of the last change.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -61,18 +61,6 @@ pub struct Member {
     pub term: Option<Term>,
     /// When it was last heard, on this machine's boot clock.
     pub last_heard: Option<BootMs>,
-}
-
-/// A node's standing as others are told.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MemberRole {
-    /// Won its term, whether or not its lease runs.
-    Leader,
-    /// Asks for votes.
-    Candidate,
-    /// Follows or waits.
-    Follower,
 }
 
 impl Role {

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use super::error::ApiError;
 use crate::clock;
 use crate::domain::{BootMs, NodeAddr, Term};
-use crate::election::{Member, Role};
+use crate::election::{Leader, Member, Role};
 use crate::registry::Registry;
 
 /// What the API is made of. The composition root fills it in.
@@ -61,8 +61,12 @@ impl App {
         if role.is_serving(now) {
             return Ok(role.term);
         }
-        // A node that was told of its own leadership but does not serve must not send clients to itself.
-        let other = role.leader_at(now).filter(|leader| leader.node != self.node);
-        Err(other.cloned().map_or(ApiError::NoLeader, ApiError::NotLeader))
+        Err(self.leader(&role, now).cloned().map_or(ApiError::NoLeader, ApiError::NotLeader))
+    }
+
+    /// The leader to name to clients at `now`. A node that does not serve must not send clients to itself, whatever it
+    /// was told.
+    pub(super) fn leader<'r>(&self, role: &'r Role, now: BootMs) -> Option<&'r Leader> {
+        role.leader_at(now).filter(|leader| leader.node != self.node || role.is_serving(now))
     }
 }

@@ -68,13 +68,62 @@ async fn discard_body(headers: &HeaderMap, mut body: Body) {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll};
+
     use futures_util::stream;
+    use hyper::body::{Frame, SizeHint};
 
     use super::*;
 
+    /// A body of chunks that counts how many of them were read.
+    struct Chunks {
+        left: usize,
+        size: usize,
+        announced: bool,
+        read: Arc<AtomicUsize>,
+    }
+
+    impl HttpBody for Chunks {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            let Some(left) = self.left.checked_sub(1) else { return Poll::Ready(None) };
+            self.left = left;
+            self.read.fetch_add(1, Ordering::Relaxed);
+            Poll::Ready(Some(Ok(Frame::data(vec![b'x'; self.size].into()))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            if self.announced { SizeHint::with_exact((self.left * self.size) as u64) } else { SizeHint::default() }
+        }
+    }
+
     fn chunked(chunks: usize, size: usize) -> Request {
-        let chunks = (0..chunks).map(move |_| Ok::<_, std::io::Error>(vec![b'x'; size]));
-        Request::new(Body::from_stream(stream::iter(chunks)))
+        Request::new(Body::new(Chunks { left: chunks, size, announced: false, read: Arc::default() }))
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_read_to_its_end_or_to_the_limit_of_what_is_thrown_away() {
+        let in_discard = DISCARD_BYTES / 1024;
+        for (left, announced, expected) in [
+            (10, false, 10),
+            (10, true, 10),
+            // One chunk takes it over its limit, and one more over what is thrown away.
+            (5 * in_discard, false, in_discard + 2),
+            (5 * in_discard, true, in_discard + 1),
+        ] {
+            let read_chunks = Arc::new(AtomicUsize::new(0));
+            let body = Chunks { left, size: 1024, announced, read: Arc::clone(&read_chunks) };
+            assert!(matches!(read(Request::new(Body::new(body)), 64).await, Err(ApiError::BodyTooLarge { limit: 64 })));
+            assert_eq!(read_chunks.load(Ordering::Relaxed), expected, "{left} {announced}");
+        }
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ pub(super) async fn health(State(app): State<Shared>) -> Json<Health> {
     let now = clock::boot_now();
     let is_leader = role.is_serving(now);
     let own = || u64::try_from(app.registry.online_count(now)).unwrap_or(u64::MAX);
-    let leader = role.leader_at(now);
+    let leader = app.leader(&role, now);
     Json(Health {
         status: Status::Ok,
         is_leader,
@@ -40,9 +40,8 @@ pub(super) async fn alive() -> Json<Alive> {
 
 /// `GET /readyz`: a leader is known, and the bucket answers.
 pub(super) async fn ready(State(app): State<Shared>) -> Result<Json<Alive>, ApiError> {
-    let knows_a_leader = app.role.borrow().leader_at(clock::boot_now()).is_some();
-    if !knows_a_leader {
-        return Err(ApiError::NoLeader);
+    if let Err(refusal @ ApiError::NoLeader) = app.serving_term() {
+        return Err(refusal);
     }
     app.registry.probe(clock::boot_now()).await?;
     Ok(Json(ALIVE))
@@ -78,8 +77,9 @@ mod tests {
 
     use super::super::testing::{Node, TERM, following, leading, leading_until, request, without_leader};
     use crate::clock;
+    use crate::domain::MemberRole;
     use crate::domain::{BootMs, Load};
-    use crate::election::{Member, MemberRole};
+    use crate::election::Member;
     use crate::storage::Fault;
 
     #[tokio::test]

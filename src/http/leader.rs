@@ -135,7 +135,7 @@ mod tests {
     use super::super::testing::{Node, TERM, following, leading, leading_until, request, without_leader};
     use super::*;
     use crate::clock;
-    use crate::election::Role;
+    use crate::election::{Role, Standing};
     use crate::storage::{Backend, BackendError, Entry, Folder, Key, ListPage, Memory, Version};
 
     /// Every route that only the leader answers, with a body that it would take.
@@ -178,6 +178,17 @@ mod tests {
                 assert_eq!(answer.header("retry-after"), Some("1"));
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_does_not_serve_never_names_itself() {
+        // As when the election has told of a victory but not of its lease yet.
+        let node = Node::new(Role { standing: Standing::Follower, ..leading() });
+        node.get("/discover").await.refused(503, "no_leader");
+        let answer = node.get("/discover?redirect").await;
+        answer.refused(503, "no_leader");
+        assert_eq!(answer.header("rollcall-leader"), None);
+        assert_eq!(node.get("/").await.json()["current_leader"], json!(null));
     }
 
     #[tokio::test]

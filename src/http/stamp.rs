@@ -65,7 +65,7 @@ impl Stamp {
 
     fn leader(&self) -> (Term, Option<LeaderHeaders>) {
         let role = self.app.role.borrow();
-        let Some(leader) = role.leader_at(clock::boot_now()) else { return (role.term, None) };
+        let Some(leader) = self.app.leader(&role, clock::boot_now()) else { return (role.term, None) };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let headers = match &*last {
             Some(headers) if headers.of == *leader => headers.clone(),

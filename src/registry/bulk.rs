@@ -196,12 +196,13 @@ mod tests {
         let (registry, _) = online(&["bob", "alice", "carol"]).await;
         let bytes = picture(ImageFormat::Png, 3, 3);
         let image = registry.upload(&name("bob"), bytes.clone(), wall(), BootMs(0)).await.unwrap();
+        registry.upload(&name("carol"), bytes.clone(), wall(), BootMs(0)).await.unwrap();
         let read = read(&registry).await.unwrap();
         assert_eq!(read.count, 3);
         let names: Vec<&str> = read.online_clients.iter().map(|client| client.username.as_str()).collect();
         assert_eq!(names, ["alice", "bob", "carol"]);
         let counts: Vec<usize> = read.online_clients.iter().map(|client| client.images.len()).collect();
-        assert_eq!(counts, [0, 1, 0]);
+        assert_eq!(counts, [0, 1, 1]);
         let inline = &read.online_clients[1].images[0];
         assert_eq!(
             (inline.filename.as_str(), STANDARD.decode(&inline.data).unwrap()),

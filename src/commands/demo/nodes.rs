@@ -117,20 +117,22 @@ async fn mind(mut child: Child, stop: CancellationToken, kill: CancellationToken
 
 fn spawn(command: &[OsString], log: &Path) -> io::Result<Child> {
     let log = File::options().create(true).append(true).open(log)?;
-    let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut command = Command::new(program);
-    command.args(arguments).arg("--exit-with-stdin");
+    let mut process = process(command).ok_or(io::ErrorKind::InvalidInput)?;
+    process.stdout(log.try_clone()?).stderr(log).spawn()
+}
+
+/// The process for a command line; `None` for an empty one.
+fn process(command: &[OsString]) -> Option<Command> {
+    let (program, arguments) = command.split_first()?;
+    let mut process = Command::new(program);
+    process.args(arguments).arg("--exit-with-stdin").stdin(Stdio::piped());
+    // What is set in this shell for other nodes is not meant for these.
     for variable in config::variables() {
-        command.env_remove(variable);
+        process.env_remove(variable);
     }
-    command
-        .stdin(Stdio::piped())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        // A group of its own: Ctrl-C must reach the demo alone, or each node would get two signals and end at once.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
+    // A group of its own: Ctrl-C must reach the demo alone, or each node would get two signals and end at once.
+    process.process_group(0).kill_on_drop(true);
+    Some(process)
 }
 
 fn command(program: &Path, file: &Path, folder: &Path, ports: Ports) -> Vec<OsString> {
@@ -185,6 +187,16 @@ mod tests {
         let flags = Flags { this_node: Some("127.0.0.1:8081".into()), ..Flags::default() };
         let config = Config::load(Some(("config.toml", &text)), &|_| None, &flags).unwrap();
         assert_eq!((config.peers.len(), config.warnings.len()), (3, 0));
+    }
+
+    #[test]
+    fn a_node_inherits_none_of_the_variables_of_other_nodes() {
+        let process = process(&["rollcall".into()]).unwrap();
+        let removed: Vec<_> =
+            process.as_std().get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
+        for variable in ["API_PORT", "FIREBASE_BUCKET", "ROLLCALL_PEERS", "HEARTBEAT_TTL_SECONDS"] {
+            assert!(removed.contains(&std::ffi::OsStr::new(variable)), "{variable}");
+        }
     }
 
     #[test]

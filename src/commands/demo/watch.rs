@@ -192,8 +192,8 @@ impl fmt::Display for Change {
 mod tests {
     use super::*;
     use crate::api::Status;
+    use crate::domain::MemberRole;
     use crate::domain::Term;
-    use crate::election::MemberRole;
 
     fn says(is_leader: bool, term: u64, online: u64) -> Health {
         Health {

@@ -5,10 +5,9 @@ use super::memory::Memory;
 use super::rules::Draw;
 use super::stance::{Hint, Owed, Stance};
 use super::{Actions, Machine};
-use crate::domain::{BootMs, Term};
+use crate::domain::{BootMs, MemberRole, Term};
 use crate::election::message::{Message, PreVoteResp};
 use crate::election::process::{Ballot, NodeId, NodeSet, Process};
-use crate::election::role::MemberRole;
 
 /// How much lighter, in hundredths of the capacity, another node must be to be asked to stand instead (rule 6).
 const NOMINATE_POINTS: u16 = 15;
@@ -45,7 +44,16 @@ impl Machine {
         self.ballot.term.max(self.seen).next()
     }
 
-    pub(super) fn answer_question(&self, from: Process, round: u32, term: Term, now: BootMs, out: &mut Actions) {
+    #[expect(clippy::too_many_arguments, reason = "the fields of one message, and what every handler takes")]
+    pub(super) fn answer_question(
+        &mut self,
+        from: Process,
+        round: u32,
+        term: Term,
+        now: BootMs,
+        draw: Draw,
+        out: &mut Actions,
+    ) {
         let granted = self.is_free() && term > self.ballot.term;
         let answer = PreVoteResp {
             asker: from.boot,
@@ -63,6 +71,12 @@ impl Machine {
             },
         };
         out.push(Action::Send { to: from.node, message: Message::PreVoteResp(answer) });
+        // Two that ask at the same moment would both get their answers and split the votes, so the later in the list of
+        // peers lets the earlier go first. Nothing was promised by either.
+        if granted && matches!(self.stance, Stance::Asking { .. }) && from.node < self.rules.me {
+            self.stance = Stance::Follower;
+            self.deadline = now.plus(self.rules.vote_wait_ms(self.lost, draw));
+        }
         // An earlier question of ours may have been lost because the other had no link to us yet; now it has one.
         if self.wants_to_hear(from.node) {
             out.push(Action::Send { to: from.node, message: self.question() });

@@ -28,6 +28,8 @@ enum Arrival {
     Written { at: Process, ballot: Ballot },
     Linked { at: Process, to: NodeId },
     Unlinked { at: Process, from: NodeId },
+    Ended { at: Process, process: Process },
+    Drained { at: Process },
     Woke { at: Process },
 }
 
@@ -39,6 +41,8 @@ struct World {
     rng: SmallRng,
     /// Messages lost, in thousandths.
     loss: u32,
+    /// How often, in thousandths, the death of a process is seen as an orderly end of its link.
+    orderly_ends: u32,
     /// Whether a disk write may take seconds.
     stalls: bool,
     cut: Vec<(u8, u8)>,
@@ -56,6 +60,7 @@ impl World {
             serial: 0,
             rng: SmallRng::seed_from_u64(seed),
             loss: 0,
+            orderly_ends: 0,
             stalls: false,
             cut: Vec::new(),
             leaders: BTreeMap::new(),
@@ -123,6 +128,11 @@ impl World {
             if self.nodes[other].machine.is_some() {
                 let delay = self.rng.random_range(1..3);
                 self.at(delay, Arrival::Unlinked { at: self.process(other), from: gone });
+                if self.rng.random_range(0..1000) < self.orderly_ends {
+                    // What it had sent comes first on the same link.
+                    let process = self.process(node);
+                    self.at(delay + 4, Arrival::Ended { at: self.process(other), process });
+                }
             }
         }
     }
@@ -148,6 +158,10 @@ impl World {
                     let done = self.nodes[node].disk_busy_until.max(self.now) + self.rng.random_range(1..30) + stall;
                     self.nodes[node].disk_busy_until = done;
                     self.at(done - self.now, Arrival::Written { at: process, ballot });
+                }
+                Action::Drain => {
+                    let delay = self.rng.random_range(1..250);
+                    self.at(delay, Arrival::Drained { at: process });
                 }
                 Action::Note(_) => {}
             }
@@ -205,6 +219,8 @@ impl World {
                 Arrival::Written { at, .. }
                 | Arrival::Linked { at, .. }
                 | Arrival::Unlinked { at, .. }
+                | Arrival::Ended { at, .. }
+                | Arrival::Drained { at }
                 | Arrival::Woke { at } => *at,
             };
             let node = usize::from(at.node.0);
@@ -228,6 +244,8 @@ impl World {
                 Arrival::Written { ballot, .. } => Event::Saved(ballot),
                 Arrival::Linked { to, .. } => Event::LinkedTo(to),
                 Arrival::Unlinked { from, .. } => Event::UnlinkedFrom(from),
+                Arrival::Ended { process, .. } => Event::EndOfStream(process),
+                Arrival::Drained { .. } => Event::Drained,
                 Arrival::Woke { .. } => Event::Woke,
             };
             self.feed(node, event);
@@ -244,6 +262,13 @@ impl World {
             self.run(5);
         }
         self.now - start
+    }
+
+    /// Runs until a leader that is stopping has a successor, or has told everybody that there is none.
+    fn run_until_over(&mut self, node: usize) {
+        while self.nodes[node].machine.as_ref().is_some_and(Machine::awaits_successor) {
+            self.run(1);
+        }
     }
 
     fn leader(&self) -> usize {
@@ -333,7 +358,7 @@ fn a_leader_that_resigns_is_replaced_at_once() {
         world.run(10_000);
         let old = world.leader();
         world.feed(old, Event::Stopping);
-        assert!(world.serving().is_empty());
+        world.run_until_over(old);
         took.push(world.run_until_served(3000));
         world.run(5000);
         assert_ne!(world.leader(), old, "a stopping node never stands again");
@@ -435,10 +460,8 @@ fn no_vote_and_no_candidacy_leaves_before_it_is_on_disk() {
 #[test]
 fn a_failed_write_means_no_vote_and_is_tried_again() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
-    let asks = Event::Heard {
-        from: Process { node: NodeId(1), boot: BootId(9) },
-        message: Message::Vote { term: Term(1), asked_at: BootMs(77) },
-    };
+    let asks =
+        Event::Heard { from: Process { node: NodeId(1), boot: BootId(9) }, message: request(Term(1), BootMs(77)) };
     let after_window = BootMs(4000);
     let ballot = Ballot { term: Term(1), voted_for: Some(NodeId(1)) };
     let actions = machine.handle(asks, after_window, Draw(0));
@@ -452,10 +475,8 @@ fn a_failed_write_means_no_vote_and_is_tried_again() {
     let granted = Message::VoteResp { term: Term(1), asked_at: BootMs(77), granted: true };
     assert_eq!(actions, vec![Action::Send { to: NodeId(1), message: granted }]);
     // The vote of a term is given once.
-    let rival = Event::Heard {
-        from: Process { node: NodeId(2), boot: BootId(9) },
-        message: Message::Vote { term: Term(1), asked_at: BootMs(78) },
-    };
+    let rival =
+        Event::Heard { from: Process { node: NodeId(2), boot: BootId(9) }, message: request(Term(1), BootMs(78)) };
     let actions = machine.handle(rival, after_window, Draw(0));
     assert!(matches!(
         &actions[..],
@@ -472,7 +493,7 @@ fn a_promise_is_kept_to_its_last_millisecond() {
     machine.handle(Event::Saved(Ballot { term: Term(1), voted_for: None }), BootMs(10_000), Draw(0));
     let vote = |asked_at| Event::Heard {
         from: Process { node: NodeId(2), boot: BootId(9) },
-        message: Message::Vote { term: Term(2), asked_at: BootMs(asked_at) },
+        message: request(Term(2), BootMs(asked_at)),
     };
     let refused = machine.handle(vote(1), BootMs(13_000), Draw(0));
     assert!(!refused.iter().any(|action| matches!(action, Action::Save(_))));
@@ -511,6 +532,14 @@ fn heard(node: u8, message: Message) -> Event {
     Event::Heard { from: peer(node), message }
 }
 
+fn request(term: Term, asked_at: BootMs) -> Message {
+    Message::Vote { term, asked_at, voids: None, dead: None }
+}
+
+fn ack(term: Term, sent_at: BootMs) -> Message {
+    Message::Ack { term, sent_at, load: Load::NEUTRAL, ready: true }
+}
+
 fn sends(actions: &[Action], wanted: impl Fn(&Message) -> bool) -> bool {
     actions.iter().any(|action| matches!(action, Action::Send { message, .. } if wanted(message)))
 }
@@ -544,19 +573,19 @@ fn leader() -> Machine {
 fn the_lease_counts_from_the_send_time_of_an_acknowledged_heartbeat() {
     let mut machine = leader();
     assert!(!machine.is_serving(BootMs(5001)), "a new leader serves only after its first majority acknowledgement");
-    machine.handle(heard(1, Message::Ack { term: Term(1), sent_at: BootMs(5000) }), BootMs(6500), Draw(0));
+    machine.handle(heard(1, ack(Term(1), BootMs(5000))), BootMs(6500), Draw(0));
     assert_eq!(machine.serves_until(), BootMs(7500));
     assert!(machine.is_serving(BootMs(7499)));
     assert!(!machine.is_serving(BootMs(7500)));
     // An acknowledgement of something that was never sent extends nothing.
-    machine.handle(heard(2, Message::Ack { term: Term(1), sent_at: BootMs(99_000) }), BootMs(6600), Draw(0));
+    machine.handle(heard(2, ack(Term(1), BootMs(99_000))), BootMs(6600), Draw(0));
     assert_eq!(machine.serves_until(), BootMs(7500));
 }
 
 #[test]
 fn a_leader_that_is_not_acknowledged_steps_down_v_after_the_last_heartbeat_that_was() {
     let mut machine = leader();
-    machine.handle(heard(1, Message::Ack { term: Term(1), sent_at: BootMs(5000) }), BootMs(5003), Draw(0));
+    machine.handle(heard(1, ack(Term(1), BootMs(5000))), BootMs(5003), Draw(0));
     machine.handle(Event::Woke, BootMs(7999), Draw(0));
     assert!(matches!(machine.standing(), Standing::Leader { .. }));
     machine.handle(Event::Woke, BootMs(8000), Draw(0));
@@ -567,7 +596,7 @@ fn a_leader_that_is_not_acknowledged_steps_down_v_after_the_last_heartbeat_that_
 fn votes_that_come_too_late_do_not_count() {
     let mut machine = leader();
     // Deposed, it stands again; the answer takes longer than the network timeout.
-    machine.handle(heard(1, Message::Ack { term: Term(2), sent_at: BootMs(0) }), BootMs(6000), Draw(0));
+    machine.handle(heard(1, ack(Term(2), BootMs(0))), BootMs(6000), Draw(0));
     assert!(matches!(machine.standing(), Standing::Follower));
     machine.handle(heard(2, Message::Nominate { term: Term(3) }), BootMs(7000), Draw(0));
     machine.handle(Event::Saved(Ballot { term: Term(3), voted_for: Some(NodeId(0)) }), BootMs(7000), Draw(0));
@@ -581,7 +610,7 @@ fn votes_that_come_too_late_do_not_count() {
 #[test]
 fn a_node_without_a_ballot_votes_for_nobody_until_it_knows_what_it_may_have_voted() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), None, BootMs(0));
-    let vote = |term| heard(1, Message::Vote { term: Term(term), asked_at: BootMs(1) });
+    let vote = |term| heard(1, request(Term(term), BootMs(1)));
     let later = BootMs(60_000);
     let granted = |message: &Message| matches!(message, Message::VoteResp { granted: true, .. });
     assert!(!machine.handle(vote(9), later, Draw(0)).iter().any(|action| matches!(action, Action::Save(_))));
@@ -623,7 +652,7 @@ fn a_node_of_a_new_cluster_says_yes_only_with_a_ballot_on_disk() {
     };
     let actions = machine.handle(heard(1, Message::PreVoteResp(answer)), later, Draw(0));
     assert!(actions.contains(&Action::Save(Ballot::default())), "{actions:?}");
-    let asks = || heard(2, Message::PreVote { round: 4, term: Term(1) });
+    let asks = || heard(2, Message::PreVote { round: 4, term: Term(1), dead: None });
     let yes = |message: &Message| matches!(message, Message::PreVoteResp(PreVoteResp { granted: true, .. }));
     assert!(!sends(&machine.handle(asks(), later, Draw(0)), yes));
     machine.handle(Event::Saved(Ballot::default()), later, Draw(0));
@@ -646,7 +675,7 @@ fn an_answer_to_an_earlier_start_of_this_node_says_nothing() {
         };
         machine.handle(heard(node, Message::PreVoteResp(answer)), BootMs(10), Draw(0));
     }
-    let actions = machine.handle(heard(1, Message::Vote { term: Term(1), asked_at: BootMs(1) }), BootMs(20), Draw(0));
+    let actions = machine.handle(heard(1, request(Term(1), BootMs(1))), BootMs(20), Draw(0));
     assert!(!actions.iter().any(|action| matches!(action, Action::Save(_))), "the boot window still holds");
 }
 
@@ -657,7 +686,7 @@ fn a_resignation_voids_only_the_promise_to_that_very_term() {
         machine.handle(heard(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Draw(0));
         machine.handle(Event::Saved(Ballot { term: Term(5), voted_for: None }), BootMs(9000), Draw(0));
         machine.handle(heard(1, Message::Resign { term: Term(resigned) }), BootMs(9100), Draw(0));
-        let vote = heard(2, Message::Vote { term: Term(6), asked_at: BootMs(1) });
+        let vote = heard(2, request(Term(6), BootMs(1)));
         machine.handle(vote, BootMs(9200), Draw(0)).iter().any(|action| matches!(action, Action::Save(_)))
     };
     assert!(free_at(5));
@@ -680,12 +709,181 @@ fn a_leader_that_resigns_does_not_leave_a_fresh_follower_waiting_for_its_boot_wi
         world.run(500);
         assert_eq!(world.leader(), old);
         world.feed(old, Event::Stopping);
-        world.run(20);
+        world.run_until_over(old);
         world.kill(old);
         took.push(world.run_until_served(4000));
     }
     took.sort_unstable();
     assert!(took[299] < 1000, "{took:?}");
+}
+
+#[test]
+fn a_leader_whose_links_end_is_replaced_in_a_moment() {
+    for orderly_ends in [1000, 500] {
+        let mut took = Vec::new();
+        for seed in 0..400 {
+            let mut world = World::started(3, seed);
+            world.orderly_ends = orderly_ends;
+            world.run_until_served(3000);
+            world.run(10_000);
+            let old = world.leader();
+            world.kill(old);
+            world.run(1);
+            let seen = world.queue.values().any(|arrival| matches!(arrival, Arrival::Ended { .. }));
+            if seen {
+                took.push(world.run_until_served(8000));
+            }
+        }
+        took.sort_unstable();
+        let (median, late) = (took[took.len() / 2], took[took.len() * 99 / 100]);
+        assert!(median < 100 && late < 300, "{orderly_ends}: {took:?}");
+    }
+}
+
+#[test]
+fn the_end_of_another_process_voids_no_promise_and_no_end_ever_gives_a_vote_back() {
+    let leader = peer(1);
+    let follower = || {
+        let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
+        machine.handle(heard(2, request(Term(4), BootMs(1))), BootMs(8000), Draw(0));
+        machine.handle(Event::Saved(Ballot { term: Term(4), voted_for: Some(NodeId(2)) }), BootMs(8000), Draw(0));
+        let beat = Message::Heartbeat { term: Term(4), sent_at: BootMs(5) };
+        machine.handle(Event::Heard { from: leader, message: beat }, BootMs(9000), Draw(0));
+        machine
+    };
+    let votes_in = |machine: &mut Machine, term| {
+        let actions = machine.handle(heard(2, request(Term(term), BootMs(2))), BootMs(9010), Draw(0));
+        actions.iter().any(|action| matches!(action, Action::Save(_)))
+    };
+    for (ended, free) in
+        [(leader, true), (Process { boot: BootId(8), ..leader }, false), (Process { node: NodeId(2), ..leader }, false)]
+    {
+        let mut machine = follower();
+        machine.handle(Event::EndOfStream(ended), BootMs(9005), Draw(0));
+        assert_eq!(votes_in(&mut machine, 5), free, "{ended:?}");
+    }
+    let mut machine = follower();
+    machine.handle(Event::EndOfStream(leader), BootMs(9005), Draw(0));
+    let rival = Process { node: NodeId(1), boot: BootId(99) };
+    let message = request(Term(4), BootMs(2));
+    let actions = machine.handle(Event::Heard { from: rival, message }, BootMs(9010), Draw(0));
+    assert!(!sends(&actions, |message| matches!(message, Message::VoteResp { granted: true, .. })), "voted already");
+}
+
+#[test]
+fn an_end_leaves_the_boot_window_as_it_is() {
+    let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
+    machine.handle(heard(1, Message::Heartbeat { term: Term(1), sent_at: BootMs(5) }), BootMs(100), Draw(0));
+    machine.handle(Event::Saved(Ballot { term: Term(1), voted_for: None }), BootMs(100), Draw(0));
+    machine.handle(Event::EndOfStream(peer(1)), BootMs(200), Draw(0));
+    let actions = machine.handle(heard(2, request(Term(2), BootMs(2))), BootMs(210), Draw(0));
+    assert!(!actions.iter().any(|action| matches!(action, Action::Save(_))));
+}
+
+#[test]
+fn frames_of_a_dead_process_are_ignored_and_a_living_one_ends_the_trust() {
+    let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
+    let beat = heard(1, Message::Heartbeat { term: Term(1), sent_at: BootMs(5) });
+    machine.handle(beat, BootMs(9000), Draw(0));
+    machine.handle(Event::Saved(Ballot { term: Term(1), voted_for: None }), BootMs(9000), Draw(0));
+    machine.handle(Event::EndOfStream(peer(1)), BootMs(9100), Draw(0));
+    assert_eq!(machine.handle(beat, BootMs(9101), Draw(0)), []);
+    let notes = machine.handle(Event::Greeted(peer(1)), BootMs(9200), Draw(0));
+    assert_eq!(notes, [Action::Note(Note::EndOfStreamWasNoDeath { node: NodeId(1) })]);
+    machine.handle(beat, BootMs(9300), Draw(0));
+    machine.handle(Event::EndOfStream(peer(1)), BootMs(9400), Draw(0));
+    let actions = machine.handle(heard(2, request(Term(2), BootMs(2))), BootMs(9410), Draw(0));
+    assert!(!actions.iter().any(|action| matches!(action, Action::Save(_))), "ends are not believed any more");
+}
+
+#[test]
+fn a_leader_that_reads_of_its_own_death_refuses() {
+    let mut machine = leader();
+    let me = Process { node: NodeId(0), boot: BootId(1) };
+    let message = Message::Vote { term: Term(2), asked_at: BootMs(1), voids: None, dead: Some(me) };
+    let actions = machine.handle(heard(1, message), BootMs(5100), Draw(0));
+    assert!(actions.contains(&Action::Note(Note::EndOfStreamWasNoDeath { node: NodeId(0) })));
+    assert!(matches!(machine.standing(), Standing::Leader { .. }));
+}
+
+#[test]
+fn a_heavy_leader_hands_over_to_a_light_follower_and_it_stays_there() {
+    for seed in 0..50 {
+        let mut world = World::started(3, seed);
+        world.run_until_served(3000);
+        world.run(1000);
+        let old = world.leader();
+        let light = (old + 1) % 3;
+        for node in 0..3 {
+            world.set_load(node, if node == light { 100 } else { 950 });
+        }
+        world.run(40_000);
+        assert_eq!(world.leader(), light, "seed {seed}");
+        let term = world.serving_term;
+        world.run(60_000);
+        assert_eq!(world.serving_term, term, "seed {seed}: and there it stays");
+    }
+}
+
+#[test]
+fn a_leader_that_is_not_heavy_for_long_keeps_its_place() {
+    let mut world = World::started(3, 5);
+    world.run_until_served(3000);
+    world.run(30_000);
+    let (leader, term) = (world.leader(), world.serving_term);
+    for spike in 0..20 {
+        for node in 0..3 {
+            world.set_load(node, if node == leader && spike % 2 == 0 { 950 } else { 300 });
+        }
+        world.run(3500);
+    }
+    assert_eq!(world.serving_term, term);
+}
+
+#[test]
+fn a_handover_leaves_a_gap_of_milliseconds() {
+    let mut gaps = Vec::new();
+    for seed in 0..200 {
+        let mut world = World::started(3, seed);
+        world.run_until_served(3000);
+        world.run(5000);
+        let old = world.leader();
+        world.feed(old, Event::Stopping);
+        while !world.serving().is_empty() {
+            world.run(1);
+        }
+        gaps.push(world.run_until_served(3000));
+    }
+    gaps.sort_unstable();
+    assert!(gaps[198] <= 100, "{gaps:?}");
+}
+
+#[test]
+fn a_delayed_word_to_stand_is_ignored() {
+    let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
+    machine.handle(heard(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Draw(0));
+    machine.handle(Event::Saved(Ballot { term: Term(5), voted_for: None }), BootMs(9000), Draw(0));
+    for (from, term) in [(1, 4), (1, 6), (2, 5)] {
+        let actions = machine.handle(heard(from, Message::StandNow { term: Term(term) }), BootMs(9100), Draw(0));
+        assert_eq!(actions, [], "from {from} in {term}");
+    }
+    let actions = machine.handle(heard(1, Message::StandNow { term: Term(5) }), BootMs(9100), Draw(0));
+    assert!(actions.contains(&Action::Save(Ballot { term: Term(6), voted_for: Some(NodeId(0)) })));
+}
+
+#[test]
+fn a_handover_voids_only_the_promise_to_that_very_term() {
+    let free_with = |voids: u64| {
+        let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
+        machine.handle(heard(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Draw(0));
+        machine.handle(Event::Saved(Ballot { term: Term(5), voted_for: None }), BootMs(9000), Draw(0));
+        let message = Message::Vote { term: Term(9), asked_at: BootMs(1), voids: Some(Term(voids)), dead: None };
+        let actions = machine.handle(heard(2, message), BootMs(9100), Draw(0));
+        actions.iter().any(|action| matches!(action, Action::Save(_)))
+    };
+    assert!(free_with(5));
+    assert!(!free_with(4));
+    assert!(!free_with(8));
 }
 
 /// Everything at once: kills, restarts, pauses, cuts, losses and clocks that differ by up to 5%. The assertions are the
@@ -701,6 +899,7 @@ fn the_invariants_hold_under_random_faults() {
         }
         world.loss = [0, 0, 20, 100][world.rng.random_range(0..4)];
         world.stalls = true;
+        world.orderly_ends = [0, 500, 1000][world.rng.random_range(0..3)];
         for _ in 0..60 {
             let node = world.rng.random_range(0..nodes);
             match world.rng.random_range(0..10) {
