@@ -208,11 +208,13 @@ async fn run(
     (resign, stop, drained): Signals,
 ) {
     let tasks = TaskTracker::new();
+    // The links outlive the wish to stop: until there is a successor, or the resignation is out, they are needed.
+    let unlink = CancellationToken::new();
     let (ballots, mut saved) = start_writer(ballots);
     let (load_in, mut load) = watch::channel(None);
     let sampler = Sampler::new(options.load_source.clone(), options.cpu_refresh_ms);
     let interval = Duration::from_millis(options.cpu_refresh_ms);
-    tasks.spawn(stop.clone().run_until_cancelled_owned(sample_load(sampler, interval, load_in)));
+    tasks.spawn(unlink.clone().run_until_cancelled_owned(sample_load(sampler, interval, load_in)));
 
     let machine = Machine::new(rules(&options), BootId(draw_u64()), ballot, boot_now());
     let greeter = Arc::new(Greeter {
@@ -224,7 +226,7 @@ async fn run(
         peers: options.peers,
     });
     let (news_in, mut news) = mpsc::channel(NEWS);
-    let outboxes = start_network(listener, options.api_port, &greeter, &news_in, &stop, &tasks);
+    let outboxes = start_network(listener, options.api_port, &greeter, &news_in, &unlink, &tasks);
     let members = Members::new(&greeter.peers, &greeter.api_url);
     let linked = HashMap::new();
     let note = options.note;
@@ -258,6 +260,7 @@ async fn run(
     }
     // The diallers write what is in their outboxes, say Bye and end.
     driver.outboxes.clear();
+    unlink.cancel();
     tasks.close();
     if timeout(FAREWELL, tasks.wait()).await.is_err() {
         debug!("not all links could be ended in order");

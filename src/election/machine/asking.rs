@@ -44,7 +44,6 @@ impl Machine {
         self.ballot.term.max(self.seen).next()
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one message, and what every handler takes")]
     pub(super) fn answer_question(
         &mut self,
         from: Process,

@@ -299,7 +299,6 @@ fn a_new_cluster_elects_without_waiting_for_the_boot_window() {
     for nodes in [2, 3, 5, 7] {
         let mut took: Vec<u64> = (0..300).map(|seed| World::started(nodes, seed).run_until_served(6000)).collect();
         took.sort_unstable();
-        eprintln!("{nodes}: {:?}", [took[150], took[270], took[297], took[299]]);
         // The boot window alone takes 3000.
         assert!(took[299] < 1500, "{nodes} nodes: {took:?}");
     }
