@@ -154,9 +154,15 @@ mod tests {
     #[tokio::test]
     async fn query_parameters_that_are_wrong_are_refused() {
         let node = Node::with_alice_and_bob().await;
-        for query in
-            ["limit=abc", "limit=0", "limit=-1", "limit=+1", "limit=", "limit=1&limit=2", "limit=99999999999999999999"]
-        {
+        for query in [
+            "limit=abc",
+            "limit=0",
+            "limit=-1",
+            "limit=%2B1",
+            "limit=",
+            "limit=1&limit=2",
+            "limit=99999999999999999999",
+        ] {
             for list in ["discover", "users"] {
                 node.get(&format!("/{list}?{query}")).await.refused(400, "invalid_field");
             }

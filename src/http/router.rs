@@ -12,7 +12,7 @@ use http::{HeaderName, Method, header};
 use tokio::time::timeout;
 use tower_http::cors::{self, AllowOrigin, CorsLayer};
 
-use super::app::{App, Cors};
+use super::app::{App, Cors, Shared};
 use super::error::ApiError;
 use super::{body, health, images, leader, presence, stamp, users};
 
@@ -64,7 +64,10 @@ impl std::fmt::Display for Endpoint {
 
 /// The whole API. The remote address must be attached to each request, as [`super::serve()`] does.
 pub fn router(app: App) -> Router {
-    let app = Arc::new(app);
+    routes(Arc::new(app))
+}
+
+pub(super) fn routes(app: Shared) -> Router {
     let few_at_once = from_fn_with_state(images::places(), images::few_at_once);
     let leader_only = Router::new()
         .route("/leader", get(health::leading))

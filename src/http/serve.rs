@@ -184,6 +184,8 @@ mod tests {
     use super::*;
 
     struct Running {
+        seats: Arc<Semaphore>,
+        all_seats: u32,
         addr: SocketAddr,
         shutdown: CancellationToken,
         server: JoinHandle<()>,
@@ -191,19 +193,25 @@ mod tests {
 
     impl Running {
         async fn start(router: Router) -> Self {
-            Self::start_with_seats(router, MAX_CONNECTIONS).await
+            Self::start_with_seats(router, 10).await
         }
 
-        async fn start_with_seats(router: Router, seats: usize) -> Self {
+        async fn start_with_seats(router: Router, all_seats: u32) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let (addr, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-            let server = Server::new(router, shutdown.clone(), seats).run(listener);
-            let server = TaskTracker::new().spawn(server);
-            Self { addr, shutdown, server }
+            let server = Server::new(router, shutdown.clone(), all_seats as usize);
+            let seats = Arc::clone(&server.seats);
+            let server = TaskTracker::new().spawn(server.run(listener));
+            Self { seats, all_seats, addr, shutdown, server }
         }
 
         async fn connect(&self) -> TcpStream {
             TcpStream::connect(self.addr).await.unwrap()
+        }
+
+        /// Waits until no connection is served.
+        async fn no_connections(&self) {
+            drop(self.seats.acquire_many(self.all_seats).await.unwrap());
         }
 
         async fn stop(self) {
@@ -269,16 +277,11 @@ mod tests {
         let answer = exchange(&mut refused, b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(answer.contains("too_many_connections") && answer.contains("rollcall-term: 7"), "{answer}");
-        // Closing is seen a moment later, so the request is tried until it is.
-        seated.pop();
-        loop {
-            let request = b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-            let answer = exchange(&mut server.connect().await, request).await;
-            if answer.starts_with("HTTP/1.1 200 ") {
-                break;
-            }
-        }
-        drop(seated);
+        seated.clear();
+        server.no_connections().await;
+        let request = b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let answer = exchange(&mut server.connect().await, request).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         server.stop().await;
     }
 
@@ -325,6 +328,42 @@ mod tests {
         server.stop().await;
         assert!((DRAIN_TIME..DRAIN_TIME * 2).contains(&started.elapsed()), "{:?}", started.elapsed());
         assert_eq!(read_to_end(&mut stream).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_its_answer_is_cut_off() {
+        let (streaming, mut seen) = watch::channel(());
+        let body = move || {
+            let streaming = streaming.clone();
+            let part = move || {
+                streaming.send_replace(());
+                Ok::<_, io::Error>(vec![0_u8; 64 * 1024])
+            };
+            async move { Body::from_stream(stream::repeat_with(part)) }
+        };
+        let server = Running::start(Router::new().route("/endless", get(body))).await;
+        let mut stream = server.connect().await;
+        stream.write_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        seen.changed().await.unwrap();
+        tokio::time::pause();
+        let started = tokio::time::Instant::now();
+        // The buffers of both sides fill up, and then nothing but the timer can happen. The body goes with the connection.
+        server.no_connections().await;
+        assert!((WRITE_STALL..WRITE_STALL * 2).contains(&started.elapsed()), "{:?}", started.elapsed());
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_nothing_is_asked_is_closed() {
+        let server = Running::start(Node::new(leading()).router).await;
+        let mut stream = server.connect().await;
+        stream.write_all(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream.readable().await.unwrap();
+        tokio::time::pause();
+        let started = tokio::time::Instant::now();
+        assert!(read_to_end(&mut stream).await.starts_with("HTTP/1.1 200 "));
+        assert!((HEAD_TIME..HEAD_TIME * 2).contains(&started.elapsed()), "{:?}", started.elapsed());
+        server.stop().await;
     }
 
     #[tokio::test]

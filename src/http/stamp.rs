@@ -123,7 +123,27 @@ fn draw_request_id() -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::get;
+
+    use super::super::testing::{Node, leading, request};
     use super::*;
+
+    async fn panics() {
+        panic!("as this test wants it");
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_costs_its_own_request_only() {
+        let mut node = Node::new(leading());
+        let layer = from_fn_with_state(Stamp::new(&node.app), stamp);
+        node.router = Router::new().route("/panics", get(panics)).route("/", get(|| async {})).layer(layer);
+        let answer = node.send(request("GET", "/panics", "")).await;
+        assert!(!answer.refused(500, "internal").contains("as this test wants it"));
+        assert_eq!(answer.header("rollcall-term"), Some("7"));
+        assert_eq!(node.get("/").await.status, 200);
+    }
 
     #[test]
     fn only_a_sane_id_is_taken_over_from_a_client() {

@@ -12,8 +12,10 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::app::Shared;
 use super::params::Remote;
-use super::{App, Cors, router};
+use super::router::routes;
+use super::{App, Cors};
 use crate::clock;
 use crate::domain::{BootMs, NodeAddr, Term};
 use crate::election::{Leader, Member, Role, Standing};
@@ -24,6 +26,7 @@ use crate::storage::{Backend, Bucket, Memory, RetryPolicy};
 pub(super) const TERM: Term = Term(7);
 
 pub(super) struct Node {
+    pub(super) app: Shared,
     pub(super) role: watch::Sender<Role>,
     pub(super) members: watch::Sender<Vec<Member>>,
     pub(super) cluster_online: watch::Sender<u64>,
@@ -105,7 +108,9 @@ impl Node {
             cors,
             under_way: TaskTracker::new(),
         };
-        Self { role, members, cluster_online, memory, registry, router: router(app) }
+        let app = Arc::new(app);
+        let router = routes(Arc::clone(&app));
+        Self { app, role, members, cluster_online, memory, registry, router }
     }
 
     /// A node that leads and knows every user in the bucket, who are `alice` at an address, and `bob` without one.

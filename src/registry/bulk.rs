@@ -250,6 +250,7 @@ mod tests {
         let stream = registry.online_with_images(&Page::default(), BootMs(0)).await.unwrap();
         let ahead = memory.faults().calls() - before;
         assert!(ahead <= PIECES_AHEAD + LISTS_AHEAD + 1, "{ahead} calls for the first client");
+        assert_eq!(registry.0.bulks.available_permits(), AT_ONCE - 1);
         drop(stream);
         assert_eq!(registry.0.bulks.available_permits(), AT_ONCE);
     }
