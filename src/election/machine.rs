@@ -193,6 +193,12 @@ impl Machine {
         self.ballot.term
     }
 
+    /// Whether this node lost its ballot and does not know yet what it may do.
+    #[must_use]
+    pub fn has_lost_its_ballot(&self) -> bool {
+        self.memory != Memory::Sound
+    }
+
     /// The load that the machine counts with.
     #[must_use]
     pub fn load(&self) -> Load {

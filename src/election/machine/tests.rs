@@ -989,7 +989,7 @@ fn the_invariants_hold_under_random_faults() {
                 0..=3 if world.nodes[node].machine.is_none() => world.start(node),
                 4 => {
                     world.nodes[node].paused_until =
-                        world.nodes[node].paused_until.max(world.now + world.rng.random_range(100..9000))
+                        world.nodes[node].paused_until.max(world.now + world.rng.random_range(100..9000));
                 }
                 5 => world.isolate(u8::try_from(node).unwrap()),
                 6 => {
