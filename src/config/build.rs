@@ -46,6 +46,7 @@ pub(super) fn build(
     Ok(Config {
         node: node.value,
         timings,
+        trust_end_of_stream: layers.switch(&keys::TRUST_END_OF_STREAM, true)?,
         load_source: load_source(&layers)?,
         api: api(&layers, &node)?,
         presence: Presence {

@@ -38,6 +38,7 @@ pub(super) const LEADER_TERM: Key = Key::new("leader_term_ms", "ROLLCALL_LEADER_
 pub(super) const NET_TIMEOUT: Key = Key::new("net_timeout_ms", "ROLLCALL_NET_TIMEOUT_MS");
 pub(super) const CPU_REFRESH: Key = Key::new("cpu_refresh_ms", "ROLLCALL_CPU_REFRESH_MS");
 pub(super) const ELECTION_RETRY: Key = Key::new("election_retry_ms", "ROLLCALL_ELECTION_RETRY_MS");
+pub(super) const TRUST_END_OF_STREAM: Key = Key::new("trust_end_of_stream", "ROLLCALL_TRUST_END_OF_STREAM");
 pub(super) const LOAD_SOURCE: Key = Key::new("load_source", "ROLLCALL_LOAD_SOURCE");
 pub(super) const API_PORT: Key =
     Key::new("api_port", "API_PORT").or_flag("--api-port", |flags| flags.api_port.as_ref());
@@ -55,7 +56,7 @@ pub(super) const EMULATOR: Key = Key::new("storage_emulator_host", "STORAGE_EMUL
 pub(super) const STORAGE_TIMEOUT: Key = Key::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS");
 
 /// Every setting; what is not here is no key of the file.
-pub(super) const ALL: [&Key; 20] = [
+pub(super) const ALL: [&Key; 21] = [
     &THIS_NODE,
     &PEERS,
     &HEARTBEAT_INTERVAL,
@@ -65,6 +66,7 @@ pub(super) const ALL: [&Key; 20] = [
     &NET_TIMEOUT,
     &CPU_REFRESH,
     &ELECTION_RETRY,
+    &TRUST_END_OF_STREAM,
     &LOAD_SOURCE,
     &API_PORT,
     &API_BIND,

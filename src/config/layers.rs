@@ -29,6 +29,8 @@ enum Raw {
     Untyped(String),
     Text(String),
     Number(u64),
+    /// True or false in the file.
+    Switch(bool),
     List(Vec<Given<Raw>>),
     /// Something that no setting takes, such as a date or a negative number.
     Other,
@@ -72,11 +74,22 @@ impl<'a> Layers<'a> {
             // Digits only: the standard parser would take a leading `+`.
             Raw::Untyped(text) => text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten(),
             Raw::Number(number) => Some(*number),
-            Raw::Text(_) | Raw::List(_) | Raw::Other => None,
+            Raw::Text(_) | Raw::Switch(_) | Raw::List(_) | Raw::Other => None,
         };
         match number {
             Some(value) if (1..=most).contains(&value) => Ok(given.with(value)),
             _ => Err(given.invalid(key, format!("a whole number from 1 to {most}"))),
+        }
+    }
+
+    /// A setting that is yes or no.
+    pub(super) fn switch(&self, key: &Key, default: bool) -> Result<bool, ConfigError> {
+        let Some(given) = self.find(key) else { return Ok(default) };
+        match &given.value {
+            Raw::Switch(value) => Ok(*value),
+            Raw::Untyped(text) if text == "true" => Ok(true),
+            Raw::Untyped(text) if text == "false" => Ok(false),
+            _ => Err(given.invalid(key, "true or false")),
         }
     }
 
@@ -89,7 +102,7 @@ impl<'a> Layers<'a> {
                 texts.map(|text| Ok(Given::untyped(text.to_owned(), &given.origin).with(text.to_owned()))).collect()
             }
             Raw::List(items) => items.iter().map(|item| text(key, item, right)).collect(),
-            Raw::Text(_) | Raw::Number(_) | Raw::Other => return Err(given.invalid(key, right)),
+            Raw::Text(_) | Raw::Number(_) | Raw::Switch(_) | Raw::Other => return Err(given.invalid(key, right)),
         };
         Ok(Some(given.with(items?)))
     }
@@ -142,7 +155,7 @@ impl Given<String> {
 fn text(key: &Key, given: &Given<Raw>, right: &str) -> Result<Given<String>, ConfigError> {
     match &given.value {
         Raw::Untyped(text) | Raw::Text(text) => Ok(given.with(text.clone())),
-        Raw::Number(_) | Raw::List(_) | Raw::Other => Err(given.invalid(key, right)),
+        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Other => Err(given.invalid(key, right)),
     }
 }
 
@@ -176,7 +189,8 @@ fn raw(text: &str, value: &Spanned<DeValue<'_>>, origin: &dyn Fn(usize) -> Origi
             u64::from_str_radix(digits.as_str(), digits.radix()).map_or(Raw::Other, Raw::Number)
         }
         DeValue::Array(items) => Raw::List(items.iter().map(|item| raw(text, item, origin)).collect()),
-        DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Table(_) => Raw::Other,
+        DeValue::Boolean(value) => Raw::Switch(*value),
+        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => Raw::Other,
     };
     let written = match value {
         Raw::Other if text.as_bytes().get(span.start) == Some(&b'[') => "a table".to_owned(),

@@ -34,6 +34,8 @@ pub struct Config {
     pub peers: Vec<NodeAddr>,
     /// The election's times.
     pub timings: Timings,
+    /// Whether the orderly end of a connection proves that the node at its other end is dead.
+    pub trust_end_of_stream: bool,
     /// Where the election reads how busy this node is.
     pub load_source: LoadSource,
     /// The HTTP API.

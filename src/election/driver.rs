@@ -2,6 +2,7 @@
 //! It passes events in and performs the actions that come out; it holds no policy.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use super::ballot::{BallotFile, Found};
 use super::dialler::Dialler;
 use super::frame::{Envelope, Frame, Timings};
 use super::greeter::Greeter;
+use super::link::End;
 use super::load::{LoadSource, Sampler};
 use super::machine::{Action, Draw, Event, Machine, Note, Rules, SteppedDownBecause};
 use super::members::Members;
@@ -41,6 +43,8 @@ const NEWS: usize = 256;
 const BALLOTS: usize = 16;
 /// The machine is woken at least this often: timers run on a clock that stands still while the computer sleeps.
 const LONGEST_SLEEP_MS: u64 = 1000;
+/// How often the log says why there is no leader.
+const EXPLAIN_EVERY_MS: u64 = 10_000;
 /// How long a process that ends waits for its last words to be written.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -57,12 +61,18 @@ pub struct Options {
     pub api_port: u16,
     /// The numbers that all nodes share.
     pub timings: Timings,
+    /// Whether an orderly end of a link proves that the process at its other end is dead.
+    pub trust_end_of_stream: bool,
     /// Where the load comes from.
     pub load_source: LoadSource,
     /// Between two samples of the load, in milliseconds.
     pub cpu_refresh_ms: u64,
-    /// Where the ballot is kept; exists, and nobody else uses it.
+    /// Where the ballot is kept; exists.
     pub dir: PathBuf,
+    /// What keeps other processes from `dir`; held until the last ballot is written.
+    pub lock: Option<Arc<File>>,
+    /// Whether this node has certainly never been started before, so that no ballot means that it never voted.
+    pub first_start: bool,
     /// A number that the leader's followers are told with each heartbeat; opaque here.
     pub note: watch::Receiver<u64>,
 }
@@ -75,6 +85,7 @@ pub struct Election {
     leader_note: watch::Receiver<u64>,
     resign: CancellationToken,
     stop: CancellationToken,
+    drained: Arc<Notify>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -90,16 +101,29 @@ impl Drop for AbortOnPanic {
     }
 }
 
+/// The same for a task, whose panic the runtime would otherwise keep to itself.
+pub(super) async fn or_abort<T>(task: impl Future<Output = T>) -> T {
+    let _guard = AbortOnPanic;
+    task.await
+}
+
 impl Election {
     /// Starts on an election port that is already bound.
     ///
     /// # Errors
     /// If the ballot cannot be read or the thread cannot be started.
     pub fn start(listener: TcpListener, options: Options) -> io::Result<Self> {
-        let ballots = BallotFile::new(&options.dir, options.peers.clone());
+        let ballots = BallotFile::new(&options.dir, options.peers.clone(), options.lock.clone());
         let ballot = match ballots.load()? {
             Found::Ballot(ballot) => Some(ballot),
-            Found::Missing => None,
+            Found::Missing if options.first_start => {
+                ballots.save(Ballot::default())?;
+                Some(Ballot::default())
+            }
+            Found::Missing => {
+                warn!("there is no ballot in {}, but this node has been started before", options.dir.display());
+                None
+            }
             Found::Torn(why) => {
                 warn!("the ballot file in {} is no whole ballot: {why}", options.dir.display());
                 None
@@ -107,12 +131,17 @@ impl Election {
         };
         listener.set_nonblocking(true)?;
         let term = ballot.unwrap_or_default().term;
-        let (role_out, role) = watch::channel(Role::starting(term));
+        let (role_out, role) = watch::channel(Role::starting(term, boot_now()));
         let (members_out, members) = watch::channel(Vec::new());
         let (note_out, leader_note) = watch::channel(0);
         let (resign, stop) = (CancellationToken::new(), CancellationToken::new());
-        let signals = (resign.clone(), stop.clone());
+        let drained = Arc::new(Notify::new());
+        let signals = (resign.clone(), stop.clone(), Arc::clone(&drained));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = {
+            let _entered = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
         let thread = thread::Builder::new().name("election".into()).spawn(move || {
             let _guard = AbortOnPanic;
             let outputs = Outputs { role: role_out, members: members_out, leader_note: note_out };
@@ -120,7 +149,7 @@ impl Election {
             // Whatever still blocks (a sample of the load) is not waited for.
             runtime.shutdown_background();
         })?;
-        Ok(Self { role, members, leader_note, resign, stop, thread: Some(thread) })
+        Ok(Self { role, members, leader_note, resign, stop, drained, thread: Some(thread) })
     }
 
     /// What this node is.
@@ -141,7 +170,13 @@ impl Election {
         self.leader_note.clone()
     }
 
-    /// Gives the lease up, tells the others, and never stands again. The node goes on voting until [`Self::stop`].
+    /// To be notified when all that was under way has been answered, after [`Role::is_handing_over`] became true.
+    #[must_use]
+    pub fn drained(&self) -> Arc<Notify> {
+        Arc::clone(&self.drained)
+    }
+
+    /// Hands the lease over or gives it up, tells the others, and never stands again. The node goes on voting until [`Self::stop`].
     pub fn resign(&self) {
         self.resign.cancel();
     }
@@ -164,6 +199,9 @@ impl Drop for Election {
     }
 }
 
+/// What the rest of the process tells the election: give the lease up; end; what was under way is done.
+type Signals = (CancellationToken, CancellationToken, Arc<Notify>);
+
 struct Outputs {
     role: watch::Sender<Role>,
     members: watch::Sender<Vec<Member>>,
@@ -181,23 +219,28 @@ struct Driver {
     ballots: std::sync::mpsc::SyncSender<Ballot>,
     outputs: Outputs,
     note: watch::Receiver<u64>,
+    leaderless_since: Option<BootMs>,
+    /// When the log last said why there is no leader.
+    explained_at: BootMs,
 }
 
 /// What the election thread runs, until `stop`.
 async fn run(
-    listener: TcpListener,
+    listener: tokio::net::TcpListener,
     options: Options,
     ballots: BallotFile,
     ballot: Option<Ballot>,
     outputs: Outputs,
-    (resign, stop): (CancellationToken, CancellationToken),
+    (resign, stop, drained): Signals,
 ) {
     let tasks = TaskTracker::new();
+    // The links outlive the wish to stop: until there is a successor, or the resignation is out, they are needed.
+    let unlink = CancellationToken::new();
     let (ballots, mut saved) = start_writer(ballots);
     let (load_in, mut load) = watch::channel(None);
     let sampler = Sampler::new(options.load_source.clone(), options.cpu_refresh_ms);
     let interval = Duration::from_millis(options.cpu_refresh_ms);
-    tasks.spawn(stop.clone().run_until_cancelled_owned(sample_load(sampler, interval, load_in)));
+    tasks.spawn(unlink.clone().run_until_cancelled_owned(sample_load(sampler, interval, load_in)));
 
     let machine = Machine::new(rules(&options), BootId(draw_u64()), ballot, boot_now());
     let greeter = Arc::new(Greeter {
@@ -209,38 +252,52 @@ async fn run(
         peers: options.peers,
     });
     let (news_in, mut news) = mpsc::channel(NEWS);
-    let outboxes = start_network(listener, options.api_port, &greeter, &news_in, &stop, &tasks);
+    let outboxes = start_network(listener, options.api_port, &greeter, &news_in, &unlink, &tasks);
     let members = Members::new(&greeter.peers, &greeter.api_url);
     let linked = HashMap::new();
     let note = options.note;
-    let mut driver = Driver { machine, greeter, members, linked, outboxes, ballots, outputs, note };
+    let mut driver = Driver {
+        machine,
+        greeter,
+        members,
+        linked,
+        outboxes,
+        ballots,
+        outputs,
+        note,
+        leaderless_since: None,
+        explained_at: boot_now(),
+    };
 
     driver.feed(Event::Woke);
     let mut resigned = false;
     loop {
         let wait = driver.machine.wake_at().since(boot_now()).min(LONGEST_SLEEP_MS);
         tokio::select! {
-            // News first: what was said before a timer ran out was said in time.
+            // A flood of frames must delay neither a heartbeat nor the end.
             biased;
-            Some(news) = news.recv() => driver.take(news),
-            Some((ballot, result)) = saved.recv() => driver.written(ballot, result),
             () = resign.cancelled(), if !resigned => {
                 resigned = true;
                 driver.feed(Event::Stopping);
             }
-            // After the resignation has been put into the outboxes.
-            () = stop.cancelled(), if resigned => break,
+            // Not before there is a successor, or the resignation has been put into the outboxes.
+            () = stop.cancelled(), if resigned && !driver.machine.awaits_successor() => break,
+            () = drained.notified() => driver.feed(Event::Drained),
+            Some((ballot, result)) = saved.recv() => driver.written(ballot, result),
+            () = sleep(Duration::from_millis(wait)), if wait > 0 => driver.woke(),
+            () = std::future::ready(()), if wait == 0 => driver.woke(),
+            Some(news) = news.recv() => driver.take(news),
             Ok(()) = load.changed() => {
                 let latest = *load.borrow_and_update();
                 if let Some(load) = latest {
                     driver.feed(Event::LoadSampled(load));
                 }
             }
-            () = sleep(Duration::from_millis(wait)) => driver.feed(Event::Woke),
         }
     }
     // The diallers write what is in their outboxes, say Bye and end.
     driver.outboxes.clear();
+    unlink.cancel();
     tasks.close();
     if timeout(FAREWELL, tasks.wait()).await.is_err() {
         debug!("not all links could be ended in order");
@@ -256,6 +313,8 @@ fn rules(options: &Options) -> Rules {
         election_timeout_max_ms: options.timings.election_timeout_max_ms,
         net_timeout_ms: options.timings.net_timeout_ms,
         election_retry_ms: options.timings.election_retry_ms,
+        leader_term_ms: options.timings.leader_term_ms,
+        trust_end_of_stream: options.trust_end_of_stream,
     }
 }
 
@@ -264,6 +323,7 @@ fn start_writer(file: BallotFile) -> (std::sync::mpsc::SyncSender<Ballot>, mpsc:
     let (ballots_in, ballots) = std::sync::mpsc::sync_channel(BALLOTS);
     let (saved_in, saved) = mpsc::channel(BALLOTS);
     let spawned = thread::Builder::new().name("ballot".into()).spawn(move || {
+        let _guard = AbortOnPanic;
         while let Ok(ballot) = ballots.recv() {
             let result = file.save(ballot);
             if saved_in.blocking_send((ballot, result)).is_err() {
@@ -294,7 +354,7 @@ async fn sample_load(mut sampler: Sampler, interval: Duration, out: watch::Sende
 
 /// The accepting side and a dialler to every other node; the diallers' outboxes.
 fn start_network(
-    listener: TcpListener,
+    listener: tokio::net::TcpListener,
     api_port: u16,
     greeter: &Arc<Greeter>,
     news: &mpsc::Sender<News>,
@@ -314,7 +374,7 @@ fn start_network(
             news: news.clone(),
             stop: stop.clone(),
         };
-        tasks.spawn(dialler.run());
+        tasks.spawn(or_abort(dialler.run()));
         outboxes.insert(node, outbox_in);
         nudges.insert(node, nudge);
     }
@@ -327,16 +387,41 @@ fn start_network(
         tasks: tasks.clone(),
         current: Mutex::default(),
     };
-    match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => {
-            tasks.spawn(Arc::new(network).run(listener));
-        }
-        Err(error) => error!("the election port cannot be listened on: {error}"),
-    }
+    tasks.spawn(or_abort(Arc::new(network).run(listener)));
     outboxes
 }
 
 impl Driver {
+    fn woke(&mut self) {
+        self.feed(Event::Woke);
+        let now = boot_now();
+        let long_without = self.leaderless_since.is_some_and(|since| now.since(since) >= EXPLAIN_EVERY_MS);
+        if long_without && now.since(self.explained_at) >= EXPLAIN_EVERY_MS {
+            self.explained_at = now;
+            warn!("there is no leader: {}", self.why_leaderless());
+        }
+    }
+
+    /// For an operator: what this node waits for.
+    fn why_leaderless(&self) -> String {
+        let peers = &self.greeter.peers;
+        let away: Vec<String> = peers
+            .others()
+            .filter(|node| !self.linked.contains_key(node))
+            .map(|node| peers.addr(node).to_string())
+            .collect();
+        let (here, majority) = (peers.count() - away.len(), peers.count() / 2 + 1);
+        let away = away.join(", ");
+        if here < majority {
+            format!("{here} of {} nodes can be reached, {majority} are needed; not reached: {away}", peers.count())
+        } else if self.machine.has_lost_its_ballot() {
+            let missing = if away.is_empty() { String::new() } else { format!("; not reached: {away}") };
+            format!("this node lost its ballot and may not vote until the others have told theirs{missing}")
+        } else {
+            "no candidate gets the votes of a majority yet".to_owned()
+        }
+    }
+
     fn take(&mut self, news: News) {
         match news {
             News::LinkedTo { node, boot, api_url } => {
@@ -350,8 +435,12 @@ impl Driver {
                 self.feed(Event::UnlinkedFrom(node));
             }
             News::Heard { from, envelope } => self.heard(from, &envelope),
-            News::LinkEnded { from, end } => {
+            News::Greeted { process } => self.feed(Event::Greeted(process)),
+            News::LinkEnded { from, end, mirrored } => {
                 debug!("the link from {} ended: {end:?}", self.greeter.peers.addr(from.node));
+                if end == End::Orderly && mirrored {
+                    self.feed(Event::EndOfStream(from));
+                }
             }
         }
     }
@@ -404,6 +493,8 @@ impl Driver {
                         self.machine.handle(Event::SaveFailed(ballot), now, draw);
                     }
                 }
+                // Everybody who watches the role sees that it is handing over; `drained` is called when that is done.
+                Action::Drain => {}
                 Action::Note(note) => narrate(&note, &self.greeter.peers),
             }
         }
@@ -415,7 +506,9 @@ impl Driver {
             let api_url = self.members.api_url(node)?.to_owned();
             Some(Leader { node: self.greeter.peers.addr(node), api_url, term })
         });
-        let role = Role { term: machine.term(), standing: machine.standing(), leader };
+        self.leaderless_since = leader.is_none().then(|| self.leaderless_since.unwrap_or(now));
+        let leaderless_since = self.leaderless_since;
+        let role = Role { term: machine.term(), standing: machine.standing(), leader, leaderless_since };
         self.members.tell_mine(role.word(), machine.load(), machine.term(), now);
         self.outputs.role.send_if_modified(|published| {
             let changed = *published != role;
@@ -464,7 +557,17 @@ fn narrate(note: &Note, peers: &Peers) {
         Note::Follows { leader, term } => info!("following {} in term {term}", peers.addr(*leader)),
         Note::LeaderSilent { leader } => warn!("the leader {} is silent: asking for an election", peers.addr(*leader)),
         Note::LeaderResigned { leader, term } => info!("the leader {} gave up term {term}", peers.addr(*leader)),
+        Note::LeaderDied { leader } => warn!("the leader {} has died (end of stream)", peers.addr(*leader)),
+        Note::EndOfStreamWasNoDeath { node } => {
+            error!(
+                "{} was taken for dead because a link ended, but it lives: ends of links are not trusted any more; set \
+                 trust_end_of_stream = false if something between the nodes ends connections",
+                peers.addr(*node)
+            );
+        }
+        Note::HandsOver { to, term } => info!("handing term {term} over to {}", peers.addr(*to)),
         Note::SteppedDown { term, why } => match why {
+            SteppedDownBecause::HandedOver => info!("stepped down from term {term}: handed over"),
             SteppedDownBecause::LostMajority => {
                 warn!("stepped down from term {term}: a majority of the nodes is silent");
             }

@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::process::{BootId, NodeId};
-use crate::domain::MemberRole;
-use crate::domain::{BootMs, Load, Term};
+use super::process::{BootId, NodeId, Process};
+use crate::domain::{BootMs, Load, MemberRole, Term};
 
 /// What one node's machine says to another's. Times are of the asker's boot clock and only ever echoed back to it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -16,6 +15,8 @@ pub enum Message {
         round: u32,
         /// The term the asker would stand in.
         term: Term,
+        /// The process whose death the asker saw, if that is why it asks (rule 5).
+        dead: Option<Process>,
     },
     /// The answer to [`Message::PreVote`].
     PreVoteResp(PreVoteResp),
@@ -30,6 +31,10 @@ pub enum Message {
         term: Term,
         /// When it asked.
         asked_at: BootMs,
+        /// The term whose leader told the candidate to stand: it was given up for good (rule 7).
+        voids: Option<Term>,
+        /// The process whose death the candidate saw (rule 5).
+        dead: Option<Process>,
     },
     /// The answer to [`Message::Vote`].
     VoteResp {
@@ -54,6 +59,15 @@ pub enum Message {
         term: Term,
         /// Echoed from the heartbeat.
         sent_at: BootMs,
+        /// The follower's load.
+        load: Load,
+        /// Whether it could stand if it were told to.
+        ready: bool,
+    },
+    /// "I gave `term` up for good; stand now."
+    StandNow {
+        /// The term that was given up.
+        term: Term,
     },
     /// "I led `term` and gave it up for good."
     Resign {
@@ -95,6 +109,39 @@ pub struct BallotReport {
 }
 
 impl Message {
+    /// The highest term that the message speaks of.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        match self {
+            Self::PreVote { term, .. }
+            | Self::Nominate { term }
+            | Self::Vote { term, .. }
+            | Self::VoteResp { term, .. }
+            | Self::Heartbeat { term, .. }
+            | Self::Ack { term, .. }
+            | Self::StandNow { term }
+            | Self::Resign { term } => *term,
+            Self::PreVoteResp(answer) => {
+                answer.leader.map_or(answer.ballot.term, |(_, term)| term.max(answer.ballot.term))
+            }
+        }
+    }
+
+    /// Another node that the message names.
+    #[must_use]
+    pub fn names(&self) -> Option<NodeId> {
+        match self {
+            Self::PreVote { dead, .. } | Self::Vote { dead, .. } => dead.map(|process| process.node),
+            Self::PreVoteResp(answer) => answer.leader.map(|(node, _)| node),
+            Self::Nominate { .. }
+            | Self::VoteResp { .. }
+            | Self::Heartbeat { .. }
+            | Self::Ack { .. }
+            | Self::StandNow { .. }
+            | Self::Resign { .. } => None,
+        }
+    }
+
     /// The message's name in logs.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -106,6 +153,7 @@ impl Message {
             Self::VoteResp { .. } => "VoteResp",
             Self::Heartbeat { .. } => "Heartbeat",
             Self::Ack { .. } => "Ack",
+            Self::StandNow { .. } => "StandNow",
             Self::Resign { .. } => "Resign",
         }
     }

@@ -34,10 +34,16 @@ pub(super) enum News {
         from: Process,
         envelope: Box<Envelope>,
     },
-    /// A process that was let in said that it goes, or its link ended.
+    /// A process was let in.
+    Greeted {
+        process: Process,
+    },
+    /// A process that was let in said that it goes, or its link ended. `mirrored`: both ends had named the same two
+    /// addresses, so nothing stands between them that could end it for them.
     LinkEnded {
         from: Process,
         end: End,
+        mirrored: bool,
     },
 }
 
@@ -78,9 +84,9 @@ impl Network {
                     self.tasks.spawn(async move {
                         let stop = this.stop.clone();
                         stop.run_until_cancelled(async {
-                            let Some((link, from)) = this.greet(stream).await else { return };
+                            let Some((link, from, mirrored)) = this.greet(stream).await else { return };
                             drop(permit);
-                            this.read(link, from).await;
+                            this.read(link, from, mirrored).await;
                         })
                         .await;
                     });
@@ -95,7 +101,7 @@ impl Network {
     }
 
     /// Exchanges Hellos; `None` for whoever does not belong here.
-    async fn greet(&self, mut stream: TcpStream) -> Option<(Link, Process)> {
+    async fn greet(&self, mut stream: TcpStream) -> Option<(Link, Process, bool)> {
         let net_timeout = self.greeter.net_timeout;
         let mut first = [0; 4];
         let peeked = timeout(net_timeout, peek_all(&stream, &mut first)).await;
@@ -121,7 +127,8 @@ impl Network {
                 let mine = self.greeter.hello(theirs.node, local, remote);
                 link.write(Frame::Hello(Box::new(mine)).encode()).await.ok()?;
                 link.trust();
-                Some((link, Process { node, boot: theirs.boot }))
+                let mirrored = (theirs.local, theirs.remote) == (remote, local);
+                Some((link, Process { node, boot: theirs.boot }, mirrored))
             }
             Err(reason) => {
                 warn!("a link from {} ({remote}) is refused: {reason}", theirs.node);
@@ -146,7 +153,10 @@ impl Network {
     }
 
     /// Reads frames until the link ends or a newer link from the same node takes its place.
-    async fn read(&self, mut link: Link, from: Process) {
+    async fn read(&self, mut link: Link, from: Process, mirrored: bool) {
+        if self.news.send(News::Greeted { process: from }).await.is_err() {
+            return;
+        }
         let replaced = CancellationToken::new();
         let before = self.current.lock().expect("never held across a panic").insert(from.node, replaced.clone());
         if let Some(before) = before {
@@ -157,7 +167,7 @@ impl Network {
         }
         let end = replaced.run_until_cancelled(self.pass_on(&mut link, from)).await;
         if let Some(end) = end {
-            let _ = self.news.send(News::LinkEnded { from, end }).await;
+            let _ = self.news.send(News::LinkEnded { from, end, mirrored }).await;
         }
     }
 

@@ -13,7 +13,7 @@ pub struct NodeId(pub u8);
 pub struct BootId(pub u64);
 
 /// One process of one node.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Process {
     /// Which node.
     pub node: NodeId,

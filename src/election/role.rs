@@ -13,6 +13,8 @@ pub struct Role {
     pub standing: Standing,
     /// The leader this node knows of: itself while it serves; `None` during an election.
     pub leader: Option<Leader>,
+    /// Since when no leader is known, on this machine's boot clock; `None` while one is.
+    pub leaderless_since: Option<BootMs>,
 }
 
 /// What a node is.
@@ -22,6 +24,8 @@ pub enum Standing {
     Leader {
         /// The end of the lease on this machine's boot clock.
         serves_until: BootMs,
+        /// Whether it is about to hand over: it finishes what is under way and begins nothing new.
+        handing_over: bool,
     },
     /// Asks for votes, or whether it would get them.
     Candidate,
@@ -62,14 +66,20 @@ pub struct Member {
 impl Role {
     /// The role of a node that has just started.
     #[must_use]
-    pub fn starting(term: Term) -> Self {
-        Self { term, standing: Standing::Follower, leader: None }
+    pub fn starting(term: Term, now: BootMs) -> Self {
+        Self { term, standing: Standing::Follower, leader: None, leaderless_since: Some(now) }
     }
 
     /// Whether this node may answer as the leader at `now`.
     #[must_use]
     pub fn is_serving(&self, now: BootMs) -> bool {
-        matches!(self.standing, Standing::Leader { serves_until } if now < serves_until)
+        matches!(self.standing, Standing::Leader { serves_until, .. } if now < serves_until)
+    }
+
+    /// Whether this node is about to hand its leadership over.
+    #[must_use]
+    pub fn is_handing_over(&self) -> bool {
+        matches!(self.standing, Standing::Leader { handing_over: true, .. })
     }
 
     /// The leader to name to clients at `now`: never this node itself outside its lease.
@@ -100,8 +110,9 @@ mod tests {
             Leader { node: "127.0.0.1:8080".parse().unwrap(), api_url: "http://127.0.0.1:3000".into(), term: Term(3) };
         let role = Role {
             term: Term(3),
-            standing: Standing::Leader { serves_until: BootMs(100) },
+            standing: Standing::Leader { serves_until: BootMs(100), handing_over: false },
             leader: Some(leader.clone()),
+            leaderless_since: None,
         };
         assert!(role.is_serving(BootMs(99)));
         assert_eq!(role.leader_at(BootMs(99)), Some(&leader));

@@ -38,9 +38,12 @@ fn options(dir: &Path, peers: &[NodeAddr], me: usize, note: u64) -> Options {
         api_url: format!("http://127.0.0.1:{}", 3000 + me),
         api_port: 3000,
         timings: TIMINGS,
+        trust_end_of_stream: true,
         load_source: LoadSource::File("/nonexistent".into()),
         cpu_refresh_ms: 100,
         dir: dir.to_owned(),
+        lock: None,
+        first_start: true,
         note: watch::channel(note).1,
     }
 }

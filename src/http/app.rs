@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::http::HeaderValue;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use super::error::ApiError;
 use crate::clock;
@@ -29,6 +30,8 @@ pub struct App {
     pub started_at: BootMs,
     /// Which web pages may read answers.
     pub cors: Cors,
+    /// The leader's requests that are under way: a leader that hands over waits for them.
+    pub under_way: TaskTracker,
 }
 
 /// The state of the router.

@@ -3,6 +3,8 @@
 //! It stands before the body is read, so a follower refuses even nonsense; and it looks again when the answer is ready,
 //! so that a node that lost its lease meanwhile, or slept, answers nothing as the leader.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
@@ -10,9 +12,13 @@ use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use tokio::time::timeout;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
 use super::app::Shared;
 use super::body;
 use super::error::ApiError;
+use crate::clock;
 use crate::domain::Term;
 use crate::election;
 use crate::registry::Epoch;
@@ -41,10 +47,42 @@ impl<S: Sync> FromRequestParts<S> for Leader {
     }
 }
 
+/// How long a request is held while leadership changes hands, so that clients see a pause and no error.
+const HOLD: Duration = Duration::from_millis(500);
+
+/// Waits out a change of leaders, for [`HOLD`] at most; then lets the request in if this node serves. What is let in
+/// counts as under way until the token is dropped.
+async fn enter(app: &Shared) -> Result<(Term, TaskTrackerToken), ApiError> {
+    let under_way = app.under_way.token();
+    if !is_changing_hands(app) {
+        return app.serving_term().map(|term| (term, under_way));
+    }
+    // A held request is not under way: the handover must not wait for it.
+    drop(under_way);
+    let mut role = app.role.clone();
+    let changed = async {
+        while is_changing_hands(app) {
+            if role.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    let _ = timeout(HOLD, changed).await;
+    let under_way = app.under_way.token();
+    app.serving_term().map(|term| (term, under_way))
+}
+
+/// Whether the leadership is on its way from one node to another at this moment, or was lost just now.
+fn is_changing_hands(app: &Shared) -> bool {
+    let role = app.role.borrow();
+    let just_lost = |since| u128::from(clock::boot_now().since(since)) < HOLD.as_millis();
+    role.is_handing_over() || role.leaderless_since.is_some_and(just_lost)
+}
+
 /// Lets a request through while this node serves, and its answer only if the same term still serves then.
 pub(super) async fn gate(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
-    let term = match app.serving_term() {
-        Ok(term) => term,
+    let (term, _under_way) = match enter(&app).await {
+        Ok(entered) => entered,
         Err(refusal) => {
             let redirect = redirect(request.uri(), &refusal);
             body::discard(request).await;

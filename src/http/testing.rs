@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::app::Shared;
@@ -51,8 +52,8 @@ fn leader(node: &str, api_url: &str) -> Leader {
 
 /// The role of a node that serves until `serves_until`.
 pub(super) fn leading_until(serves_until: BootMs, term: Term) -> Role {
-    let standing = Standing::Leader { serves_until };
-    Role { term, standing, leader: Some(leader("127.0.0.1:8080", "http://127.0.0.1:3000")) }
+    let standing = Standing::Leader { serves_until, handing_over: false };
+    Role { term, standing, leader: Some(leader("127.0.0.1:8080", "http://127.0.0.1:3000")), leaderless_since: None }
 }
 
 /// The role of a node that serves for long.
@@ -62,12 +63,17 @@ pub(super) fn leading() -> Role {
 
 /// The role of a node that follows another.
 pub(super) fn following() -> Role {
-    Role { term: TERM, standing: Standing::Follower, leader: Some(leader("127.0.0.1:8081", "http://127.0.0.1:3001")) }
+    Role {
+        term: TERM,
+        standing: Standing::Follower,
+        leader: Some(leader("127.0.0.1:8081", "http://127.0.0.1:3001")),
+        leaderless_since: None,
+    }
 }
 
 /// The role of a node during an election.
 pub(super) fn without_leader() -> Role {
-    Role { term: TERM, standing: Standing::Candidate, leader: None }
+    Role { term: TERM, standing: Standing::Candidate, leader: None, leaderless_since: Some(BootMs(0)) }
 }
 
 impl Node {
@@ -100,6 +106,7 @@ impl Node {
             version: "1.2.3",
             started_at: now,
             cors,
+            under_way: TaskTracker::new(),
         };
         let app = Arc::new(app);
         let router = routes(Arc::clone(&app));

@@ -20,6 +20,10 @@ pub struct Rules {
     pub net_timeout_ms: u64,
     /// The first pause after a lost round.
     pub election_retry_ms: u64,
+    /// After how long a leader looks whether another should lead.
+    pub leader_term_ms: u64,
+    /// Whether an orderly end of a link proves that the process at its other end is dead (rule 5).
+    pub trust_end_of_stream: bool,
 }
 
 /// A number from 0 to 999, drawn anew for each event.
@@ -63,7 +67,7 @@ impl Rules {
     /// Rule 8: the pause after the `lost`-th round in a row, with jitter of one half to both sides.
     pub(super) fn backoff_ms(&self, lost: u8, draw: Draw) -> u64 {
         let pause = self.election_retry_ms << u32::from(lost).min(MAX_DOUBLINGS);
-        pause / 2 + pause * u64::from(draw.0) / 1000
+        (pause / 2 + pause * u64::from(draw.0) / 1000).max(1)
     }
 
     /// How long to wait for votes, or for a candidate that got ours: a few disk writes more than after a lost round.
@@ -86,6 +90,8 @@ pub(super) mod tests {
             election_timeout_max_ms: 5000,
             net_timeout_ms: 2000,
             election_retry_ms: 100,
+            leader_term_ms: 10_000,
+            trust_end_of_stream: true,
         }
     }
 
