@@ -91,7 +91,9 @@ impl ApiError {
             Self::Users(UsersError::IndexRebuilding) => (StatusCode::SERVICE_UNAVAILABLE, "index_rebuilding"),
             Self::Upload(error) => match error {
                 UploadError::Lookup(error) => lookup(error),
-                UploadError::Rejected(Rejected::Type) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "image_type"),
+                UploadError::Rejected(Rejected::Type | Rejected::Animated) => {
+                    (StatusCode::UNSUPPORTED_MEDIA_TYPE, "image_type")
+                }
                 UploadError::Rejected(Rejected::Dimensions { .. }) => (StatusCode::BAD_REQUEST, "image_dimensions"),
                 UploadError::Rejected(Rejected::Corrupt(_)) => (StatusCode::BAD_REQUEST, "image_corrupt"),
                 UploadError::Storage(_) => UNAVAILABLE,

@@ -156,7 +156,7 @@ mod tests {
     use super::super::params::Remote;
     use super::super::testing::{Answer, Node, request};
     use super::*;
-    use crate::registry::testing::picture;
+    use crate::registry::testing::{picture, png_chunk, png_with};
     use crate::storage::Fault;
 
     /// A form as `curl -F` makes it, with one field.
@@ -237,6 +237,9 @@ mod tests {
         assert_eq!(large.refused(400, "image_dimensions"), message);
         upload(&node, "alice", b"GIF89a....").await.refused(415, "image_type");
         upload(&node, "alice", b"").await.refused(415, "image_type");
+        let moving = png_with(&png_chunk(b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]));
+        let message = upload(&node, "alice", &moving).await.refused(415, "image_type");
+        assert!(message.contains("Animated images are not supported"), "{message}");
         let whole = picture(ImageFormat::Png, 100, 100);
         upload(&node, "alice", &whole[..whole.len() / 2]).await.refused(400, "image_corrupt");
         let elsewhere = form("picture", &whole);
@@ -254,15 +257,17 @@ mod tests {
     #[tokio::test]
     async fn an_image_has_at_most_512_kib() {
         let node = Node::with_alice_and_bob().await;
-        // Zeros behind the picture are no part of it, so only the size decides.
-        let mut bytes = picture(ImageFormat::Png, 2, 2).to_vec();
-        bytes.resize(MAX_IMAGE_BYTES, 0);
-        assert_eq!(upload(&node, "alice", &bytes).await.status, 201);
-        bytes.push(0);
-        let message = upload(&node, "alice", &bytes).await.refused(413, "body_too_large");
+        // A comment makes up the rest.
+        let bare = png_with(&png_chunk(b"tEXt", b"c\0")).len();
+        let of = |length: usize| {
+            let comment = [&b"c\0"[..], &vec![b'x'; length - bare]].concat();
+            png_with(&png_chunk(b"tEXt", &comment))
+        };
+        assert_eq!(of(MAX_IMAGE_BYTES).len(), MAX_IMAGE_BYTES);
+        assert_eq!(upload(&node, "alice", &of(MAX_IMAGE_BYTES)).await.status, 201);
+        let message = upload(&node, "alice", &of(MAX_IMAGE_BYTES + 1)).await.refused(413, "body_too_large");
         assert!(message.contains("512 KiB"), "{message}");
-        bytes.resize(MAX_IMAGE_BYTES + MAX_FORM_BYTES, 0);
-        upload(&node, "alice", &bytes).await.refused(413, "body_too_large");
+        upload(&node, "alice", &of(MAX_IMAGE_BYTES + MAX_FORM_BYTES)).await.refused(413, "body_too_large");
     }
 
     #[tokio::test]
