@@ -10,7 +10,9 @@ use super::json::Json;
 use crate::api::Refusal;
 use crate::domain::{InvalidAddr, InvalidUsername};
 use crate::election::Leader;
-use crate::registry::{ImageError, LookupError, RegisterError, Rejected, Unavailable, UploadError, UsersError};
+use crate::registry::{
+    BulkError, ImageError, LookupError, RegisterError, Rejected, Unavailable, UploadError, UsersError,
+};
 
 /// Seconds after which a client should try again when it is not its fault: about the time of an election.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -61,6 +63,8 @@ pub(super) enum ApiError {
     TooSlow,
     #[error("Too many connections; try again in a second")]
     TooManyConnections,
+    #[error("Too many requests like this are under way; try again in a second")]
+    Overloaded,
     #[error("Something went wrong in the server")]
     Internal(String),
 }
@@ -108,6 +112,7 @@ impl ApiError {
             Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::TooManyConnections => (StatusCode::SERVICE_UNAVAILABLE, "too_many_connections"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::Internal(_) => INTERNAL,
         }
     }
@@ -150,6 +155,15 @@ fn lookup(error: &LookupError) -> (StatusCode, &'static str) {
         LookupError::NotRegistered(_) => (StatusCode::NOT_FOUND, "user_not_registered"),
         LookupError::Corrupt(_) => (StatusCode::INTERNAL_SERVER_ERROR, "profile_corrupt"),
         LookupError::Storage(_) => UNAVAILABLE,
+    }
+}
+
+impl From<BulkError> for ApiError {
+    fn from(error: BulkError) -> Self {
+        match error {
+            BulkError::Busy => Self::Overloaded,
+            BulkError::Storage(unavailable) => Self::Storage(unavailable),
+        }
     }
 }
 

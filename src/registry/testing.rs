@@ -46,7 +46,7 @@ pub(crate) fn picture(format: image::ImageFormat, width: u32, height: u32) -> By
 }
 
 /// A chunk of a PNG.
-pub(crate) fn png_chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
+pub(crate) fn png_chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {
     let named = [&name[..], data].concat();
     let crc = !named.iter().fold(!0_u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })

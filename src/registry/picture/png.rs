@@ -28,7 +28,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Rejected> {
             b"IEND" => break,
             b"acTL" | b"fcTL" | b"fdAT" => return Err(Rejected::Animated),
             b"zTXt" | b"iCCP" | b"iTXt" => {
-                if let Some(packed) = packed(chunk.name, chunk.data)? {
+                if let Some(packed) = packed(*chunk.name, chunk.data)? {
                     metadata_left -= inflated_bytes(packed, metadata_left, "its metadata")?;
                 }
             }
@@ -111,12 +111,12 @@ impl Head {
 }
 
 /// The compressed part of a text or a colour profile; `None` if it is not compressed.
-fn packed<'a>(name: &[u8; 4], data: &'a [u8]) -> Result<Option<&'a [u8]>, Rejected> {
+fn packed<'a>(name: [u8; 4], data: &'a [u8]) -> Result<Option<&'a [u8]>, Rejected> {
     let after_zero = |data: &'a [u8]| {
         let zero = data.iter().position(|byte| *byte == 0);
         zero.and_then(|zero| data.get(zero + 1..)).ok_or_else(Rejected::cut_off)
     };
-    let (is_packed, rest) = match (name, after_zero(data)?) {
+    let (is_packed, rest) = match (&name, after_zero(data)?) {
         // A flag and the method, then a language and the key word in it.
         (b"iTXt", [flag, _, rest @ ..]) => (*flag != 0, after_zero(after_zero(rest)?)?),
         (b"iTXt", _) | (_, []) => return Err(Rejected::cut_off()),
@@ -160,7 +160,7 @@ mod tests {
     /// A PNG of 8 by 8 grey pixels with that IDAT.
     fn grey(idat: &[u8], interlaced: u8) -> Vec<u8> {
         let head = [0, 0, 0, 8, 0, 0, 0, 8, 8, 0, 0, 0, interlaced];
-        let chunks = [png_chunk(b"IHDR", &head), png_chunk(b"IDAT", idat), png_chunk(b"IEND", b"")].concat();
+        let chunks = [png_chunk(*b"IHDR", &head), png_chunk(*b"IDAT", idat), png_chunk(*b"IEND", b"")].concat();
         [b"\x89PNG\r\n\x1a\n", &chunks[..]].concat()
     }
 
@@ -188,13 +188,13 @@ mod tests {
 
     #[test]
     fn texts_and_profiles_unpack_to_at_most_a_mib_together() {
-        let heads: [(&[u8; 4], &[u8]); 3] =
-            [(b"zTXt", b"Comment\0\0"), (b"iCCP", b"profile\0\0"), (b"iTXt", b"Comment\0\x01\0en\0Comment\0")];
+        let heads: [([u8; 4], &[u8]); 3] =
+            [(*b"zTXt", b"Comment\0\0"), (*b"iCCP", b"profile\0\0"), (*b"iTXt", b"Comment\0\x01\0en\0Comment\0")];
         for (name, head) in heads {
             let with = |length: usize| png_chunk(name, &[head, &packed_zeros(length)].concat());
             assert_unpacks_to_too_much(&png_with(&with(16 << 20)));
             assert_unpacks_to_too_much(&png_with(&with(MAX_METADATA_BYTES + 1)));
-            if name == b"zTXt" {
+            if name == *b"zTXt" {
                 assert_eq!(store(&png_with(&with(MAX_METADATA_BYTES))), Ok(()));
                 let half = with(MAX_METADATA_BYTES / 2);
                 assert_eq!(store(&png_with(&half.repeat(2))), Ok(()));
@@ -203,8 +203,8 @@ mod tests {
             let torn = png_chunk(name, &[head, b"no zlib"].concat());
             assert!(matches!(store(&png_with(&torn)), Err(Rejected::Corrupt(_))), "{name:?}");
         }
-        let plain = png_chunk(b"iTXt", b"Comment\0\0\0en\0Comment\0text");
-        assert_eq!(store(&png_with(&[plain, png_chunk(b"tEXt", b"Comment\0text")].concat())), Ok(()));
+        let plain = png_chunk(*b"iTXt", b"Comment\0\0\0en\0Comment\0text");
+        assert_eq!(store(&png_with(&[plain, png_chunk(*b"tEXt", b"Comment\0text")].concat())), Ok(()));
     }
 
     #[test]
@@ -215,16 +215,16 @@ mod tests {
         frame[8..12].copy_from_slice(&5000_u32.to_be_bytes());
         let still = picture(ImageFormat::Png, 8, 8);
         let (head, end) = still.split_at(still.len() - 12);
-        let frames = [png_chunk(b"fcTL", &frame), png_chunk(b"fdAT", b"\0\0\0\x01garbage")].concat();
+        let frames = [png_chunk(*b"fcTL", &frame), png_chunk(*b"fdAT", b"\0\0\0\x01garbage")].concat();
         assert_eq!(store(&[head, &frames, end].concat()), Err(Rejected::Animated));
-        assert_eq!(store(&png_with(&png_chunk(b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]))), Err(Rejected::Animated));
+        assert_eq!(store(&png_with(&png_chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]))), Err(Rejected::Animated));
     }
 
     #[test]
     fn too_many_pixels_are_refused_by_the_head_alone() {
         // 100 000 × 100 000 pixels would take 30 GB.
         let side = 100_000_u32.to_be_bytes();
-        let head = png_chunk(b"IHDR", &[&side[..], &side, &[8, 2, 0, 0, 0]].concat());
+        let head = png_chunk(*b"IHDR", &[&side[..], &side, &[8, 2, 0, 0, 0]].concat());
         let bomb = [b"\x89PNG\r\n\x1a\n", &head[..]].concat();
         assert_eq!(store(&bomb), Err(Rejected::Dimensions { width: 100_000, height: 100_000 }));
     }

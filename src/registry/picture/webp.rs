@@ -68,7 +68,7 @@ mod tests {
     use super::*;
     use crate::domain::ImageKind;
 
-    fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    fn chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {
         let length = u32::try_from(data.len()).unwrap();
         [&name[..], &length.to_le_bytes(), data, &[0][..data.len() % 2]].concat()
     }
@@ -80,7 +80,7 @@ mod tests {
 
     /// The extended head of a picture of 8 by 8.
     fn extended(flags: u8) -> Vec<u8> {
-        chunk(b"VP8X", &[flags, 0, 0, 0, 7, 0, 0, 7, 0, 0])
+        chunk(*b"VP8X", &[flags, 0, 0, 0, 7, 0, 0, 7, 0, 0])
     }
 
     #[test]
@@ -88,16 +88,16 @@ mod tests {
         let still = &picture(ImageFormat::WebP, 8, 8)[HEAD_BYTES..];
         assert_eq!(decode(&webp(&[&extended(0)[..], still].concat()), ImageKind::WebP), Ok(()));
         assert_eq!(check(&webp(&[&extended(ANIMATED)[..], still].concat())), Err(Rejected::Animated));
-        assert_eq!(check(&webp(&[&extended(0)[..], &chunk(b"ANMF", b"x")].concat())), Err(Rejected::Animated));
+        assert_eq!(check(&webp(&[&extended(0)[..], &chunk(*b"ANMF", b"x")].concat())), Err(Rejected::Animated));
     }
 
     #[test]
     fn a_frame_is_refused_that_is_larger_than_its_head_says() {
         let rejected = Err(Rejected::Dimensions { width: 16_383, height: 129 });
-        let lossy = chunk(b"VP8 ", &[0x10, 0, 0, 0x9d, 0x01, 0x2a, 0xff, 0x3f, 129, 0]);
+        let lossy = chunk(*b"VP8 ", &[0x10, 0, 0, 0x9d, 0x01, 0x2a, 0xff, 0x3f, 129, 0]);
         assert_eq!(check(&webp(&[&extended(0)[..], &lossy].concat())), rejected);
-        let numbers: u32 = 128 << 14 | 16_382;
-        let lossless = chunk(b"VP8L", &[&[0x2f], &numbers.to_le_bytes()[..]].concat());
+        let numbers: u32 = (128 << 14) + 16_382;
+        let lossless = chunk(*b"VP8L", &[&[0x2f], &numbers.to_le_bytes()[..]].concat());
         assert_eq!(check(&webp(&[&extended(0)[..], &lossless].concat())), rejected);
     }
 
