@@ -25,7 +25,9 @@ const INTERNAL: (StatusCode, &str) = (StatusCode::INTERNAL_SERVER_ERROR, "intern
 pub(super) enum ApiError {
     #[error("This node is not the leader. Current leader: {}", .0.node)]
     NotLeader(Leader),
-    #[error("No leader is known at the moment: an election is under way; try again in a second")]
+    #[error(
+        "No leader is known at the moment: an election is under way, or most nodes are away; try again in a second"
+    )]
     NoLeader,
     #[error("The body is not valid JSON: {0}")]
     InvalidJson(String),

@@ -116,18 +116,23 @@ impl<S: Send + Sync> FromRequest<S> for Picture {
         }
         let missing = |why: String| ApiError::MissingImage(why);
         let mut fields = Multipart::from_request(form, state).await.map_err(|why| missing(why.body_text()))?;
+        let mut picture = None;
         while let Some(field) = fields.next_field().await.map_err(|why| missing(why.body_text()))? {
             if field.name() != Some("image") {
                 continue;
             }
-            let picture = field.bytes().await.map_err(|why| missing(why.body_text()))?;
-            return if picture.len() > MAX_IMAGE_BYTES {
-                Err(too_large())
-            } else {
-                Ok(Self { bytes: picture, _form: held })
-            };
+            if picture.is_some() {
+                let (found, wanted) = ("given twice".to_owned(), "one file; upload each image by itself");
+                return Err(ApiError::InvalidField { field: "image", found, wanted });
+            }
+            let bytes = field.bytes().await.map_err(|why| missing(why.body_text()))?;
+            if bytes.len() > MAX_IMAGE_BYTES {
+                return Err(too_large());
+            }
+            picture = Some(bytes);
         }
-        Err(missing("the form has no such field".to_owned()))
+        let bytes = picture.ok_or_else(|| missing("the form has no such field".to_owned()))?;
+        Ok(Self { bytes, _form: held })
     }
 }
 
@@ -252,6 +257,10 @@ mod tests {
         upload_form(&node, "alice", elsewhere).await.refused(400, "missing_image");
         let (_, body) = form("image", &whole);
         upload_form(&node, "alice", ("text/plain".to_owned(), body.clone())).await.refused(400, "missing_image");
+        let (content_type, one) = form("image", &whole);
+        let twice = [one.strip_suffix(b"--\r\n").unwrap(), &one[b"--XX".len()..]].concat();
+        let message = upload_form(&node, "alice", (content_type, twice)).await.refused(400, "invalid_field");
+        assert!(message.contains("given twice"), "{message}");
         let torn = ("multipart/form-data; boundary=XX".to_owned(), body[..body.len() / 2].to_vec());
         upload_form(&node, "alice", torn).await.refused(400, "missing_image");
         node.post("/upload_image/alice", whole.clone()).await.refused(400, "missing_image");
