@@ -344,7 +344,8 @@ fn banner(config: &Config, bucket: &Bucket) -> String {
         Storage::Gcs { .. } => "Firebase Storage".to_owned(),
         Storage::Local { .. } => bucket.describe(),
     };
-    let endpoints: String = ENDPOINTS.iter().map(|endpoint| format!("     {endpoint}\n")).collect();
+    let endpoints: Vec<String> = ENDPOINTS.iter().map(|endpoint| format!("     {endpoint}\n")).collect();
+    let endpoints = endpoints.concat();
     let (api, node, members) = (config.api.socket_addr(), config.node, members_line(config.node, &config.peers));
     format!(
         "{line}\nDistributed System: Leader Election + User Registration\n{line}\n\n\
