@@ -72,7 +72,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(Duration::from_millis(config.storage_timeout_ms)));
     let cluster = cluster_id(&bucket).await?;
     let past = Past { lock, first_start: is_first_start(&config, &bucket).await? };
-    print_banner(&config, &bucket);
+    say(&banner(&config, &bucket));
 
     let registry = Registry::new(bucket, Settings { ttl_ms: config.presence.ttl_ms }, started_at);
     let (online_in, online) = watch::channel(0);
@@ -99,7 +99,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let draining = drain(under_way, election.role(), election.drained());
     tasks.spawn(ended.clone().run_until_cancelled_owned(draining));
     tasks.close();
-    println!("✓ All systems operational!");
+    say("✓ All systems operational!");
     info!(node = %config.node, "ready after {} ms", boot_now().since(started_at));
 
     let drained = CancellationToken::new();
@@ -328,21 +328,31 @@ async fn pulse(registry: Registry, online: watch::Sender<u64>) {
     }
 }
 
-fn print_banner(config: &Config, bucket: &Bucket) {
+/// Writes for the person at the terminal. If nobody reads there, the node runs all the same.
+fn say(text: &str) {
+    say_to(&mut io::stdout(), text);
+}
+
+fn say_to(out: &mut impl io::Write, text: &str) {
+    // In one piece, so that the lines of nodes that share a terminal do not mix.
+    let _ = out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush());
+}
+
+fn banner(config: &Config, bucket: &Bucket) -> String {
     let line = "=".repeat(43);
-    println!("{line}\nDistributed System: Leader Election + User Registration\n{line}\n");
     let place = match &config.storage {
         Storage::Gcs { .. } => "Firebase Storage".to_owned(),
         Storage::Local { .. } => bucket.describe(),
     };
-    println!("✓ User registration system initialized ({place})");
-    println!("🚀 HTTP API server listening on http://{}", config.api.socket_addr());
-    println!("   Endpoints:");
-    for endpoint in ENDPOINTS {
-        println!("     {endpoint}");
-    }
-    println!("\n✓ Leader election TCP listener bound to {}", config.node);
-    println!("{}", members_line(config.node, &config.peers));
+    let endpoints: Vec<String> = ENDPOINTS.iter().map(|endpoint| format!("     {endpoint}\n")).collect();
+    let endpoints = endpoints.concat();
+    let (api, node, members) = (config.api.socket_addr(), config.node, members_line(config.node, &config.peers));
+    format!(
+        "{line}\nDistributed System: Leader Election + User Registration\n{line}\n\n\
+         ✓ User registration system initialized ({place})\n\
+         🚀 HTTP API server listening on http://{api}\n   Endpoints:\n{endpoints}\n\
+         ✓ Leader election TCP listener bound to {node}\n{members}"
+    )
 }
 
 fn members_line(node: NodeAddr, peers: &[NodeAddr]) -> String {
@@ -372,6 +382,23 @@ mod tests {
         assert!(second.to_string().contains("another process is this node already"), "{second}");
         drop(first);
         lock_node_dir(dir.path()).expect("free again");
+    }
+
+    #[test]
+    fn a_terminal_that_is_gone_or_full_does_not_end_a_node() {
+        struct Gone;
+        impl io::Write for Gone {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+        }
+        say_to(&mut Gone, "hello");
+        let mut written = Vec::new();
+        say_to(&mut written, "hello");
+        assert_eq!(written, b"hello\n");
     }
 
     #[test]

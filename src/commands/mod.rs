@@ -41,8 +41,8 @@ Environment (a flag wins over a variable, and that over the file; an empty varia
 Exit codes:
   0   ended as it was asked to       71  an address cannot be bound
   2   wrong command line             78  wrong configuration
-  69  storage cannot be reached      130, 143  a second Ctrl-C or SIGTERM ended it at once
-  70  something inside broke";
+  69  storage cannot be reached      129, 130, 143  a second SIGHUP, Ctrl-C or SIGTERM
+  70  something inside broke                        ended it at once";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -91,6 +91,8 @@ pub fn start_logging() {
         .with_env_filter(filter)
         .with_ansi(stderr().is_terminal() && !is_set("NO_COLOR"))
         .with_writer(stderr)
+        // A line that cannot be written is lost. To complain about it there, too, would be a panic.
+        .log_internal_errors(false)
         .init();
     if let Some(error) = wrong {
         warn!("environment variable RUST_LOG is ignored: {error}; give error, warn, info, debug or trace");

@@ -61,7 +61,8 @@ pub(super) async fn cluster(State(app): State<Shared>) -> Json<Cluster> {
         .map(|member| ClusterNode {
             node: member.node,
             api_url: member.api_url,
-            role: member.role,
+            // What a node was when it was last heard says nothing of what it is now.
+            role: member.role.filter(|_| member.reachable),
             reachable: member.reachable,
             load: member.load.map(crate::domain::Load::share),
             term: member.term,
@@ -143,20 +144,24 @@ mod tests {
     #[tokio::test]
     async fn the_cluster_is_described_node_by_node() {
         let node = Node::new(leading());
-        let member = Member {
+        let away = Member {
             node: "127.0.0.1:8081".parse().unwrap(),
             api_url: None,
-            role: Some(MemberRole::Follower),
+            role: Some(MemberRole::Leader),
             reachable: false,
             load: Some(Load::from_permille(250)),
             term: Some(TERM),
             last_heard: Some(BootMs::NEVER),
         };
-        node.members.send_replace(vec![member]);
-        let described = json!({
-            "node": "127.0.0.1:8081", "api_url": null, "role": "follower", "reachable": false, "load": 0.25,
-            "term": 7, "last_heard_ago_ms": 0,
-        });
-        assert_eq!(node.get("/cluster").await.json(), json!({"nodes": [described], "count": 1}));
+        let here = Member { reachable: true, ..away.clone() };
+        node.members.send_replace(vec![away, here]);
+        let described = |role: Option<&str>, reachable: bool| {
+            json!({
+                "node": "127.0.0.1:8081", "api_url": null, "role": role, "reachable": reachable, "load": 0.25,
+                "term": 7, "last_heard_ago_ms": 0,
+            })
+        };
+        let nodes = json!([described(None, false), described(Some("leader"), true)]);
+        assert_eq!(node.get("/cluster").await.json(), json!({"nodes": nodes, "count": 2}));
     }
 }

@@ -3,14 +3,16 @@
 //! The stream is built of pieces (a client, a picture, a client's end), each fetched a little before its turn.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Registry, Unavailable};
+use super::{BulkError, Registry, Unavailable};
 use crate::domain::{BootMs, ImageName, Page, Username};
 use crate::presence::Online;
 
@@ -23,9 +25,12 @@ const LISTS_AHEAD: usize = 4;
 /// Pieces that are fetched ahead of their turn; a picture has at most 512 KiB.
 const PIECES_AHEAD: usize = 8;
 
-/// Downloads that run at once; more wait. With the numbers above this bounds their memory to some 300 MiB at the very
+/// Downloads that run at once; more wait for [`WAIT`]. With the numbers above this bounds their memory to some 300 MiB at the very
 /// worst, and to a tenth of that with real pictures.
 pub(super) const AT_ONCE: usize = 64;
+
+/// The longest that a download waits for others to end.
+const WAIT: Duration = Duration::from_secs(2);
 
 /// The first client is gathered before the answer begins, up to this size.
 const FIRST_BYTES: usize = 1024 * 1024;
@@ -55,17 +60,19 @@ struct Chunk {
 impl Registry {
     /// The clients on `page` that are online at `now`, each with its newest 20 pictures, oldest first:
     /// `{"online_clients":[{"username","addr","images":[{"filename","data"}]}],"count"}`. An error inside the stream must
-    /// abort the answer, so that nobody takes a part for the whole.
+    /// abort the answer, so that nobody takes a part for the whole. Until it is dropped the stream keeps others out, so
+    /// whoever reads it must bound how long that takes.
     ///
     /// # Errors
-    /// [`Unavailable`] if the bucket does not answer for the first client already.
+    /// [`BulkError`] if too many run already, or the bucket does not answer for the first client.
     pub async fn online_with_images(
         &self,
         page: &Page,
         now: BootMs,
-    ) -> Result<impl Stream<Item = Result<Bytes, Unavailable>> + Send + use<>, Unavailable> {
-        // An error would mean that the semaphore was closed, which nobody does.
-        let permit = Arc::clone(&self.0.bulks).acquire_owned().await.ok();
+    ) -> Result<impl Stream<Item = Result<Bytes, Unavailable>> + Send + use<>, BulkError> {
+        let permit = timeout(WAIT, Arc::clone(&self.0.bulks).acquire_owned()).await;
+        // The other error would mean that the semaphore was closed, which nobody does.
+        let Ok(Ok(permit)) = permit else { return Err(BulkError::Busy) };
         let mut chunks = Box::pin(self.chunks(self.online(page, now)));
         let (mut first, mut bytes) = (Vec::new(), 0);
         while bytes < FIRST_BYTES
@@ -186,7 +193,7 @@ mod tests {
         (registry, memory)
     }
 
-    async fn read(registry: &Registry) -> Result<DiscoveredWithImages, Unavailable> {
+    async fn read(registry: &Registry) -> Result<DiscoveredWithImages, BulkError> {
         let chunks: Vec<Bytes> = registry.online_with_images(&Page::default(), BootMs(0)).await?.try_collect().await?;
         Ok(serde_json::from_slice(&chunks.concat()).unwrap())
     }

@@ -82,6 +82,17 @@ pub enum ImageError {
     Storage(#[from] Unavailable),
 }
 
+/// All clients with their pictures cannot be given.
+#[derive(Debug, Error)]
+pub enum BulkError {
+    /// As many downloads as may run are running.
+    #[error("Too many downloads of all images are running; try again in a second")]
+    Busy,
+    /// The bucket did not answer.
+    #[error(transparent)]
+    Storage(#[from] Unavailable),
+}
+
 /// The users could not be listed.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum UsersError {

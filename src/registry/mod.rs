@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, watch};
 
-pub use error::{ImageError, LookupError, RegisterError, Unavailable, UploadError, UsersError};
+pub use error::{BulkError, ImageError, LookupError, RegisterError, Unavailable, UploadError, UsersError};
 pub use heartbeat::Beat;
 pub use picture::Rejected;
 pub use register::{NewUser, Outcome};

@@ -44,3 +44,21 @@ pub(crate) fn picture(format: image::ImageFormat, width: u32, height: u32) -> By
     image::DynamicImage::from(pixels).write_to(&mut bytes, format).unwrap();
     bytes.into_inner().into()
 }
+
+/// A chunk of a PNG.
+pub(crate) fn png_chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {
+    let named = [&name[..], data].concat();
+    let crc = !named.iter().fold(!0_u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+    });
+    let length = u32::try_from(data.len()).unwrap();
+    [&length.to_be_bytes()[..], &named, &crc.to_be_bytes()].concat()
+}
+
+/// A PNG with further chunks behind its IHDR.
+pub(crate) fn png_with(chunks: &[u8]) -> Vec<u8> {
+    let plain = picture(image::ImageFormat::Png, 8, 8);
+    // The signature has 8 bytes and IHDR 25.
+    let (head, rest) = plain.split_at(33);
+    [head, chunks, rest].concat()
+}
