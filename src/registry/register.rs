@@ -40,11 +40,14 @@ impl Registry {
     pub async fn register(&self, user: NewUser, now: WallMs) -> Result<Outcome, RegisterError> {
         // A name that is known to be taken needs no hash and no write.
         if lock(&self.0.index).get(&user.username).is_some() {
-            let stored = self.read_profile(&user.username).await?;
-            // A profile that was deleted by hand is registered anew below.
-            if !matches!(stored, Stored::Nothing) {
-                return self.compare(user, stored).await;
-            }
+            return match self.read_profile(&user.username).await? {
+                // Nobody unregisters, so it is the bucket that is in doubt. A name must not be given away because of that.
+                Stored::Nothing => {
+                    let key = Key::Profile(user.username);
+                    Err(Unavailable::from(self.0.bucket.vanished(&key)).into())
+                }
+                stored => self.compare(user, stored).await,
+            };
         }
         let password_hash = match user.password.clone() {
             Some(password) => Some(self.0.passwords.hash(password).await.map_err(RegisterError::Password)?),
@@ -104,7 +107,7 @@ mod tests {
     use super::super::testing::{name, registry, registry_on, user, wall};
     use super::*;
     use crate::domain::BootMs;
-    use crate::storage::Fault;
+    use crate::storage::{Backend, Fault};
 
     fn with_password(password: &str) -> NewUser {
         NewUser { password: Some(password.to_owned()), ..user("alice") }
@@ -179,5 +182,16 @@ mod tests {
         let key = Key::Profile(name("alice"));
         registry.0.bucket.create(&key, Bytes::from_static(b"{\"user")).await.unwrap();
         assert!(matches!(registry.register(user("alice"), wall()).await, Err(RegisterError::Taken(_))));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_vanished_from_the_bucket_is_not_given_away() {
+        let (registry, memory) = registry();
+        registry.register(user("alice"), wall()).await.unwrap();
+        memory.delete(&Key::Profile(name("alice"))).await.unwrap();
+        for user in [user("alice"), with_password("other")] {
+            assert!(matches!(registry.register(user, wall()).await, Err(RegisterError::Storage(_))));
+        }
+        assert_eq!(memory.get(&Key::Profile(name("alice"))).await.unwrap(), None);
     }
 }

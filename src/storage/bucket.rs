@@ -80,6 +80,16 @@ pub enum BucketError {
         /// What the last try said.
         cause: String,
     },
+    /// An object that was there before, and that nobody deletes, is not there. Then the bucket itself is in doubt.
+    #[error(
+        "{path} is no longer in the {store}, and Rollcall did not delete it: put it back, or restart the nodes if it is gone for good"
+    )]
+    Vanished {
+        /// The object's path.
+        path: String,
+        /// Which store.
+        store: String,
+    },
 }
 
 /// The bucket. Cheap to clone.
@@ -106,6 +116,12 @@ impl Bucket {
     #[must_use]
     pub fn describe(&self) -> String {
         self.backend.describe()
+    }
+
+    /// What to answer when the object at `key`, which is known to have been written, is not found.
+    #[must_use]
+    pub fn vanished(&self, key: &Key) -> BucketError {
+        BucketError::Vanished { path: key.path(), store: self.describe() }
     }
 
     /// Writes the object if there is none. An object with the very same bytes counts as ours: it is the trace of a try
