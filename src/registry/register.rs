@@ -62,7 +62,15 @@ impl Registry {
             password_hash,
         };
         let key = Key::Profile(user.username.clone());
-        match self.0.bucket.create(&key, to_bytes(&profile)).await.map_err(Unavailable::from)? {
+        let created = match self.0.bucket.create(&key, to_bytes(&profile)).await.map_err(Unavailable::from) {
+            // Something is there, so the name is not free, just as with a profile that is damaged.
+            Err(error) if error.concerns_one_object() => {
+                self.report_unreadable(&user.username, &error.cause());
+                return Err(RegisterError::Taken(user.username));
+            }
+            created => created?,
+        };
+        match created {
             Created::New(_) => {
                 let (id, name) = (profile.user_id, user.username);
                 info!(user = %name, %id, "registered {name}");
@@ -129,7 +137,7 @@ mod tests {
     async fn another_registration_of_a_name_is_refused_on_every_node() {
         let (registry, memory) = registry();
         registry.register(user("alice"), wall()).await.unwrap();
-        let metadata = Metadata::from_iter([("x".to_owned(), 1.into())]);
+        let metadata = serde_json::from_str::<Metadata>(r#"{"x":1}"#).unwrap();
         for registry in [registry, registry_on(&memory)] {
             let other = NewUser { metadata: metadata.clone(), ..user("alice") };
             assert!(

@@ -80,6 +80,18 @@ pub enum BucketError {
         /// What the last try said.
         cause: String,
     },
+    /// The object is there and cannot be read, while others can; see [`BackendError::Unreadable`].
+    #[error("{operation} {path} failed on the {store}: {cause}")]
+    Unreadable {
+        /// What was tried: `create`, `get`, ...
+        operation: &'static str,
+        /// On which path.
+        path: String,
+        /// Which store.
+        store: String,
+        /// Why, and what to do about it.
+        cause: String,
+    },
     /// An object that was there before, and that nobody deletes, is not there. Then the bucket itself is in doubt.
     #[error(
         "{path} is no longer in the {store}, and Rollcall did not delete it: put it back, or restart the nodes if it is gone for good"
@@ -224,6 +236,9 @@ impl Bucket {
             let cause = match timeout_at(deadline, attempt()).await {
                 Ok(Ok(done)) => return Ok(done),
                 Ok(Err(BackendError::Transient(cause))) => cause,
+                Ok(Err(BackendError::Unreadable(cause))) => {
+                    return Err(BucketError::Unreadable { operation, path, store: self.describe(), cause });
+                }
                 // A precondition that nobody asked for is a broken store; asking again would not mend it.
                 Ok(Err(error @ (BackendError::Permanent(_) | BackendError::Precondition))) => {
                     return Err(self.unavailable(operation, path, error.to_string()));

@@ -4,6 +4,7 @@
 //! This file keeps blocking work off the async threads and within bounds; [`files`] does the work.
 
 mod files;
+mod read;
 mod root;
 mod trouble;
 

@@ -6,7 +6,7 @@
 //! directory on disk, answer.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -15,7 +15,8 @@ use bytes::Bytes;
 use compact_str::format_compact;
 use sha2::{Digest, Sha256};
 
-use super::super::{BackendError, Entry, Folder, Key, ListPage, MAX_OBJECT_BYTES, Version};
+use super::super::{BackendError, Entry, Folder, Key, ListPage, Version};
+use super::read::{read, read_failed};
 use super::root::Root;
 use super::trouble::{cannot_link, ended_late, failed};
 use crate::domain::{Username, WallMs};
@@ -114,27 +115,18 @@ impl Files {
 
     pub(super) fn get(&self, path: &str) -> Result<Option<Entry>, BackendError> {
         let target = self.root().join(path);
-        let read = || -> io::Result<Vec<u8>> {
-            let limit = u64::try_from(MAX_OBJECT_BYTES).unwrap_or(u64::MAX);
-            let mut bytes = Vec::new();
-            File::open(&target)?.take(limit + 1).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        match read() {
-            Ok(bytes) if bytes.len() > MAX_OBJECT_BYTES => Err(BackendError::Permanent(format!(
-                "{} is larger than {MAX_OBJECT_BYTES} bytes; Rollcall did not write it, move it away",
-                target.display()
-            ))),
-            Ok(bytes) => Ok(Some(Entry { version: version_of(&bytes), bytes: Bytes::from(bytes) })),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("read", &target, &error)),
-        }
+        let bytes = read(self.root(), &target)?;
+        Ok(bytes.map(|bytes| Entry { version: version_of(&bytes), bytes: Bytes::from(bytes) }))
     }
 
     pub(super) fn list(&self, folder: &Folder, after: Option<&str>) -> Result<ListPage, BackendError> {
         let dir = self.root().join(folder.path());
         let names = children(&dir, matches!(folder, Folder::Users));
-        let mut names = names.map_err(|error| failed("list", &dir, &error))?;
+        let mut names = names.map_err(|error| match folder {
+            // The folder is one user's, so its trouble is not everybody's.
+            Folder::Images(_) => read_failed("list", self.root(), &dir, &error),
+            Folder::Users | Folder::Checks => failed("list", &dir, &error),
+        })?;
         names.retain(|name| after.is_none_or(|after| name.as_str() > after));
         names.sort_unstable();
         let last_on_page = names.get(self.page_size - 1).cloned();

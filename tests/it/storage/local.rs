@@ -175,6 +175,31 @@ async fn a_lock_that_is_never_given_back_is_an_error_and_not_the_end_of_the_stor
     store.replace_if(&Key::Cluster, &version, Bytes::from_static(b"second")).await.expect("the lock is free");
 }
 
+#[tokio::test]
+async fn what_is_no_object_is_told_from_a_store_that_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = open_in(dir.path(), "boot");
+    let path = |username: &str| dir.path().join(profile(username).path());
+    for username in ["folder", "large", "link", "dangling"] {
+        fs::create_dir_all(path(username).parent().unwrap()).unwrap();
+    }
+    fs::create_dir(path("folder")).unwrap();
+    fs::write(path("large"), vec![0; rollcall::storage::MAX_OBJECT_BYTES + 1]).unwrap();
+    let secret = dir.path().join("secret");
+    fs::write(&secret, "what lies outside of the users' folders").unwrap();
+    std::os::unix::fs::symlink(&secret, path("link")).unwrap();
+    std::os::unix::fs::symlink("nowhere", path("dangling")).unwrap();
+    fs::write(dir.path().join("users/file"), "").unwrap();
+    for username in ["folder", "large", "link", "dangling", "file"] {
+        let read = bucket.get(&profile(username)).await;
+        assert!(matches!(read, Err(BucketError::Unreadable { .. })), "{username}: {read:?}");
+    }
+    for username in ["folder", "large", "link", "dangling"] {
+        let created = bucket.create(&profile(username), Bytes::new()).await;
+        assert!(matches!(created, Err(BucketError::Unreadable { .. })), "{username}: {created:?}");
+    }
+}
+
 /// Whatever takes the bucket's directory away.
 fn take_away(root: &Path) {
     fs::rename(root, root.with_extension("away")).unwrap();
