@@ -6,7 +6,7 @@ use tracing::info;
 use super::index::Facts;
 use super::lookup::Stored;
 use super::{RegisterError, Registry, Unavailable, draw, lock};
-use crate::domain::{Addr, Metadata, Profile, UserId, Username, WallMs};
+use crate::domain::{Addr, Metadata, Password, Profile, UserId, Username, WallMs};
 use crate::storage::{Created, Key};
 
 /// What a client registers.
@@ -17,7 +17,7 @@ pub struct NewUser {
     /// Where others can reach it, if it told.
     pub addr: Option<Addr>,
     /// A password, if it wants one.
-    pub password: Option<String>,
+    pub password: Option<Password>,
     /// What it wants known; empty if nothing.
     pub metadata: Metadata,
 }
@@ -118,7 +118,7 @@ mod tests {
     use crate::storage::{Backend, Fault};
 
     fn with_password(password: &str) -> NewUser {
-        NewUser { password: Some(password.to_owned()), ..user("alice") }
+        NewUser { password: Some(Password::new(password.to_owned())), ..user("alice") }
     }
 
     #[tokio::test]
