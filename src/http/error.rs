@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::json::Json;
 use crate::api::Refusal;
-use crate::domain::{InvalidAddr, InvalidUsername};
+use crate::domain::{InvalidAddr, InvalidMetadata, InvalidUsername};
 use crate::election::Leader;
 use crate::registry::{
     BulkError, ImageError, LookupError, RegisterError, Rejected, Unavailable, UploadError, UsersError,
@@ -41,6 +41,8 @@ pub(super) enum ApiError {
     Username(#[from] InvalidUsername),
     #[error(transparent)]
     Addr(#[from] InvalidAddr),
+    #[error(transparent)]
+    Metadata(#[from] InvalidMetadata),
     #[error(transparent)]
     Lookup(#[from] LookupError),
     #[error(transparent)]
@@ -83,7 +85,7 @@ impl ApiError {
             Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, "invalid_json"),
             Self::InvalidBody(_) => (StatusCode::BAD_REQUEST, "invalid_body"),
             Self::MissingField { .. } => (StatusCode::BAD_REQUEST, "missing_field"),
-            Self::InvalidField { .. } => (StatusCode::BAD_REQUEST, "invalid_field"),
+            Self::InvalidField { .. } | Self::Metadata(_) => (StatusCode::BAD_REQUEST, "invalid_field"),
             Self::Username(_) => (StatusCode::BAD_REQUEST, "invalid_username"),
             Self::Addr(_) => (StatusCode::BAD_REQUEST, "invalid_addr"),
             Self::MissingImage(_) => (StatusCode::BAD_REQUEST, "missing_image"),

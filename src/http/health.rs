@@ -81,7 +81,7 @@ mod tests {
     use crate::domain::MemberRole;
     use crate::domain::{BootMs, Load};
     use crate::election::Member;
-    use crate::storage::Fault;
+    use crate::storage::{Backend, Fault, Key};
 
     #[tokio::test]
     async fn health_on_the_leader_counts_its_own_clients() {
@@ -133,8 +133,11 @@ mod tests {
     #[tokio::test]
     async fn a_node_is_ready_when_it_knows_a_leader_and_the_bucket_answers() {
         for role in [leading(), following()] {
-            assert_eq!(Node::new(role).get("/readyz").await.json(), json!({"status": "ok"}));
+            let node = Node::new(role);
+            node.memory.create(&Key::Cluster, b"{}".as_slice().into()).await.unwrap();
+            assert_eq!(node.get("/readyz").await.json(), json!({"status": "ok"}));
         }
+        Node::new(following()).get("/readyz").await.refused(503, "storage_unavailable");
         Node::new(without_leader()).get("/readyz").await.refused(503, "no_leader");
         let node = Node::new(following());
         node.memory.faults().set_outage(Some(Fault::Transient));

@@ -13,7 +13,7 @@ use super::leader::Leader;
 use super::params::{Paging, Remote};
 use crate::api::{Presence, Registered, Registration, Status, User, Users};
 use crate::clock;
-use crate::domain::{AddrForm, Username, WallMs};
+use crate::domain::{AddrForm, MetadataForm, Username, WallMs};
 use crate::registry::{NewUser, Outcome, UserRow};
 
 /// How the field `username` is described to who got it wrong; heartbeats have it too.
@@ -46,8 +46,8 @@ pub(super) async fn register(
     };
     let at = addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
     let message = format!("User '{username}' registered successfully{at}");
-    let password = wanted.password.map(|password| password.0.into_owned());
-    let user = NewUser { username, addr, password, metadata: wanted.metadata.unwrap_or_default() };
+    let metadata = wanted.metadata.map(MetadataForm::check).transpose()?.unwrap_or_default();
+    let user = NewUser { username, addr, password: wanted.password, metadata };
     let (status, user_id) = match app.registry.register(user, clock::wall_now()).await? {
         Outcome::New(id) => (StatusCode::CREATED, id),
         Outcome::Repeated(id) => (StatusCode::OK, id),
@@ -155,6 +155,25 @@ mod tests {
             assert!(message.contains(part), "{body}: {message}");
         }
         assert_eq!(node.memory.faults().calls(), 0);
+    }
+
+    #[tokio::test]
+    async fn metadata_that_would_harm_who_lists_users_is_refused_with_the_limit_and_the_value() {
+        let node = Node::new(leading());
+        let deep = |levels: usize| format!("{}{}", "{\"a\":".repeat(levels), "{}".to_owned() + &"}".repeat(levels));
+        for (metadata, parts) in [
+            (deep(16), ["17", "at most 16"]),
+            (deep(100), ["17 or more", "at most 16"]),
+            (format!("{{\"a\":\"{}\"}}", "x".repeat(5000)), ["5008 bytes", "at most 4096"]),
+            (r#"{"b":{"k":1,"k":2}}"#.to_owned(), ["\"k\"", "twice"]),
+        ] {
+            let body = format!("{{\"username\":\"a\",\"metadata\":{metadata}}}");
+            let message = node.post("/register", body).await.refused(400, "invalid_field");
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
+        assert_eq!(node.memory.faults().calls(), 0);
+        let body = format!("{{\"username\":\"a\",\"metadata\":{}}}", deep(15));
+        assert_eq!(node.post("/register", body).await.status, 201);
     }
 
     #[tokio::test]

@@ -46,7 +46,7 @@ enum Piece {
 enum Fetched {
     Client(Online),
     Image(ImageName, Bytes),
-    /// A picture that was deleted since it was listed.
+    /// A picture that was deleted since it was listed, or cannot be read.
     Gone,
     EndOfClient,
 }
@@ -111,7 +111,10 @@ impl Registry {
     }
 
     async fn pieces(self, client: Online) -> Result<Vec<Piece>, Unavailable> {
-        let mut names = self.image_names(&client.username).await?;
+        let mut names = match self.image_names(&client.username).await {
+            Err(error) if error.concerns_one_object() => self.pass_over(&client.username, &error, Vec::new()),
+            names => names?,
+        };
         let newest = names.split_off(names.len().saturating_sub(IMAGES_PER_CLIENT));
         let user = client.username.clone();
         let images = newest.into_iter().map(|image| Piece::Image(user.clone(), image));
@@ -122,15 +125,22 @@ impl Registry {
         Ok(match piece? {
             Piece::Client(client) => Fetched::Client(client),
             Piece::EndOfClient => Fetched::EndOfClient,
-            Piece::Image(user, image) => {
-                if let Some(bytes) = self.read_image(&user, &image).await? {
-                    Fetched::Image(image, bytes)
-                } else {
+            Piece::Image(user, image) => match self.read_image(&user, &image).await {
+                Ok(Some(bytes)) => Fetched::Image(image, bytes),
+                Ok(None) => {
                     debug!("skipped {image} of {user}: deleted meanwhile");
                     Fetched::Gone
                 }
-            }
+                Err(error) if error.concerns_one_object() => self.pass_over(&user, &error, Fetched::Gone),
+                Err(error) => return Err(error),
+            },
         })
+    }
+
+    /// One broken picture must not hide everybody's.
+    fn pass_over<T>(&self, user: &Username, error: &Unavailable, instead: T) -> T {
+        self.report_unreadable(user, &error.cause());
+        instead
     }
 }
 
@@ -179,7 +189,7 @@ mod tests {
     use futures_util::TryStreamExt;
     use image::ImageFormat;
 
-    use super::super::testing::{name, picture, registry, user, wall};
+    use super::super::testing::{name, picture, registry, registry_in, user, wall};
     use super::*;
     use crate::api::DiscoveredWithImages;
     use crate::storage::{Backend, Fault, Key};
@@ -260,5 +270,25 @@ mod tests {
         assert_eq!(registry.0.bulks.available_permits(), AT_ONCE - 1);
         drop(stream);
         assert_eq!(registry.0.bulks.available_permits(), AT_ONCE);
+    }
+
+    #[tokio::test]
+    async fn pictures_that_cannot_be_read_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = registry_in(dir.path());
+        for username in ["alice", "bob", "carol"] {
+            registry.register(user(username), wall()).await.unwrap();
+            registry.heartbeat(&name(username), None, BootMs(0)).await.unwrap();
+        }
+        let bytes = picture(ImageFormat::Png, 3, 3);
+        let well = registry.upload(&name("alice"), bytes.clone(), wall(), BootMs(0)).await.unwrap();
+        let broken = ImageName::parse("1733511234-a1b2c3d4.png").unwrap();
+        let path = dir.path().join(Key::Image(name("alice"), broken).path());
+        std::fs::write(path, vec![0; crate::storage::MAX_OBJECT_BYTES + 1]).unwrap();
+        std::fs::write(dir.path().join("users/bob/images"), "a file in place of a folder").unwrap();
+        let read = read(&registry).await.unwrap();
+        let images = |client: usize| read.online_clients[client].images.iter().map(|image| image.filename.as_str());
+        assert_eq!(images(0).collect::<Vec<_>>(), [well.as_str()]);
+        assert_eq!((read.count, images(1).count(), images(2).count()), (3, 0, 0));
     }
 }

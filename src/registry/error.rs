@@ -24,6 +24,11 @@ impl Unavailable {
     pub fn cause(&self) -> String {
         self.0.to_string()
     }
+
+    /// Whether only one object is in trouble, and the bucket is well.
+    pub(super) fn concerns_one_object(&self) -> bool {
+        matches!(*self.0, BucketError::Unreadable { .. })
+    }
 }
 
 /// A user could not be looked up.
