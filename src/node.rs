@@ -156,16 +156,18 @@ fn listen(port: TcpListener) -> Result<tokio::net::TcpListener, NodeError> {
 
 async fn open_backend(config: &Config) -> Result<Arc<dyn Backend>, NodeError> {
     let unusable = |error: BackendError| NodeError::Storage(format!("the storage cannot be used: {error}"));
+    // Nothing is sent to Google yet, so what is wrong is the key file or the bucket's name.
+    let misconfigured = |error: BackendError| NodeError::Configuration(error.to_string());
     Ok(match &config.storage {
         Storage::Local { dir } => {
             let tag = draw_id().simple().to_string();
             Arc::new(Local::open(dir.clone(), &tag, Local::DEFAULT_PAGE_SIZE).map_err(unusable)?)
         }
         Storage::Gcs { bucket, endpoint: Some(endpoint), .. } => {
-            Arc::new(Gcs::connect(GcsConfig::emulator(bucket, endpoint)).await.map_err(unusable)?)
+            Arc::new(Gcs::connect(GcsConfig::emulator(bucket, endpoint)).await.map_err(misconfigured)?)
         }
         Storage::Gcs { bucket, credentials, endpoint: None } => {
-            Arc::new(Gcs::connect(GcsConfig::google(bucket, credentials.clone())).await.map_err(unusable)?)
+            Arc::new(Gcs::connect(GcsConfig::google(bucket, credentials.clone())).await.map_err(misconfigured)?)
         }
     })
 }

@@ -135,6 +135,12 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_link_ends_in_order_if_its_process_dies() {
+        let (link, _other) = pair().await;
+        assert_eq!(SockRef::from(link.framed.get_ref()).linger().unwrap(), None);
+    }
+
+    #[tokio::test]
     async fn a_link_that_is_ended_says_bye() {
         let (link, other) = pair().await;
         link.end_in_order().await;

@@ -1,4 +1,10 @@
 //! The integration tests, one binary; each module mirrors a part of the program.
 
 mod architecture;
+mod cluster;
+mod commands;
+mod documented;
+mod election;
+mod http;
+mod pictures;
 mod storage;

@@ -1,0 +1,169 @@
+//! A leader that is killed, ends or freezes, and the one that follows.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::cluster::{Cluster, Plan, SOON, until};
+use crate::pictures::png;
+
+/// Less than the documented `election_timeout_min_ms` by so much that only a resignation can be as quick.
+const AFTER_A_RESIGNATION: Duration = Duration::from_secs(2);
+
+/// "New leader elected within ~5 seconds": the documented `election_timeout_max_ms`, and one more for a busy machine.
+const AFTER_SILENCE: Duration = Duration::from_secs(6);
+
+const REQUESTS_TO_THE_FROZEN: usize = 12;
+
+/// What must survive everything.
+struct Kept {
+    id: String,
+    picture: Vec<u8>,
+    name: String,
+}
+
+async fn keep(cluster: &Cluster) -> Kept {
+    let (id, picture) = (cluster.register("alice", "10.0.0.1:9000").await, png(32, 32, 7));
+    let name = cluster.upload("alice", &picture).await;
+    Kept { id, picture, name }
+}
+
+async fn check_kept(cluster: &Cluster, kept: &Kept) {
+    let users = cluster.lead().get("/users").await.json();
+    assert_eq!((&users["count"], &users["users"][0]["id"]), (&json!(1), &json!(kept.id)), "{users}");
+    let images = cluster.lead().get("/images/alice").await.json();
+    assert_eq!(images["images"], json!([kept.name]));
+    assert_eq!(cluster.lead().get(&format!("/image/alice/{}", kept.name)).await.body, kept.picture);
+    cluster.beat("alice").await;
+    assert_eq!(cluster.lead().get("/discover").await.json()["count"], 1);
+    // The very same registration still gives the very same id.
+    assert_eq!(cluster.register("alice", "10.0.0.1:9000").await, kept.id);
+}
+
+#[tokio::test]
+async fn a_killed_leader_is_followed_and_comes_back_as_a_follower() {
+    let mut cluster = Plan::documented().start().await;
+    let kept = keep(&cluster).await;
+    let old = cluster.leader().await;
+    let term = cluster.health(old).await.expect("it answers")["term"].as_u64();
+    let killed_at = Instant::now();
+    cluster.kill9(old);
+    let new = cluster.leader_after(old).await;
+    assert!(killed_at.elapsed() < AFTER_SILENCE, "took {:?}", killed_at.elapsed());
+    assert!(cluster.health(new).await.expect("it answers")["term"].as_u64() > term);
+    check_kept(&cluster, &kept).await;
+
+    cluster.start(old);
+    until("the old leader to follow", async || {
+        cluster.health(old).await.is_some_and(|health| health["current_leader"] == cluster.name(new))
+    })
+    .await;
+    let health = cluster.health(old).await.expect("it answers");
+    assert_eq!((&health["is_leader"], &health["role"]), (&json!(false), &json!("follower")));
+    assert_eq!(cluster.leader().await, new, "who comes back disturbs nobody");
+    check_kept(&cluster, &kept).await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_lost_power_has_everything_when_it_is_started_again() {
+    let mut cluster = Plan::documented().start().await;
+    let kept = keep(&cluster).await;
+    let leader = cluster.leader().await;
+    let term = cluster.health(leader).await.expect("it answers")["term"].as_u64();
+    for index in 0..3 {
+        cluster.kill9(index);
+    }
+    for index in 0..3 {
+        cluster.start(index);
+    }
+    let leader = cluster.leader().await;
+    assert!(cluster.health(leader).await.expect("it answers")["term"].as_u64() > term, "no term is used twice");
+    check_kept(&cluster, &kept).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_is_asked_to_end_ends_well_and_is_followed_at_once() {
+    let mut cluster = Plan::documented().start().await;
+    let kept = keep(&cluster).await;
+    for _ in 0..2 {
+        let old = cluster.leader().await;
+        let asked_at = Instant::now();
+        let status = cluster.sigterm(old).await;
+        assert_eq!(status.code(), Some(0), "{status}");
+        cluster.leader_after(old).await;
+        assert!(asked_at.elapsed() < AFTER_A_RESIGNATION, "took {:?}", asked_at.elapsed());
+        check_kept(&cluster, &kept).await;
+        cluster.start(old);
+        until("the old leader to answer", async || cluster.health(old).await.is_some()).await;
+    }
+    // All at once: no one is left to hand over to, and they end all the same.
+    for index in 0..3 {
+        let status = cluster.sigterm(index).await;
+        assert_eq!(status.code(), Some(0), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_leader_that_slept_through_its_lease_answers_nothing_as_leader_when_it_wakes() {
+    let cluster = Plan::quick().start().await;
+    let kept = keep(&cluster).await;
+    let old = cluster.leader().await;
+    // One request is past the leader's gate already: its head is in, half of its body is to come.
+    let body = r#"{"username":"half","addr":"10.0.0.9:9000"}"#;
+    let mut half = TcpStream::connect(cluster.api(old)).await.expect("it listens");
+    let head = format!("POST /register HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{}", body.len(), &body[..9]);
+    half.write_all(head.as_bytes()).await.expect("it reads");
+    // An answer on another connection: by then the server has read the half request as well, as nearly as can be known.
+    cluster.at(old).get("/").await;
+    cluster.stop(old);
+    let new = cluster.leader_after(old).await;
+
+    // These wait in the sleeping node's sockets, so it meets them the moment it wakes.
+    half.write_all(&body.as_bytes()[9..]).await.expect("the system reads for it");
+    let mut asked = JoinSet::new();
+    for n in 0..REQUESTS_TO_THE_FROZEN {
+        let (url, http) = (cluster.url(old), crate::cluster::http_client());
+        asked.spawn(async move {
+            let request = match n % 3 {
+                0 => http.get(format!("{url}/users")),
+                1 => http.post(format!("{url}/heartbeat")).body(r#"{"username":"alice"}"#),
+                _ => http.post(format!("{url}/register")).body(format!(r#"{{"username":"frozen{n}"}}"#)),
+            };
+            request.send().await.map(|answer| answer.status().as_u16())
+        });
+    }
+    tokio::task::yield_now().await;
+    cluster.lead().get("/users").await;
+    cluster.cont(old);
+
+    while let Some(answer) = asked.join_next().await {
+        let status = answer.expect("no panic").expect("it woke and answers");
+        assert!(matches!(status, 403 | 503), "{status}");
+    }
+    let mut answer = [0; 12];
+    timeout(SOON, half.read_exact(&mut answer)).await.expect("it answers").expect("it answers");
+    assert!([b"HTTP/1.1 403", b"HTTP/1.1 503"].contains(&&answer), "{}", String::from_utf8_lossy(&answer));
+    // And not one more until it follows.
+    until("the old leader to follow", async || {
+        let status = cluster.at(old).get("/discover").await.status;
+        assert!(matches!(status, 403 | 503), "{status}");
+        cluster.health(old).await.is_some_and(|health| health["current_leader"] == cluster.name(new))
+    })
+    .await;
+    assert!(cluster.stored().iter().all(|path| !path.contains("frozen")), "{:?}", cluster.stored());
+    // Whoever was told "no" may have been stored or not, but the cluster's answer is one and the same from now on.
+    check_alice_alone_or_with_half(&cluster, &kept).await;
+}
+
+/// The half request was refused after it was let in: what it asked for may have happened, as after any 503.
+async fn check_alice_alone_or_with_half(cluster: &Cluster, kept: &Kept) {
+    let is_stored = cluster.stored().iter().any(|path| path == "users/half/profile.json");
+    let again = cluster.lead().post("/register", r#"{"username":"half","addr":"10.0.0.9:9000"}"#).await;
+    assert_eq!(again.status, if is_stored { 200 } else { 201 }, "{again}");
+    let users = cluster.lead().get("/users").await.json();
+    assert_eq!((&users["count"], &users["users"][0]["id"]), (&json!(2), &json!(kept.id)), "{users}");
+}
