@@ -155,7 +155,12 @@ impl Bench {
             seen.push(self.probes.next(changed + PATIENCE).await?);
         }
         seen.retain(|sighting| sighting.received + AROUND > changed);
-        self.errors += seen.iter().filter(|sighting| sighting.status >= 500).count();
+        for failed in seen.iter().filter(|sighting| sighting.status >= 500) {
+            let whose = if failed.node == leader { "the old leader" } else { "another node" };
+            let took = failed.received - failed.sent;
+            println!("  {} from {whose} in term {}, after {took:?}", failed.status, failed.term);
+            self.errors += 1;
+        }
         let mut served: Vec<Instant> = seen.iter().filter(|one| one.is_served()).map(|one| one.received).collect();
         served.sort_unstable();
         let longest = served.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(AROUND);
