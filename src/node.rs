@@ -52,6 +52,12 @@ struct ClusterFile {
     cluster_id: Uuid,
 }
 
+/// The trace of a node's first start. The id makes it ours alone.
+#[derive(Debug, Serialize)]
+struct NodeFile {
+    first_start: Uuid,
+}
+
 /// Runs a node until `shutdown` is cancelled, then ends it in good order: the lease first, then the requests under way,
 /// then the links to the other nodes.
 ///
@@ -59,17 +65,18 @@ struct ClusterFile {
 /// [`NodeError`] if it could not start.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), NodeError> {
     let started_at = boot_now();
-    let _lock = lock_node_dir(&config.node_dir())?;
+    let lock = Arc::new(lock_node_dir(&config.node_dir())?);
     let election_port = bind(config.node.socket_addr(), "election port", "--this-node")?;
     let api_port = bind(config.api.socket_addr(), "HTTP API", "API_PORT")?;
     let backend = open_backend(&config).await?;
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(Duration::from_millis(config.storage_timeout_ms)));
     let cluster = cluster_id(&bucket).await?;
+    let past = Past { lock, first_start: is_first_start(&config, &bucket).await? };
     print_banner(&config, &bucket);
 
     let registry = Registry::new(bucket, Settings { ttl_ms: config.presence.ttl_ms }, started_at);
     let (online_in, online) = watch::channel(0);
-    let election = start_election(&config, cluster, election_port, online)?;
+    let election = start_election(&config, cluster, past, election_port, online)?;
     let under_way = TaskTracker::new();
     let app = App {
         registry: registry.clone(),
@@ -122,7 +129,7 @@ fn lock_node_dir(dir: &Path) -> Result<File, NodeError> {
             dir.display()
         ))
     };
-    fs::create_dir_all(dir).map_err(refused)?;
+    make_durable_dir(dir).map_err(refused)?;
     let file = File::options().write(true).create(true).truncate(false).open(dir.join(LOCK_FILE)).map_err(refused)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -133,6 +140,12 @@ fn lock_node_dir(dir: &Path) -> Result<File, NodeError> {
         ))),
         Err(TryLockError::Error(error)) => Err(refused(error)),
     }
+}
+
+/// Makes the directory and its parents so that they survive a loss of power: a ballot in them must.
+fn make_durable_dir(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    dir.canonicalize()?.ancestors().skip(1).take(2).try_for_each(|parent| File::open(parent)?.sync_all())
 }
 
 fn bind(addr: SocketAddr, what: &str, setting: &str) -> Result<TcpListener, NodeError> {
@@ -196,9 +209,33 @@ async fn cluster_id(bucket: &Bucket) -> Result<Uuid, NodeError> {
     })
 }
 
+/// What a node brings along from before.
+struct Past {
+    /// The lock on the node's directory.
+    lock: Arc<File>,
+    /// Whether there is certainly nothing before.
+    first_start: bool,
+}
+
+/// Whether this node has never been started on this bucket. A node without a ballot is new only if its trace in the bucket
+/// is made now: else it has lost the ballot, and with it the memory of its votes.
+async fn is_first_start(config: &Config, bucket: &Bucket) -> Result<bool, NodeError> {
+    if election::has_ballot(&config.node_dir()) {
+        return Ok(false);
+    }
+    let trace = serde_json::to_vec(&NodeFile { first_start: draw_id() }).expect("a struct with one id is JSON");
+    match bucket.create(&Key::Node(config.node), Bytes::from(trace)).await {
+        Ok(created) => Ok(matches!(created, Created::New(_))),
+        Err(error) => {
+            Err(NodeError::Storage(format!("{error}; check it step by step with `cargo run --bin test_firebase`")))
+        }
+    }
+}
+
 fn start_election(
     config: &Config,
     cluster: Uuid,
+    past: Past,
     port: TcpListener,
     note: watch::Receiver<u64>,
 ) -> Result<Election, NodeError> {
@@ -225,6 +262,8 @@ fn start_election(
         },
         cpu_refresh_ms: timings.cpu_refresh_ms,
         dir: config.node_dir(),
+        lock: Some(past.lock),
+        first_start: past.first_start,
         note,
     };
     Election::start(port, options).map_err(|error| {

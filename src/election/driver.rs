@@ -2,6 +2,7 @@
 //! It passes events in and performs the actions that come out; it holds no policy.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -42,6 +43,8 @@ const NEWS: usize = 256;
 const BALLOTS: usize = 16;
 /// The machine is woken at least this often: timers run on a clock that stands still while the computer sleeps.
 const LONGEST_SLEEP_MS: u64 = 1000;
+/// How often the log says why there is no leader.
+const EXPLAIN_EVERY_MS: u64 = 10_000;
 /// How long a process that ends waits for its last words to be written.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -64,8 +67,12 @@ pub struct Options {
     pub load_source: LoadSource,
     /// Between two samples of the load, in milliseconds.
     pub cpu_refresh_ms: u64,
-    /// Where the ballot is kept; exists, and nobody else uses it.
+    /// Where the ballot is kept; exists.
     pub dir: PathBuf,
+    /// What keeps other processes from `dir`; held until the last ballot is written.
+    pub lock: Option<Arc<File>>,
+    /// Whether this node has certainly never been started before, so that no ballot means that it never voted.
+    pub first_start: bool,
     /// A number that the leader's followers are told with each heartbeat; opaque here.
     pub note: watch::Receiver<u64>,
 }
@@ -94,16 +101,29 @@ impl Drop for AbortOnPanic {
     }
 }
 
+/// The same for a task, whose panic the runtime would otherwise keep to itself.
+pub(super) async fn or_abort<T>(task: impl Future<Output = T>) -> T {
+    let _guard = AbortOnPanic;
+    task.await
+}
+
 impl Election {
     /// Starts on an election port that is already bound.
     ///
     /// # Errors
     /// If the ballot cannot be read or the thread cannot be started.
     pub fn start(listener: TcpListener, options: Options) -> io::Result<Self> {
-        let ballots = BallotFile::new(&options.dir, options.peers.clone());
+        let ballots = BallotFile::new(&options.dir, options.peers.clone(), options.lock.clone());
         let ballot = match ballots.load()? {
             Found::Ballot(ballot) => Some(ballot),
-            Found::Missing => None,
+            Found::Missing if options.first_start => {
+                ballots.save(Ballot::default())?;
+                Some(Ballot::default())
+            }
+            Found::Missing => {
+                warn!("there is no ballot in {}, but this node has been started before", options.dir.display());
+                None
+            }
             Found::Torn(why) => {
                 warn!("the ballot file in {} is no whole ballot: {why}", options.dir.display());
                 None
@@ -118,6 +138,10 @@ impl Election {
         let drained = Arc::new(Notify::new());
         let signals = (resign.clone(), stop.clone(), Arc::clone(&drained));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = {
+            let _entered = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
         let thread = thread::Builder::new().name("election".into()).spawn(move || {
             let _guard = AbortOnPanic;
             let outputs = Outputs { role: role_out, members: members_out, leader_note: note_out };
@@ -196,11 +220,13 @@ struct Driver {
     outputs: Outputs,
     note: watch::Receiver<u64>,
     leaderless_since: Option<BootMs>,
+    /// When the log last said why there is no leader.
+    explained_at: BootMs,
 }
 
 /// What the election thread runs, until `stop`.
 async fn run(
-    listener: TcpListener,
+    listener: tokio::net::TcpListener,
     options: Options,
     ballots: BallotFile,
     ballot: Option<Ballot>,
@@ -230,32 +256,43 @@ async fn run(
     let members = Members::new(&greeter.peers, &greeter.api_url);
     let linked = HashMap::new();
     let note = options.note;
-    let mut driver =
-        Driver { machine, greeter, members, linked, outboxes, ballots, outputs, note, leaderless_since: None };
+    let mut driver = Driver {
+        machine,
+        greeter,
+        members,
+        linked,
+        outboxes,
+        ballots,
+        outputs,
+        note,
+        leaderless_since: None,
+        explained_at: boot_now(),
+    };
 
     driver.feed(Event::Woke);
     let mut resigned = false;
     loop {
         let wait = driver.machine.wake_at().since(boot_now()).min(LONGEST_SLEEP_MS);
         tokio::select! {
-            // News first: what was said before a timer ran out was said in time.
+            // A flood of frames must delay neither a heartbeat nor the end.
             biased;
-            Some(news) = news.recv() => driver.take(news),
-            Some((ballot, result)) = saved.recv() => driver.written(ballot, result),
             () = resign.cancelled(), if !resigned => {
                 resigned = true;
                 driver.feed(Event::Stopping);
             }
-            () = drained.notified() => driver.feed(Event::Drained),
             // Not before there is a successor, or the resignation has been put into the outboxes.
             () = stop.cancelled(), if resigned && !driver.machine.awaits_successor() => break,
+            () = drained.notified() => driver.feed(Event::Drained),
+            Some((ballot, result)) = saved.recv() => driver.written(ballot, result),
+            () = sleep(Duration::from_millis(wait)), if wait > 0 => driver.woke(),
+            () = std::future::ready(()), if wait == 0 => driver.woke(),
+            Some(news) = news.recv() => driver.take(news),
             Ok(()) = load.changed() => {
                 let latest = *load.borrow_and_update();
                 if let Some(load) = latest {
                     driver.feed(Event::LoadSampled(load));
                 }
             }
-            () = sleep(Duration::from_millis(wait)) => driver.feed(Event::Woke),
         }
     }
     // The diallers write what is in their outboxes, say Bye and end.
@@ -286,6 +323,7 @@ fn start_writer(file: BallotFile) -> (std::sync::mpsc::SyncSender<Ballot>, mpsc:
     let (ballots_in, ballots) = std::sync::mpsc::sync_channel(BALLOTS);
     let (saved_in, saved) = mpsc::channel(BALLOTS);
     let spawned = thread::Builder::new().name("ballot".into()).spawn(move || {
+        let _guard = AbortOnPanic;
         while let Ok(ballot) = ballots.recv() {
             let result = file.save(ballot);
             if saved_in.blocking_send((ballot, result)).is_err() {
@@ -316,7 +354,7 @@ async fn sample_load(mut sampler: Sampler, interval: Duration, out: watch::Sende
 
 /// The accepting side and a dialler to every other node; the diallers' outboxes.
 fn start_network(
-    listener: TcpListener,
+    listener: tokio::net::TcpListener,
     api_port: u16,
     greeter: &Arc<Greeter>,
     news: &mpsc::Sender<News>,
@@ -336,7 +374,7 @@ fn start_network(
             news: news.clone(),
             stop: stop.clone(),
         };
-        tasks.spawn(dialler.run());
+        tasks.spawn(or_abort(dialler.run()));
         outboxes.insert(node, outbox_in);
         nudges.insert(node, nudge);
     }
@@ -349,16 +387,41 @@ fn start_network(
         tasks: tasks.clone(),
         current: Mutex::default(),
     };
-    match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => {
-            tasks.spawn(Arc::new(network).run(listener));
-        }
-        Err(error) => error!("the election port cannot be listened on: {error}"),
-    }
+    tasks.spawn(or_abort(Arc::new(network).run(listener)));
     outboxes
 }
 
 impl Driver {
+    fn woke(&mut self) {
+        self.feed(Event::Woke);
+        let now = boot_now();
+        let long_without = self.leaderless_since.is_some_and(|since| now.since(since) >= EXPLAIN_EVERY_MS);
+        if long_without && now.since(self.explained_at) >= EXPLAIN_EVERY_MS {
+            self.explained_at = now;
+            warn!("there is no leader: {}", self.why_leaderless());
+        }
+    }
+
+    /// For an operator: what this node waits for.
+    fn why_leaderless(&self) -> String {
+        let peers = &self.greeter.peers;
+        let away: Vec<String> = peers
+            .others()
+            .filter(|node| !self.linked.contains_key(node))
+            .map(|node| peers.addr(node).to_string())
+            .collect();
+        let (here, majority) = (peers.count() - away.len(), peers.count() / 2 + 1);
+        let away = away.join(", ");
+        if here < majority {
+            format!("{here} of {} nodes can be reached, {majority} are needed; not reached: {away}", peers.count())
+        } else if self.machine.has_lost_its_ballot() {
+            let missing = if away.is_empty() { String::new() } else { format!("; not reached: {away}") };
+            format!("this node lost its ballot and may not vote until the others have told theirs{missing}")
+        } else {
+            "no candidate gets the votes of a majority yet".to_owned()
+        }
+    }
+
     fn take(&mut self, news: News) {
         match news {
             News::LinkedTo { node, boot, api_url } => {

@@ -42,6 +42,8 @@ fn options(dir: &Path, peers: &[NodeAddr], me: usize, note: u64) -> Options {
         load_source: LoadSource::File("/nonexistent".into()),
         cpu_refresh_ms: 100,
         dir: dir.to_owned(),
+        lock: None,
+        first_start: true,
         note: watch::channel(note).1,
     }
 }

@@ -74,19 +74,6 @@ impl<'a> Ask<'a> {
         self.send(Method::POST, &path, |request| request.multipart(form())).await
     }
 
-    /// One try. The error is that no answer came.
-    pub(crate) async fn try_post(self, path: &str, body: impl Into<bytes::Bytes>) -> reqwest::Result<Answer> {
-        let body = body.into();
-        let node = self.node.expect("one try goes to one node");
-        self.once(node, Method::POST, path, &|request| request.body(body.clone())).await
-    }
-
-    /// One try. The error is that no answer came.
-    pub(crate) async fn try_get(self, path: &str) -> reqwest::Result<Answer> {
-        let node = self.node.expect("one try goes to one node");
-        self.once(node, Method::GET, path, &|request| request).await
-    }
-
     async fn send(self, method: Method, path: &str, fill: impl Fn(RequestBuilder) -> RequestBuilder) -> Answer {
         if let Some(node) = self.node {
             return self.once(node, method, path, &fill).await.unwrap_or_else(|error| panic!("{path}: {error:?}"));

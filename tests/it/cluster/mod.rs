@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 
 pub(crate) use answer::Answer;
 pub(crate) use ask::{Ask, http_client};
-pub(crate) use plan::{Plan, Timings};
+pub(crate) use plan::Plan;
 pub(crate) use ports::{Ports, free_port};
 pub(crate) use process::{Process, rollcall};
 

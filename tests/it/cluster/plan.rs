@@ -22,7 +22,7 @@ const DOCUMENTED: &str = include_str!("../../../config.toml");
 
 /// How fast an election goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Timings {
+enum Timings {
     /// Those of the documented `config.toml`.
     Documented,
     /// A fifth of them.
@@ -131,12 +131,11 @@ impl Cluster {
         for line in DOCUMENTED.lines() {
             let key = line.split(" =").next().unwrap_or_default();
             let quick = match key {
-                "heartbeat_interval_ms" => 100,
+                "heartbeat_interval_ms" | "cpu_refresh_ms" => 100,
                 "election_timeout_min_ms" => 600,
                 "election_timeout_max_ms" => 900,
                 "leader_term_ms" => 2000,
                 "net_timeout_ms" => 500,
-                "cpu_refresh_ms" => 100,
                 "election_retry_ms" => 30,
                 _ => 0,
             };

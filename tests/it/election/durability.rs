@@ -40,19 +40,21 @@ async fn no_acknowledged_registration_is_lost_when_leaders_are_killed() {
             }
         });
     }
-    let count = || acknowledged.lock().expect("no panic").len();
+    // A copy: the writers wait for the lock, so it must not be held while this test waits for something.
+    let so_far = || acknowledged.lock().expect("no panic").clone();
     for _ in 0..ROUNDS {
-        let (leader, before) = (cluster.leader().await, count());
-        until("registrations under this leader", async || count() >= before + AT_LEAST).await;
+        let (leader, before) = (cluster.leader().await, so_far().len());
+        until("registrations under this leader", async || so_far().len() >= before + AT_LEAST).await;
         cluster.kill9(leader);
         cluster.leader_after(leader).await;
-        check_all_are_there(&cluster, &acknowledged.lock().expect("no panic").clone()).await;
+        let acknowledged = so_far();
+        check_all_are_there(&cluster, &acknowledged).await;
         cluster.start(leader);
         until("the killed node to answer", async || cluster.health(leader).await.is_some()).await;
     }
     stop.store(true, Ordering::Relaxed);
     writers.join_all().await;
-    let acknowledged = acknowledged.lock().expect("no panic").clone();
+    let acknowledged = so_far();
     check_all_are_there(&cluster, &acknowledged).await;
     for index in 0..3 {
         cluster.kill9(index);

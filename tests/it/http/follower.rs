@@ -38,8 +38,10 @@ async fn a_follower_names_the_leader_on_every_route_that_is_the_leaders() {
         check_refusal(&answer, &leader);
     }
     for path in ["/register", "/heartbeat", "/upload_image/alice"] {
-        for body in [&b""[..], b"nonsense", b"{\"username\":\"alice\"}", &[0xff; 100_000], &[0; 1_000_000]] {
-            let ask = async |follower, _| cluster.at(follower).post(path, body).await;
+        let (large, larger) = (vec![0xff; 100_000], vec![0; 1_000_000]);
+        for body in [&b""[..], b"nonsense", br#"{"username":"alice"}"#, &large, &larger] {
+            let body = bytes::Bytes::copy_from_slice(body);
+            let ask = async |follower, _| cluster.at(follower).post(path, body.clone()).await;
             let (answer, leader) = steady(&cluster, ask).await;
             check_refusal(&answer, &leader);
         }

@@ -95,7 +95,7 @@ async fn garbage_is_refused_and_its_connection_closed() {
                 let _ = writing.write_all(&garbage).await;
                 let _ = writing.shutdown().await;
             };
-            let (_, _) = tokio::join!(write, reading.read_to_end(&mut answer));
+            let ((), _) = tokio::join!(write, reading.read_to_end(&mut answer));
         };
         timeout(PROMPT, exchange).await.unwrap_or_else(|_| panic!("kind {n}: the connection stays open"));
         let text = String::from_utf8_lossy(&answer);
