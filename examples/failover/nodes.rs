@@ -116,9 +116,8 @@ impl Nodes {
             let lines: Vec<&str> = text.lines().collect();
             lines[lines.len().saturating_sub(15)..].join("\n")
         };
-        let tails = (0..COUNT).map(|index| {
-            format!("--- node {index}, {}\n{}\n", self.all[index].name, tail(&self.file(index, "log")))
-        });
+        let tails = (0..COUNT)
+            .map(|index| format!("--- node {index}, {}\n{}\n", self.all[index].name, tail(&self.file(index, "log"))));
         tails.collect()
     }
 

@@ -138,9 +138,7 @@ async fn look(http: &reqwest::Client, url: &str, request: &Request, node: usize)
     let sent = Instant::now();
     let request = match request {
         Request::Leader => http.get(format!("{url}/leader")),
-        Request::Heartbeat(user) => {
-            http.post(format!("{url}/heartbeat")).body(format!(r#"{{"username":"{user}"}}"#))
-        }
+        Request::Heartbeat(user) => http.post(format!("{url}/heartbeat")).body(format!(r#"{{"username":"{user}"}}"#)),
     };
     let (status, term) = match request.send().await {
         Ok(response) => {

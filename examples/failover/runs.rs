@@ -37,8 +37,7 @@ struct Bench {
 }
 
 pub(crate) async fn run(plan: Plan) -> anyhow::Result<()> {
-    let more =
-        if plan.how == How::Handover { format!("leader_term_ms = {SHORT_TERM_MS}\n") } else { String::new() };
+    let more = if plan.how == How::Handover { format!("leader_term_ms = {SHORT_TERM_MS}\n") } else { String::new() };
     let nodes = Nodes::start(&more)?;
     let urls = nodes.urls();
     Client::new(urls.clone(), DEFAULT_PATIENCE)?.register(&Username::parse(USER)?, None).await?;
