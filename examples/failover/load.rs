@@ -81,7 +81,7 @@ async fn act(
 ) -> anyhow::Result<()> {
     let name = format!("load{number}-{}", n / REGISTER_EVERY);
     let user = Username::parse(&name)?;
-    if n % REGISTER_EVERY == 0 {
+    if n.is_multiple_of(REGISTER_EVERY) {
         let id = client.register(&user, None).await?.user_id.to_string();
         locked(acknowledged).insert(name, id);
     } else {

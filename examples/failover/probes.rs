@@ -80,21 +80,6 @@ impl Probes {
         self.referee.judge(sighting)?;
         Ok(sighting)
     }
-
-    /// The first answer of which this is true, by `deadline`.
-    pub(crate) async fn first(
-        &mut self,
-        what: &str,
-        deadline: Instant,
-        is_it: impl Fn(&Sighting) -> bool,
-    ) -> anyhow::Result<Sighting> {
-        loop {
-            let sighting = self.next(deadline).await.with_context(|| what.to_owned())?;
-            if is_it(&sighting) {
-                return Ok(sighting);
-            }
-        }
-    }
 }
 
 /// Knows when a served request proves that two nodes served at once.

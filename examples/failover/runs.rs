@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use rollcall::client::{Client, DEFAULT_PATIENCE};
 use rollcall::domain::Username;
 use rustix::process::Signal;
@@ -126,8 +127,23 @@ impl Bench {
         let at = Instant::now();
         self.nodes.signal(leader, signal)?;
         let is_it = |sighting: &Sighting| sighting.is_served() && sighting.node != leader;
-        let first = self.probes.first("a successor", at + PATIENCE, is_it).await?;
+        let first = self.first("a successor", at + PATIENCE, is_it).await?;
         Ok(first.received - at)
+    }
+
+    /// The first answer of which this is true, by `deadline`.
+    async fn first(
+        &mut self,
+        what: &str,
+        deadline: Instant,
+        is_it: impl Fn(&Sighting) -> bool,
+    ) -> anyhow::Result<Sighting> {
+        loop {
+            let sighting = self.probes.next(deadline).await.with_context(|| what.to_owned())?;
+            if is_it(&sighting) {
+                return Ok(sighting);
+            }
+        }
     }
 
     async fn restart(&mut self, node: usize) -> anyhow::Result<()> {
@@ -176,7 +192,7 @@ impl Bench {
         self.figures.add(succeeded?);
         // Whatever it would serve is judged against the successor's term, which has begun long ago.
         let follows = |sighting: &Sighting| sighting.node == leader && sighting.status == 403;
-        self.probes.first("the old leader to follow", Instant::now() + PATIENCE, follows).await.map(drop)
+        self.first("the old leader to follow", Instant::now() + PATIENCE, follows).await.map(drop)
     }
 
     async fn roll(&mut self) -> anyhow::Result<()> {
@@ -184,7 +200,7 @@ impl Bench {
             let at = Instant::now();
             self.nodes.signal(node, Signal::TERM)?;
             let is_it = |sighting: &Sighting| sighting.is_served() && sighting.node != node && sighting.sent >= at;
-            let first = self.probes.first("a served request", at + PATIENCE, is_it).await?;
+            let first = self.first("a served request", at + PATIENCE, is_it).await?;
             self.figures.add(first.received - at);
             self.restart(node).await?;
             self.agree(Instant::now()).await?;
