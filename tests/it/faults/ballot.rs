@@ -9,8 +9,10 @@ use tokio::time::Instant;
 use super::watched::{V, Watched, terms};
 use crate::cluster::{Plan, until};
 
-/// What happens to the file, and what the log then says of it.
-const DAMAGES: [(&str, fn(&Path), &str); 3] = [
+/// What happens to the file: its name, how it is done, and what the log then says of it.
+type Damage = (&'static str, fn(&Path), &'static str);
+
+const DAMAGES: [Damage; 3] = [
     ("deleted", |ballot| fs::remove_file(ballot).expect("it is there"), "there is no ballot"),
     (
         "torn",

@@ -11,7 +11,7 @@ use crate::cluster::Plan;
 /// The default of 10 s would only make the test long.
 const TERM_MS: &str = "1000";
 /// Around a handover, so much is looked at.
-const AROUND: Duration = Duration::from_millis(1000);
+const AROUND: Duration = Duration::from_secs(1);
 /// An election without a handover would have to wait for the end of the lease, which is 2.5 s.
 const GAP: Duration = Duration::from_millis(1500);
 /// Twelve terms: whoever hands over at each would be seen.

@@ -54,7 +54,7 @@ async fn what_is_no_node_is_shown_out_in_time_and_neither_fills_memory_nor_distu
         }));
         strangers.spawn(shown_out(port, "an endless frame", async |mut stream| {
             let _ = stream.write_all(&u32::MAX.to_be_bytes()).await;
-            let piece = [b'x'; 1 << 16];
+            let piece = vec![b'x'; 1 << 16];
             for _ in 0..FLOOD_BYTES / piece.len() {
                 if !matches!(timeout(SOON, stream.write_all(&piece)).await, Ok(Ok(()))) {
                     break;

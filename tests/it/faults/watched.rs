@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, Plan, SOON};
 
 /// `election_timeout_min_ms` of the documented file: a frozen or cut off leader cannot be replaced sooner, and a node that
 /// is up for less may not vote.
-pub(super) const V: Duration = Duration::from_millis(3000);
+pub(super) const V: Duration = Duration::from_secs(3);
 
 /// A little more, for clocks that were read at different moments.
 const SETTLED: Duration = Duration::from_millis(3200);
