@@ -134,11 +134,11 @@ impl Cluster {
         self.dir().join("data/bucket")
     }
 
-    /// The paths of all files in the local bucket that someone asked to store, sorted.
+    /// The paths of all files in the local bucket that clients asked to store, sorted; without what the nodes write for themselves.
     pub(crate) fn stored(&self) -> Vec<String> {
         let mut found = Vec::new();
         collect(&self.bucket(), "", &mut found);
-        found.retain(|path| path != "cluster.json" && !path.starts_with(".tmp/"));
+        found.retain(|path| !is_the_nodes_own(path));
         found.sort_unstable();
         found
     }
@@ -286,6 +286,11 @@ pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited {SOON:?} for {what}");
         sleep(LOOK).await;
     }
+}
+
+/// Whether the nodes write this path in a bucket for themselves. Anything else was a client's wish.
+pub(crate) fn is_the_nodes_own(path: &str) -> bool {
+    path == "cluster.json" || path.starts_with("nodes/") || path.starts_with(".tmp/")
 }
 
 fn collect(dir: &Path, prefix: &str, found: &mut Vec<String>) {
