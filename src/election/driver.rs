@@ -31,7 +31,7 @@ use super::members::Members;
 use super::message::Message;
 use super::network::{Network, News};
 use super::process::{Ballot, BootId, NodeId, Peers, Process};
-use super::role::{Leader, Member, Role};
+use super::role::{Leader, Member, Role, Standing};
 use crate::clock::boot_now;
 use crate::domain::{BootMs, Load, Term};
 
@@ -506,7 +506,9 @@ impl Driver {
             let api_url = self.members.api_url(node)?.to_owned();
             Some(Leader { node: self.greeter.peers.addr(node), api_url, term })
         });
-        self.leaderless_since = leader.is_none().then(|| self.leaderless_since.unwrap_or(now));
+        // A winner that no majority has acknowledged yet does not serve: until it does, requests are held, not refused.
+        let is_led = leader.is_some() && (!leads(machine) || machine.is_serving(now));
+        self.leaderless_since = (!is_led).then(|| self.leaderless_since.unwrap_or(now));
         let leaderless_since = self.leaderless_since;
         let role = Role { term: machine.term(), standing: machine.standing(), leader, leaderless_since };
         self.members.tell_mine(role.word(), machine.load(), machine.term(), now);
@@ -547,6 +549,11 @@ impl Driver {
             debug!("a {name} to {} is dropped: its link is slow", self.greeter.peers.addr(to));
         }
     }
+}
+
+/// Whether the node won its term, serving or not.
+fn leads(machine: &Machine) -> bool {
+    matches!(machine.standing(), Standing::Leader { .. })
 }
 
 /// One line in the log for what an operator should know.

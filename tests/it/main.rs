@@ -5,6 +5,7 @@ mod cluster;
 mod commands;
 mod documented;
 mod election;
+mod faults;
 mod http;
 mod pictures;
 mod storage;

@@ -143,6 +143,21 @@ impl Cluster {
         found
     }
 
+    /// The directory that belongs to one node alone.
+    pub(crate) fn node_dir(&self, index: usize) -> PathBuf {
+        self.dir().join("data").join(self.name(index))
+    }
+
+    /// The number of a node's process, while it runs.
+    pub(crate) fn id(&self, index: usize) -> u32 {
+        self.nodes[index].process.as_ref().expect("it runs").id()
+    }
+
+    /// The address of its election port, for tests that speak to the socket.
+    pub(crate) fn election(&self, index: usize) -> (&'static str, u16) {
+        ("127.0.0.1", self.nodes[index].ports.election)
+    }
+
     /// What the node wrote for people, from its first start on.
     pub(crate) fn stdout(&self, index: usize) -> String {
         log::read(&self.log(index, "out"))
@@ -160,8 +175,13 @@ impl Cluster {
 
     /// Asks a node to end and waits until it has.
     pub(crate) async fn sigterm(&mut self, index: usize) -> ExitStatus {
-        self.signal(index, Signal::TERM);
+        self.terminate(index);
         self.end(index).await
+    }
+
+    /// Asks a node to end.
+    pub(crate) fn terminate(&self, index: usize) {
+        self.signal(index, Signal::TERM);
     }
 
     /// Waits until a node has ended.

@@ -59,6 +59,12 @@ impl Plan {
         self
     }
 
+    /// With an environment variable for one node.
+    pub(crate) fn env_of(mut self, index: usize, name: &str, value: &str) -> Self {
+        self.set_env(index, name, value);
+        self
+    }
+
     /// An environment variable for one node.
     pub(super) fn set_env(&mut self, index: usize, name: &str, value: &str) {
         self.variables.push((Some(index), (name.to_owned(), value.to_owned())));

@@ -47,6 +47,11 @@ impl Process {
         Self { _stdin: child.stdin.take(), child }
     }
 
+    /// The process's number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         // It has not been waited for, so its number cannot be another's by now.
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("no process is number 0");

@@ -15,7 +15,7 @@ const TRY_TIME: Duration = Duration::from_secs(2);
 
 /// How a registration ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// 201 or 200: the name is ours, under this id.
     Ours(String),
     /// 409: it is another's.
@@ -24,7 +24,7 @@ pub(super) enum Outcome {
 
 /// The client. Knows all nodes from the start.
 #[derive(Clone)]
-pub(super) struct Client {
+pub(crate) struct Client {
     http: reqwest::Client,
     urls: Arc<[String]>,
     next: usize,
@@ -32,12 +32,12 @@ pub(super) struct Client {
 
 impl Client {
     /// One that asks the node at place `first` first.
-    pub(super) fn new(cluster: &Cluster, nodes: usize, first: usize) -> Self {
+    pub(crate) fn new(cluster: &Cluster, nodes: usize, first: usize) -> Self {
         Self { http: http_client(), urls: (0..nodes).map(|index| cluster.url(index)).collect(), next: first }
     }
 
     /// Tries until it is certain who has the name.
-    pub(super) async fn register(&mut self, username: &str, addr: &str) -> Outcome {
+    pub(crate) async fn register(&mut self, username: &str, addr: &str) -> Outcome {
         let body = json!({"username": username, "addr": addr});
         loop {
             let url = format!("{}/register", self.urls[self.next % self.urls.len()]);
