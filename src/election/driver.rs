@@ -32,7 +32,7 @@ use super::network::{Network, News};
 use super::process::{Ballot, BootId, NodeId, Peers, Process};
 use super::role::{Leader, Member, Role};
 use crate::clock::boot_now;
-use crate::domain::{BootMs, Load, Term};
+use crate::domain::{BootMs, ClusterKey, Load, Term};
 
 /// Frames that wait for one node; more are dropped, as a network would.
 const OUTBOX_FRAMES: usize = 64;
@@ -60,6 +60,8 @@ pub struct Options {
     pub timings: Timings,
     /// Whether an orderly end of a link proves that the process at its other end is dead.
     pub trust_end_of_stream: bool,
+    /// The secret of the cluster, if it has one: nodes with another one, or none, are refused.
+    pub key: Option<ClusterKey>,
     /// Where the load comes from.
     pub load_source: LoadSource,
     /// Between two samples of the load, in milliseconds.
@@ -76,6 +78,7 @@ pub struct Election {
     role: watch::Receiver<Role>,
     members: watch::Receiver<Vec<Member>>,
     leader_note: watch::Receiver<u64>,
+    doubled: watch::Receiver<Option<String>>,
     resign: CancellationToken,
     stop: CancellationToken,
     drained: Arc<Notify>,
@@ -114,18 +117,19 @@ impl Election {
         let (role_out, role) = watch::channel(Role::starting(term, boot_now()));
         let (members_out, members) = watch::channel(Vec::new());
         let (note_out, leader_note) = watch::channel(0);
+        let (doubled_out, doubled) = watch::channel(None);
         let (resign, stop) = (CancellationToken::new(), CancellationToken::new());
         let drained = Arc::new(Notify::new());
         let signals = (resign.clone(), stop.clone(), Arc::clone(&drained));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("election".into()).spawn(move || {
             let _guard = AbortOnPanic;
-            let outputs = Outputs { role: role_out, members: members_out, leader_note: note_out };
+            let outputs = Outputs { role: role_out, members: members_out, leader_note: note_out, doubled: doubled_out };
             runtime.block_on(run(listener, options, ballots, ballot, outputs, signals));
             // Whatever still blocks (a sample of the load) is not waited for.
             runtime.shutdown_background();
         })?;
-        Ok(Self { role, members, leader_note, resign, stop, drained, thread: Some(thread) })
+        Ok(Self { role, members, leader_note, doubled, resign, stop, drained, thread: Some(thread) })
     }
 
     /// What this node is.
@@ -144,6 +148,12 @@ impl Election {
     #[must_use]
     pub fn leader_note(&self) -> watch::Receiver<u64> {
         self.leader_note.clone()
+    }
+
+    /// Why this process must end, once a member has found that another living process has this node's address.
+    #[must_use]
+    pub fn doubled(&self) -> watch::Receiver<Option<String>> {
+        self.doubled.clone()
     }
 
     /// To be notified when all that was under way has been answered, after [`Role::is_handing_over`] became true.
@@ -182,6 +192,7 @@ struct Outputs {
     role: watch::Sender<Role>,
     members: watch::Sender<Vec<Member>>,
     leader_note: watch::Sender<u64>,
+    doubled: watch::Sender<Option<String>>,
 }
 
 /// What the election thread holds.
@@ -224,6 +235,9 @@ async fn run(
         net_timeout: Duration::from_millis(options.timings.net_timeout_ms),
         api_url: options.api_url,
         peers: options.peers,
+        key: options.key,
+        identities: Mutex::default(),
+        complaints: Mutex::default(),
     });
     let (news_in, mut news) = mpsc::channel(NEWS);
     let outboxes = start_network(listener, options.api_port, &greeter, &news_in, &unlink, &tasks);
@@ -373,6 +387,9 @@ impl Driver {
             }
             News::Heard { from, envelope } => self.heard(from, &envelope),
             News::Greeted { process } => self.feed(Event::Greeted(process)),
+            News::Doubled { reason } => {
+                self.outputs.doubled.send_replace(Some(reason));
+            }
             News::LinkEnded { from, end, mirrored } => {
                 debug!("the link from {} ended: {end:?}", self.greeter.peers.addr(from.node));
                 if end == End::Orderly && mirrored {

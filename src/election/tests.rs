@@ -39,6 +39,7 @@ fn options(dir: &Path, peers: &[NodeAddr], me: usize, note: u64) -> Options {
         api_port: 3000,
         timings: TIMINGS,
         trust_end_of_stream: true,
+        key: None,
         load_source: LoadSource::File("/nonexistent".into()),
         cpu_refresh_ms: 100,
         dir: dir.to_owned(),
