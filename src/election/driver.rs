@@ -25,14 +25,15 @@ use super::frame::{Envelope, Frame, Timings};
 use super::greeter::Greeter;
 use super::link::End;
 use super::load::{LoadSource, Sampler};
-use super::machine::{Action, Draw, Event, Machine, Note, Rules, SteppedDownBecause};
+use super::machine::{Action, Draw, Event, Machine, Rules};
 use super::members::Members;
 use super::message::Message;
+use super::narrator::{Line, Narrator};
 use super::network::{Network, News};
 use super::process::{Ballot, BootId, NodeId, Peers, Process};
 use super::role::{Leader, Member, Role};
 use crate::clock::boot_now;
-use crate::domain::{BootMs, ClusterKey, Load, Term};
+use crate::domain::{BootMs, ClusterKey, Load};
 
 /// Frames that wait for one node; more are dropped, as a network would.
 const OUTBOX_FRAMES: usize = 64;
@@ -207,6 +208,7 @@ struct Driver {
     outputs: Outputs,
     note: watch::Receiver<u64>,
     leaderless_since: Option<BootMs>,
+    narrator: Narrator,
 }
 
 /// What the election thread runs, until `stop`.
@@ -244,8 +246,10 @@ async fn run(
     let members = Members::new(&greeter.peers, &greeter.api_url);
     let linked = HashMap::new();
     let note = options.note;
+    let narrator = Narrator::new(greeter.peers.clone(), boot_now());
+    let leaderless_since = None;
     let mut driver =
-        Driver { machine, greeter, members, linked, outboxes, ballots, outputs, note, leaderless_since: None };
+        Driver { machine, greeter, members, linked, outboxes, ballots, outputs, note, leaderless_since, narrator };
 
     driver.feed(Event::Woke);
     let mut resigned = false;
@@ -413,6 +417,7 @@ impl Driver {
         {
             self.members.hinted_url(leader, url);
         }
+        self.narrator.heard(&envelope.message, self.machine.leader().map(|(leader, _)| leader));
         let is_heartbeat = matches!(envelope.message, Message::Heartbeat { .. });
         self.feed(Event::Heard { from, message: envelope.message });
         if is_heartbeat && self.machine.leader().is_some_and(|(leader, _)| leader == from.node) {
@@ -424,7 +429,7 @@ impl Driver {
         match result {
             Ok(()) => self.feed(Event::Saved(ballot)),
             Err(error) => {
-                error!("the ballot cannot be written, so this node cannot vote: {error}");
+                log(self.narrator.ballot_failed(&error, boot_now()));
                 self.feed(Event::SaveFailed(ballot));
             }
         }
@@ -449,7 +454,7 @@ impl Driver {
                 }
                 // Everybody who watches the role sees that it is handing over; `drained` is called when that is done.
                 Action::Drain => {}
-                Action::Note(note) => narrate(&note, &self.greeter.peers),
+                Action::Note(note) => log(self.narrator.line(&note, &self.members, now)),
             }
         }
     }
@@ -464,6 +469,7 @@ impl Driver {
         let leaderless_since = self.leaderless_since;
         let role = Role { term: machine.term(), standing: machine.standing(), leader, leaderless_since };
         self.members.tell_mine(role.word(), machine.load(), machine.term(), now);
+        log(self.narrator.became(&role, &self.members, now));
         self.outputs.role.send_if_modified(|published| {
             let changed = *published != role;
             *published = role;
@@ -503,41 +509,12 @@ impl Driver {
     }
 }
 
-/// One line in the log for what an operator should know.
-fn narrate(note: &Note, peers: &Peers) {
-    match note {
-        Note::Stands { term } => info!("standing for election in term {term}"),
-        Note::Won { term } => info!("won the election: leading term {term}"),
-        Note::Follows { leader, term } => info!("following {} in term {term}", peers.addr(*leader)),
-        Note::LeaderSilent { leader } => warn!("the leader {} is silent: asking for an election", peers.addr(*leader)),
-        Note::LeaderResigned { leader, term } => info!("the leader {} gave up term {term}", peers.addr(*leader)),
-        Note::LeaderDied { leader } => warn!("the leader {} has died (end of stream)", peers.addr(*leader)),
-        Note::EndOfStreamWasNoDeath { node } => {
-            error!(
-                "{} was taken for dead because a link ended, but it lives: ends of links are not trusted any more; set \
-                 trust_end_of_stream = false if something between the nodes ends connections",
-                peers.addr(*node)
-            );
-        }
-        Note::HandsOver { to, term } => info!("handing term {term} over to {}", peers.addr(*to)),
-        Note::SteppedDown { term, why } => match why {
-            SteppedDownBecause::HandedOver => info!("stepped down from term {term}: handed over"),
-            SteppedDownBecause::LostMajority => {
-                warn!("stepped down from term {term}: a majority of the nodes is silent");
-            }
-            SteppedDownBecause::HigherTerm(other) => info!("stepped down from term {term}: term {other} was heard of"),
-            SteppedDownBecause::Stopping => info!("stepped down from term {term}: this node is stopping"),
-        },
-        Note::Nominated { node } => info!("asked {} to stand: it is much less loaded", peers.addr(*node)),
-        Note::BootWindowEnded { early: true } => info!("nobody leads, say all others: ready to vote"),
-        Note::BootWindowEnded { early: false } => info!("held still long enough after the start: ready to vote"),
-        Note::MemorySettled { abstains_through: Term(0) } => info!("a new cluster: starting with an empty ballot"),
-        Note::MemorySettled { abstains_through } => {
-            warn!(
-                "this node lost its ballot; it abstains through term {abstains_through} and takes part again after it"
-            );
-        }
-        Note::BallotNotSaved => {}
+fn log(line: Option<Line>) {
+    match line {
+        Some(Line::Info(text)) => info!("{text}"),
+        Some(Line::Warn(text)) => warn!("{text}"),
+        Some(Line::Error(text)) => error!("{text}"),
+        None => {}
     }
 }
 

@@ -16,6 +16,7 @@ mod load;
 pub mod machine;
 mod members;
 mod message;
+mod narrator;
 mod network;
 mod process;
 mod proof;

@@ -113,6 +113,7 @@ impl Cluster {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_agree_on_a_leader_and_replace_it_when_it_stops() {
+    logbook::open();
     let mut cluster = Cluster::start(3);
     let first = cluster.leader().await;
     let term = cluster.role(first).borrow().term;
@@ -128,6 +129,11 @@ async fn three_nodes_agree_on_a_leader_and_replace_it_when_it_stops() {
     let second = cluster.leader().await;
     assert_ne!(second, first);
     assert!(cluster.role(second).borrow().term > term);
+    let (first, second) = (cluster.peers[first].to_string(), cluster.peers[second].to_string());
+    assert_eq!(logbook::lines(&["leading term", &first, "started", "loads: ", "ms without a leader"]).len(), 1);
+    let successor = logbook::lines(&["leading term", &second, "loads: ", "ms without a leader"]);
+    let planned = |line: &&String| line.contains(&format!("handover by {first}")) || line.contains("resigned");
+    assert_eq!(successor.iter().filter(planned).count(), 1, "{successor:#?}");
     cluster.stop().await;
 }
 

@@ -32,6 +32,7 @@ const PURE: &[&str] = &[
     "election/proof.rs",
     "election/identities.rs",
     "election/complaints.rs",
+    "election/narrator.rs",
     "election/process.rs",
     "election/members.rs",
     "election/role.rs",
