@@ -81,13 +81,11 @@ pub(super) async fn dial(greeter: &Greeter, to: NodeAddr, purpose: Purpose) -> R
     if theirs.node != to {
         return Err(Failure::different(format!("{} answers there", theirs.node)));
     }
-    match theirs.differs_from(&mine) {
-        Some(difference) => Err(Failure::different(difference)),
-        None => {
-            link.trust();
-            Ok((link, theirs))
-        }
+    if let Some(difference) = theirs.differs_from(&mine) {
+        return Err(Failure::different(difference));
     }
+    link.trust();
+    Ok((link, theirs))
 }
 
 /// A refusal by the other. Only a real one may end this process: not what anybody might have written who can answer at

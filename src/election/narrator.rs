@@ -100,7 +100,7 @@ impl Narrator {
         let addr = |node: NodeId| self.peers.addr(node);
         let line = match *note {
             Note::Stands { term } => {
-                let text = format!("candidate in term {term}: {}; {}", self.cause_text(), self.loads(members));
+                let text = format!("candidate in term {term}: {}; {}", self.cause_text(), loads(members));
                 return is_due(&mut self.stood_at, now).then_some(Line::Info(text));
             }
             // Said when it begins to serve.
@@ -130,11 +130,11 @@ impl Narrator {
                 addr(node)
             )),
             Note::HandsOver { to, term } => {
-                Line::Info(format!("handing term {term} over to {}; {}", addr(to), self.loads(members)))
+                Line::Info(format!("handing term {term} over to {}; {}", addr(to), loads(members)))
             }
             Note::SteppedDown { term, why } => self.stepped_down(term, why),
             Note::Nominated { node } => {
-                Line::Info(format!("asked {} to stand: it is much less loaded; {}", addr(node), self.loads(members)))
+                Line::Info(format!("asked {} to stand: it is much less loaded; {}", addr(node), loads(members)))
             }
             Note::BootWindowEnded { early: true } => {
                 Line::Info("nobody leads, say all others: ready to vote".to_owned())
@@ -171,7 +171,7 @@ impl Narrator {
 
     /// Reason, loads and gap of a change that is complete; the next one has a reason of its own.
     fn why(&mut self, members: &Members) -> String {
-        let text = format!("{}; {}; {} ms without a leader", self.cause_text(), self.loads(members), self.gap_ms);
+        let text = format!("{}; {}; {} ms without a leader", self.cause_text(), loads(members), self.gap_ms);
         self.cause = Cause::NewerTerm;
         self.gap_ms = 0;
         self.stood_at = None;
@@ -192,15 +192,15 @@ impl Narrator {
             Cause::NewerTerm => "elected by others".to_owned(),
         }
     }
+}
 
-    /// The load of every node that might lead, as far as it is known.
-    fn loads(&self, members: &Members) -> String {
-        let one = |row: &Member| {
-            let load = row.load.map_or_else(|| "unknown".to_owned(), |load| format!("{}%", (load.permille() + 5) / 10));
-            format!("{} {load}", row.node)
-        };
-        format!("loads: {}", members.rows().iter().map(one).collect::<Vec<_>>().join(", "))
-    }
+/// The load of every node that might lead, as far as it is known.
+fn loads(members: &Members) -> String {
+    let one = |row: &Member| {
+        let load = row.load.map_or_else(|| "unknown".to_owned(), |load| format!("{}%", (load.permille() + 5) / 10));
+        format!("{} {load}", row.node)
+    };
+    format!("loads: {}", members.rows().iter().map(one).collect::<Vec<_>>().join(", "))
 }
 
 fn is_due(last: &mut Option<BootMs>, now: BootMs) -> bool {

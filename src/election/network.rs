@@ -99,7 +99,7 @@ impl Network {
             let this = Arc::clone(&self);
             self.tasks.spawn(async move {
                 let stop = this.stop.clone();
-                stop.run_until_cancelled(this.serve(stream, place)).await;
+                stop.run_until_cancelled(Box::pin(this.serve(stream, place))).await;
             });
         }
     }

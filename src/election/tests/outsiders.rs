@@ -11,8 +11,8 @@ pub(super) fn calm(options: &mut Options) {
 
 const KEY: &str = "the key of the cluster";
 
-fn key(text: &str) -> Option<ClusterKey> {
-    Some(text.parse().expect("long enough"))
+fn key(text: &str) -> ClusterKey {
+    text.parse().expect("long enough")
 }
 
 /// Two nodes with a leader, and the third member of their `peers` started with other options: it gets no link, disturbs
@@ -50,7 +50,7 @@ async fn assert_is_kept_out(all: impl Fn(&mut Options), stranger: impl Fn(&mut O
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_with_the_same_key_form_a_cluster() {
-    let mut cluster = Cluster::start_with(3, |options| options.key = key(KEY));
+    let mut cluster = Cluster::start_with(3, |options| options.key = Some(key(KEY)));
     let first = cluster.leader().await;
     cluster.nodes[first].take().unwrap().stop().await;
     assert_ne!(cluster.leader().await, first);
@@ -60,18 +60,18 @@ async fn nodes_with_the_same_key_form_a_cluster() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_another_key_is_kept_out() {
     let another = "the key of another cluster";
-    assert_is_kept_out(|o| o.key = key(KEY), |o| o.key = key(another), &["the cluster_key differs"]).await;
+    assert_is_kept_out(|o| o.key = Some(key(KEY)), |o| o.key = Some(key(another)), &["the cluster_key differs"]).await;
     assert_eq!(logbook::lines(&[KEY]).len() + logbook::lines(&[another]).len(), 0, "keys are never shown");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_the_key_is_kept_out() {
-    assert_is_kept_out(|o| o.key = key(KEY), |o| o.key = None, &["the cluster_key differs", "has none"]).await;
+    assert_is_kept_out(|o| o.key = Some(key(KEY)), |o| o.key = None, &["the cluster_key differs", "has none"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_a_key_keeps_out_of_a_cluster_without() {
-    assert_is_kept_out(|_| {}, |o| o.key = key(KEY), &["the cluster_key differs", "has none"]).await;
+    assert_is_kept_out(|_| {}, |o| o.key = Some(key(KEY)), &["the cluster_key differs", "has none"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,7 +82,7 @@ async fn a_node_with_other_timings_is_kept_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_another_bucket_is_kept_out_even_if_it_has_the_key() {
     let other = |o: &mut Options| o.cluster = Uuid::from_u128(2);
-    assert_is_kept_out(|o| o.key = key(KEY), other, &["its bucket has the id"]).await;
+    assert_is_kept_out(|o| o.key = Some(key(KEY)), other, &["its bucket has the id"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
