@@ -105,20 +105,23 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let drained = CancellationToken::new();
     let serving = serve(api_port, router(app), drained.clone());
     tokio::pin!(serving);
-    tokio::select! {
-        () = &mut serving => {}
-        () = shutdown.cancelled() => {
-            // The lease goes first, so that a successor can start while the last requests end here.
-            election.resign();
-            drained.cancel();
-            serving.await;
-        }
+    let mut doubled = election.doubled();
+    let (has_ended, refusal) = tokio::select! {
+        () = &mut serving => (true, None),
+        () = shutdown.cancelled() => (false, None),
+        Ok(reason) = doubled.wait_for(Option::is_some) => (false, reason.clone()),
+    };
+    // The lease goes first, so that a successor can start while the last requests end here.
+    election.resign();
+    if !has_ended {
+        drained.cancel();
+        serving.await;
     }
     election.stop().await;
     ended.cancel();
     tasks.wait().await;
     info!(node = %config.node, "stopped");
-    Ok(())
+    refusal.map_or(Ok(()), |reason| Err(NodeError::Configuration(reason)))
 }
 
 /// Makes the node's own directory and locks it for as long as the file lives.
@@ -256,6 +259,7 @@ fn start_election(
             election_retry_ms: timings.election_retry_ms,
         },
         trust_end_of_stream: config.trust_end_of_stream,
+        key: config.cluster_key.clone(),
         load_source: match &config.load_source {
             config::LoadSource::Cpu => election::LoadSource::Cpu,
             config::LoadSource::File(path) => election::LoadSource::File(path.clone()),

@@ -33,6 +33,7 @@ Environment (a flag wins over a variable, and that over the file; an empty varia
   GOOGLE_APPLICATION_CREDENTIALS  service account's JSON file [credentials/firebase-storage.json]
   STORAGE_EMULATOR_HOST           HOST:PORT of a storage emulator, used without credentials
   HEARTBEAT_TTL_SECONDS           how long after its last heartbeat a client is online [30]
+  ROLLCALL_CLUSTER_KEY            secret of at least 16 characters that all nodes share; or ROLLCALL_CLUSTER_KEY_FILE
   RUST_LOG                        error, warn, info, debug or trace [info]
   NO_COLOR                        no colours in the log
   ROLLCALL_THIS_NODE, ROLLCALL_PEERS, ROLLCALL_DATA_DIR, ROLLCALL_API_URL, ROLLCALL_API_BIND, ...

@@ -3,6 +3,7 @@
 //! A value that exists is valid: parsing happens once, at the border, and nobody checks again.
 
 mod addr;
+mod cluster_key;
 mod image_name;
 mod load;
 mod member_role;
@@ -16,6 +17,7 @@ mod time;
 mod username;
 
 pub use addr::{Addr, AddrForm, InvalidAddr};
+pub use cluster_key::{ClusterKey, InvalidClusterKey, MIN_KEY_CHARS};
 pub use image_name::{ImageKind, ImageName, InvalidImageName};
 pub use load::Load;
 pub use member_role::MemberRole;

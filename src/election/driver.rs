@@ -26,14 +26,15 @@ use super::frame::{Envelope, Frame, Timings};
 use super::greeter::Greeter;
 use super::link::End;
 use super::load::{LoadSource, Sampler};
-use super::machine::{Action, Draw, Event, Machine, Note, Rules, SteppedDownBecause};
+use super::machine::{Action, Draw, Event, Machine, Rules};
 use super::members::Members;
 use super::message::Message;
+use super::narrator::{Line, Narrator};
 use super::network::{Network, News};
 use super::process::{Ballot, BootId, NodeId, Peers, Process};
 use super::role::{Leader, Member, Role, Standing};
 use crate::clock::boot_now;
-use crate::domain::{BootMs, Load, Term};
+use crate::domain::{BootMs, ClusterKey, Load};
 
 /// Frames that wait for one node; more are dropped, as a network would.
 const OUTBOX_FRAMES: usize = 64;
@@ -63,6 +64,8 @@ pub struct Options {
     pub timings: Timings,
     /// Whether an orderly end of a link proves that the process at its other end is dead.
     pub trust_end_of_stream: bool,
+    /// The secret of the cluster, if it has one: nodes with another one, or none, are refused.
+    pub key: Option<ClusterKey>,
     /// Where the load comes from.
     pub load_source: LoadSource,
     /// Between two samples of the load, in milliseconds.
@@ -83,6 +86,7 @@ pub struct Election {
     role: watch::Receiver<Role>,
     members: watch::Receiver<Vec<Member>>,
     leader_note: watch::Receiver<u64>,
+    doubled: watch::Receiver<Option<String>>,
     resign: CancellationToken,
     stop: CancellationToken,
     drained: Arc<Notify>,
@@ -134,6 +138,7 @@ impl Election {
         let (role_out, role) = watch::channel(Role::starting(term, boot_now()));
         let (members_out, members) = watch::channel(Vec::new());
         let (note_out, leader_note) = watch::channel(0);
+        let (doubled_out, doubled) = watch::channel(None);
         let (resign, stop) = (CancellationToken::new(), CancellationToken::new());
         let drained = Arc::new(Notify::new());
         let signals = (resign.clone(), stop.clone(), Arc::clone(&drained));
@@ -144,12 +149,12 @@ impl Election {
         };
         let thread = thread::Builder::new().name("election".into()).spawn(move || {
             let _guard = AbortOnPanic;
-            let outputs = Outputs { role: role_out, members: members_out, leader_note: note_out };
+            let outputs = Outputs { role: role_out, members: members_out, leader_note: note_out, doubled: doubled_out };
             runtime.block_on(run(listener, options, ballots, ballot, outputs, signals));
             // Whatever still blocks (a sample of the load) is not waited for.
             runtime.shutdown_background();
         })?;
-        Ok(Self { role, members, leader_note, resign, stop, drained, thread: Some(thread) })
+        Ok(Self { role, members, leader_note, doubled, resign, stop, drained, thread: Some(thread) })
     }
 
     /// What this node is.
@@ -168,6 +173,12 @@ impl Election {
     #[must_use]
     pub fn leader_note(&self) -> watch::Receiver<u64> {
         self.leader_note.clone()
+    }
+
+    /// Why this process must end, once a member has found that another living process has this node's address.
+    #[must_use]
+    pub fn doubled(&self) -> watch::Receiver<Option<String>> {
+        self.doubled.clone()
     }
 
     /// To be notified when all that was under way has been answered, after [`Role::is_handing_over`] became true.
@@ -206,6 +217,7 @@ struct Outputs {
     role: watch::Sender<Role>,
     members: watch::Sender<Vec<Member>>,
     leader_note: watch::Sender<u64>,
+    doubled: watch::Sender<Option<String>>,
 }
 
 /// What the election thread holds.
@@ -222,6 +234,7 @@ struct Driver {
     leaderless_since: Option<BootMs>,
     /// When the log last said why there is no leader.
     explained_at: BootMs,
+    narrator: Narrator,
 }
 
 /// What the election thread runs, until `stop`.
@@ -250,12 +263,16 @@ async fn run(
         net_timeout: Duration::from_millis(options.timings.net_timeout_ms),
         api_url: options.api_url,
         peers: options.peers,
+        key: options.key,
+        identities: Mutex::default(),
+        complaints: Mutex::default(),
     });
     let (news_in, mut news) = mpsc::channel(NEWS);
     let outboxes = start_network(listener, options.api_port, &greeter, &news_in, &unlink, &tasks);
     let members = Members::new(&greeter.peers, &greeter.api_url);
     let linked = HashMap::new();
     let note = options.note;
+    let narrator = Narrator::new(greeter.peers.clone(), boot_now());
     let mut driver = Driver {
         machine,
         greeter,
@@ -267,6 +284,7 @@ async fn run(
         note,
         leaderless_since: None,
         explained_at: boot_now(),
+        narrator,
     };
 
     driver.feed(Event::Woke);
@@ -436,6 +454,9 @@ impl Driver {
             }
             News::Heard { from, envelope } => self.heard(from, &envelope),
             News::Greeted { process } => self.feed(Event::Greeted(process)),
+            News::Doubled { reason } => {
+                self.outputs.doubled.send_replace(Some(reason));
+            }
             News::LinkEnded { from, end, mirrored } => {
                 debug!("the link from {} ended: {end:?}", self.greeter.peers.addr(from.node));
                 if end == End::Orderly && mirrored {
@@ -459,6 +480,7 @@ impl Driver {
         {
             self.members.hinted_url(leader, url);
         }
+        self.narrator.heard(&envelope.message, self.machine.leader().map(|(leader, _)| leader));
         let is_heartbeat = matches!(envelope.message, Message::Heartbeat { .. });
         self.feed(Event::Heard { from, message: envelope.message });
         if is_heartbeat && self.machine.leader().is_some_and(|(leader, _)| leader == from.node) {
@@ -470,7 +492,7 @@ impl Driver {
         match result {
             Ok(()) => self.feed(Event::Saved(ballot)),
             Err(error) => {
-                error!("the ballot cannot be written, so this node cannot vote: {error}");
+                log(self.narrator.ballot_failed(&error, boot_now()));
                 self.feed(Event::SaveFailed(ballot));
             }
         }
@@ -495,7 +517,7 @@ impl Driver {
                 }
                 // Everybody who watches the role sees that it is handing over; `drained` is called when that is done.
                 Action::Drain => {}
-                Action::Note(note) => narrate(&note, &self.greeter.peers),
+                Action::Note(note) => log(self.narrator.line(&note, &self.members, now)),
             }
         }
     }
@@ -512,6 +534,7 @@ impl Driver {
         let leaderless_since = self.leaderless_since;
         let role = Role { term: machine.term(), standing: machine.standing(), leader, leaderless_since };
         self.members.tell_mine(role.word(), machine.load(), machine.term(), now);
+        log(self.narrator.became(&role, &self.members, now));
         self.outputs.role.send_if_modified(|published| {
             let changed = *published != role;
             *published = role;
@@ -556,41 +579,12 @@ fn leads(machine: &Machine) -> bool {
     matches!(machine.standing(), Standing::Leader { .. })
 }
 
-/// One line in the log for what an operator should know.
-fn narrate(note: &Note, peers: &Peers) {
-    match note {
-        Note::Stands { term } => info!("standing for election in term {term}"),
-        Note::Won { term } => info!("won the election: leading term {term}"),
-        Note::Follows { leader, term } => info!("following {} in term {term}", peers.addr(*leader)),
-        Note::LeaderSilent { leader } => warn!("the leader {} is silent: asking for an election", peers.addr(*leader)),
-        Note::LeaderResigned { leader, term } => info!("the leader {} gave up term {term}", peers.addr(*leader)),
-        Note::LeaderDied { leader } => warn!("the leader {} has died (end of stream)", peers.addr(*leader)),
-        Note::EndOfStreamWasNoDeath { node } => {
-            error!(
-                "{} was taken for dead because a link ended, but it lives: ends of links are not trusted any more; set \
-                 trust_end_of_stream = false if something between the nodes ends connections",
-                peers.addr(*node)
-            );
-        }
-        Note::HandsOver { to, term } => info!("handing term {term} over to {}", peers.addr(*to)),
-        Note::SteppedDown { term, why } => match why {
-            SteppedDownBecause::HandedOver => info!("stepped down from term {term}: handed over"),
-            SteppedDownBecause::LostMajority => {
-                warn!("stepped down from term {term}: a majority of the nodes is silent");
-            }
-            SteppedDownBecause::HigherTerm(other) => info!("stepped down from term {term}: term {other} was heard of"),
-            SteppedDownBecause::Stopping => info!("stepped down from term {term}: this node is stopping"),
-        },
-        Note::Nominated { node } => info!("asked {} to stand: it is much less loaded", peers.addr(*node)),
-        Note::BootWindowEnded { early: true } => info!("nobody leads, say all others: ready to vote"),
-        Note::BootWindowEnded { early: false } => info!("held still long enough after the start: ready to vote"),
-        Note::MemorySettled { abstains_through: Term(0) } => info!("a new cluster: starting with an empty ballot"),
-        Note::MemorySettled { abstains_through } => {
-            warn!(
-                "this node lost its ballot; it abstains through term {abstains_through} and takes part again after it"
-            );
-        }
-        Note::BallotNotSaved => {}
+fn log(line: Option<Line>) {
+    match line {
+        Some(Line::Info(text)) => info!("{text}"),
+        Some(Line::Warn(text)) => warn!("{text}"),
+        Some(Line::Error(text)) => error!("{text}"),
+        None => {}
     }
 }
 

@@ -76,11 +76,11 @@ impl Link {
         timeout(self.net_timeout, self.framed.send(frame)).await.map_err(|_| timed_out("writing"))?
     }
 
-    /// Reads the first frame, within the timeout.
-    pub(super) async fn read_first(&mut self) -> io::Result<Frame> {
-        let next = timeout(self.net_timeout, self.framed.next()).await.map_err(|_| timed_out("waiting for Hello"))?;
-        let bytes = next.ok_or_else(|| io::Error::other("the connection ended before Hello"))??;
-        Frame::decode(&bytes).map_err(io::Error::other)
+    /// Reads a frame of the greeting, within the timeout: what it says, and the bytes it came as.
+    pub(super) async fn read_greeting(&mut self) -> io::Result<(Frame, Bytes)> {
+        let next = timeout(self.net_timeout, self.framed.next()).await.map_err(|_| timed_out("the greeting"))?;
+        let bytes = next.ok_or_else(|| io::Error::other("the connection ended during the greeting"))??;
+        Ok((Frame::decode(&bytes).map_err(io::Error::other)?, bytes.freeze()))
     }
 
     /// Reads the next frame. A silent link is fine; a frame that has begun must end within the timeout.
