@@ -40,9 +40,6 @@ use password::Passwords;
 use picture::Pictures;
 use probe::Probed;
 
-/// The time for which a client stays online after a heartbeat, unless configured otherwise.
-pub const DEFAULT_TTL_MS: u64 = 30_000;
-
 /// Reads of single profiles that run at once: enough to hide a store's latency, and few enough that a flood of made-up
 /// names does not become a flood on the store.
 const LOOKUPS_AT_ONCE: usize = 16;
