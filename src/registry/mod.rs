@@ -30,7 +30,7 @@ pub use error::{ImageError, LookupError, RegisterError, Unavailable, UploadError
 pub use heartbeat::Beat;
 pub use picture::Rejected;
 pub use register::{NewUser, Outcome};
-pub use users::UserRow;
+pub use users::{ListTurn, UserRow};
 
 use crate::domain::{BootMs, Page};
 use crate::presence::{Moment, Online, StallClock, Table};
@@ -73,6 +73,7 @@ struct Inner {
     last_image: Mutex<(i64, u32)>,
     lookups: Semaphore,
     bulks: Arc<Semaphore>,
+    lists: Arc<Semaphore>,
     probed: tokio::sync::Mutex<Option<Probed>>,
 }
 
@@ -96,6 +97,7 @@ impl Registry {
             last_image: Mutex::default(),
             lookups: Semaphore::new(LOOKUPS_AT_ONCE),
             bulks: Arc::new(Semaphore::new(bulk::AT_ONCE)),
+            lists: Arc::new(Semaphore::new(users::LISTS_AT_ONCE)),
             probed: tokio::sync::Mutex::default(),
         }))
     }
