@@ -14,7 +14,8 @@ use crate::domain::{ClusterKey, MAX_NODES, MIN_KEY_CHARS, NodeAddr};
 const MAX_MS: u64 = 24 * 60 * 60 * 1000;
 const DEFAULT_API_PORT: u64 = 3000;
 const DEFAULT_DATA_DIR: &str = "data";
-const DEFAULT_CREDENTIALS: &str = "credentials/firebase-storage.json";
+/// Where the key of the service account is kept if nothing else is said.
+pub const DEFAULT_CREDENTIALS: &str = "credentials/firebase-storage.json";
 /// Three of the heartbeats that clients are told to send, 10 s apart.
 const DEFAULT_TTL_SECONDS: u64 = 30;
 const DEFAULT_STORAGE_TIMEOUT_MS: u64 = 5000;

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::{ClusterKey, NodeAddr};
 
+pub use build::DEFAULT_CREDENTIALS;
 pub use error::{ConfigError, Origin};
 pub use flags::Flags;
 pub use keys::variables;

@@ -97,6 +97,7 @@ impl ApiError {
                 RegisterError::Password(_) => INTERNAL,
             },
             Self::Users(UsersError::IndexRebuilding) => (StatusCode::SERVICE_UNAVAILABLE, "index_rebuilding"),
+            Self::Users(UsersError::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::Upload(error) => match error {
                 UploadError::Lookup(error) => lookup(error),
                 UploadError::Rejected(Rejected::Type | Rejected::Animated) => {

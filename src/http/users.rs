@@ -63,10 +63,11 @@ pub(super) async fn users(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     app.registry.index_whole(leader.epoch()).await?;
+    let turn = app.registry.list_turn().await?;
     let now = clock::wall_now();
     let rows = app.registry.users(&page, clock::boot_now());
     let users: Vec<User> = rows.into_iter().map(|row| user(row, now)).collect();
-    Ok(etag::list(&headers, &Users { count: users.len(), users }))
+    Ok(etag::list_in_turn(&headers, &Users { count: users.len(), users }, turn))
 }
 
 fn user(row: UserRow, now: WallMs) -> User {
@@ -87,6 +88,9 @@ mod tests {
     use axum::http::Method;
     use serde_json::json;
 
+    use tower::ServiceExt;
+
+    use super::super::params::Remote;
     use super::super::testing::{Node, leading, request};
     use crate::registry::Epoch;
     use crate::storage::Fault;
@@ -223,6 +227,25 @@ mod tests {
         assert_eq!(names(node.get("/users?limit=1").await.json()), ["alice"]);
         assert_eq!(names(node.get("/users?limit=1&after=alice").await.json()), ["bob"]);
         assert_eq!(names(node.get("/users?prefix=b").await.json()), ["bob"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_is_still_being_sent_counts_as_one_of_few() {
+        let node = Node::with_alice_and_bob().await;
+        let mut unread = Vec::new();
+        loop {
+            let mut list = request("GET", "/users", "");
+            list.extensions_mut().insert(Remote("10.0.0.9:50000".parse().unwrap()));
+            let response = node.router.clone().oneshot(list).await.unwrap();
+            if response.status() != 200 {
+                break;
+            }
+            unread.push(response);
+            assert!(unread.len() < 100, "there is no end of lists");
+        }
+        node.get("/users").await.refused(503, "overloaded");
+        unread.pop();
+        assert_eq!(node.get("/users").await.json()["count"], 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,10 +19,7 @@ impl Machine {
         if let Some((leader, _)) = self.following.take() {
             out.push(Action::Note(Note::LeaderSilent { leader: leader.node }));
         }
-        self.round = self.round.wrapping_add(1);
-        if now >= self.settles_after {
-            self.settles_from_round.get_or_insert(self.round);
-        }
+        self.begin_round(now);
         let me = NodeSet::of(self.rules.me);
         self.stance = Stance::Asking { since: now, term: self.next_term(), grants: me, lightest: None };
         self.deadline = now.plus(self.rules.backoff_ms(self.lost, draw));
@@ -36,6 +33,14 @@ impl Machine {
         if self.rules.nodes == 1 {
             self.settle_memory(now, draw, out);
             self.stand_if_granted(now, draw, out);
+        }
+    }
+
+    /// Tells the answers to come from the earlier ones.
+    pub(super) fn begin_round(&mut self, now: BootMs) {
+        self.round = self.round.wrapping_add(1);
+        if now >= self.settles_after {
+            self.settles_from_round.get_or_insert(self.round);
         }
     }
 

@@ -58,6 +58,8 @@ impl Machine {
             self.promise = Some(Promise { to: from, term, until: now.plus(self.rules.promise_ms()) });
             self.save_then(Owed::Ack { to: from.node, sent_at: sent }, now, draw, out);
         } else {
+            // It follows, and so would never ask by itself; but the others' word is what it needs to be of use again.
+            self.begin_round(now);
             let question = self.question();
             self.broadcast(question, out);
         }

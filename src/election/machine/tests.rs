@@ -679,6 +679,27 @@ fn a_node_whose_ballot_is_settled_says_yes_only_when_it_is_on_disk() {
 }
 
 #[test]
+fn a_wiped_node_that_follows_a_leader_is_of_use_again() {
+    for seed in 0..50 {
+        let mut world = World::started(3, seed);
+        world.run_until_served(3000);
+        world.run(5000);
+        let leader = world.leader();
+        let (wiped, other) = ((leader + 1) % 3, (leader + 2) % 3);
+        world.kill(wiped);
+        world.nodes[wiped].disk = None;
+        world.nodes[wiped].highest_term = Term(0);
+        world.run(10);
+        world.start(wiped);
+        world.run(6000);
+        // Without the third, the lease depends on the acknowledgements of the one that lost its ballot.
+        world.kill(other);
+        world.run(10_000);
+        assert_eq!(world.serving(), [leader], "seed {seed}");
+    }
+}
+
+#[test]
 fn a_cluster_whose_ballots_are_all_gone_elects_again() {
     for seed in 0..50 {
         let mut world = World::new(3, seed);
