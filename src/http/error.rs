@@ -97,7 +97,6 @@ impl ApiError {
                 RegisterError::Password(_) => INTERNAL,
             },
             Self::Users(UsersError::IndexRebuilding) => (StatusCode::SERVICE_UNAVAILABLE, "index_rebuilding"),
-            Self::Users(UsersError::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::Upload(error) => match error {
                 UploadError::Lookup(error) => lookup(error),
                 UploadError::Rejected(Rejected::Type | Rejected::Animated) => {
@@ -117,7 +116,7 @@ impl ApiError {
             Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::TooManyConnections => (StatusCode::SERVICE_UNAVAILABLE, "too_many_connections"),
-            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::Overloaded | Self::Users(UsersError::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::Internal(_) => INTERNAL,
         }
     }
