@@ -2,10 +2,12 @@
 //!
 //! [`Table`] decides it from heartbeats, purely; [`StallClock`] keeps our own pauses from counting against clients.
 //! Nothing here reads a clock, and nothing knows whether a name is registered. Presence comes from heartbeats alone
-//! and is kept in memory; how it reaches the other nodes will stand in a file of its own beside the table.
+//! and is kept in memory; [`Beat`] is how it reaches the other nodes.
 
+mod replica;
 mod stall;
 mod table;
 
-pub use stall::{Moment, PresenceMs, StallClock};
+pub use replica::{Beat, Stamp};
+pub use stall::{AwakeMs, Moment, PresenceMs, StallClock};
 pub use table::{Online, Seen, Table};

@@ -6,12 +6,17 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::{Moment, PresenceMs};
+use super::replica::Stamp;
+use super::{AwakeMs, Moment, PresenceMs};
 use crate::domain::{Addr, Page, Username};
 
 /// For how long after its last heartbeat it is remembered when a client was seen: a day, after which "last seen" says
 /// nothing that an operator acts on.
 const REMEMBER_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The most that all the time without a leader prolongs one heartbeat's effect: clients that fell silent are gone at the
+/// latest then, however many elections there are.
+const MOST_FORGIVEN_MS: u64 = 15 * 1000;
 
 /// The least time between two sweeps: each walks the whole table.
 const SWEEP_EVERY_MS: u64 = 60 * 1000;
@@ -20,21 +25,29 @@ const SWEEP_EVERY_MS: u64 = 60 * 1000;
 ///
 /// Invariant: `due` holds exactly one entry for each row that is marked online, at or before its expiry, and none for
 /// any other. So a heartbeat of somebody online touches one row only, and each row costs one heap operation a TTL.
+/// Invariant: `changed` holds each row once that is marked as changed.
 #[derive(Debug)]
 pub struct Table {
     ttl_ms: u64,
-    rows: BTreeMap<Username, Row>,
-    due: BinaryHeap<Reverse<(PresenceMs, Username)>>,
+    pub(super) rows: BTreeMap<Username, Row>,
+    due: BinaryHeap<Reverse<(AwakeMs, Username)>>,
     online: usize,
     version: u64,
     swept_at: PresenceMs,
+    /// The stamp of the heartbeat before.
+    pub(super) stamp: Stamp,
+    /// Rows that the other nodes are to be told of; kept only while there is somebody to tell.
+    pub(super) changed: Option<Vec<Username>>,
 }
 
-#[derive(Debug)]
-struct Row {
-    addr: Option<Addr>,
-    last: Moment,
-    online: bool,
+/// What is known of a client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    pub(super) addr: Option<Addr>,
+    pub(super) last: Moment,
+    pub(super) stamp: Stamp,
+    pub(super) online: bool,
+    pub(super) changed: bool,
 }
 
 /// A client that is online.
@@ -68,6 +81,8 @@ impl Table {
             online: 0,
             version: 0,
             swept_at: PresenceMs::default(),
+            stamp: Stamp::default(),
+            changed: None,
         }
     }
 
@@ -81,21 +96,29 @@ impl Table {
         now: Moment,
     ) -> Option<Addr> {
         self.advance(now);
+        self.stamp = self.stamp.next();
+        let stamp = self.stamp;
+        let tracked = self.changed.is_some();
         if let Some(row) = self.rows.get_mut(name) {
             let addr = told.or(row.addr).or(registered);
-            let visible = !row.online || row.addr != addr;
             let came_back = !row.online;
-            *row = Row { addr, last: now, online: true };
+            let visible = came_back || row.addr != addr;
+            let newly_changed = tracked && !row.changed;
+            *row = Row { addr, last: now, stamp, online: true, changed: tracked };
             self.version += u64::from(visible);
             if came_back {
                 self.appear(name, now);
             }
+            if newly_changed {
+                self.note_changed(name);
+            }
             return addr;
         }
         let addr = told.or(registered);
-        self.rows.insert(name.clone(), Row { addr, last: now, online: true });
+        self.rows.insert(name.clone(), Row { addr, last: now, stamp, online: true, changed: tracked });
         self.version += 1;
         self.appear(name, now);
+        self.note_changed(name);
         addr
     }
 
@@ -142,21 +165,53 @@ impl Table {
         self.rows.retain(|_, row| row.online || now.presence.since(row.last.presence) < REMEMBER_MS);
     }
 
+    /// Puts in a row that came from another node, in the place of an older one if there is one. Its last heartbeat must
+    /// not lie before that one's.
+    pub(super) fn put(&mut self, name: &Username, mut row: Row, now: Moment) {
+        self.advance(now);
+        row.online = self.left_ms(&row.last, now) > 0;
+        let before = self.rows.insert(name.clone(), row);
+        let was_online = before.is_some_and(|before| before.online);
+        let moved = before.is_some_and(|before| before.addr != row.addr);
+        // A row that was online stays so: its last heartbeat is no earlier than it was.
+        self.version += u64::from(row.online && (!was_online || moved));
+        if row.online && !was_online {
+            self.appear(name, now);
+        }
+        if row.changed && !before.is_some_and(|before| before.changed) {
+            self.note_changed(name);
+        }
+    }
+
+    /// For how long a client stays online at `now` whose last heartbeat came at `last`, if a leader serves all the time.
+    fn left_ms(&self, last: &Moment, now: Moment) -> u64 {
+        let by_rule = last.presence.plus(self.ttl_ms).since(now.presence);
+        let at_most = last.awake.plus(self.ttl_ms + MOST_FORGIVEN_MS).since(now.awake);
+        by_rule.min(at_most)
+    }
+
+    fn note_changed(&mut self, name: &Username) {
+        if let Some(changed) = &mut self.changed {
+            changed.push(name.clone());
+        }
+    }
+
     fn appear(&mut self, name: &Username, now: Moment) {
+        let left_ms = self.rows.get(name).map_or(self.ttl_ms, |row| self.left_ms(&row.last, now));
         self.online += 1;
-        self.due.push(Reverse((now.presence.plus(self.ttl_ms), name.clone())));
+        self.due.push(Reverse((now.awake.plus(left_ms), name.clone())));
     }
 
     /// Takes everybody offline whose time has come by `now`.
-    fn advance(&mut self, now: Moment) {
-        while self.due.peek().is_some_and(|Reverse((at, _))| *at <= now.presence) {
+    pub(super) fn advance(&mut self, now: Moment) {
+        while self.due.peek().is_some_and(|Reverse((at, _))| *at <= now.awake) {
             let Some(Reverse((_, name))) = self.due.pop() else { return };
-            let Some(row) = self.rows.get_mut(&name) else { continue };
-            let expires_at = row.last.presence.plus(self.ttl_ms);
-            if now.presence < expires_at {
-                // Heartbeats came since the entry was made, and left it where it was.
-                self.due.push(Reverse((expires_at, name)));
-            } else {
+            let Some(last) = self.rows.get(&name).map(|row| row.last) else { continue };
+            let left_ms = self.left_ms(&last, now);
+            if left_ms > 0 {
+                // Heartbeats came since the entry was made and left it where it was, or there was no leader for a while.
+                self.due.push(Reverse((now.awake.plus(left_ms), name)));
+            } else if let Some(row) = self.rows.get_mut(&name) {
                 row.online = false;
                 self.online -= 1;
                 self.version += 1;

@@ -1,0 +1,117 @@
+//! How a table reaches the other nodes: rows that say how old they are, and how they are merged.
+//!
+//! Merging is idempotent and commutative, and the newest heartbeat wins: each carries a stamp by which any two can be
+//! told apart and put in order, wherever they arrive. So rows may come twice, late and in any order.
+
+use serde::{Deserialize, Serialize};
+
+use super::table::{Row, Table};
+use super::Moment;
+use crate::domain::{Addr, BootMs, Username};
+
+/// Which heartbeat a row tells of. Greater ones came later: there is one leader an epoch, and it counts them.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct Stamp {
+    epoch: u64,
+    serial: u64,
+}
+
+/// A client's last heartbeat, as one node tells it to another. Times are ages, for clocks differ.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Who.
+    pub username: Username,
+    /// Where it can be reached, if it ever told.
+    pub addr: Option<Addr>,
+    /// Which heartbeat.
+    pub stamp: Stamp,
+    /// How long ago it came, in milliseconds.
+    pub age_ms: u64,
+    /// How much of that does not count, because no leader served.
+    pub forgiven_ms: u64,
+}
+
+impl Stamp {
+    pub(super) fn next(self) -> Self {
+        Self { serial: self.serial + 1, ..self }
+    }
+}
+
+impl Table {
+    /// From now on heartbeats belong to `epoch`, which must be greater than that of every heartbeat before, and, if
+    /// `tracked`, [`Self::take_changed`] gives the rows that changed.
+    pub fn begin(&mut self, epoch: u64, tracked: bool) {
+        if epoch > self.stamp.epoch {
+            self.stamp = Stamp { epoch, serial: 0 };
+        }
+        self.track(tracked);
+    }
+
+    /// From now on, whether changed rows are noted. All notes of before are dropped.
+    pub fn track(&mut self, tracked: bool) {
+        for name in self.changed.take().unwrap_or_default() {
+            if let Some(row) = self.rows.get_mut(&name) {
+                row.changed = false;
+            }
+        }
+        self.changed = tracked.then(Vec::new);
+    }
+
+    /// Rows that changed since they were given last, at most `most` of them.
+    pub fn take_changed(&mut self, most: usize, now: Moment) -> Vec<Beat> {
+        self.advance(now);
+        let Some(changed) = &mut self.changed else { return Vec::new() };
+        let names = changed.split_off(changed.len().saturating_sub(most));
+        let take = |name: Username| {
+            let row = self.rows.get_mut(&name)?;
+            row.changed = false;
+            Some(beat(&name, row, now))
+        };
+        names.into_iter().filter_map(take).collect()
+    }
+
+    /// The rows behind `after` in the order of names, at most `most` of them.
+    pub fn rows_after(&mut self, after: Option<&Username>, most: usize, now: Moment) -> Vec<Beat> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.advance(now);
+        let start = after.map_or(Unbounded, Excluded);
+        let rows = self.rows.range::<Username, _>((start, Unbounded));
+        rows.take(most).map(|(name, row)| beat(name, row, now)).collect()
+    }
+
+    /// Takes in what another node told at `now`, unless something newer is known.
+    pub fn merge(&mut self, told: &Beat, now: Moment) {
+        let known = self.rows.get(&told.username);
+        if known.is_some_and(|row| row.stamp >= told.stamp) {
+            return;
+        }
+        let mut last = Moment {
+            presence: now.presence.minus(told.age_ms.saturating_sub(told.forgiven_ms)),
+            awake: now.awake.minus(told.age_ms),
+            boot: BootMs(now.boot.0.saturating_sub(told.age_ms)),
+        };
+        if let Some(row) = known {
+            // An older one may have come here faster than this one, and seem younger.
+            last.presence = last.presence.max(row.last.presence);
+            last.awake = last.awake.max(row.last.awake);
+            last.boot = last.boot.max(row.last.boot);
+        }
+        let row = Row { addr: told.addr, last, stamp: told.stamp, online: false, changed: self.changed.is_some() };
+        self.put(&told.username, row, now);
+    }
+}
+
+fn beat(name: &Username, row: &Row, now: Moment) -> Beat {
+    let age_ms = now.awake.since(row.last.awake);
+    let counted_ms = now.presence.since(row.last.presence);
+    Beat {
+        username: name.clone(),
+        addr: row.addr,
+        stamp: row.stamp,
+        age_ms,
+        forgiven_ms: age_ms.saturating_sub(counted_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests;

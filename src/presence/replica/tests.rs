@@ -1,0 +1,198 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::Page;
+use crate::presence::StallClock;
+
+const TTL_MS: u64 = 30_000;
+
+/// A node's table with its clock, which started somewhere else than those of the others.
+struct Node {
+    clock: StallClock,
+    table: Table,
+    boot: u64,
+}
+
+impl Node {
+    fn new(boot: u64) -> Self {
+        let mut clock = StallClock::new(BootMs(boot));
+        clock.served(BootMs(boot));
+        Self { clock, table: Table::new(TTL_MS), boot }
+    }
+
+    /// The moment `ms` after the start, after a look at the clock every quarter of a second.
+    fn at(&mut self, ms: u64) -> Moment {
+        self.clock.observe(BootMs(self.boot + ms))
+    }
+
+    /// Lets time pass, with a leader or without.
+    fn pass(&mut self, from: u64, to: u64, served: bool) {
+        for ms in (from..to).step_by(250) {
+            if served {
+                self.clock.served(BootMs(self.boot + ms));
+            } else {
+                self.at(ms);
+            }
+        }
+    }
+
+    fn online(&mut self, ms: u64) -> Vec<String> {
+        let now = self.at(ms);
+        self.table.online(&Page::default(), now).into_iter().map(|online| online.username.to_string()).collect()
+    }
+
+    fn tell(&mut self, other: &mut Self, ms: u64) {
+        let (mine, theirs) = (self.at(ms), other.at(ms));
+        for beat in self.table.rows_after(None, usize::MAX, mine) {
+            other.table.merge(&beat, theirs);
+        }
+    }
+}
+
+fn name(text: &str) -> Username {
+    Username::parse(text).unwrap()
+}
+
+fn addr(port: u16) -> Option<Addr> {
+    Addr::new(([10, 0, 0, 1], port).into())
+}
+
+#[test]
+fn a_row_keeps_its_age_on_another_clock() {
+    let (mut one, mut two) = (Node::new(5), Node::new(90_000_000));
+    let now = one.at(0);
+    one.table.heartbeat(&name("alice"), addr(1), None, now);
+    one.pass(0, 20_000, true);
+    two.pass(0, 20_000, true);
+    one.tell(&mut two, 20_000);
+    two.pass(20_000, 30_000, true);
+    assert_eq!(two.online(29_999), ["alice"]);
+    assert_eq!(two.online(30_000), Vec::<String>::new());
+}
+
+#[test]
+fn a_newer_heartbeat_wins_however_late_the_older_one_comes() {
+    let (mut one, mut two) = (Node::new(0), Node::new(0));
+    let now = one.at(0);
+    one.table.heartbeat(&name("alice"), addr(1), None, now);
+    let old = one.table.rows_after(None, 9, now);
+    one.table.heartbeat(&name("alice"), addr(2), None, now);
+    let new = one.table.rows_after(None, 9, now);
+    let now = two.at(10);
+    for beat in new.iter().chain(&old) {
+        two.table.merge(beat, now);
+    }
+    assert_eq!(two.table.online(&Page::default(), now)[0].addr, addr(2));
+}
+
+#[test]
+fn a_later_leaders_first_heartbeat_is_newer_than_all_of_an_earlier_one() {
+    let (mut one, mut two) = (Node::new(0), Node::new(0));
+    one.table.begin(4, true);
+    two.table.begin(5, true);
+    let now = one.at(0);
+    for _ in 0..9 {
+        one.table.heartbeat(&name("alice"), addr(1), None, now);
+    }
+    two.table.heartbeat(&name("alice"), addr(2), None, now);
+    two.tell(&mut one, 0);
+    one.tell(&mut two, 0);
+    for node in [&mut one, &mut two] {
+        assert_eq!(node.table.online(&Page::default(), now)[0].addr, addr(2));
+    }
+}
+
+#[test]
+fn changes_are_given_once_and_only_while_somebody_asks() {
+    let mut node = Node::new(0);
+    let now = node.at(0);
+    node.table.heartbeat(&name("early"), None, None, now);
+    node.table.begin(1, true);
+    for client in ["alice", "bob", "alice"] {
+        node.table.heartbeat(&name(client), None, None, now);
+    }
+    let mut told: Vec<String> =
+        node.table.take_changed(9, now).into_iter().map(|beat| beat.username.to_string()).collect();
+    told.sort();
+    assert_eq!(told, ["alice", "bob"]);
+    assert_eq!(node.table.take_changed(9, now), []);
+    node.table.heartbeat(&name("bob"), None, None, now);
+    assert_eq!(node.table.take_changed(9, now).len(), 1);
+    node.table.track(false);
+    node.table.heartbeat(&name("bob"), None, None, now);
+    assert_eq!(node.table.take_changed(9, now), []);
+}
+
+#[test]
+fn nobody_falls_offline_because_there_was_no_leader() {
+    let mut node = Node::new(0);
+    let now = node.at(0);
+    node.table.heartbeat(&name("alice"), None, None, now);
+    node.pass(0, 20_000, true);
+    node.pass(20_000, 32_000, false);
+    assert_eq!(node.online(32_000), ["alice"], "of the last 12 s at most one was served");
+    node.pass(32_000, 40_000, true);
+    assert_eq!(node.online(40_000), ["alice"]);
+    node.pass(40_000, 43_000, true);
+    assert_eq!(node.online(43_000), Vec::<String>::new());
+}
+
+proptest! {
+    #[test]
+    fn merging_is_idempotent_and_commutative(
+        beats in proptest::collection::vec((0_u8..4, 1_u16..4, 0_u64..3, 0_u64..60_000, 0_u64..20_000), 0..24),
+        order in any::<u64>(),
+    ) {
+        // Two different rows never have the same stamp.
+        let told: Vec<Beat> = beats.iter().enumerate().map(|(serial, &(client, port, epoch, age_ms, forgiven_ms))| Beat {
+            username: name(&format!("c{client}")),
+            addr: addr(port),
+            stamp: Stamp { epoch, serial: serial as u64 },
+            age_ms,
+            forgiven_ms,
+        }).collect();
+        let mut shuffled: Vec<Beat> = told.iter().chain(&told).cloned().collect();
+        let count = shuffled.len().max(1) as u64;
+        shuffled.sort_by_key(|beat| beat.stamp.serial.wrapping_mul(order | 1) % count);
+        let (mut one, mut two) = (Node::new(0), Node::new(0));
+        let now = one.at(0);
+        for beat in &told {
+            one.table.merge(beat, now);
+        }
+        for beat in &shuffled {
+            two.table.merge(beat, now);
+        }
+        let newest = |node: &mut Node| -> Vec<(Username, Stamp, Option<Addr>)> {
+            let rows = node.table.rows_after(None, usize::MAX, now);
+            rows.into_iter().map(|beat| (beat.username, beat.stamp, beat.addr)).collect()
+        };
+        prop_assert_eq!(newest(&mut one), newest(&mut two));
+        prop_assert_eq!(one.table.online_count(now), one.online(0).len());
+        prop_assert_eq!(two.table.online_count(now), two.online(0).len());
+    }
+
+    /// However often the leader changes and however long each change takes.
+    #[test]
+    fn a_silent_client_is_gone_in_time_through_a_chain_of_elections(
+        elections in proptest::collection::vec((0_u64..8_000, 0_u64..8_000), 1..12),
+    ) {
+        let mut nodes = [Node::new(0), Node::new(7_000_000)];
+        let now = nodes[0].at(0);
+        nodes[0].table.heartbeat(&name("alice"), None, None, now);
+        let (mut ms, mut leader) = (0, 0);
+        let latest = TTL_MS + 15_000;
+        for (served, unserved) in elections {
+            let (until, next) = (ms + served, ms + served + unserved);
+            for node in &mut nodes {
+                node.pass(ms, until, true);
+                node.pass(until, next, false);
+            }
+            let [one, two] = &mut nodes;
+            if leader == 0 { one.tell(two, until) } else { two.tell(one, until) }
+            (ms, leader) = (next, 1 - leader);
+            // The first look at a row that was online may be late by nothing: lists filter when they are asked.
+            prop_assert!(ms < latest || nodes[leader].online(ms).is_empty(), "still online after {ms} ms");
+            prop_assert!(ms >= TTL_MS || !nodes[leader].online(ms).is_empty(), "offline after {ms} ms");
+        }
+    }
+}
