@@ -15,6 +15,7 @@ pub mod presence;
 pub mod storage;
 
 pub mod registry;
+pub mod replication;
 
 pub mod client;
 pub mod http;

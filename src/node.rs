@@ -12,7 +12,7 @@ use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -24,6 +24,7 @@ use crate::domain::NodeAddr;
 use crate::election::{self, Election, Peers, Role};
 use crate::http::{App, Cors, ENDPOINTS, router, serve};
 use crate::registry::{Epoch, Registry, Settings};
+use crate::replication::{Flusher, Replication};
 use crate::storage::{Backend, BackendError, Bucket, BucketError, Created, Gcs, GcsConfig, Key, Local, RetryPolicy};
 
 /// The file whose lock keeps two processes from being one node.
@@ -31,6 +32,12 @@ const LOCK_FILE: &str = "lock";
 
 /// How often presence is told that this process runs, and followers are told how many clients are online.
 const PULSE: Duration = Duration::from_millis(250);
+
+/// How long a new leader waits for what the other nodes know before it reads the bucket instead.
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
+
+/// How long after that it reads the bucket all the same: when the election is over and done with.
+const READ_BUCKET_AFTER: Duration = Duration::from_secs(10);
 
 /// Why a node did not start. Display is one line with the remedy.
 #[derive(Debug, Error)]
@@ -74,9 +81,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let past = Past { lock, first_start: is_first_start(&config, &bucket).await? };
     say(&banner(&config, &bucket));
 
-    let registry = Registry::new(bucket, Settings { ttl_ms: config.presence.ttl_ms }, started_at);
+    let settings = Settings { ttl_ms: config.presence.ttl_ms, replicated: config.peers.len() > 1 };
+    let registry = Registry::new(bucket, settings, started_at);
+    // Until a leader serves, nobody could be heard, and so nobody ages.
+    registry.served(started_at);
     let (online_in, online) = watch::channel(0);
-    let election = start_election(&config, cluster, past, election_port, online)?;
+    let mut election = start_election(&config, cluster, past, election_port, online)?;
+    let carrier = election.carrier().expect("nobody has taken it before");
+    let (replication, flusher) = Replication::new(registry.clone(), carrier, election.role());
     let under_way = TaskTracker::new();
     let app = App {
         registry: registry.clone(),
@@ -95,8 +107,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let ended = CancellationToken::new();
     let leading = follow_leadership(registry.clone(), election.role());
     tasks.spawn(ended.clone().run_until_cancelled_owned(leading));
-    tasks.spawn(ended.clone().run_until_cancelled_owned(pulse(registry, online_in)));
-    let draining = drain(under_way, election.role(), election.drained());
+    tasks.spawn(ended.clone().run_until_cancelled_owned(pulse(registry, election.role(), online_in)));
+    tasks.spawn(ended.clone().run_until_cancelled_owned(replication.run()));
+    let draining = drain(under_way, flusher, election.role(), election.drained());
     tasks.spawn(ended.clone().run_until_cancelled_owned(draining));
     tasks.close();
     say("✓ All systems operational!");
@@ -295,7 +308,7 @@ async fn follow_leadership(registry: Registry, mut role: watch::Receiver<Role>) 
         let over = async { role.wait_for(|role| role.term != term).await.is_err() };
         tokio::select! {
             closed = over => if closed { return },
-            () = registry.rebuild_index(Epoch(term.0)) => {
+            () = make_whole(&registry, Epoch(term.0)) => {
                 if role.wait_for(|role| role.term != term).await.is_err() {
                     return;
                 }
@@ -304,12 +317,30 @@ async fn follow_leadership(registry: Registry, mut role: watch::Receiver<Role>) 
     }
 }
 
-/// Whenever this node is about to hand over: waits for what is under way, and says so.
-async fn drain(under_way: TaskTracker, mut role: watch::Receiver<Role>, drained: Arc<Notify>) {
+/// Makes the list of users whole. If the other nodes can tell all that is missing, the bucket is read later, for what was
+/// stored without being acknowledged; else at once.
+async fn make_whole(registry: &Registry, epoch: Epoch) {
+    if registry.is_complete() {
+        let mut whole = registry.whole();
+        let became_whole = whole.wait_for(|whole| *whole == Some(epoch));
+        let is_whole = timeout(WAIT_FOR_OTHERS, became_whole).await.is_ok();
+        if is_whole {
+            sleep(READ_BUCKET_AFTER).await;
+        }
+    }
+    registry.rebuild_index(epoch).await;
+}
+
+/// Whenever this node is about to hand over: waits for what is under way and until the others know its outcome, and says so.
+async fn drain(under_way: TaskTracker, flusher: Flusher, mut role: watch::Receiver<Role>, drained: Arc<Notify>) {
     while role.wait_for(Role::is_handing_over).await.is_ok() {
         under_way.close();
+        let all_done = async {
+            under_way.wait().await;
+            flusher.flush().await;
+        };
         tokio::select! {
-            () = under_way.wait() => drained.notify_one(),
+            () = all_done => drained.notify_one(),
             // It has been waited for long enough.
             _ = role.wait_for(|role| !role.is_handing_over()) => {}
         }
@@ -320,12 +351,16 @@ async fn drain(under_way: TaskTracker, mut role: watch::Receiver<Role>, drained:
     }
 }
 
-/// Tells presence that this process runs, and the election how many clients are online.
-async fn pulse(registry: Registry, online: watch::Sender<u64>) {
+/// Tells presence that this process runs and whether it serves, and the election how many clients are online.
+async fn pulse(registry: Registry, role: watch::Receiver<Role>, online: watch::Sender<u64>) {
     let mut ticks = interval(PULSE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        let serves = role.borrow().is_serving(boot_now());
+        if serves {
+            registry.served(boot_now());
+        }
         registry.observe(boot_now());
         let count = u64::try_from(registry.online_count(boot_now())).unwrap_or(u64::MAX);
         online.send_replace(count);

@@ -27,6 +27,8 @@ pub(super) struct Dialler {
     pub(super) node: NodeId,
     pub(super) greeter: Arc<Greeter>,
     pub(super) outbox: mpsc::Receiver<Bytes>,
+    /// What goes out when the outbox is empty, so that it delays no heartbeat by more than a frame.
+    pub(super) cargo: mpsc::Receiver<Bytes>,
     /// The other node was heard: there is no point in waiting longer before dialling.
     pub(super) nudge: Arc<Notify>,
     pub(super) news: mpsc::Sender<News>,
@@ -76,6 +78,7 @@ impl Dialler {
     async fn keep(&mut self, mut link: Link, hello: Hello) {
         // What was meant for an earlier link is stale.
         while self.outbox.try_recv().is_ok() {}
+        while self.cargo.try_recv().is_ok() {}
         let linked = News::LinkedTo { node: self.node, boot: hello.boot, api_url: hello.api_url };
         if self.news.send(linked).await.is_err() {
             return;
@@ -93,6 +96,12 @@ impl Dialler {
                     }
                     None => break link.end_in_order().await,
                 },
+                Some(cargo) = self.cargo.recv() => {
+                    if let Err(error) = link.write(Frame::Cargo(cargo).encode()).await {
+                        info!("the link to {} broke: {error}", self.addr());
+                        break;
+                    }
+                }
                 // The other never writes here, so whatever is read is an end.
                 end = link.read() => {
                     info!("the link to {} ended: {}", self.addr(), describe(&end));

@@ -21,6 +21,7 @@ use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use super::ballot::{BallotFile, Found};
+use super::carrier::{Carrier, Hold};
 use super::dialler::Dialler;
 use super::frame::{Envelope, Frame, Timings};
 use super::greeter::Greeter;
@@ -87,6 +88,7 @@ pub struct Election {
     members: watch::Receiver<Vec<Member>>,
     leader_note: watch::Receiver<u64>,
     doubled: watch::Receiver<Option<String>>,
+    carrier: Option<Carrier>,
     resign: CancellationToken,
     stop: CancellationToken,
     drained: Arc<Notify>,
@@ -141,6 +143,7 @@ impl Election {
         let (doubled_out, doubled) = watch::channel(None);
         let (resign, stop) = (CancellationToken::new(), CancellationToken::new());
         let drained = Arc::new(Notify::new());
+        let (carrier, hold) = Carrier::new(&options.peers);
         let signals = (resign.clone(), stop.clone(), Arc::clone(&drained));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
@@ -150,11 +153,11 @@ impl Election {
         let thread = thread::Builder::new().name("election".into()).spawn(move || {
             let _guard = AbortOnPanic;
             let outputs = Outputs { role: role_out, members: members_out, leader_note: note_out, doubled: doubled_out };
-            runtime.block_on(run(listener, options, ballots, ballot, outputs, signals));
+            runtime.block_on(run(listener, options, ballots, ballot, outputs, hold, signals));
             // Whatever still blocks (a sample of the load) is not waited for.
             runtime.shutdown_background();
         })?;
-        Ok(Self { role, members, leader_note, doubled, resign, stop, drained, thread: Some(thread) })
+        Ok(Self { role, members, leader_note, doubled, carrier: Some(carrier), resign, stop, drained, thread: Some(thread) })
     }
 
     /// What this node is.
@@ -173,6 +176,11 @@ impl Election {
     #[must_use]
     pub fn leader_note(&self) -> watch::Receiver<u64> {
         self.leader_note.clone()
+    }
+
+    /// What carries other parts' messages to their like on the other nodes; there is one, so only the first call gets it.
+    pub fn carrier(&mut self) -> Option<Carrier> {
+        self.carrier.take()
     }
 
     /// Why this process must end, once a member has found that another living process has this node's address.
@@ -231,6 +239,8 @@ struct Driver {
     ballots: std::sync::mpsc::SyncSender<Ballot>,
     outputs: Outputs,
     note: watch::Receiver<u64>,
+    /// Whether the rest of this process could take over from a leader that can choose its successor.
+    knows_enough: watch::Receiver<bool>,
     leaderless_since: Option<BootMs>,
     /// When the log last said why there is no leader.
     explained_at: BootMs,
@@ -244,6 +254,7 @@ async fn run(
     ballots: BallotFile,
     ballot: Option<Ballot>,
     outputs: Outputs,
+    hold: Hold,
     (resign, stop, drained): Signals,
 ) {
     let tasks = TaskTracker::new();
@@ -268,7 +279,8 @@ async fn run(
         complaints: Mutex::default(),
     });
     let (news_in, mut news) = mpsc::channel(NEWS);
-    let outboxes = start_network(listener, options.api_port, &greeter, &news_in, &unlink, &tasks);
+    let knows_enough = hold.ready.clone();
+    let outboxes = start_network(listener, options.api_port, &greeter, &news_in, hold, &unlink, &tasks);
     let members = Members::new(&greeter.peers, &greeter.api_url);
     let linked = HashMap::new();
     let note = options.note;
@@ -282,6 +294,7 @@ async fn run(
         ballots,
         outputs,
         note,
+        knows_enough,
         leaderless_since: None,
         explained_at: boot_now(),
         narrator,
@@ -376,6 +389,7 @@ fn start_network(
     api_port: u16,
     greeter: &Arc<Greeter>,
     news: &mpsc::Sender<News>,
+    mut hold: Hold,
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> HashMap<NodeId, mpsc::Sender<Bytes>> {
@@ -388,6 +402,7 @@ fn start_network(
             node,
             greeter: Arc::clone(greeter),
             outbox,
+            cargo: hold.outboxes.remove(&node).expect("the carrier is made for the same peers"),
             nudge: Arc::clone(&nudge),
             news: news.clone(),
             stop: stop.clone(),
@@ -401,6 +416,7 @@ fn start_network(
         news: news.clone(),
         nudges,
         api_port,
+        parcels: hold.parcels,
         stop: stop.clone(),
         tasks: tasks.clone(),
         current: Mutex::default(),
@@ -543,9 +559,12 @@ impl Driver {
         self.outputs.members.send_replace(self.members.rows().clone());
     }
 
-    fn send(&mut self, to: NodeId, message: Message, now: BootMs) {
+    fn send(&mut self, to: NodeId, mut message: Message, now: BootMs) {
         if !self.linked.contains_key(&to) {
             return;
+        }
+        if let Message::Ack { ready, .. } = &mut message {
+            *ready &= *self.knows_enough.borrow();
         }
         let leads = matches!(message, Message::Heartbeat { .. });
         let hinted = match &message {

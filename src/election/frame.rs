@@ -1,4 +1,6 @@
 //! What goes over an election link, as bytes: frames of JSON behind a length of four bytes, big endian. Pure.
+//!
+//! Cargo is the one frame that is no JSON: a zero byte, which begins no JSON text, and then bytes that mean nothing here.
 
 use std::net::SocketAddr;
 
@@ -14,7 +16,7 @@ use crate::domain::MemberRole;
 use crate::domain::{Load, NodeAddr, Term};
 
 /// The version of everything in this file and in `message.rs`. Nodes of different versions refuse each other.
-pub(super) const PROTOCOL: u32 = 2;
+pub(super) const PROTOCOL: u32 = 3;
 
 /// The longest frame once both sides know each other.
 pub(super) const MAX_FRAME_BYTES: usize = 1 << 20;
@@ -47,7 +49,13 @@ pub(super) enum Frame {
     Message(Box<Envelope>),
     /// The last frame of a process that ends this link in order.
     Bye,
+    /// What another part of the program says to itself on the other node. It has an encoding of its own.
+    #[serde(skip)]
+    Cargo(Bytes),
 }
+
+/// The first byte of a frame with cargo.
+const CARGO: u8 = 0;
 
 /// What the one who is refused can do about it.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -162,12 +170,18 @@ fn is_zero(number: &u64) -> bool {
 impl Frame {
     /// The frame's bytes, without the length.
     pub(super) fn encode(&self) -> Bytes {
-        serde_json::to_vec(self).expect("frames are plain data with string keys").into()
+        match self {
+            Self::Cargo(cargo) => [&[CARGO], &cargo[..]].concat().into(),
+            frame => serde_json::to_vec(frame).expect("frames are plain data with string keys").into(),
+        }
     }
 
     /// Reads a frame's bytes, without the length.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
-        serde_json::from_slice(bytes).map_err(FrameError::Malformed)
+        match bytes {
+            [CARGO, cargo @ ..] => Ok(Self::Cargo(Bytes::copy_from_slice(cargo))),
+            json => serde_json::from_slice(json).map_err(FrameError::Malformed),
+        }
     }
 }
 
@@ -266,7 +280,8 @@ mod tests {
             note: 3,
             members: Vec::new(),
         };
-        for frame in [Frame::Hello(Box::new(hello())), Frame::Message(Box::new(envelope)), Frame::Bye] {
+        let cargo = Frame::Cargo(Bytes::from_static(b"\0{}"));
+        for frame in [Frame::Hello(Box::new(hello())), Frame::Message(Box::new(envelope)), Frame::Bye, cargo] {
             assert_eq!(Frame::decode(&frame.encode()).unwrap(), frame);
         }
         assert!(Frame::Hello(Box::new(hello())).encode().len() < MAX_HELLO_BYTES);
@@ -281,7 +296,7 @@ mod tests {
         assert_eq!(hello().differs_from(&mine), None);
         let other: NodeAddr = "127.0.0.1:9999".parse().unwrap();
         let cases: [(Change, &[&str]); 6] = [
-            (|h, _| h.protocol = 9, &["protocol 9", "2"]),
+            (|h, _| h.protocol = 9, &["protocol 9", "3"]),
             (|h, _| h.keyed = false, &["the cluster_key differs", "this node has one, it has none"]),
             (|h, other| h.to = other, &["127.0.0.1:9999", "127.0.0.1:8080"]),
             (|h, other| h.peers.push(other), &["127.0.0.1:9999", "`peers`"]),

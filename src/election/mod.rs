@@ -4,6 +4,7 @@
 //! it, on a watch channel. Nothing here knows users, HTTP or storage.
 
 mod ballot;
+mod carrier;
 mod complaints;
 mod dialler;
 mod driver;
@@ -26,6 +27,7 @@ mod strangers;
 mod tests;
 
 pub use ballot::has_ballot;
+pub use carrier::{Carrier, MOST_CARGO_BYTES, Parcel};
 pub use driver::{Election, Options};
 pub use frame::Timings;
 pub use load::LoadSource;

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::complaints::one_line;
+use super::carrier::Parcel;
 use super::frame::{Envelope, Frame, Purpose, RefusalKind, looks_like_http};
 use super::greeter::Greeter;
 use super::handshake::{self, Guest};
@@ -71,6 +72,8 @@ pub(super) struct Network {
     pub(super) api_port: u16,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
+    /// For the part of the program that sends cargo. What does not fit is dropped, as a network would.
+    pub(super) parcels: mpsc::Sender<Parcel>,
     /// The link of each node that is read now; a newer one takes its place.
     pub(super) current: Mutex<HashMap<NodeId, CancellationToken>>,
 }
@@ -198,6 +201,12 @@ impl Network {
         loop {
             let envelope = match link.read().await {
                 Ok(Frame::Message(envelope)) => envelope,
+                Ok(Frame::Cargo(cargo)) => {
+                    if self.parcels.try_send(Parcel { from, cargo }).is_err() {
+                        debug!("cargo from {} is dropped: too much waits", self.greeter.peers.addr(from.node));
+                    }
+                    continue;
+                }
                 Ok(_) => return End::Broken,
                 Err(end) => return end,
             };

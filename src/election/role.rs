@@ -77,6 +77,12 @@ impl Role {
         matches!(self.standing, Standing::Leader { serves_until, .. } if now < serves_until)
     }
 
+    /// Whether this node won its term, serving or not.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        matches!(self.standing, Standing::Leader { .. })
+    }
+
     /// Whether this node is about to hand its leadership over.
     #[must_use]
     pub fn is_handing_over(&self) -> bool {

@@ -94,6 +94,7 @@ impl ApiError {
             Self::Register(error) => match error {
                 RegisterError::Taken(_) => (StatusCode::CONFLICT, "user_exists"),
                 RegisterError::Storage(_) => UNAVAILABLE,
+                RegisterError::NotReplicated(_) => (StatusCode::SERVICE_UNAVAILABLE, "no_majority"),
                 RegisterError::Password(_) => INTERNAL,
             },
             Self::Users(UsersError::IndexRebuilding) => (StatusCode::SERVICE_UNAVAILABLE, "index_rebuilding"),

@@ -50,12 +50,19 @@ impl<S: Sync> FromRequestParts<S> for Leader {
 /// How long a request is held while leadership changes hands, so that clients see a pause and no error.
 const HOLD: Duration = Duration::from_millis(500);
 
+/// The term in which this node serves, once the registry has begun it.
+fn serving_term(app: &Shared) -> Result<Term, ApiError> {
+    let term = app.serving_term()?;
+    app.registry.begin_term(Epoch(term.0));
+    Ok(term)
+}
+
 /// Waits out a change of leaders, for [`HOLD`] at most; then lets the request in if this node serves. What is let in
 /// counts as under way until the token is dropped.
 async fn enter(app: &Shared) -> Result<(Term, TaskTrackerToken), ApiError> {
     let under_way = app.under_way.token();
     if !is_changing_hands(app) {
-        return app.serving_term().map(|term| (term, under_way));
+        return serving_term(app).map(|term| (term, under_way));
     }
     // A held request is not under way: the handover must not wait for it.
     drop(under_way);
@@ -69,7 +76,7 @@ async fn enter(app: &Shared) -> Result<(Term, TaskTrackerToken), ApiError> {
     };
     let _ = timeout(HOLD, changed).await;
     let under_way = app.under_way.token();
-    app.serving_term().map(|term| (term, under_way))
+    serving_term(app).map(|term| (term, under_way))
 }
 
 /// Whether the leadership is on its way from one node to another at this moment, or was lost just now.

@@ -93,7 +93,7 @@ impl Node {
         let pause = Duration::from_millis(1);
         let policy = RetryPolicy { deadline: Duration::from_millis(500), attempts: 1, first_pause: pause };
         let now = clock::boot_now();
-        let registry = Registry::new(Bucket::new(backend, policy), Settings { ttl_ms: 30_000 }, now);
+        let registry = Registry::new(Bucket::new(backend, policy), Settings { replicated: false, ttl_ms: 30_000 }, now);
         let role_seen = role.subscribe();
         let (members, members_seen) = watch::channel(Vec::new());
         let (cluster_online, cluster_online_seen) = watch::channel(0);

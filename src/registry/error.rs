@@ -54,6 +54,9 @@ pub enum RegisterError {
     /// The bucket did not answer.
     #[error(transparent)]
     Storage(#[from] Unavailable),
+    /// It is stored, but too few nodes know of it yet.
+    #[error("User '{0}' is stored, but not known to a majority of the nodes yet; send the same registration again")]
+    NotReplicated(Username),
     /// The password could not be hashed.
     #[error("The password could not be processed; try again")]
     Password(String),

@@ -2,13 +2,15 @@
 //!
 //! Rows only grow: nobody unregisters, and a profile does not change but for its password, which is not kept here.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use compact_str::CompactString;
 
 use super::Epoch;
 use super::misses::Misses;
+use super::rows::{RowNo, UserFacts};
 use crate::domain::{Addr, BootMs, Metadata, Page, Profile, UserId, Username};
 
 /// A profile without its name and its password.
@@ -31,10 +33,23 @@ pub(super) enum Known {
     Unknown,
 }
 
+#[derive(Debug)]
+struct Row {
+    facts: Arc<Facts>,
+    /// Greater than that of every row that was put in or announced before.
+    no: RowNo,
+}
+
 /// The index.
+///
+/// Invariant: numbers of rows are unique, and those in `fresh` grow.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    rows: BTreeMap<Username, Arc<Facts>>,
+    rows: BTreeMap<Username, Row>,
+    /// The number of the row that was put in or announced last.
+    last: RowNo,
+    /// Rows that the other nodes are to be told of, by number; kept only while there is somebody to tell.
+    fresh: Option<VecDeque<(RowNo, Username)>>,
     misses: Misses,
     corrupt: HashSet<Username>,
     epoch: Epoch,
@@ -61,13 +76,13 @@ impl Index {
 
     /// The facts about a user, if it is known here.
     pub(super) fn get(&self, name: &Username) -> Option<&Facts> {
-        self.rows.get(name).map(Arc::as_ref)
+        self.rows.get(name).map(|row| row.facts.as_ref())
     }
 
     /// What is known of a name at `now`.
     pub(super) fn find(&mut self, name: &Username, now: BootMs) -> Known {
         match self.rows.get(name) {
-            Some(facts) => Known::User(Arc::clone(facts)),
+            Some(row) => Known::User(Arc::clone(&row.facts)),
             None if self.misses.contains(name, now) => Known::Missing,
             None => Known::Unknown,
         }
@@ -75,9 +90,82 @@ impl Index {
 
     /// Notes a profile that was just written to or read from the bucket, which is right in any case.
     pub(super) fn insert(&mut self, name: Username, facts: Facts) -> Arc<Facts> {
+        if let Some(row) = self.rows.get(&name)
+            && *row.facts == facts
+        {
+            return Arc::clone(&row.facts);
+        }
         let facts = Arc::new(facts);
-        self.rows.insert(name, Arc::clone(&facts));
+        let no = self.number(&name);
+        self.rows.insert(name, Row { facts: Arc::clone(&facts), no });
         facts
+    }
+
+    /// Draws the next number for a row, which the other nodes are to be told of.
+    fn number(&mut self, name: &Username) -> RowNo {
+        self.last = self.last.next();
+        if let Some(fresh) = &mut self.fresh {
+            fresh.push_back((self.last, name.clone()));
+        }
+        self.last
+    }
+
+    /// The number of a row that was given a number since `floor`; others are announced, that is get a new one.
+    pub(super) fn number_since(&mut self, floor: RowNo, name: &Username) -> Option<RowNo> {
+        let no = self.rows.get(name)?.no;
+        if no > floor {
+            return Some(no);
+        }
+        let no = self.number(name);
+        self.rows.get_mut(name)?.no = no;
+        Some(no)
+    }
+
+    /// From now on, whether new rows are noted for the other nodes. All notes of before are dropped. The number of the last
+    /// row.
+    pub(super) fn track(&mut self, tracked: bool) -> RowNo {
+        self.fresh = tracked.then(VecDeque::new);
+        self.last
+    }
+
+    /// Rows that are new since they were given last, of about `bytes`, and the number of the last one.
+    pub(super) fn take_fresh(&mut self, bytes: usize) -> Option<(Vec<UserFacts>, RowNo)> {
+        let (mut rows, mut size, mut last) = (Vec::new(), 0, None);
+        while size < bytes
+            && let Some((no, name)) = self.fresh.as_mut()?.pop_front()
+        {
+            last = Some(no);
+            if let Some(row) = self.rows.get(&name) {
+                let row = UserFacts::new(name, &row.facts);
+                size += row.size();
+                rows.push(row);
+            }
+        }
+        last.map(|last| (rows, last))
+    }
+
+    /// The rows behind `after` in the order of names, of about `bytes`.
+    pub(super) fn rows_after(&self, after: Option<&Username>, bytes: usize) -> Vec<UserFacts> {
+        let start = after.map_or(Unbounded, Excluded);
+        let (mut rows, mut size) = (Vec::new(), 0);
+        for (name, row) in self.rows.range::<Username, _>((start, Unbounded)) {
+            let row = UserFacts::new(name.clone(), &row.facts);
+            size += row.size();
+            rows.push(row);
+            if size >= bytes {
+                break;
+            }
+        }
+        rows
+    }
+
+    /// Takes in what another node knows, which is right in any case: it was read from the bucket or written to it.
+    pub(super) fn merge(&mut self, row: &UserFacts) {
+        if !self.rows.contains_key(&row.username)
+            && let Some(facts) = row.facts()
+        {
+            self.insert(row.username.clone(), facts);
+        }
     }
 
     /// Notes that the bucket had no profile of `name`, unless a new epoch began since it was asked in `asked_in`.
@@ -94,7 +182,7 @@ impl Index {
 
     /// The rows on a page.
     pub(super) fn page(&self, page: &Page) -> Vec<(Username, Arc<Facts>)> {
-        page.from(&self.rows).take(page.limit()).map(|(name, facts)| (name.clone(), Arc::clone(facts))).collect()
+        page.from(&self.rows).take(page.limit()).map(|(name, row)| (name.clone(), Arc::clone(&row.facts))).collect()
     }
 
     /// How many rows there are.

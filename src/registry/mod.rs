@@ -5,6 +5,7 @@
 //! others may have written meanwhile. Time comes in as an argument; randomness is drawn in `draw.rs`.
 
 mod bulk;
+mod copy;
 mod draw;
 mod error;
 mod heartbeat;
@@ -17,24 +18,28 @@ mod picture;
 mod probe;
 mod rebuild;
 mod register;
+mod rows;
 mod users;
 
 #[cfg(test)]
 pub(crate) mod testing;
 
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 pub use error::{BulkError, ImageError, LookupError, RegisterError, Unavailable, UploadError, UsersError};
 pub use heartbeat::Beat;
 pub use picture::Rejected;
 pub use register::{NewUser, Outcome};
+pub use rows::{RowNo, Rows, UserFacts};
 pub use users::{ListTurn, UserRow};
 
 use crate::domain::{BootMs, Page};
 use crate::presence::{Moment, Online, StallClock, Table};
 use crate::storage::Bucket;
+use copy::Confirmed;
 use index::Index;
 use password::Passwords;
 use picture::Pictures;
@@ -49,6 +54,8 @@ const LOOKUPS_AT_ONCE: usize = 16;
 pub struct Settings {
     /// For how long a client stays online after a heartbeat.
     pub ttl_ms: u64,
+    /// Whether there are other nodes, so that what changes is to be told and a registration to be known to a majority.
+    pub replicated: bool,
 }
 
 /// A stretch of time in which nobody but us writes to the bucket; a greater number begins a new one. Whoever composes
@@ -67,6 +74,13 @@ struct Inner {
     index: Mutex<Index>,
     /// The epoch in which the index holds every profile of the bucket.
     whole: watch::Sender<Option<Epoch>>,
+    /// Whether this process has once had every registration that was acknowledged until then.
+    complete: AtomicBool,
+    /// The epoch that runs.
+    epoch: AtomicU64,
+    confirmed: watch::Sender<Confirmed>,
+    /// There are new users to tell the other nodes of.
+    news: Notify,
     passwords: Passwords,
     pictures: Pictures,
     /// The second in which a picture was named last, and what told it apart.
@@ -92,6 +106,10 @@ impl Registry {
             presence: Mutex::new(Presence { clock: StallClock::new(now), table: Table::new(settings.ttl_ms) }),
             index: Mutex::default(),
             whole: watch::Sender::new(None),
+            epoch: AtomicU64::new(0),
+            complete: AtomicBool::new(false),
+            confirmed: watch::Sender::new(Confirmed::none_after(RowNo::default())),
+            news: Notify::new(),
             passwords: Passwords::default(),
             pictures: Pictures::default(),
             last_image: Mutex::default(),

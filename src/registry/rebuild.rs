@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -9,6 +10,7 @@ use tokio::time::{Instant, interval_at, sleep};
 use tracing::{debug, info, warn};
 
 use super::index::Facts;
+use super::copy::Confirmed;
 use super::lookup::Stored;
 use super::{Epoch, Registry, Unavailable, lock};
 use crate::domain::Username;
@@ -40,8 +42,24 @@ impl Causes {
 impl Registry {
     /// Begins an epoch: others may have written to the bucket until now, so the index counts as not whole and names
     /// missed before are asked for again. To be followed by [`Self::rebuild_index`]. An older epoch is ignored.
+    ///
+    /// It costs next to nothing if the epoch runs already, so it can be called with every request: nothing may be answered
+    /// in an epoch that has not begun.
     pub fn begin_term(&self, epoch: Epoch) {
-        lock(&self.0.index).begin(epoch);
+        if epoch.0 <= self.0.epoch.load(Ordering::Acquire) {
+            return;
+        }
+        let mut index = lock(&self.0.index);
+        // Another thread may have come first.
+        if epoch > index.epoch() {
+            index.begin(epoch);
+            let floor = index.track(self.0.settings.replicated);
+            lock(&self.0.presence).table.begin(epoch.0, self.0.settings.replicated);
+            if self.0.settings.replicated {
+                self.0.confirmed.send_replace(Confirmed::none_after(floor));
+            }
+            self.0.epoch.store(epoch.0, Ordering::Release);
+        }
     }
 
     /// Reads the bucket until the index is whole in `epoch`, or a later epoch begins. Tries again for as long as the
@@ -62,11 +80,13 @@ impl Registry {
         }
     }
 
-    /// An epoch that ended meanwhile is not marked: then others may have written since the listing began.
-    fn mark_whole(&self, epoch: Epoch) {
+    /// Notes that the index holds every registration that was acknowledged. An epoch that ended meanwhile is not marked: then
+    /// others may have written since.
+    pub fn mark_whole(&self, epoch: Epoch) {
         let index = lock(&self.0.index);
         if index.epoch() == epoch {
             debug!(users = index.len(), "the list of users is whole");
+            self.set_complete();
             self.0.whole.send_replace(Some(epoch));
         }
     }

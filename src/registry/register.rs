@@ -32,11 +32,11 @@ pub enum Outcome {
 }
 
 impl Registry {
-    /// Registers a user at `now`. When this returns `Ok`, the registration is durable.
+    /// Registers a user at `now`. When this returns `Ok`, the registration is durable and known to a majority of the nodes.
     ///
     /// # Errors
-    /// [`RegisterError`] if the name is taken with other data, or the bucket gave no answer; then the write may have
-    /// taken effect, and the same registration may be sent again.
+    /// [`RegisterError`] if the name is taken with other data, the bucket gave no answer, or too few nodes did; then the
+    /// write may have taken effect, and the same registration may be sent again.
     pub async fn register(&self, user: NewUser, now: WallMs) -> Result<Outcome, RegisterError> {
         // A name that is known to be taken needs no hash and no write.
         if lock(&self.0.index).get(&user.username).is_some() {
@@ -74,7 +74,8 @@ impl Registry {
             Created::New(_) => {
                 let (id, name) = (profile.user_id, user.username);
                 info!(user = %name, %id, "registered {name}");
-                lock(&self.0.index).insert(name, Facts::from(profile));
+                lock(&self.0.index).insert(name.clone(), Facts::from(profile));
+                self.known_to_majority(&name).await?;
                 Ok(Outcome::New(id))
             }
             Created::Taken(object) => {
@@ -100,7 +101,11 @@ impl Registry {
         };
         let id = profile.user_id;
         lock(&self.0.index).insert(user.username.clone(), Facts::from(profile));
-        if same_facts && same_password { Ok(Outcome::Repeated(id)) } else { Err(taken()) }
+        if !(same_facts && same_password) {
+            return Err(taken());
+        }
+        self.known_to_majority(&user.username).await?;
+        Ok(Outcome::Repeated(id))
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) fn registry_in(dir: &std::path::Path) -> Registry {
 fn registry_with(backend: Arc<dyn Backend>) -> Registry {
     let pause = Duration::from_millis(1);
     let policy = RetryPolicy { deadline: Duration::from_secs(5), attempts: 1, first_pause: pause };
-    Registry::new(Bucket::new(backend, policy), Settings { ttl_ms: 30_000 }, BootMs(0))
+    Registry::new(Bucket::new(backend, policy), Settings { ttl_ms: 30_000, replicated: false }, BootMs(0))
 }
 
 pub(super) fn name(text: &str) -> Username {

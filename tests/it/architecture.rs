@@ -14,9 +14,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("presence", &["domain"]),
     ("election", &["domain", "clock"]),
     ("registry", &["domain", "presence", "storage"]),
+    ("replication", &["domain", "clock", "election", "registry"]),
     ("http", &["domain", "clock", "api", "registry", "election"]),
     ("client", &["domain", "api"]),
-    ("node", &["domain", "clock", "config", "storage", "registry", "election", "http"]),
+    ("node", &["domain", "clock", "config", "storage", "registry", "replication", "election", "http"]),
     ("commands", &["domain", "clock", "config", "client", "node", "api"]),
     ("main", &["commands"]),
     ("bin", &["domain", "config", "storage", "commands"]),
@@ -37,6 +38,11 @@ const PURE: &[&str] = &[
     "election/members.rs",
     "election/role.rs",
     "presence/",
+    "replication/journal.rs",
+    "replication/leading.rs",
+    "replication/message.rs",
+    "replication/pulling.rs",
+    "replication/replica.rs",
     "storage/key.rs",
 ];
 

@@ -1,0 +1,127 @@
+//! What this node's registry tells the others', takes in from them, and waits for.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::rows::{RowNo, Rows};
+use super::{Epoch, RegisterError, Registry, lock};
+use crate::domain::{BootMs, Username};
+
+/// How long a registration waits until a majority knows it: longer than a node is away whose link broke for a moment,
+/// shorter than clients wait.
+const WAIT_FOR_MAJORITY: Duration = Duration::from_secs(2);
+
+/// Which new rows a majority knows: those after `floor` up to `upto`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Confirmed {
+    floor: RowNo,
+    upto: RowNo,
+}
+
+impl Confirmed {
+    /// A majority knows nothing of what comes after `floor`.
+    pub(super) fn none_after(floor: RowNo) -> Self {
+        Self { floor, upto: floor }
+    }
+}
+
+impl Registry {
+    /// Ends the epoch's replication: this node takes no registrations and heartbeats any more. What was not taken by
+    /// [`Self::take_changes`] is forgotten as a change, not as a fact.
+    pub fn end_replication(&self) {
+        lock(&self.0.index).track(false);
+        lock(&self.0.presence).table.track(false);
+    }
+
+    /// The epoch in which the index holds every registration that was acknowledged.
+    #[must_use]
+    pub fn whole(&self) -> watch::Receiver<Option<Epoch>> {
+        self.0.whole.subscribe()
+    }
+
+    /// Notes that a leader served at `now`: this node, or one that was heard just now. While none does, no client ages,
+    /// from the first such note on.
+    pub fn served(&self, now: BootMs) {
+        lock(&self.0.presence).clock.served(now);
+    }
+
+    /// Some of what changed, and up to which new users all have been given; `None` if nothing did.
+    #[must_use]
+    pub fn take_changes(&self, now: BootMs) -> Option<(Rows, Option<RowNo>)> {
+        if let Some((users, upto)) = lock(&self.0.index).take_fresh(Rows::MOST_BYTES) {
+            return Some((Rows { users, beats: Vec::new() }, Some(upto)));
+        }
+        let beats = self.presence(now, |table, now| table.take_changed(Rows::MOST_BEATS, now));
+        (!beats.is_empty()).then(|| (Rows { beats, users: Vec::new() }, None))
+    }
+
+    /// Some clients after a name, or from the first on; none only if there are no more.
+    #[must_use]
+    pub fn clients_after(&self, after: Option<&Username>, now: BootMs) -> Rows {
+        let beats = self.presence(now, |table, now| table.rows_after(after, Rows::MOST_BEATS, now));
+        Rows { beats, users: Vec::new() }
+    }
+
+    /// Some users after a name, or from the first on; none only if there are no more.
+    #[must_use]
+    pub fn users_after(&self, after: Option<&Username>) -> Rows {
+        Rows { users: lock(&self.0.index).rows_after(after, Rows::MOST_BYTES), beats: Vec::new() }
+    }
+
+    /// Takes in what another node told.
+    pub fn merge(&self, rows: &Rows, now: BootMs) {
+        if !rows.beats.is_empty() {
+            self.presence(now, |table, now| rows.beats.iter().for_each(|beat| table.merge(beat, now)));
+        }
+        if !rows.users.is_empty() {
+            let index = &mut *lock(&self.0.index);
+            rows.users.iter().for_each(|row| index.merge(row));
+        }
+    }
+
+    /// Whether this process has once had every registration that was acknowledged until then.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.0.complete.load(Ordering::Acquire)
+    }
+
+    /// Notes that it has, because it took in all that such a node knows.
+    pub fn set_complete(&self) {
+        self.0.complete.store(true, Ordering::Release);
+    }
+
+    /// Notes that a majority knows the new rows up to `upto`.
+    pub fn confirm(&self, upto: RowNo) {
+        self.0.confirmed.send_modify(|confirmed| confirmed.upto = confirmed.upto.max(upto));
+    }
+
+    /// Waits until there are new users to tell the others of. For one waiter.
+    pub async fn news(&self) {
+        self.0.news.notified().await;
+    }
+
+    /// Waits until a majority knows a row, 2 s at most. One that was told in an earlier epoch is told again.
+    pub(super) async fn known_to_majority(&self, name: &Username) -> Result<(), RegisterError> {
+        if !self.0.settings.replicated {
+            return Ok(());
+        }
+        let mut confirmed = self.0.confirmed.subscribe();
+        let known = async {
+            loop {
+                let Confirmed { floor, upto } = *confirmed.borrow_and_update();
+                // A new epoch begins with a new floor, and then the row gets a new number.
+                let no = lock(&self.0.index).number_since(floor, name);
+                if no.is_some_and(|no| no <= upto) {
+                    return;
+                }
+                self.0.news.notify_one();
+                // The sender lives as long as this registry.
+                let _ = confirmed.changed().await;
+            }
+        };
+        timeout(WAIT_FOR_MAJORITY, known).await.map_err(|_| RegisterError::NotReplicated(name.clone()))
+    }
+}

@@ -1,0 +1,192 @@
+//! Joins the replica to the election's links, to the registry and to the clock; holds no policy.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{debug, info};
+
+use super::message::Message;
+use super::replica::{Output, Replica, Store};
+use crate::clock::boot_now;
+use crate::domain::{BootMs, Term, Username};
+use crate::election::{Carrier, Parcel, Role};
+use crate::registry::{Epoch, Registry, RowNo, Rows};
+
+/// How often changes are told. What a leader was told since may be lost with it.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The longest that a leader which hands over waits until its followers have its last changes.
+const FLUSH_TIME: Duration = Duration::from_millis(100);
+
+/// Asks the running replication to tell what this node knows.
+#[derive(Clone, Debug)]
+pub struct Flusher(mpsc::Sender<oneshot::Sender<()>>);
+
+/// Keeps what this node knows the same as what its leader knows, and the other way round.
+pub struct Replication {
+    registry: Registry,
+    carrier: Carrier,
+    role: watch::Receiver<Role>,
+    replica: Replica,
+    copied: watch::Sender<Option<BootMs>>,
+    flushes: mpsc::Receiver<oneshot::Sender<()>>,
+    /// Who waits until the followers have everything.
+    waiting: Option<oneshot::Sender<()>>,
+}
+
+/// The registry at one moment.
+struct View<'r> {
+    registry: &'r Registry,
+    now: BootMs,
+}
+
+impl Flusher {
+    /// Waits until the followers have all that this node knew when it was called, 100 ms at most.
+    pub async fn flush(&self) {
+        let (done, is_done) = oneshot::channel();
+        let flushed = async {
+            if self.0.send(done).await.is_ok() {
+                let _ = is_done.await;
+            }
+        };
+        // Whether it is done or given up: whoever hands over goes on.
+        let _ = timeout(FLUSH_TIME, flushed).await;
+    }
+}
+
+impl Replication {
+    /// A replication that has not begun.
+    #[must_use]
+    pub fn new(registry: Registry, carrier: Carrier, role: watch::Receiver<Role>) -> (Self, Flusher) {
+        let replica = Replica::new(carrier.me(), carrier.count());
+        let (flush, flushes) = mpsc::channel(1);
+        let copied = watch::Sender::new(None);
+        (Self { registry, carrier, role, replica, copied, flushes, waiting: None }, Flusher(flush))
+    }
+
+    /// When this node's tables were last known to be all that its leader knew, on this machine's boot clock; `None` if they
+    /// never were.
+    #[must_use]
+    pub fn copied(&self) -> watch::Receiver<Option<BootMs>> {
+        self.copied.subscribe()
+    }
+
+    /// Runs until the election ends.
+    pub async fn run(mut self) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let registry = self.registry.clone();
+        let mut whole = registry.whole();
+        loop {
+            let now = boot_now;
+            let outputs = tokio::select! {
+                changed = self.role.changed() => match changed {
+                    Ok(()) => self.take_role(),
+                    Err(_) => return,
+                },
+                parcel = self.carrier.receive() => match parcel {
+                    Some(parcel) => self.take(&parcel),
+                    None => return,
+                },
+                () = registry.news() => self.replica.flush(&mut View { registry: &registry, now: now() }),
+                Some(done) = self.flushes.recv() => {
+                    self.waiting = Some(done);
+                    self.replica.flush(&mut View { registry: &registry, now: now() })
+                }
+                Ok(()) = whole.changed() => {
+                    let epoch = *whole.borrow_and_update();
+                    epoch.into_iter().for_each(|epoch| self.replica.listed(Term(epoch.0)));
+                    Vec::new()
+                }
+                _ = ticks.tick() => self.replica.tick(&mut View { registry: &registry, now: now() }, now()),
+            };
+            outputs.into_iter().for_each(|output| self.perform(output));
+            self.publish();
+        }
+    }
+
+    /// Leads from the moment at which this node serves; follows from the moment at which it does not lead.
+    fn take_role(&mut self) -> Vec<Output> {
+        let role = self.role.borrow_and_update();
+        let (term, leads) = (role.term, role.leads());
+        let now = boot_now();
+        let begins = role.is_serving(now) && self.replica.leads() != Some(term);
+        drop(role);
+        let mut view = View { registry: &self.registry, now };
+        if begins {
+            self.registry.begin_term(Epoch(term.0));
+            return self.replica.lead(term, &mut view, now);
+        }
+        if !leads && self.replica.leads().is_some() {
+            self.replica.follow(&mut view);
+            self.registry.end_replication();
+        }
+        Vec::new()
+    }
+
+    fn take(&mut self, parcel: &Parcel) -> Vec<Output> {
+        let now = boot_now();
+        let Some(message) = Message::decode(&parcel.cargo) else {
+            debug!("what node {} sent is no message of a replica", parcel.from.node.0);
+            return Vec::new();
+        };
+        self.replica.heard(parcel.from.node, message, &mut View { registry: &self.registry, now }, now)
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Send(to, message) => {
+                let cargo = message.encode();
+                for node in to {
+                    // What is dropped here is missed there, and pulled.
+                    let _ = self.carrier.send(node, cargo.clone());
+                }
+            }
+            Output::Led => self.registry.served(boot_now()),
+            Output::Confirmed(upto) => self.registry.confirm(upto),
+            Output::Whole(term) => {
+                info!("the list of users is whole: a majority of the nodes told what it knows");
+                self.registry.mark_whole(Epoch(term.0));
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        self.carrier.set_ready(self.replica.is_ready());
+        let copied = self.replica.copied_at();
+        self.copied.send_if_modified(|before| std::mem::replace(before, copied) != copied);
+        if self.replica.is_flushed(boot_now())
+            && let Some(done) = self.waiting.take()
+        {
+            // Whoever does not wait any more went on without it.
+            let _ = done.send(());
+        }
+    }
+}
+
+impl Store for View<'_> {
+    fn merge(&mut self, rows: &Rows) {
+        self.registry.merge(rows, self.now);
+    }
+
+    fn take_changes(&mut self) -> Option<(Rows, Option<RowNo>)> {
+        self.registry.take_changes(self.now)
+    }
+
+    fn clients_after(&mut self, after: Option<&Username>) -> Rows {
+        self.registry.clients_after(after, self.now)
+    }
+
+    fn users_after(&mut self, after: Option<&Username>) -> Rows {
+        self.registry.users_after(after)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.registry.is_complete()
+    }
+
+    fn set_complete(&mut self) {
+        self.registry.set_complete();
+    }
+}
