@@ -415,15 +415,17 @@ row_27() {
     # A firewall that forgets its connections, and is well again: the leader dials anew, and nobody takes over.
     settle 27 || return 0
     before=$LEADER
+    await_beat "$LEADER"
     at=$(now)
     rule "$LEADER" input meta l4proto tcp reject with tcp reset
-    sleep 0.5
+    # Until the next heartbeat has met it.
+    sleep 1.2
     heal
     sleep 6
     terms=$(terms_since "$at")
     settle 27 || return 0
     if [ "$terms $LEADER" = "1 $before" ]; then ok=yes; fi
-    row 27 "$ok" "a firewall resets a living leader's links for 500 ms: $((terms - 1)) changes (0)" \
+    row 27 "$ok" "a firewall resets a living leader's links for 1.2 s: $((terms - 1)) changes (0)" \
         "$((terms - 1)) changes"
     # One that goes on. What the followers say to the living leader is rejected: to them it looks as if its process were
     # gone, but its lease is as long as it can be.
