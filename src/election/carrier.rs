@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::process::{NodeId, Peers, Process};
+use crate::domain::Term;
 
 /// Messages that wait for one node; more are dropped, as a network would.
 const OUTBOX: usize = 64;
@@ -35,6 +36,7 @@ pub struct Carrier {
     outboxes: HashMap<NodeId, mpsc::Sender<Bytes>>,
     parcels: mpsc::Receiver<Parcel>,
     ready: watch::Sender<bool>,
+    saved_term: watch::Receiver<Option<Term>>,
 }
 
 /// The election's end of the same.
@@ -44,20 +46,22 @@ pub(super) struct Hold {
     pub(super) parcels: mpsc::Sender<Parcel>,
     /// Whether this node knows enough to take over from a leader that can choose.
     pub(super) ready: watch::Receiver<bool>,
+    pub(super) saved_term: watch::Sender<Option<Term>>,
 }
 
 impl Carrier {
     pub(super) fn new(peers: &Peers) -> (Self, Hold) {
         let (parcels_in, parcels) = mpsc::channel(INBOX);
         let (ready, is_ready) = watch::channel(true);
+        let (saved_term_in, saved_term) = watch::channel(None);
         let (mut senders, mut receivers) = (HashMap::new(), HashMap::new());
         for node in peers.others() {
             let (sender, receiver) = mpsc::channel(OUTBOX);
             senders.insert(node, sender);
             receivers.insert(node, receiver);
         }
-        let hold = Hold { outboxes: receivers, parcels: parcels_in, ready: is_ready };
-        (Self { me: peers.me(), count: peers.count(), outboxes: senders, parcels, ready }, hold)
+        let hold = Hold { outboxes: receivers, parcels: parcels_in, ready: is_ready, saved_term: saved_term_in };
+        (Self { me: peers.me(), count: peers.count(), outboxes: senders, parcels, ready, saved_term }, hold)
     }
 
     /// This node.
@@ -83,6 +87,12 @@ impl Carrier {
     /// The next message that came in; `None` once the election has ended.
     pub async fn receive(&mut self) -> Option<Parcel> {
         self.parcels.recv().await
+    }
+
+    /// The term that this node has on disk, so that it remembers it after any restart; `None` while it does not know.
+    #[must_use]
+    pub fn saved_term(&self) -> Option<Term> {
+        *self.saved_term.borrow()
     }
 
     /// Tells the election whether this node knows enough to take over from a leader that can choose its successor.

@@ -21,7 +21,7 @@ use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use super::ballot::{BallotFile, Found};
-use super::carrier::{Carrier, Hold};
+use super::carrier::{Carrier, Hold, Parcel};
 use super::dialler::Dialler;
 use super::frame::{Envelope, Frame, Timings};
 use super::greeter::Greeter;
@@ -35,7 +35,7 @@ use super::network::{Network, News};
 use super::process::{Ballot, BootId, NodeId, Peers, Process};
 use super::role::{Leader, Member, Role, Standing};
 use crate::clock::boot_now;
-use crate::domain::{BootMs, ClusterKey, Load};
+use crate::domain::{BootMs, ClusterKey, Load, Term};
 
 /// Frames that wait for one node; more are dropped, as a network would.
 const OUTBOX_FRAMES: usize = 64;
@@ -157,7 +157,17 @@ impl Election {
             // Whatever still blocks (a sample of the load) is not waited for.
             runtime.shutdown_background();
         })?;
-        Ok(Self { role, members, leader_note, doubled, carrier: Some(carrier), resign, stop, drained, thread: Some(thread) })
+        Ok(Self {
+            role,
+            members,
+            leader_note,
+            doubled,
+            carrier: Some(carrier),
+            resign,
+            stop,
+            drained,
+            thread: Some(thread),
+        })
     }
 
     /// What this node is.
@@ -241,6 +251,7 @@ struct Driver {
     note: watch::Receiver<u64>,
     /// Whether the rest of this process could take over from a leader that can choose its successor.
     knows_enough: watch::Receiver<bool>,
+    saved_term: watch::Sender<Option<Term>>,
     leaderless_since: Option<BootMs>,
     /// When the log last said why there is no leader.
     explained_at: BootMs,
@@ -279,8 +290,8 @@ async fn run(
         complaints: Mutex::default(),
     });
     let (news_in, mut news) = mpsc::channel(NEWS);
-    let knows_enough = hold.ready.clone();
-    let outboxes = start_network(listener, options.api_port, &greeter, &news_in, hold, &unlink, &tasks);
+    let Hold { outboxes: cargo, parcels, ready: knows_enough, saved_term } = hold;
+    let outboxes = start_network(listener, options.api_port, &greeter, &news_in, (cargo, parcels), &unlink, &tasks);
     let members = Members::new(&greeter.peers, &greeter.api_url);
     let linked = HashMap::new();
     let note = options.note;
@@ -295,6 +306,7 @@ async fn run(
         outputs,
         note,
         knows_enough,
+        saved_term,
         leaderless_since: None,
         explained_at: boot_now(),
         narrator,
@@ -383,13 +395,16 @@ async fn sample_load(mut sampler: Sampler, interval: Duration, out: watch::Sende
     }
 }
 
+/// Cargo for each other node, and from them.
+type CargoEnds = (HashMap<NodeId, mpsc::Receiver<Bytes>>, mpsc::Sender<Parcel>);
+
 /// The accepting side and a dialler to every other node; the diallers' outboxes.
 fn start_network(
     listener: tokio::net::TcpListener,
     api_port: u16,
     greeter: &Arc<Greeter>,
     news: &mpsc::Sender<News>,
-    mut hold: Hold,
+    (mut cargo, parcels): CargoEnds,
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> HashMap<NodeId, mpsc::Sender<Bytes>> {
@@ -402,7 +417,7 @@ fn start_network(
             node,
             greeter: Arc::clone(greeter),
             outbox,
-            cargo: hold.outboxes.remove(&node).expect("the carrier is made for the same peers"),
+            cargo: cargo.remove(&node).expect("the carrier is made for the same peers"),
             nudge: Arc::clone(&nudge),
             news: news.clone(),
             stop: stop.clone(),
@@ -416,7 +431,7 @@ fn start_network(
         news: news.clone(),
         nudges,
         api_port,
-        parcels: hold.parcels,
+        parcels,
         stop: stop.clone(),
         tasks: tasks.clone(),
         current: Mutex::default(),
@@ -556,6 +571,8 @@ impl Driver {
             *published = role;
             changed
         });
+        let saved_term = self.machine.saved_term();
+        self.saved_term.send_if_modified(|before| std::mem::replace(before, saved_term) != saved_term);
         self.outputs.members.send_replace(self.members.rows().clone());
     }
 

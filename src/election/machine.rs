@@ -193,6 +193,12 @@ impl Machine {
         self.ballot.term
     }
 
+    /// The term that is on disk for certain; `None` if this node lost its ballot and does not know yet what it may do.
+    #[must_use]
+    pub fn saved_term(&self) -> Option<Term> {
+        self.saved.filter(|_| self.memory == Memory::Sound).map(|ballot| ballot.term)
+    }
+
     /// Whether this node lost its ballot and does not know yet what it may do.
     #[must_use]
     pub fn has_lost_its_ballot(&self) -> bool {

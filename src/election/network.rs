@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::complaints::one_line;
 use super::carrier::Parcel;
+use super::complaints::one_line;
 use super::frame::{Envelope, Frame, Purpose, RefusalKind, looks_like_http};
 use super::greeter::Greeter;
 use super::handshake::{self, Guest};

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::table::{Row, Table};
 use super::Moment;
+use super::table::{Row, Table};
 use crate::domain::{Addr, BootMs, Username};
 
 /// Which heartbeat a row tells of. Greater ones came later: there is one leader an epoch, and it counts them.

@@ -9,8 +9,8 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, interval_at, sleep};
 use tracing::{debug, info, warn};
 
-use super::index::Facts;
 use super::copy::Confirmed;
+use super::index::Facts;
 use super::lookup::Stored;
 use super::{Epoch, Registry, Unavailable, lock};
 use crate::domain::Username;

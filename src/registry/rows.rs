@@ -40,11 +40,14 @@ const BEAT_BYTES: usize = 56;
 const USER_BYTES: usize = 48;
 
 impl RowNo {
-    /// Greater than all others.
-    pub(super) const MAX: Self = Self(u64::MAX);
-
     pub(super) fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+
+    /// For tests of other parts.
+    #[cfg(test)]
+    pub(crate) fn after(before: Self) -> Self {
+        before.next()
     }
 }
 
@@ -54,6 +57,14 @@ impl Rows {
 
     /// The most clients that are given at once.
     pub(super) const MOST_BEATS: usize = 400;
+
+    /// A user of whom only the name matters.
+    #[cfg(test)]
+    pub(crate) fn of_user(username: Username) -> Self {
+        let (id, registered_at) = (UserId::nil(), CompactString::default());
+        let user = UserFacts { username, id, addr: None, registered_at, metadata: String::new() };
+        Self { users: vec![user], beats: Vec::new() }
+    }
 
     /// How many rows there are.
     #[must_use]

@@ -126,6 +126,8 @@ impl Replication {
     }
 
     fn take(&mut self, parcel: &Parcel) -> Vec<Output> {
+        // It may have changed since the message began to be waited for.
+        self.replica.remember(self.carrier.saved_term());
         let now = boot_now();
         let Some(message) = Message::decode(&parcel.cargo) else {
             debug!("what node {} sent is no message of a replica", parcel.from.node.0);

@@ -10,15 +10,14 @@ use crate::registry::Rows;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Message {
     /// The leader of `term`: its `number`th batch.
-    Batch {
+    Batch { term: Term, number: u64, rows: Rows },
+    /// The leader of `term`: "I am here, and with batch `number` I have told everything."
+    Pulse {
         term: Term,
         number: u64,
         /// Whether its list of users is whole.
         whole: bool,
-        rows: Rows,
     },
-    /// The leader of `term`: "I am here, and `number` was my last batch."
-    Pulse { term: Term, number: u64, whole: bool },
     /// To the leader of `term`: "I have your batches after `base` up to `upto`", and with a base of 0 also all that you
     /// knew before.
     Seen { term: Term, base: u64, upto: u64 },
@@ -55,8 +54,8 @@ pub(super) enum Next {
     End {
         /// Whether the one who answers is complete: see [`Store::is_complete`](super::replica::Store::is_complete).
         complete: bool,
-        /// The term that it leads and in which its list of users is whole.
-        whole: Option<Term>,
+        /// The term that it leads, if it does: only then what it told is all that the term's leader knows.
+        leads: Option<Term>,
     },
 }
 

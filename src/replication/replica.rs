@@ -45,6 +45,9 @@ pub(super) enum Output {
 pub(super) struct Replica {
     me: NodeId,
     nodes: usize,
+    /// The term that this node remembers after any restart. It follows no leader of another one: after a restart, an
+    /// earlier leader may not know what this node told a later one that it has.
+    term: Option<Term>,
     /// Kept while this node has everything that a leader told whose list of users was whole, and so is complete.
     journal: Journal,
     /// Where the journal ended when something was missed.
@@ -81,7 +84,21 @@ type Outputs = Vec<Output>;
 impl Replica {
     pub(super) fn new(me: NodeId, nodes: usize) -> Self {
         let role = Role::Following(Following::default());
-        Self { me, nodes, journal: Journal::default(), resume: None, copied_at: None, asks: Asks::default(), role }
+        Self {
+            me,
+            nodes,
+            term: None,
+            journal: Journal::default(),
+            resume: None,
+            copied_at: None,
+            asks: Asks::default(),
+            role,
+        }
+    }
+
+    /// Notes the term that this node remembers after any restart; `None` while it does not know it.
+    pub(super) fn remember(&mut self, term: Option<Term>) {
+        self.term = term;
     }
 
     /// The term that this node leads.
@@ -162,9 +179,8 @@ impl Replica {
             leading.made(position.number, new);
             self.journal.push(position, &rows);
             let bytes = rows.size();
-            let batch = Message::Batch { term: position.term, number: position.number, whole: leading.whole, rows };
-            let to: Vec<NodeId> =
-                others(self.me, self.nodes).filter(|node| leading.may_send(*node, bytes)).collect();
+            let batch = Message::Batch { term: position.term, number: position.number, rows };
+            let to: Vec<NodeId> = others(self.me, self.nodes).filter(|node| leading.may_send(*node, bytes)).collect();
             if !to.is_empty() {
                 out.push(Output::Send(to, batch));
             }
@@ -199,12 +215,12 @@ impl Replica {
     pub(super) fn heard(&mut self, from: NodeId, message: Message, store: &mut impl Store, now: BootMs) -> Outputs {
         let mut out = Outputs::new();
         match message {
-            Message::Batch { term, number, whole, rows } => {
+            Message::Batch { term, number, rows } => {
                 // Rows are merged whoever tells them: they are true.
                 store.merge(&rows);
                 if self.follows(from, term, number.saturating_sub(1), now, &mut out) {
                     self.took_batch(Position { term, number }, &rows, now, &mut out);
-                    self.acknowledge(from, whole, store, now, &mut out);
+                    self.acknowledge(from, false, store, now, &mut out);
                 }
             }
             Message::Pulse { term, number, whole } => {
@@ -240,7 +256,10 @@ impl Replica {
             // This node will learn from the election that its time is over.
             return false;
         };
-        if term < known || (term == known && following.leader.is_some_and(|leader| leader != from)) {
+        if self.term != Some(term)
+            || term < known
+            || (term == known && following.leader.is_some_and(|leader| leader != from))
+        {
             return false;
         }
         out.push(Output::Led);
@@ -297,13 +316,14 @@ impl Replica {
     }
 
     /// Notes what the leader says of itself, and tells it what this node has.
-    fn acknowledge(&mut self, to: NodeId, whole: bool, store: &mut impl Store, now: BootMs, out: &mut Outputs) {
+    fn acknowledge(&mut self, to: NodeId, says_whole: bool, store: &mut impl Store, now: BootMs, out: &mut Outputs) {
         let Role::Following(following) = &mut self.role else { return };
-        following.whole |= whole;
+        following.whole |= says_whole;
         if following.synced {
             self.copied_at = Some(now);
         }
-        if following.synced && following.whole && self.journal.position().is_none() {
+        // A batch does not tell whether others follow that this node does not know of; a pulse does.
+        if says_whole && following.synced && self.journal.position().is_none() {
             store.set_complete();
             self.journal.start(Position { term: following.term, number: following.upto });
         }
@@ -313,14 +333,11 @@ impl Replica {
 
     /// Some of what this node knows.
     fn part(&self, cursor: Cursor, store: &mut impl Store) -> (Rows, Next) {
-        let whole = match &self.role {
-            Role::Leading(leading) if leading.whole => Some(leading.term),
-            Role::Leading(_) | Role::Following(_) => None,
-        };
+        let leads = self.leads();
         match cursor {
             Cursor::Since(position) => match self.journal.after(position) {
                 Some((rows, Some(at))) => (rows, Next::More(Cursor::Since(at))),
-                Some((rows, None)) => (rows, Next::End { complete: store.is_complete(), whole }),
+                Some((rows, None)) => (rows, Next::End { complete: store.is_complete(), leads }),
                 None => (Rows::default(), Next::More(Cursor::Clients(None))),
             },
             Cursor::Clients(after) => {
@@ -338,7 +355,7 @@ impl Replica {
                         let next = Next::More(Cursor::Users(Some(last.username.clone())));
                         (rows, next)
                     }
-                    None => (rows, Next::End { complete: store.is_complete(), whole }),
+                    None => (rows, Next::End { complete: store.is_complete(), leads }),
                 }
             }
         }
@@ -376,11 +393,15 @@ impl Replica {
                     Next::More(_) => {
                         out.extend(pull.go_on(next, asks, now).map(|question| Output::Send(vec![from], question)));
                     }
-                    Next::End { whole, .. } => {
+                    Next::End { leads, .. } => {
                         following.pull = None;
-                        following.synced = true;
-                        let is_whole = *whole == Some(following.term);
-                        self.acknowledge(from, is_whole, store, now, out);
+                        // Who answers may be another process than the one that leads: it may have been started anew.
+                        if *leads == Some(following.term) {
+                            following.synced = true;
+                            self.acknowledge(from, false, store, now, out);
+                        } else {
+                            following.leader = None;
+                        }
                     }
                 }
             }

@@ -1,0 +1,363 @@
+//! Replicas that talk over a network that loses, delays and reorders, and lead in turn.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::message::Message;
+use super::replica::{Output, Replica, Store};
+use crate::domain::{BootMs, Term, Username};
+use crate::election::NodeId;
+use crate::registry::{RowNo, Rows};
+
+const NODES: usize = 3;
+
+/// A node's tables, as simple as they can be: names of users.
+#[derive(Default)]
+struct Tables {
+    users: BTreeMap<Username, RowNo>,
+    fresh: Vec<(RowNo, Username)>,
+    tracked: bool,
+    last: RowNo,
+    complete: bool,
+}
+
+impl Tables {
+    fn insert(&mut self, name: &Username) -> RowNo {
+        if let Some(no) = self.users.get(name) {
+            return *no;
+        }
+        self.last = RowNo::after(self.last);
+        self.users.insert(name.clone(), self.last);
+        if self.tracked {
+            self.fresh.push((self.last, name.clone()));
+        }
+        self.last
+    }
+}
+
+impl Store for Tables {
+    fn merge(&mut self, rows: &Rows) {
+        for row in &rows.users {
+            self.insert(&row.username);
+        }
+    }
+
+    fn take_changes(&mut self) -> Option<(Rows, Option<RowNo>)> {
+        // One row a batch, so that much can go wrong.
+        (!self.fresh.is_empty()).then(|| self.fresh.remove(0)).map(|(no, name)| (Rows::of_user(name), Some(no)))
+    }
+
+    fn clients_after(&mut self, _: Option<&Username>) -> Rows {
+        Rows::default()
+    }
+
+    fn users_after(&mut self, after: Option<&Username>) -> Rows {
+        let next = self.users.keys().find(|name| after.is_none_or(|after| *name > after));
+        next.map(|name| Rows::of_user(name.clone())).unwrap_or_default()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    fn set_complete(&mut self) {
+        self.complete = true;
+    }
+}
+
+struct Node {
+    replica: Replica,
+    tables: Tables,
+    up: bool,
+    /// On its disk.
+    term: Term,
+}
+
+/// What one step does.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A few messages arrive, from the n-th under way on.
+    Deliver(usize),
+    /// What is under way to a node is lost.
+    Lose(u8),
+    /// Everything arrives, and what it leads to.
+    Settle,
+    Register,
+    Tick(u64),
+    /// Another node takes over; the old leader does not hear of it for now.
+    Elect(u8),
+    /// A node learns of the latest term; if it led, it does not any more.
+    Learn(u8),
+    Kill(u8),
+    Start(u8),
+    /// The leader reads the bucket.
+    List,
+}
+
+struct World {
+    nodes: Vec<Node>,
+    under_way: Vec<(NodeId, NodeId, u64, Message)>,
+    /// Which start of each node it is; what was sent to an earlier one is lost.
+    boots: [u64; NODES],
+    now: BootMs,
+    term: Term,
+    leader: Option<usize>,
+    /// In the bucket.
+    stored: BTreeSet<Username>,
+    waiting: Vec<(Username, RowNo)>,
+    acknowledged: BTreeSet<Username>,
+    whole: bool,
+    /// How often a leader became whole without reading the bucket.
+    whole_by_others: u32,
+}
+
+impl World {
+    fn new() -> Self {
+        let node =
+            |id| Node { replica: Replica::new(NodeId(id), NODES), tables: Tables::default(), up: true, term: Term(0) };
+        Self {
+            nodes: (0..NODES as u8).map(node).collect(),
+            under_way: Vec::new(),
+            boots: [0; NODES],
+            now: BootMs(0),
+            term: Term(0),
+            leader: None,
+            stored: BTreeSet::new(),
+            waiting: Vec::new(),
+            acknowledged: BTreeSet::new(),
+            whole: false,
+            whole_by_others: 0,
+        }
+    }
+
+    /// A cluster that has been running for a while.
+    fn settled() -> Self {
+        let mut world = Self::new();
+        world.elect(0);
+        world.list();
+        world.settle(20);
+        world
+    }
+
+    fn perform(&mut self, by: usize, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Send(to, message) => {
+                    let message = Message::decode(&message.encode()).expect("reads back");
+                    let from = NodeId(by as u8);
+                    for to in to {
+                        self.under_way.push((from, to, self.boots[usize::from(to.0)], message.clone()));
+                    }
+                }
+                Output::Led => {}
+                Output::Confirmed(upto) => {
+                    if self.leader == Some(by) {
+                        let (known, rest) =
+                            std::mem::take(&mut self.waiting).into_iter().partition(|(_, no)| *no <= upto);
+                        self.waiting = rest;
+                        let known: Vec<(Username, RowNo)> = known;
+                        self.acknowledged.extend(known.into_iter().map(|(name, _)| name));
+                    }
+                }
+                Output::Whole(term) => {
+                    if self.leader == Some(by) && term == self.term {
+                        self.whole_by_others += 1;
+                        self.look(by);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A leader whose list is whole lists everybody who was ever acknowledged.
+    fn look(&mut self, leader: usize) {
+        self.whole = true;
+        let known = &self.nodes[leader].tables.users;
+        let missing: Vec<&Username> = self.acknowledged.iter().filter(|name| !known.contains_key(*name)).collect();
+        assert!(missing.is_empty(), "node {leader} leads term {:?} and does not know {missing:?}", self.term);
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Deliver(n) if !self.under_way.is_empty() => {
+                let place = n % self.under_way.len();
+                for _ in 0..=n % 5 {
+                    if place < self.under_way.len() {
+                        let (from, to, boot, message) = self.under_way.remove(place);
+                        self.deliver(from, to, boot, message);
+                    }
+                }
+            }
+            Step::Lose(node) => self.under_way.retain(|(_, to, ..)| usize::from(to.0) != usize::from(node) % NODES),
+            Step::Settle => self.settle(4),
+            Step::Register => self.register(),
+            Step::Tick(ms) => self.tick(ms),
+            Step::Elect(node) => self.elect(usize::from(node) % NODES),
+            Step::Learn(node) => {
+                let node = usize::from(node) % NODES;
+                if self.leader != Some(node) && self.nodes[node].up {
+                    self.nodes[node].term = self.term;
+                    self.follow(node);
+                }
+            }
+            Step::Kill(node) => self.kill(usize::from(node) % NODES),
+            Step::Start(node) => self.nodes[usize::from(node) % NODES].up = true,
+            Step::List => self.list(),
+            Step::Deliver(_) => {}
+        }
+    }
+
+    fn deliver(&mut self, from: NodeId, to: NodeId, boot: u64, message: Message) {
+        let place = usize::from(to.0);
+        let node = &mut self.nodes[place];
+        if node.up && boot == self.boots[place] {
+            node.replica.remember(Some(node.term));
+            let outputs = node.replica.heard(from, message, &mut node.tables, self.now);
+            self.perform(place, outputs);
+        }
+    }
+
+    fn register(&mut self) {
+        let Some(leader) = self.leader else { return };
+        let name = Username::parse(&format!("u{:04}", self.stored.len())).unwrap();
+        self.stored.insert(name.clone());
+        let node = &mut self.nodes[leader];
+        let no = node.tables.insert(&name);
+        self.waiting.push((name, no));
+        let outputs = node.replica.flush(&mut node.tables);
+        self.perform(leader, outputs);
+    }
+
+    fn tick(&mut self, ms: u64) {
+        self.now = self.now.plus(ms);
+        for place in 0..NODES {
+            let node = &mut self.nodes[place];
+            if node.up {
+                let outputs = node.replica.tick(&mut node.tables, self.now);
+                self.perform(place, outputs);
+            }
+        }
+    }
+
+    fn elect(&mut self, place: usize) {
+        let up = self.nodes.iter().filter(|node| node.up).count();
+        if !self.nodes[place].up || up <= NODES / 2 {
+            return;
+        }
+        // Nobody who leads already stands.
+        self.follow(place);
+        self.term = Term(self.term.0 + 1);
+        (self.leader, self.whole) = (Some(place), false);
+        self.waiting.clear();
+        // Of the others, those who made up the majority know of it.
+        let voters = (place..place + NODES).map(|place| place % NODES).filter(|place| self.nodes[*place].up);
+        for voter in voters.take(NODES / 2 + 1).collect::<Vec<_>>() {
+            self.nodes[voter].term = self.term;
+        }
+        let node = &mut self.nodes[place];
+        node.tables.tracked = true;
+        let outputs = node.replica.lead(self.term, &mut node.tables, self.now);
+        self.perform(place, outputs);
+    }
+
+    fn follow(&mut self, place: usize) {
+        let node = &mut self.nodes[place];
+        node.replica.follow(&mut node.tables);
+        node.tables.tracked = false;
+        node.tables.fresh.clear();
+    }
+
+    fn kill(&mut self, place: usize) {
+        let id = NodeId(place as u8);
+        let term = self.nodes[place].term;
+        self.nodes[place] = Node { replica: Replica::new(id, NODES), tables: Tables::default(), up: false, term };
+        self.boots[place] += 1;
+        if self.leader == Some(place) {
+            self.leader = None;
+        }
+    }
+
+    fn list(&mut self) {
+        let Some(leader) = self.leader else { return };
+        let node = &mut self.nodes[leader];
+        self.stored.iter().for_each(|name| {
+            node.tables.insert(name);
+        });
+        node.tables.complete = true;
+        node.replica.listed(self.term);
+        self.look(leader);
+    }
+
+    /// Nothing is lost any more for a while.
+    fn settle(&mut self, rounds: u32) {
+        for _ in 0..rounds {
+            self.tick(50);
+            while let Some((from, to, boot, message)) = (!self.under_way.is_empty()).then(|| self.under_way.remove(0)) {
+                self.deliver(from, to, boot, message);
+            }
+        }
+    }
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        12 => any::<usize>().prop_map(Step::Deliver),
+        3 => any::<u8>().prop_map(Step::Lose),
+        6 => Just(Step::Register),
+        4 => (1_u64..400).prop_map(Step::Tick),
+        3 => any::<u8>().prop_map(Step::Elect),
+        2 => any::<u8>().prop_map(Step::Learn),
+        1 => any::<u8>().prop_map(Step::Kill),
+        2 => any::<u8>().prop_map(Step::Start),
+        2 => Just(Step::Settle),
+        1 => Just(Step::List),
+    ];
+    proptest::collection::vec(step, 20..150)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    /// I5, with everything that a network and processes can do to it.
+    #[test]
+    fn a_leader_whose_list_is_whole_knows_every_acknowledged_registration(steps in steps()) {
+        let mut world = World::settled();
+        for step in &steps {
+            world.step(step);
+        }
+    }
+
+    #[test]
+    fn once_nothing_is_lost_everybody_is_ready_to_lead(steps in steps(), leader in 0..NODES) {
+        let mut world = World::settled();
+        for step in &steps {
+            world.step(step);
+        }
+        world.nodes.iter_mut().for_each(|node| node.up = true);
+        world.elect(leader);
+        (0..NODES).filter(|node| *node != leader).for_each(|node| world.step(&Step::Learn(node as u8)));
+        world.settle(100);
+        if !world.whole {
+            world.list();
+        }
+        world.register();
+        world.settle(100);
+        prop_assert!(!world.acknowledged.is_empty());
+        prop_assert!(world.waiting.is_empty(), "not confirmed: {:?}", world.waiting);
+        for (place, node) in world.nodes.iter().enumerate() {
+            // What was never acknowledged may be known to some only, until a leader reads the bucket.
+            let missing: Vec<&Username> =
+                world.acknowledged.iter().filter(|name| !node.tables.users.contains_key(*name)).collect();
+            prop_assert!(missing.is_empty(), "node {} does not know {:?}", place, missing);
+            prop_assert!(node.tables.complete);
+            prop_assert_eq!(node.replica.is_ready(), place != leader);
+        }
+        // The next one takes over without the bucket.
+        let (next, before) = ((leader + 1) % NODES, world.whole_by_others);
+        world.elect(next);
+        (0..NODES).filter(|node| *node != next).for_each(|node| world.step(&Step::Learn(node as u8)));
+        world.settle(100);
+        prop_assert_eq!(world.whole_by_others, before + 1);
+    }
+}
