@@ -19,6 +19,7 @@ mod role;
 #[cfg(test)]
 mod tests;
 
+pub use ballot::{decode_ballot, encode_ballot};
 pub use driver::{Election, Options};
 pub use frame::Timings;
 pub use load::LoadSource;
