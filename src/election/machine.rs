@@ -84,7 +84,7 @@ impl Machine {
             saving: None,
             owed: Owed::Nothing,
             missing_at_start: ballot.is_none(),
-            memory: if ballot.is_some() { Memory::Sound } else { Memory::lost() },
+            memory: if ballot.is_some() { Memory::Sound } else { Memory::lost(now.plus(rules.lost_votes_count_ms())) },
             stance: Stance::Follower,
             promise: None,
             window,

@@ -102,7 +102,7 @@ impl Machine {
         if let Some((node, term)) = answer.leader.filter(|(node, _)| *node != self.rules.me) {
             self.hint = Some(Hint { node, term, until: now.plus(self.rules.election_timeout_min_ms) });
         }
-        self.memory.told(from, answer.ballot);
+        self.memory.told(from, answer.ballot, now);
         self.settle_memory(now, draw, out);
         if answer.role != MemberRole::Leader {
             self.told_not_leading(from, now, draw, out);

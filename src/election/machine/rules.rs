@@ -51,6 +51,12 @@ impl Rules {
         self.election_timeout_min_ms + 1
     }
 
+    /// How long after its start a vote of this node's earlier process may still count: `net_timeout_ms` on a clock that
+    /// is slower by a fifth. Never less than the boot window, at whose end it asks everybody anyway.
+    pub(super) fn lost_votes_count_ms(&self) -> u64 {
+        self.promise_ms().max(self.net_timeout_ms * 6 / 5 + 1)
+    }
+
     /// Rule 6: how long to bear a leader's silence. Load weighs more than chance, so that a light node asks first.
     pub(super) fn silence_ms(&self, load: Load, draw: Draw) -> u64 {
         let span = self.election_timeout_max_ms.saturating_sub(self.election_timeout_min_ms);
