@@ -222,7 +222,10 @@ impl Machine {
         }
         if let Stance::Leader(leading) = &self.stance {
             if now >= self.steps_down_at() {
+                let term = self.ballot.term;
                 self.step_down(SteppedDownBecause::LostMajority, now, draw, out);
+                // Whoever hears this leader without being heard by it need not wait for its silence.
+                self.broadcast(Message::Resign { term }, out);
             } else if leading.handover.is_some_and(|handover| now >= handover.gives_up_at) {
                 self.give_up(now, draw, out);
             } else if now >= leading.next_beat {

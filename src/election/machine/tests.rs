@@ -367,6 +367,17 @@ fn a_leader_that_resigns_is_replaced_at_once() {
 }
 
 #[test]
+fn a_leader_that_lost_its_majority_says_that_its_term_is_free() {
+    let mut machine = leader();
+    let now = machine.steps_down_at();
+    let early = machine.handle(Event::Woke, BootMs(now.0 - 1), Draw(0));
+    assert!(!sends(&early, |message| matches!(message, Message::Resign { .. })));
+    let actions = machine.handle(Event::Woke, now, Draw(0));
+    assert!(sends(&actions, |message| *message == Message::Resign { term: Term(1) }));
+    assert_eq!(machine.standing(), Standing::Follower);
+}
+
+#[test]
 fn an_isolated_leader_stops_serving_before_another_can_start() {
     for seed in 0..100 {
         let mut world = World::started(3, seed);
