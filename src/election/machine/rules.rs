@@ -51,12 +51,6 @@ impl Rules {
         self.election_timeout_min_ms + 1
     }
 
-    /// How long after its start a vote of this node's earlier process may still count: `net_timeout_ms` on a clock that
-    /// is slower by a fifth. Never less than the boot window, at whose end it asks everybody anyway.
-    pub(super) fn lost_votes_count_ms(&self) -> u64 {
-        self.promise_ms().max(self.net_timeout_ms * 6 / 5 + 1)
-    }
-
     /// Rule 6: how long to bear a leader's silence. Load weighs more than chance, so that a light node asks first.
     pub(super) fn silence_ms(&self, load: Load, draw: Draw) -> u64 {
         let span = self.election_timeout_max_ms.saturating_sub(self.election_timeout_min_ms);
@@ -73,7 +67,7 @@ impl Rules {
     /// Rule 8: the pause after the `lost`-th round in a row, with jitter of one half to both sides.
     pub(super) fn backoff_ms(&self, lost: u8, draw: Draw) -> u64 {
         let pause = self.election_retry_ms << u32::from(lost).min(MAX_DOUBLINGS);
-        pause / 2 + pause * u64::from(draw.0) / 1000
+        (pause / 2 + pause * u64::from(draw.0) / 1000).max(1)
     }
 
     /// How long to wait for votes, or for a candidate that got ours: a few disk writes more than after a lost round.
