@@ -152,6 +152,21 @@ mod tests {
         assert!(matches!(file(dir.path()).load().unwrap(), Found::Torn(_)));
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_ballot_that_cannot_be_synced_is_not_believed() {
+        use std::os::fd::AsRawFd;
+
+        let dir = tempfile::tempdir().unwrap();
+        let ballots = file(dir.path());
+        // A pipe can be read like a file, and not be synced.
+        let (reader, mut writer) = io::pipe().unwrap();
+        std::os::unix::fs::symlink(format!("/proc/self/fd/{}", reader.as_raw_fd()), dir.path().join(FILE)).unwrap();
+        writer.write_all(&encode_ballot(Ballot::default(), &ballots.peers)).unwrap();
+        drop(writer);
+        assert!(ballots.load().is_err());
+    }
+
     #[test]
     fn a_vote_for_a_former_member_still_uses_up_the_vote() {
         let dir = tempfile::tempdir().unwrap();
