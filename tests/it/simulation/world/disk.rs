@@ -42,11 +42,14 @@ pub(crate) enum Fate {
 }
 
 impl Disk {
+    /// A node's first start writes a blank ballot; only a lost one is no ballot at all.
     pub(crate) fn new(peers: Peers) -> Self {
+        let blank = Ballot::default();
+        let content = Content { bytes: Some(encode_ballot(blank, &peers)), ballot: Some(blank) };
         Self {
             peers,
-            visible: Content::default(),
-            durable: Content::default(),
+            visible: content.clone(),
+            durable: content,
             older: None,
             queue: VecDeque::new(),
             latency: (1000, 8000),
