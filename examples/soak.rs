@@ -1,11 +1,13 @@
 //! The storms of the simulation, as many as there is time for:
 //!
 //! ```bash
-//! cargo run --release --example soak -- --seeds 0..100000
+//! cargo run --release --example soak                             # a hundred thousand
+//! cargo run --release --example soak -- --seeds 100000..200000   # others
+//! cargo run --release --example soak -- --seed 123               # one again, with all that happens in it
 //! ```
 //!
 //! Each seed is one storm in a cluster of 1, 2, 3, 5 or 7 nodes (`--nodes 3` keeps to one size). The first that breaks a
-//! rule ends the soak with its seed, the command that replays it, and status 1.
+//! rule ends the soak with its trace, its seed, the command that replays it, and status 1.
 
 use std::ops::Range;
 use std::process::ExitCode;
@@ -29,6 +31,9 @@ struct Flags {
     /// The seeds: the first, and the one after the last
     #[arg(long, value_name = "A..B", default_value = "0..100000", value_parser = seeds)]
     seeds: Range<u64>,
+    /// Only this one, with all that happens in it
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
     /// How many nodes the clusters have, instead of all sizes in turn
     #[arg(long)]
     nodes: Option<usize>,
@@ -40,19 +45,39 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
     Ok(number(first)?..number(end)?)
 }
 
+impl Flags {
+    /// The storm of a seed; its size goes by the seed, so that a range has all of them.
+    fn storm(&self, seed: u64) -> Storm {
+        let turn = usize::try_from(seed % 6).expect("below 6");
+        Storm { nodes: self.nodes.unwrap_or(SIZES[turn]), seed, bug: None }
+    }
+}
+
+/// The trace of a storm, and how it ended.
+fn show(storm: Storm) -> ExitCode {
+    let Storm { nodes, seed, .. } = storm;
+    let outcome = storm.replay();
+    outcome.trace.iter().for_each(|line| println!("{line}"));
+    let Some(violation) = outcome.violation else {
+        println!("seed {seed}, {nodes} nodes: no rule was broken");
+        return ExitCode::SUCCESS;
+    };
+    println!("seed {seed}, {nodes} nodes: {violation:?}");
+    println!("replay it: cargo run --release --example soak -- --seed {seed} --nodes {nodes}");
+    ExitCode::FAILURE
+}
+
 fn main() -> ExitCode {
     let flags = Flags::parse();
+    if let Some(seed) = flags.seed {
+        return show(flags.storm(seed));
+    }
     let (mut steps, mut changes, mut slowest) = (0, 0, 0);
     for seed in flags.seeds.clone() {
-        let turn = usize::try_from(seed % 6).unwrap_or(0);
-        let nodes = flags.nodes.unwrap_or(SIZES[turn]);
-        let storm = Storm { nodes, seed, bug: None };
+        let storm = flags.storm(seed);
         let outcome = storm.run();
-        if let Some(violation) = outcome.violation {
-            storm.replay().trace.iter().for_each(|line| println!("{line}"));
-            println!("seed {seed}, {nodes} nodes: {violation:?}");
-            println!("replay it: ROLLCALL_SEED={seed} cargo test --test it simulation::storms::nodes_{nodes}");
-            return ExitCode::FAILURE;
+        if outcome.violation.is_some() {
+            return show(storm);
         }
         steps += outcome.steps;
         changes += outcome.changes;

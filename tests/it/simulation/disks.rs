@@ -106,6 +106,41 @@ fn a_vote_that_was_lost_with_its_ballot_is_not_given_again() {
     assert!(tried >= 5, "the candidate has to win with the lost vote: {tried}");
 }
 
+/// Row 19: a cluster whose ballots are all gone, and with them all that could be contradicted, begins again.
+#[test]
+fn a_cluster_whose_ballots_are_all_gone_begins_again() {
+    let mut slowest = 0;
+    for (nodes, seed) in [2, 3, 5, 7].into_iter().flat_map(|nodes| (0..30).map(move |seed| (nodes, seed))) {
+        let mut world = World::new(nodes, seed);
+        for node in 0..nodes {
+            world.damage(node);
+            world.start(node);
+            let pause = world.between(0, SECOND / 2);
+            world.run(pause);
+        }
+        slowest = slowest.max(world.until_served(10 * SECOND));
+        world.sound();
+    }
+    println!("all ballots gone: a leader {} ms after the last start at most", slowest / MS);
+}
+
+/// Row 19: with one node still away nobody knows what it would tell, so nobody leads.
+#[test]
+fn of_a_cluster_whose_ballots_are_all_gone_all_are_needed() {
+    for seed in 0..60 {
+        let mut world = World::new(3, seed);
+        for node in 0..3 {
+            world.damage(node);
+        }
+        world.start(0);
+        world.start(1);
+        assert_eq!(world.run_until(30 * SECOND, |world| world.serving().is_some()), None, "seed {seed}");
+        world.start(2);
+        world.until_served(10 * SECOND);
+        world.sound();
+    }
+}
+
 /// Row 20: whoever starts anew within 20 ms has promised something, and keeps it.
 #[test]
 fn a_node_that_starts_again_at_once_does_not_vote_early() {

@@ -40,20 +40,20 @@ fn nodes_1() {
 
 #[test]
 fn nodes_2() {
-    storms(2, 800);
+    storms(2, 1000);
 }
 
 #[test]
 fn nodes_3() {
-    storms(3, 1000);
+    storms(3, 2500);
 }
 
 #[test]
 fn nodes_5() {
-    storms(5, 400);
+    storms(5, 800);
 }
 
 #[test]
 fn nodes_7() {
-    storms(7, 150);
+    storms(7, 300);
 }

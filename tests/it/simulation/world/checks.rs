@@ -20,7 +20,7 @@ pub(crate) enum Rule {
     Serves,
     /// Rule 1: nothing leaves that depends on a ballot that is not on disk.
     Durable,
-    /// A node that wakes without end does no work and burns a processor.
+    /// A node that wakes or talks without end does no work and burns a processor.
     Rests,
 }
 

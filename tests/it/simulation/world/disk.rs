@@ -102,6 +102,13 @@ impl Disk {
         Some((ballot, !self.queue.is_empty()))
     }
 
+    /// The disk holds this ballot now, for a planted bug.
+    pub(crate) fn replace(&mut self, ballot: Ballot) {
+        self.queue.clear();
+        self.visible = self.content(Some(encode_ballot(ballot, &self.peers)));
+        self.durable.clone_from(&self.visible);
+    }
+
     /// The process is gone. What was under way may have got as far as the rename, or not.
     pub(crate) fn abandon(&mut self, renamed: bool) {
         if renamed {

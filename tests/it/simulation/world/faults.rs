@@ -33,6 +33,7 @@ impl World {
             kept_lease: 0,
             wakes: (BootMs::NEVER, 0),
             restless: (self.now, 0),
+            talkative: (self.now, 0),
             stopping: false,
         });
         self.tell(|| format!("{node} starts with {ballot:?}"));
@@ -116,7 +117,7 @@ impl World {
     }
 
     /// Whether one node more may lose its ballot. The rules bear it while the others can tell what it may have done: as
-    /// long as fewer than half have none, be it lost or never written, and never in a cluster of one.
+    /// long as fewer than half have none, and never in a cluster of one.
     pub(crate) fn bears_damage(&self) -> bool {
         let lost = self.hosts.iter().filter(|host| host.disk.durable().is_none()).count();
         let nodes = self.hosts.len();

@@ -43,6 +43,8 @@ pub(crate) struct Running {
     pub(crate) wakes: (BootMs, u32),
     /// When it began to be awake so often, and how often since.
     pub(crate) restless: (u64, u32),
+    /// When it began to say so much, and how many messages since.
+    pub(crate) talkative: (u64, u32),
     pub(crate) stopping: bool,
 }
 

@@ -133,15 +133,17 @@ impl World {
 
     /// Keeps some messages and lets one of them come again.
     fn remember(&mut self, from: Process, to: Process, message: Message) {
+        let is_farewell = |message| matches!(message, Message::StandNow { .. } | Message::Resign { .. });
         if self.echoes.len() < ECHOES {
             self.echoes.push((from, to, message));
-        } else if self.chance(200) {
+        } else if is_farewell(message) || self.chance(200) {
             let place = self.pick(ECHOES);
             self.echoes[place] = (from, to, message);
         }
         if self.chance(self.weather.echo) {
             let place = self.pick(self.echoes.len());
             let (from, to, message) = self.echoes[place];
+            self.farewells += u64::from(is_farewell(message) && self.hosts[usize::from(to.node.0)].is(to));
             self.travel(usize::from(from.node.0), to, What::Hear { from, message });
         }
     }

@@ -115,6 +115,8 @@ pub(crate) struct World {
     rng: SmallRng,
     /// Messages that a network could bring once more, much later.
     echoes: Vec<(Process, Process, Message)>,
+    /// How often it brought a word to stand or a resignation once more.
+    pub(crate) farewells: u64,
 }
 
 impl World {
@@ -144,6 +146,7 @@ impl World {
             serial: 0,
             rng: SmallRng::seed_from_u64(seed),
             echoes: Vec::new(),
+            farewells: 0,
         }
     }
 

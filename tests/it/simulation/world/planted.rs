@@ -97,6 +97,7 @@ impl World {
         {
             let ballot = Ballot { term: running.machine.term(), voted_for: None };
             let host = &mut self.hosts[node];
+            host.disk.replace(ballot);
             let early = host.clock.read(self.now).0.saturating_sub(host.rules.election_timeout_min_ms + 1);
             let running = host.running.as_mut().expect("just seen");
             running.machine = Machine::new(host.rules.clone(), running.process.boot, Some(ballot), BootMs(early));

@@ -225,6 +225,7 @@ impl World {
             match action {
                 Action::Send { to, message } => {
                     self.check_durable(node, to.0, message);
+                    self.check_talk(node);
                     self.send(process, to, message);
                 }
                 Action::Save(ballot) => self.save(node, ballot),

@@ -3,7 +3,10 @@
 use rollcall::domain::{BootMs, Term};
 use rollcall::election::{Ballot, Message, Standing};
 
-use super::{Bug, MS, Rule, World};
+use super::{Bug, MS, Rule, SECOND, World};
+
+/// A machine that says more than this in a second talks without end.
+const MESSAGES_A_SECOND: u32 = 1000;
 
 impl World {
     /// The invariants, after each event of `node`. Between two events leases only run out.
@@ -28,6 +31,19 @@ impl World {
             if both.len() > 1 {
                 self.checks.broken(Rule::OneServes, format!("nodes {both:?} serve at once at {} ms", now / MS));
             }
+        }
+    }
+
+    /// Nodes that answer each other's questions with questions would never end.
+    pub(super) fn check_talk(&mut self, node: usize) {
+        let now = self.now;
+        let Some(running) = &mut self.hosts[node].running else { return };
+        if now - running.talkative.0 > SECOND {
+            running.talkative = (now, 0);
+        }
+        running.talkative.1 += 1;
+        if running.talkative.1 > MESSAGES_A_SECOND {
+            self.checks.broken(Rule::Rests, format!("node {node} talks without end at {} ms", now / MS));
         }
     }
 
