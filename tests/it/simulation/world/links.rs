@@ -1,5 +1,6 @@
 //! The network: one-way paths between hosts, and the links that processes dial over them.
 
+use rand::RngExt;
 use rollcall::election::{Message, NodeId, Process};
 
 use super::{Bug, MS, What, World};
@@ -133,17 +134,19 @@ impl World {
 
     /// Keeps some messages and lets one of them come again.
     fn remember(&mut self, from: Process, to: Process, message: Message) {
-        let is_farewell = |message| matches!(message, Message::StandNow { .. } | Message::Resign { .. });
-        if self.echoes.len() < ECHOES {
-            self.echoes.push((from, to, message));
-        } else if is_farewell(message) || self.chance(200) {
-            let place = self.pick(ECHOES);
-            self.echoes[place] = (from, to, message);
+        let parts = matches!(message, Message::StandNow { .. } | Message::Resign { .. });
+        let kept = if parts { &mut self.partings } else { &mut self.echoes };
+        if kept.len() < ECHOES {
+            kept.push((from, to, message));
+        } else if self.rng.random_range(0..1000) < 200 {
+            kept[self.rng.random_range(0..ECHOES)] = (from, to, message);
         }
         if self.chance(self.weather.echo) {
-            let place = self.pick(self.echoes.len());
-            let (from, to, message) = self.echoes[place];
-            self.farewells += u64::from(is_farewell(message) && self.hosts[usize::from(to.node.0)].is(to));
+            let parts = !self.partings.is_empty() && self.chance(300);
+            let place = self.pick(if parts { self.partings.len() } else { self.echoes.len().max(1) });
+            let kept = if parts { &self.partings } else { &self.echoes };
+            let Some((from, to, message)) = kept.get(place).copied() else { return };
+            self.parted_again += u64::from(parts && self.hosts[usize::from(to.node.0)].is(to));
             self.travel(usize::from(from.node.0), to, What::Hear { from, message });
         }
     }

@@ -115,8 +115,10 @@ pub(crate) struct World {
     rng: SmallRng,
     /// Messages that a network could bring once more, much later.
     echoes: Vec<(Process, Process, Message)>,
-    /// How often it brought a word to stand or a resignation once more.
-    pub(crate) farewells: u64,
+    /// The same for words to stand and resignations, which are few.
+    partings: Vec<(Process, Process, Message)>,
+    /// How often one of these came once more to a process that lives.
+    pub(crate) parted_again: u64,
 }
 
 impl World {
@@ -146,7 +148,8 @@ impl World {
             serial: 0,
             rng: SmallRng::seed_from_u64(seed),
             echoes: Vec::new(),
-            farewells: 0,
+            partings: Vec::new(),
+            parted_again: 0,
         }
     }
 
