@@ -26,7 +26,7 @@ mod strangers;
 #[cfg(test)]
 mod tests;
 
-pub use ballot::has_ballot;
+pub use ballot::{decode_ballot, encode_ballot, has_ballot};
 pub use carrier::{Carrier, MOST_CARGO_BYTES, Parcel};
 pub use driver::{Election, Options};
 pub use frame::Timings;

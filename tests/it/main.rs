@@ -8,4 +8,5 @@ mod election;
 mod faults;
 mod http;
 mod pictures;
+mod simulation;
 mod storage;
