@@ -16,6 +16,7 @@ pub mod storage;
 
 pub mod registry;
 pub mod replication;
+pub mod snapshot;
 
 pub mod client;
 pub mod http;

@@ -25,6 +25,7 @@ use crate::election::{self, Election, Peers, Role};
 use crate::http::{App, Cors, ENDPOINTS, router, serve};
 use crate::registry::{Epoch, Registry, Settings};
 use crate::replication::{Flusher, Replication};
+use crate::snapshot::Keeper;
 use crate::storage::{Backend, BackendError, Bucket, BucketError, Created, Gcs, GcsConfig, Key, Local, RetryPolicy};
 
 /// The file whose lock keeps two processes from being one node.
@@ -85,6 +86,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let registry = Registry::new(bucket, settings, started_at);
     // Until a leader serves, nobody could be heard, and so nobody ages.
     registry.served(started_at);
+    let snapshots = Keeper::new(registry.clone(), config.node_dir(), cluster);
+    snapshots.load().await;
     let (online_in, online) = watch::channel(0);
     let mut election = start_election(&config, cluster, past, election_port, online)?;
     let carrier = election.carrier().expect("nobody has taken it before");
@@ -109,6 +112,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     tasks.spawn(ended.clone().run_until_cancelled_owned(leading));
     tasks.spawn(ended.clone().run_until_cancelled_owned(pulse(registry, election.role(), online_in)));
     tasks.spawn(ended.clone().run_until_cancelled_owned(replication.run()));
+    tasks.spawn(ended.clone().run_until_cancelled_owned(snapshots.clone().run()));
     let draining = drain(under_way, flusher, election.role(), election.drained());
     tasks.spawn(ended.clone().run_until_cancelled_owned(draining));
     tasks.close();
@@ -133,6 +137,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     election.stop().await;
     ended.cancel();
     tasks.wait().await;
+    snapshots.save().await;
     info!(node = %config.node, "stopped");
     refusal.map_or(Ok(()), |reason| Err(NodeError::Configuration(reason)))
 }

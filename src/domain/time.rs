@@ -38,6 +38,12 @@ impl WallMs {
         Self(unix_ms)
     }
 
+    /// Milliseconds since 1970-01-01 UTC.
+    #[must_use]
+    pub fn unix_ms(self) -> i64 {
+        self.0
+    }
+
     /// Whole seconds since 1970-01-01 UTC.
     #[must_use]
     pub fn unix_seconds(self) -> i64 {

@@ -31,6 +31,16 @@ pub struct Beat {
     pub forgiven_ms: u64,
 }
 
+impl Beat {
+    /// The same when `ms` more have passed of which none counts.
+    #[must_use]
+    pub fn unheard_for(mut self, ms: u64) -> Self {
+        self.age_ms = self.age_ms.saturating_add(ms);
+        self.forgiven_ms = self.forgiven_ms.saturating_add(ms);
+        self
+    }
+}
+
 impl Stamp {
     pub(super) fn next(self) -> Self {
         Self { serial: self.serial + 1, ..self }
@@ -79,6 +89,12 @@ impl Table {
         rows.take(most).map(|(name, row)| beat(name, row, now)).collect()
     }
 
+    /// How many heartbeats were taken in, told by clients or by other nodes.
+    #[must_use]
+    pub fn merged(&self) -> u64 {
+        self.taken
+    }
+
     /// Takes in what another node told at `now`, unless something newer is known.
     pub fn merge(&mut self, told: &Beat, now: Moment) {
         let known = self.rows.get(&told.username);
@@ -97,6 +113,7 @@ impl Table {
             last.boot = last.boot.max(row.last.boot);
         }
         let row = Row { addr: told.addr, last, stamp: told.stamp, online: false, changed: self.changed.is_some() };
+        self.taken += 1;
         self.put(&told.username, row, now);
     }
 }

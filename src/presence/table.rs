@@ -34,6 +34,8 @@ pub struct Table {
     online: usize,
     version: u64,
     swept_at: PresenceMs,
+    /// How many heartbeats were taken in.
+    pub(super) taken: u64,
     /// The stamp of the heartbeat before.
     pub(super) stamp: Stamp,
     /// Rows that the other nodes are to be told of; kept only while there is somebody to tell.
@@ -81,6 +83,7 @@ impl Table {
             online: 0,
             version: 0,
             swept_at: PresenceMs::default(),
+            taken: 0,
             stamp: Stamp::default(),
             changed: None,
         }
@@ -97,6 +100,7 @@ impl Table {
     ) -> Option<Addr> {
         self.advance(now);
         self.stamp = self.stamp.next();
+        self.taken += 1;
         let stamp = self.stamp;
         let tracked = self.changed.is_some();
         if let Some(row) = self.rows.get_mut(name) {

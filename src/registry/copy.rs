@@ -82,6 +82,27 @@ impl Registry {
         }
     }
 
+    /// Takes in what a snapshot on disk says that was made `away_ms` ago. Users count only once their names are confirmed.
+    pub fn remember(&self, rows: Rows, away_ms: u64, now: BootMs) {
+        let Rows { beats, users } = rows;
+        self.presence(now, |table, now| {
+            for beat in beats {
+                table.merge(&beat.unheard_for(away_ms), now);
+            }
+        });
+        let index = &mut *lock(&self.0.index);
+        for row in &users {
+            index.remember(row);
+        }
+    }
+
+    /// Another number whenever something was put into the tables.
+    #[must_use]
+    pub fn version(&self) -> (u64, usize) {
+        let merged = lock(&self.0.presence).table.merged();
+        (merged, lock(&self.0.index).len())
+    }
+
     /// Whether this process has once had every registration that was acknowledged until then.
     #[must_use]
     pub fn is_complete(&self) -> bool {

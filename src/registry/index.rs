@@ -2,7 +2,7 @@
 //!
 //! Rows only grow: nobody unregisters, and a profile does not change but for its password, which is not kept here.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
@@ -50,6 +50,8 @@ pub(super) struct Index {
     last: RowNo,
     /// Rows that the other nodes are to be told of, by number; kept only while there is somebody to tell.
     fresh: Option<VecDeque<(RowNo, Username)>>,
+    /// What a snapshot said of users whose names nobody has confirmed yet.
+    remembered: HashMap<Username, Facts>,
     misses: Misses,
     corrupt: HashSet<Username>,
     epoch: Epoch,
@@ -95,6 +97,7 @@ impl Index {
         {
             return Arc::clone(&row.facts);
         }
+        self.remembered.remove(&name);
         let facts = Arc::new(facts);
         let no = self.number(&name);
         self.rows.insert(name, Row { facts: Arc::clone(&facts), no });
@@ -190,8 +193,34 @@ impl Index {
         self.rows.len()
     }
 
-    /// Those of `names` that have no row yet.
-    pub(super) fn unknown(&self, names: impl Iterator<Item = Username>) -> Vec<Username> {
-        names.filter(|name| !self.rows.contains_key(name)).collect()
+    /// Notes what a snapshot says of a user.
+    pub(super) fn remember(&mut self, row: &UserFacts) {
+        if !self.rows.contains_key(&row.username)
+            && let Some(facts) = row.facts()
+        {
+            self.remembered.insert(row.username.clone(), facts);
+        }
+    }
+
+    /// Forgets what a snapshot said and nobody confirmed.
+    pub(super) fn forget_remembered(&mut self) {
+        self.remembered = HashMap::new();
+    }
+
+    /// Those of `names`, which are in the bucket, that nothing is known of.
+    pub(super) fn unknown(&mut self, names: impl Iterator<Item = Username>) -> Vec<Username> {
+        let mut unknown = Vec::new();
+        for name in names {
+            if self.rows.contains_key(&name) {
+                continue;
+            }
+            match self.remembered.remove(&name) {
+                Some(facts) => {
+                    self.insert(name, facts);
+                }
+                None => unknown.push(name),
+            }
+        }
+        unknown
     }
 }

@@ -22,6 +22,9 @@ const READS_AT_ONCE: usize = 16;
 /// How often a long rebuild says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
+/// Names that are looked up under one lock, so that heartbeats do not wait for a long list.
+const NAMES_A_LOCK: usize = 1000;
+
 /// The pause before another try when the bucket does not answer (each call has its own retries already).
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -68,7 +71,10 @@ impl Registry {
         let mut causes = Causes::default();
         while lock(&self.0.index).epoch() == epoch {
             match self.read_unknown().await {
-                Ok(()) => return self.mark_whole(epoch),
+                Ok(()) => {
+                    lock(&self.0.index).forget_remembered();
+                    return self.mark_whole(epoch);
+                }
                 Err(why) => {
                     let cause = why.cause();
                     if causes.is_news(&cause) {
@@ -93,10 +99,13 @@ impl Registry {
 
     async fn read_unknown(&self) -> Result<(), Unavailable> {
         let listed = self.0.bucket.list(&Folder::Users).await?;
-        let names = listed.iter().filter_map(|name| {
+        let username = |name: &String| {
             Username::parse(name).inspect_err(|_| debug!("skipped {name:?} in the bucket: not a username")).ok()
-        });
-        let unknown = lock(&self.0.index).unknown(names);
+        };
+        let mut unknown = Vec::new();
+        for names in listed.chunks(NAMES_A_LOCK) {
+            unknown.extend(lock(&self.0.index).unknown(names.iter().filter_map(username)));
+        }
         let total = unknown.len();
         let mut reads = pin!(stream::iter(unknown).map(|name| self.read_row(name)).buffer_unordered(READS_AT_ONCE));
         let mut progress = interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);

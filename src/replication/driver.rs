@@ -96,12 +96,16 @@ impl Replication {
                 }
                 Ok(()) = whole.changed() => {
                     let epoch = *whole.borrow_and_update();
-                    epoch.into_iter().for_each(|epoch| self.replica.listed(Term(epoch.0)));
+                    if let Some(epoch) = epoch {
+                        self.replica.listed(Term(epoch.0));
+                    }
                     Vec::new()
                 }
                 _ = ticks.tick() => self.replica.tick(&mut View { registry: &registry, now: now() }, now()),
             };
-            outputs.into_iter().for_each(|output| self.perform(output));
+            for output in outputs {
+                self.perform(output);
+            }
             self.publish();
         }
     }

@@ -78,8 +78,11 @@ impl Leading {
     pub(super) fn seen(&mut self, by: NodeId, (base, upto): (u64, u64), nodes: usize, now: BootMs) -> Option<RowNo> {
         let follower = self.followers.entry(by).or_default();
         (follower.base, follower.upto, follower.seen_at) = (base, upto, now);
-        while let Some((_, bytes)) = follower.under_way.pop_front_if(|(number, _)| *number <= upto) {
+        while let Some((number, bytes)) = follower.under_way.front().copied()
+            && number <= upto
+        {
             follower.bytes -= bytes;
+            follower.under_way.pop_front();
         }
         self.confirmed(nodes)
     }
@@ -89,7 +92,8 @@ impl Leading {
         let mut confirmed = None;
         while let Some((number, rows)) = self.unconfirmed.front().copied() {
             let has = |follower: &&Follower| follower.base < number && number <= follower.upto;
-            if self.followers.values().filter(has).count() + 1 <= nodes / 2 {
+            // With this node they are one more.
+            if self.followers.values().filter(has).count() < nodes / 2 {
                 break;
             }
             confirmed = Some(rows);

@@ -15,9 +15,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("election", &["domain", "clock"]),
     ("registry", &["domain", "presence", "storage"]),
     ("replication", &["domain", "clock", "election", "registry"]),
+    ("snapshot", &["domain", "clock", "registry"]),
     ("http", &["domain", "clock", "api", "registry", "election"]),
     ("client", &["domain", "api"]),
-    ("node", &["domain", "clock", "config", "storage", "registry", "replication", "election", "http"]),
+    ("node", &["domain", "clock", "config", "storage", "registry", "replication", "snapshot", "election", "http"]),
     ("commands", &["domain", "clock", "config", "client", "node", "api"]),
     ("main", &["commands"]),
     ("bin", &["domain", "config", "storage", "commands"]),
@@ -43,6 +44,7 @@ const PURE: &[&str] = &[
     "replication/message.rs",
     "replication/pulling.rs",
     "replication/replica.rs",
+    "snapshot/format.rs",
     "storage/key.rs",
 ];
 
