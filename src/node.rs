@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::clock::boot_now;
 use crate::config::{self, Config, Storage};
 use crate::domain::NodeAddr;
-use crate::election::{self, Election, Peers, Role};
+use crate::election::{self, Carrier, Election, Peers, Role};
 use crate::http::{App, Cors, ENDPOINTS, router, serve};
 use crate::registry::{Epoch, Registry, Settings};
 use crate::replication::{Flusher, Replication};
@@ -89,8 +89,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let snapshots = Keeper::new(registry.clone(), config.node_dir(), cluster);
     snapshots.load().await;
     let (online_in, online) = watch::channel(0);
-    let mut election = start_election(&config, cluster, past, election_port, online)?;
-    let carrier = election.carrier().expect("nobody has taken it before");
+    let (election, carrier) = start_election(&config, cluster, past, election_port, online)?;
     let (replication, flusher) = Replication::new(registry.clone(), carrier, election.role());
     let under_way = TaskTracker::new();
     let app = App {
@@ -259,7 +258,7 @@ fn start_election(
     past: Past,
     port: TcpListener,
     note: watch::Receiver<u64>,
-) -> Result<Election, NodeError> {
+) -> Result<(Election, Carrier), NodeError> {
     let peers = Peers::new(config.peers.clone(), config.node)
         .ok_or_else(|| NodeError::Configuration(format!("{} is not in `peers`", config.node)))?;
     let timings = config.timings;

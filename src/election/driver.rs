@@ -88,7 +88,6 @@ pub struct Election {
     members: watch::Receiver<Vec<Member>>,
     leader_note: watch::Receiver<u64>,
     doubled: watch::Receiver<Option<String>>,
-    carrier: Option<Carrier>,
     resign: CancellationToken,
     stop: CancellationToken,
     drained: Arc<Notify>,
@@ -114,11 +113,12 @@ pub(super) async fn or_abort<T>(task: impl Future<Output = T>) -> T {
 }
 
 impl Election {
-    /// Starts on an election port that is already bound.
+    /// Starts on an election port that is already bound. The carrier is for what other parts of the program have to say to
+    /// their like on the other nodes.
     ///
     /// # Errors
     /// If the ballot cannot be read or the thread cannot be started.
-    pub fn start(listener: TcpListener, options: Options) -> io::Result<Self> {
+    pub fn start(listener: TcpListener, options: Options) -> io::Result<(Self, Carrier)> {
         let ballots = BallotFile::new(&options.dir, options.peers.clone(), options.lock.clone());
         let ballot = match ballots.load()? {
             Found::Ballot(ballot) => Some(ballot),
@@ -157,17 +157,7 @@ impl Election {
             // Whatever still blocks (a sample of the load) is not waited for.
             runtime.shutdown_background();
         })?;
-        Ok(Self {
-            role,
-            members,
-            leader_note,
-            doubled,
-            carrier: Some(carrier),
-            resign,
-            stop,
-            drained,
-            thread: Some(thread),
-        })
+        Ok((Self { role, members, leader_note, doubled, resign, stop, drained, thread: Some(thread) }, carrier))
     }
 
     /// What this node is.
@@ -186,11 +176,6 @@ impl Election {
     #[must_use]
     pub fn leader_note(&self) -> watch::Receiver<u64> {
         self.leader_note.clone()
-    }
-
-    /// What carries other parts' messages to their like on the other nodes; there is one, so only the first call gets it.
-    pub fn carrier(&mut self) -> Option<Carrier> {
-        self.carrier.take()
     }
 
     /// Why this process must end, once a member has found that another living process has this node's address.

@@ -71,7 +71,7 @@ impl Cluster {
             .map(|(me, listener)| {
                 let mut options = options(dirs[me].path(), &peers, me, 40 + me as u64);
                 change(&mut options);
-                Some(Election::start(listener, options).unwrap())
+                Some(Election::start(listener, options).unwrap().0)
             })
             .collect();
         Self { nodes, peers, dirs }
@@ -147,7 +147,8 @@ async fn a_node_that_comes_back_follows_and_remembers_its_term() {
     let term = cluster.role(leader).borrow().term;
     cluster.nodes[follower].take().unwrap().stop().await;
     let listener = TcpListener::bind(cluster.peers[follower].socket_addr()).unwrap();
-    let again = Election::start(listener, options(cluster.dirs[follower].path(), &cluster.peers, follower, 0)).unwrap();
+    let again =
+        Election::start(listener, options(cluster.dirs[follower].path(), &cluster.peers, follower, 0)).unwrap().0;
     assert_eq!(again.role().borrow().term, term, "read from its ballot");
     cluster.nodes[follower] = Some(again);
     assert_eq!(cluster.leader().await, leader);

@@ -12,6 +12,10 @@ use crate::registry::{RowNo, Rows};
 
 const NODES: usize = 3;
 
+fn id(place: usize) -> NodeId {
+    NodeId(u8::try_from(place).expect("there are three"))
+}
+
 /// A node's tables, as simple as they can be: names of users.
 #[derive(Default)]
 struct Tables {
@@ -114,10 +118,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let node =
-            |id| Node { replica: Replica::new(NodeId(id), NODES), tables: Tables::default(), up: true, term: Term(0) };
+        let node = |place| Node {
+            replica: Replica::new(id(place), NODES),
+            tables: Tables::default(),
+            up: true,
+            term: Term(0),
+        };
         Self {
-            nodes: (0..NODES as u8).map(node).collect(),
+            nodes: (0..NODES).map(node).collect(),
             under_way: Vec::new(),
             boots: [0; NODES],
             now: BootMs(0),
@@ -145,7 +153,7 @@ impl World {
             match output {
                 Output::Send(to, message) => {
                     let message = Message::decode(&message.encode()).expect("reads back");
-                    let from = NodeId(by as u8);
+                    let from = id(by);
                     for to in to {
                         self.under_way.push((from, to, self.boots[usize::from(to.0)], message.clone()));
                     }
@@ -269,9 +277,9 @@ impl World {
     }
 
     fn kill(&mut self, place: usize) {
-        let id = NodeId(place as u8);
         let term = self.nodes[place].term;
-        self.nodes[place] = Node { replica: Replica::new(id, NODES), tables: Tables::default(), up: false, term };
+        self.nodes[place] =
+            Node { replica: Replica::new(id(place), NODES), tables: Tables::default(), up: false, term };
         self.boots[place] += 1;
         if self.leader == Some(place) {
             self.leader = None;
@@ -336,7 +344,7 @@ proptest! {
         }
         world.nodes.iter_mut().for_each(|node| node.up = true);
         world.elect(leader);
-        (0..NODES).filter(|node| *node != leader).for_each(|node| world.step(&Step::Learn(node as u8)));
+        (0..NODES).filter(|node| *node != leader).for_each(|node| world.step(&Step::Learn(id(node).0)));
         world.settle(100);
         if !world.whole {
             world.list();
@@ -356,7 +364,7 @@ proptest! {
         // The next one takes over without the bucket.
         let (next, before) = ((leader + 1) % NODES, world.whole_by_others);
         world.elect(next);
-        (0..NODES).filter(|node| *node != next).for_each(|node| world.step(&Step::Learn(node as u8)));
+        (0..NODES).filter(|node| *node != next).for_each(|node| world.step(&Step::Learn(id(node).0)));
         world.settle(100);
         prop_assert_eq!(world.whole_by_others, before + 1);
     }

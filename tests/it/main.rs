@@ -8,5 +8,6 @@ mod election;
 mod faults;
 mod http;
 mod pictures;
+mod replication;
 mod simulation;
 mod storage;

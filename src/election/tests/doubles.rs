@@ -15,7 +15,7 @@ impl Cluster {
     fn double(&self, node: usize, dir: &Path, change: impl Fn(&mut Options)) -> Election {
         let mut options = options(dir, &self.peers, node, 0);
         change(&mut options);
-        Election::start(TcpListener::bind("127.0.0.1:0").unwrap(), options).unwrap()
+        Election::start(TcpListener::bind("127.0.0.1:0").unwrap(), options).unwrap().0
     }
 }
 
@@ -93,7 +93,7 @@ async fn the_old_process_has_its_address_back_when_it_answers_again() {
     // The real one comes, and answers at the address.
     let listener = TcpListener::bind(cluster.peers[node].socket_addr()).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let real = Election::start(listener, options(dir.path(), &cluster.peers, node, 0)).unwrap();
+    let real = Election::start(listener, options(dir.path(), &cluster.peers, node, 0)).unwrap().0;
     links(&real, &others).await;
     let mut doubled = double.doubled();
     timeout(PATIENCE, doubled.wait_for(Option::is_some)).await.expect("found out").unwrap();

@@ -139,7 +139,7 @@ async fn a_flood_of_silent_strangers_keeps_no_member_out() {
     let start = Instant::now();
     let mut same = options(cluster.dirs[back].path(), &cluster.peers, back, 0);
     outsiders::calm(&mut same);
-    let again = Election::start(listener, same).unwrap();
+    let again = Election::start(listener, same).unwrap().0;
     cluster.nodes[back] = Some(again);
     assert_eq!(cluster.leader().await, leader);
     let took = start.elapsed();

@@ -97,7 +97,7 @@ async fn a_node_with_other_peers_is_kept_out() {
     let dir = tempfile::tempdir().unwrap();
     let mut theirs = options(dir.path(), &peers, stranger_place, 0);
     calm(&mut theirs);
-    let stranger = Election::start(listener, theirs).unwrap();
+    let stranger = Election::start(listener, theirs).unwrap().0;
     // Long enough for several attempts of all sides.
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert_eq!(stranger.role().borrow().leader, None);

@@ -1,0 +1,145 @@
+//! Lists that outlive their leader.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::cluster::{Cluster, Plan, until};
+
+const CLIENTS: usize = 40;
+
+/// Longer than a leader takes to tell what changed, on a busy machine, too.
+const TOLD: Duration = Duration::from_secs(1);
+
+fn name(number: usize) -> String {
+    format!("client{number:02}")
+}
+
+async fn names(cluster: &Cluster, leader: usize, path: &str, list: &str) -> Vec<String> {
+    let answer = cluster.at(leader).get(path).await;
+    assert_eq!(answer.status, 200, "{answer}");
+    let rows = answer.json()[list].as_array().expect("a list").clone();
+    rows.iter().map(|row| row["username"].as_str().expect("a name").to_owned()).collect()
+}
+
+async fn register_all(cluster: &Cluster) -> Vec<String> {
+    let all: Vec<String> = (0..CLIENTS).map(name).collect();
+    for name in &all {
+        cluster.register(name, "10.0.0.1:9000").await;
+    }
+    all
+}
+
+#[tokio::test]
+async fn the_first_list_of_a_new_leader_shows_everybody_who_is_online_and_where() {
+    let mut cluster = Plan::documented().start().await;
+    let all = register_all(&cluster).await;
+    for name in &all {
+        let body = json!({"username": name, "addr": "10.9.9.9:4321"}).to_string();
+        assert_eq!(cluster.lead().post("/heartbeat", body).await.status, 200);
+    }
+    sleep(TOLD).await;
+    for _ in 0..2 {
+        let old = cluster.leader().await;
+        cluster.kill9(old);
+        let new = cluster.leader_after(old).await;
+        // Asked once, not until it is so.
+        let online = cluster.at(new).get("/discover").await.json();
+        let clients = online["online_clients"].as_array().expect("a list");
+        assert_eq!(clients.len(), CLIENTS, "{online}");
+        assert!(clients.iter().all(|client| client["addr"] == "10.9.9.9:4321"), "{online}");
+        assert_eq!(names(&cluster, new, "/users", "users").await, all);
+        cluster.start(old);
+        until("the killed node to follow", async || has_all(&cluster, old, new).await).await;
+    }
+}
+
+/// Whether a follower has heard of the leader and of everybody who is online.
+async fn has_all(cluster: &Cluster, follower: usize, leader: usize) -> bool {
+    let health = cluster.health(follower).await;
+    health.is_some_and(|health| {
+        health["current_leader"] == cluster.name(leader) && health["online_clients_count"] == CLIENTS
+    })
+}
+
+/// The bucket cannot be read, so whatever the new leader knows it was told.
+#[tokio::test]
+async fn a_new_leader_knows_all_users_without_the_bucket_and_writes_again_once_it_is_back() {
+    let mut cluster = Plan::documented().start().await;
+    let all = register_all(&cluster).await;
+    // The followers have to be in step once: until then they would have to read the bucket.
+    sleep(TOLD).await;
+    let away = cluster.dir().join("data/away");
+    fs::rename(cluster.bucket(), &away).expect("the bucket goes away");
+    let old = cluster.leader().await;
+    cluster.kill9(old);
+    let new = cluster.leader_after(old).await;
+    assert_eq!(names(&cluster, new, "/users", "users").await, all);
+    cluster.beat(&all[0]).await;
+    assert_eq!(names(&cluster, new, "/discover", "online_clients").await, all[..1]);
+
+    let refused = cluster.at(new).post("/register", r#"{"username":"late"}"#).await;
+    assert_eq!(refused.status, 503, "{refused}");
+    assert_eq!(refused.json()["code"], "storage_unavailable");
+    fs::rename(&away, cluster.bucket()).expect("the bucket comes back");
+    until("writes", async || cluster.at(new).post("/register", r#"{"username":"late"}"#).await.status == 201).await;
+    assert_eq!(names(&cluster, new, "/users", "users").await.len(), CLIENTS + 1);
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_a_moment_before_the_leader_died_is_in_the_next_ones_first_list() {
+    let mut cluster = Plan::quick().start().await;
+    for round in 0..6 {
+        let old = cluster.leader().await;
+        let name = format!("last{round}");
+        let answer = cluster.at(old).post("/register", json!({"username": name}).to_string()).await;
+        cluster.kill9(old);
+        assert_eq!(answer.status, 201, "{answer}");
+        let new = cluster.leader_after(old).await;
+        let users = names(&cluster, new, "/users", "users").await;
+        assert!(users.contains(&name), "{name} is not in {users:?}");
+        cluster.start(old);
+        until("the killed node to answer", async || cluster.health(old).await.is_some()).await;
+    }
+}
+
+/// Ten leaders in a row, by kill and by SIGTERM: who is silent is gone in time, who is not stays the whole time.
+#[tokio::test]
+async fn a_chain_of_elections_keeps_no_silent_client_online_and_loses_no_other() {
+    const TTL: Duration = Duration::from_secs(4);
+    const MOST_FORGIVEN: Duration = Duration::from_secs(15);
+    let mut cluster = Plan::quick().env("HEARTBEAT_TTL_SECONDS", "4").start().await;
+    for name in ["silent", "lively"] {
+        cluster.register(name, "10.0.0.1:9000").await;
+        cluster.beat(name).await;
+    }
+    let silent_since = Instant::now();
+    for round in 0..10 {
+        sleep(Duration::from_millis(700)).await;
+        let old = cluster.leader().await;
+        if round % 2 == 0 {
+            cluster.kill9(old);
+        } else {
+            cluster.sigterm(old).await;
+        }
+        let new = cluster.leader_after(old).await;
+        let asked = Instant::now();
+        let online = names(&cluster, new, "/discover", "online_clients").await;
+        assert!(online.contains(&"lively".to_owned()), "round {round}: {online:?}");
+        let silent = online.contains(&"silent".to_owned());
+        assert!(silent || asked - silent_since >= TTL, "gone after {:?}", silent_since.elapsed());
+        assert!(!silent || silent_since.elapsed() < TTL + MOST_FORGIVEN, "there after {:?}", silent_since.elapsed());
+        cluster.beat("lively").await;
+        cluster.start(old);
+        until("the node to answer", async || cluster.health(old).await.is_some()).await;
+    }
+    until("the silent one's end", async || {
+        let online: Value = cluster.lead().get("/discovery/online").await.json();
+        let silent = online["online"].as_array().expect("a list").contains(&json!("silent"));
+        assert!(!silent || silent_since.elapsed() < TTL + MOST_FORGIVEN, "there after {:?}", silent_since.elapsed());
+        !silent
+    })
+    .await;
+}
