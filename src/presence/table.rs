@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use super::feed::{Change, Event, Feed, Reason};
 use super::{Moment, PresenceMs};
 use crate::domain::{Addr, Page, Username};
 
@@ -26,7 +27,8 @@ pub struct Table {
     rows: BTreeMap<Username, Row>,
     due: BinaryHeap<Reverse<(PresenceMs, Username)>>,
     online: usize,
-    version: u64,
+    feed: Feed,
+    touches: u64,
     swept_at: PresenceMs,
 }
 
@@ -66,7 +68,8 @@ impl Table {
             rows: BTreeMap::new(),
             due: BinaryHeap::new(),
             online: 0,
-            version: 0,
+            feed: Feed::default(),
+            touches: 0,
             swept_at: PresenceMs::default(),
         }
     }
@@ -81,21 +84,21 @@ impl Table {
         now: Moment,
     ) -> Option<Addr> {
         self.advance(now);
+        self.touches += 1;
         if let Some(row) = self.rows.get_mut(name) {
             let addr = told.or(row.addr).or(registered);
-            let visible = !row.online || row.addr != addr;
-            let came_back = !row.online;
+            let (came_back, moved) = (!row.online, row.addr != addr);
             *row = Row { addr, last: now, online: true };
-            self.version += u64::from(visible);
             if came_back {
-                self.appear(name, now);
+                self.appear(name, addr, now);
+            } else if moved {
+                self.feed.push(name.clone(), Event::Moved(addr));
             }
             return addr;
         }
         let addr = told.or(registered);
         self.rows.insert(name.clone(), Row { addr, last: now, online: true });
-        self.version += 1;
-        self.appear(name, now);
+        self.appear(name, addr, now);
         addr
     }
 
@@ -107,6 +110,23 @@ impl Table {
             .take(page.limit())
             .map(|(name, row)| Online { username: name.clone(), addr: row.addr })
             .collect()
+    }
+
+    /// As [`Self::online`], but looks at `most` rows only, so that it takes little time whatever the page. With it comes
+    /// the name behind which to go on, unless the page ends there.
+    pub fn online_part(&mut self, page: &Page, most: usize, now: Moment) -> (Vec<Online>, Option<Username>) {
+        self.advance(now);
+        let (mut found, mut seen) = (Vec::new(), 0);
+        for (name, row) in page.from(&self.rows) {
+            if row.online {
+                found.push(Online { username: name.clone(), addr: row.addr });
+            }
+            seen += 1;
+            if seen == most || found.len() == page.limit() {
+                return (found, Some(name.clone()));
+            }
+        }
+        (found, None)
     }
 
     /// How many clients are online at `now`.
@@ -128,7 +148,20 @@ impl Table {
     /// A number that is another one whenever a list of the clients online would be another one.
     pub fn version(&mut self, now: Moment) -> u64 {
         self.advance(now);
-        self.version
+        self.feed.version()
+    }
+
+    /// A number that is another one whenever anybody was heard, whether or not a list shows it.
+    #[must_use]
+    pub fn touches(&self) -> u64 {
+        self.touches
+    }
+
+    /// Up to `limit` of the visible changes after `version`, oldest first; `None` if they are not remembered any more, or
+    /// there was no such version yet.
+    #[must_use]
+    pub fn changes_after(&self, version: u64, limit: usize) -> Option<Vec<Change>> {
+        self.feed.after(version, limit)
     }
 
     /// Forgets whom nobody heard for a day, at most once a minute, so that the table cannot grow for ever.
@@ -142,8 +175,9 @@ impl Table {
         self.rows.retain(|_, row| row.online || now.presence.since(row.last.presence) < REMEMBER_MS);
     }
 
-    fn appear(&mut self, name: &Username, now: Moment) {
+    fn appear(&mut self, name: &Username, addr: Option<Addr>, now: Moment) {
         self.online += 1;
+        self.feed.push(name.clone(), Event::Joined(addr));
         self.due.push(Reverse((now.presence.plus(self.ttl_ms), name.clone())));
     }
 
@@ -159,7 +193,7 @@ impl Table {
             } else {
                 row.online = false;
                 self.online -= 1;
-                self.version += 1;
+                self.feed.push(name, Event::Left(Reason::Timeout));
             }
         }
     }
@@ -254,6 +288,25 @@ mod tests {
     }
 
     #[test]
+    fn each_change_of_the_version_is_told_with_what_it_was() {
+        let mut table = Table::new(TTL_MS);
+        let (here, there) = (addr("10.0.0.1:1"), addr("10.0.0.1:2"));
+        for (told, ms) in [(None, 0), (here, 1), (here, 2), (there, 3), (None, 4), (None, 5 + TTL_MS)] {
+            table.heartbeat(&name("alice"), told, None, at(ms));
+        }
+        let events = [
+            Event::Joined(None),
+            Event::Moved(here),
+            Event::Moved(there),
+            Event::Left(Reason::Timeout),
+            Event::Joined(there),
+        ];
+        let told = table.changes_after(0, usize::MAX).unwrap();
+        assert_eq!(told.iter().map(|change| change.event).collect::<Vec<_>>(), events);
+        assert_eq!((table.version(at(5 + TTL_MS)), table.touches()), (5, 6));
+    }
+
+    #[test]
     fn a_sweep_forgets_whom_nobody_heard_for_a_day_and_nobody_else() {
         let mut table = Table::new(TTL_MS);
         table.heartbeat(&name("gone"), None, None, at(0));
@@ -305,6 +358,28 @@ mod tests {
                 prop_assert_eq!(&part[..], &online[..limit.min(online.len())]);
                 prop_assert_eq!(names(&mut table, moment), online);
             }
+        }
+
+        #[test]
+        fn part_by_part_the_same_clients_are_met_however_few_rows_are_looked_at(
+            beats in proptest::collection::vec((0_u8..20, 0_u64..3000), 0..40), most in 1_usize..6, limit in 1_usize..9,
+        ) {
+            let mut table = Table::new(2000);
+            let mut clock = StallClock::new(BootMs(0));
+            let mut now = clock.observe(BootMs(0));
+            for (client, wait) in beats {
+                now = clock.observe(now.boot.plus(wait));
+                table.heartbeat(&name(&format!("c{client}")), None, None, now);
+            }
+            let whole = Page { limit: NonZeroUsize::new(limit), ..Page::default() };
+            let (mut met, mut rest) = (Vec::new(), Some(whole.clone()));
+            while let Some(page) = rest {
+                let (found, last) = table.online_part(&page, most, now);
+                prop_assert!(found.len() <= most);
+                rest = last.and_then(|last| page.behind(&last, found.len()));
+                met.extend(found);
+            }
+            prop_assert_eq!(met, table.online(&whole, now));
         }
     }
 }
