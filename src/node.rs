@@ -22,7 +22,7 @@ use crate::clock::boot_now;
 use crate::config::{self, Config, Storage};
 use crate::domain::NodeAddr;
 use crate::election::{self, Election, Peers, Role};
-use crate::http::{App, Cors, ENDPOINTS, router, serve};
+use crate::http::{App, Cors, ENDPOINTS, news, router, serve};
 use crate::registry::{Epoch, Registry, Settings};
 use crate::storage::{Backend, BackendError, Bucket, BucketError, Created, Gcs, GcsConfig, Key, Local, RetryPolicy};
 
@@ -78,6 +78,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let (online_in, online) = watch::channel(0);
     let election = start_election(&config, cluster, past, election_port, online)?;
     let under_way = TaskTracker::new();
+    let (news, telling) = news(registry.clone(), election.role());
     let app = App {
         registry: registry.clone(),
         role: election.role(),
@@ -87,6 +88,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         version: env!("CARGO_PKG_VERSION"),
         started_at,
         cors: cors(&config.api.cors)?,
+        news,
         under_way: under_way.clone(),
     };
     let api_port = listen(api_port)?;
@@ -95,6 +97,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let ended = CancellationToken::new();
     let leading = follow_leadership(registry.clone(), election.role());
     tasks.spawn(ended.clone().run_until_cancelled_owned(leading));
+    tasks.spawn(ended.clone().run_until_cancelled_owned(telling));
     tasks.spawn(ended.clone().run_until_cancelled_owned(pulse(registry, online_in)));
     let draining = drain(under_way, election.role(), election.drained());
     tasks.spawn(ended.clone().run_until_cancelled_owned(draining));
@@ -320,7 +323,8 @@ async fn drain(under_way: TaskTracker, mut role: watch::Receiver<Role>, drained:
     }
 }
 
-/// Tells presence that this process runs, and the election how many clients are online.
+/// Tells presence that this process runs, and the election how many clients are online. Whoever waits for a client's
+/// time-out learns of it from here, so at most [`PULSE`] late.
 async fn pulse(registry: Registry, online: watch::Sender<u64>) {
     let mut ticks = interval(PULSE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

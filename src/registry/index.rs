@@ -38,6 +38,7 @@ pub(super) struct Index {
     misses: Misses,
     corrupt: HashSet<Username>,
     epoch: Epoch,
+    revision: u64,
 }
 
 impl From<Profile> for Facts {
@@ -77,6 +78,7 @@ impl Index {
     pub(super) fn insert(&mut self, name: Username, facts: Facts) -> Arc<Facts> {
         let facts = Arc::new(facts);
         self.rows.insert(name, Arc::clone(&facts));
+        self.revision += 1;
         facts
     }
 
@@ -92,9 +94,15 @@ impl Index {
         self.corrupt.insert(name.clone())
     }
 
-    /// The rows on a page.
-    pub(super) fn page(&self, page: &Page) -> Vec<(Username, Arc<Facts>)> {
-        page.from(&self.rows).take(page.limit()).map(|(name, facts)| (name.clone(), Arc::clone(facts))).collect()
+    /// The first `most` rows on a page.
+    pub(super) fn part(&self, page: &Page, most: usize) -> Vec<(Username, Arc<Facts>)> {
+        let limit = page.limit().min(most);
+        page.from(&self.rows).take(limit).map(|(name, facts)| (name.clone(), Arc::clone(facts))).collect()
+    }
+
+    /// A number that is another one whenever a row came or was replaced.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// How many rows there are.
