@@ -203,6 +203,54 @@ pub struct Discovered {
     pub count: usize,
     /// Always true: no other node answers.
     pub is_leader: bool,
+    /// Whether this is the whole list because the changes since the cursor that was given are not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reset: bool,
+    /// With [`Self::reset`]: from where to ask for changes. (Otherwise the header `Rollcall-Cursor` says it.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// `GET /discover?since=`: what changed since a list that the client knows.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Changed {
+    /// The changes.
+    pub changes: ListChanges,
+    /// From where to ask for the next ones.
+    pub cursor: String,
+    /// How many clients are online now.
+    pub count: usize,
+    /// Always true: no other node answers.
+    pub is_leader: bool,
+}
+
+/// Changes of the list of who is online, each client once. Who joined or moved belongs into the list with that address,
+/// whether it was there or not; who left does not, whether it was there or not.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct ListChanges {
+    /// Who came online, sorted by name.
+    pub joined: Vec<OnlineClient>,
+    /// Who went offline, sorted by name.
+    pub left: Vec<ClientLeft>,
+    /// Who has another address or came back meanwhile, sorted by name.
+    pub moved: Vec<OnlineClient>,
+}
+
+/// One client that went offline.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct ClientLeft {
+    /// The name.
+    pub username: Username,
+    /// Why.
+    pub reason: LeftReason,
+}
+
+/// Why a client went offline.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LeftReason {
+    /// No heartbeat came in time.
+    Timeout,
 }
 
 /// One client that is online.

@@ -22,7 +22,7 @@ use crate::clock::boot_now;
 use crate::config::{self, Config, Storage};
 use crate::domain::NodeAddr;
 use crate::election::{self, Carrier, Election, Peers, Role};
-use crate::http::{App, Cors, ENDPOINTS, router, serve};
+use crate::http::{App, Cors, ENDPOINTS, news, router, serve};
 use crate::registry::{Epoch, Registry, Settings};
 use crate::replication::{Flusher, Replication};
 use crate::snapshot::Keeper;
@@ -92,6 +92,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let (election, carrier) = start_election(&config, cluster, past, election_port, online)?;
     let (replication, flusher) = Replication::new(registry.clone(), carrier, election.role());
     let under_way = TaskTracker::new();
+    let (news, telling) = news(registry.clone(), election.role());
     let app = App {
         registry: registry.clone(),
         role: election.role(),
@@ -101,6 +102,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         version: env!("CARGO_PKG_VERSION"),
         started_at,
         cors: cors(&config.api.cors)?,
+        news,
         under_way: under_way.clone(),
     };
     let api_port = listen(api_port)?;
@@ -109,6 +111,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let ended = CancellationToken::new();
     let leading = follow_leadership(registry.clone(), election.role());
     tasks.spawn(ended.clone().run_until_cancelled_owned(leading));
+    tasks.spawn(ended.clone().run_until_cancelled_owned(telling));
     tasks.spawn(ended.clone().run_until_cancelled_owned(pulse(registry, election.role(), online_in)));
     tasks.spawn(ended.clone().run_until_cancelled_owned(replication.run()));
     tasks.spawn(ended.clone().run_until_cancelled_owned(snapshots.clone().run()));
@@ -355,7 +358,8 @@ async fn drain(under_way: TaskTracker, flusher: Flusher, mut role: watch::Receiv
     }
 }
 
-/// Tells presence that this process runs and whether it serves, and the election how many clients are online.
+/// Tells presence that this process runs and whether it serves, and the election how many clients are online. Whoever waits
+/// for a client's time-out learns of it from here, so at most [`PULSE`] late.
 async fn pulse(registry: Registry, role: watch::Receiver<Role>, online: watch::Sender<u64>) {
     let mut ticks = interval(PULSE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

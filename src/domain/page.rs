@@ -32,6 +32,16 @@ impl Page {
         rows.range::<str, _>((start, Bound::Unbounded)).take_while(|(name, _)| name.as_str().starts_with(&self.prefix))
     }
 
+    /// What is left of this page behind `last`, `taken` rows of which were given already; `None` if nothing is.
+    #[must_use]
+    pub fn behind(&self, last: &Username, taken: usize) -> Option<Self> {
+        let limit = match self.limit {
+            Some(limit) => Some(NonZeroUsize::new(limit.get().saturating_sub(taken))?),
+            None => None,
+        };
+        Some(Self { limit, after: last.to_string(), prefix: self.prefix.clone() })
+    }
+
     /// The most rows, as a number to `take`.
     #[must_use]
     pub fn limit(&self) -> usize {

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::error::ApiError;
+use super::news::News;
 use crate::clock;
 use crate::domain::{BootMs, NodeAddr, Term};
 use crate::election::{Leader, Member, Role};
@@ -30,6 +31,8 @@ pub struct App {
     pub started_at: BootMs,
     /// Which web pages may read answers.
     pub cors: Cors,
+    /// What whoever waits for a change of the list is told.
+    pub news: watch::Receiver<News>,
     /// The leader's requests that are under way: a leader that hands over waits for them.
     pub under_way: TaskTracker,
 }

@@ -22,29 +22,6 @@ pub(super) fn list(request: &HeaderMap, list: &impl Serialize) -> Response {
     }
 }
 
-/// As [`list`], and keeps `turn` until the answer has been sent or given up.
-pub(super) fn list_in_turn<T: Send + 'static>(request: &HeaderMap, list: &impl Serialize, turn: T) -> Response {
-    match serde_json::to_vec(list) {
-        Ok(text) => {
-            let bytes = Bytes::from_owner(InTurn { text, _turn: turn });
-            tagged(request, bytes, APPLICATION_JSON, HeaderValue::from_static("no-cache"))
-        }
-        Err(error) => ApiError::Internal(error.to_string()).into_response(),
-    }
-}
-
-/// Text that is being sent, and the turn that it takes.
-struct InTurn<T> {
-    text: Vec<u8>,
-    _turn: T,
-}
-
-impl<T> AsRef<[u8]> for InTurn<T> {
-    fn as_ref(&self) -> &[u8] {
-        &self.text
-    }
-}
-
 /// `bytes` with their tag, or 304 if the client named that tag.
 pub(super) fn tagged(request: &HeaderMap, bytes: Bytes, media_type: HeaderValue, cache: HeaderValue) -> Response {
     let tag = tag(&bytes);
@@ -56,7 +33,8 @@ pub(super) fn tagged(request: &HeaderMap, bytes: Bytes, media_type: HeaderValue,
     (headers, [(header::CONTENT_TYPE, media_type)], bytes).into_response()
 }
 
-fn tag(bytes: &[u8]) -> HeaderValue {
+/// The tag of these bytes.
+pub(super) fn tag(bytes: &[u8]) -> HeaderValue {
     let mut tag = String::with_capacity(2 * TAG_BYTES + 2);
     tag.push('"');
     for byte in &Sha256::digest(bytes)[..TAG_BYTES] {
@@ -68,7 +46,7 @@ fn tag(bytes: &[u8]) -> HeaderValue {
 }
 
 /// Whether an `If-None-Match` names the tag. It compares weakly: a `W/` that a proxy put before it does not matter.
-fn names_tag(names: &HeaderValue, tag: &HeaderValue) -> bool {
+pub(super) fn names_tag(names: &HeaderValue, tag: &HeaderValue) -> bool {
     let Ok(names) = names.to_str() else { return false };
     names
         .split(',')

@@ -75,7 +75,7 @@ pub(super) async fn image(
     ImagePath(user, image): ImagePath,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let bytes = app.registry.image(&user, &image).await?;
+    let bytes = app.registry.image(&user, &image, clock::boot_now()).await?;
     let media_type = HeaderValue::from_static(image.kind().media_type());
     let mut response = etag::tagged(&headers, bytes, media_type, FOREVER);
     // Whatever a browser may see in the bytes, they are a picture.

@@ -6,16 +6,23 @@
 
 mod app;
 mod body;
+mod changes;
+mod cursor;
 mod error;
 mod etag;
 mod health;
 mod images;
 mod json;
 mod leader;
+mod lists;
+mod news;
 mod params;
 mod patience;
+mod polls;
 mod presence;
+mod rebuilds;
 mod router;
+mod sending;
 mod serve;
 mod stamp;
 mod uploads;
@@ -25,5 +32,6 @@ mod users;
 mod testing;
 
 pub use app::{App, Cors};
+pub use news::{News, news};
 pub use router::{ENDPOINTS, Endpoint, router};
 pub use serve::serve;

@@ -1,20 +1,24 @@
 //! Routes about who is online.
 
+use axum::Extension;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use tracing::debug;
 
 use super::app::Shared;
+use super::changes::client;
+use super::cursor::{Cursor, Given, Source};
 use super::error::ApiError;
-use super::etag;
 use super::json::{Field, Json, JsonBody};
 use super::leader::Leader;
-use super::params::{Paging, Remote};
+use super::lists::{Lists, write_rows};
+use super::params::{Paging, Remote, Since};
+use super::sending::{self, List, Reader};
 use super::users::{ADDR, USERNAME};
-use crate::api::{Accepted, Discovered, Heartbeat, OnlineClient, OnlineNames, Status};
+use crate::api::{Accepted, Heartbeat, Status};
 use crate::clock;
-use crate::domain::{AddrForm, Username};
+use crate::domain::{AddrForm, Page, Username};
+use crate::registry::Registry;
 
 const HEARTBEAT: &[Field] = &[USERNAME, ADDR];
 
@@ -44,26 +48,91 @@ pub(super) async fn heartbeat(
 
 /// `GET /discover`.
 pub(super) async fn discover(
-    _: Leader,
+    leader: Leader,
     State(app): State<Shared>,
+    Extension(lists): Extension<Lists>,
     Paging(page): Paging,
-    headers: HeaderMap,
-) -> Response {
-    let online = app.registry.online(&page, clock::boot_now());
-    let online_clients: Vec<OnlineClient> =
-        online.into_iter().map(|online| OnlineClient { username: online.username, addr: online.addr }).collect();
-    etag::list(&headers, &Discovered { count: online_clients.len(), online_clients, is_leader: true })
+    Since(since): Since,
+    reader: Reader,
+) -> Result<Response, ApiError> {
+    let source = Source { term: leader.term, started_at: app.started_at };
+    if let Some(since) = since {
+        return changes(&app, &lists, source, since, reader).await;
+    }
+    let place = lists.place()?;
+    let list = if page == Page::default() {
+        discovered(&app, &lists, source).await?
+    } else {
+        let registry = app.registry.clone();
+        lists.part(page, move |page| write_discovered(&registry, page)).await?
+    };
+    sending::send(list, reader, place)
+}
+
+/// What changed since `since`, or the whole list if that cannot be said.
+async fn changes(
+    app: &Shared,
+    lists: &Lists,
+    source: Source,
+    since: Given,
+    reader: Reader,
+) -> Result<Response, ApiError> {
+    let changes = match since.version_of(source) {
+        Some(version) => lists.told().since(app, Cursor { source, version }).await?,
+        None => None,
+    };
+    let place = lists.place()?;
+    let answer = match changes {
+        Some(changes) => vec![changes],
+        None => discovered(app, lists, source).await?.as_reset(),
+    };
+    sending::send_once(answer, reader, place)
+}
+
+async fn discovered(app: &Shared, lists: &Lists, source: Source) -> Result<List, ApiError> {
+    let registry = app.registry.clone();
+    let make = move |version| {
+        let text = write_discovered(&registry, Page::default());
+        List::new(text, Some(Cursor { source, version }))
+    };
+    lists.discovered().list(source.term, || app.registry.online_version(clock::boot_now()), make).await
+}
+
+fn write_discovered(registry: &Registry, page: Page) -> Vec<u8> {
+    let parts = registry.online_parts(page, clock::boot_now());
+    let parts = parts.map(|part| part.into_iter().map(client));
+    let mut text = Vec::new();
+    let count = write_rows(&mut text, "online_clients", parts);
+    text.extend_from_slice(format!(",\"count\":{count},\"is_leader\":true}}").as_bytes());
+    text
 }
 
 /// `GET /discovery/online`.
 pub(super) async fn online_names(
-    _: Leader,
+    leader: Leader,
     State(app): State<Shared>,
+    Extension(lists): Extension<Lists>,
     Paging(page): Paging,
-    headers: HeaderMap,
-) -> Response {
-    let online = app.registry.online(&page, clock::boot_now());
-    etag::list(&headers, &OnlineNames { online: online.into_iter().map(|online| online.username).collect() })
+    reader: Reader,
+) -> Result<Response, ApiError> {
+    let place = lists.place()?;
+    let registry = app.registry.clone();
+    let list = if page == Page::default() {
+        let make = move |_| List::new(write_names(&registry, Page::default()), None);
+        lists.names().list(leader.term, || app.registry.online_version(clock::boot_now()), make).await?
+    } else {
+        lists.part(page, move |page| write_names(&registry, page)).await?
+    };
+    sending::send(list, reader, place)
+}
+
+fn write_names(registry: &Registry, page: Page) -> Vec<u8> {
+    let parts = registry.online_parts(page, clock::boot_now());
+    let parts = parts.map(|part| part.into_iter().map(|online| online.username));
+    let mut text = Vec::new();
+    write_rows(&mut text, "online", parts);
+    text.push(b'}');
+    text
 }
 
 #[cfg(test)]

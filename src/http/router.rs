@@ -14,10 +14,15 @@ use tower_http::cors::{self, AllowOrigin, CorsLayer};
 
 use super::app::{App, Cors, Shared};
 use super::error::ApiError;
+use super::lists::Lists;
+use super::polls::{MOST_WAIT, Polls};
 use super::uploads::Uploads;
-use super::{body, health, images, leader, presence, stamp, users};
+use super::{body, health, images, leader, polls, presence, sending, stamp, users};
 
-/// The longest that a request may take until its answer begins, its body included.
+/// Where clients may wait for a change of the list.
+const DISCOVER: &str = "/discover";
+
+/// The longest that a request may take until its answer begins, its body included, and what it waits on purpose not.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 
 /// For how long a browser may remember what a preflight allowed.
@@ -74,13 +79,16 @@ pub(super) fn routes(app: Shared) -> Router {
         .route("/register", post(users::register))
         .route("/users", get(users::users))
         .route("/heartbeat", post(presence::heartbeat))
-        .route("/discover", get(presence::discover))
         .route("/discovery/online", get(presence::online_names))
         .route("/discover_with_images", get(images::discover_with_images))
         .route("/upload_image/{username}", post(images::upload).layer(Extension(Uploads::default())))
         .route("/images/{username}", get(images::images))
         .route("/image/{username}/{filename}", get(images::image))
         .route_layer(from_fn_with_state(Arc::clone(&app), leader::gate));
+    let discover = Router::new()
+        .route(DISCOVER, get(presence::discover))
+        .route_layer(from_fn_with_state(Arc::clone(&app), leader::gate))
+        .route_layer(from_fn_with_state(Polls::new(&app), polls::wait_for_news));
     let every_node = Router::new()
         .route("/", get(health::health))
         .route("/status", get(health::alive))
@@ -88,6 +96,8 @@ pub(super) fn routes(app: Shared) -> Router {
         .route("/readyz", get(health::ready))
         .route("/cluster", get(health::cluster));
     let routes = leader_only
+        .merge(discover)
+        .layer(Extension(Lists::default()))
         .merge(every_node)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -113,7 +123,8 @@ async fn method_not_allowed(request: Request) -> ApiError {
 }
 
 async fn in_time(request: Request, next: Next) -> Response {
-    timeout(REQUEST_TIME, next.run(request)).await.unwrap_or_else(|_| ApiError::TooSlow.into_response())
+    let waits = if request.uri().path() == DISCOVER { MOST_WAIT } else { Duration::ZERO };
+    timeout(REQUEST_TIME + waits, next.run(request)).await.unwrap_or_else(|_| ApiError::TooSlow.into_response())
 }
 
 /// Pages of other origins may read, not write.
@@ -124,7 +135,8 @@ fn cors(cors: &Cors) -> Option<CorsLayer> {
         Cors::Off => return None,
     };
     let [leader, leader_url, term, request_id] = stamp::HEADERS;
-    let readable: [HeaderName; 6] = [leader, leader_url, term, request_id, header::ETAG, header::RETRY_AFTER];
+    let readable: [HeaderName; 7] =
+        [leader, leader_url, term, request_id, sending::CURSOR, header::ETAG, header::RETRY_AFTER];
     let layer = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::HEAD])

@@ -9,13 +9,14 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::app::Shared;
 use super::params::Remote;
 use super::router::routes;
-use super::{App, Cors};
+use super::{App, Cors, news};
 use crate::clock;
 use crate::domain::{BootMs, NodeAddr, Term};
 use crate::election::{Leader, Member, Role, Standing};
@@ -33,6 +34,7 @@ pub(super) struct Node {
     pub(super) memory: Memory,
     pub(super) registry: Registry,
     pub(super) router: Router,
+    _tasks: JoinSet<()>,
 }
 
 pub(super) struct Answer {
@@ -97,6 +99,7 @@ impl Node {
         let role_seen = role.subscribe();
         let (members, members_seen) = watch::channel(Vec::new());
         let (cluster_online, cluster_online_seen) = watch::channel(0);
+        let (news, telling) = news(registry.clone(), role_seen.clone());
         let app = App {
             registry: registry.clone(),
             role: role_seen,
@@ -106,11 +109,12 @@ impl Node {
             version: "1.2.3",
             started_at: now,
             cors,
+            news,
             under_way: TaskTracker::new(),
         };
         let app = Arc::new(app);
         let router = routes(Arc::clone(&app));
-        Self { app, role, members, cluster_online, memory, registry, router }
+        Self { app, role, members, cluster_online, memory, registry, router, _tasks: JoinSet::from_iter([telling]) }
     }
 
     /// A node that leads and knows every user in the bucket, who are `alice` at an address, and `bob` without one.

@@ -1,13 +1,16 @@
 //! Who is online.
 //!
-//! [`Table`] decides it from heartbeats, purely; [`StallClock`] keeps our own pauses from counting against clients.
+//! [`Table`] decides it from heartbeats, purely; [`StallClock`] keeps our own pauses from counting against clients; the feed
+//! remembers what changed, for those who know an earlier list.
 //! Nothing here reads a clock, and nothing knows whether a name is registered. Presence comes from heartbeats alone
 //! and is kept in memory; [`Beat`] is how it reaches the other nodes.
 
+mod feed;
 mod replica;
 mod stall;
 mod table;
 
+pub use feed::{Change, Changes, Event, Reason};
 pub use replica::{Beat, Stamp};
 pub use stall::{AwakeMs, Moment, PresenceMs, StallClock};
 pub use table::{Online, Seen, Table};

@@ -89,12 +89,6 @@ impl Table {
         rows.take(most).map(|(name, row)| beat(name, row, now)).collect()
     }
 
-    /// How many heartbeats were taken in, told by clients or by other nodes.
-    #[must_use]
-    pub fn merged(&self) -> u64 {
-        self.taken
-    }
-
     /// Takes in what another node told at `now`, unless something newer is known.
     pub fn merge(&mut self, told: &Beat, now: Moment) {
         let known = self.rows.get(&told.username);
@@ -113,7 +107,7 @@ impl Table {
             last.boot = last.boot.max(row.last.boot);
         }
         let row = Row { addr: told.addr, last, stamp: told.stamp, online: false, changed: self.changed.is_some() };
-        self.taken += 1;
+        self.touches += 1;
         self.put(&told.username, row, now);
     }
 }

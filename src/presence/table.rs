@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use super::feed::{Change, Event, Feed, Reason};
 use super::replica::Stamp;
 use super::{AwakeMs, Moment, PresenceMs};
 use crate::domain::{Addr, Page, Username};
@@ -32,10 +33,9 @@ pub struct Table {
     pub(super) rows: BTreeMap<Username, Row>,
     due: BinaryHeap<Reverse<(AwakeMs, Username)>>,
     online: usize,
-    version: u64,
+    feed: Feed,
+    pub(super) touches: u64,
     swept_at: PresenceMs,
-    /// How many heartbeats were taken in.
-    pub(super) taken: u64,
     /// The stamp of the heartbeat before.
     pub(super) stamp: Stamp,
     /// Rows that the other nodes are to be told of; kept only while there is somebody to tell.
@@ -81,9 +81,9 @@ impl Table {
             rows: BTreeMap::new(),
             due: BinaryHeap::new(),
             online: 0,
-            version: 0,
+            feed: Feed::default(),
+            touches: 0,
             swept_at: PresenceMs::default(),
-            taken: 0,
             stamp: Stamp::default(),
             changed: None,
         }
@@ -99,19 +99,19 @@ impl Table {
         now: Moment,
     ) -> Option<Addr> {
         self.advance(now);
+        self.touches += 1;
         self.stamp = self.stamp.next();
-        self.taken += 1;
         let stamp = self.stamp;
         let tracked = self.changed.is_some();
         if let Some(row) = self.rows.get_mut(name) {
             let addr = told.or(row.addr).or(registered);
-            let came_back = !row.online;
-            let visible = came_back || row.addr != addr;
+            let (came_back, moved) = (!row.online, row.addr != addr);
             let newly_changed = tracked && !row.changed;
             *row = Row { addr, last: now, stamp, online: true, changed: tracked };
-            self.version += u64::from(visible);
             if came_back {
-                self.appear(name, now);
+                self.appear(name, addr, now);
+            } else if moved {
+                self.feed.push(name.clone(), Event::Moved(addr));
             }
             if newly_changed {
                 self.note_changed(name);
@@ -120,8 +120,7 @@ impl Table {
         }
         let addr = told.or(registered);
         self.rows.insert(name.clone(), Row { addr, last: now, stamp, online: true, changed: tracked });
-        self.version += 1;
-        self.appear(name, now);
+        self.appear(name, addr, now);
         self.note_changed(name);
         addr
     }
@@ -134,6 +133,23 @@ impl Table {
             .take(page.limit())
             .map(|(name, row)| Online { username: name.clone(), addr: row.addr })
             .collect()
+    }
+
+    /// As [`Self::online`], but looks at `most` rows only, so that it takes little time whatever the page. With it comes
+    /// the name behind which to go on, unless the page ends there.
+    pub fn online_part(&mut self, page: &Page, most: usize, now: Moment) -> (Vec<Online>, Option<Username>) {
+        self.advance(now);
+        let (mut found, mut seen) = (Vec::new(), 0);
+        for (name, row) in page.from(&self.rows) {
+            if row.online {
+                found.push(Online { username: name.clone(), addr: row.addr });
+            }
+            seen += 1;
+            if seen == most || found.len() == page.limit() {
+                return (found, Some(name.clone()));
+            }
+        }
+        (found, None)
     }
 
     /// How many clients are online at `now`.
@@ -155,7 +171,20 @@ impl Table {
     /// A number that is another one whenever a list of the clients online would be another one.
     pub fn version(&mut self, now: Moment) -> u64 {
         self.advance(now);
-        self.version
+        self.feed.version()
+    }
+
+    /// A number that is another one whenever anybody was heard, whether or not a list shows it.
+    #[must_use]
+    pub fn touches(&self) -> u64 {
+        self.touches
+    }
+
+    /// Up to `limit` of the visible changes after `version`, oldest first; `None` if they are not remembered any more, or
+    /// there was no such version yet.
+    #[must_use]
+    pub fn changes_after(&self, version: u64, limit: usize) -> Option<Vec<Change>> {
+        self.feed.after(version, limit)
     }
 
     /// Forgets whom nobody heard for a day, at most once a minute, so that the table cannot grow for ever.
@@ -178,9 +207,10 @@ impl Table {
         let was_online = before.is_some_and(|before| before.online);
         let moved = before.is_some_and(|before| before.addr != row.addr);
         // A row that was online stays so: its last heartbeat is no earlier than it was.
-        self.version += u64::from(row.online && (!was_online || moved));
         if row.online && !was_online {
-            self.appear(name, now);
+            self.appear(name, row.addr, now);
+        } else if row.online && moved {
+            self.feed.push(name.clone(), Event::Moved(row.addr));
         }
         if row.changed && !before.is_some_and(|before| before.changed) {
             self.note_changed(name);
@@ -200,9 +230,10 @@ impl Table {
         }
     }
 
-    fn appear(&mut self, name: &Username, now: Moment) {
+    fn appear(&mut self, name: &Username, addr: Option<Addr>, now: Moment) {
         let left_ms = self.rows.get(name).map_or(self.ttl_ms, |row| self.left_ms(&row.last, now));
         self.online += 1;
+        self.feed.push(name.clone(), Event::Joined(addr));
         self.due.push(Reverse((now.awake.plus(left_ms), name.clone())));
     }
 
@@ -218,7 +249,7 @@ impl Table {
             } else if let Some(row) = self.rows.get_mut(&name) {
                 row.online = false;
                 self.online -= 1;
-                self.version += 1;
+                self.feed.push(name, Event::Left(Reason::Timeout));
             }
         }
     }
@@ -313,6 +344,25 @@ mod tests {
     }
 
     #[test]
+    fn each_change_of_the_version_is_told_with_what_it_was() {
+        let mut table = Table::new(TTL_MS);
+        let (here, there) = (addr("10.0.0.1:1"), addr("10.0.0.1:2"));
+        for (told, ms) in [(None, 0), (here, 1), (here, 2), (there, 3), (None, 4), (None, 5 + TTL_MS)] {
+            table.heartbeat(&name("alice"), told, None, at(ms));
+        }
+        let events = [
+            Event::Joined(None),
+            Event::Moved(here),
+            Event::Moved(there),
+            Event::Left(Reason::Timeout),
+            Event::Joined(there),
+        ];
+        let told = table.changes_after(0, usize::MAX).unwrap();
+        assert_eq!(told.iter().map(|change| change.event).collect::<Vec<_>>(), events);
+        assert_eq!((table.version(at(5 + TTL_MS)), table.touches()), (5, 6));
+    }
+
+    #[test]
     fn a_sweep_forgets_whom_nobody_heard_for_a_day_and_nobody_else() {
         let mut table = Table::new(TTL_MS);
         table.heartbeat(&name("gone"), None, None, at(0));
@@ -364,6 +414,28 @@ mod tests {
                 prop_assert_eq!(&part[..], &online[..limit.min(online.len())]);
                 prop_assert_eq!(names(&mut table, moment), online);
             }
+        }
+
+        #[test]
+        fn part_by_part_the_same_clients_are_met_however_few_rows_are_looked_at(
+            beats in proptest::collection::vec((0_u8..20, 0_u64..3000), 0..40), most in 1_usize..6, limit in 1_usize..9,
+        ) {
+            let mut table = Table::new(2000);
+            let mut clock = StallClock::new(BootMs(0));
+            let mut now = clock.observe(BootMs(0));
+            for (client, wait) in beats {
+                now = clock.observe(now.boot.plus(wait));
+                table.heartbeat(&name(&format!("c{client}")), None, None, now);
+            }
+            let whole = Page { limit: NonZeroUsize::new(limit), ..Page::default() };
+            let (mut met, mut rest) = (Vec::new(), Some(whole.clone()));
+            while let Some(page) = rest {
+                let (found, last) = table.online_part(&page, most, now);
+                prop_assert!(found.len() <= most);
+                rest = last.and_then(|last| page.behind(&last, found.len()));
+                met.extend(found);
+            }
+            prop_assert_eq!(met, table.online(&whole, now));
         }
     }
 }

@@ -73,7 +73,7 @@ impl Registry {
         let permit = timeout(WAIT, Arc::clone(&self.0.bulks).acquire_owned()).await;
         // The other error would mean that the semaphore was closed, which nobody does.
         let Ok(Ok(permit)) = permit else { return Err(BulkError::Busy) };
-        let mut chunks = Box::pin(self.chunks(self.online(page, now)));
+        let mut chunks = Box::pin(self.chunks(self.online(page, now), now));
         let (mut first, mut bytes) = (Vec::new(), 0);
         while bytes < FIRST_BYTES
             && let Some(chunk) = chunks.next().await
@@ -92,7 +92,11 @@ impl Registry {
         })))
     }
 
-    fn chunks(&self, clients: Vec<Online>) -> impl Stream<Item = Result<Chunk, Unavailable>> + Send + use<> {
+    fn chunks(
+        &self,
+        clients: Vec<Online>,
+        now: BootMs,
+    ) -> impl Stream<Item = Result<Chunk, Unavailable>> + Send + use<> {
         let end = format!("],\"count\":{}}}", clients.len());
         let (lister, fetcher) = (self.clone(), self.clone());
         let mut writer = Writer::default();
@@ -103,7 +107,7 @@ impl Registry {
                 Ok(pieces) => stream::iter(pieces.into_iter().map(Ok).collect::<Vec<_>>()),
                 Err(unavailable) => stream::iter(vec![Err(unavailable)]),
             })
-            .map(move |piece| fetcher.clone().fetch(piece))
+            .map(move |piece| fetcher.clone().fetch(piece, now))
             .buffered(PIECES_AHEAD)
             .map(move |fetched| fetched.map(|fetched| writer.write(fetched)));
         let outside = |text: String| stream::iter([Ok(Chunk { text: text.into(), ends_client: false })]);
@@ -121,11 +125,11 @@ impl Registry {
         Ok(std::iter::once(Piece::Client(client)).chain(images).chain([Piece::EndOfClient]).collect())
     }
 
-    async fn fetch(self, piece: Result<Piece, Unavailable>) -> Result<Fetched, Unavailable> {
+    async fn fetch(self, piece: Result<Piece, Unavailable>, now: BootMs) -> Result<Fetched, Unavailable> {
         Ok(match piece? {
             Piece::Client(client) => Fetched::Client(client),
             Piece::EndOfClient => Fetched::EndOfClient,
-            Piece::Image(user, image) => match self.read_image(&user, &image).await {
+            Piece::Image(user, image) => match self.read_image(&user, &image, now).await {
                 Ok(Some(bytes)) => Fetched::Image(image, bytes),
                 Ok(None) => {
                     debug!("skipped {image} of {user}: deleted meanwhile");
@@ -241,7 +245,7 @@ mod tests {
         let mut writer = Writer::default();
         let mut text = String::new();
         for piece in pieces {
-            let chunk = writer.write(registry.clone().fetch(Ok(piece)).await.unwrap());
+            let chunk = writer.write(registry.clone().fetch(Ok(piece), BootMs(0)).await.unwrap());
             text += std::str::from_utf8(&chunk.text).unwrap();
         }
         let client: crate::api::ClientWithImages = serde_json::from_str(&text).unwrap();

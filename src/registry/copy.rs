@@ -96,13 +96,6 @@ impl Registry {
         }
     }
 
-    /// Another number whenever something was put into the tables.
-    #[must_use]
-    pub fn version(&self) -> (u64, usize) {
-        let merged = lock(&self.0.presence).table.merged();
-        (merged, lock(&self.0.index).len())
-    }
-
     /// Whether this process has once had every registration that was acknowledged until then.
     #[must_use]
     pub fn is_complete(&self) -> bool {

@@ -107,7 +107,4 @@ pub enum UsersError {
     /// A new leader is still reading the bucket.
     #[error("The list of users is being read from the storage and is not whole yet; try again shortly")]
     IndexRebuilding,
-    /// As many lists as may be made at once are being made or sent.
-    #[error("Too many lists of users are asked for at the moment; try again shortly")]
-    Busy,
 }

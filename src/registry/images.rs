@@ -48,12 +48,12 @@ impl Registry {
         Ok(self.image_names(user).await?)
     }
 
-    /// A picture as it was stored.
+    /// A picture as it was stored. One that was deleted from the bucket may be given for another minute.
     ///
     /// # Errors
     /// [`ImageError`] if there is none of that name, or the bucket gave no answer.
-    pub async fn image(&self, user: &Username, image: &ImageName) -> Result<Bytes, ImageError> {
-        self.read_image(user, image).await?.ok_or(ImageError::NotFound)
+    pub async fn image(&self, user: &Username, image: &ImageName, now: BootMs) -> Result<Bytes, ImageError> {
+        self.read_image(user, image, now).await?.ok_or(ImageError::NotFound)
     }
 
     /// What tells a picture stored now from others of its second; greater for each further one, so that they sort by age
@@ -79,9 +79,22 @@ impl Registry {
         Ok(names)
     }
 
-    pub(super) async fn read_image(&self, user: &Username, image: &ImageName) -> Result<Option<Bytes>, Unavailable> {
+    /// A picture, from the bucket unless it was read a moment ago; `None` if there is none of that name.
+    pub(super) async fn read_image(
+        &self,
+        user: &Username,
+        image: &ImageName,
+        now: BootMs,
+    ) -> Result<Option<Bytes>, Unavailable> {
+        let name = (user.clone(), image.clone());
+        if let Some(kept) = lock(&self.0.gallery).find(&name, now) {
+            return Ok(Some(kept));
+        }
         let object = self.0.bucket.get(&Key::Image(user.clone(), image.clone())).await?;
-        Ok(object.map(|object| object.bytes))
+        Ok(object.map(|object| {
+            lock(&self.0.gallery).keep(name, object.bytes.clone(), now);
+            object.bytes
+        }))
     }
 }
 
@@ -120,7 +133,26 @@ mod tests {
         let other = picture(ImageFormat::Png, 2, 2);
         let refused = registry.upload(&name("alice"), other, wall(), BootMs(0)).await;
         assert!(matches!(refused, Err(UploadError::NoFreeName)));
-        assert_eq!(registry.image(&name("alice"), &image).await.unwrap(), bytes);
+        assert_eq!(registry.image(&name("alice"), &image, BootMs(0)).await.unwrap(), bytes);
+    }
+
+    #[tokio::test]
+    async fn a_picture_is_read_from_the_bucket_once_a_minute_and_a_missing_one_each_time() {
+        let (registry, memory) = registry();
+        registry.register(user("alice"), wall()).await.unwrap();
+        let bytes = picture(ImageFormat::Png, 1, 1);
+        let image = registry.upload(&name("alice"), bytes.clone(), wall(), BootMs(0)).await.unwrap();
+        let other = ImageName::new(wall(), 1, crate::domain::ImageKind::Png);
+        let before = memory.faults().calls();
+        for (asked, at, calls) in
+            [(&image, 0, 1), (&image, 59_999, 1), (&image, 60_000, 2), (&other, 60_000, 3), (&other, 60_000, 4)]
+        {
+            let found = registry.image(&name("alice"), asked, BootMs(at)).await;
+            assert_eq!(found.ok(), (asked == &image).then(|| bytes.clone()));
+            assert_eq!(memory.faults().calls() - before, calls, "{asked} at {at}");
+        }
+        // It is another user's, whatever its name.
+        assert!(matches!(registry.image(&name("bob"), &image, BootMs(60_000)).await, Err(ImageError::NotFound)));
     }
 
     #[tokio::test]

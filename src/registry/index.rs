@@ -55,6 +55,7 @@ pub(super) struct Index {
     misses: Misses,
     corrupt: HashSet<Username>,
     epoch: Epoch,
+    revision: u64,
 }
 
 impl From<Profile> for Facts {
@@ -101,6 +102,7 @@ impl Index {
         let facts = Arc::new(facts);
         let no = self.number(&name);
         self.rows.insert(name, Row { facts: Arc::clone(&facts), no });
+        self.revision += 1;
         facts
     }
 
@@ -183,9 +185,15 @@ impl Index {
         self.corrupt.insert(name.clone())
     }
 
-    /// The rows on a page.
-    pub(super) fn page(&self, page: &Page) -> Vec<(Username, Arc<Facts>)> {
-        page.from(&self.rows).take(page.limit()).map(|(name, row)| (name.clone(), Arc::clone(&row.facts))).collect()
+    /// The first `most` rows on a page.
+    pub(super) fn part(&self, page: &Page, most: usize) -> Vec<(Username, Arc<Facts>)> {
+        let limit = page.limit().min(most);
+        page.from(&self.rows).take(limit).map(|(name, row)| (name.clone(), Arc::clone(&row.facts))).collect()
+    }
+
+    /// A number that is another one whenever a row came or was replaced.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// How many rows there are.

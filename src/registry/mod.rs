@@ -8,11 +8,13 @@ mod bulk;
 mod copy;
 mod draw;
 mod error;
+mod gallery;
 mod heartbeat;
 mod images;
 mod index;
 mod lookup;
 mod misses;
+mod online;
 mod password;
 mod picture;
 mod probe;
@@ -31,15 +33,19 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 pub use error::{BulkError, ImageError, LookupError, RegisterError, Unavailable, UploadError, UsersError};
 pub use heartbeat::Beat;
+pub use online::News;
 pub use picture::Rejected;
 pub use register::{NewUser, Outcome};
 pub use rows::{RowNo, Rows, UserFacts};
-pub use users::{ListTurn, UserRow};
+pub use users::{UserRow, UsersVersion};
+// What lists are made of, for those who do not know where presence comes from.
+pub use crate::presence::{Online, Reason};
 
-use crate::domain::{BootMs, Page};
-use crate::presence::{Moment, Online, StallClock, Table};
+use crate::domain::BootMs;
+use crate::presence::{Moment, StallClock, Table};
 use crate::storage::Bucket;
 use copy::Confirmed;
+use gallery::Gallery;
 use index::Index;
 use password::Passwords;
 use picture::Pictures;
@@ -71,6 +77,8 @@ struct Inner {
     bucket: Bucket,
     settings: Settings,
     presence: Mutex<Presence>,
+    /// Told of each visible change of presence.
+    changed: Notify,
     index: Mutex<Index>,
     /// The epoch in which the index holds every profile of the bucket.
     whole: watch::Sender<Option<Epoch>>,
@@ -83,17 +91,19 @@ struct Inner {
     news: Notify,
     passwords: Passwords,
     pictures: Pictures,
+    gallery: Mutex<Gallery>,
     /// The second in which a picture was named last, and what told it apart.
     last_image: Mutex<(i64, u32)>,
     lookups: Semaphore,
     bulks: Arc<Semaphore>,
-    lists: Arc<Semaphore>,
     probed: tokio::sync::Mutex<Option<Probed>>,
 }
 
 struct Presence {
     clock: StallClock,
     table: Table,
+    /// The version of the table of which was told.
+    told: u64,
 }
 
 impl Registry {
@@ -103,7 +113,8 @@ impl Registry {
         Self(Arc::new(Inner {
             bucket,
             settings,
-            presence: Mutex::new(Presence { clock: StallClock::new(now), table: Table::new(settings.ttl_ms) }),
+            presence: Mutex::new(Presence { clock: StallClock::new(now), table: Table::new(settings.ttl_ms), told: 0 }),
+            changed: Notify::new(),
             index: Mutex::default(),
             whole: watch::Sender::new(None),
             epoch: AtomicU64::new(0),
@@ -112,10 +123,10 @@ impl Registry {
             news: Notify::new(),
             passwords: Passwords::default(),
             pictures: Pictures::default(),
+            gallery: Mutex::default(),
             last_image: Mutex::default(),
             lookups: Semaphore::new(LOOKUPS_AT_ONCE),
             bulks: Arc::new(Semaphore::new(bulk::AT_ONCE)),
-            lists: Arc::new(Semaphore::new(users::LISTS_AT_ONCE)),
             probed: tokio::sync::Mutex::default(),
         }))
     }
@@ -132,23 +143,20 @@ impl Registry {
         self.presence(now, Table::sweep);
     }
 
-    /// The clients on `page` that are online at `now`, sorted by name.
-    #[must_use]
-    pub fn online(&self, page: &Page, now: BootMs) -> Vec<Online> {
-        self.presence(now, |table, now| table.online(page, now))
-    }
-
-    /// How many clients are online at `now`.
-    #[must_use]
-    pub fn online_count(&self, now: BootMs) -> usize {
-        self.presence(now, Table::online_count)
-    }
-
-    /// Asks the presence table something at `now`.
+    /// Asks the presence table something at `now`, and passes on that it changed visibly, whether by what was asked or by
+    /// the time that has passed.
     fn presence<T>(&self, now: BootMs, ask: impl FnOnce(&mut Table, Moment) -> T) -> T {
-        let presence = &mut *lock(&self.0.presence);
-        let now = presence.clock.observe(now);
-        ask(&mut presence.table, now)
+        let mut presence = lock(&self.0.presence);
+        let Presence { clock, table, told } = &mut *presence;
+        let now = clock.observe(now);
+        let answer = ask(table, now);
+        let version = table.version(now);
+        let changed = std::mem::replace(told, version) != version;
+        drop(presence);
+        if changed {
+            self.0.changed.notify_one();
+        }
+        answer
     }
 }
 

@@ -1,13 +1,14 @@
 //! Lists everybody who registered. The list is whole or not given.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::index::Facts;
+use super::online::ROWS_A_LOCK;
 use super::{Epoch, Registry, UsersError, lock};
 use crate::domain::{Addr, BootMs, Metadata, Page, UserId, Username};
 use crate::presence::Seen;
@@ -15,22 +16,6 @@ use crate::presence::Seen;
 /// How long a question waits for the index to become whole: longer than a new leader needs for some thousand users,
 /// shorter than clients wait.
 const WAIT_FOR_INDEX: Duration = Duration::from_secs(4);
-
-/// Lists that are made or sent at once; more wait. Each is whole in memory: some 20 MB for a hundred thousand users without
-/// metadata.
-pub(super) const LISTS_AT_ONCE: usize = 4;
-
-/// How long a question waits for its turn: longer than a large list takes to be made and sent, shorter than clients wait.
-const WAIT_FOR_TURN: Duration = Duration::from_secs(2);
-
-/// Rows that presence is asked about under one lock, so that heartbeats do not wait for a long list.
-const ROWS_A_LOCK: usize = 1000;
-
-/// The right to make one list. To be kept until the list has been sent.
-#[derive(Debug)]
-pub struct ListTurn {
-    _permit: OwnedSemaphorePermit,
-}
 
 /// A registered user.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +36,14 @@ pub struct UserRow {
     pub seen_ago_ms: Option<u64>,
 }
 
+/// What tells a list of the users of one moment from that of another: equal versions, equal lists.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UsersVersion {
+    index: u64,
+    online: u64,
+    touches: u64,
+}
+
 impl Registry {
     /// Waits until the index is whole in `epoch`, 4 s at most.
     ///
@@ -66,27 +59,35 @@ impl Registry {
         }
     }
 
-    /// Waits until one more list may be made, 2 s at most.
-    ///
-    /// # Errors
-    /// [`UsersError::Busy`] if others take too long.
-    pub async fn list_turn(&self) -> Result<ListTurn, UsersError> {
-        let turn = timeout(WAIT_FOR_TURN, Arc::clone(&self.0.lists).acquire_owned()).await;
-        match turn {
-            Ok(Ok(permit)) => Ok(ListTurn { _permit: permit }),
-            // Nobody closes the semaphore, so the first of these does not happen.
-            Ok(Err(_)) | Err(_) => Err(UsersError::Busy),
-        }
+    /// What tells a list of the users of one moment from that of another.
+    #[must_use]
+    pub fn users_version(&self, now: BootMs) -> UsersVersion {
+        let index = lock(&self.0.index).revision();
+        let (online, touches) = self.presence(now, |table, now| (table.version(now), table.touches()));
+        UsersVersion { index, online, touches }
     }
 
     /// The users on `page`, sorted by name, as of `now`. Only those that this node knows: see [`Self::index_whole`].
     #[must_use]
     pub fn users(&self, page: &Page, now: BootMs) -> Vec<UserRow> {
-        let rows = lock(&self.0.index).page(page);
-        let mut seen = Vec::with_capacity(rows.len());
-        for rows in rows.chunks(ROWS_A_LOCK) {
-            self.presence(now, |table, now| seen.extend(rows.iter().map(|(name, _)| table.seen(name, now))));
-        }
+        self.users_parts(page.clone(), now).flatten().collect()
+    }
+
+    /// As [`Self::users`], part by part.
+    pub fn users_parts(&self, page: Page, now: BootMs) -> impl Iterator<Item = Vec<UserRow>> {
+        let mut rest = Some(page);
+        iter::from_fn(move || {
+            let page = rest.take()?;
+            let rows = lock(&self.0.index).part(&page, ROWS_A_LOCK);
+            // Behind the last row there is at most one empty part.
+            rest = rows.last().and_then(|(last, _)| page.behind(last, rows.len()));
+            Some(self.users_of(rows, now))
+        })
+    }
+
+    fn users_of(&self, rows: Vec<(Username, Arc<Facts>)>, now: BootMs) -> Vec<UserRow> {
+        let seen: Vec<Option<Seen>> =
+            self.presence(now, |table, now| rows.iter().map(|(name, _)| table.seen(name, now)).collect());
         let row = |((username, facts), seen): ((Username, Arc<Facts>), Option<Seen>)| UserRow {
             id: facts.id,
             addr: seen.and_then(|seen| seen.addr).or(facts.addr),
@@ -104,22 +105,6 @@ impl Registry {
 mod tests {
     use super::super::testing::{name, registry, user, wall};
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_list_waits_for_its_turn_and_not_for_ever() {
-        let (registry, _) = registry();
-        let mut turns = Vec::new();
-        for _ in 0..LISTS_AT_ONCE {
-            turns.push(registry.list_turn().await.unwrap());
-        }
-        assert_eq!(registry.list_turn().await.unwrap_err(), UsersError::Busy);
-        let later = async {
-            tokio::time::sleep(WAIT_FOR_TURN / 2).await;
-            turns.pop();
-        };
-        let (turn, ()) = tokio::join!(registry.list_turn(), later);
-        assert!(turn.is_ok());
-    }
 
     #[tokio::test]
     async fn a_list_that_takes_several_locks_is_whole_and_each_row_has_its_own_presence() {
@@ -142,5 +127,23 @@ mod tests {
         assert_eq!(online_rows, [online.as_str()]);
         registry.register(user("alice"), wall()).await.unwrap();
         assert_eq!(registry.users(&Page::default(), BootMs(0))[0].username, name("alice"));
+    }
+
+    #[tokio::test]
+    async fn the_version_changes_with_registrations_heartbeats_and_time_outs_and_with_nothing_else() {
+        let (registry, _) = registry();
+        let mut versions = Vec::new();
+        let mut note = |now| versions.push(registry.users_version(now));
+        note(BootMs(0));
+        registry.register(user("alice"), wall()).await.unwrap();
+        note(BootMs(0));
+        registry.heartbeat(&name("alice"), None, BootMs(0)).await.unwrap();
+        note(BootMs(0));
+        registry.heartbeat(&name("alice"), None, BootMs(500)).await.unwrap();
+        note(BootMs(500));
+        (1000..=30_500).step_by(500).for_each(|ms| registry.observe(BootMs(ms)));
+        note(BootMs(30_500));
+        assert!(versions.windows(2).all(|pair| pair[0] != pair[1]), "{versions:?}");
+        assert_eq!(registry.users_version(BootMs(31_000)), versions[4]);
     }
 }

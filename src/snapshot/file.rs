@@ -47,7 +47,7 @@ impl Keeper {
         let mut written = None;
         loop {
             sleep(EVERY).await;
-            let version = self.registry.version();
+            let version = self.registry.users_version(boot_now());
             if written != Some(version) {
                 self.save().await;
                 written = Some(version);

@@ -4,3 +4,4 @@ mod errors;
 mod follower;
 mod headers;
 mod hostile;
+mod reads;

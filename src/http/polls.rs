@@ -1,0 +1,251 @@
+//! Waits until there is something to answer to who knows the list already: `/discover?since=...&wait=...`.
+//!
+//! It stands before the gate, so whoever waits has not come in yet: a handover does not wait for it, and it meets the gate
+//! afterwards as any other request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Query, Request, State};
+use axum::http::Uri;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::app::Shared;
+use super::cursor::{Given, Source};
+use super::error::ApiError;
+use crate::clock;
+
+/// Requests that wait at once; half of all connections, so that there is room for those that do not wait.
+const PLACES: usize = 1024;
+
+/// The longest that a request waits, whatever it asks for.
+pub(super) const MOST_WAIT: Duration = Duration::from_secs(60);
+
+/// The state of the layer.
+#[derive(Clone)]
+pub(super) struct Polls {
+    app: Shared,
+    places: Arc<Semaphore>,
+}
+
+#[derive(Deserialize)]
+struct PollQuery {
+    since: String,
+    wait: String,
+}
+
+impl Polls {
+    pub(super) fn new(app: &Shared) -> Self {
+        Self { app: Arc::clone(app), places: Arc::new(Semaphore::new(PLACES)) }
+    }
+
+    /// Waits as long as the request wants and there is nothing to tell it. What is wrong with it is for its handler to say.
+    async fn wait(&self, uri: &Uri) -> Result<(), ApiError> {
+        let Ok(Query(query)) = Query::<PollQuery>::try_from_uri(uri) else { return Ok(()) };
+        let (Some(since), Some(wait)) = (Given::parse(&query.since), parse_wait(&query.wait)) else { return Ok(()) };
+        let Ok(term) = self.app.serving_term() else { return Ok(()) };
+        let known = since.version_of(Source { term, started_at: self.app.started_at });
+        if wait.is_zero() || known != Some(self.app.registry.online_version(clock::boot_now())) {
+            return Ok(());
+        }
+        let _place = self.places.try_acquire().map_err(|_| ApiError::Overloaded)?;
+        debug!("a client waits for changes of the list since {}", query.since);
+        let mut news = self.app.news.clone();
+        let is_news = news.wait_for(|news| news.leads != Some(term) || Some(news.version) > known);
+        // If nobody tells news any more, the node is about to end.
+        let _ = timeout(wait, is_news).await;
+        Ok(())
+    }
+}
+
+/// The layer around `/discover`.
+pub(super) async fn wait_for_news(State(polls): State<Polls>, request: Request, next: Next) -> Response {
+    match polls.wait(request.uri()).await {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// Whole seconds, at most [`MOST_WAIT`]; `None` for anything else than digits.
+pub(super) fn parse_wait(text: &str) -> Option<Duration> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // What is too long for the type is too long for us.
+    digits.then(|| text.parse().map_or(MOST_WAIT, Duration::from_secs).min(MOST_WAIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::{Pin, pin};
+
+    use futures_util::FutureExt;
+    use serde_json::{Value, json};
+    use tokio::time::Instant;
+
+    use super::super::testing::{Answer, Node, following, leading_until, request};
+    use super::*;
+    use crate::election::Standing;
+
+    #[test]
+    fn a_wait_is_whole_seconds_and_at_most_a_minute() {
+        let seconds = |text| parse_wait(text).map(|wait| wait.as_secs());
+        assert_eq!(["0", "7", "60", "61", "99999999999999999999"].map(seconds), [0, 7, 60, 60, 60].map(Some));
+        assert_eq!(["", "-1", "+1", "1.5", "x"].map(seconds), [None; 5]);
+    }
+
+    async fn cursor(node: &Node) -> String {
+        node.get("/discover").await.header("rollcall-cursor").unwrap().to_owned()
+    }
+
+    async fn beat(node: &Node, username: &str, addr: &str) {
+        let body = format!(r#"{{"username":"{username}","addr":"{addr}"}}"#);
+        assert_eq!(node.post("/heartbeat", body).await.status, 200);
+    }
+
+    /// Asks, and goes on once the request waits.
+    fn wait_for<'n>(node: &'n Node, path: String) -> Pin<Box<dyn Future<Output = Answer> + 'n>> {
+        let mut poll: Pin<Box<dyn Future<Output = Answer>>> = Box::pin(async move { node.get(&path).await });
+        assert!(poll.as_mut().now_or_never().is_none(), "it waits");
+        poll
+    }
+
+    fn wait<'n>(node: &'n Node, since: &str) -> Pin<Box<dyn Future<Output = Answer> + 'n>> {
+        wait_for(node, format!("/discover?since={since}&wait=60"))
+    }
+
+    fn changes(answer: &Answer) -> Value {
+        assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (200, Some("no-store")));
+        answer.json()["changes"].clone()
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_told_what_changed_when_it_changes() {
+        let node = Node::with_alice_and_bob().await;
+        let first = wait(&node, &cursor(&node).await);
+        beat(&node, "bob", "10.0.0.1:1").await;
+        let first = first.await;
+        let bob = json!({"username": "bob", "addr": "10.0.0.1:1"});
+        assert_eq!(changes(&first), json!({"joined": [bob], "left": [], "moved": []}));
+        let json = first.json();
+        assert_eq!((&json["count"], &json["is_leader"], json.get("reset")), (&json!(1), &json!(true), None));
+
+        let second = wait(&node, json["cursor"].as_str().unwrap());
+        // Nobody is woken by a heartbeat that changes nothing.
+        beat(&node, "bob", "10.0.0.1:1").await;
+        beat(&node, "bob", "10.0.0.1:2").await;
+        let second = second.await;
+        let bob = json!({"username": "bob", "addr": "10.0.0.1:2"});
+        assert_eq!(changes(&second), json!({"joined": [], "left": [], "moved": [bob]}));
+    }
+
+    #[tokio::test]
+    async fn who_has_missed_something_is_told_at_once() {
+        let node = Node::with_alice_and_bob().await;
+        let start = cursor(&node).await;
+        beat(&node, "alice", "10.0.0.1:1").await;
+        for query in ["", "&wait=0", "&wait=60"] {
+            let answer = node.get(&format!("/discover?since={start}{query}")).now_or_never().unwrap();
+            assert_eq!(changes(&answer)["joined"][0]["username"], "alice", "{query}");
+        }
+        let now = cursor(&node).await;
+        let nothing = node.get(&format!("/discover?since={now}")).now_or_never().unwrap();
+        assert_eq!(changes(&nothing), json!({"joined": [], "left": [], "moved": []}));
+        assert_eq!(nothing.json()["cursor"], now);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_change_the_wait_ends_with_none() {
+        let node = Node::with_alice_and_bob().await;
+        let cursor = cursor(&node).await;
+        for (wait, seconds) in [("5", 5), ("60", 60), ("3600", 60)] {
+            let started = Instant::now();
+            let answer = node.get(&format!("/discover?since={cursor}&wait={wait}")).await;
+            assert_eq!(started.elapsed().as_secs(), seconds);
+            assert_eq!(changes(&answer), json!({"joined": [], "left": [], "moved": []}));
+            assert_eq!(answer.json()["cursor"], cursor);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cursor_that_this_leader_does_not_know_gets_the_whole_list_at_once() {
+        let node = Node::with_alice_and_bob().await;
+        beat(&node, "alice", "10.0.0.1:1").await;
+        let old = cursor(&node).await;
+        let later = old.rsplit_once('-').unwrap().0.to_owned() + "-ffff";
+        node.role.send_modify(|role| role.term = role.term.next());
+        for unknown in ["0", &old, &later] {
+            let answer = node.get(&format!("/discover?since={unknown}&wait=60")).await;
+            let alice = json!({"username": "alice", "addr": "10.0.0.1:1"});
+            let now = cursor(&node).await;
+            let whole = json!({"reset": true, "cursor": now, "online_clients": [alice], "count": 1, "is_leader": true});
+            assert_eq!(answer.json(), whole, "{unknown}");
+            assert_ne!(now, old);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_refused_at_once() {
+        let node = Node::with_alice_and_bob().await;
+        let cursor = cursor(&node).await;
+        let queries = ["since=&wait=60", "since=x&wait=60", "wait=5", "since=0&since=0", "since=0&limit=5"];
+        for query in queries.into_iter().map(str::to_owned).chain([format!("since={cursor}&wait=-1")]) {
+            node.get(&format!("/discover?{query}")).await.refused(400, "invalid_field");
+        }
+        node.role.send_replace(following());
+        node.get(&format!("/discover?since={cursor}&wait=60")).await.refused(403, "not_leader");
+        node.get("/discover?since=nonsense&wait=60").await.refused(403, "not_leader");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_not_under_way_and_learns_of_the_next_leader() {
+        let node = Node::with_alice_and_bob().await;
+        let poll = wait(&node, &cursor(&node).await);
+        assert!(node.app.under_way.is_empty(), "a handover would wait for it");
+        let started = Instant::now();
+        node.role.send_modify(|role| {
+            let Standing::Leader { handing_over, .. } = &mut role.standing else { unreachable!() };
+            *handing_over = true;
+        });
+        let mut poll = pin!(poll);
+        assert!(tokio::time::timeout(Duration::from_millis(100), poll.as_mut()).await.is_err(), "it is held");
+        assert!(node.app.under_way.is_empty());
+        node.role.send_replace(following());
+        poll.await.refused(403, "not_leader");
+        assert!(started.elapsed() < Duration::from_millis(500));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_loses_its_lease_lets_nobody_wait() {
+        let node = Node::with_alice_and_bob().await;
+        let poll = wait(&node, &cursor(&node).await);
+        let started = Instant::now();
+        node.role.send_modify(|role| *role = leading_until(clock::boot_now(), role.term));
+        poll.await.refused(503, "no_leader");
+        assert!(started.elapsed() < Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn as_many_wait_as_there_are_places_and_nobody_else_is_kept_out() {
+        let node = Node::with_alice_and_bob().await;
+        let cursor = cursor(&node).await;
+        let path = format!("/discover?since={cursor}&wait=60");
+        let mut waiting: Vec<_> = (0..PLACES).map(|_| wait(&node, &cursor)).collect();
+        node.get(&path).await.refused(503, "overloaded");
+        assert_eq!(node.get(&format!("/discover?since={cursor}")).await.status, 200);
+        assert_eq!(node.get("/discover").await.status, 200);
+        waiting.pop();
+        waiting.push(wait(&node, &cursor));
+        beat(&node, "alice", "10.0.0.1:1").await;
+        let answers = futures_util::future::join_all(waiting).await;
+        assert!(answers.iter().all(|answer| answer.body == answers[0].body));
+        assert_eq!(changes(&answers[0])["joined"][0]["username"], "alice");
+        let mut head = request("HEAD", &path, "");
+        *head.method_mut() = axum::http::Method::HEAD;
+        assert_eq!(node.send(head).await.status, 200);
+    }
+}

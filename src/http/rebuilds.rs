@@ -1,0 +1,75 @@
+//! How often a list that changes all the time is made anew. Pure: time comes as an argument.
+
+use crate::domain::BootMs;
+
+/// Builds that may follow each other at once, so that who writes now and then reads its own writes.
+const BURST: u64 = 10;
+
+/// The time in which one more build is earned: no more than ten a second go on for long.
+const EARNED_IN_MS: u64 = 100;
+
+/// A token bucket whose tokens are earned over time.
+///
+/// Invariant: while there is no token, the last one was taken less than [`EARNED_IN_MS`] ago. So what is given instead of a
+/// build is no older than that.
+#[derive(Debug)]
+pub(super) struct Rebuilds {
+    /// Time that was saved up to `as_of`, of which each build costs [`EARNED_IN_MS`].
+    saved_ms: u64,
+    as_of: BootMs,
+}
+
+impl Default for Rebuilds {
+    fn default() -> Self {
+        Self { saved_ms: BURST * EARNED_IN_MS, as_of: BootMs(0) }
+    }
+}
+
+impl Rebuilds {
+    /// Takes a token, if there is one at `now`.
+    pub(super) fn take(&mut self, now: BootMs) -> bool {
+        self.saved_ms = self.saved_ms.saturating_add(now.since(self.as_of)).min(BURST * EARNED_IN_MS);
+        self.as_of = self.as_of.max(now);
+        let enough = self.saved_ms >= EARNED_IN_MS;
+        if enough {
+            self.saved_ms -= EARNED_IN_MS;
+        }
+        enough
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_burst_is_free_and_then_there_are_ten_a_second() {
+        let mut rebuilds = Rebuilds::default();
+        let at = BootMs(5000);
+        assert_eq!((0..20).filter(|_| rebuilds.take(at)).count(), 10);
+        assert!(!rebuilds.take(at.plus(99)));
+        assert!(rebuilds.take(at.plus(100)));
+        assert!(!rebuilds.take(at.plus(199)));
+        let taken = (200..=10_099).filter(|ms| rebuilds.take(at.plus(*ms))).count();
+        assert_eq!(taken, 99);
+        assert!(!rebuilds.take(at), "a clock that was read earlier earns nothing");
+    }
+
+    proptest! {
+        #[test]
+        fn who_gets_none_is_never_a_tenth_of_a_second_behind(steps in proptest::collection::vec(0_u64..150, 1..200)) {
+            let mut rebuilds = Rebuilds::default();
+            let (mut now, mut last, mut taken) = (BootMs(0), BootMs(0), 0);
+            for step in steps {
+                now = now.plus(step);
+                if rebuilds.take(now) {
+                    (last, taken) = (now, taken + 1);
+                }
+                prop_assert!(now.since(last) < EARNED_IN_MS);
+                prop_assert!(taken <= BURST + now.0 / EARNED_IN_MS);
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! How lists leave: with their tags, in pieces, and within a bound for all of them together.
+//!
+//! Lists are what is given up first when there is too much to do: who finds no place is told so at once. Heartbeats and
+//! registrations need no place.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::cursor::Cursor;
+use super::error::ApiError;
+use super::etag;
+use super::json::APPLICATION_JSON;
+use super::patience::Patience;
+
+/// The place in the changes at which a whole list stands.
+pub(super) const CURSOR: HeaderName = HeaderName::from_static("rollcall-cursor");
+
+/// What all lists that are being made or sent may take: a place for each, and one more for each MiB beyond the first. Slow
+/// readers of old lists keep no more than this in memory.
+const PLACES: usize = 256;
+const BYTES_A_PLACE: usize = 1024 * 1024;
+
+/// The most places of one list: so that even lists beyond all bounds are sent, a few at a time.
+const MOST_PLACES: usize = 64;
+
+/// Lists are sent in pieces of this size. One that is no longer fits the buffers of a connection and leaves at once.
+const PIECE: usize = 64 * 1024;
+
+/// A list as JSON, to be shared by all who ask for it.
+#[derive(Clone, Debug)]
+pub(super) struct List {
+    bytes: Bytes,
+    tag: HeaderValue,
+    cursor: Option<HeaderValue>,
+}
+
+impl List {
+    /// A list, and where it stands in the changes if it can be followed. Takes some time for a long one: it reads it all.
+    pub(super) fn new(mut text: Vec<u8>, cursor: Option<Cursor>) -> Self {
+        // It may be kept for long, and what it grew by in vain with it.
+        text.shrink_to_fit();
+        let cursor = cursor.map(|cursor| HeaderValue::try_from(cursor.to_string()).expect("digits and dashes"));
+        let bytes = Bytes::from(text);
+        Self { tag: etag::tag(&bytes), bytes, cursor }
+    }
+
+    /// The same for who knew another list: in two parts, so that the long one is not copied.
+    pub(super) fn as_reset(&self) -> Vec<Bytes> {
+        let cursor = self.cursor.as_ref().and_then(|cursor| cursor.to_str().ok()).unwrap_or_default();
+        let fields = format!("{{\"reset\":true,\"cursor\":\"{cursor}\",");
+        // A list is an object, and not an empty one.
+        vec![fields.into(), self.bytes.slice(1..)]
+    }
+}
+
+/// Who reads the answer: what it has already, and how slowly it may read.
+pub(super) struct Reader {
+    known: Vec<HeaderValue>,
+    patience: Patience,
+}
+
+impl<S: Sync> FromRequestParts<S> for Reader {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let known = parts.headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect();
+        // Without a connection, as in tests, nobody watches.
+        let patience = parts.extensions.get::<Patience>().cloned().unwrap_or_default();
+        Ok(Self { known, patience })
+    }
+}
+
+/// The places for lists.
+#[derive(Clone)]
+pub(super) struct Places(Arc<Semaphore>);
+
+/// One list's place. Given back when the list was sent or given up.
+pub(super) struct Place(OwnedSemaphorePermit);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(PLACES)))
+    }
+}
+
+impl Places {
+    /// A place for a list that is yet to be made.
+    ///
+    /// # Errors
+    /// `overloaded`, at once.
+    pub(super) fn take(&self) -> Result<Place, ApiError> {
+        Arc::clone(&self.0).try_acquire_owned().map(Place).map_err(|_| ApiError::Overloaded)
+    }
+}
+
+impl Place {
+    /// As much more as so many bytes need.
+    fn for_bytes(mut self, bytes: usize) -> Result<Self, ApiError> {
+        let further = (bytes.saturating_sub(1) / BYTES_A_PLACE).min(MOST_PLACES - 1);
+        let permits = u32::try_from(further).unwrap_or(u32::MAX);
+        let places = Arc::clone(self.0.semaphore());
+        self.0.merge(places.try_acquire_many_owned(permits).map_err(|_| ApiError::Overloaded)?);
+        Ok(self)
+    }
+}
+
+/// The list as an answer, or 304 if the reader has it.
+///
+/// # Errors
+/// `overloaded` if too many long lists are being sent.
+pub(super) fn send(list: List, reader: Reader, place: Place) -> Result<Response, ApiError> {
+    let mut headers = HeaderMap::new();
+    if let Some(cursor) = list.cursor {
+        headers.insert(CURSOR, cursor);
+    }
+    let has_it = reader.known.iter().any(|names| etag::names_tag(names, &list.tag));
+    headers.insert(header::ETAG, list.tag);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if has_it {
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+    }
+    let body = body(vec![list.bytes], reader.patience, place)?;
+    Ok((headers, body).into_response())
+}
+
+/// An answer for one reader, who cannot use it twice, in parts.
+///
+/// # Errors
+/// `overloaded` if it is long and too many long lists are being sent.
+pub(super) fn send_once(parts: Vec<Bytes>, reader: Reader, place: Place) -> Result<Response, ApiError> {
+    let body = body(parts, reader.patience, place)?;
+    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], body).into_response())
+}
+
+/// A body of these parts. A long one keeps its place until it was taken, and its reader from being too slow.
+fn body(parts: Vec<Bytes>, patience: Patience, place: Place) -> Result<Response, ApiError> {
+    let length = parts.iter().map(Bytes::len).sum();
+    let headers = [(header::CONTENT_TYPE, APPLICATION_JSON), (header::CONTENT_LENGTH, HeaderValue::from(length))];
+    let place = place.for_bytes(length)?;
+    let body = if length <= PIECE {
+        Body::from(parts.concat())
+    } else {
+        Body::from_stream(patience.watch(pieces(parts, place)))
+    };
+    Ok((headers, body).into_response())
+}
+
+fn pieces(parts: Vec<Bytes>, place: Place) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
+    let pieces = parts.into_iter().flat_map(|part| {
+        (0..part.len()).step_by(PIECE).map(move |start| part.slice(start..part.len().min(start + PIECE)))
+    });
+    stream::iter(pieces).map(move |piece| {
+        let _sending = &place;
+        Ok(piece)
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use axum::extract::Request;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::super::params::Remote;
+    use super::super::testing::{Node, request};
+    use super::*;
+
+    /// What a list says.
+    pub(in super::super) fn text(list: &List) -> String {
+        String::from_utf8(list.bytes.to_vec()).unwrap()
+    }
+
+    fn list_of(length: usize) -> List {
+        List::new(vec![b'x'; length], None)
+    }
+
+    fn reader() -> Reader {
+        Reader { known: Vec::new(), patience: Patience::default() }
+    }
+
+    #[tokio::test]
+    async fn a_list_is_sent_byte_for_byte_with_its_length_whatever_its_size() {
+        for length in [2, PIECE, PIECE + 1, 3 * PIECE, 3 * PIECE + 7] {
+            let list = List::new((0..length).map(|n| u8::try_from(n % 251).unwrap()).collect(), None);
+            let response = send(list.clone(), reader(), Places::default().take().unwrap()).unwrap();
+            assert_eq!(response.headers()["content-length"], length.to_string());
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), list.bytes);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_has_as_many_places_as_it_is_long_until_it_was_taken_and_the_longest_not_all() {
+        let mib = BYTES_A_PLACE;
+        for (length, taken) in
+            [(PIECE, 0), (PIECE + 1, 1), (mib, 1), (mib + 1, 2), (10 * mib, 10), (100 * mib, MOST_PLACES)]
+        {
+            let places = Places::default();
+            let response = send(list_of(length), reader(), places.take().unwrap()).unwrap();
+            assert_eq!(places.0.available_permits(), PLACES - taken, "{length}");
+            let mut body = response.into_body();
+            while let Some(piece) = body.frame().await {
+                assert!(piece.unwrap().into_data().unwrap().len() <= PIECE);
+            }
+            drop(body);
+            assert_eq!(places.0.available_permits(), PLACES, "{length}");
+        }
+    }
+
+    fn ask(method: &str, path: &str, body: &'static str) -> Request {
+        let mut request = request(method, path, body);
+        request.extensions_mut().insert(Remote("10.0.0.9:50000".parse().unwrap()));
+        request
+    }
+
+    #[tokio::test]
+    async fn when_slow_readers_hold_all_places_lists_are_refused_and_heartbeats_are_not() {
+        let node = Node::with_alice_and_bob().await;
+        let long = "x".repeat(4000);
+        for n in 0..20 {
+            let body = format!("{{\"username\":\"u{n}\",\"metadata\":{{\"a\":\"{long}\"}}}}");
+            assert_eq!(node.post("/register", body).await.status, 201);
+        }
+        let mut unread = Vec::new();
+        loop {
+            let response = node.router.clone().oneshot(ask("GET", "/users", "")).await.unwrap();
+            if response.status() != 200 {
+                break;
+            }
+            unread.push(response);
+            assert!(unread.len() <= PLACES, "there is no end of lists");
+        }
+        assert_eq!(unread.len(), PLACES);
+        for list in ["/users", "/discover", "/discover?limit=1", "/discover?since=0", "/discovery/online"] {
+            node.get(list).await.refused(503, "overloaded");
+        }
+        assert_eq!(node.post("/heartbeat", r#"{"username":"alice"}"#).await.status, 200);
+        assert_eq!(node.post("/register", r#"{"username":"zoe"}"#).await.status, 201);
+        unread.pop();
+        assert_eq!(node.get("/discover").await.json()["count"], 1);
+        assert_eq!(node.get("/users").await.json()["count"], 23);
+    }
+}
