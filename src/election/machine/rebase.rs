@@ -5,7 +5,7 @@ use super::rules::Rules;
 use super::stance::{Owed, Stance};
 use super::{Machine, MAX_NODES};
 use crate::domain::{BootMs, Term};
-use crate::election::process::NodeId;
+use crate::election::process::{NodeId, NodeSet};
 
 impl Rules {
     /// After this long it makes no difference any more when a heartbeat was sent or a term won: every rule that looks
@@ -43,10 +43,25 @@ impl Machine {
         let mut machine = self.clone();
         match &mut machine.stance {
             Stance::Follower => {}
-            Stance::Asking { since: time, .. } | Stance::Candidate { asked_at: time, .. } => asked(time),
+            Stance::Asking { since, .. } => asked(since),
+            Stance::Candidate { asked_at, answered, votes, .. } => {
+                asked(asked_at);
+                if *asked_at == oldest_asked {
+                    // No vote is counted any more.
+                    *answered = NodeSet::of(self.rules.me);
+                    *votes = *answered;
+                }
+            }
             Stance::Leader(leading) => {
                 past(&mut leading.since);
-                leading.acked.iter_mut().flatten().for_each(past);
+                for acked in &mut leading.acked {
+                    acked.iter_mut().for_each(past);
+                    *acked = acked.filter(|sent_at| *sent_at > oldest);
+                }
+                if leading.looks_at == BootMs::NEVER && leading.acked.iter().flatten().count() > 0 {
+                    // When it won counts only until it is acknowledged.
+                    leading.since = oldest;
+                }
                 leading.heavier_since.iter_mut().for_each(past);
                 due(&mut leading.next_beat);
                 due(&mut leading.looks_at);

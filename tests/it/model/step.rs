@@ -208,7 +208,15 @@ impl Model for Bounds {
                 world.net.retain(|other| *other != packet);
                 self.deliver(&mut world, packet);
             }
-            Step::Wake { node, asks } => world.feed(self, node, Event::Woke, asks),
+            Step::Wake { node, asks } => {
+                world.feed(self, node, Event::Woke, asks);
+                // Where answers come at once or never, a question that came to nothing is left out: it may be asked
+                // again at any later time.
+                let waits = world.seat(node).is_some_and(|seat| seat.machine.standing() == Standing::Candidate);
+                if waits && !self.slow_answers && world.seat(node)?.term() == last.seat(node)?.term() {
+                    return None;
+                }
+            }
             Step::Write { node } => {
                 let ballot = world.writing[usize::from(node)].remove(0);
                 world.write(node, ballot);
