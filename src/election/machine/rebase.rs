@@ -3,7 +3,7 @@
 
 use super::rules::Rules;
 use super::stance::{Owed, Stance};
-use super::{Machine, MAX_NODES};
+use super::{MAX_NODES, Machine};
 use crate::domain::{BootMs, Term};
 use crate::election::process::{NodeId, NodeSet};
 

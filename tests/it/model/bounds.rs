@@ -38,6 +38,8 @@ pub(super) enum Start {
     Cold,
     /// All three have just started for the first time, without ballots.
     New,
+    /// All three have blank ballots, their boot windows are over, and nobody leads.
+    Idle,
     /// Node 0 serves in term 1, and both others have just promised.
     Serving,
 }
@@ -50,6 +52,10 @@ pub(super) struct Bounds {
     pub(super) terms: u64,
     /// How many processes are killed. They may start again at any later time, with their ballots.
     pub(super) kills: u8,
+    /// Who may be killed, if not everybody.
+    pub(super) mortal: Option<u8>,
+    /// Whether time passes. What it takes no time to break is found sooner without.
+    pub(super) time_passes: bool,
     /// Whether who was killed starts again.
     pub(super) restarts: bool,
     /// How many of the killed find their ballots gone.
@@ -76,6 +82,8 @@ impl Bounds {
             start,
             terms: 2,
             kills: 0,
+            mortal: None,
+            time_passes: true,
             restarts: true,
             wipes: 0,
             stops: 0,
@@ -137,6 +145,4 @@ pub(super) enum Bug {
     EndClearsVote,
     /// One node's word that it does not lead ends the boot window.
     OneEndsWindow,
-    /// A leader whose lease has run out says that it does not lead.
-    LeadsMeansServes,
 }

@@ -72,7 +72,9 @@ impl Packet {
         match message {
             Message::VoteResp { granted: false, .. } => true,
             Message::Vote { asked_at, .. } if asked_at == bounds.oldest_asked() => true,
-            Message::Heartbeat { sent_at, .. } | Message::Ack { sent_at, .. } if sent_at == bounds.oldest_beat() => true,
+            Message::Heartbeat { sent_at, .. } | Message::Ack { sent_at, .. } if sent_at == bounds.oldest_beat() => {
+                true
+            }
             Message::Ack { term: told, .. } => told != term,
             Message::Vote { term: of, .. }
             | Message::VoteResp { term: of, .. }

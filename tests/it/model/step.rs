@@ -14,17 +14,37 @@ use super::world::{Broken, Seat, World, others};
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
     /// A tick passes on every clock but one.
-    Tick { but_for: Option<u8> },
+    Tick {
+        but_for: Option<u8>,
+    },
     Deliver(Packet),
-    Wake { node: u8, asks: NodeSet },
+    Wake {
+        node: u8,
+        asks: NodeSet,
+    },
     /// What was being written is on disk.
-    Write { node: u8 },
+    Write {
+        node: u8,
+    },
     /// `written`: whether what was being written gets there.
-    Kill { node: u8, written: bool },
-    Boot { node: u8, wiped: bool, asks: NodeSet },
-    Stop { node: u8 },
-    Drained { node: u8 },
-    Bug { leader: u8 },
+    Kill {
+        node: u8,
+        written: bool,
+    },
+    Boot {
+        node: u8,
+        wiped: bool,
+        asks: NodeSet,
+    },
+    Stop {
+        node: u8,
+    },
+    Drained {
+        node: u8,
+    },
+    Bug {
+        leader: u8,
+    },
 }
 
 impl Bounds {
@@ -45,18 +65,24 @@ impl Bounds {
         world.started(self, node);
     }
 
+    /// All three have started and told each other that they do not lead.
+    fn idle(&self) -> World {
+        let mut world = World::empty(Some(Ballot::default()));
+        // Different timings are no matter of what happens at the start.
+        let bug = self.bug.filter(|bug| matches!(bug, Bug::LeaseAsLongAsPromise | Bug::DifferentTimings));
+        let honest = Self { bug, slow_answers: false, slow_writes: 0, ..self.clone() };
+        for node in 0..NODES {
+            honest.boot(&mut world, node, false, all());
+        }
+        world
+    }
+
     /// Node 0 wins the first election and is acknowledged by both others, without a hitch.
     fn serving(&self) -> World {
-        let mut world = World::empty(Some(Ballot::default()));
+        let mut world = self.idle();
         let honest = Self { bug: None, slow_answers: false, slow_writes: 0, ..self.clone() };
-        let everybody = all();
-        for node in 0..NODES {
-            // Different timings are no matter of honesty.
-            let boots = Self { bug: self.bug.filter(|bug| has_own_rules(*bug)), ..honest.clone() };
-            boots.boot(&mut world, node, false, everybody);
-        }
         for _ in 0..2 {
-            world.feed(&honest, 0, Event::Woke, everybody);
+            world.feed(&honest, 0, Event::Woke, all());
             while let Some(packet) = world.net.pop() {
                 honest.deliver(&mut world, packet);
             }
@@ -112,7 +138,7 @@ impl Bounds {
         if !world.writing[place].is_empty() {
             steps.push(Step::Write { node });
         }
-        if world.spent.kills < self.kills {
+        if world.spent.kills < self.kills && self.mortal.is_none_or(|mortal| mortal == node) {
             steps.push(Step::Kill { node, written: false });
             if !world.writing[place].is_empty() {
                 steps.push(Step::Kill { node, written: true });
@@ -129,10 +155,6 @@ impl Bounds {
             }
         }
     }
-}
-
-fn has_own_rules(bug: Bug) -> bool {
-    matches!(bug, Bug::LeaseAsLongAsPromise | Bug::DifferentTimings)
 }
 
 fn all() -> NodeSet {
@@ -165,6 +187,7 @@ impl Model for Bounds {
     fn init_states(&self) -> Vec<World> {
         let mut world = match self.start {
             Start::Serving => self.serving(),
+            Start::Idle => self.idle(),
             Start::Cold | Start::New => {
                 let mut world = World::empty((self.start == Start::Cold).then(Ballot::default));
                 for node in 0..NODES {
@@ -181,12 +204,14 @@ impl Model for Bounds {
         if world.broken.is_some() {
             return;
         }
-        steps.push(Step::Tick { but_for: None });
+        if self.time_passes {
+            steps.push(Step::Tick { but_for: None });
+        }
         steps.extend(world.net.iter().map(|packet| Step::Deliver(*packet)));
         for node in 0..NODES {
             if let Some(seat) = world.seat(node) {
                 self.steps_of(world, node, seat, steps);
-                if world.spent.skips[usize::from(node)] < self.skips {
+                if self.time_passes && world.spent.skips[usize::from(node)] < self.skips {
                     steps.push(Step::Tick { but_for: Some(node) });
                 }
             } else if self.restarts {

@@ -8,7 +8,7 @@ use rollcall::domain::{MAX_NODES, MemberRole, Term};
 use rollcall::election::machine::{Action, Draw, Event, Machine};
 use rollcall::election::{Ballot, BootId, Message, NodeId, NodeSet, Process};
 
-use super::bounds::{Bounds, Bug, MOST_TERMS, NODES, NOW};
+use super::bounds::{Bounds, MOST_TERMS, NODES, NOW};
 use super::packet::{Packet, What, without_hint};
 
 pub(super) const NO_TIME: [u64; MAX_NODES] = [0; MAX_NODES];
@@ -181,10 +181,7 @@ impl World {
                     queue.push_back((to.0, Event::Heard { from: sender, message }));
                 }
             }
-            Message::PreVoteResp(mut answer) => {
-                if bounds.bug == Some(Bug::LeadsMeansServes) && !self.is_serving(from) {
-                    answer.role = MemberRole::Follower;
-                }
+            Message::PreVoteResp(answer) => {
                 let message = without_hint(answer);
                 if bounds.slow_answers {
                     self.put(from, to, What::Says(message));
@@ -264,7 +261,8 @@ impl World {
             let Some(seat) = self.seat(packet.to.node.0).filter(|_| self.process(packet.to.node.0) == packet.to) else {
                 return false;
             };
-            (bounds.stale || !packet.is_stale(seat.term(), bounds)) && !(packet.is_spent_for_good() && changes_nothing(seat, packet))
+            (bounds.stale || !packet.is_stale(seat.term(), bounds))
+                && !(packet.is_spent_for_good() && changes_nothing(seat, packet))
         });
         net.sort_by_cached_key(print_of);
         self.net = net;
