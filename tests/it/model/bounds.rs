@@ -36,8 +36,6 @@ fn rules(me: u8, v: u64) -> Rules {
 pub(super) enum Start {
     /// All three have just started with blank ballots, and nobody has heard of anybody.
     Cold,
-    /// All three have just started for the first time, without ballots.
-    New,
     /// All three have blank ballots, their boot windows are over, and nobody leads.
     Idle,
     /// Node 0 serves in term 1, and both others have just promised.
@@ -52,8 +50,8 @@ pub(super) struct Bounds {
     pub(super) terms: u64,
     /// How many processes are killed. They may start again at any later time, with their ballots.
     pub(super) kills: u8,
-    /// Who may be killed, if not everybody.
-    pub(super) mortal: Option<u8>,
+    /// Whose process may be killed and whose clock may lag, if not everybody's.
+    pub(super) afflicted: Option<u8>,
     /// Whether time passes. What it takes no time to break is found sooner without.
     pub(super) time_passes: bool,
     /// Whether who was killed starts again.
@@ -82,7 +80,7 @@ impl Bounds {
             start,
             terms: 2,
             kills: 0,
-            mortal: None,
+            afflicted: None,
             time_passes: true,
             restarts: true,
             wipes: 0,
@@ -94,6 +92,10 @@ impl Bounds {
             stale: false,
             bug: None,
         }
+    }
+
+    pub(super) fn afflicts(&self, node: u8) -> bool {
+        self.afflicted.is_none_or(|afflicted| afflicted == node)
     }
 
     /// What `node` goes by; the same for all but for two bugs.

@@ -25,7 +25,7 @@ fn a_start_without_boot_window_is_found() {
 
 #[test]
 fn a_lease_from_receipt_is_found() {
-    find("lease from receipt", Bounds { stale: true, ..planted(Bug::LeaseFromReceipt, Start::Serving) }, "I2");
+    find("lease from receipt", planted(Bug::LeaseFromReceipt, Start::Serving), "I2");
 }
 
 #[test]
@@ -35,7 +35,13 @@ fn a_handover_that_keeps_its_lease_is_found() {
 
 #[test]
 fn a_volatile_vote_is_found() {
-    let bounds = Bounds { terms: 1, kills: 1, time_passes: false, ..planted(Bug::VolatileVote, Start::Idle) };
+    let bounds = Bounds {
+        terms: 1,
+        kills: 1,
+        afflicted: Some(1),
+        time_passes: false,
+        ..planted(Bug::VolatileVote, Start::Idle)
+    };
     find("volatile vote", bounds, "I1");
 }
 
@@ -46,14 +52,20 @@ fn a_link_closed_without_bye_while_leading_is_found() {
 
 #[test]
 fn a_wiped_node_that_votes_at_once_is_found() {
-    let bounds =
-        Bounds { terms: 1, kills: 1, wipes: 1, time_passes: false, ..planted(Bug::WipedNodeVotes, Start::Idle) };
+    let bounds = Bounds {
+        terms: 1,
+        kills: 1,
+        wipes: 1,
+        afflicted: Some(1),
+        time_passes: false,
+        ..planted(Bug::WipedNodeVotes, Start::Idle)
+    };
     find("wiped node votes", bounds, "I1");
 }
 
 #[test]
 fn an_end_that_voids_any_promise_is_found() {
-    let bounds = Bounds { kills: 1, mortal: Some(2), ..planted(Bug::EndVoidsAnyPromise, Start::Serving) };
+    let bounds = Bounds { kills: 1, afflicted: Some(2), ..planted(Bug::EndVoidsAnyPromise, Start::Serving) };
     find("end voids any promise", bounds, "I2");
 }
 
@@ -62,7 +74,7 @@ fn an_end_that_is_matched_by_address_is_found() {
     let bounds = Bounds {
         terms: 3,
         kills: 1,
-        mortal: Some(0),
+        afflicted: Some(0),
         time_passes: false,
         ..planted(Bug::EndByAddress, Start::Serving)
     };

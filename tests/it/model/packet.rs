@@ -3,7 +3,7 @@
 use rollcall::domain::{BootMs, MAX_NODES, MemberRole, Term};
 use rollcall::election::{Message, NodeId, PreVoteResp, Process};
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, Bug};
 
 /// Something on its way. It arrives at any later time, in any order, or never.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -68,6 +68,9 @@ impl Packet {
     /// Whether the receiver, whose term is `term`, has passed the term that this is about, or it only tells of one, or
     /// nobody waits for what would follow.
     pub(super) fn is_stale(&self, term: Term, bounds: &Bounds) -> bool {
+        if self.outlasts_its_use(bounds) {
+            return false;
+        }
         let What::Says(message) = self.what else { return false };
         match message {
             Message::VoteResp { granted: false, .. } => true,
@@ -86,9 +89,15 @@ impl Packet {
         }
     }
 
+    /// With a lease that counts from the receipt, no acknowledgement is ever too old.
+    fn outlasts_its_use(&self, bounds: &Bounds) -> bool {
+        bounds.bug == Some(Bug::LeaseFromReceipt) && matches!(self.what, What::Says(Message::Ack { .. }))
+    }
+
     /// Whether, once it changes nothing at its receiver, it never will.
-    pub(super) fn is_spent_for_good(&self) -> bool {
+    pub(super) fn is_spent_for_good(&self, bounds: &Bounds) -> bool {
         match self.what {
+            _ if self.outlasts_its_use(bounds) => false,
             What::Says(Message::VoteResp { .. } | Message::Ack { .. }) => true,
             // A node that does not ask, has no window and remembers its votes learns nothing from it; from a leader,
             // nobody who only waits for its window does.

@@ -1,12 +1,12 @@
 //! How bugs are planted around the machine: it is told what a buggy one would have told itself.
 
-use rollcall::domain::MemberRole;
+use rollcall::domain::{Load, MemberRole, Term};
 use rollcall::election::machine::{Event, Machine};
 use rollcall::election::{Ballot, BallotReport, Message, NodeId, NodeSet, PreVoteResp, Process};
 
 use super::bounds::{Bounds, Bug, NOW};
 use super::packet::What;
-use super::world::{Seat, World, others};
+use super::world::{NO_TIME, Seat, World, others};
 
 impl World {
     /// The word of `of` that it does not lead, which it never gave.
@@ -16,9 +16,9 @@ impl World {
             round: 0,
             granted: false,
             ready: false,
-            load: rollcall::domain::Load::NEUTRAL,
+            load: Load::NEUTRAL,
             role: MemberRole::Follower,
-            ballot: BallotReport { missing_at_start: false, sound: false, term: rollcall::domain::Term(0) },
+            ballot: BallotReport { missing_at_start: false, sound: false, term: Term(0) },
             leader: None,
         };
         Event::Heard { from: self.process(of), message: Message::PreVoteResp(answer) }
@@ -91,7 +91,7 @@ impl World {
         let ballot = Some(Ballot { term, voted_for: None });
         self.disks[usize::from(node)] = ballot;
         let machine = Machine::new(bounds.rules(node), self.process(node).boot, ballot, NOW);
-        self.seats[usize::from(node)] = Some(Seat::new(&machine, &super::world::NO_TIME));
+        self.seats[usize::from(node)] = Some(Seat::new(&machine, &NO_TIME));
         self.end_window(bounds, node);
     }
 

@@ -15,7 +15,7 @@ fn a_first_election_with_every_vote_late_or_lost_breaks_nothing() {
 
 #[test]
 fn a_first_election_in_which_processes_die_and_return_has_one_winner() {
-    let bounds = Bounds { terms: 1, kills: 1, time_passes: false, ..Bounds::quiet(Start::Idle) };
+    let bounds = Bounds { terms: 1, kills: 1, afflicted: Some(1), time_passes: false, ..Bounds::quiet(Start::Idle) };
     explore_all("idle, kill", bounds, 1);
 }
 
@@ -26,7 +26,7 @@ fn a_cold_start_breaks_nothing() {
 
 #[test]
 fn a_clock_that_lags_breaks_nothing() {
-    explore_all("drift", Bounds { skips: 1, mortal: Some(0), ..Bounds::quiet(Start::Serving) }, 2);
+    explore_all("drift", Bounds { skips: 1, afflicted: Some(0), ..Bounds::quiet(Start::Serving) }, 2);
 }
 
 #[test]
@@ -49,19 +49,25 @@ fn a_process_that_dies_and_returns_at_once_breaks_nothing() {
 
 #[test]
 fn a_handover_breaks_nothing() {
-    let bounds = Bounds { stops: 1, time_passes: false, ..Bounds::quiet(Start::Serving) };
-    explore_all("handover", bounds, 2);
+    explore_all("handover", Bounds { stops: 1, ..Bounds::quiet(Start::Serving) }, 2);
 }
 
 #[test]
 fn a_vote_that_is_slow_to_reach_the_disk_breaks_nothing() {
-    let bounds = Bounds { terms: 1, slow_writes: 2, kills: 1, time_passes: false, ..Bounds::quiet(Start::Idle) };
+    let bounds = Bounds {
+        terms: 1,
+        slow_writes: 2,
+        kills: 1,
+        afflicted: Some(1),
+        time_passes: false,
+        ..Bounds::quiet(Start::Idle)
+    };
     explore_all("slow disk", bounds, 1);
 }
 
 #[test]
 fn a_wiped_node_helps_elect_no_second_leader_of_a_term() {
-    let bounds = Bounds { kills: 1, wipes: 1, mortal: Some(1), time_passes: false, ..Bounds::quiet(Start::Serving) };
+    let bounds = Bounds { kills: 1, wipes: 1, afflicted: Some(1), time_passes: false, ..Bounds::quiet(Start::Serving) };
     explore_all("wiped", bounds, 1);
 }
 

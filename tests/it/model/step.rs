@@ -7,7 +7,7 @@ use stateright::{Model, Property};
 
 use super::bounds::{Bounds, Bug, NODES, NOW, Start, TICK_MS};
 use super::packet::{Packet, What};
-use super::world::{Broken, Seat, World, others};
+use super::world::{Broken, NO_TIME, Seat, World, others};
 
 /// One step of a run. `asks`: who hears the questions that follow from it; their answers come back at once, or when
 /// answers are slow, later.
@@ -54,7 +54,7 @@ impl Bounds {
         world.disks[place] = ballot;
         world.boots[place] += 1;
         let machine = Machine::new(self.rules(node), world.process(node).boot, ballot, NOW);
-        world.seats[place] = Some(Seat::new(&machine, &super::world::NO_TIME));
+        world.seats[place] = Some(Seat::new(&machine, &NO_TIME));
         let process = world.process(node);
         for other in others(node).filter(|other| world.seat(*other).is_some()).collect::<Vec<_>>() {
             world.feed(self, other, Event::UnlinkedFrom(process.node), NodeSet::default());
@@ -138,7 +138,7 @@ impl Bounds {
         if !world.writing[place].is_empty() {
             steps.push(Step::Write { node });
         }
-        if world.spent.kills < self.kills && self.mortal.is_none_or(|mortal| mortal == node) {
+        if world.spent.kills < self.kills && self.afflicts(node) {
             steps.push(Step::Kill { node, written: false });
             if !world.writing[place].is_empty() {
                 steps.push(Step::Kill { node, written: true });
@@ -188,8 +188,8 @@ impl Model for Bounds {
         let mut world = match self.start {
             Start::Serving => self.serving(),
             Start::Idle => self.idle(),
-            Start::Cold | Start::New => {
-                let mut world = World::empty((self.start == Start::Cold).then(Ballot::default));
+            Start::Cold => {
+                let mut world = World::empty(Some(Ballot::default()));
                 for node in 0..NODES {
                     self.boot(&mut world, node, false, NodeSet::default());
                 }
@@ -211,7 +211,7 @@ impl Model for Bounds {
         for node in 0..NODES {
             if let Some(seat) = world.seat(node) {
                 self.steps_of(world, node, seat, steps);
-                if self.time_passes && world.spent.skips[usize::from(node)] < self.skips {
+                if self.time_passes && self.afflicts(node) && world.spent.skips[usize::from(node)] < self.skips {
                     steps.push(Step::Tick { but_for: Some(node) });
                 }
             } else if self.restarts {

@@ -262,7 +262,7 @@ impl World {
                 return false;
             };
             (bounds.stale || !packet.is_stale(seat.term(), bounds))
-                && !(packet.is_spent_for_good() && changes_nothing(seat, packet))
+                && !(packet.is_spent_for_good(bounds) && changes_nothing(seat, packet))
         });
         net.sort_by_cached_key(print_of);
         self.net = net;
