@@ -65,7 +65,8 @@ fn a_wiped_node_that_votes_at_once_is_found() {
 
 #[test]
 fn an_end_that_voids_any_promise_is_found() {
-    let bounds = Bounds { kills: 1, afflicted: Some(2), ..planted(Bug::EndVoidsAnyPromise, Start::Serving) };
+    let bounds =
+        Bounds { kills: 1, afflicted: Some(2), time_passes: false, ..planted(Bug::EndVoidsAnyPromise, Start::Idle) };
     find("end voids any promise", bounds, "I2");
 }
 

@@ -1,4 +1,5 @@
-//! The runs without a bug: each is explored to the end of its bounds.
+//! The runs without a bug. Each but the last is explored to the end of its bounds; the last goes as deep as it can in
+//! the seconds that `ROLLCALL_MODEL_SECONDS` gives it.
 
 use super::bounds::{Bounds, Start};
 use super::check::{explore_all, explore_for};
@@ -67,7 +68,9 @@ fn a_vote_that_is_slow_to_reach_the_disk_breaks_nothing() {
 
 #[test]
 fn a_wiped_node_helps_elect_no_second_leader_of_a_term() {
-    let bounds = Bounds { kills: 1, wipes: 1, afflicted: Some(1), time_passes: false, ..Bounds::quiet(Start::Serving) };
+    // The bounds in which the bug of a wiped node that votes at once is found.
+    let bounds =
+        Bounds { terms: 1, kills: 1, wipes: 1, afflicted: Some(1), time_passes: false, ..Bounds::quiet(Start::Idle) };
     explore_all("wiped", bounds, 1);
 }
 
