@@ -44,6 +44,7 @@ pub(super) enum Start {
 
 /// What one run may do.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent choices, not a state in disguise")]
 pub(super) struct Bounds {
     pub(super) start: Start,
     /// Nobody goes to a later term than this.

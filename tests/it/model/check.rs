@@ -19,7 +19,8 @@ fn explore(name: &str, bounds: Bounds, threads: usize, seconds: Option<u64>) -> 
 }
 
 fn assert_unbroken(name: &str, checker: &impl Checker<Bounds>) {
-    for (property, path) in checker.discoveries().into_iter().filter(|(property, _)| property.starts_with('I')) {
+    let broken = checker.discoveries().into_iter().find(|(property, _)| property.starts_with('I'));
+    if let Some((property, path)) = broken {
         panic!("{name} breaks {property}:\n{:#?}", path.into_actions());
     }
 }
