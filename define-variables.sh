@@ -8,8 +8,9 @@
 #
 # To keep users and pictures in Firebase Storage instead, remove the # of the next two lines and put in your values:
 # the bucket is named in the Firebase console under "Storage" (your-project.firebasestorage.app); the file is a service
-# account's key with the role "Storage Admin", made under "Project settings", "Service accounts". Keep the file in
-# credentials/, where git ignores it. Nodes of one cluster must all use the same bucket.
+# account's key with the role "Storage Object Admin" ("Storage Admin" works too, and may do more than is needed), made under
+# "Project settings", "Service accounts". Keep the file in credentials/, where git ignores it. Nodes of one cluster must all
+# use the same bucket.
 
 #export FIREBASE_BUCKET="your-project.firebasestorage.app"
 #export GOOGLE_APPLICATION_CREDENTIALS="credentials/firebase-storage.json"

@@ -9,7 +9,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::MemberRole;
-use crate::domain::{Addr, Metadata, NodeAddr, Term, UserId, Username};
+use crate::domain::{Addr, Metadata, MetadataForm, NodeAddr, Password, Term, UserId, Username};
 
 /// Text that is borrowed where it stands in the JSON without escapes. (A plain `Option<Cow<str>>` never borrows.)
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -25,11 +25,11 @@ pub struct Registration<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub addr: Option<Text<'a>>,
     /// Asked for again by a repeated registration.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub password: Option<Text<'a>>,
-    /// Any JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<Metadata>,
+    pub password: Option<Password>,
+    /// A JSON object that is neither deep nor large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<MetadataForm>,
 }
 
 /// `POST /heartbeat`.
@@ -310,5 +310,12 @@ mod tests {
             let registration: Registration = serde_json::from_str(body).unwrap();
             assert_eq!(serde_json::to_string(&registration).unwrap(), r#"{"username":"a"}"#);
         }
+    }
+
+    #[test]
+    fn a_registration_does_not_show_its_password() {
+        let registration: Registration = serde_json::from_str(r#"{"username":"a","password":"secret"}"#).unwrap();
+        assert!(!format!("{registration:?}").contains("secret"));
+        assert!(serde_json::to_string(&registration).unwrap().contains("secret"), "who is asked to send it does");
     }
 }

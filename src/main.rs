@@ -1,5 +1,6 @@
 //! Arguments, logging, run; the exit code.
 
+use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -11,7 +12,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start the threads of the runtime: {error}");
+            complain(&format!("cannot start the threads of the runtime: {error}"));
             return ExitCode::from(commands::exit::SYSTEM);
         }
     };
@@ -21,8 +22,13 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            complain(&failure.to_string());
             failure.code()
         }
     }
+}
+
+/// Whether anybody can read it or not, the exit code says the same.
+fn complain(what: &str) {
+    let _ = writeln!(stderr(), "error: {what}");
 }

@@ -52,6 +52,12 @@ struct ClusterFile {
     cluster_id: Uuid,
 }
 
+/// The trace of a node's first start. The id makes it ours alone.
+#[derive(Debug, Serialize)]
+struct NodeFile {
+    first_start: Uuid,
+}
+
 /// Runs a node until `shutdown` is cancelled, then ends it in good order: the lease first, then the requests under way,
 /// then the links to the other nodes.
 ///
@@ -59,17 +65,18 @@ struct ClusterFile {
 /// [`NodeError`] if it could not start.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), NodeError> {
     let started_at = boot_now();
-    let _lock = lock_node_dir(&config.node_dir())?;
+    let lock = Arc::new(lock_node_dir(&config.node_dir())?);
     let election_port = bind(config.node.socket_addr(), "election port", "--this-node")?;
     let api_port = bind(config.api.socket_addr(), "HTTP API", "API_PORT")?;
     let backend = open_backend(&config).await?;
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(Duration::from_millis(config.storage_timeout_ms)));
     let cluster = cluster_id(&bucket).await?;
-    print_banner(&config, &bucket);
+    let past = Past { lock, first_start: is_first_start(&config, &bucket).await? };
+    say(&banner(&config, &bucket));
 
     let registry = Registry::new(bucket, Settings { ttl_ms: config.presence.ttl_ms }, started_at);
     let (online_in, online) = watch::channel(0);
-    let election = start_election(&config, cluster, election_port, online)?;
+    let election = start_election(&config, cluster, past, election_port, online)?;
     let under_way = TaskTracker::new();
     let app = App {
         registry: registry.clone(),
@@ -92,26 +99,29 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let draining = drain(under_way, election.role(), election.drained());
     tasks.spawn(ended.clone().run_until_cancelled_owned(draining));
     tasks.close();
-    println!("✓ All systems operational!");
+    say("✓ All systems operational!");
     info!(node = %config.node, "ready after {} ms", boot_now().since(started_at));
 
     let drained = CancellationToken::new();
     let serving = serve(api_port, router(app), drained.clone());
     tokio::pin!(serving);
-    tokio::select! {
-        () = &mut serving => {}
-        () = shutdown.cancelled() => {
-            // The lease goes first, so that a successor can start while the last requests end here.
-            election.resign();
-            drained.cancel();
-            serving.await;
-        }
+    let mut doubled = election.doubled();
+    let (has_ended, refusal) = tokio::select! {
+        () = &mut serving => (true, None),
+        () = shutdown.cancelled() => (false, None),
+        Ok(reason) = doubled.wait_for(Option::is_some) => (false, reason.clone()),
+    };
+    // The lease goes first, so that a successor can start while the last requests end here.
+    election.resign();
+    if !has_ended {
+        drained.cancel();
+        serving.await;
     }
     election.stop().await;
     ended.cancel();
     tasks.wait().await;
     info!(node = %config.node, "stopped");
-    Ok(())
+    refusal.map_or(Ok(()), |reason| Err(NodeError::Configuration(reason)))
 }
 
 /// Makes the node's own directory and locks it for as long as the file lives.
@@ -122,7 +132,7 @@ fn lock_node_dir(dir: &Path) -> Result<File, NodeError> {
             dir.display()
         ))
     };
-    fs::create_dir_all(dir).map_err(refused)?;
+    make_durable_dir(dir).map_err(refused)?;
     let file = File::options().write(true).create(true).truncate(false).open(dir.join(LOCK_FILE)).map_err(refused)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -133,6 +143,12 @@ fn lock_node_dir(dir: &Path) -> Result<File, NodeError> {
         ))),
         Err(TryLockError::Error(error)) => Err(refused(error)),
     }
+}
+
+/// Makes the directory and its parents so that they survive a loss of power: a ballot in them must.
+fn make_durable_dir(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    dir.canonicalize()?.ancestors().skip(1).take(2).try_for_each(|parent| File::open(parent)?.sync_all())
 }
 
 fn bind(addr: SocketAddr, what: &str, setting: &str) -> Result<TcpListener, NodeError> {
@@ -156,16 +172,18 @@ fn listen(port: TcpListener) -> Result<tokio::net::TcpListener, NodeError> {
 
 async fn open_backend(config: &Config) -> Result<Arc<dyn Backend>, NodeError> {
     let unusable = |error: BackendError| NodeError::Storage(format!("the storage cannot be used: {error}"));
+    // Nothing is sent to Google yet, so what is wrong is the key file or the bucket's name.
+    let misconfigured = |error: BackendError| NodeError::Configuration(error.to_string());
     Ok(match &config.storage {
         Storage::Local { dir } => {
             let tag = draw_id().simple().to_string();
             Arc::new(Local::open(dir.clone(), &tag, Local::DEFAULT_PAGE_SIZE).map_err(unusable)?)
         }
         Storage::Gcs { bucket, endpoint: Some(endpoint), .. } => {
-            Arc::new(Gcs::connect(GcsConfig::emulator(bucket, endpoint)).await.map_err(unusable)?)
+            Arc::new(Gcs::connect(GcsConfig::emulator(bucket, endpoint)).await.map_err(misconfigured)?)
         }
         Storage::Gcs { bucket, credentials, endpoint: None } => {
-            Arc::new(Gcs::connect(GcsConfig::google(bucket, credentials.clone())).await.map_err(unusable)?)
+            Arc::new(Gcs::connect(GcsConfig::google(bucket, credentials.clone())).await.map_err(misconfigured)?)
         }
     })
 }
@@ -194,9 +212,33 @@ async fn cluster_id(bucket: &Bucket) -> Result<Uuid, NodeError> {
     })
 }
 
+/// What a node brings along from before.
+struct Past {
+    /// The lock on the node's directory.
+    lock: Arc<File>,
+    /// Whether there is certainly nothing before.
+    first_start: bool,
+}
+
+/// Whether this node has never been started on this bucket. A node without a ballot is new only if its trace in the bucket
+/// is made now: else it has lost the ballot, and with it the memory of its votes.
+async fn is_first_start(config: &Config, bucket: &Bucket) -> Result<bool, NodeError> {
+    if election::has_ballot(&config.node_dir()) {
+        return Ok(false);
+    }
+    let trace = serde_json::to_vec(&NodeFile { first_start: draw_id() }).expect("a struct with one id is JSON");
+    match bucket.create(&Key::Node(config.node), Bytes::from(trace)).await {
+        Ok(created) => Ok(matches!(created, Created::New(_))),
+        Err(error) => {
+            Err(NodeError::Storage(format!("{error}; check it step by step with `cargo run --bin test_firebase`")))
+        }
+    }
+}
+
 fn start_election(
     config: &Config,
     cluster: Uuid,
+    past: Past,
     port: TcpListener,
     note: watch::Receiver<u64>,
 ) -> Result<Election, NodeError> {
@@ -217,12 +259,15 @@ fn start_election(
             election_retry_ms: timings.election_retry_ms,
         },
         trust_end_of_stream: config.trust_end_of_stream,
+        key: config.cluster_key.clone(),
         load_source: match &config.load_source {
             config::LoadSource::Cpu => election::LoadSource::Cpu,
             config::LoadSource::File(path) => election::LoadSource::File(path.clone()),
         },
         cpu_refresh_ms: timings.cpu_refresh_ms,
         dir: config.node_dir(),
+        lock: Some(past.lock),
+        first_start: past.first_start,
         note,
     };
     Election::start(port, options).map_err(|error| {
@@ -287,21 +332,31 @@ async fn pulse(registry: Registry, online: watch::Sender<u64>) {
     }
 }
 
-fn print_banner(config: &Config, bucket: &Bucket) {
+/// Writes for the person at the terminal. If nobody reads there, the node runs all the same.
+fn say(text: &str) {
+    say_to(&mut io::stdout(), text);
+}
+
+fn say_to(out: &mut impl io::Write, text: &str) {
+    // In one piece, so that the lines of nodes that share a terminal do not mix.
+    let _ = out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush());
+}
+
+fn banner(config: &Config, bucket: &Bucket) -> String {
     let line = "=".repeat(43);
-    println!("{line}\nDistributed System: Leader Election + User Registration\n{line}\n");
     let place = match &config.storage {
         Storage::Gcs { .. } => "Firebase Storage".to_owned(),
         Storage::Local { .. } => bucket.describe(),
     };
-    println!("✓ User registration system initialized ({place})");
-    println!("🚀 HTTP API server listening on http://{}", config.api.socket_addr());
-    println!("   Endpoints:");
-    for endpoint in ENDPOINTS {
-        println!("     {endpoint}");
-    }
-    println!("\n✓ Leader election TCP listener bound to {}", config.node);
-    println!("{}", members_line(config.node, &config.peers));
+    let endpoints: Vec<String> = ENDPOINTS.iter().map(|endpoint| format!("     {endpoint}\n")).collect();
+    let endpoints = endpoints.concat();
+    let (api, node, members) = (config.api.socket_addr(), config.node, members_line(config.node, &config.peers));
+    format!(
+        "{line}\nDistributed System: Leader Election + User Registration\n{line}\n\n\
+         ✓ User registration system initialized ({place})\n\
+         🚀 HTTP API server listening on http://{api}\n   Endpoints:\n{endpoints}\n\
+         ✓ Leader election TCP listener bound to {node}\n{members}"
+    )
 }
 
 fn members_line(node: NodeAddr, peers: &[NodeAddr]) -> String {
@@ -331,6 +386,23 @@ mod tests {
         assert!(second.to_string().contains("another process is this node already"), "{second}");
         drop(first);
         lock_node_dir(dir.path()).expect("free again");
+    }
+
+    #[test]
+    fn a_terminal_that_is_gone_or_full_does_not_end_a_node() {
+        struct Gone;
+        impl io::Write for Gone {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+        }
+        say_to(&mut Gone, "hello");
+        let mut written = Vec::new();
+        say_to(&mut written, "hello");
+        assert_eq!(written, b"hello\n");
     }
 
     #[test]

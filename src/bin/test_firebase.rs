@@ -6,15 +6,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use rand::RngExt;
+use rollcall::commands::exit;
+use rollcall::config::DEFAULT_CREDENTIALS;
 use rollcall::storage::check::{Step, Verdict, check};
 use rollcall::storage::{GcsConfig, RetryPolicy};
-
-/// The storage cannot be reached or refuses (`EX_UNAVAILABLE`).
-const EXIT_STORAGE: u8 = 69;
-/// Something in the environment is missing or wrong (`EX_CONFIG`).
-const EXIT_CONFIGURATION: u8 = 78;
-/// Where the key is kept if nothing else is said.
-const DEFAULT_KEY_FILE: &str = "credentials/firebase-storage.json";
 
 /// Checks whether Rollcall can use a Firebase (Google Cloud Storage) bucket
 ///
@@ -22,29 +17,34 @@ const DEFAULT_KEY_FILE: &str = "credentials/firebase-storage.json";
 /// again. Each step shows its time; a step that fails shows its cause and what to do about it. What was written is
 /// deleted even after a failed step.
 #[derive(Parser)]
-#[command(version, after_long_help = AFTER_HELP)]
+#[command(version, after_long_help = after_help())]
 struct Arguments {
     /// How long each step may take before it counts as failed
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout_seconds: u64,
 }
 
-const AFTER_HELP: &str = "\
+fn after_help() -> String {
+    let (usage, storage, configuration) = (exit::USAGE, exit::STORAGE, exit::CONFIGURATION);
+    format!(
+        "\
 Environment:
   FIREBASE_BUCKET                 the bucket's name, such as your-project.firebasestorage.app
                                   (Firebase console, Storage)
   GOOGLE_APPLICATION_CREDENTIALS  the key file of a service account that has the role \"Storage Object Admin\"
-                                  (default: credentials/firebase-storage.json)
+                                  (default: {DEFAULT_CREDENTIALS})
   STORAGE_EMULATOR_HOST           host:port of an emulator; no credentials are used then
 
 Exit status:
   0   the bucket works
-  2   wrong arguments
-  69  the bucket cannot be reached, refuses, or does not do what it should
-  78  the environment is wrong: no bucket named, or no usable credentials
+  {usage:<3} wrong arguments
+  {storage:<3} the bucket cannot be reached, refuses, or does not do what it should
+  {configuration:<3} the environment is wrong: no bucket named, or no usable credentials
 
 Example:
-  FIREBASE_BUCKET=your-project.firebasestorage.app cargo run --bin test_firebase";
+  FIREBASE_BUCKET=your-project.firebasestorage.app cargo run --bin test_firebase"
+    )
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -54,14 +54,14 @@ async fn main() -> ExitCode {
             "error: FIREBASE_BUCKET is not set: give the bucket's name, such as \
              FIREBASE_BUCKET=your-project.firebasestorage.app (Firebase console, Storage)"
         );
-        return ExitCode::from(EXIT_CONFIGURATION);
+        return ExitCode::from(exit::CONFIGURATION);
     };
     let config = if let Some(host) = variable("STORAGE_EMULATOR_HOST") {
         println!("Checking bucket {bucket} of the emulator at {host}");
         GcsConfig::emulator(&bucket, &host)
     } else {
         let key_file = std::env::var_os("GOOGLE_APPLICATION_CREDENTIALS").filter(|path| !path.is_empty());
-        let key_file = key_file.map_or_else(|| PathBuf::from(DEFAULT_KEY_FILE), PathBuf::from);
+        let key_file = key_file.map_or_else(|| PathBuf::from(DEFAULT_CREDENTIALS), PathBuf::from);
         println!("Checking bucket {bucket} with the credentials in {}", key_file.display());
         GcsConfig::google(&bucket, key_file)
     };
@@ -71,8 +71,8 @@ async fn main() -> ExitCode {
             println!("The bucket works.");
             ExitCode::SUCCESS
         }
-        Verdict::Misconfigured => ExitCode::from(EXIT_CONFIGURATION),
-        Verdict::Failed => ExitCode::from(EXIT_STORAGE),
+        Verdict::Misconfigured => ExitCode::from(exit::CONFIGURATION),
+        Verdict::Failed => ExitCode::from(exit::STORAGE),
     }
 }
 

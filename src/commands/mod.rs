@@ -33,6 +33,7 @@ Environment (a flag wins over a variable, and that over the file; an empty varia
   GOOGLE_APPLICATION_CREDENTIALS  service account's JSON file [credentials/firebase-storage.json]
   STORAGE_EMULATOR_HOST           HOST:PORT of a storage emulator, used without credentials
   HEARTBEAT_TTL_SECONDS           how long after its last heartbeat a client is online [30]
+  ROLLCALL_CLUSTER_KEY            secret of at least 16 characters that all nodes share; or ROLLCALL_CLUSTER_KEY_FILE
   RUST_LOG                        error, warn, info, debug or trace [info]
   NO_COLOR                        no colours in the log
   ROLLCALL_THIS_NODE, ROLLCALL_PEERS, ROLLCALL_DATA_DIR, ROLLCALL_API_URL, ROLLCALL_API_BIND, ...
@@ -41,8 +42,8 @@ Environment (a flag wins over a variable, and that over the file; an empty varia
 Exit codes:
   0   ended as it was asked to       71  an address cannot be bound
   2   wrong command line             78  wrong configuration
-  69  storage cannot be reached      130, 143  a second Ctrl-C or SIGTERM ended it at once
-  70  something inside broke";
+  69  storage cannot be reached      129, 130, 143  a second SIGHUP, Ctrl-C or SIGTERM
+  70  something inside broke                        ended it at once";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -91,6 +92,8 @@ pub fn start_logging() {
         .with_env_filter(filter)
         .with_ansi(stderr().is_terminal() && !is_set("NO_COLOR"))
         .with_writer(stderr)
+        // A line that cannot be written is lost. To complain about it there, too, would be a panic.
+        .log_internal_errors(false)
         .init();
     if let Some(error) = wrong {
         warn!("environment variable RUST_LOG is ignored: {error}; give error, warn, info, debug or trace");

@@ -8,18 +8,22 @@ use http::Uri;
 
 use super::layers::{Given, Layers};
 use super::{Api, Config, ConfigError, Cors, Flags, LoadSource, Presence, Storage, Timings, keys};
-use crate::domain::{MAX_NODES, NodeAddr};
+use crate::domain::{ClusterKey, MAX_NODES, MIN_KEY_CHARS, NodeAddr};
 
 /// No time may be longer: one that is, is a slip of the pen, and sums of times must not overflow.
 const MAX_MS: u64 = 24 * 60 * 60 * 1000;
 const DEFAULT_API_PORT: u64 = 3000;
 const DEFAULT_DATA_DIR: &str = "data";
-const DEFAULT_CREDENTIALS: &str = "credentials/firebase-storage.json";
+/// Where the key of the service account is kept if nothing else is said.
+pub const DEFAULT_CREDENTIALS: &str = "credentials/firebase-storage.json";
 /// Three of the heartbeats that clients are told to send, 10 s apart.
 const DEFAULT_TTL_SECONDS: u64 = 30;
 const DEFAULT_STORAGE_TIMEOUT_MS: u64 = 5000;
 /// What stands for "no origin" where an empty text would count as unset.
 const NO_ORIGIN: &str = "none";
+
+const KEYLESS: &str = "there is no cluster_key, so whoever reaches the election port can pose as a node; set the same \
+     cluster_key on all nodes (ROLLCALL_CLUSTER_KEY or cluster_key_file)";
 
 const RIGHT_NODE: &str = "an IP:PORT that the other nodes can dial, such as \"10.40.6.26:8080\"";
 const RIGHT_PEERS: &str = "a list of IP:PORT that every node can dial, such as [\"10.40.6.26:8080\"]";
@@ -43,8 +47,16 @@ pub(super) fn build(
     let timings = timings(&layers)?;
     let storage = storage(&layers, &data_dir)?;
     let emulator_alone = matches!(storage, Storage::Local { .. }) && emulator(&layers)?.is_some();
+    let (cluster_key, cluster_key_file) = cluster_key(&layers)?;
+    let is_keyless = cluster_key.is_none() && cluster_key_file.is_none();
+    let mut warnings = warnings(&peers, emulator_alone);
+    if is_keyless && peers.len() > 1 && !node.value.socket_addr().ip().is_loopback() {
+        warnings.push(KEYLESS.to_owned());
+    }
     Ok(Config {
         node: node.value,
+        cluster_key,
+        cluster_key_file,
         timings,
         trust_end_of_stream: layers.switch(&keys::TRUST_END_OF_STREAM, true)?,
         load_source: load_source(&layers)?,
@@ -55,7 +67,7 @@ pub(super) fn build(
         storage,
         storage_timeout_ms: layers.number(&keys::STORAGE_TIMEOUT, MAX_MS, DEFAULT_STORAGE_TIMEOUT_MS)?.value,
         data_dir,
-        warnings: warnings(&peers, emulator_alone),
+        warnings,
         peers,
     })
 }
@@ -121,6 +133,20 @@ fn timings(layers: &Layers<'_>) -> Result<Timings, ConfigError> {
         cpu_refresh_ms: layers.number(&keys::CPU_REFRESH, MAX_MS, 500)?.value,
         election_retry_ms: layers.number(&keys::ELECTION_RETRY, MAX_MS, 100)?.value,
     })
+}
+
+/// The cluster's key, or the file that holds it.
+fn cluster_key(layers: &Layers<'_>) -> Result<(Option<ClusterKey>, Option<PathBuf>), ConfigError> {
+    let right = format!("a text of at least {MIN_KEY_CHARS} characters, the same on all nodes");
+    let key = layers.parsed(&keys::CLUSTER_KEY, &right)?.map(|given| given.value);
+    let Some(file) = layers.text(&keys::CLUSTER_KEY_FILE, RIGHT_PATH)? else { return Ok((key, None)) };
+    if key.is_some() {
+        return Err(ConfigError::TwoClusterKeys { origin: file.origin });
+    }
+    if file.value.is_empty() {
+        return Err(file.invalid(&keys::CLUSTER_KEY_FILE, RIGHT_PATH));
+    }
+    Ok((None, Some(PathBuf::from(file.value))))
 }
 
 fn load_source(layers: &Layers<'_>) -> Result<LoadSource, ConfigError> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::DEFAULT_FILE;
-use crate::domain::NodeAddr;
+use crate::domain::{InvalidClusterKey, NodeAddr};
 
 /// Where a value was given.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -168,6 +168,28 @@ pub enum ConfigError {
         origin: Origin,
         /// The port.
         port: u16,
+    },
+    /// The file with the cluster's key cannot be read.
+    #[error("cannot read the cluster_key_file {}: {cause}; put the key there, the same on all nodes", .path.display())]
+    NoClusterKey {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The file with the cluster's key holds none.
+    #[error("the cluster_key_file {} holds no key: {cause}", .path.display())]
+    BadClusterKey {
+        /// The file.
+        path: PathBuf,
+        /// What is right.
+        cause: InvalidClusterKey,
+    },
+    /// The cluster's key is given twice, and the two may differ.
+    #[error("{origin}: cluster_key_file is set, and cluster_key is set too; give one of the two")]
+    TwoClusterKeys {
+        /// Where the file was named.
+        origin: Origin,
     },
     /// The key to the bucket is not there.
     #[error(

@@ -11,6 +11,8 @@ pub(super) struct Key {
     pub(super) variable: &'static str,
     /// On the command line, with how to find it among the flags; `None` where there is no flag.
     pub(super) flag: Option<(&'static str, Flag)>,
+    /// Whether the value must never be repeated, not even in an error.
+    pub(super) is_secret: bool,
 }
 
 /// Finds a flag's text.
@@ -18,11 +20,16 @@ type Flag = fn(&Flags) -> Option<&String>;
 
 impl Key {
     const fn new(name: &'static str, variable: &'static str) -> Self {
-        Self { name, variable, flag: None }
+        Self { name, variable, flag: None, is_secret: false }
     }
 
     const fn or_flag(mut self, flag: &'static str, find: Flag) -> Self {
         self.flag = Some((flag, find));
+        self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.is_secret = true;
         self
     }
 }
@@ -39,6 +46,8 @@ pub(super) const NET_TIMEOUT: Key = Key::new("net_timeout_ms", "ROLLCALL_NET_TIM
 pub(super) const CPU_REFRESH: Key = Key::new("cpu_refresh_ms", "ROLLCALL_CPU_REFRESH_MS");
 pub(super) const ELECTION_RETRY: Key = Key::new("election_retry_ms", "ROLLCALL_ELECTION_RETRY_MS");
 pub(super) const TRUST_END_OF_STREAM: Key = Key::new("trust_end_of_stream", "ROLLCALL_TRUST_END_OF_STREAM");
+pub(super) const CLUSTER_KEY: Key = Key::new("cluster_key", "ROLLCALL_CLUSTER_KEY").secret();
+pub(super) const CLUSTER_KEY_FILE: Key = Key::new("cluster_key_file", "ROLLCALL_CLUSTER_KEY_FILE");
 pub(super) const LOAD_SOURCE: Key = Key::new("load_source", "ROLLCALL_LOAD_SOURCE");
 pub(super) const API_PORT: Key =
     Key::new("api_port", "API_PORT").or_flag("--api-port", |flags| flags.api_port.as_ref());
@@ -56,7 +65,7 @@ pub(super) const EMULATOR: Key = Key::new("storage_emulator_host", "STORAGE_EMUL
 pub(super) const STORAGE_TIMEOUT: Key = Key::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS");
 
 /// Every setting; what is not here is no key of the file.
-pub(super) const ALL: [&Key; 21] = [
+pub(super) const ALL: [&Key; 23] = [
     &THIS_NODE,
     &PEERS,
     &HEARTBEAT_INTERVAL,
@@ -67,6 +76,8 @@ pub(super) const ALL: [&Key; 21] = [
     &CPU_REFRESH,
     &ELECTION_RETRY,
     &TRUST_END_OF_STREAM,
+    &CLUSTER_KEY,
+    &CLUSTER_KEY_FILE,
     &LOAD_SOURCE,
     &API_PORT,
     &API_BIND,

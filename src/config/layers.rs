@@ -13,6 +13,9 @@ use super::{ConfigError, Flags, Origin};
 /// The longest piece of a value that an error repeats.
 const MAX_REPEATED_CHARS: usize = 80;
 
+/// What an error says instead of a secret.
+const NOT_SHOWN: &str = "a value that is not shown here";
+
 /// A value and where it was given.
 #[derive(Clone, Debug)]
 pub(super) struct Given<T> {
@@ -117,7 +120,11 @@ impl<'a> Layers<'a> {
             let text = (self.variable)(key.variable).filter(|text| !text.is_empty())?;
             Some(Given::untyped(text, &Origin::Variable(key.variable)))
         };
-        flag().or_else(variable).or_else(|| self.file.get(key.name).cloned())
+        let mut found = flag().or_else(variable).or_else(|| self.file.get(key.name).cloned());
+        if let Some(given) = found.as_mut().filter(|_| key.is_secret) {
+            NOT_SHOWN.clone_into(&mut given.written);
+        }
+        found
     }
 }
 

@@ -14,8 +14,9 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::domain::NodeAddr;
+use crate::domain::{ClusterKey, NodeAddr};
 
+pub use build::DEFAULT_CREDENTIALS;
 pub use error::{ConfigError, Origin};
 pub use flags::Flags;
 pub use keys::variables;
@@ -36,6 +37,10 @@ pub struct Config {
     pub timings: Timings,
     /// Whether the orderly end of a connection proves that the node at its other end is dead.
     pub trust_end_of_stream: bool,
+    /// The secret that all nodes share; only nodes that hold it form a cluster.
+    pub cluster_key: Option<ClusterKey>,
+    /// Where [`Config::read`] found it, if it was in a file of its own.
+    pub cluster_key_file: Option<PathBuf>,
     /// Where the election reads how busy this node is.
     pub load_source: LoadSource,
     /// The HTTP API.
@@ -146,8 +151,8 @@ impl Config {
         build::build(file, variable, flags)
     }
 
-    /// Reads the file that the flags name, or [`DEFAULT_FILE`] if it exists, loads the configuration and looks whether
-    /// the credentials are there.
+    /// Reads the file that the flags name, or [`DEFAULT_FILE`] if it exists, loads the configuration, reads the cluster's
+    /// key if it is in a file of its own, and looks whether the credentials are there.
     ///
     /// # Errors
     /// [`ConfigError`], the first one found.
@@ -160,7 +165,13 @@ impl Config {
             Err(cause) => return Err(ConfigError::Unreadable { path: path.to_owned(), cause }),
         };
         let name = path.display().to_string();
-        let config = Self::load(text.as_deref().map(|text| (name.as_str(), text)), variable, flags)?;
+        let mut config = Self::load(text.as_deref().map(|text| (name.as_str(), text)), variable, flags)?;
+        if let Some(path) = &config.cluster_key_file {
+            let text =
+                fs::read_to_string(path).map_err(|cause| ConfigError::NoClusterKey { path: path.clone(), cause })?;
+            let key = text.parse().map_err(|cause| ConfigError::BadClusterKey { path: path.clone(), cause })?;
+            config.cluster_key = Some(key);
+        }
         if let Storage::Gcs { credentials, endpoint: None, .. } = &config.storage {
             fs::read(credentials).map_err(|cause| ConfigError::NoCredentials { path: credentials.clone(), cause })?;
         }

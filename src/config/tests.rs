@@ -79,7 +79,10 @@ fn the_file_of_the_distribution_says_what_the_defaults_say() {
             settings.iter().any(|line| line.starts_with(key.name)) || shipped.contains(&format!("\n{} =", key.name));
         assert!(is_shown, "config.toml does not show {}", key.name);
     }
-    for line in settings.iter().filter(|line| !line.contains("bucket") && !line.contains("emulator")) {
+    for line in settings
+        .iter()
+        .filter(|line| !line.contains("bucket") && !line.contains("emulator") && !line.contains("cluster_key"))
+    {
         assert_eq!(with(line).unwrap(), with("").unwrap(), "{line}");
     }
 }
@@ -276,6 +279,71 @@ fn the_two_ports_of_a_node_differ() {
         "environment variable API_PORT: api_port is 8080, which is also the election port of this_node; choose another, such as 3000"
     );
     assert!(with_variable("API_PORT", "8081").is_ok(), "another node's election port may be on another machine");
+}
+
+const SECRET: &str = "a secret of the cluster";
+
+#[test]
+fn a_cluster_key_is_long_enough_and_never_shown() {
+    let right = format!("cluster_key = {SECRET:?}");
+    let config = with(&right).unwrap();
+    assert_eq!(config.cluster_key.as_ref().unwrap().expose(), SECRET.as_bytes());
+    assert!(!format!("{config:?}").contains("secret"), "{config:?}");
+    assert_eq!(with_variable("ROLLCALL_CLUSTER_KEY", SECRET).unwrap(), config);
+    assert!(with("cluster_key = \"0123456789abcdef\"").is_ok());
+    assert_eq!(
+        error(with("cluster_key = \"0123456789abcde\"")),
+        "c.toml:7: cluster_key is a value that is not shown here, but must be a text of at least 16 characters, the same on all nodes"
+    );
+    let wrong = [
+        with("cluster_key = 7356891"),
+        with("cluster_key = [\"7356891\"]"),
+        with("cluster_key = 7356891-secret"),
+        with("cluster_key = \"7356891"),
+        with("cluster_key = \"7356891\"\ncluster_key = \"7356891\""),
+        with_variable("ROLLCALL_CLUSTER_KEY", "7356891"),
+    ];
+    for text in wrong.map(error) {
+        assert!(!text.contains("7356891"), "{text}");
+    }
+}
+
+#[test]
+fn a_cluster_key_may_be_in_a_file_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, key) = (folder.path().join("c.toml"), folder.path().join("key"));
+    fs::write(&file, FILE).unwrap();
+    let read = |more: &str| {
+        let variable = |name: &str| match name {
+            "ROLLCALL_CLUSTER_KEY_FILE" => Some(key.display().to_string()),
+            "ROLLCALL_CLUSTER_KEY" => Some(more.to_owned()),
+            _ => None,
+        };
+        Config::read(&variable, &Flags { config: Some(file.clone()), ..Flags::default() })
+    };
+    assert!(error(read("")).starts_with(&format!("cannot read the cluster_key_file {}: ", key.display())));
+    fs::write(&key, "secret\n").unwrap();
+    let text = error(read(""));
+    assert!(text.ends_with("holds no key: a cluster key has at least 16 characters"), "{text}");
+    fs::write(&key, format!("{SECRET}\n")).unwrap();
+    assert_eq!(read("").unwrap().cluster_key.unwrap().expose(), SECRET.as_bytes());
+    let text = error(read(SECRET));
+    assert!(text.ends_with("cluster_key_file is set, and cluster_key is set too; give one of the two"), "{text}");
+}
+
+#[test]
+fn a_cluster_that_others_can_reach_is_warned_to_have_a_key() {
+    let warns = |node: &str, peers: &str, more: &str| {
+        let flags = Flags { this_node: Some(node.to_owned()), peers: Some(peers.to_owned()), ..Flags::default() };
+        let warnings = load(more, &[], &flags).unwrap().warnings;
+        warnings.iter().any(|warning| warning.contains("cluster_key"))
+    };
+    let three = "10.0.0.1:1,10.0.0.2:1,10.0.0.3:1";
+    assert!(warns("10.0.0.1:1", three, ""));
+    assert!(!warns("10.0.0.1:1", three, &format!("cluster_key = {SECRET:?}")));
+    assert!(!warns("10.0.0.1:1", three, "cluster_key_file = \"key\""));
+    assert!(!warns("10.0.0.1:1", "10.0.0.1:1", ""), "nobody is let in anyway");
+    assert!(!warns("127.0.0.1:1", "127.0.0.1:1,127.0.0.1:2,127.0.0.1:3", ""));
 }
 
 #[test]

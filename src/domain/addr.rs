@@ -1,13 +1,13 @@
 //! The address at which a client can be reached by other clients.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Where a client listens for its peers.
 ///
-/// Invariant: an IP address and a port that is not 0.
+/// Invariant: an IP address of one machine (not `0.0.0.0`, `::`, multicast or `255.255.255.255`) and a port that is not 0.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "SocketAddr", into = "SocketAddr")]
 pub struct Addr(SocketAddr);
@@ -24,7 +24,7 @@ pub enum AddrForm {
 /// The text is no address; says what was given and what is right.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[error(
-    "Invalid addr {given:?}: give IP:PORT with a port from 1 to 65535, such as \"10.40.6.26:9000\" or \"[fe80::1]:9000\", or \":9000\" for your address as this server sees it"
+    "Invalid addr {given:?}: give the IP:PORT at which others can reach you, with a port from 1 to 65535, such as \"10.40.6.26:9000\" or \"[fe80::1]:9000\", or \":9000\" for your address as this server sees it"
 )]
 pub struct InvalidAddr {
     /// What was given, cut to a length that is safe to repeat.
@@ -32,10 +32,10 @@ pub struct InvalidAddr {
 }
 
 impl Addr {
-    /// An address from its parts; `None` for port 0.
+    /// An address from its parts; `None` for port 0 and for what is no address of one machine.
     #[must_use]
     pub fn new(addr: SocketAddr) -> Option<Self> {
-        (addr.port() != 0).then_some(Self(addr))
+        (addr.port() != 0 && is_one_machine(addr.ip())).then_some(Self(addr))
     }
 
     /// The socket address.
@@ -52,10 +52,13 @@ impl AddrForm {
     /// [`InvalidAddr`] for anything else, host names and port 0 included.
     pub fn parse(text: &str) -> Result<Self, InvalidAddr> {
         let invalid = || InvalidAddr { given: text.chars().take(80).collect() };
-        match text.strip_prefix(':') {
-            Some(port) => parse_port(port).map(Self::PortOnly).ok_or_else(invalid),
-            None => text.parse().ok().and_then(Addr::new).map(Self::Full).ok_or_else(invalid),
+        if let Some(port) = text.strip_prefix(':') {
+            return parse_port(port).map(Self::PortOnly).ok_or_else(invalid);
         }
+        // The standard parser would take zeros before the port.
+        let port = text.rsplit(':').next().and_then(parse_port);
+        let addr = port.and_then(|_| text.parse().ok()).and_then(Addr::new);
+        addr.map(Self::Full).ok_or_else(invalid)
     }
 
     /// The complete address, with `seen` as the IP address where only a port was given.
@@ -68,9 +71,16 @@ impl AddrForm {
     }
 }
 
-/// Digits only: the standard parser would take a leading `+`.
+/// Whether somebody else can dial it. These three are what a program listens on or shouts to.
+fn is_one_machine(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    !(ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST))
+}
+
+/// Digits only, the first of them not 0: the standard parser would take a leading `+` and leading zeros.
 fn parse_port(text: &str) -> Option<std::num::NonZeroU16> {
-    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+    let well_formed = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
+    well_formed.then(|| text.parse().ok()).flatten()
 }
 
 impl TryFrom<SocketAddr> for Addr {
@@ -127,8 +137,23 @@ mod tests {
             "300.1.1.1:9",
             "::1:9000x",
             " 1.2.3.4:5",
+            "1.2.3.4:09",
+            ":09",
+            "[::1]:00009",
         ] {
             assert!(AddrForm::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_dial_is_refused() {
+        for bad in
+            ["0.0.0.0", "[::]", "[::ffff:0.0.0.0]", "224.0.0.1", "239.255.255.255", "[ff02::1]", "255.255.255.255"]
+        {
+            assert!(AddrForm::parse(&format!("{bad}:9000")).is_err(), "{bad}");
+        }
+        for good in ["0.0.0.1", "223.255.255.255", "255.255.255.254", "[fe80::1]", "127.0.0.1"] {
+            assert!(AddrForm::parse(&format!("{good}:9000")).is_ok(), "{good}");
         }
     }
 }

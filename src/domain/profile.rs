@@ -3,13 +3,10 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Addr, Username};
+use super::{Addr, Metadata, PasswordHash, Username};
 
 /// The id that a registration is given; never used again for another.
 pub type UserId = Uuid;
-
-/// What a client wants to have known about itself: any JSON object.
-pub type Metadata = serde_json::Map<String, serde_json::Value>;
 
 /// A registration, as it is stored in the bucket. Written once and never changed but for its password.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,7 +23,7 @@ pub struct Profile {
     /// What the client wanted known; empty if nothing.
     #[serde(default)]
     pub metadata: Metadata,
-    /// The password as an Argon2id PHC string, if one was set. Never leaves the registry.
+    /// The password's hash, if one was set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password_hash: Option<String>,
+    pub password_hash: Option<PasswordHash>,
 }

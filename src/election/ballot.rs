@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -13,11 +14,20 @@ use crate::domain::{NodeAddr, Term};
 const FILE: &str = "ballot.json";
 const NEW_FILE: &str = "ballot.json.new";
 
+/// Whether there is a ballot in `dir`, whole or not.
+#[must_use]
+pub fn has_ballot(dir: &Path) -> bool {
+    dir.join(FILE).exists()
+}
+
 /// Where a node keeps its ballot.
 #[derive(Debug)]
 pub(super) struct BallotFile {
     dir: PathBuf,
     peers: Peers,
+    /// What keeps other processes from this directory. Held here, so that a write which hangs in the disk when the node
+    /// ends keeps the next process out until it is over.
+    _lock: Option<Arc<File>>,
 }
 
 /// What a ballot file held.
@@ -50,9 +60,9 @@ impl Record {
 }
 
 impl BallotFile {
-    /// The ballot in `dir`, which must exist.
-    pub(super) fn new(dir: &Path, peers: Peers) -> Self {
-        Self { dir: dir.to_owned(), peers }
+    /// The ballot in `dir`, which must exist; `lock` keeps other processes from it.
+    pub(super) fn new(dir: &Path, peers: Peers, lock: Option<Arc<File>>) -> Self {
+        Self { dir: dir.to_owned(), peers, _lock: lock }
     }
 
     /// Reads the file.
@@ -93,7 +103,7 @@ mod tests {
 
     fn file(dir: &Path) -> BallotFile {
         let nodes = ["127.0.0.1:8080", "127.0.0.1:8081"].map(|text| text.parse().unwrap());
-        BallotFile::new(dir, Peers::new(nodes.to_vec(), nodes[0]).unwrap())
+        BallotFile::new(dir, Peers::new(nodes.to_vec(), nodes[0]).unwrap(), None)
     }
 
     #[test]
@@ -127,7 +137,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         file(dir.path()).save(Ballot { term: Term(3), voted_for: Some(NodeId(1)) }).unwrap();
         let me: NodeAddr = "127.0.0.1:8080".parse().unwrap();
-        let alone = BallotFile::new(dir.path(), Peers::new(vec![me], me).unwrap());
+        let alone = BallotFile::new(dir.path(), Peers::new(vec![me], me).unwrap(), None);
         assert_eq!(alone.load().unwrap(), Found::Ballot(Ballot { term: Term(3), voted_for: Some(NodeId(0)) }));
     }
 

@@ -9,11 +9,14 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::frame::{Frame, Hello};
+use super::complaints::one_line;
+use super::frame::{Frame, Hello, Purpose, RefusalKind};
 use super::greeter::Greeter;
+use super::handshake::{self, Failure};
 use super::link::{End, Link};
 use super::network::News;
-use super::process::NodeId;
+use super::process::{NodeId, Process};
+use crate::clock::boot_now;
 
 /// The pause between two attempts grows from the first to the second.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -33,24 +36,18 @@ pub(super) struct Dialler {
 impl Dialler {
     pub(super) async fn run(mut self) {
         let mut pause = FIRST_PAUSE;
-        let mut complaint = String::new();
         while !self.stop.is_cancelled() {
-            match self.stop.clone().run_until_cancelled(self.connect()).await {
+            let dialled = handshake::dial(&self.greeter, self.addr(), Purpose::Link);
+            match self.stop.clone().run_until_cancelled(dialled).await {
                 None => return,
                 Some(Ok((link, hello))) => {
                     pause = FIRST_PAUSE;
-                    complaint.clear();
+                    self.greeter.identities().answered(Process { node: self.node, boot: hello.boot });
+                    self.greeter.complaints().forget(self.node);
                     self.keep(link, hello).await;
                 }
-                Some(Err(reason)) => {
-                    // The same complaint is not repeated at every attempt.
-                    if reason.is_refusal() && reason.text != complaint {
-                        warn!("the link to {} cannot be made: {}", self.addr(), reason.text);
-                        complaint.clone_from(&reason.text);
-                    } else {
-                        debug!("the link to {} cannot be made: {}", self.addr(), reason.text);
-                    }
-                }
+                Some(Err(Failure::Absent(reason))) => debug!("the link to {} cannot be made: {reason}", self.addr()),
+                Some(Err(Failure::Refused(kind, reason))) => self.refused(kind, &one_line(&reason)).await,
             }
             tokio::select! {
                 () = sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
@@ -64,24 +61,14 @@ impl Dialler {
         self.greeter.peers.addr(self.node)
     }
 
-    async fn connect(&self) -> Result<(Link, Hello), Failure> {
-        let mut link = Link::dial(self.addr().socket_addr(), self.greeter.net_timeout).await?;
-        let (local, remote) = link.ends()?;
-        let mine = self.greeter.hello(self.addr(), local, remote);
-        link.write(Frame::Hello(Box::new(mine.clone())).encode()).await?;
-        match link.read_first().await? {
-            Frame::Hello(theirs) => {
-                if theirs.node != self.addr() {
-                    return Err(Failure::refusal(format!("{} answers there", theirs.node)));
-                }
-                if let Some(difference) = theirs.differs_from(&mine) {
-                    return Err(Failure::refusal(difference));
-                }
-                link.trust();
-                Ok((link, *theirs))
-            }
-            Frame::Refused { reason } => Err(Failure::refusal(reason)),
-            Frame::Message(_) | Frame::Bye => Err(Failure::refusal("it does not greet".to_owned())),
+    async fn refused(&self, kind: RefusalKind, reason: &str) {
+        if self.greeter.complaints().is_due(Some(self.node), kind, boot_now()) {
+            warn!("the link to {} cannot be made: {reason}", self.addr());
+        } else {
+            debug!("the link to {} cannot be made: {reason}", self.addr());
+        }
+        if kind == RefusalKind::Doubled {
+            let _ = self.news.send(News::Doubled { reason: reason.to_owned() }).await;
         }
     }
 
@@ -125,28 +112,5 @@ fn describe(end: &Result<Frame, End>) -> &'static str {
         Err(End::Bye) => "the other end said Bye",
         Err(End::Orderly) => "end of stream",
         Err(End::Broken) => "broken",
-    }
-}
-
-/// Why there is no link.
-struct Failure {
-    text: String,
-    refusal: bool,
-}
-
-impl Failure {
-    fn refusal(text: String) -> Self {
-        Self { text, refusal: true }
-    }
-
-    /// Whether somebody should know: not if the other is merely not there.
-    fn is_refusal(&self) -> bool {
-        self.refusal
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        Self { text: error.to_string(), refusal: false }
     }
 }

@@ -2,6 +2,7 @@
 //! It passes events in and performs the actions that come out; it holds no policy.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -25,14 +26,15 @@ use super::frame::{Envelope, Frame, Timings};
 use super::greeter::Greeter;
 use super::link::End;
 use super::load::{LoadSource, Sampler};
-use super::machine::{Action, Draw, Event, Machine, Note, Rules, SteppedDownBecause};
+use super::machine::{Action, Draw, Event, Machine, Rules};
 use super::members::Members;
 use super::message::Message;
+use super::narrator::{Line, Narrator};
 use super::network::{Network, News};
 use super::process::{Ballot, BootId, NodeId, Peers, Process};
-use super::role::{Leader, Member, Role};
+use super::role::{Leader, Member, Role, Standing};
 use crate::clock::boot_now;
-use crate::domain::{BootMs, Load, Term};
+use crate::domain::{BootMs, ClusterKey, Load};
 
 /// Frames that wait for one node; more are dropped, as a network would.
 const OUTBOX_FRAMES: usize = 64;
@@ -42,6 +44,8 @@ const NEWS: usize = 256;
 const BALLOTS: usize = 16;
 /// The machine is woken at least this often: timers run on a clock that stands still while the computer sleeps.
 const LONGEST_SLEEP_MS: u64 = 1000;
+/// How often the log says why there is no leader.
+const EXPLAIN_EVERY_MS: u64 = 10_000;
 /// How long a process that ends waits for its last words to be written.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -60,12 +64,18 @@ pub struct Options {
     pub timings: Timings,
     /// Whether an orderly end of a link proves that the process at its other end is dead.
     pub trust_end_of_stream: bool,
+    /// The secret of the cluster, if it has one: nodes with another one, or none, are refused.
+    pub key: Option<ClusterKey>,
     /// Where the load comes from.
     pub load_source: LoadSource,
     /// Between two samples of the load, in milliseconds.
     pub cpu_refresh_ms: u64,
-    /// Where the ballot is kept; exists, and nobody else uses it.
+    /// Where the ballot is kept; exists.
     pub dir: PathBuf,
+    /// What keeps other processes from `dir`; held until the last ballot is written.
+    pub lock: Option<Arc<File>>,
+    /// Whether this node has certainly never been started before, so that no ballot means that it never voted.
+    pub first_start: bool,
     /// A number that the leader's followers are told with each heartbeat; opaque here.
     pub note: watch::Receiver<u64>,
 }
@@ -76,6 +86,7 @@ pub struct Election {
     role: watch::Receiver<Role>,
     members: watch::Receiver<Vec<Member>>,
     leader_note: watch::Receiver<u64>,
+    doubled: watch::Receiver<Option<String>>,
     resign: CancellationToken,
     stop: CancellationToken,
     drained: Arc<Notify>,
@@ -94,16 +105,29 @@ impl Drop for AbortOnPanic {
     }
 }
 
+/// The same for a task, whose panic the runtime would otherwise keep to itself.
+pub(super) async fn or_abort<T>(task: impl Future<Output = T>) -> T {
+    let _guard = AbortOnPanic;
+    task.await
+}
+
 impl Election {
     /// Starts on an election port that is already bound.
     ///
     /// # Errors
     /// If the ballot cannot be read or the thread cannot be started.
     pub fn start(listener: TcpListener, options: Options) -> io::Result<Self> {
-        let ballots = BallotFile::new(&options.dir, options.peers.clone());
+        let ballots = BallotFile::new(&options.dir, options.peers.clone(), options.lock.clone());
         let ballot = match ballots.load()? {
             Found::Ballot(ballot) => Some(ballot),
-            Found::Missing => None,
+            Found::Missing if options.first_start => {
+                ballots.save(Ballot::default())?;
+                Some(Ballot::default())
+            }
+            Found::Missing => {
+                warn!("there is no ballot in {}, but this node has been started before", options.dir.display());
+                None
+            }
             Found::Torn(why) => {
                 warn!("the ballot file in {} is no whole ballot: {why}", options.dir.display());
                 None
@@ -114,18 +138,23 @@ impl Election {
         let (role_out, role) = watch::channel(Role::starting(term, boot_now()));
         let (members_out, members) = watch::channel(Vec::new());
         let (note_out, leader_note) = watch::channel(0);
+        let (doubled_out, doubled) = watch::channel(None);
         let (resign, stop) = (CancellationToken::new(), CancellationToken::new());
         let drained = Arc::new(Notify::new());
         let signals = (resign.clone(), stop.clone(), Arc::clone(&drained));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = {
+            let _entered = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
         let thread = thread::Builder::new().name("election".into()).spawn(move || {
             let _guard = AbortOnPanic;
-            let outputs = Outputs { role: role_out, members: members_out, leader_note: note_out };
+            let outputs = Outputs { role: role_out, members: members_out, leader_note: note_out, doubled: doubled_out };
             runtime.block_on(run(listener, options, ballots, ballot, outputs, signals));
             // Whatever still blocks (a sample of the load) is not waited for.
             runtime.shutdown_background();
         })?;
-        Ok(Self { role, members, leader_note, resign, stop, drained, thread: Some(thread) })
+        Ok(Self { role, members, leader_note, doubled, resign, stop, drained, thread: Some(thread) })
     }
 
     /// What this node is.
@@ -144,6 +173,12 @@ impl Election {
     #[must_use]
     pub fn leader_note(&self) -> watch::Receiver<u64> {
         self.leader_note.clone()
+    }
+
+    /// Why this process must end, once a member has found that another living process has this node's address.
+    #[must_use]
+    pub fn doubled(&self) -> watch::Receiver<Option<String>> {
+        self.doubled.clone()
     }
 
     /// To be notified when all that was under way has been answered, after [`Role::is_handing_over`] became true.
@@ -182,6 +217,7 @@ struct Outputs {
     role: watch::Sender<Role>,
     members: watch::Sender<Vec<Member>>,
     leader_note: watch::Sender<u64>,
+    doubled: watch::Sender<Option<String>>,
 }
 
 /// What the election thread holds.
@@ -196,11 +232,14 @@ struct Driver {
     outputs: Outputs,
     note: watch::Receiver<u64>,
     leaderless_since: Option<BootMs>,
+    /// When the log last said why there is no leader.
+    explained_at: BootMs,
+    narrator: Narrator,
 }
 
 /// What the election thread runs, until `stop`.
 async fn run(
-    listener: TcpListener,
+    listener: tokio::net::TcpListener,
     options: Options,
     ballots: BallotFile,
     ballot: Option<Ballot>,
@@ -224,38 +263,54 @@ async fn run(
         net_timeout: Duration::from_millis(options.timings.net_timeout_ms),
         api_url: options.api_url,
         peers: options.peers,
+        key: options.key,
+        identities: Mutex::default(),
+        complaints: Mutex::default(),
     });
     let (news_in, mut news) = mpsc::channel(NEWS);
     let outboxes = start_network(listener, options.api_port, &greeter, &news_in, &unlink, &tasks);
     let members = Members::new(&greeter.peers, &greeter.api_url);
     let linked = HashMap::new();
     let note = options.note;
-    let mut driver =
-        Driver { machine, greeter, members, linked, outboxes, ballots, outputs, note, leaderless_since: None };
+    let narrator = Narrator::new(greeter.peers.clone(), boot_now());
+    let mut driver = Driver {
+        machine,
+        greeter,
+        members,
+        linked,
+        outboxes,
+        ballots,
+        outputs,
+        note,
+        leaderless_since: None,
+        explained_at: boot_now(),
+        narrator,
+    };
 
     driver.feed(Event::Woke);
     let mut resigned = false;
     loop {
         let wait = driver.machine.wake_at().since(boot_now()).min(LONGEST_SLEEP_MS);
         tokio::select! {
-            // News first: what was said before a timer ran out was said in time.
+            // A flood of frames must delay neither a heartbeat nor the end.
             biased;
-            Some(news) = news.recv() => driver.take(news),
-            Some((ballot, result)) = saved.recv() => driver.written(ballot, result),
             () = resign.cancelled(), if !resigned => {
                 resigned = true;
                 driver.feed(Event::Stopping);
             }
-            () = drained.notified() => driver.feed(Event::Drained),
             // Not before there is a successor, or the resignation has been put into the outboxes.
             () = stop.cancelled(), if resigned && !driver.machine.awaits_successor() => break,
+            () = drained.notified() => driver.feed(Event::Drained),
+            Some((ballot, result)) = saved.recv() => driver.written(ballot, result),
+            () = sleep(Duration::from_millis(wait)), if wait > 0 => driver.woke(),
+            () = std::future::ready(()), if wait == 0 => driver.woke(),
+            Some(news) = news.recv() => driver.take(news),
             Ok(()) = load.changed() => {
                 let latest = *load.borrow_and_update();
                 if let Some(load) = latest {
                     driver.feed(Event::LoadSampled(load));
                 }
             }
-            () = sleep(Duration::from_millis(wait)) => driver.feed(Event::Woke),
         }
     }
     // The diallers write what is in their outboxes, say Bye and end.
@@ -286,6 +341,7 @@ fn start_writer(file: BallotFile) -> (std::sync::mpsc::SyncSender<Ballot>, mpsc:
     let (ballots_in, ballots) = std::sync::mpsc::sync_channel(BALLOTS);
     let (saved_in, saved) = mpsc::channel(BALLOTS);
     let spawned = thread::Builder::new().name("ballot".into()).spawn(move || {
+        let _guard = AbortOnPanic;
         while let Ok(ballot) = ballots.recv() {
             let result = file.save(ballot);
             if saved_in.blocking_send((ballot, result)).is_err() {
@@ -316,7 +372,7 @@ async fn sample_load(mut sampler: Sampler, interval: Duration, out: watch::Sende
 
 /// The accepting side and a dialler to every other node; the diallers' outboxes.
 fn start_network(
-    listener: TcpListener,
+    listener: tokio::net::TcpListener,
     api_port: u16,
     greeter: &Arc<Greeter>,
     news: &mpsc::Sender<News>,
@@ -336,7 +392,7 @@ fn start_network(
             news: news.clone(),
             stop: stop.clone(),
         };
-        tasks.spawn(dialler.run());
+        tasks.spawn(or_abort(dialler.run()));
         outboxes.insert(node, outbox_in);
         nudges.insert(node, nudge);
     }
@@ -349,16 +405,41 @@ fn start_network(
         tasks: tasks.clone(),
         current: Mutex::default(),
     };
-    match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => {
-            tasks.spawn(Arc::new(network).run(listener));
-        }
-        Err(error) => error!("the election port cannot be listened on: {error}"),
-    }
+    tasks.spawn(or_abort(Arc::new(network).run(listener)));
     outboxes
 }
 
 impl Driver {
+    fn woke(&mut self) {
+        self.feed(Event::Woke);
+        let now = boot_now();
+        let long_without = self.leaderless_since.is_some_and(|since| now.since(since) >= EXPLAIN_EVERY_MS);
+        if long_without && now.since(self.explained_at) >= EXPLAIN_EVERY_MS {
+            self.explained_at = now;
+            warn!("there is no leader: {}", self.why_leaderless());
+        }
+    }
+
+    /// For an operator: what this node waits for.
+    fn why_leaderless(&self) -> String {
+        let peers = &self.greeter.peers;
+        let away: Vec<String> = peers
+            .others()
+            .filter(|node| !self.linked.contains_key(node))
+            .map(|node| peers.addr(node).to_string())
+            .collect();
+        let (here, majority) = (peers.count() - away.len(), peers.count() / 2 + 1);
+        let away = away.join(", ");
+        if here < majority {
+            format!("{here} of {} nodes can be reached, {majority} are needed; not reached: {away}", peers.count())
+        } else if self.machine.has_lost_its_ballot() {
+            let missing = if away.is_empty() { String::new() } else { format!("; not reached: {away}") };
+            format!("this node lost its ballot and may not vote until the others have told theirs{missing}")
+        } else {
+            "no candidate gets the votes of a majority yet".to_owned()
+        }
+    }
+
     fn take(&mut self, news: News) {
         match news {
             News::LinkedTo { node, boot, api_url } => {
@@ -373,6 +454,9 @@ impl Driver {
             }
             News::Heard { from, envelope } => self.heard(from, &envelope),
             News::Greeted { process } => self.feed(Event::Greeted(process)),
+            News::Doubled { reason } => {
+                self.outputs.doubled.send_replace(Some(reason));
+            }
             News::LinkEnded { from, end, mirrored } => {
                 debug!("the link from {} ended: {end:?}", self.greeter.peers.addr(from.node));
                 if end == End::Orderly && mirrored {
@@ -396,6 +480,7 @@ impl Driver {
         {
             self.members.hinted_url(leader, url);
         }
+        self.narrator.heard(&envelope.message, self.machine.leader().map(|(leader, _)| leader));
         let is_heartbeat = matches!(envelope.message, Message::Heartbeat { .. });
         self.feed(Event::Heard { from, message: envelope.message });
         if is_heartbeat && self.machine.leader().is_some_and(|(leader, _)| leader == from.node) {
@@ -407,7 +492,7 @@ impl Driver {
         match result {
             Ok(()) => self.feed(Event::Saved(ballot)),
             Err(error) => {
-                error!("the ballot cannot be written, so this node cannot vote: {error}");
+                log(self.narrator.ballot_failed(&error, boot_now()));
                 self.feed(Event::SaveFailed(ballot));
             }
         }
@@ -432,7 +517,7 @@ impl Driver {
                 }
                 // Everybody who watches the role sees that it is handing over; `drained` is called when that is done.
                 Action::Drain => {}
-                Action::Note(note) => narrate(&note, &self.greeter.peers),
+                Action::Note(note) => log(self.narrator.line(&note, &self.members, now)),
             }
         }
     }
@@ -443,10 +528,13 @@ impl Driver {
             let api_url = self.members.api_url(node)?.to_owned();
             Some(Leader { node: self.greeter.peers.addr(node), api_url, term })
         });
-        self.leaderless_since = leader.is_none().then(|| self.leaderless_since.unwrap_or(now));
+        // A winner that no majority has acknowledged yet does not serve: until it does, requests are held, not refused.
+        let is_led = leader.is_some() && (!leads(machine) || machine.is_serving(now));
+        self.leaderless_since = (!is_led).then(|| self.leaderless_since.unwrap_or(now));
         let leaderless_since = self.leaderless_since;
         let role = Role { term: machine.term(), standing: machine.standing(), leader, leaderless_since };
         self.members.tell_mine(role.word(), machine.load(), machine.term(), now);
+        log(self.narrator.became(&role, &self.members, now));
         self.outputs.role.send_if_modified(|published| {
             let changed = *published != role;
             *published = role;
@@ -486,41 +574,17 @@ impl Driver {
     }
 }
 
-/// One line in the log for what an operator should know.
-fn narrate(note: &Note, peers: &Peers) {
-    match note {
-        Note::Stands { term } => info!("standing for election in term {term}"),
-        Note::Won { term } => info!("won the election: leading term {term}"),
-        Note::Follows { leader, term } => info!("following {} in term {term}", peers.addr(*leader)),
-        Note::LeaderSilent { leader } => warn!("the leader {} is silent: asking for an election", peers.addr(*leader)),
-        Note::LeaderResigned { leader, term } => info!("the leader {} gave up term {term}", peers.addr(*leader)),
-        Note::LeaderDied { leader } => warn!("the leader {} has died (end of stream)", peers.addr(*leader)),
-        Note::EndOfStreamWasNoDeath { node } => {
-            error!(
-                "{} was taken for dead because a link ended, but it lives: ends of links are not trusted any more; set \
-                 trust_end_of_stream = false if something between the nodes ends connections",
-                peers.addr(*node)
-            );
-        }
-        Note::HandsOver { to, term } => info!("handing term {term} over to {}", peers.addr(*to)),
-        Note::SteppedDown { term, why } => match why {
-            SteppedDownBecause::HandedOver => info!("stepped down from term {term}: handed over"),
-            SteppedDownBecause::LostMajority => {
-                warn!("stepped down from term {term}: a majority of the nodes is silent");
-            }
-            SteppedDownBecause::HigherTerm(other) => info!("stepped down from term {term}: term {other} was heard of"),
-            SteppedDownBecause::Stopping => info!("stepped down from term {term}: this node is stopping"),
-        },
-        Note::Nominated { node } => info!("asked {} to stand: it is much less loaded", peers.addr(*node)),
-        Note::BootWindowEnded { early: true } => info!("nobody leads, say all others: ready to vote"),
-        Note::BootWindowEnded { early: false } => info!("held still long enough after the start: ready to vote"),
-        Note::MemorySettled { abstains_through: Term(0) } => info!("a new cluster: starting with an empty ballot"),
-        Note::MemorySettled { abstains_through } => {
-            warn!(
-                "this node lost its ballot; it abstains through term {abstains_through} and takes part again after it"
-            );
-        }
-        Note::BallotNotSaved => {}
+/// Whether the node won its term, serving or not.
+fn leads(machine: &Machine) -> bool {
+    matches!(machine.standing(), Standing::Leader { .. })
+}
+
+fn log(line: Option<Line>) {
+    match line {
+        Some(Line::Info(text)) => info!("{text}"),
+        Some(Line::Warn(text)) => warn!("{text}"),
+        Some(Line::Error(text)) => error!("{text}"),
+        None => {}
     }
 }
 

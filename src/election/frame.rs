@@ -9,11 +9,12 @@ use uuid::Uuid;
 
 use super::message::Message;
 use super::process::{BootId, NodeId};
+use super::proof::{Nonce, Proof};
 use crate::domain::MemberRole;
 use crate::domain::{Load, NodeAddr, Term};
 
 /// The version of everything in this file and in `message.rs`. Nodes of different versions refuse each other.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 
 /// The longest frame once both sides know each other.
 pub(super) const MAX_FRAME_BYTES: usize = 1 << 20;
@@ -21,20 +22,53 @@ pub(super) const MAX_FRAME_BYTES: usize = 1 << 20;
 /// The longest frame before that, when anything may be at the other end.
 pub(super) const MAX_HELLO_BYTES: usize = 16 << 10;
 
+/// What both sides log when one has another key than the other; nothing tells what the keys are.
+pub(super) const KEY_DIFFERS: &str = "the cluster_key differs";
+
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Frame {
-    /// The first frame in both directions; the only one that a link's acceptor ever sends.
+    /// The first frame in both directions.
     Hello(Box<Hello>),
-    /// Instead of the acceptor's Hello.
+    /// With a cluster key, the second frame in both directions; the last that a link's acceptor ever sends.
+    Proof(Proof),
+    /// Instead of any of these.
     Refused {
         /// Why, for the log.
         reason: String,
+        /// Why, for the one who is refused.
+        #[serde(default)]
+        kind: RefusalKind,
+        /// With a cluster key, once the one who is refused has proved that it holds it: that the refusal is real.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        proof: Option<Proof>,
     },
     /// From then on, from the one who dialled.
     Message(Box<Envelope>),
     /// The last frame of a process that ends this link in order.
     Bye,
+}
+
+/// What the one who is refused can do about it.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub(super) enum RefusalKind {
+    /// The two are configured differently: nothing, until somebody changes that.
+    #[default]
+    Different,
+    /// Another living process has its address: it must end.
+    Doubled,
+    /// It is not known yet: try again.
+    NotYet,
+}
+
+/// What a connection is made for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub(super) enum Purpose {
+    /// To send messages.
+    #[default]
+    Link,
+    /// To learn which process answers, and no more.
+    Check,
 }
 
 /// Who is at an end of a link, and whether the two belong together.
@@ -54,6 +88,14 @@ pub(super) struct Hello {
     /// The link's two ends as the sender sees them.
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
+    #[serde(default)]
+    pub(super) purpose: Purpose,
+    /// Whether the sender has a cluster key, and so will prove it and ask for a proof.
+    #[serde(default)]
+    pub(super) keyed: bool,
+    /// Drawn for this connection.
+    #[serde(default)]
+    pub(super) nonce: Nonce,
 }
 
 /// The numbers that must be the same on all nodes, in milliseconds.
@@ -138,6 +180,10 @@ impl Hello {
                 self.protocol, mine.protocol
             ));
         }
+        if self.keyed != mine.keyed {
+            let (with, without) = if self.keyed { ("it", "this node") } else { ("this node", "it") };
+            return Some(format!("{KEY_DIFFERS}: {with} has one, {without} has none; give all nodes the same"));
+        }
         if self.to != mine.node {
             return Some(format!("it takes this node for {}, but this is {}", self.to, mine.node));
         }
@@ -200,6 +246,9 @@ mod tests {
             },
             local: "127.0.0.1:40000".parse().unwrap(),
             remote: "127.0.0.1:8080".parse().unwrap(),
+            purpose: Purpose::Link,
+            keyed: true,
+            nonce: Nonce([u64::MAX; 4]),
         }
     }
 
@@ -231,8 +280,9 @@ mod tests {
         std::mem::swap(&mut mine.node, &mut mine.to);
         assert_eq!(hello().differs_from(&mine), None);
         let other: NodeAddr = "127.0.0.1:9999".parse().unwrap();
-        let cases: [(Change, &[&str]); 5] = [
-            (|h, _| h.protocol = 9, &["protocol 9", "1"]),
+        let cases: [(Change, &[&str]); 6] = [
+            (|h, _| h.protocol = 9, &["protocol 9", "2"]),
+            (|h, _| h.keyed = false, &["the cluster_key differs", "this node has one, it has none"]),
             (|h, other| h.to = other, &["127.0.0.1:9999", "127.0.0.1:8080"]),
             (|h, other| h.peers.push(other), &["127.0.0.1:9999", "`peers`"]),
             (|h, _| h.timings.election_timeout_min_ms = 1, &["election_timeout_min_ms: 1", "3000"]),

@@ -1,15 +1,19 @@
 //! What this node says of itself at the start of every link, and whom it lets in.
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::frame::{Hello, PROTOCOL, Timings};
+use super::complaints::Complaints;
+use super::frame::{Hello, PROTOCOL, Purpose, Timings};
+use super::identities::Identities;
 use super::process::{BootId, NodeId, Peers};
-use crate::domain::NodeAddr;
+use super::proof::Nonce;
+use crate::domain::{ClusterKey, NodeAddr};
 
-/// The facts about this node that never change while it runs.
+/// The facts about this node that never change while it runs, and what it remembers of those who greeted.
 #[derive(Debug)]
 pub(super) struct Greeter {
     pub(super) peers: Peers,
@@ -18,6 +22,9 @@ pub(super) struct Greeter {
     pub(super) api_url: String,
     pub(super) timings: Timings,
     pub(super) net_timeout: Duration,
+    pub(super) key: Option<ClusterKey>,
+    pub(super) identities: Mutex<Identities>,
+    pub(super) complaints: Mutex<Complaints>,
 }
 
 impl Greeter {
@@ -26,8 +33,18 @@ impl Greeter {
         self.peers.addr(self.peers.me())
     }
 
-    /// This node's Hello to `to` on a connection with these ends.
-    pub(super) fn hello(&self, to: NodeAddr, local: SocketAddr, remote: SocketAddr) -> Hello {
+    /// Which process each name stands for; not to be held for longer than a look.
+    pub(super) fn identities(&self) -> MutexGuard<'_, Identities> {
+        self.identities.lock().expect("never held across a panic")
+    }
+
+    /// What was complained of; not to be held for longer than a look.
+    pub(super) fn complaints(&self) -> MutexGuard<'_, Complaints> {
+        self.complaints.lock().expect("never held across a panic")
+    }
+
+    /// This node's Hello to `to` on a connection with these ends (local, remote).
+    pub(super) fn hello(&self, to: NodeAddr, ends: (SocketAddr, SocketAddr), purpose: Purpose, nonce: Nonce) -> Hello {
         Hello {
             protocol: PROTOCOL,
             cluster: self.cluster,
@@ -37,14 +54,17 @@ impl Greeter {
             api_url: self.api_url.clone(),
             peers: self.peers.addrs().to_vec(),
             timings: self.timings,
-            local,
-            remote,
+            local: ends.0,
+            remote: ends.1,
+            purpose,
+            keyed: self.key.is_some(),
+            nonce,
         }
     }
 
-    /// Who greets, or why it is refused.
-    pub(super) fn admit(&self, theirs: &Hello, local: SocketAddr, remote: SocketAddr) -> Result<NodeId, String> {
-        if let Some(difference) = theirs.differs_from(&self.hello(theirs.node, local, remote)) {
+    /// Who greets, or why it is refused; `mine` is the answer it would get.
+    pub(super) fn admit(&self, theirs: &Hello, mine: &Hello) -> Result<NodeId, String> {
+        if let Some(difference) = theirs.differs_from(mine) {
             return Err(difference);
         }
         match self.peers.id(theirs.node) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
@@ -56,6 +56,7 @@ impl Link {
     /// Takes over a connection that was accepted or dialled.
     pub(super) fn over(stream: TcpStream, net_timeout: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
+        bound_silence(&stream, net_timeout)?;
         let codec = LengthDelimitedCodec::builder().max_frame_length(MAX_HELLO_BYTES).new_codec();
         Ok(Self { framed: Framed::new(stream, codec), net_timeout, said_bye: false })
     }
@@ -75,21 +76,25 @@ impl Link {
         timeout(self.net_timeout, self.framed.send(frame)).await.map_err(|_| timed_out("writing"))?
     }
 
-    /// Reads the first frame, within the timeout.
-    pub(super) async fn read_first(&mut self) -> io::Result<Frame> {
-        let next = timeout(self.net_timeout, self.framed.next()).await.map_err(|_| timed_out("waiting for Hello"))?;
-        let bytes = next.ok_or_else(|| io::Error::other("the connection ended before Hello"))??;
-        Frame::decode(&bytes).map_err(io::Error::other)
+    /// Reads a frame of the greeting, within the timeout: what it says, and the bytes it came as.
+    pub(super) async fn read_greeting(&mut self) -> io::Result<(Frame, Bytes)> {
+        let next = timeout(self.net_timeout, self.framed.next()).await.map_err(|_| timed_out("the greeting"))?;
+        let bytes = next.ok_or_else(|| io::Error::other("the connection ended during the greeting"))??;
+        Ok((Frame::decode(&bytes).map_err(io::Error::other)?, bytes.freeze()))
     }
 
     /// Reads the next frame. A silent link is fine; a frame that has begun must end within the timeout.
     pub(super) async fn read(&mut self) -> Result<Frame, End> {
+        let mut was_partial = false;
         loop {
             let Ok(next) = timeout(self.net_timeout, self.framed.next()).await else {
-                if self.framed.read_buffer().is_empty() {
-                    continue;
+                // A frame that began shortly before this look gets another period to end.
+                let partial = !self.framed.read_buffer().is_empty();
+                if partial && was_partial {
+                    return Err(End::Broken);
                 }
-                return Err(End::Broken);
+                was_partial = partial;
+                continue;
             };
             return match next.map(|bytes| bytes.ok().and_then(|bytes| Frame::decode(&bytes).ok())) {
                 Some(Some(Frame::Bye)) => Err(End::Bye),
@@ -104,6 +109,17 @@ impl Link {
     pub(super) async fn end_in_order(mut self) {
         self.said_bye = self.write(Frame::Bye.encode()).await.is_ok();
     }
+}
+
+/// Makes the kernel give up on a connection whose other end has been silent for as long: unacknowledged data would
+/// otherwise be sent again ever more rarely, and a link would stay dead long after the network is well again.
+fn bound_silence(stream: &TcpStream, net_timeout: Duration) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(net_timeout))?;
+    // What is idle is asked whether it is still there, so that a half-open link ends, too. Whole seconds, at least one.
+    let pace = Duration::from_secs(net_timeout.as_secs().max(1));
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(pace).with_interval(pace).with_retries(2))
 }
 
 fn timed_out(what: &str) -> io::Error {
@@ -132,6 +148,12 @@ mod tests {
         drop(link);
         let error = other.read(&mut [0; 8]).await.expect_err("no orderly end");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_link_ends_in_order_if_its_process_dies() {
+        let (link, _other) = pair().await;
+        assert_eq!(SockRef::from(link.framed.get_ref()).linger().unwrap(), None);
     }
 
     #[tokio::test]

@@ -27,6 +27,10 @@ use super::role::Standing;
 use crate::domain::MemberRole;
 use crate::domain::{BootMs, Load, MAX_NODES, Term};
 
+/// How far ahead of all that was heard a term may be. A cluster that elected a leader every millisecond would need seven
+/// weeks for as many.
+const MOST_TERMS_AHEAD: u64 = 1 << 32;
+
 /// One node's part in the election.
 ///
 /// Invariant: nothing that depends on `ballot` was sent unless `saved` equals it; `ballot.term` never goes back.
@@ -43,6 +47,10 @@ pub struct Machine {
     owed: Owed,
     missing_at_start: bool,
     memory: Memory,
+    /// Before this moment nobody's word can settle a lost ballot.
+    settles_after: BootMs,
+    /// The first question that was asked after it.
+    settles_from_round: Option<u32>,
     stance: Stance,
     promise: Option<Promise>,
     window: Option<BootWindow>,
@@ -83,6 +91,9 @@ impl Machine {
             ballot: ballot.unwrap_or_default(),
             saved: ballot,
             saving: None,
+            // A grant that this node gave before it lost its ballot is of use to nobody after that (with clocks apart).
+            settles_after: now.plus(rules.net_timeout_ms * 5 / 4),
+            settles_from_round: None,
             owed: Owed::Nothing,
             missing_at_start: ballot.is_none(),
             memory: if ballot.is_some() { Memory::Sound } else { Memory::lost() },
@@ -183,6 +194,12 @@ impl Machine {
         self.ballot.term
     }
 
+    /// Whether this node lost its ballot and does not know yet what it may do.
+    #[must_use]
+    pub fn has_lost_its_ballot(&self) -> bool {
+        self.memory != Memory::Sound
+    }
+
     /// The load that the machine counts with.
     #[must_use]
     pub fn load(&self) -> Load {
@@ -201,6 +218,10 @@ impl Machine {
         self.hint = self.hint.filter(|hint| now < hint.until);
         if self.window.is_some_and(|window| now >= window.until) {
             self.end_window(false, now, draw, out);
+        }
+        if now >= self.steps_down_at() {
+            // Here and not only when the timer runs: a leader that slept must not beat once more before it notices.
+            self.step_down(SteppedDownBecause::LostMajority, now, draw, out);
         }
     }
 
@@ -222,9 +243,7 @@ impl Machine {
             self.broadcast(Message::Resign { term: gave_up.term }, out);
         }
         if let Stance::Leader(leading) = &self.stance {
-            if now >= self.steps_down_at() {
-                self.step_down(SteppedDownBecause::LostMajority, now, draw, out);
-            } else if leading.handover.is_some_and(|handover| now >= handover.gives_up_at) {
+            if leading.handover.is_some_and(|handover| now >= handover.gives_up_at) {
                 self.give_up(now, draw, out);
             } else if now >= leading.next_beat {
                 self.look(now, out);
@@ -257,8 +276,12 @@ impl Machine {
     }
 
     fn heard(&mut self, from: Process, message: Message, now: BootMs, draw: Draw, out: &mut Actions) {
-        if self.is_dead(from) {
-            // Sent before it died. What it promised or asked died with it.
+        // Sent before it died: what it promised or asked died with it. Or sent by a node that is not sane: a term far
+        // beyond all others would be the last one for ever, and a node that is no member has no place here.
+        let known = self.ballot.term.max(self.seen);
+        let is_sane = message.term().0 <= known.0.saturating_add(MOST_TERMS_AHEAD)
+            && message.names().is_none_or(|node| usize::from(node.0) < self.rules.nodes);
+        if self.is_dead(from) || !is_sane {
             return;
         }
         match message {

@@ -41,7 +41,7 @@ impl Members {
 
     /// Where a node's API is, if it was ever heard.
     pub(super) fn api_url(&self, node: NodeId) -> Option<&str> {
-        self.rows[usize::from(node.0)].api_url.as_deref()
+        self.rows.get(usize::from(node.0))?.api_url.as_deref()
     }
 
     /// Notes this node's own state.

@@ -109,6 +109,39 @@ pub struct BallotReport {
 }
 
 impl Message {
+    /// The highest term that the message speaks of.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        match self {
+            Self::PreVote { term, .. }
+            | Self::Nominate { term }
+            | Self::Vote { term, .. }
+            | Self::VoteResp { term, .. }
+            | Self::Heartbeat { term, .. }
+            | Self::Ack { term, .. }
+            | Self::StandNow { term }
+            | Self::Resign { term } => *term,
+            Self::PreVoteResp(answer) => {
+                answer.leader.map_or(answer.ballot.term, |(_, term)| term.max(answer.ballot.term))
+            }
+        }
+    }
+
+    /// Another node that the message names.
+    #[must_use]
+    pub fn names(&self) -> Option<NodeId> {
+        match self {
+            Self::PreVote { dead, .. } | Self::Vote { dead, .. } => dead.map(|process| process.node),
+            Self::PreVoteResp(answer) => answer.leader.map(|(node, _)| node),
+            Self::Nominate { .. }
+            | Self::VoteResp { .. }
+            | Self::Heartbeat { .. }
+            | Self::Ack { .. }
+            | Self::StandNow { .. }
+            | Self::Resign { .. } => None,
+        }
+    }
+
     /// The message's name in logs.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -4,21 +4,28 @@
 //! it, on a watch channel. Nothing here knows users, HTTP or storage.
 
 mod ballot;
+mod complaints;
 mod dialler;
 mod driver;
 mod frame;
 mod greeter;
+mod handshake;
+mod identities;
 mod link;
 mod load;
 pub mod machine;
 mod members;
 mod message;
+mod narrator;
 mod network;
 mod process;
+mod proof;
 mod role;
+mod strangers;
 #[cfg(test)]
 mod tests;
 
+pub use ballot::has_ballot;
 pub use driver::{Election, Options};
 pub use frame::Timings;
 pub use load::LoadSource;

@@ -6,16 +6,20 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::frame::{Envelope, Frame, looks_like_http};
+use super::complaints::one_line;
+use super::frame::{Envelope, Frame, Purpose, RefusalKind, looks_like_http};
 use super::greeter::Greeter;
+use super::handshake::{self, Guest};
 use super::link::{End, Link};
 use super::process::{BootId, NodeId, Process};
+use super::strangers::{Place, Strangers};
+use crate::clock::boot_now;
 
 /// What the network tells the driver.
 #[derive(Debug)]
@@ -45,10 +49,15 @@ pub(super) enum News {
         end: End,
         mirrored: bool,
     },
+    /// Another living process has this node's address, says a member; in words for the operator.
+    Doubled {
+        reason: String,
+    },
 }
 
-/// Connections that have not greeted yet; beyond these, newcomers wait.
-const MAX_STRANGERS: usize = 32;
+/// After so many that took another's place at the door, the machine gets a moment: a flood must not starve it.
+const CROWD: u32 = 8;
+const CROWD_PAUSE: Duration = Duration::from_millis(1);
 
 /// The pause after an accept that failed, for want of file descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -69,77 +78,91 @@ pub(super) struct Network {
 impl Network {
     /// Accepts until `stop`.
     pub(super) async fn run(self: Arc<Self>, listener: TcpListener) {
-        let strangers = Arc::new(Semaphore::new(MAX_STRANGERS));
+        let strangers = Strangers::new(&self.greeter.peers);
+        let mut crowd = 0;
         loop {
-            let accepted = tokio::select! {
-                () = self.stop.cancelled() => return,
-                accepted = async {
-                    let permit = Arc::clone(&strangers).acquire_owned().await;
-                    (permit, listener.accept().await)
-                } => accepted,
-            };
-            match accepted {
-                (Ok(permit), Ok((stream, _))) => {
-                    let this = Arc::clone(&self);
-                    self.tasks.spawn(async move {
-                        let stop = this.stop.clone();
-                        stop.run_until_cancelled(async {
-                            let Some((link, from, mirrored)) = this.greet(stream).await else { return };
-                            drop(permit);
-                            this.read(link, from, mirrored).await;
-                        })
-                        .await;
-                    });
-                }
-                (_, Err(error)) => {
+            let Some(accepted) = self.stop.run_until_cancelled(listener.accept()).await else { return };
+            let (stream, remote) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
                     warn!("the election port cannot accept: {error}");
                     sleep(ACCEPT_PAUSE).await;
+                    continue;
                 }
-                (Err(_), _) => return,
+            };
+            let place = strangers.enter(remote);
+            crowd += u32::from(place.is_crowded);
+            if crowd >= CROWD {
+                crowd = 0;
+                sleep(CROWD_PAUSE).await;
+            }
+            let this = Arc::clone(&self);
+            self.tasks.spawn(async move {
+                let stop = this.stop.clone();
+                stop.run_until_cancelled(Box::pin(this.serve(stream, place))).await;
+            });
+        }
+    }
+
+    /// One connection: who is it, may it come in, what does it say.
+    async fn serve(&self, stream: TcpStream, place: Place) {
+        // One bound for the whole greeting, or a drop now and then could hold a place for long.
+        let greeting = timeout(self.greeter.net_timeout, self.greet(stream));
+        let Some(Ok(Some((link, guest)))) = place.taken.run_until_cancelled(greeting).await else { return };
+        drop(place);
+        if let Some((link, from, mirrored)) = self.admit(link, guest).await {
+            self.read(link, from, mirrored).await;
+        }
+    }
+
+    /// Learns who has connected; `None` for whoever is no node.
+    async fn greet(&self, mut stream: TcpStream) -> Option<(Link, Guest)> {
+        let mut first = [0; 4];
+        peek_all(&stream, &mut first).await.ok()?;
+        if looks_like_http(first) {
+            let _ = self.answer_http(&mut stream).await;
+            return None;
+        }
+        let mut link = Link::over(stream, self.greeter.net_timeout).ok()?;
+        match handshake::receive(&self.greeter, &mut link).await {
+            Ok(guest) => Some((link, guest)),
+            Err(error) => {
+                debug!("what connected to the election port is no node: {error}");
+                None
             }
         }
     }
 
-    /// Exchanges Hellos; `None` for whoever does not belong here.
-    async fn greet(&self, mut stream: TcpStream) -> Option<(Link, Process, bool)> {
-        let net_timeout = self.greeter.net_timeout;
-        let mut first = [0; 4];
-        let peeked = timeout(net_timeout, peek_all(&stream, &mut first)).await;
-        if !matches!(peeked, Ok(Ok(()))) {
-            return None;
-        }
-        if looks_like_http(first) {
-            let _ = timeout(net_timeout, self.answer_http(&mut stream)).await;
-            return None;
-        }
-        let mut link = Link::over(stream, net_timeout).ok()?;
+    /// Lets in who belongs here, and tells the others why they do not.
+    async fn admit(&self, mut link: Link, guest: Guest) -> Option<(Link, Process, bool)> {
         let (local, remote) = link.ends().ok()?;
-        let theirs = match link.read_first().await {
-            Ok(Frame::Hello(hello)) => *hello,
-            Ok(_) => return None,
-            Err(error) => {
-                debug!("{remote} is no node: {error}");
-                return None;
-            }
-        };
-        match self.greeter.admit(&theirs, local, remote) {
+        let refused = match guest.verdict.clone() {
             Ok(node) => {
-                let mine = self.greeter.hello(theirs.node, local, remote);
-                link.write(Frame::Hello(Box::new(mine)).encode()).await.ok()?;
-                link.trust();
-                let mirrored = (theirs.local, theirs.remote) == (remote, local);
-                Some((link, Process { node, boot: theirs.boot }, mirrored))
+                let process = Process { node, boot: guest.theirs.boot };
+                if guest.theirs.purpose == Purpose::Check {
+                    guest.welcome(&self.greeter, &mut link).await.ok()?;
+                    // It wanted to know who answers here, and the other ends this link.
+                    let _ = timeout(self.greeter.net_timeout, link.read()).await;
+                    return None;
+                }
+                match handshake::check_identity(&self.greeter, process).await {
+                    Ok(()) => {
+                        guest.welcome(&self.greeter, &mut link).await.ok()?;
+                        let mirrored = (guest.theirs.local, guest.theirs.remote) == (remote, local);
+                        return Some((link, process, mirrored));
+                    }
+                    Err(refused) => refused,
+                }
             }
-            Err(reason) => {
-                warn!("a link from {} ({remote}) is refused: {reason}", theirs.node);
-                // The other end should read the reason from its own point of view.
-                let reason = format!("{} refuses this node: {reason}", self.greeter.me());
-                link.write(Frame::Refused { reason }.encode()).await.ok()?;
-                // Ended in order, so that the reason arrives; nothing was ever promised on this link.
-                link.end_in_order().await;
-                None
-            }
+            Err(reason) => (RefusalKind::Different, reason),
+        };
+        let (kind, reason) = refused;
+        let member = self.greeter.peers.id(guest.theirs.node);
+        if self.greeter.complaints().is_due(member, kind, boot_now()) {
+            warn!("a link from {} ({remote}) is refused: {}", guest.theirs.node, one_line(&reason));
         }
+        guest.refuse(&self.greeter, link, kind, &reason).await;
+        None
     }
 
     async fn answer_http(&self, stream: &mut TcpStream) -> std::io::Result<()> {

@@ -13,7 +13,8 @@ pub struct Role {
     pub standing: Standing,
     /// The leader this node knows of: itself while it serves; `None` during an election.
     pub leader: Option<Leader>,
-    /// Since when no leader is known, on this machine's boot clock; `None` while one is.
+    /// Since when no leader is known, on this machine's boot clock; `None` while one is. A node that leads, but does not
+    /// serve, knows none.
     pub leaderless_since: Option<BootMs>,
 }
 

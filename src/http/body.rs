@@ -34,7 +34,7 @@ pub(super) async fn read(request: Request, limit: usize) -> Result<Bytes, ApiErr
     match Limited::new(&mut body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
-            discard_body(&parts.headers, body).await;
+            discard_rest(&parts.headers, body).await;
             Err(too_large)
         }
         Err(error) => Err(ApiError::InvalidBody(error.to_string())),
@@ -44,10 +44,11 @@ pub(super) async fn read(request: Request, limit: usize) -> Result<Bytes, ApiErr
 /// Reads and throws away the body of a request that is refused.
 pub(super) async fn discard(request: Request) {
     let (parts, body) = request.into_parts();
-    discard_body(&parts.headers, body).await;
+    discard_rest(&parts.headers, body).await;
 }
 
-async fn discard_body(headers: &HeaderMap, mut body: Body) {
+/// Reads and throws away what is left of such a body.
+pub(super) async fn discard_rest(headers: &HeaderMap, mut body: Body) {
     // A client that waits for "100 Continue" sends nothing before our answer, so the answer must not wait for it.
     if headers.contains_key(header::EXPECT) || body.is_end_stream() {
         return;

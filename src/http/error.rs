@@ -8,9 +8,11 @@ use thiserror::Error;
 
 use super::json::Json;
 use crate::api::Refusal;
-use crate::domain::{InvalidAddr, InvalidUsername};
+use crate::domain::{InvalidAddr, InvalidMetadata, InvalidUsername};
 use crate::election::Leader;
-use crate::registry::{ImageError, LookupError, RegisterError, Rejected, Unavailable, UploadError, UsersError};
+use crate::registry::{
+    BulkError, ImageError, LookupError, RegisterError, Rejected, Unavailable, UploadError, UsersError,
+};
 
 /// Seconds after which a client should try again when it is not its fault: about the time of an election.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -23,7 +25,9 @@ const INTERNAL: (StatusCode, &str) = (StatusCode::INTERNAL_SERVER_ERROR, "intern
 pub(super) enum ApiError {
     #[error("This node is not the leader. Current leader: {}", .0.node)]
     NotLeader(Leader),
-    #[error("No leader is known at the moment: an election is under way; try again in a second")]
+    #[error(
+        "No leader is known at the moment: an election is under way, or most nodes are away; try again in a second"
+    )]
     NoLeader,
     #[error("The body is not valid JSON: {0}")]
     InvalidJson(String),
@@ -37,6 +41,8 @@ pub(super) enum ApiError {
     Username(#[from] InvalidUsername),
     #[error(transparent)]
     Addr(#[from] InvalidAddr),
+    #[error(transparent)]
+    Metadata(#[from] InvalidMetadata),
     #[error(transparent)]
     Lookup(#[from] LookupError),
     #[error(transparent)]
@@ -61,6 +67,8 @@ pub(super) enum ApiError {
     TooSlow,
     #[error("Too many connections; try again in a second")]
     TooManyConnections,
+    #[error("Too many requests like this are under way; try again in a second")]
+    Overloaded,
     #[error("Something went wrong in the server")]
     Internal(String),
 }
@@ -77,7 +85,7 @@ impl ApiError {
             Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, "invalid_json"),
             Self::InvalidBody(_) => (StatusCode::BAD_REQUEST, "invalid_body"),
             Self::MissingField { .. } => (StatusCode::BAD_REQUEST, "missing_field"),
-            Self::InvalidField { .. } => (StatusCode::BAD_REQUEST, "invalid_field"),
+            Self::InvalidField { .. } | Self::Metadata(_) => (StatusCode::BAD_REQUEST, "invalid_field"),
             Self::Username(_) => (StatusCode::BAD_REQUEST, "invalid_username"),
             Self::Addr(_) => (StatusCode::BAD_REQUEST, "invalid_addr"),
             Self::MissingImage(_) => (StatusCode::BAD_REQUEST, "missing_image"),
@@ -91,7 +99,9 @@ impl ApiError {
             Self::Users(UsersError::IndexRebuilding) => (StatusCode::SERVICE_UNAVAILABLE, "index_rebuilding"),
             Self::Upload(error) => match error {
                 UploadError::Lookup(error) => lookup(error),
-                UploadError::Rejected(Rejected::Type) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "image_type"),
+                UploadError::Rejected(Rejected::Type | Rejected::Animated) => {
+                    (StatusCode::UNSUPPORTED_MEDIA_TYPE, "image_type")
+                }
                 UploadError::Rejected(Rejected::Dimensions { .. }) => (StatusCode::BAD_REQUEST, "image_dimensions"),
                 UploadError::Rejected(Rejected::Corrupt(_)) => (StatusCode::BAD_REQUEST, "image_corrupt"),
                 UploadError::Storage(_) => UNAVAILABLE,
@@ -106,6 +116,7 @@ impl ApiError {
             Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::TooManyConnections => (StatusCode::SERVICE_UNAVAILABLE, "too_many_connections"),
+            Self::Overloaded | Self::Users(UsersError::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::Internal(_) => INTERNAL,
         }
     }
@@ -148,6 +159,15 @@ fn lookup(error: &LookupError) -> (StatusCode, &'static str) {
         LookupError::NotRegistered(_) => (StatusCode::NOT_FOUND, "user_not_registered"),
         LookupError::Corrupt(_) => (StatusCode::INTERNAL_SERVER_ERROR, "profile_corrupt"),
         LookupError::Storage(_) => UNAVAILABLE,
+    }
+}
+
+impl From<BulkError> for ApiError {
+    fn from(error: BulkError) -> Self {
+        match error {
+            BulkError::Busy => Self::Overloaded,
+            BulkError::Storage(unavailable) => Self::Storage(unavailable),
+        }
     }
 }
 

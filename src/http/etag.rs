@@ -22,6 +22,29 @@ pub(super) fn list(request: &HeaderMap, list: &impl Serialize) -> Response {
     }
 }
 
+/// As [`list`], and keeps `turn` until the answer has been sent or given up.
+pub(super) fn list_in_turn<T: Send + 'static>(request: &HeaderMap, list: &impl Serialize, turn: T) -> Response {
+    match serde_json::to_vec(list) {
+        Ok(text) => {
+            let bytes = Bytes::from_owner(InTurn { text, _turn: turn });
+            tagged(request, bytes, APPLICATION_JSON, HeaderValue::from_static("no-cache"))
+        }
+        Err(error) => ApiError::Internal(error.to_string()).into_response(),
+    }
+}
+
+/// Text that is being sent, and the turn that it takes.
+struct InTurn<T> {
+    text: Vec<u8>,
+    _turn: T,
+}
+
+impl<T> AsRef<[u8]> for InTurn<T> {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
+}
+
 /// `bytes` with their tag, or 304 if the client named that tag.
 pub(super) fn tagged(request: &HeaderMap, bytes: Bytes, media_type: HeaderValue, cache: HeaderValue) -> Response {
     let tag = tag(&bytes);

@@ -61,7 +61,8 @@ pub(super) async fn cluster(State(app): State<Shared>) -> Json<Cluster> {
         .map(|member| ClusterNode {
             node: member.node,
             api_url: member.api_url,
-            role: member.role,
+            // What a node was when it was last heard says nothing of what it is now.
+            role: member.role.filter(|_| member.reachable),
             reachable: member.reachable,
             load: member.load.map(crate::domain::Load::share),
             term: member.term,
@@ -80,7 +81,7 @@ mod tests {
     use crate::domain::MemberRole;
     use crate::domain::{BootMs, Load};
     use crate::election::Member;
-    use crate::storage::Fault;
+    use crate::storage::{Backend, Fault, Key};
 
     #[tokio::test]
     async fn health_on_the_leader_counts_its_own_clients() {
@@ -132,8 +133,11 @@ mod tests {
     #[tokio::test]
     async fn a_node_is_ready_when_it_knows_a_leader_and_the_bucket_answers() {
         for role in [leading(), following()] {
-            assert_eq!(Node::new(role).get("/readyz").await.json(), json!({"status": "ok"}));
+            let node = Node::new(role);
+            node.memory.create(&Key::Cluster, b"{}".as_slice().into()).await.unwrap();
+            assert_eq!(node.get("/readyz").await.json(), json!({"status": "ok"}));
         }
+        Node::new(following()).get("/readyz").await.refused(503, "storage_unavailable");
         Node::new(without_leader()).get("/readyz").await.refused(503, "no_leader");
         let node = Node::new(following());
         node.memory.faults().set_outage(Some(Fault::Transient));
@@ -143,20 +147,24 @@ mod tests {
     #[tokio::test]
     async fn the_cluster_is_described_node_by_node() {
         let node = Node::new(leading());
-        let member = Member {
+        let away = Member {
             node: "127.0.0.1:8081".parse().unwrap(),
             api_url: None,
-            role: Some(MemberRole::Follower),
+            role: Some(MemberRole::Leader),
             reachable: false,
             load: Some(Load::from_permille(250)),
             term: Some(TERM),
             last_heard: Some(BootMs::NEVER),
         };
-        node.members.send_replace(vec![member]);
-        let described = json!({
-            "node": "127.0.0.1:8081", "api_url": null, "role": "follower", "reachable": false, "load": 0.25,
-            "term": 7, "last_heard_ago_ms": 0,
-        });
-        assert_eq!(node.get("/cluster").await.json(), json!({"nodes": [described], "count": 1}));
+        let here = Member { reachable: true, ..away.clone() };
+        node.members.send_replace(vec![away, here]);
+        let described = |role: Option<&str>, reachable: bool| {
+            json!({
+                "node": "127.0.0.1:8081", "api_url": null, "role": role, "reachable": reachable, "load": 0.25,
+                "term": 7, "last_heard_ago_ms": 0,
+            })
+        };
+        let nodes = json!([described(None, false), described(Some("leader"), true)]);
+        assert_eq!(node.get("/cluster").await.json(), json!({"nodes": nodes, "count": 2}));
     }
 }

@@ -1,23 +1,22 @@
 //! Routes about pictures.
 
-use std::sync::Arc;
-
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Multipart, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt;
-use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::app::Shared;
 use super::error::ApiError;
+use super::etag;
 use super::json::{APPLICATION_JSON, Json};
 use super::leader::Leader;
 use super::params::{Name, Paging};
-use super::{body, etag};
+use super::patience::Patience;
+use super::uploads::{Held, Uploads};
 use crate::api::{Images, Uploaded};
 use crate::clock;
 use crate::domain::{ImageName, Username};
@@ -29,14 +28,14 @@ const MAX_IMAGE_BYTES: usize = 512 * 1024;
 /// What a form may add to its picture: boundaries, headers and other fields.
 const MAX_FORM_BYTES: usize = 16 * 1024;
 
-/// Uploads whose bodies are in memory at once; more wait.
-const UPLOADS_AT_ONCE: usize = 64;
-
 /// A stored picture never changes.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-/// The picture of a form.
-pub(super) struct Picture(Bytes);
+/// The picture of a form, and the memory it takes.
+pub(super) struct Picture {
+    bytes: Bytes,
+    _form: Held,
+}
 
 /// The `{username}/{filename}` of the path. A name that no picture can have is the name of no picture.
 pub(super) struct ImagePath(Username, ImageName);
@@ -45,12 +44,14 @@ pub(super) struct ImagePath(Username, ImageName);
 pub(super) async fn upload(
     _: Leader,
     State(app): State<Shared>,
+    Extension(uploads): Extension<Uploads>,
     name: Result<Name, ApiError>,
-    Picture(picture): Picture,
+    picture: Picture,
 ) -> Result<(StatusCode, Json<Uploaded>), ApiError> {
     // Only now: a refusal before the body was read would not arrive.
     let Name(user) = name?;
-    let image = app.registry.upload(&user, picture, clock::wall_now(), clock::boot_now()).await?;
+    let _place = uploads.place().await?;
+    let image = app.registry.upload(&user, picture.bytes.clone(), clock::wall_now(), clock::boot_now()).await?;
     let message = "Image uploaded successfully".to_owned();
     Ok((StatusCode::CREATED, Json(Uploaded { success: true, message, filename: image.to_string() })))
 }
@@ -86,22 +87,14 @@ pub(super) async fn image(
 pub(super) async fn discover_with_images(
     _: Leader,
     State(app): State<Shared>,
+    patience: Option<Extension<Patience>>,
     Paging(page): Paging,
 ) -> Result<Response, ApiError> {
     let chunks = app.registry.online_with_images(&page, clock::boot_now()).await?;
     let chunks = chunks.inspect_err(|error| warn!("cut off an answer with images: {}", error.cause()));
-    Ok(([(header::CONTENT_TYPE, APPLICATION_JSON)], Body::from_stream(chunks)).into_response())
-}
-
-/// Lets a few uploads through at once, so that their bodies cannot fill the memory.
-pub(super) async fn few_at_once(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    let _place = places.acquire().await.expect("the semaphore is never closed");
-    next.run(request).await
-}
-
-/// The places for [`few_at_once`].
-pub(super) fn places() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(UPLOADS_AT_ONCE))
+    // Without a connection, as in tests, nobody watches.
+    let Extension(patience) = patience.unwrap_or_default();
+    Ok(([(header::CONTENT_TYPE, APPLICATION_JSON)], Body::from_stream(patience.watch(chunks))).into_response())
 }
 
 impl<S: Send + Sync> FromRequest<S> for Picture {
@@ -110,24 +103,36 @@ impl<S: Send + Sync> FromRequest<S> for Picture {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let too_large = || ApiError::BodyTooLarge { limit: MAX_IMAGE_BYTES };
         let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-        let form = match body::read(request, MAX_IMAGE_BYTES + MAX_FORM_BYTES).await {
+        // Absent only if a route was given no bounds, which any test of it would show.
+        let unbounded = || ApiError::Internal("uploads stand outside their bounds".to_owned());
+        let uploads = request.extensions().get::<Uploads>().cloned().ok_or_else(unbounded)?;
+        let held = match uploads.read(request, MAX_IMAGE_BYTES + MAX_FORM_BYTES).await {
             Err(ApiError::BodyTooLarge { .. }) => return Err(too_large()),
-            form => form?,
+            held => held?,
         };
-        let mut form = Request::new(Body::from(form));
+        let mut form = Request::new(Body::from(held.bytes.clone()));
         if let Some(content_type) = content_type {
             form.headers_mut().insert(header::CONTENT_TYPE, content_type);
         }
         let missing = |why: String| ApiError::MissingImage(why);
         let mut fields = Multipart::from_request(form, state).await.map_err(|why| missing(why.body_text()))?;
+        let mut picture = None;
         while let Some(field) = fields.next_field().await.map_err(|why| missing(why.body_text()))? {
             if field.name() != Some("image") {
                 continue;
             }
-            let picture = field.bytes().await.map_err(|why| missing(why.body_text()))?;
-            return if picture.len() > MAX_IMAGE_BYTES { Err(too_large()) } else { Ok(Self(picture)) };
+            if picture.is_some() {
+                let (found, wanted) = ("given twice".to_owned(), "one file; upload each image by itself");
+                return Err(ApiError::InvalidField { field: "image", found, wanted });
+            }
+            let bytes = field.bytes().await.map_err(|why| missing(why.body_text()))?;
+            if bytes.len() > MAX_IMAGE_BYTES {
+                return Err(too_large());
+            }
+            picture = Some(bytes);
         }
-        Err(missing("the form has no such field".to_owned()))
+        let bytes = picture.ok_or_else(|| missing("the form has no such field".to_owned()))?;
+        Ok(Self { bytes, _form: held })
     }
 }
 
@@ -146,17 +151,23 @@ impl<S: Send + Sync> FromRequestParts<S> for ImagePath {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
+    use futures_util::{FutureExt, stream};
     use http_body_util::BodyExt;
     use image::ImageFormat;
     use serde_json::json;
+    use tokio::task::JoinSet;
+    use tokio::time::Instant;
     use tower::ServiceExt;
 
     use super::super::params::Remote;
     use super::super::testing::{Answer, Node, request};
     use super::*;
-    use crate::registry::testing::picture;
+    use crate::domain::Page;
+    use crate::registry::testing::{picture, png_chunk, png_with};
     use crate::storage::Fault;
 
     /// A form as `curl -F` makes it, with one field.
@@ -237,12 +248,19 @@ mod tests {
         assert_eq!(large.refused(400, "image_dimensions"), message);
         upload(&node, "alice", b"GIF89a....").await.refused(415, "image_type");
         upload(&node, "alice", b"").await.refused(415, "image_type");
+        let moving = png_with(&png_chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]));
+        let message = upload(&node, "alice", &moving).await.refused(415, "image_type");
+        assert!(message.contains("Animated images are not supported"), "{message}");
         let whole = picture(ImageFormat::Png, 100, 100);
         upload(&node, "alice", &whole[..whole.len() / 2]).await.refused(400, "image_corrupt");
         let elsewhere = form("picture", &whole);
         upload_form(&node, "alice", elsewhere).await.refused(400, "missing_image");
         let (_, body) = form("image", &whole);
         upload_form(&node, "alice", ("text/plain".to_owned(), body.clone())).await.refused(400, "missing_image");
+        let (content_type, one) = form("image", &whole);
+        let twice = [one.strip_suffix(b"--\r\n").unwrap(), &one[b"--XX".len()..]].concat();
+        let message = upload_form(&node, "alice", (content_type, twice)).await.refused(400, "invalid_field");
+        assert!(message.contains("given twice"), "{message}");
         let torn = ("multipart/form-data; boundary=XX".to_owned(), body[..body.len() / 2].to_vec());
         upload_form(&node, "alice", torn).await.refused(400, "missing_image");
         node.post("/upload_image/alice", whole.clone()).await.refused(400, "missing_image");
@@ -254,15 +272,17 @@ mod tests {
     #[tokio::test]
     async fn an_image_has_at_most_512_kib() {
         let node = Node::with_alice_and_bob().await;
-        // Zeros behind the picture are no part of it, so only the size decides.
-        let mut bytes = picture(ImageFormat::Png, 2, 2).to_vec();
-        bytes.resize(MAX_IMAGE_BYTES, 0);
-        assert_eq!(upload(&node, "alice", &bytes).await.status, 201);
-        bytes.push(0);
-        let message = upload(&node, "alice", &bytes).await.refused(413, "body_too_large");
+        // A comment makes up the rest.
+        let bare = png_with(&png_chunk(*b"tEXt", b"c\0")).len();
+        let of = |length: usize| {
+            let comment = [&b"c\0"[..], &vec![b'x'; length - bare]].concat();
+            png_with(&png_chunk(*b"tEXt", &comment))
+        };
+        assert_eq!(of(MAX_IMAGE_BYTES).len(), MAX_IMAGE_BYTES);
+        assert_eq!(upload(&node, "alice", &of(MAX_IMAGE_BYTES)).await.status, 201);
+        let message = upload(&node, "alice", &of(MAX_IMAGE_BYTES + 1)).await.refused(413, "body_too_large");
         assert!(message.contains("512 KiB"), "{message}");
-        bytes.resize(MAX_IMAGE_BYTES + MAX_FORM_BYTES, 0);
-        upload(&node, "alice", &bytes).await.refused(413, "body_too_large");
+        upload(&node, "alice", &of(MAX_IMAGE_BYTES + MAX_FORM_BYTES)).await.refused(413, "body_too_large");
     }
 
     #[tokio::test]
@@ -318,6 +338,41 @@ mod tests {
         let response = node.router.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), 200);
         assert!(response.into_body().collect().await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_uploads_keep_nobody_out() {
+        let node = Node::with_alice_and_bob().await;
+        let mut slow = JoinSet::new();
+        for _ in 0..200 {
+            let endless = stream::pending::<Result<&[u8], std::io::Error>>();
+            let mut request = request("POST", "/upload_image/alice", Body::from_stream(endless));
+            request.extensions_mut().insert(Remote("10.0.0.9:50000".parse().unwrap()));
+            slow.spawn(node.router.clone().oneshot(request));
+        }
+        tokio::task::yield_now().await;
+        let started = Instant::now();
+        assert_eq!(upload(&node, "alice", &picture(ImageFormat::Png, 2, 2)).await.status, 201);
+        assert_eq!(started.elapsed(), Duration::ZERO);
+        for slow in slow.join_all().await {
+            assert_eq!(slow.unwrap().status(), 408);
+        }
+        assert_eq!(started.elapsed(), Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_download_too_many_is_told_so() {
+        let node = Node::with_alice_and_bob().await;
+        let mut running = Vec::new();
+        while let Some(Ok(chunks)) =
+            node.registry.online_with_images(&Page::default(), clock::boot_now()).now_or_never()
+        {
+            running.push(chunks);
+        }
+        assert_eq!(running.len(), 64);
+        node.get("/discover_with_images").await.refused(503, "overloaded");
+        running.pop();
+        assert_eq!(node.get("/discover_with_images").await.status, 200);
     }
 
     #[tokio::test]

@@ -13,10 +13,12 @@ mod images;
 mod json;
 mod leader;
 mod params;
+mod patience;
 mod presence;
 mod router;
 mod serve;
 mod stamp;
+mod uploads;
 mod users;
 
 #[cfg(test)]

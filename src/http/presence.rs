@@ -14,7 +14,7 @@ use super::params::{Paging, Remote};
 use super::users::{ADDR, USERNAME};
 use crate::api::{Accepted, Discovered, Heartbeat, OnlineClient, OnlineNames, Status};
 use crate::clock;
-use crate::domain::{AddrForm, Page, Username};
+use crate::domain::{AddrForm, Username};
 
 const HEARTBEAT: &[Field] = &[USERNAME, ADDR];
 
@@ -56,8 +56,13 @@ pub(super) async fn discover(
 }
 
 /// `GET /discovery/online`.
-pub(super) async fn online_names(_: Leader, State(app): State<Shared>, headers: HeaderMap) -> Response {
-    let online = app.registry.online(&Page::default(), clock::boot_now());
+pub(super) async fn online_names(
+    _: Leader,
+    State(app): State<Shared>,
+    Paging(page): Paging,
+    headers: HeaderMap,
+) -> Response {
+    let online = app.registry.online(&page, clock::boot_now());
     etag::list(&headers, &OnlineNames { online: online.into_iter().map(|online| online.username).collect() })
 }
 
@@ -110,6 +115,7 @@ mod tests {
         let found = json!({"online_clients": clients, "count": 2, "is_leader": true});
         assert_eq!(node.get("/discover").await.json(), found);
         assert_eq!(node.get("/discovery/online").await.json(), json!({"online": ["alice", "bob"]}));
+        assert_eq!(node.get("/discovery/online?after=alice&limit=1").await.json(), json!({"online": ["bob"]}));
         assert_eq!(node.get("/discover?limit=1").await.json()["online_clients"], json!([clients[0]]));
         assert_eq!(node.get("/discover?after=alice").await.json()["online_clients"], json!([clients[1]]));
         assert_eq!(node.get("/discover?prefix=al").await.json()["count"], 1);
@@ -163,7 +169,7 @@ mod tests {
             "limit=1&limit=2",
             "limit=99999999999999999999",
         ] {
-            for list in ["discover", "users"] {
+            for list in ["discover", "discovery/online", "users"] {
                 node.get(&format!("/{list}?{query}")).await.refused(400, "invalid_field");
             }
         }

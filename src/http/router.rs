@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use http::{HeaderName, Method, header};
 use tokio::time::timeout;
 use tower_http::cors::{self, AllowOrigin, CorsLayer};
 
 use super::app::{App, Cors, Shared};
 use super::error::ApiError;
+use super::uploads::Uploads;
 use super::{body, health, images, leader, presence, stamp, users};
 
 /// The longest that a request may take until its answer begins, its body included.
@@ -68,7 +69,6 @@ pub fn router(app: App) -> Router {
 }
 
 pub(super) fn routes(app: Shared) -> Router {
-    let few_at_once = from_fn_with_state(images::places(), images::few_at_once);
     let leader_only = Router::new()
         .route("/leader", get(health::leading))
         .route("/register", post(users::register))
@@ -77,7 +77,7 @@ pub(super) fn routes(app: Shared) -> Router {
         .route("/discover", get(presence::discover))
         .route("/discovery/online", get(presence::online_names))
         .route("/discover_with_images", get(images::discover_with_images))
-        .route("/upload_image/{username}", post(images::upload).layer(few_at_once))
+        .route("/upload_image/{username}", post(images::upload).layer(Extension(Uploads::default())))
         .route("/images/{username}", get(images::images))
         .route("/image/{username}/{filename}", get(images::image))
         .route_layer(from_fn_with_state(Arc::clone(&app), leader::gate));

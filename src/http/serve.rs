@@ -23,6 +23,7 @@ use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
 use super::params::Remote;
+use super::patience::Patience;
 use super::stamp::Overloaded;
 
 /// Connections that are served at once.
@@ -126,9 +127,12 @@ impl Server {
         seat: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (drain, stop) = (self.drain.clone(), self.stop.clone());
+        let patience = Patience::default();
+        let answers = patience.clone();
         let service = self.router.clone().map_request(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Remote(remote));
+            request.extensions_mut().insert(answers.clone());
             overloaded.map(|overloaded| request.extensions_mut().insert(overloaded));
             request
         });
@@ -148,6 +152,10 @@ impl Server {
             let mut connection = pin!(http.serve_connection(io, TowerToHyperService::new(service)));
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
+                () = patience.is_over() => {
+                    debug!(%remote, "closed a connection on which an answer was read too slowly");
+                    return;
+                }
                 () = drain.cancelled() => {
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
@@ -174,6 +182,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::Extension;
     use axum::routing::{get, post};
     use futures_util::{StreamExt, stream};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -350,6 +359,23 @@ mod tests {
         // The buffers of both sides fill up, and then nothing but the timer can happen. The body goes with the connection.
         server.no_connections().await;
         assert!((WRITE_STALL..WRITE_STALL * 2).contains(&started.elapsed()), "{:?}", started.elapsed());
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_closed_when_its_answer_outlasts_the_patience() {
+        let (streaming, mut seen) = watch::channel(false);
+        let body = move |Extension(patience): Extension<Patience>| {
+            streaming.send_replace(true);
+            async move { Body::from_stream(patience.watch(stream::pending::<io::Result<bytes::Bytes>>())) }
+        };
+        let server = Running::start(Router::new().route("/endless", get(body))).await;
+        let mut stream = server.connect().await;
+        stream.write_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        seen.wait_for(|seen| *seen).await.unwrap();
+        tokio::time::pause();
+        // Nothing is written, so no other bound would end it.
+        server.no_connections().await;
         server.stop().await;
     }
 

@@ -13,7 +13,7 @@ use super::leader::Leader;
 use super::params::{Paging, Remote};
 use crate::api::{Presence, Registered, Registration, Status, User, Users};
 use crate::clock;
-use crate::domain::{AddrForm, Username, WallMs};
+use crate::domain::{AddrForm, MetadataForm, Username, WallMs};
 use crate::registry::{NewUser, Outcome, UserRow};
 
 /// How the field `username` is described to who got it wrong; heartbeats have it too.
@@ -46,8 +46,8 @@ pub(super) async fn register(
     };
     let at = addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
     let message = format!("User '{username}' registered successfully{at}");
-    let password = wanted.password.map(|password| password.0.into_owned());
-    let user = NewUser { username, addr, password, metadata: wanted.metadata.unwrap_or_default() };
+    let metadata = wanted.metadata.map(MetadataForm::check).transpose()?.unwrap_or_default();
+    let user = NewUser { username, addr, password: wanted.password, metadata };
     let (status, user_id) = match app.registry.register(user, clock::wall_now()).await? {
         Outcome::New(id) => (StatusCode::CREATED, id),
         Outcome::Repeated(id) => (StatusCode::OK, id),
@@ -63,10 +63,11 @@ pub(super) async fn users(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     app.registry.index_whole(leader.epoch()).await?;
+    let turn = app.registry.list_turn().await?;
     let now = clock::wall_now();
     let rows = app.registry.users(&page, clock::boot_now());
     let users: Vec<User> = rows.into_iter().map(|row| user(row, now)).collect();
-    Ok(etag::list(&headers, &Users { count: users.len(), users }))
+    Ok(etag::list_in_turn(&headers, &Users { count: users.len(), users }, turn))
 }
 
 fn user(row: UserRow, now: WallMs) -> User {
@@ -87,6 +88,9 @@ mod tests {
     use axum::http::Method;
     use serde_json::json;
 
+    use tower::ServiceExt;
+
+    use super::super::params::Remote;
     use super::super::testing::{Node, leading, request};
     use crate::registry::Epoch;
     use crate::storage::Fault;
@@ -158,6 +162,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn metadata_that_would_harm_who_lists_users_is_refused_with_the_limit_and_the_value() {
+        let node = Node::new(leading());
+        let deep = |levels: usize| format!("{}{}", "{\"a\":".repeat(levels), "{}".to_owned() + &"}".repeat(levels));
+        for (metadata, parts) in [
+            (deep(16), ["17", "at most 16"]),
+            (deep(100), ["17 or more", "at most 16"]),
+            (format!("{{\"a\":\"{}\"}}", "x".repeat(5000)), ["5008 bytes", "at most 4096"]),
+            (r#"{"b":{"k":1,"k":2}}"#.to_owned(), ["\"k\"", "twice"]),
+        ] {
+            let body = format!("{{\"username\":\"a\",\"metadata\":{metadata}}}");
+            let message = node.post("/register", body).await.refused(400, "invalid_field");
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
+        assert_eq!(node.memory.faults().calls(), 0);
+        let body = format!("{{\"username\":\"a\",\"metadata\":{}}}", deep(15));
+        assert_eq!(node.post("/register", body).await.status, 201);
+    }
+
+    #[tokio::test]
     async fn a_registration_is_503_while_the_storage_is_away_and_nothing_is_done() {
         let node = Node::new(leading());
         node.memory.faults().set_outage(Some(Fault::Transient));
@@ -204,6 +227,25 @@ mod tests {
         assert_eq!(names(node.get("/users?limit=1").await.json()), ["alice"]);
         assert_eq!(names(node.get("/users?limit=1&after=alice").await.json()), ["bob"]);
         assert_eq!(names(node.get("/users?prefix=b").await.json()), ["bob"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_is_still_being_sent_counts_as_one_of_few() {
+        let node = Node::with_alice_and_bob().await;
+        let mut unread = Vec::new();
+        loop {
+            let mut list = request("GET", "/users", "");
+            list.extensions_mut().insert(Remote("10.0.0.9:50000".parse().unwrap()));
+            let response = node.router.clone().oneshot(list).await.unwrap();
+            if response.status() != 200 {
+                break;
+            }
+            unread.push(response);
+            assert!(unread.len() < 100, "there is no end of lists");
+        }
+        node.get("/users").await.refused(503, "overloaded");
+        unread.pop();
+        assert_eq!(node.get("/users").await.json()["count"], 2);
     }
 
     #[tokio::test(start_paused = true)]

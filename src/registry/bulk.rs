@@ -3,14 +3,16 @@
 //! The stream is built of pieces (a client, a picture, a client's end), each fetched a little before its turn.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Registry, Unavailable};
+use super::{BulkError, Registry, Unavailable};
 use crate::domain::{BootMs, ImageName, Page, Username};
 use crate::presence::Online;
 
@@ -23,9 +25,12 @@ const LISTS_AHEAD: usize = 4;
 /// Pieces that are fetched ahead of their turn; a picture has at most 512 KiB.
 const PIECES_AHEAD: usize = 8;
 
-/// Downloads that run at once; more wait. With the numbers above this bounds their memory to some 300 MiB at the very
+/// Downloads that run at once; more wait for [`WAIT`]. With the numbers above this bounds their memory to some 300 MiB at the very
 /// worst, and to a tenth of that with real pictures.
 pub(super) const AT_ONCE: usize = 64;
+
+/// The longest that a download waits for others to end.
+const WAIT: Duration = Duration::from_secs(2);
 
 /// The first client is gathered before the answer begins, up to this size.
 const FIRST_BYTES: usize = 1024 * 1024;
@@ -41,7 +46,7 @@ enum Piece {
 enum Fetched {
     Client(Online),
     Image(ImageName, Bytes),
-    /// A picture that was deleted since it was listed.
+    /// A picture that was deleted since it was listed, or cannot be read.
     Gone,
     EndOfClient,
 }
@@ -55,17 +60,19 @@ struct Chunk {
 impl Registry {
     /// The clients on `page` that are online at `now`, each with its newest 20 pictures, oldest first:
     /// `{"online_clients":[{"username","addr","images":[{"filename","data"}]}],"count"}`. An error inside the stream must
-    /// abort the answer, so that nobody takes a part for the whole.
+    /// abort the answer, so that nobody takes a part for the whole. Until it is dropped the stream keeps others out, so
+    /// whoever reads it must bound how long that takes.
     ///
     /// # Errors
-    /// [`Unavailable`] if the bucket does not answer for the first client already.
+    /// [`BulkError`] if too many run already, or the bucket does not answer for the first client.
     pub async fn online_with_images(
         &self,
         page: &Page,
         now: BootMs,
-    ) -> Result<impl Stream<Item = Result<Bytes, Unavailable>> + Send + use<>, Unavailable> {
-        // An error would mean that the semaphore was closed, which nobody does.
-        let permit = Arc::clone(&self.0.bulks).acquire_owned().await.ok();
+    ) -> Result<impl Stream<Item = Result<Bytes, Unavailable>> + Send + use<>, BulkError> {
+        let permit = timeout(WAIT, Arc::clone(&self.0.bulks).acquire_owned()).await;
+        // The other error would mean that the semaphore was closed, which nobody does.
+        let Ok(Ok(permit)) = permit else { return Err(BulkError::Busy) };
         let mut chunks = Box::pin(self.chunks(self.online(page, now)));
         let (mut first, mut bytes) = (Vec::new(), 0);
         while bytes < FIRST_BYTES
@@ -104,7 +111,10 @@ impl Registry {
     }
 
     async fn pieces(self, client: Online) -> Result<Vec<Piece>, Unavailable> {
-        let mut names = self.image_names(&client.username).await?;
+        let mut names = match self.image_names(&client.username).await {
+            Err(error) if error.concerns_one_object() => self.pass_over(&client.username, &error, Vec::new()),
+            names => names?,
+        };
         let newest = names.split_off(names.len().saturating_sub(IMAGES_PER_CLIENT));
         let user = client.username.clone();
         let images = newest.into_iter().map(|image| Piece::Image(user.clone(), image));
@@ -115,15 +125,22 @@ impl Registry {
         Ok(match piece? {
             Piece::Client(client) => Fetched::Client(client),
             Piece::EndOfClient => Fetched::EndOfClient,
-            Piece::Image(user, image) => {
-                if let Some(bytes) = self.read_image(&user, &image).await? {
-                    Fetched::Image(image, bytes)
-                } else {
+            Piece::Image(user, image) => match self.read_image(&user, &image).await {
+                Ok(Some(bytes)) => Fetched::Image(image, bytes),
+                Ok(None) => {
                     debug!("skipped {image} of {user}: deleted meanwhile");
                     Fetched::Gone
                 }
-            }
+                Err(error) if error.concerns_one_object() => self.pass_over(&user, &error, Fetched::Gone),
+                Err(error) => return Err(error),
+            },
         })
+    }
+
+    /// One broken picture must not hide everybody's.
+    fn pass_over<T>(&self, user: &Username, error: &Unavailable, instead: T) -> T {
+        self.report_unreadable(user, &error.cause());
+        instead
     }
 }
 
@@ -172,7 +189,7 @@ mod tests {
     use futures_util::TryStreamExt;
     use image::ImageFormat;
 
-    use super::super::testing::{name, picture, registry, user, wall};
+    use super::super::testing::{name, picture, registry, registry_in, user, wall};
     use super::*;
     use crate::api::DiscoveredWithImages;
     use crate::storage::{Backend, Fault, Key};
@@ -186,7 +203,7 @@ mod tests {
         (registry, memory)
     }
 
-    async fn read(registry: &Registry) -> Result<DiscoveredWithImages, Unavailable> {
+    async fn read(registry: &Registry) -> Result<DiscoveredWithImages, BulkError> {
         let chunks: Vec<Bytes> = registry.online_with_images(&Page::default(), BootMs(0)).await?.try_collect().await?;
         Ok(serde_json::from_slice(&chunks.concat()).unwrap())
     }
@@ -253,5 +270,25 @@ mod tests {
         assert_eq!(registry.0.bulks.available_permits(), AT_ONCE - 1);
         drop(stream);
         assert_eq!(registry.0.bulks.available_permits(), AT_ONCE);
+    }
+
+    #[tokio::test]
+    async fn pictures_that_cannot_be_read_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = registry_in(dir.path());
+        for username in ["alice", "bob", "carol"] {
+            registry.register(user(username), wall()).await.unwrap();
+            registry.heartbeat(&name(username), None, BootMs(0)).await.unwrap();
+        }
+        let bytes = picture(ImageFormat::Png, 3, 3);
+        let well = registry.upload(&name("alice"), bytes.clone(), wall(), BootMs(0)).await.unwrap();
+        let broken = ImageName::parse("1733511234-a1b2c3d4.png").unwrap();
+        let path = dir.path().join(Key::Image(name("alice"), broken).path());
+        std::fs::write(path, vec![0; crate::storage::MAX_OBJECT_BYTES + 1]).unwrap();
+        std::fs::write(dir.path().join("users/bob/images"), "a file in place of a folder").unwrap();
+        let read = read(&registry).await.unwrap();
+        let images = |client: usize| read.online_clients[client].images.iter().map(|image| image.filename.as_str());
+        assert_eq!(images(0).collect::<Vec<_>>(), [well.as_str()]);
+        assert_eq!((read.count, images(1).count(), images(2).count()), (3, 0, 0));
     }
 }

@@ -24,6 +24,11 @@ impl Unavailable {
     pub fn cause(&self) -> String {
         self.0.to_string()
     }
+
+    /// Whether only one object is in trouble, and the bucket is well.
+    pub(super) fn concerns_one_object(&self) -> bool {
+        matches!(*self.0, BucketError::Unreadable { .. })
+    }
 }
 
 /// A user could not be looked up.
@@ -82,10 +87,24 @@ pub enum ImageError {
     Storage(#[from] Unavailable),
 }
 
+/// All clients with their pictures cannot be given.
+#[derive(Debug, Error)]
+pub enum BulkError {
+    /// As many downloads as may run are running.
+    #[error("Too many downloads of all images are running; try again in a second")]
+    Busy,
+    /// The bucket did not answer.
+    #[error(transparent)]
+    Storage(#[from] Unavailable),
+}
+
 /// The users could not be listed.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum UsersError {
     /// A new leader is still reading the bucket.
     #[error("The list of users is being read from the storage and is not whole yet; try again shortly")]
     IndexRebuilding,
+    /// As many lists as may be made at once are being made or sent.
+    #[error("Too many lists of users are asked for at the moment; try again shortly")]
+    Busy,
 }

@@ -87,7 +87,7 @@ impl Index {
         }
     }
 
-    /// Notes that the profile of `name` cannot be read; whether that is news.
+    /// Notes that something stored of `name` cannot be read; whether that is news.
     pub(super) fn found_corrupt(&mut self, name: &Username) -> bool {
         self.corrupt.insert(name.clone())
     }

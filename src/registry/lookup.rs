@@ -13,7 +13,7 @@ use crate::storage::Key;
 pub(super) enum Stored {
     /// A profile.
     Profile(Profile),
-    /// Bytes that are no profile of that user.
+    /// Something that is no profile of that user, or cannot be read.
     Corrupt,
     /// Nothing.
     Nothing,
@@ -51,21 +51,33 @@ impl Registry {
 
     /// Reads a profile from the bucket.
     pub(super) async fn read_profile(&self, name: &Username) -> Result<Stored, Unavailable> {
-        let object = self.0.bucket.get(&Key::Profile(name.clone())).await?;
-        Ok(object.map_or(Stored::Nothing, |object| self.parse_profile(name, &object.bytes)))
+        match self.0.bucket.get(&Key::Profile(name.clone())).await.map_err(Unavailable::from) {
+            Ok(Some(object)) => Ok(self.parse_profile(name, &object.bytes)),
+            Ok(None) => Ok(Stored::Nothing),
+            Err(error) if error.concerns_one_object() => {
+                self.report_unreadable(name, &error.cause());
+                Ok(Stored::Corrupt)
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// Reads a profile from its bytes. One that is corrupt is logged the first time it is met: somebody has to act, but
-    /// not once a heartbeat.
+    /// Reads a profile from its bytes.
     pub(super) fn parse_profile(&self, name: &Username, bytes: &[u8]) -> Stored {
         let why = match serde_json::from_slice::<Profile>(bytes) {
             Ok(profile) if profile.username == *name => return Stored::Profile(profile),
             Ok(profile) => format!("it is the profile of '{}'", profile.username),
             Err(why) => why.to_string(),
         };
-        if lock(&self.0.index).found_corrupt(name) {
-            error!(user = %name, "{} cannot be read: {why}; restore or delete it", Key::Profile(name.clone()));
-        }
+        self.report_unreadable(name, &format!("{}: {why}", Key::Profile(name.clone())));
         Stored::Corrupt
+    }
+
+    /// Logs, the first time that it is met, that something stored of a user cannot be read: somebody has to act, but not
+    /// once a heartbeat.
+    pub(super) fn report_unreadable(&self, name: &Username, why: &str) {
+        if lock(&self.0.index).found_corrupt(name) {
+            error!(user = %name, "what is stored of '{name}' cannot be read: {why}; restore it or move it away");
+        }
     }
 }

@@ -26,11 +26,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, watch};
 
-pub use error::{ImageError, LookupError, RegisterError, Unavailable, UploadError, UsersError};
+pub use error::{BulkError, ImageError, LookupError, RegisterError, Unavailable, UploadError, UsersError};
 pub use heartbeat::Beat;
 pub use picture::Rejected;
 pub use register::{NewUser, Outcome};
-pub use users::UserRow;
+pub use users::{ListTurn, UserRow};
 
 use crate::domain::{BootMs, Page};
 use crate::presence::{Moment, Online, StallClock, Table};
@@ -39,9 +39,6 @@ use index::Index;
 use password::Passwords;
 use picture::Pictures;
 use probe::Probed;
-
-/// The time for which a client stays online after a heartbeat, unless configured otherwise.
-pub const DEFAULT_TTL_MS: u64 = 30_000;
 
 /// Reads of single profiles that run at once: enough to hide a store's latency, and few enough that a flood of made-up
 /// names does not become a flood on the store.
@@ -76,6 +73,7 @@ struct Inner {
     last_image: Mutex<(i64, u32)>,
     lookups: Semaphore,
     bulks: Arc<Semaphore>,
+    lists: Arc<Semaphore>,
     probed: tokio::sync::Mutex<Option<Probed>>,
 }
 
@@ -99,6 +97,7 @@ impl Registry {
             last_image: Mutex::default(),
             lookups: Semaphore::new(LOOKUPS_AT_ONCE),
             bulks: Arc::new(Semaphore::new(bulk::AT_ONCE)),
+            lists: Arc::new(Semaphore::new(users::LISTS_AT_ONCE)),
             probed: tokio::sync::Mutex::default(),
         }))
     }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use argon2::Argon2;
-use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::phc;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+
+use crate::domain::{Password, PasswordHash};
 
 /// Hashes that are computed at once: each takes 19 MiB and a processor for some ten milliseconds.
 const AT_ONCE: usize = 2;
@@ -23,22 +25,22 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// The password as a PHC string with a fresh salt.
-    pub(super) async fn hash(&self, password: String) -> Result<String, String> {
+    /// The password, hashed with a fresh salt.
+    pub(super) async fn hash(&self, password: Password) -> Result<PasswordHash, String> {
         self.compute(move || {
             Argon2::default()
-                .hash_password(password.as_bytes())
-                .map(|hash: PasswordHash| hash.to_string())
+                .hash_password(password.reveal().as_bytes())
+                .map(|hash: phc::PasswordHash| PasswordHash::new(hash.to_string()))
                 .map_err(|error| error.to_string())
         })
         .await?
     }
 
     /// Whether `password` is the one that was hashed to `hash`; an error if `hash` is no hash.
-    pub(super) async fn verify(&self, password: String, hash: String) -> Result<bool, String> {
+    pub(super) async fn verify(&self, password: Password, hash: PasswordHash) -> Result<bool, String> {
         self.compute(move || {
-            let hash = PasswordHash::new(&hash).map_err(|error| error.to_string())?;
-            Ok(Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+            let hash = phc::PasswordHash::new(hash.reveal()).map_err(|error| error.to_string())?;
+            Ok(Argon2::default().verify_password(password.reveal().as_bytes(), &hash).is_ok())
         })
         .await?
     }

@@ -2,7 +2,7 @@
 
 use super::{Registry, Unavailable};
 use crate::domain::BootMs;
-use crate::storage::Key;
+use crate::storage::{BucketError, Key};
 
 /// For how long an answer holds: balancers ask often, and a store is not there to be asked.
 const HOLDS_MS: u64 = 1000;
@@ -25,11 +25,17 @@ impl Registry {
         match &*last {
             Some(probed) if now.since(probed.asked_at) < HOLDS_MS => probed.answer.clone(),
             Some(_) | None => {
-                let answer = self.0.bucket.get(&Key::Cluster).await.map(|_| ()).map_err(Unavailable::from);
+                let answer = self.ask().await.map_err(Unavailable::from);
                 *last = Some(Probed { asked_at: now, answer: answer.clone() });
                 answer
             }
         }
+    }
+
+    /// Every node saw the cluster's id in the bucket at its start: a bucket without it is another one, or none.
+    async fn ask(&self) -> Result<(), BucketError> {
+        let bucket = &self.0.bucket;
+        bucket.get(&Key::Cluster).await?.map(drop).ok_or_else(|| bucket.vanished(&Key::Cluster))
     }
 }
 
@@ -37,16 +43,24 @@ impl Registry {
 mod tests {
     use super::super::testing::registry;
     use super::*;
-    use crate::storage::Fault;
+    use crate::storage::{Backend, Fault};
 
     #[tokio::test]
     async fn the_bucket_is_asked_once_a_second() {
         let (registry, memory) = registry();
+        memory.create(&Key::Cluster, b"{}".as_slice().into()).await.unwrap();
         memory.faults().set_outage(Some(Fault::Permanent));
         assert!(registry.probe(BootMs(5000)).await.is_err());
         memory.faults().set_outage(None);
         assert!(registry.probe(BootMs(5999)).await.is_err());
-        assert_eq!(memory.faults().calls(), 1);
+        assert_eq!(memory.faults().calls(), 2);
         assert!(registry.probe(BootMs(6000)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_bucket_without_the_clusters_id_is_not_taken_for_ours() {
+        let (registry, _) = registry();
+        let unavailable = registry.probe(BootMs(0)).await.unwrap_err();
+        assert!(unavailable.cause().contains("cluster.json is no longer in the memory"), "{}", unavailable.cause());
     }
 }

@@ -1,5 +1,6 @@
 //! Makes the index whole: lists the bucket and reads the profiles that are not known yet.
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -22,6 +23,20 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 /// The pause before another try when the bucket does not answer (each call has its own retries already).
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// Causes of failed tries that are told apart; whatever comes after so many is more of the same.
+const MOST_CAUSES: usize = 8;
+
+/// Why tries failed so far, so that each cause is logged once and not once a second.
+#[derive(Debug, Default)]
+struct Causes(HashSet<String>);
+
+impl Causes {
+    /// Whether `cause` was not met before.
+    fn is_news(&mut self, cause: &str) -> bool {
+        self.0.len() < MOST_CAUSES && self.0.insert(cause.to_owned())
+    }
+}
+
 impl Registry {
     /// Begins an epoch: others may have written to the bucket until now, so the index counts as not whole and names
     /// missed before are asked for again. To be followed by [`Self::rebuild_index`]. An older epoch is ignored.
@@ -32,10 +47,16 @@ impl Registry {
     /// Reads the bucket until the index is whole in `epoch`, or a later epoch begins. Tries again for as long as the
     /// bucket does not answer. May be dropped at any time; what was read stays.
     pub async fn rebuild_index(&self, epoch: Epoch) {
+        let mut causes = Causes::default();
         while lock(&self.0.index).epoch() == epoch {
             match self.read_unknown().await {
                 Ok(()) => return self.mark_whole(epoch),
-                Err(why) => warn!("the list of users is not whole yet: {}", why.cause()),
+                Err(why) => {
+                    let cause = why.cause();
+                    if causes.is_news(&cause) {
+                        warn!("the list of users is not whole yet: {cause}; trying again until it is");
+                    }
+                }
             }
             sleep(TRY_AGAIN_AFTER).await;
         }
@@ -91,10 +112,10 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{name, registry, registry_on, user, wall};
+    use super::super::testing::{name, registry, registry_in, registry_on, user, wall};
     use super::*;
     use crate::domain::{BootMs, Page};
-    use crate::registry::UsersError;
+    use crate::registry::{LookupError, RegisterError, UsersError};
     use crate::storage::{Backend, Fault, Memory};
 
     fn names(registry: &Registry) -> Vec<String> {
@@ -175,5 +196,45 @@ mod tests {
         let (whole, ()) = tokio::join!(registry.index_whole(Epoch(1)), registry.rebuild_index(Epoch(1)));
         assert_eq!(whole, Ok(()));
         assert_eq!(names(&registry), ["alice"]);
+    }
+
+    #[tokio::test]
+    async fn one_object_that_cannot_be_read_does_not_hide_everybody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        registry_in(dir.path()).register(user("alice"), wall()).await.unwrap();
+        let profile = |username| dir.path().join(Key::Profile(name(username)).path());
+        std::fs::create_dir_all(profile("dan")).unwrap();
+        std::fs::create_dir_all(profile("eve").parent().unwrap()).unwrap();
+        std::fs::write(profile("eve"), vec![b' '; crate::storage::MAX_OBJECT_BYTES + 1]).unwrap();
+        let registry = registry_in(dir.path());
+        registry.begin_term(Epoch(1));
+        registry.rebuild_index(Epoch(1)).await;
+        assert_eq!(names(&registry), ["alice"]);
+        for broken in ["dan", "eve"] {
+            let heartbeat = registry.heartbeat(&name(broken), None, BootMs(0)).await;
+            assert!(matches!(heartbeat, Err(LookupError::Corrupt(_))), "{heartbeat:?}");
+            let registered = registry.register(user(broken), wall()).await;
+            assert!(matches!(registered, Err(RegisterError::Taken(_))), "{registered:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_refuses_everything_is_not_taken_for_broken_profiles() {
+        let (registry, memory) = registry();
+        register_all(&memory, &["alice"]).await;
+        registry.begin_term(Epoch(1));
+        memory.faults().inject(1, &Fault::None);
+        memory.faults().inject(1, &Fault::Permanent);
+        registry.rebuild_index(Epoch(1)).await;
+        assert_eq!(names(&registry), ["alice"], "it was tried again");
+    }
+
+    #[test]
+    fn a_cause_is_news_once_and_there_is_an_end_of_news() {
+        let mut causes = Causes::default();
+        assert!(causes.is_news("away"));
+        assert!(!causes.is_news("away"));
+        let news = (0..100).filter(|n| causes.is_news(&format!("cause {n}"))).count();
+        assert_eq!(news, MOST_CAUSES - 1);
     }
 }

@@ -6,7 +6,7 @@ use tracing::info;
 use super::index::Facts;
 use super::lookup::Stored;
 use super::{RegisterError, Registry, Unavailable, draw, lock};
-use crate::domain::{Addr, Metadata, Profile, UserId, Username, WallMs};
+use crate::domain::{Addr, Metadata, Password, Profile, UserId, Username, WallMs};
 use crate::storage::{Created, Key};
 
 /// What a client registers.
@@ -17,7 +17,7 @@ pub struct NewUser {
     /// Where others can reach it, if it told.
     pub addr: Option<Addr>,
     /// A password, if it wants one.
-    pub password: Option<String>,
+    pub password: Option<Password>,
     /// What it wants known; empty if nothing.
     pub metadata: Metadata,
 }
@@ -40,11 +40,14 @@ impl Registry {
     pub async fn register(&self, user: NewUser, now: WallMs) -> Result<Outcome, RegisterError> {
         // A name that is known to be taken needs no hash and no write.
         if lock(&self.0.index).get(&user.username).is_some() {
-            let stored = self.read_profile(&user.username).await?;
-            // A profile that was deleted by hand is registered anew below.
-            if !matches!(stored, Stored::Nothing) {
-                return self.compare(user, stored).await;
-            }
+            return match self.read_profile(&user.username).await? {
+                // Nobody unregisters, so it is the bucket that is in doubt. A name must not be given away because of that.
+                Stored::Nothing => {
+                    let key = Key::Profile(user.username);
+                    Err(Unavailable::from(self.0.bucket.vanished(&key)).into())
+                }
+                stored => self.compare(user, stored).await,
+            };
         }
         let password_hash = match user.password.clone() {
             Some(password) => Some(self.0.passwords.hash(password).await.map_err(RegisterError::Password)?),
@@ -59,7 +62,15 @@ impl Registry {
             password_hash,
         };
         let key = Key::Profile(user.username.clone());
-        match self.0.bucket.create(&key, to_bytes(&profile)).await.map_err(Unavailable::from)? {
+        let created = match self.0.bucket.create(&key, to_bytes(&profile)).await.map_err(Unavailable::from) {
+            // Something is there, so the name is not free, just as with a profile that is damaged.
+            Err(error) if error.concerns_one_object() => {
+                self.report_unreadable(&user.username, &error.cause());
+                return Err(RegisterError::Taken(user.username));
+            }
+            created => created?,
+        };
+        match created {
             Created::New(_) => {
                 let (id, name) = (profile.user_id, user.username);
                 info!(user = %name, %id, "registered {name}");
@@ -104,10 +115,10 @@ mod tests {
     use super::super::testing::{name, registry, registry_on, user, wall};
     use super::*;
     use crate::domain::BootMs;
-    use crate::storage::Fault;
+    use crate::storage::{Backend, Fault};
 
     fn with_password(password: &str) -> NewUser {
-        NewUser { password: Some(password.to_owned()), ..user("alice") }
+        NewUser { password: Some(Password::new(password.to_owned())), ..user("alice") }
     }
 
     #[tokio::test]
@@ -126,7 +137,7 @@ mod tests {
     async fn another_registration_of_a_name_is_refused_on_every_node() {
         let (registry, memory) = registry();
         registry.register(user("alice"), wall()).await.unwrap();
-        let metadata = Metadata::from_iter([("x".to_owned(), 1.into())]);
+        let metadata = serde_json::from_str::<Metadata>(r#"{"x":1}"#).unwrap();
         for registry in [registry, registry_on(&memory)] {
             let other = NewUser { metadata: metadata.clone(), ..user("alice") };
             assert!(
@@ -179,5 +190,16 @@ mod tests {
         let key = Key::Profile(name("alice"));
         registry.0.bucket.create(&key, Bytes::from_static(b"{\"user")).await.unwrap();
         assert!(matches!(registry.register(user("alice"), wall()).await, Err(RegisterError::Taken(_))));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_vanished_from_the_bucket_is_not_given_away() {
+        let (registry, memory) = registry();
+        registry.register(user("alice"), wall()).await.unwrap();
+        memory.delete(&Key::Profile(name("alice"))).await.unwrap();
+        for user in [user("alice"), with_password("other")] {
+            assert!(matches!(registry.register(user, wall()).await, Err(RegisterError::Storage(_))));
+        }
+        assert_eq!(memory.get(&Key::Profile(name("alice"))).await.unwrap(), None);
     }
 }

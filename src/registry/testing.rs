@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{NewUser, Registry, Settings};
 use crate::domain::{BootMs, Metadata, Username, WallMs};
-use crate::storage::{Bucket, Memory, RetryPolicy};
+use crate::storage::{Backend, Bucket, Local, Memory, RetryPolicy};
 
 /// When registrations of tests happen.
 pub(super) fn wall() -> WallMs {
@@ -23,9 +23,18 @@ pub(super) fn registry() -> (Registry, Memory) {
 
 /// Another registry on the same store, as another node has it.
 pub(super) fn registry_on(memory: &Memory) -> Registry {
+    registry_with(Arc::new(memory.clone()))
+}
+
+/// A registry on a directory.
+pub(super) fn registry_in(dir: &std::path::Path) -> Registry {
+    registry_with(Arc::new(Local::open(dir.to_path_buf(), "boot", Local::DEFAULT_PAGE_SIZE).unwrap()))
+}
+
+fn registry_with(backend: Arc<dyn Backend>) -> Registry {
     let pause = Duration::from_millis(1);
     let policy = RetryPolicy { deadline: Duration::from_secs(5), attempts: 1, first_pause: pause };
-    Registry::new(Bucket::new(Arc::new(memory.clone()), policy), Settings { ttl_ms: 30_000 }, BootMs(0))
+    Registry::new(Bucket::new(backend, policy), Settings { ttl_ms: 30_000 }, BootMs(0))
 }
 
 pub(super) fn name(text: &str) -> Username {
@@ -34,7 +43,7 @@ pub(super) fn name(text: &str) -> Username {
 
 /// A user with nothing but a name.
 pub(super) fn user(username: &str) -> NewUser {
-    NewUser { username: name(username), addr: None, password: None, metadata: Metadata::new() }
+    NewUser { username: name(username), addr: None, password: None, metadata: Metadata::default() }
 }
 
 /// A picture of one colour.
@@ -43,4 +52,22 @@ pub(crate) fn picture(format: image::ImageFormat, width: u32, height: u32) -> By
     let pixels = image::RgbImage::from_pixel(width, height, image::Rgb([1, 2, 3]));
     image::DynamicImage::from(pixels).write_to(&mut bytes, format).unwrap();
     bytes.into_inner().into()
+}
+
+/// A chunk of a PNG.
+pub(crate) fn png_chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {
+    let named = [&name[..], data].concat();
+    let crc = !named.iter().fold(!0_u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+    });
+    let length = u32::try_from(data.len()).unwrap();
+    [&length.to_be_bytes()[..], &named, &crc.to_be_bytes()].concat()
+}
+
+/// A PNG with further chunks behind its IHDR.
+pub(crate) fn png_with(chunks: &[u8]) -> Vec<u8> {
+    let plain = picture(image::ImageFormat::Png, 8, 8);
+    // The signature has 8 bytes and IHDR 25.
+    let (head, rest) = plain.split_at(33);
+    [head, chunks, rest].concat()
 }

@@ -47,6 +47,10 @@ pub enum BackendError {
     /// Nothing was written. The text names the remedy where there is one.
     #[error("{0}")]
     Permanent(String),
+    /// There is something under the object's name that is no object of Rollcall's, or is closed to it alone: a directory, a
+    /// symbolic link, a file that is too large. All other objects are well; a person must mend this one.
+    #[error("{0}")]
+    Unreadable(String),
 }
 
 /// A kind of store. All of them pass one and the same test suite (`tests/it/storage`).

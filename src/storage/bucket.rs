@@ -80,6 +80,28 @@ pub enum BucketError {
         /// What the last try said.
         cause: String,
     },
+    /// The object is there and cannot be read, while others can; see [`BackendError::Unreadable`].
+    #[error("{operation} {path} failed on the {store}: {cause}")]
+    Unreadable {
+        /// What was tried: `create`, `get`, ...
+        operation: &'static str,
+        /// On which path.
+        path: String,
+        /// Which store.
+        store: String,
+        /// Why, and what to do about it.
+        cause: String,
+    },
+    /// An object that was there before, and that nobody deletes, is not there. Then the bucket itself is in doubt.
+    #[error(
+        "{path} is no longer in the {store}, and Rollcall did not delete it: put it back, or restart the nodes if it is gone for good"
+    )]
+    Vanished {
+        /// The object's path.
+        path: String,
+        /// Which store.
+        store: String,
+    },
 }
 
 /// The bucket. Cheap to clone.
@@ -106,6 +128,12 @@ impl Bucket {
     #[must_use]
     pub fn describe(&self) -> String {
         self.backend.describe()
+    }
+
+    /// What to answer when the object at `key`, which is known to have been written, is not found.
+    #[must_use]
+    pub fn vanished(&self, key: &Key) -> BucketError {
+        BucketError::Vanished { path: key.path(), store: self.describe() }
     }
 
     /// Writes the object if there is none. An object with the very same bytes counts as ours: it is the trace of a try
@@ -208,6 +236,9 @@ impl Bucket {
             let cause = match timeout_at(deadline, attempt()).await {
                 Ok(Ok(done)) => return Ok(done),
                 Ok(Err(BackendError::Transient(cause))) => cause,
+                Ok(Err(BackendError::Unreadable(cause))) => {
+                    return Err(BucketError::Unreadable { operation, path, store: self.describe(), cause });
+                }
                 // A precondition that nobody asked for is a broken store; asking again would not mend it.
                 Ok(Err(error @ (BackendError::Permanent(_) | BackendError::Precondition))) => {
                     return Err(self.unavailable(operation, path, error.to_string()));

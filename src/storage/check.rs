@@ -128,7 +128,9 @@ impl Check {
 #[expect(clippy::needless_pass_by_value, reason = "it is the last use of the error")]
 fn explain(error: BucketError) -> String {
     match error {
-        BucketError::Unavailable { .. } => error.to_string(),
+        BucketError::Unavailable { .. } | BucketError::Unreadable { .. } | BucketError::Vanished { .. } => {
+            error.to_string()
+        }
         BucketError::TimedOut { .. } => format!("{error}; check this machine's network, DNS and proxy"),
     }
 }

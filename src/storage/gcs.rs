@@ -136,7 +136,7 @@ impl Backend for Gcs {
 
     async fn get(&self, key: &Key) -> Result<Option<Entry>, BackendError> {
         match self.read(key).await {
-            Ok(entry) if entry.bytes.len() > MAX_OBJECT_BYTES => Err(BackendError::Permanent(format!(
+            Ok(entry) if entry.bytes.len() > MAX_OBJECT_BYTES => Err(BackendError::Unreadable(format!(
                 "{key} is larger than {MAX_OBJECT_BYTES} bytes; Rollcall did not write it, move it away"
             ))),
             Ok(entry) => Ok(Some(entry)),

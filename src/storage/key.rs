@@ -1,12 +1,14 @@
 //! The one file that knows a path in the bucket.
 
-use crate::domain::{ImageName, Username};
+use crate::domain::{ImageName, NodeAddr, Username};
 
 /// What can be stored, each at its own path.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Key {
     /// The id of the cluster that uses this bucket.
     Cluster,
+    /// The trace of a node's first start: who has one and no ballot has lost the ballot.
+    Node(NodeAddr),
     /// A user's registration.
     Profile(Username),
     /// One of a user's pictures.
@@ -32,6 +34,7 @@ impl Key {
     pub fn path(&self) -> String {
         match self {
             Self::Cluster => "cluster.json".to_owned(),
+            Self::Node(node) => format!("nodes/{node}.json"),
             Self::Profile(user) => format!("users/{user}/profile.json"),
             Self::Image(user, image) => format!("users/{user}/images/{image}"),
             Self::Check(number) => format!("checks/{number:08x}.txt"),
@@ -42,7 +45,7 @@ impl Key {
     #[must_use]
     pub fn media_type(&self) -> &'static str {
         match self {
-            Self::Cluster | Self::Profile(_) => "application/json",
+            Self::Cluster | Self::Node(_) | Self::Profile(_) => "application/json",
             Self::Image(_, image) => image.kind().media_type(),
             Self::Check(_) => "text/plain",
         }

@@ -4,6 +4,8 @@
 //! This file keeps blocking work off the async threads and within bounds; [`files`] does the work.
 
 mod files;
+mod read;
+mod root;
 mod trouble;
 
 use std::path::PathBuf;
@@ -52,7 +54,7 @@ impl Local {
         let files = Arc::clone(&self.files);
         let done = tokio::task::spawn_blocking(move || {
             let _slot = slot;
-            work(&files)
+            files.in_root(work)
         });
         done.await.unwrap_or_else(|end| Err(BackendError::Transient(format!("the disk operation did not end: {end}"))))
     }

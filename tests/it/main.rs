@@ -1,5 +1,12 @@
 //! The integration tests, one binary; each module mirrors a part of the program.
 
 mod architecture;
+mod cluster;
+mod commands;
+mod documented;
+mod election;
+mod faults;
+mod http;
 mod model;
+mod pictures;
 mod storage;

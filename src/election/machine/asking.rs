@@ -19,7 +19,7 @@ impl Machine {
         if let Some((leader, _)) = self.following.take() {
             out.push(Action::Note(Note::LeaderSilent { leader: leader.node }));
         }
-        self.round = self.round.wrapping_add(1);
+        self.begin_round(now);
         let me = NodeSet::of(self.rules.me);
         self.stance = Stance::Asking { since: now, term: self.next_term(), grants: me, lightest: None };
         self.deadline = now.plus(self.rules.backoff_ms(self.lost, draw));
@@ -33,6 +33,14 @@ impl Machine {
         if self.rules.nodes == 1 {
             self.settle_memory(now, draw, out);
             self.stand_if_granted(now, draw, out);
+        }
+    }
+
+    /// Tells the answers to come from the earlier ones.
+    pub(super) fn begin_round(&mut self, now: BootMs) {
+        self.round = self.round.wrapping_add(1);
+        if now >= self.settles_after {
+            self.settles_from_round.get_or_insert(self.round);
         }
     }
 
@@ -99,11 +107,14 @@ impl Machine {
             return;
         }
         self.seen = self.seen.max(answer.ballot.term);
-        if let Some((node, term)) = answer.leader.filter(|(node, _)| *node != self.rules.me) {
+        let hinted = answer.leader.filter(|(node, term)| *node != self.rules.me && *term >= self.ballot.term);
+        if let Some((node, term)) = hinted {
             self.hint = Some(Hint { node, term, until: now.plus(self.rules.election_timeout_min_ms) });
         }
-        self.memory.told(from, answer.ballot);
-        self.settle_memory(now, draw, out);
+        if self.settles_from_round.is_some_and(|first| answer.round.wrapping_sub(first) < u32::MAX / 2) {
+            self.memory.told(from, answer.ballot);
+            self.settle_memory(now, draw, out);
+        }
         if answer.role != MemberRole::Leader {
             self.told_not_leading(from, now, draw, out);
         }
@@ -140,11 +151,10 @@ impl Machine {
     pub(super) fn settle_memory(&mut self, now: BootMs, draw: Draw, out: &mut Actions) {
         let Some(term) = self.memory.verdict(self.rules.nodes) else { return };
         self.memory = Memory::Sound;
-        // It may have voted in that term: it gives the vote to itself, who does not stand in it, and so to nobody.
-        let abstains = Ballot { term, voted_for: (term > Term(0)).then_some(self.rules.me) };
-        if term >= self.ballot.term {
-            self.ballot = abstains;
-        }
+        // It may have voted in that term, or in one it has heard of since: it gives the vote to itself, who does not
+        // stand in it, and so to nobody.
+        let term = term.max(self.ballot.term);
+        self.ballot = Ballot { term, voted_for: (term > Term(0)).then_some(self.rules.me) };
         out.push(Action::Note(Note::MemorySettled { abstains_through: term }));
         self.save_then(Owed::Nothing, now, draw, out);
     }

@@ -18,7 +18,7 @@ pub enum Event {
         /// What it said.
         message: Message,
     },
-    /// The moment of [`Machine::wake_at`] has come, or nearly.
+    /// The moment of [`wake_at`](super::Machine::wake_at) has come, or nearly.
     Woke,
     /// This ballot is on disk.
     Saved(Ballot),

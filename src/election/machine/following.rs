@@ -27,15 +27,19 @@ impl Machine {
             }
             return;
         }
-        if matches!(self.stance, Stance::Leader(_)) {
-            if term == self.ballot.term {
-                // Cannot be by rule 1; and if it were, nothing good would come of obeying.
-                return;
-            }
+        // Two leaders of one term cannot be by rule 1; and if they were, nothing good would come of following both.
+        let leads = matches!(self.stance, Stance::Leader(_));
+        let followed = self.following.map(|(process, of)| (process.node, of));
+        let known = if leads { Some((self.rules.me, self.ballot.term)) } else { followed };
+        if known.is_some_and(|(leader, of)| of == term && leader != from.node) {
+            return;
+        }
+        if leads {
             self.step_down(SteppedDownBecause::HigherTerm(term), now, draw, out);
         }
         if term > self.ballot.term {
-            self.ballot = Ballot { term, voted_for: None };
+            // The vote of the term goes to its leader, so that no other can get it any more.
+            self.ballot = Ballot { term, voted_for: Some(from.node) };
         }
         if self.following != Some((from, term)) {
             out.push(Action::Note(Note::Follows { leader: from.node, term }));
@@ -54,6 +58,8 @@ impl Machine {
             self.promise = Some(Promise { to: from, term, until: now.plus(self.rules.promise_ms()) });
             self.save_then(Owed::Ack { to: from.node, sent_at: sent }, now, draw, out);
         } else {
+            // It follows, and so would never ask by itself; but the others' word is what it needs to be of use again.
+            self.begin_round(now);
             let question = self.question();
             self.broadcast(question, out);
         }

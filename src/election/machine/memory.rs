@@ -34,22 +34,21 @@ impl Memory {
         }
     }
 
-    /// The term up to which a node that lost its ballot must abstain, once that is known; 0 in a cluster that is new.
+    /// The term up to which a node that lost its ballot must abstain, once that is known.
     ///
-    /// * Nobody who was heard ever took part in an election, and a majority (this node included) had no ballot when it
-    ///   started: the cluster is new. A ballot without any election in it says nothing for or against that, so a start
-    ///   that was cut short does not block the next one.
     /// * A majority of the *others* has sound ballots: whatever this node may have voted for is at most the highest of
     ///   their terms, because its candidate needed one of them (or stood alone, and did not lead).
+    /// * *Every* other node lost its ballot too and has taken part in no election since: nothing is left to contradict.
+    ///   A majority would not be enough: one that has just lost its ballot and one that never had one would forget the
+    ///   vote of the first.
     pub(super) fn verdict(&self, nodes: usize) -> Option<Term> {
         let Self::Lost(reports) = self else { return None };
+        let others = nodes - 1;
         let heard = || reports.iter().flatten();
-        let new_here = 1 + heard().filter(|report| report.missing_at_start && report.term == Term(0)).count();
-        if new_here > nodes / 2 && heard().all(|report| report.term == Term(0)) {
+        if heard().filter(|report| report.missing_at_start && report.term == Term(0)).count() == others {
             return Some(Term(0));
         }
         let sound = || heard().filter(|report| report.sound);
-        let others = nodes - 1;
         (sound().count() > others / 2).then(|| sound().map(|report| report.term).max().unwrap_or_default())
     }
 }
@@ -58,7 +57,7 @@ impl Memory {
 mod tests {
     use super::*;
 
-    const NEW: BallotReport = BallotReport { missing_at_start: true, sound: false, term: Term(0) };
+    const WIPED: BallotReport = BallotReport { missing_at_start: true, sound: false, term: Term(0) };
     const BLANK: BallotReport = BallotReport { missing_at_start: false, sound: true, term: Term(0) };
 
     fn voted(term: u64) -> BallotReport {
@@ -74,20 +73,19 @@ mod tests {
     }
 
     #[test]
-    fn a_new_cluster_votes_once_a_majority_says_that_it_is_new() {
+    fn a_cluster_that_lost_every_ballot_begins_again_only_when_all_say_so() {
         assert_eq!(verdict(1, &[]), Some(Term(0)));
-        assert_eq!(verdict(3, &[]), None);
-        assert_eq!(verdict(3, &[NEW]), Some(Term(0)));
-        assert_eq!(verdict(5, &[NEW]), None);
-        assert_eq!(verdict(5, &[NEW, NEW]), Some(Term(0)));
         assert_eq!(verdict(2, &[]), None);
+        assert_eq!(verdict(3, &[WIPED]), None);
+        assert_eq!(verdict(3, &[WIPED, WIPED]), Some(Term(0)));
+        assert_eq!(verdict(5, &[WIPED, WIPED, WIPED]), None);
+        assert_eq!(verdict(5, &[WIPED, WIPED, WIPED, WIPED]), Some(Term(0)));
     }
 
     #[test]
-    fn a_start_that_was_cut_short_does_not_block_the_next() {
-        // One node had already written its blank ballot when all were killed.
-        assert_eq!(verdict(3, &[BLANK, NEW]), Some(Term(0)));
-        // Both others had.
+    fn a_node_that_never_voted_does_not_vouch_for_one_that_did() {
+        assert_eq!(verdict(3, &[BLANK]), None);
+        assert_eq!(verdict(3, &[BLANK, WIPED]), None);
         assert_eq!(verdict(3, &[BLANK, BLANK]), Some(Term(0)));
     }
 
@@ -98,15 +96,6 @@ mod tests {
         assert_eq!(verdict(2, &[voted(7)]), Some(Term(7)));
         assert_eq!(verdict(5, &[voted(7), voted(9)]), None);
         assert_eq!(verdict(5, &[voted(7), voted(9), voted(8)]), Some(Term(9)));
-    }
-
-    #[test]
-    fn one_ballot_of_an_election_is_enough_to_know_that_the_cluster_is_not_new() {
-        assert_eq!(verdict(3, &[voted(1), NEW]), None);
-        // A first start that has been through elections since counts as a ballot, however it began.
-        let grown = BallotReport { missing_at_start: true, sound: true, term: Term(9) };
-        assert_eq!(verdict(3, &[grown]), None);
-        assert_eq!(verdict(3, &[grown, voted(4)]), Some(Term(9)));
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Rules {
     /// Rule 8: the pause after the `lost`-th round in a row, with jitter of one half to both sides.
     pub(super) fn backoff_ms(&self, lost: u8, draw: Draw) -> u64 {
         let pause = self.election_retry_ms << u32::from(lost).min(MAX_DOUBLINGS);
-        pause / 2 + pause * u64::from(draw.0) / 1000
+        (pause / 2 + pause * u64::from(draw.0) / 1000).max(1)
     }
 
     /// How long to wait for votes, or for a candidate that got ours: a few disk writes more than after a lost round.

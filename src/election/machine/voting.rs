@@ -35,6 +35,7 @@ impl Machine {
     pub(super) fn stand(&mut self, voids: Option<Term>, now: BootMs, draw: Draw, out: &mut Actions) {
         self.ballot = Ballot { term: self.next_term(), voted_for: Some(self.rules.me) };
         self.following = None;
+        self.hint = None;
         let me = NodeSet::of(self.rules.me);
         self.stance = Stance::Candidate { voids, asked_at: now, answered: me, votes: me };
         self.deadline = now.plus(self.rules.vote_wait_ms(self.lost, draw));
@@ -62,6 +63,7 @@ impl Machine {
         }
         self.stance = Stance::Follower;
         self.following = None;
+        self.hint = None;
         self.ballot = Ballot { term, voted_for: Some(from) };
         self.deadline = now.plus(self.rules.vote_wait_ms(self.lost, draw));
         self.save_then(Owed::Grant { to: from, asked_at }, now, draw, out);

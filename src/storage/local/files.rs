@@ -6,7 +6,7 @@
 //! directory on disk, answer.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -15,7 +15,9 @@ use bytes::Bytes;
 use compact_str::format_compact;
 use sha2::{Digest, Sha256};
 
-use super::super::{BackendError, Entry, Folder, Key, ListPage, MAX_OBJECT_BYTES, Version};
+use super::super::{BackendError, Entry, Folder, Key, ListPage, Version};
+use super::read::{read, read_failed};
+use super::root::Root;
 use super::trouble::{cannot_link, ended_late, failed};
 use crate::domain::{Username, WallMs};
 
@@ -33,7 +35,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(2);
 /// A directory tree of objects.
 #[derive(Debug)]
 pub(super) struct Files {
-    root: PathBuf,
+    root: Root,
     boot_tag: String,
     temp_counter: AtomicU64,
     page_size: usize,
@@ -53,12 +55,13 @@ impl Drop for Temp {
 
 impl Files {
     pub(super) fn open(root: PathBuf, boot_tag: &str, page_size: usize, now: WallMs) -> Result<Self, BackendError> {
-        let (boot_tag, temp_counter) = (boot_tag.to_owned(), AtomicU64::new(0));
-        let files = Self { root, boot_tag, temp_counter, page_size, sync: sync_dir };
-        files.make_dir(&files.temp_dir())?;
+        // The one place that makes the root: one that is gone later is not to be replaced by an empty one.
+        make_dir(&root.join(TEMP_DIR), sync_dir)?;
         // Another process may have made the root a moment ago, and may crash before it has brought that to disk.
-        let above = parent(&files.root);
+        let above = parent(&root);
         sync_dir(above).map_err(|error| failed("sync", above, &error))?;
+        let (root, boot_tag, temp_counter) = (Root::open(root)?, boot_tag.to_owned(), AtomicU64::new(0));
+        let files = Self { root, boot_tag, temp_counter, page_size, sync: sync_dir };
         files.remove_old_temps(now)?;
         files.probe()?;
         Ok(files)
@@ -68,17 +71,25 @@ impl Files {
     fn probe(&self) -> Result<(), BackendError> {
         let temp = self.write_temp(b"")?;
         let second_name = Temp(self.temp_dir().join(format!("{}-link", self.boot_tag)));
-        fs::hard_link(&temp.0, &second_name.0).map_err(|error| cannot_link(&self.root, &error))
+        fs::hard_link(&temp.0, &second_name.0).map_err(|error| cannot_link(self.root(), &error))
     }
 
     pub(super) fn root(&self) -> &Path {
-        &self.root
+        self.root.path()
+    }
+
+    /// Does `work` and gives its answer, unless the root was not there before it or is not there after it.
+    pub(super) fn in_root<T>(&self, work: impl FnOnce(&Self) -> Result<T, BackendError>) -> Result<T, BackendError> {
+        self.root.check()?;
+        let done = work(self);
+        self.root.check()?;
+        done
     }
 
     pub(super) fn create(&self, path: &str, bytes: &[u8]) -> Result<Version, BackendError> {
-        let target = self.root.join(path);
+        let target = self.root().join(path);
         let temp = self.write_temp(bytes)?;
-        self.make_dir(parent(&target))?;
+        self.make_dir_in_root(parent(&target))?;
         match fs::hard_link(&temp.0, &target) {
             Ok(()) => self.sync_up_from(&target).map(|()| version_of(bytes)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(self.precondition(&target)),
@@ -87,7 +98,7 @@ impl Files {
     }
 
     pub(super) fn replace_if(&self, path: &str, version: &Version, bytes: &[u8]) -> Result<Version, BackendError> {
-        let target = self.root.join(path);
+        let target = self.root().join(path);
         let temp = self.write_temp(bytes)?;
         {
             let _lock = self.lock()?;
@@ -103,28 +114,19 @@ impl Files {
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Option<Entry>, BackendError> {
-        let target = self.root.join(path);
-        let read = || -> io::Result<Vec<u8>> {
-            let limit = u64::try_from(MAX_OBJECT_BYTES).unwrap_or(u64::MAX);
-            let mut bytes = Vec::new();
-            File::open(&target)?.take(limit + 1).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        match read() {
-            Ok(bytes) if bytes.len() > MAX_OBJECT_BYTES => Err(BackendError::Permanent(format!(
-                "{} is larger than {MAX_OBJECT_BYTES} bytes; Rollcall did not write it, move it away",
-                target.display()
-            ))),
-            Ok(bytes) => Ok(Some(Entry { version: version_of(&bytes), bytes: Bytes::from(bytes) })),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("read", &target, &error)),
-        }
+        let target = self.root().join(path);
+        let bytes = read(self.root(), &target)?;
+        Ok(bytes.map(|bytes| Entry { version: version_of(&bytes), bytes: Bytes::from(bytes) }))
     }
 
     pub(super) fn list(&self, folder: &Folder, after: Option<&str>) -> Result<ListPage, BackendError> {
-        let dir = self.root.join(folder.path());
+        let dir = self.root().join(folder.path());
         let names = children(&dir, matches!(folder, Folder::Users));
-        let mut names = names.map_err(|error| failed("list", &dir, &error))?;
+        let mut names = names.map_err(|error| match folder {
+            // The folder is one user's, so its trouble is not everybody's.
+            Folder::Images(_) => read_failed("list", self.root(), &dir, &error),
+            Folder::Users | Folder::Checks => failed("list", &dir, &error),
+        })?;
         names.retain(|name| after.is_none_or(|after| name.as_str() > after));
         names.sort_unstable();
         let last_on_page = names.get(self.page_size - 1).cloned();
@@ -138,7 +140,7 @@ impl Files {
     }
 
     pub(super) fn delete(&self, path: &str) -> Result<(), BackendError> {
-        let target = self.root.join(path);
+        let target = self.root().join(path);
         // Under the lock: a rename that has checked the version must not bring the object back.
         let _lock = self.lock()?;
         match fs::remove_file(&target) {
@@ -150,21 +152,16 @@ impl Files {
         }
     }
 
-    /// Makes a directory and those above it, and brings each new one's name to disk.
-    fn make_dir(&self, dir: &Path) -> Result<(), BackendError> {
+    /// Makes a directory below the root, never the root itself.
+    fn make_dir_in_root(&self, dir: &Path) -> Result<(), BackendError> {
         if dir.is_dir() {
             return Ok(());
         }
-        let above = parent(dir);
-        if above != dir {
-            self.make_dir(above)?;
+        if dir == self.root() {
+            return Err(self.root.gone("it was taken away during a write"));
         }
-        match fs::create_dir(dir) {
-            Ok(()) => (self.sync)(above).map_err(|error| failed("sync", above, &error)),
-            // Another process was quicker. If it made a file of that name, the next step says so.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(failed("make the directory", dir, &error)),
-        }
+        self.make_dir_in_root(parent(dir))?;
+        make_one_dir(dir, self.sync)
     }
 
     /// The answer that `target` is there already. Its writer may have been stopped between the name and the directory's way
@@ -180,7 +177,7 @@ impl Files {
     /// Brings the name of `target` to disk, and those of the directories that lead to it: whoever made one of them may not
     /// have come so far. Syncing a directory that has not changed costs little.
     fn sync_up_from(&self, target: &Path) -> Result<(), BackendError> {
-        for dir in target.ancestors().skip(1).take_while(|dir| dir.starts_with(&self.root)) {
+        for dir in target.ancestors().skip(1).take_while(|dir| dir.starts_with(self.root())) {
             (self.sync)(dir).map_err(|error| ended_late(dir, &error))?;
         }
         Ok(())
@@ -199,7 +196,7 @@ impl Files {
     }
 
     fn lock(&self) -> Result<File, BackendError> {
-        let path = self.root.join(LOCK_FILE);
+        let path = self.root().join(LOCK_FILE);
         let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let file = open.map_err(|error| failed("open", &path, &error))?;
         for _ in 0..LOCK_TRIES {
@@ -229,13 +226,13 @@ impl Files {
 
     fn has_objects(&self, user: &str) -> bool {
         let Ok(user) = Username::parse(user) else { return false };
-        let images = self.root.join(Folder::Images(user.clone()).path());
-        self.root.join(Key::Profile(user).path()).exists()
+        let images = self.root().join(Folder::Images(user.clone()).path());
+        self.root().join(Key::Profile(user).path()).exists()
             || fs::read_dir(images).is_ok_and(|mut images| images.next().is_some())
     }
 
     fn temp_dir(&self) -> PathBuf {
-        self.root.join(TEMP_DIR)
+        self.root().join(TEMP_DIR)
     }
 }
 
@@ -266,6 +263,28 @@ fn children(dir: &Path, directories: bool) -> io::Result<Vec<String>> {
         names.extend(child.file_name().into_string().ok().filter(|_| fits));
     }
     Ok(names)
+}
+
+/// Makes a directory and those above it.
+fn make_dir(dir: &Path, sync: fn(&Path) -> io::Result<()>) -> Result<(), BackendError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let above = parent(dir);
+    if above != dir {
+        make_dir(above, sync)?;
+    }
+    make_one_dir(dir, sync)
+}
+
+/// Makes a directory, and brings its name to disk.
+fn make_one_dir(dir: &Path, sync: fn(&Path) -> io::Result<()>) -> Result<(), BackendError> {
+    match fs::create_dir(dir) {
+        Ok(()) => sync(parent(dir)).map_err(|error| failed("sync", parent(dir), &error)),
+        // Another process was quicker. If it made a file of that name, the next step says so.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed("make the directory", dir, &error)),
+    }
 }
 
 fn parent(path: &Path) -> &Path {

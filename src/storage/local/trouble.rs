@@ -7,10 +7,18 @@ use super::super::BackendError;
 
 /// An operation failed without effect.
 pub(super) fn failed(operation: &str, path: &Path, error: &Error) -> BackendError {
+    match explain(operation, path, error) {
+        (text, true) => BackendError::Permanent(text),
+        (text, false) => BackendError::Transient(text),
+    }
+}
+
+/// What went wrong, in words, and whether a person must do something about it.
+pub(super) fn explain(operation: &str, path: &Path, error: &Error) -> (String, bool) {
     let text = format!("cannot {operation} {}: {error}", path.display());
     match remedy(error.kind()) {
-        Some(remedy) => BackendError::Permanent(format!("{text}; {remedy}")),
-        None => BackendError::Transient(text),
+        Some(remedy) => (format!("{text}; {remedy}"), true),
+        None => (text, false),
     }
 }
 

@@ -55,13 +55,12 @@ impl Packet {
         same_kind && self.from == newer.from && self.to == newer.to
     }
 
-    /// The answer to a question that is not the asker's latest any more, as `Machine::rebased` numbers the rounds.
+    /// The answer to a question that is not the asker's latest any more: `Machine::rebased` gives the latest an odd number.
     pub(super) fn round_passed(&mut self, asker: Process) {
         if let What::Says(Message::PreVoteResp(answer)) = &mut self.what
-            && answer.asker == asker.boot
             && self.to == asker
         {
-            answer.round = 0;
+            answer.round -= answer.round % 2;
         }
     }
 
@@ -101,7 +100,7 @@ impl Packet {
             What::Says(Message::VoteResp { .. } | Message::Ack { .. }) => true,
             // A node that does not ask, has no window and remembers its votes learns nothing from it; from a leader,
             // nobody who only waits for its window does.
-            What::Says(Message::PreVoteResp(answer)) => answer.round == 0 || answer.role == MemberRole::Leader,
+            What::Says(Message::PreVoteResp(answer)) => answer.round % 2 == 0 || answer.role == MemberRole::Leader,
             _ => false,
         }
     }

@@ -134,7 +134,12 @@ impl World {
         while let Some((node, event)) = queue.pop_front() {
             let Some(seat) = &self.seats[usize::from(node)] else { continue };
             let mut machine = Machine::clone(&seat.machine);
+            let round = machine.round();
             let actions = machine.handle(event, NOW, Draw(0));
+            if machine.round() != round {
+                let asker = self.process(node);
+                self.net.iter_mut().for_each(|packet| packet.round_passed(asker));
+            }
             self.seats[usize::from(node)] = Some(Seat::new(&machine, &NO_TIME));
             for action in actions {
                 match action {
@@ -168,12 +173,10 @@ impl World {
         self.check_told(from, to, &message);
         let sender = self.process(from);
         match message {
-            Message::PreVote { round, .. } => {
-                if round > 1 {
-                    self.net.iter_mut().for_each(|packet| packet.round_passed(sender));
-                }
-                let Message::PreVote { term, dead, .. } = message else { return };
-                let message = Message::PreVote { round: 1, term, dead };
+            Message::PreVote { round: _, term, dead } => {
+                let Some(seat) = self.seat(from) else { return };
+                // As the machine's own number is after `Machine::rebased`.
+                let message = Message::PreVote { round: seat.machine.round(), term, dead };
                 // Each asks another once in a step: the link keeps the order, so the answer would be there before the
                 // question came back.
                 if (reach.contains(to) || reach.contains(sender.node)) && !asked.contains(&(from, to)) {
@@ -271,6 +274,10 @@ impl World {
 
 fn changes_nothing(seat: &Seat, packet: &Packet) -> bool {
     let What::Says(message) = packet.what else { return false };
+    if seat.machine.has_lost_its_ballot() && matches!(message, Message::PreVoteResp(_)) {
+        // It heeds the latest word, and what is the latest may change.
+        return false;
+    }
     let mut machine = Machine::clone(&seat.machine);
     let actions = machine.handle(Event::Heard { from: packet.from, message }, NOW, Draw(0));
     actions.is_empty() && machine.rebased(NOW, &NO_TIME) == *seat.machine

@@ -174,3 +174,77 @@ async fn a_lock_that_is_never_given_back_is_an_error_and_not_the_end_of_the_stor
     drop(lock);
     store.replace_if(&Key::Cluster, &version, Bytes::from_static(b"second")).await.expect("the lock is free");
 }
+
+#[tokio::test]
+async fn what_is_no_object_is_told_from_a_store_that_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = open_in(dir.path(), "boot");
+    let path = |username: &str| dir.path().join(profile(username).path());
+    for username in ["folder", "large", "link", "dangling"] {
+        fs::create_dir_all(path(username).parent().unwrap()).unwrap();
+    }
+    fs::create_dir(path("folder")).unwrap();
+    fs::write(path("large"), vec![0; rollcall::storage::MAX_OBJECT_BYTES + 1]).unwrap();
+    let secret = dir.path().join("secret");
+    fs::write(&secret, "what lies outside of the users' folders").unwrap();
+    std::os::unix::fs::symlink(&secret, path("link")).unwrap();
+    std::os::unix::fs::symlink("nowhere", path("dangling")).unwrap();
+    fs::write(dir.path().join("users/file"), "").unwrap();
+    for username in ["folder", "large", "link", "dangling", "file"] {
+        let read = bucket.get(&profile(username)).await;
+        assert!(matches!(read, Err(BucketError::Unreadable { .. })), "{username}: {read:?}");
+    }
+    for username in ["folder", "large", "link", "dangling"] {
+        let created = bucket.create(&profile(username), Bytes::new()).await;
+        assert!(matches!(created, Err(BucketError::Unreadable { .. })), "{username}: {created:?}");
+    }
+}
+
+/// Whatever takes the bucket's directory away.
+fn take_away(root: &Path) {
+    fs::rename(root, root.with_extension("away")).unwrap();
+}
+
+async fn assert_away(bucket: &Bucket, root: &Path) {
+    let errors = [
+        bucket.get(&profile("alice")).await.expect_err("get"),
+        bucket.get(&profile("nobody")).await.expect_err("get of nothing"),
+        bucket.list(&Folder::Users).await.expect_err("list"),
+        bucket.create(&profile("alice"), Bytes::new()).await.expect_err("create"),
+        bucket.delete(&profile("alice")).await.expect_err("delete"),
+    ];
+    for error in errors {
+        let text = error.to_string();
+        assert!(text.contains("the bucket directory is not the one that was opened"), "{text}");
+        assert!(text.contains(&*root.to_string_lossy()), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_was_taken_away_is_not_an_empty_bucket() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("bucket");
+    let bucket = open_in(&root, "boot");
+    put(&bucket, &profile("alice"), b"hello").await;
+    take_away(&root);
+    assert_away(&bucket, &root).await;
+    assert!(!root.exists(), "it was made again");
+    // Another directory in its place is no better, whatever it holds.
+    fs::create_dir_all(root.join(".tmp")).unwrap();
+    assert_away(&bucket, &root).await;
+    assert!(!root.join("users").exists());
+    fs::remove_dir_all(&root).unwrap();
+    fs::rename(root.with_extension("away"), &root).unwrap();
+    assert_eq!(bucket.get(&profile("alice")).await.unwrap().expect("it is back").bytes, "hello");
+}
+
+#[tokio::test]
+async fn a_directory_that_was_deleted_and_made_again_is_another_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("bucket");
+    let bucket = open_in(&root, "boot");
+    fs::remove_dir_all(&root).unwrap();
+    // A file system may give the new directory the number of the old one, if nobody holds it.
+    fs::create_dir_all(root.join(".tmp")).unwrap();
+    assert_away(&bucket, &root).await;
+}

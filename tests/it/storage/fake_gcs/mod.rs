@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use self::objects::{Objects, error, message};
 
 /// The one bucket that there is.
-pub(crate) const BUCKET: &str = "test-project.firebasestorage.app";
+pub(crate) const BUCKET: &str = "your-project.firebasestorage.app";
 
 /// What goes wrong with one request.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,132 @@
+//! The nodes: real processes, which end when this one does, however it ends.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, timeout};
+
+/// The first argument of a process of this program that is to be a node.
+pub(crate) const COMMAND: &str = "node";
+
+/// The fewest nodes that survive the loss of one.
+pub(crate) const COUNT: usize = 3;
+
+/// Below the ports that the system gives to outgoing connections, so that a port is still free after a restart.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// A node drains its connections for up to 10 s.
+const END_TIME: Duration = Duration::from_secs(15);
+
+/// One node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    name: String,
+    api_port: u16,
+    child: Option<Child>,
+    /// When its process was started.
+    pub(crate) since: Instant,
+}
+
+/// The nodes, and the directory with everything they write.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    pub(crate) all: Vec<Node>,
+    program: PathBuf,
+    // The last field, so that the nodes are dead before their directory goes.
+    dir: TempDir,
+}
+
+impl Nodes {
+    /// Starts them with the default timings and these lines of configuration.
+    pub(crate) fn start(more: &str) -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir().context("no temporary directory")?;
+        let program = std::env::current_exe().context("this program cannot find itself")?;
+        let mut all = Vec::new();
+        for _ in 0..COUNT {
+            let (name, api_port) = (format!("127.0.0.1:{}", free_port()?), free_port()?);
+            all.push(Node { name, api_port, child: None, since: Instant::now() });
+        }
+        let names: Vec<String> = all.iter().map(|node| format!("{:?}", node.name)).collect();
+        fs::write(dir.path().join("config.toml"), format!("peers = [{}]\n{more}", names.join(", ")))?;
+        let mut nodes = Self { all, program, dir };
+        for index in 0..COUNT {
+            nodes.set_load(index, 0.1)?;
+            nodes.spawn(index)?;
+        }
+        Ok(nodes)
+    }
+
+    /// The base URLs of their APIs.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.all.iter().map(|node| format!("http://127.0.0.1:{}", node.api_port)).collect()
+    }
+
+    /// Starts a node that has ended.
+    pub(crate) fn spawn(&mut self, index: usize) -> anyhow::Result<()> {
+        let log = File::options().create(true).append(true).open(self.file(index, "log"))?;
+        let node = &mut self.all[index];
+        let mut command = Command::new(&self.program);
+        command.current_dir(self.dir.path());
+        for variable in rollcall::config::variables() {
+            command.env_remove(variable);
+        }
+        command.args([COMMAND, "--config", "config.toml", "--exit-with-stdin", "--this-node", &node.name]);
+        command.args(["--api-port", &node.api_port.to_string(), "--api-bind", "127.0.0.1"]);
+        command.env("ROLLCALL_LOAD_SOURCE", format!("file:load-{index}"));
+        // A group of its own, so that Ctrl-C reaches this process alone.
+        command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).process_group(0).kill_on_drop(true);
+        node.child = Some(command.spawn().context("a node cannot be started")?);
+        node.since = Instant::now();
+        Ok(())
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, index: usize, signal: Signal) -> anyhow::Result<()> {
+        let child = self.all[index].child.as_ref().context("the node has ended")?;
+        // It has not been waited for, so its number cannot be another's by now.
+        let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the node has ended")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Waits until a node that was sent a signal has ended.
+    pub(crate) async fn end(&mut self, index: usize) -> anyhow::Result<ExitStatus> {
+        let mut child = self.all[index].child.take().context("the node has ended")?;
+        Ok(timeout(END_TIME, child.wait()).await.context("the node does not end")??)
+    }
+
+    /// What a node believes its load to be.
+    pub(crate) fn set_load(&self, index: usize, share: f64) -> anyhow::Result<()> {
+        // Renamed, because a node may read at any moment.
+        let new = self.file(index, "load.new");
+        fs::write(&new, share.to_string())?;
+        Ok(fs::rename(new, self.dir.path().join(format!("load-{index}")))?)
+    }
+
+    /// The ends of all logs, for whoever looks for the cause of a failure.
+    pub(crate) fn last_words(&self) -> String {
+        let tail = |path: &Path| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(15)..].join("\n")
+        };
+        let tails = (0..COUNT)
+            .map(|index| format!("--- node {index}, {}\n{}\n", self.all[index].name, tail(&self.file(index, "log"))));
+        tails.collect()
+    }
+
+    fn file(&self, index: usize, kind: &str) -> PathBuf {
+        self.dir.path().join(format!("node-{index}.{kind}"))
+    }
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    let mut drawn = (0..1000).map(|_| rand::random_range(PORTS));
+    drawn.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).context("no free port")
+}

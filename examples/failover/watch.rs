@@ -1,0 +1,37 @@
+//! Looks at nodes that others started and writes down what they serve.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use rollcall::clock::wall_now;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use crate::probes::{Probes, Request};
+
+/// A node that does not answer is asked again for ever; some node's clients always have something to say.
+const SILENCE: Duration = Duration::from_secs(30);
+
+pub(crate) async fn watch(urls: Vec<String>) -> anyhow::Result<()> {
+    let mut probes = Probes::start(&urls, &Request::Leader)?;
+    let mut end = signal(SignalKind::terminate())?;
+    loop {
+        tokio::select! {
+            _ = end.recv() => return Ok(()),
+            sighting = probes.next(Instant::now() + SILENCE) => {
+                let sighting = sighting?;
+                if sighting.is_served() {
+                    let now = wall_ms();
+                    let ago = |instant: Instant| i64::try_from(instant.elapsed().as_millis()).unwrap_or(i64::MAX);
+                    let (received, sent) = (now - ago(sighting.received), now - ago(sighting.sent));
+                    writeln!(io::stdout(), "{received} {sent} {} {}", sighting.node, sighting.term)?;
+                }
+            }
+        }
+    }
+}
+
+fn wall_ms() -> i64 {
+    let now = wall_now();
+    now.unix_seconds() * 1000 + i64::from(now.subsecond_ms())
+}

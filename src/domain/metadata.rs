@@ -1,0 +1,263 @@
+//! What a client wants to have known about itself.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
+use serde_json::{Map, Number, Value};
+use thiserror::Error;
+
+/// The deepest nesting of objects and arrays, the metadata itself included. Programs that read JSON stop at some depth (64
+/// and 128 are usual), and a list of users adds levels of its own.
+const MAX_LEVELS: usize = 16;
+
+/// The most bytes as JSON: every list of users carries everybody's metadata.
+const MAX_BYTES: usize = 4096;
+
+/// A JSON object. Cheap to clone.
+///
+/// Invariant: at most 16 levels deep, at most 4096 bytes as JSON without spaces, and no key twice in one object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metadata(Arc<Map<String, Value>>);
+
+/// A JSON object as a client may send it: metadata, or a breach of its rule.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MetadataForm {
+    /// The rule is kept.
+    Good(Metadata),
+    /// It is not; the rest of the object was passed over.
+    Bad(InvalidMetadata),
+}
+
+/// The object breaks a rule; says which, what was given and what is right.
+#[derive(Clone, Debug, Error, Eq, PartialEq)]
+pub enum InvalidMetadata {
+    /// Objects in objects in objects.
+    #[error("Invalid \"metadata\": it has {} or more levels of objects and arrays in each other; at most {MAX_LEVELS} are accepted", MAX_LEVELS + 1)]
+    TooDeep,
+    /// More than is fit for a list.
+    #[error("Invalid \"metadata\": it has {bytes} bytes as JSON; at most {MAX_BYTES} are accepted")]
+    TooLarge {
+        /// Its size as JSON without spaces.
+        bytes: usize,
+    },
+    /// Nobody could say which value was meant.
+    #[error("Invalid \"metadata\": the key {key:?} comes twice in one object; give each key once")]
+    KeyTwice {
+        /// The key, cut to a length that is safe to repeat.
+        key: String,
+    },
+}
+
+impl MetadataForm {
+    /// The metadata.
+    ///
+    /// # Errors
+    /// [`InvalidMetadata`] if the object breaks the rule of [`Metadata`].
+    pub fn check(self) -> Result<Metadata, InvalidMetadata> {
+        match self {
+            Self::Good(metadata) => Ok(metadata),
+            Self::Bad(invalid) => Err(invalid),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MetadataForm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut breach = None;
+        let object = deserializer.deserialize_map(ObjectVisitor(Level { levels: 1, breach: &mut breach }))?;
+        if let Some(breach) = breach {
+            return Ok(Self::Bad(breach));
+        }
+        let bytes = serde_json::to_vec(&object).map_err(D::Error::custom)?.len();
+        if bytes > MAX_BYTES {
+            return Ok(Self::Bad(InvalidMetadata::TooLarge { bytes }));
+        }
+        Ok(Self::Good(Metadata(Arc::new(object))))
+    }
+}
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        MetadataForm::deserialize(deserializer)?.check().map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Metadata {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl Serialize for MetadataForm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Good(metadata) => metadata.serialize(serializer),
+            Self::Bad(invalid) => Err(ser::Error::custom(invalid)),
+        }
+    }
+}
+
+/// Reads a value that is `levels` deep, were it an object or an array. The first breach of the rule is noted, and what is
+/// below it passed over without recursion.
+struct Level<'b> {
+    levels: usize,
+    breach: &'b mut Option<InvalidMetadata>,
+}
+
+impl Level<'_> {
+    fn below(&mut self) -> Level<'_> {
+        Level { levels: self.levels + 1, breach: self.breach }
+    }
+
+    fn is_too_deep(&mut self) -> bool {
+        if self.levels > MAX_LEVELS {
+            self.breach.get_or_insert(InvalidMetadata::TooDeep);
+        }
+        self.levels > MAX_LEVELS
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Level<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Level<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut array: A) -> Result<Value, A::Error> {
+        if self.is_too_deep() {
+            while array.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(Value::Null);
+        }
+        let mut values = Vec::new();
+        while let Some(value) = array.next_element_seed(self.below())? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Value, A::Error> {
+        if self.is_too_deep() {
+            while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(Value::Null);
+        }
+        ObjectVisitor(self).visit_map(object).map(Value::Object)
+    }
+}
+
+/// Reads an object and nothing else.
+struct ObjectVisitor<'b>(Level<'b>);
+
+impl<'de> Visitor<'de> for ObjectVisitor<'_> {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Self::Value, A::Error> {
+        let mut values = Map::new();
+        while let Some(key) = object.next_key::<String>()? {
+            let value = object.next_value_seed(self.0.below())?;
+            if values.contains_key(&key) {
+                self.0.breach.get_or_insert(InvalidMetadata::KeyTwice { key: key.chars().take(80).collect() });
+            }
+            values.insert(key, value);
+        }
+        Ok(values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Metadata, InvalidMetadata> {
+        serde_json::from_str::<MetadataForm>(text).expect("an object").check()
+    }
+
+    fn nested(levels: usize) -> String {
+        format!("{{\"a\":{}{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1))
+    }
+
+    #[test]
+    fn sixteen_levels_are_accepted_and_one_more_is_not_however_deep() {
+        assert!(read(&nested(MAX_LEVELS)).is_ok());
+        for levels in [MAX_LEVELS + 1, 100] {
+            assert_eq!(read(&nested(levels)), Err(InvalidMetadata::TooDeep), "{levels}");
+            let objects = "{\"a\":".repeat(levels - 1) + "{}" + &"}".repeat(levels - 1);
+            assert_eq!(read(&objects), Err(InvalidMetadata::TooDeep), "{levels}");
+        }
+        let text = InvalidMetadata::TooDeep.to_string();
+        assert!(text.contains("17") && text.contains("16"), "{text}");
+    }
+
+    #[test]
+    fn as_many_bytes_as_the_limit_are_accepted_and_one_more_is_not() {
+        let of = |bytes: usize| format!("{{ \"a\" : \"{}\" }}", "x".repeat(bytes - 8));
+        assert!(read(&of(MAX_BYTES)).is_ok());
+        let refused = read(&of(MAX_BYTES + 1)).unwrap_err();
+        assert_eq!(refused, InvalidMetadata::TooLarge { bytes: MAX_BYTES + 1 });
+        assert!(refused.to_string().contains("4097 bytes") && refused.to_string().contains("4096"), "{refused}");
+    }
+
+    #[test]
+    fn a_key_that_comes_twice_is_refused_at_every_level() {
+        for text in [r#"{"k":1,"k":1}"#, r#"{"a":[{"b":{"k":1,"j":2,"k":null}}]}"#] {
+            assert_eq!(read(text), Err(InvalidMetadata::KeyTwice { key: "k".into() }), "{text}");
+        }
+        assert!(read(r#"{"k":{"k":1},"a":{"k":1}}"#).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_metadata() {
+        for text in ["[]", "1", "\"x\"", "true"] {
+            assert!(serde_json::from_str::<MetadataForm>(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn metadata_is_read_as_any_other_json(number in any::<f64>(), whole in any::<i64>(), text in "\\PC{0,20}") {
+            let object = serde_json::json!({"n": number, "w": [whole, whole.unsigned_abs(), null, true], "t": {"t": text}});
+            let read = read(&object.to_string()).unwrap();
+            prop_assert_eq!(serde_json::to_value(&read).unwrap(), object);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Reads an object from its file, and tells a file that is no object of ours from a disk that fails.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Error, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::super::{BackendError, MAX_OBJECT_BYTES};
+use super::trouble::{explain, failed};
+
+/// The bytes of the object in `target`, which is below `root`; `None` if there is none.
+pub(super) fn read(root: &Path, target: &Path) -> Result<Option<Vec<u8>>, BackendError> {
+    match bytes_of(target) {
+        Ok(bytes) if bytes.len() > MAX_OBJECT_BYTES => Err(BackendError::Unreadable(format!(
+            "{} is larger than {MAX_OBJECT_BYTES} bytes; Rollcall did not write it, move it away",
+            target.display()
+        ))),
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(read_failed("read", root, target, &error)),
+    }
+}
+
+/// What it means that `target` could not be read or listed: the fault of that one object, or of the whole store.
+pub(super) fn read_failed(operation: &str, root: &Path, target: &Path, error: &Error) -> BackendError {
+    let of_the_object = match error.kind() {
+        ErrorKind::IsADirectory | ErrorKind::NotADirectory => true,
+        ErrorKind::PermissionDenied => others_can_be_read(root, target),
+        _ => error.raw_os_error() == Some(Errno::LOOP.raw_os_error()),
+    };
+    if of_the_object {
+        return BackendError::Unreadable(explain(operation, target, error).0);
+    }
+    failed(operation, target, error)
+}
+
+fn bytes_of(target: &Path) -> io::Result<Vec<u8>> {
+    // A symbolic link would give away what lies outside of the bucket, and a pipe would keep the thread for ever.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).map_err(|_| ErrorKind::InvalidInput)?;
+    let file: File = OpenOptions::new().read(true).custom_flags(flags).open(target)?;
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(MAX_OBJECT_BYTES).unwrap_or(u64::MAX);
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whether the top folder in which `target` lies is open to us, so that a refusal concerns `target` alone.
+fn others_can_be_read(root: &Path, target: &Path) -> bool {
+    let Ok(below) = target.strip_prefix(root) else { return false };
+    let Some(top) = below.components().next() else { return false };
+    let top = root.join(top);
+    // To list a directory and to enter it are two permissions.
+    fs::read_dir(&top).is_ok() && fs::metadata(top.join(".")).is_ok()
+}

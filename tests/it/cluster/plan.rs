@@ -1,0 +1,158 @@
+//! What a cluster should be, before it is started.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use tokio::sync::Semaphore;
+
+use super::log;
+use super::{Cluster, Node, Ports, http_client, until};
+
+/// Clusters that run at once: more would make each other late on a machine of two cores.
+static SEATS: Semaphore = Semaphore::const_new(3);
+
+/// Ports that another program took between the look and the start are replaced this often.
+const MOST_STARTS: usize = 5;
+
+/// The exit code of a node whose port is taken.
+const CANNOT_BIND: i32 = 71;
+
+/// The configuration file of the distribution.
+const DOCUMENTED: &str = include_str!("../../../config.toml");
+
+/// How fast an election goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Timings {
+    /// Those of the documented `config.toml`.
+    Documented,
+    /// A fifth of them.
+    Quick,
+}
+
+/// A cluster to be.
+pub(crate) struct Plan {
+    count: usize,
+    timings: Timings,
+    variables: Vec<(Option<usize>, (String, String))>,
+}
+
+impl Plan {
+    /// A cluster with the documented timings.
+    pub(crate) fn documented() -> Self {
+        Self { count: 3, timings: Timings::Documented, variables: Vec::new() }
+    }
+
+    /// A cluster with quick elections.
+    pub(crate) fn quick() -> Self {
+        Self { timings: Timings::Quick, ..Self::documented() }
+    }
+
+    /// With so many nodes.
+    pub(crate) fn nodes(mut self, count: usize) -> Self {
+        self.count = count;
+        self
+    }
+
+    /// With an environment variable for all nodes.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((None, (name.to_owned(), value.to_owned())));
+        self
+    }
+
+    /// With an environment variable for one node.
+    pub(crate) fn env_of(mut self, index: usize, name: &str, value: &str) -> Self {
+        self.set_env(index, name, value);
+        self
+    }
+
+    /// An environment variable for one node.
+    pub(super) fn set_env(&mut self, index: usize, name: &str, value: &str) {
+        self.variables.push((Some(index), (name.to_owned(), value.to_owned())));
+    }
+
+    pub(super) fn variables(&self, index: usize) -> impl Iterator<Item = &(String, String)> {
+        self.variables.iter().filter(move |(only, _)| only.is_none_or(|only| only == index)).map(|(_, pair)| pair)
+    }
+
+    /// Starts the nodes and waits until each is ready. That one leads is not waited for.
+    pub(crate) async fn start(self) -> Cluster {
+        let seat = SEATS.acquire().await.expect("never closed");
+        let mut cluster = Cluster {
+            dir: tempfile::tempdir().expect("a temporary directory"),
+            nodes: Vec::new(),
+            http: http_client(),
+            plan: self,
+            _seat: seat,
+        };
+        for _ in 0..MOST_STARTS {
+            if cluster.try_start().await {
+                return cluster;
+            }
+        }
+        panic!("each port that was free was taken a moment later");
+    }
+}
+
+impl Cluster {
+    /// Starts all nodes on new ports; false if one of these turned out to be taken.
+    async fn try_start(&mut self) -> bool {
+        self.nodes = (0..self.plan.count).map(|_| Node { ports: Ports::free(), process: None }).collect();
+        fs::write(self.dir().join("config.toml"), self.config()).expect("the directory is ours");
+        for index in 0..self.nodes.len() {
+            self.start(index);
+        }
+        for index in 0..self.nodes.len() {
+            if !self.came_up(index).await {
+                for index in 0..self.nodes.len() {
+                    let _ = fs::remove_file(self.log(index, "out"));
+                    let _ = fs::remove_file(self.log(index, "err"));
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits until a node that was just started is ready; false if its port is taken.
+    async fn came_up(&mut self, index: usize) -> bool {
+        let mut ended = None;
+        let out = self.log(index, "out");
+        let process = self.nodes[index].process.as_mut().expect("it was just started");
+        until("the start of a node", async || {
+            ended = process.ended();
+            ended.is_some() || log::read(&out).contains("All systems operational!")
+        })
+        .await;
+        match ended {
+            None => true,
+            Some(status) if status.code() == Some(CANNOT_BIND) => false,
+            Some(status) => panic!("node {index} ended at its start: {status}\n{}", self.stderr(index)),
+        }
+    }
+
+    /// The documented file with this cluster's ports in place of the documented ones.
+    fn config(&self) -> String {
+        let peers: Vec<String> = self.nodes.iter().map(|node| format!("\"{}\"", node.ports.name())).collect();
+        let mut config = String::new();
+        for line in DOCUMENTED.lines() {
+            let key = line.split(" =").next().unwrap_or_default();
+            let quick = match key {
+                "heartbeat_interval_ms" | "cpu_refresh_ms" => 100,
+                "election_timeout_min_ms" => 600,
+                "election_timeout_max_ms" => 900,
+                "leader_term_ms" => 2000,
+                "net_timeout_ms" => 500,
+                "election_retry_ms" => 30,
+                _ => 0,
+            };
+            match key {
+                "this_node" => writeln!(config, "this_node = {}", peers[0]),
+                "peers" => writeln!(config, "peers = [{}]", peers.join(", ")),
+                _ if quick > 0 && self.plan.timings == Timings::Quick => writeln!(config, "{key} = {quick}"),
+                _ => writeln!(config, "{line}"),
+            }
+            .expect("text can be added to a text");
+        }
+        config
+    }
+}

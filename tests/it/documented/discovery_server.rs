@@ -1,0 +1,38 @@
+//! Requirement 000: the small discovery server, whose clients still work.
+
+use serde_json::json;
+
+use crate::cluster::Plan;
+
+#[tokio::test]
+async fn the_small_servers_endpoints_answer_as_documented() {
+    let cluster = Plan::quick().start().await;
+    for index in 0..3 {
+        assert_eq!(cluster.at(index).get("/status").await.body, r#"{"status":"ok"}"#);
+    }
+    let registered = cluster.lead().post("/register", r#"{"username":"alice","password":"secret"}"#).await;
+    assert_eq!((registered.status, &registered.json()["status"]), (201, &json!("ok")), "{registered}");
+
+    assert_eq!(cluster.lead().get("/discovery/online").await.body, r#"{"online":[]}"#);
+    let beat = cluster.lead().post("/heartbeat", r#"{"username":"alice"}"#).await.json();
+    assert_eq!(beat["status"], "ok");
+    let last_seen = beat["last_seen"].as_str().expect("text");
+    assert!(last_seen.ends_with('Z') && last_seen.contains('T'), "{last_seen}");
+    assert_eq!(cluster.lead().get("/discovery/online").await.body, r#"{"online":["alice"]}"#);
+}
+
+#[tokio::test]
+async fn a_name_belongs_to_who_knows_its_password() {
+    let cluster = Plan::quick().nodes(1).start().await;
+    let first = cluster.lead().post("/register", r#"{"username":"alice","password":"secret"}"#).await;
+    assert_eq!(first.status, 201, "{first}");
+    let again = cluster.lead().post("/register", r#"{"username":"alice","password":"secret"}"#).await;
+    assert_eq!((again.status, &again.json()["user_id"]), (200, &first.json()["user_id"]), "{again}");
+    for body in [r#"{"username":"alice","password":"guess"}"#, r#"{"username":"alice"}"#] {
+        let other = cluster.lead().post("/register", body).await;
+        other.refused(409, "user_exists");
+        assert_eq!(other.json()["error"], "exists");
+    }
+    let profile = std::fs::read_to_string(cluster.bucket().join("users/alice/profile.json")).expect("it is stored");
+    assert!(!profile.contains("secret"), "{profile}");
+}

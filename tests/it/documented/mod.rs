@@ -1,0 +1,5 @@
+//! What the requirement documents show, step by step, against real clusters.
+
+mod discovery_server;
+mod registry_on_drive;
+mod registry_with_images;

@@ -1,0 +1,82 @@
+//! What was acknowledged is never lost, whoever is killed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::clients::{Client, Outcome};
+use crate::cluster::{Cluster, Plan, until};
+
+const ROUNDS: usize = 5;
+const WRITERS: usize = 2;
+/// At most 100 registrations a second and writer: the point is the kill in the midst of them, not their number.
+const PACE: Duration = Duration::from_millis(10);
+/// Each leader acknowledges so many before it is killed.
+const AT_LEAST: usize = 15;
+
+#[tokio::test]
+async fn no_acknowledged_registration_is_lost_when_leaders_are_killed() {
+    let mut cluster = Plan::quick().start().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let acknowledged = Arc::new(std::sync::Mutex::new(BTreeMap::new()));
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        let (stop, acknowledged) = (Arc::clone(&stop), Arc::clone(&acknowledged));
+        let mut client = Client::new(&cluster, 3, writer);
+        writers.spawn(async move {
+            for n in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let name = format!("w{writer}-{n}");
+                let outcome = client.register(&name, "10.0.0.1:9000").await;
+                let Outcome::Ours(id) = outcome else { panic!("{name} is nobody else's") };
+                acknowledged.lock().expect("no panic").insert(name, id);
+                sleep(PACE).await;
+            }
+        });
+    }
+    // A copy: the writers wait for the lock, so it must not be held while this test waits for something.
+    let so_far = || acknowledged.lock().expect("no panic").clone();
+    for _ in 0..ROUNDS {
+        let (leader, before) = (cluster.leader().await, so_far().len());
+        until("registrations under this leader", async || so_far().len() >= before + AT_LEAST).await;
+        cluster.kill9(leader);
+        cluster.leader_after(leader).await;
+        let acknowledged = so_far();
+        check_all_are_there(&cluster, &acknowledged).await;
+        cluster.start(leader);
+        until("the killed node to answer", async || cluster.health(leader).await.is_some()).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    writers.join_all().await;
+    let acknowledged = so_far();
+    check_all_are_there(&cluster, &acknowledged).await;
+    for index in 0..3 {
+        cluster.kill9(index);
+    }
+    for index in 0..3 {
+        cluster.start(index);
+    }
+    check_all_are_there(&cluster, &acknowledged).await;
+    assert!(acknowledged.len() >= ROUNDS * AT_LEAST);
+}
+
+async fn check_all_are_there(cluster: &Cluster, acknowledged: &BTreeMap<String, String>) {
+    let users = cluster.lead().get("/users").await;
+    assert_eq!(users.status, 200, "{users}");
+    let users = users.json();
+    let ids: BTreeMap<&str, &str> = users["users"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|user| Some((user["username"].as_str()?, user["id"].as_str()?)))
+        .collect();
+    for (name, id) in acknowledged {
+        assert_eq!(ids.get(name.as_str()), Some(&id.as_str()), "{name}");
+    }
+}

@@ -1,0 +1,87 @@
+//! Nodes that lose the file with their vote, and nodes that forget what they promised because they were started again.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::watched::{V, Watched, terms};
+use crate::cluster::{Plan, until};
+
+/// What happens to the file: its name, how it is done, and what the log then says of it.
+type Damage = (&'static str, fn(&Path), &'static str);
+
+const DAMAGES: [Damage; 3] = [
+    ("deleted", |ballot| fs::remove_file(ballot).expect("it is there"), "there is no ballot"),
+    (
+        "torn",
+        |ballot| {
+            let whole = fs::read(ballot).expect("it is there");
+            fs::write(ballot, &whole[..whole.len() / 2]).expect("writable");
+        },
+        "is no whole ballot",
+    ),
+    ("overwritten", |ballot| fs::write(ballot, [0xa5; 200]).expect("writable"), "is no whole ballot"),
+];
+
+/// Two elections' worth.
+const LONG_ENOUGH: Duration = Duration::from_secs(8);
+
+/// Row 19. Whether the lost vote was for a leader that still serves somewhere cannot be known, so a lost ballot must not
+/// make up a majority until those with ballots have told their terms.
+#[tokio::test]
+async fn a_node_without_its_ballot_elects_nobody_until_all_others_were_heard() {
+    let mut watched = Watched::start(Plan::documented()).await;
+    let leader = watched.settled().await;
+    let (wiped, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let term = watched.term().await;
+    watched.cluster.kill9(wiped);
+    watched.cluster.kill9(leader);
+    fs::remove_file(watched.cluster.node_dir(wiped).join("ballot.json")).expect("it is there");
+    watched.restart(wiped);
+    let seen = watched.watch_for(LONG_ENOUGH).await;
+    assert_eq!(terms(&seen[seen.len() / 2..]), [0_u64; 0], "the wiped node and node {other} are no majority");
+    watched.restart(leader);
+    watched.agreed().await;
+    assert!(watched.term().await > term);
+}
+
+/// Row 19.
+#[tokio::test]
+async fn a_lost_ballot_is_said_and_disturbs_nobody_and_its_node_is_of_use_again() {
+    let mut watched = Watched::start(Plan::documented()).await;
+    for (what, damage, said) in DAMAGES {
+        let leader = watched.settled().await;
+        let wiped = (leader + 1) % 3;
+        let term = watched.term().await;
+        let told = watched.cluster.stderr(wiped).matches(said).count();
+        watched.cluster.kill9(wiped);
+        damage(&watched.cluster.node_dir(wiped).join("ballot.json"));
+        watched.restart(wiped);
+        until("the log to say so", async || watched.cluster.stderr(wiped).matches(said).count() > told).await;
+        assert_eq!(terms(&watched.watch_for(V).await), [term], "{what}");
+        watched.cluster.kill9(leader);
+        watched.restart(leader);
+        watched.agreed().await;
+        assert!(watched.term().await > term, "{what}");
+    }
+}
+
+/// Row 20. The leader is frozen and may believe in its lease; both followers forget what they promised it.
+#[tokio::test]
+async fn followers_that_are_restarted_within_a_moment_do_not_vote_early() {
+    let mut watched = Watched::start(Plan::documented()).await;
+    let leader = watched.settled().await;
+    watched.cluster.stop(leader);
+    let at = Instant::now();
+    for follower in [(leader + 1) % 3, (leader + 2) % 3] {
+        watched.cluster.kill9(follower);
+        watched.restart(follower);
+    }
+    let took = watched.first_served_by_another(leader).await.received - at;
+    // The leader may serve for 2.5 s more. A node that votes at its start would have a successor in a fraction of that.
+    assert!(took >= V, "elected after {took:?}");
+    watched.cluster.cont(leader);
+    watched.agreed().await;
+}

@@ -1,0 +1,176 @@
+//! The table of errors, row by row, and that nothing wrong is ever stored.
+
+use image::ImageFormat;
+
+use crate::cluster::{Cluster, Plan};
+use crate::pictures::{claiming_to_be, picture, png};
+
+const KIB: usize = 1024;
+const MAX_JSON: usize = 64 * KIB;
+const MAX_IMAGE: usize = 512 * KIB;
+
+/// Path, body, status, code and a word that the message must have.
+type Row = (&'static str, &'static str, u16, &'static str, &'static str);
+
+const WRONG_BODIES: &[Row] = &[
+    ("/register", "", 400, "invalid_json", "line 1 column 0"),
+    ("/register", "{\"username\":\n \"alice\",}", 400, "invalid_json", "line 2 column 10"),
+    ("/register", r#"["alice"]"#, 400, "invalid_json", "object"),
+    ("/register", r#"{"username":"alice","username":"bob"}"#, 400, "invalid_json", "duplicate"),
+    ("/register", r#"{"addr":"10.0.0.1:9000"}"#, 400, "missing_field", "username"),
+    ("/register", r#"{"username":7}"#, 400, "invalid_field", "a number"),
+    ("/register", r#"{"username":null}"#, 400, "invalid_field", "null"),
+    ("/register", r#"{"username":"alice","addr":9000}"#, 400, "invalid_field", "addr"),
+    ("/register", r#"{"username":"alice","password":["x"]}"#, 400, "invalid_field", "password"),
+    ("/register", r#"{"username":"alice","metadata":"x"}"#, 400, "invalid_field", "metadata"),
+    ("/register", r#"{"username":""}"#, 400, "invalid_username", "64"),
+    ("/register", r#"{"username":".."}"#, 400, "invalid_username", ".."),
+    ("/register", r#"{"username":"a/b"}"#, 400, "invalid_username", "a/b"),
+    ("/register", r#"{"username":"alice\u0000"}"#, 400, "invalid_username", "alice"),
+    ("/register", r#"{"username":"älice"}"#, 400, "invalid_username", "lice"),
+    ("/register", r#"{"username":"alice","addr":"10.0.0.1"}"#, 400, "invalid_addr", "10.0.0.1"),
+    ("/register", r#"{"username":"alice","addr":"10.0.0.1:0"}"#, 400, "invalid_addr", "10.0.0.1:0"),
+    ("/register", r#"{"username":"alice","addr":"localhost:9000"}"#, 400, "invalid_addr", "localhost"),
+    ("/heartbeat", "nonsense", 400, "invalid_json", "line 1 column 2"),
+    ("/heartbeat", "{}", 400, "missing_field", "username"),
+    ("/heartbeat", r#"{"username":true}"#, 400, "invalid_field", "username"),
+    ("/heartbeat", r#"{"username":"-x"}"#, 400, "invalid_username", "-x"),
+    ("/heartbeat", r#"{"username":"alice","addr":"x"}"#, 400, "invalid_addr", "x"),
+    ("/heartbeat", r#"{"username":"nobody"}"#, 404, "user_not_registered", "nobody"),
+    ("/upload_image/alice", "no form", 400, "missing_image", "image"),
+    ("/nowhere", "x", 404, "not_found", "/nowhere"),
+    ("/users", "x", 405, "method_not_allowed", "POST"),
+    ("/", "x", 405, "method_not_allowed", "POST"),
+];
+
+const WRONG_PATHS: &[(&str, u16, &str)] = &[
+    ("/register", 405, "method_not_allowed"),
+    ("/upload_image/alice", 405, "method_not_allowed"),
+    ("/images/nobody", 404, "user_not_registered"),
+    ("/images/..%2f..", 400, "invalid_username"),
+    ("/image/alice/1733511234-a1b2c3d4.png", 404, "image_not_found"),
+    ("/image/alice/..%2f..%2fprofile.json", 404, "image_not_found"),
+    ("/image/alice/profile.json", 404, "image_not_found"),
+    ("/users/alice", 404, "not_found"),
+    ("/users?limit=0", 400, "invalid_field"),
+    ("/discover?limit=-1", 400, "invalid_field"),
+    ("/discover_with_images?limit=x", 400, "invalid_field"),
+];
+
+async fn with_a_user() -> (Cluster, Vec<String>) {
+    let cluster = Plan::quick().start().await;
+    cluster.register("present", "10.0.0.1:9000").await;
+    cluster.upload("present", &png(8, 8, 1)).await;
+    let stored = cluster.stored();
+    assert_eq!(stored.len(), 2, "{stored:?}");
+    (cluster, stored)
+}
+
+#[tokio::test]
+async fn each_wrong_request_gets_its_row_of_the_table_and_stores_nothing() {
+    let (cluster, stored) = with_a_user().await;
+    for (path, body, status, code, word) in WRONG_BODIES {
+        let answer = cluster.lead().post(path, *body).await;
+        let message = answer.refused(*status, code);
+        assert!(message.contains(word), "{path} {body}: {message:?} does not name {word:?}");
+        assert_eq!(answer.header("allow").is_some(), *status == 405, "{path}");
+    }
+    for (path, status, code) in WRONG_PATHS {
+        cluster.lead().get(path).await.refused(*status, code);
+    }
+    assert_eq!(cluster.stored(), stored);
+    assert_eq!(cluster.lead().get("/users").await.json()["count"], 1);
+}
+
+#[tokio::test]
+async fn each_wrong_picture_gets_its_row_of_the_table_and_stores_nothing() {
+    let (cluster, stored) = with_a_user().await;
+    let mut torn = png(64, 64, 3);
+    torn.truncate(torn.len() / 2);
+    let rows: [(Vec<u8>, u16, &str); 8] = [
+        (png(129, 1, 0), 400, "image_dimensions"),
+        (picture(ImageFormat::Jpeg, 1, 129, 0), 400, "image_dimensions"),
+        (claiming_to_be(60_000, 60_000), 400, "image_dimensions"),
+        (torn, 400, "image_corrupt"),
+        (b"GIF89a, which is no format of ours".to_vec(), 415, "image_type"),
+        (Vec::new(), 415, "image_type"),
+        (b"<svg onload='alert(1)'/>".to_vec(), 415, "image_type"),
+        (vec![0x89; MAX_IMAGE + 1], 413, "body_too_large"),
+    ];
+    for (bytes, status, code) in rows {
+        cluster.lead().upload("present", &bytes).await.refused(status, code);
+    }
+    cluster.lead().upload_as("present", "picture", &png(8, 8, 1)).await.refused(400, "missing_image");
+    cluster.lead().upload("nobody", &png(8, 8, 1)).await.refused(404, "user_not_registered");
+    cluster.lead().upload("..%2fpresent", &png(8, 8, 1)).await.refused(400, "invalid_username");
+    assert_eq!(cluster.stored(), stored);
+}
+
+#[tokio::test]
+async fn pictures_of_every_kind_up_to_the_limit_are_stored_byte_for_byte() {
+    let cluster = Plan::quick().nodes(1).start().await;
+    cluster.register("alice", "10.0.0.1:9000").await;
+    let formats = [
+        (ImageFormat::Png, "png", "image/png"),
+        (ImageFormat::Jpeg, "jpg", "image/jpeg"),
+        (ImageFormat::WebP, "webp", "image/webp"),
+    ];
+    for (format, ending, media_type) in formats {
+        let bytes = picture(format, 128, 128, 9);
+        let name = cluster.upload("alice", &bytes).await;
+        assert!(name.ends_with(&format!(".{ending}")), "{name}");
+        let answer = cluster.lead().get(&format!("/image/alice/{name}")).await;
+        assert_eq!((answer.header("content-type"), &answer.body[..]), (Some(media_type), &bytes[..]));
+        let stored = std::fs::read(cluster.bucket().join(format!("users/alice/images/{name}"))).expect("it is stored");
+        assert_eq!(stored, bytes);
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_409_and_the_first_registration_stands() {
+    let cluster = Plan::quick().start().await;
+    let id = cluster.register("alice", "10.0.0.1:9000").await;
+    let profile = cluster.bucket().join("users/alice/profile.json");
+    let before = std::fs::read(&profile).expect("it is stored");
+    for body in [
+        r#"{"username":"alice","addr":"10.0.0.2:9000"}"#,
+        r#"{"username":"alice"}"#,
+        r#"{"username":"alice","addr":"10.0.0.1:9000","metadata":{"a":1}}"#,
+        r#"{"username":"alice","addr":"10.0.0.1:9000","password":"x"}"#,
+    ] {
+        let answer = cluster.lead().post("/register", body).await;
+        let message = answer.refused(409, "user_exists");
+        assert!(message.contains("alice"), "{message}");
+        assert_eq!(answer.json()["error"], "exists");
+    }
+    let again = cluster.lead().post("/register", r#"{"addr":"10.0.0.1:9000","username":"alice","unknown":[]}"#).await;
+    assert_eq!((again.status, again.json()["user_id"].as_str()), (200, Some(id.as_str())));
+    assert_eq!(std::fs::read(&profile).expect("it is stored"), before);
+}
+
+#[tokio::test]
+async fn a_body_is_read_up_to_its_limit_and_refused_beyond() {
+    let (cluster, stored) = with_a_user().await;
+    let padded = |length: usize| {
+        let object = r#"{"username":"padded"}"#;
+        object.to_owned() + &" ".repeat(length - object.len())
+    };
+    let message = cluster.lead().post("/register", padded(MAX_JSON + 1)).await.refused(413, "body_too_large");
+    assert!(message.contains("64 KiB"), "{message}");
+    // Well past what is read and thrown away, the answer still arrives.
+    cluster.lead().post("/heartbeat", padded(900 * KIB)).await.refused(413, "body_too_large");
+    assert_eq!(cluster.stored(), stored);
+    assert_eq!(cluster.lead().post("/register", padded(MAX_JSON)).await.status, 201);
+}
+
+#[tokio::test]
+async fn names_that_differ_in_case_only_are_two_users() {
+    let cluster = Plan::quick().nodes(1).start().await;
+    let ids = [cluster.register("alice", "10.0.0.1:9000").await, cluster.register("Alice", "10.0.0.1:9000").await];
+    assert_ne!(ids[0], ids[1]);
+    let longest = "x".repeat(64);
+    cluster.register(&longest, "10.0.0.1:9000").await;
+    let too_long = format!(r#"{{"username":"{longest}x"}}"#);
+    cluster.lead().post("/register", too_long).await.refused(400, "invalid_username");
+    assert_eq!(cluster.lead().get("/users").await.json()["count"], 3);
+}

@@ -1,0 +1,128 @@
+//! What a node answers that does not lead.
+
+use serde_json::json;
+
+use crate::cluster::{Cluster, Plan};
+use crate::pictures::png;
+
+const LEADERS_GETS: &[&str] = &[
+    "/users",
+    "/discover",
+    "/discovery/online",
+    "/discover_with_images",
+    "/images/alice",
+    "/image/alice/1733511234-a1b2c3d4.png",
+    "/leader",
+];
+
+/// The leader and its term, as a follower would name them, if they did not change while `ask` ran.
+async fn steady<T>(cluster: &Cluster, ask: impl AsyncFn(usize, usize) -> T) -> (T, serde_json::Value) {
+    loop {
+        let (follower, leader) = cluster.follower().await;
+        let before = cluster.health(leader).await;
+        let answer = ask(follower, leader).await;
+        let after = cluster.health(leader).await;
+        if let (Some(before), Some(after)) = (before, after)
+            && (&before["term"], &before["is_leader"]) == (&after["term"], &json!(true))
+        {
+            return (answer, after);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_follower_names_the_leader_on_every_route_that_is_the_leaders() {
+    let cluster = Plan::documented().start().await;
+    for path in LEADERS_GETS {
+        let (answer, leader) = steady(&cluster, async |follower, _| cluster.at(follower).get(path).await).await;
+        check_refusal(&answer, &leader);
+    }
+    for path in ["/register", "/heartbeat", "/upload_image/alice"] {
+        let (large, larger) = (vec![0xff; 100_000], vec![0; 1_000_000]);
+        for body in [&b""[..], b"nonsense", br#"{"username":"alice"}"#, &large, &larger] {
+            let body = bytes::Bytes::copy_from_slice(body);
+            let ask = async |follower, _| cluster.at(follower).post(path, body.clone()).await;
+            let (answer, leader) = steady(&cluster, ask).await;
+            check_refusal(&answer, &leader);
+        }
+    }
+    assert_eq!(cluster.stored(), Vec::<String>::new());
+}
+
+fn check_refusal(answer: &crate::cluster::Answer, leader: &serde_json::Value) {
+    let message = answer.refused(403, "not_leader");
+    let name = leader["node"].as_str().expect("text");
+    assert_eq!(message, format!("This node is not the leader. Current leader: {name}"));
+    let json = answer.json();
+    assert_eq!(
+        (&json["leader"], &json["leader_url"], &json["term"]),
+        (&leader["node"], &leader["leader_url"], &leader["term"])
+    );
+    assert_eq!(answer.header("rollcall-leader"), Some(name));
+    assert_eq!(answer.header("rollcall-leader-url"), leader["leader_url"].as_str());
+    assert_eq!(answer.header("rollcall-term").map(str::to_owned), Some(leader["term"].to_string()));
+}
+
+#[tokio::test]
+async fn a_follower_answers_before_it_has_the_body() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let cluster = Plan::documented().start().await;
+    let (follower, _) = cluster.follower().await;
+    let mut socket = tokio::net::TcpStream::connect(cluster.api(follower)).await.expect("it listens");
+    let head = "POST /register HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000000\r\nexpect: 100-continue\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.expect("it reads");
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).await.expect("it answers");
+    assert_eq!(&answer, b"HTTP/1.1 403");
+}
+
+#[tokio::test]
+async fn a_redirect_is_given_to_who_asks_for_it_and_leads_to_the_leader() {
+    let cluster = Plan::documented().start().await;
+    cluster.register("alice", "10.0.0.1:9000").await;
+    let ask = async |follower, _| cluster.at(follower).get("/users?redirect&prefix=a").await;
+    let (answer, leader) = steady(&cluster, ask).await;
+    assert_eq!(answer.status, 307, "{answer}");
+    let location = answer.header("location").expect("a place to go to");
+    assert_eq!(location, format!("{}/users?prefix=a", leader["leader_url"].as_str().expect("text")));
+    let path = location.rsplit_once(|c: char| c.is_ascii_digit()).map(|(_, path)| path).expect("a port");
+    assert_eq!(cluster.lead().get(path).await.json()["count"], 1);
+    // Without the wish, and on the leader, there is none.
+    assert_eq!(cluster.lead().get("/users?redirect").await.status, 200);
+}
+
+#[tokio::test]
+async fn routes_that_are_not_the_leaders_are_answered_by_every_node() {
+    let cluster = Plan::documented().start().await;
+    cluster.register("alice", "10.0.0.1:9000").await;
+    for index in 0..3 {
+        for path in ["/", "/status", "/livez", "/cluster"] {
+            assert_eq!(cluster.at(index).get(path).await.status, 200, "{path}");
+        }
+        crate::cluster::until("a ready node", async || cluster.at(index).get("/readyz").await.status == 200).await;
+        // The count is the cluster's, which a follower is told with the heartbeats of the leader.
+        crate::cluster::until("the cluster's count", async || {
+            // Again and again, as clients do: a new leader need not know of those that its predecessor heard.
+            cluster.beat("alice").await;
+            cluster.health(index).await.is_some_and(|health| health["online_clients_count"] == 1)
+        })
+        .await;
+    }
+    let described = cluster.at(0).get("/cluster").await.json();
+    assert_eq!(described["count"], 3);
+    for (index, node) in described["nodes"].as_array().expect("a list").iter().enumerate() {
+        let ours = (0..3).find(|ours| node["node"] == cluster.name(*ours)).expect("one of ours");
+        assert_eq!(node["api_url"], cluster.url(ours), "{index}: {node}");
+        assert_eq!(node["reachable"], true, "{node}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_to_a_follower_is_refused_and_stores_nothing() {
+    let cluster = Plan::documented().start().await;
+    cluster.register("alice", "10.0.0.1:9000").await;
+    let ask = async |follower, _| cluster.at(follower).upload("alice", &png(128, 128, 0)).await;
+    let (answer, leader) = steady(&cluster, ask).await;
+    check_refusal(&answer, &leader);
+    assert_eq!(cluster.stored(), ["users/alice/profile.json"]);
+}

@@ -1,0 +1,6 @@
+//! The API over real sockets.
+
+mod errors;
+mod follower;
+mod headers;
+mod hostile;
