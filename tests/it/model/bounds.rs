@@ -1,10 +1,17 @@
 //! How far a run of the model goes: what may go wrong in it, and how often.
 
+use std::sync::Arc;
+
 use rollcall::domain::BootMs;
-use rollcall::election::NodeId;
+use rollcall::election::{BootId, NodeId, Process};
 use rollcall::election::machine::Rules;
 
+use super::seen::Seen;
+
 pub(super) const NODES: u8 = 3;
+
+/// Of each node's first process.
+pub(super) const FIRST_BOOT: BootId = BootId(1);
 
 /// Every clock shows this at any time: instead of going on, clocks are set back (`Machine::rebased`).
 pub(super) const NOW: BootMs = BootMs(100_000);
@@ -14,7 +21,7 @@ pub(super) const NOW: BootMs = BootMs(100_000);
 pub(super) const TICK_MS: u64 = 1100;
 
 /// The highest term that any run goes to.
-pub(super) const MOST_TERMS: usize = 4;
+pub(super) const MOST_TERMS: usize = 6;
 
 /// Every pause is as short as can be, because a node may be late for anything: all longer pauses are among the runs.
 fn rules(me: u8, v: u64) -> Rules {
@@ -42,6 +49,15 @@ pub(super) enum Start {
     Serving,
 }
 
+/// Who may have to wait for the answers to its questions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum SlowAnswers {
+    ToNobody,
+    /// Nodes that were started again: the answers can end their boot windows, and settle their lost ballots.
+    ToReturned,
+    ToAll,
+}
+
 /// What one run may do.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent choices, not a state in disguise")]
@@ -65,13 +81,15 @@ pub(super) struct Bounds {
     pub(super) skips: u8,
     /// How many writes are slow: other things happen, or the process dies, before or after they are on disk.
     pub(super) slow_writes: u8,
-    /// Whether answers to questions take time like everything else does. If not, a question is answered at once or lost.
-    pub(super) slow_answers: bool,
+    /// Whose questions are answered in as much time as everything else takes. Others are answered at once or never.
+    pub(super) slow_answers: SlowAnswers,
     /// Whether the death of a process is seen as an orderly end of its links (rule 5), and not as silence.
     pub(super) ends: bool,
     /// Whether words of terms that their receiver has passed arrive too. If not, they are lost.
     pub(super) stale: bool,
     pub(super) bug: Option<Bug>,
+    /// What was come across; shared by all states.
+    pub(super) seen: Arc<Seen>,
 }
 
 impl Bounds {
@@ -88,15 +106,24 @@ impl Bounds {
             stops: 0,
             skips: 0,
             slow_writes: 0,
-            slow_answers: false,
+            slow_answers: SlowAnswers::ToNobody,
             ends: true,
             stale: false,
             bug: None,
+            seen: Arc::default(),
         }
     }
 
     pub(super) fn afflicts(&self, node: u8) -> bool {
         self.afflicted.is_none_or(|afflicted| afflicted == node)
+    }
+
+    pub(super) fn is_slow_to_answer(&self, asker: Process) -> bool {
+        match self.slow_answers {
+            SlowAnswers::ToNobody => false,
+            SlowAnswers::ToReturned => asker.boot > FIRST_BOOT,
+            SlowAnswers::ToAll => true,
+        }
     }
 
     /// What `node` goes by; the same for all but for two bugs.

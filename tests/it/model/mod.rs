@@ -21,5 +21,6 @@ mod check;
 mod packet;
 mod plant;
 mod runs;
+mod seen;
 mod step;
 mod world;

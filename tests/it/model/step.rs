@@ -5,8 +5,9 @@ use rollcall::election::machine::{Event, Machine};
 use rollcall::election::{Ballot, NodeId, NodeSet, Standing};
 use stateright::{Model, Property};
 
-use super::bounds::{Bounds, Bug, NODES, NOW, Start, TICK_MS};
+use super::bounds::{Bounds, Bug, NODES, NOW, SlowAnswers, Start, TICK_MS};
 use super::packet::{Packet, What};
+use super::seen::Sight;
 use super::world::{Broken, NO_TIME, Seat, World, others};
 
 /// One step of a run. `asks`: who hears the questions that follow from it; their answers come back at once, or when
@@ -70,7 +71,7 @@ impl Bounds {
         let mut world = World::empty(Some(Ballot::default()));
         // Different timings are no matter of what happens at the start.
         let bug = self.bug.filter(|bug| matches!(bug, Bug::LeaseAsLongAsPromise | Bug::DifferentTimings));
-        let honest = Self { bug, slow_answers: false, slow_writes: 0, ..self.clone() };
+        let honest = Self { bug, slow_answers: SlowAnswers::ToNobody, slow_writes: 0, ..self.clone() };
         for node in 0..NODES {
             honest.boot(&mut world, node, false, all());
         }
@@ -80,21 +81,26 @@ impl Bounds {
     /// Node 0 wins the first election and is acknowledged by both others, without a hitch.
     fn serving(&self) -> World {
         let mut world = self.idle();
-        let honest = Self { bug: None, slow_answers: false, slow_writes: 0, ..self.clone() };
+        let honest = Self { bug: None, slow_answers: SlowAnswers::ToNobody, slow_writes: 0, ..self.clone() };
         for _ in 0..2 {
             world.feed(&honest, 0, Event::Woke, all());
             while let Some(packet) = world.net.pop() {
                 honest.deliver(&mut world, packet);
             }
         }
-        world.watch_leases();
+        world.watch_leases(self);
         assert!(world.is_serving(0) && world.served == Term(1), "{world:#?}");
         world
     }
 
     fn deliver(&self, world: &mut World, packet: Packet) {
         match packet.what {
-            What::Says(message) => world.hear(self, packet.from, packet.to.node.0, message),
+            What::Says(message) => {
+                if world.seat(packet.to.node.0).is_some_and(|seat| message.term() < seat.term()) {
+                    self.seen.see(Sight::StaleArrived);
+                }
+                world.hear(self, packet.from, packet.to.node.0, message);
+            }
             What::Ended => world.see_end(self, packet.from, packet.to.node.0),
         }
     }
@@ -201,6 +207,7 @@ impl Model for Bounds {
     }
 
     fn actions(&self, world: &World, steps: &mut Vec<Step>) {
+        self.seen.look_into();
         if world.broken.is_some() {
             return;
         }
@@ -238,7 +245,7 @@ impl Model for Bounds {
                 // Where answers come at once or never, a question that came to nothing is left out: it may be asked
                 // again at any later time.
                 let waits = world.seat(node).is_some_and(|seat| seat.machine.standing() == Standing::Candidate);
-                if waits && !self.slow_answers && world.seat(node)?.term() == last.seat(node)?.term() {
+                if waits && !self.is_slow_to_answer(world.process(node)) && world.seat(node)?.term() == last.seat(node)?.term() {
                     return None;
                 }
             }
@@ -265,7 +272,7 @@ impl Model for Bounds {
         if world.seats.iter().flatten().any(|seat| seat.term() > Term(self.terms)) {
             return None;
         }
-        world.watch_leases();
+        world.watch_leases(self);
         world.tidy(self);
         Some(world)
     }

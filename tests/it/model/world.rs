@@ -8,8 +8,9 @@ use rollcall::domain::{MAX_NODES, MemberRole, Term};
 use rollcall::election::machine::{Action, Draw, Event, Machine};
 use rollcall::election::{Ballot, BootId, Message, NodeId, NodeSet, Process};
 
-use super::bounds::{Bounds, MOST_TERMS, NODES, NOW};
+use super::bounds::{Bounds, FIRST_BOOT, MOST_TERMS, NODES, NOW};
 use super::packet::{Packet, What, without_hint};
+use super::seen::Sight;
 
 pub(super) const NO_TIME: [u64; MAX_NODES] = [0; MAX_NODES];
 
@@ -148,11 +149,16 @@ impl World {
                         self.spent.slow_writes += 1;
                         self.writing[usize::from(node)].push(ballot);
                     }
+                    // One after the other.
+                    Action::Save(ballot) if !self.writing[usize::from(node)].is_empty() => {
+                        self.writing[usize::from(node)].push(ballot);
+                    }
                     Action::Save(ballot) => {
                         self.write(node, ballot);
                         queue.push_back((node, Event::Saved(ballot)));
                     }
-                    Action::Drain | Action::Note(_) => {}
+                    Action::Note(note) => bounds.seen.read(note),
+                    Action::Drain => {}
                 }
             }
             self.watch_winner(node);
@@ -186,14 +192,23 @@ impl World {
             }
             Message::PreVoteResp(answer) => {
                 let message = without_hint(answer);
-                if bounds.slow_answers {
+                if bounds.is_slow_to_answer(self.process(to.0)) {
                     self.put(from, to, What::Says(message));
                 } else {
                     queue.push_back((to.0, Event::Heard { from: sender, message }));
                     queue.extend(self.planted_answers(bounds, sender, to.0, &message).map(|event| (to.0, event)));
                 }
             }
-            _ => self.put(from, to, What::Says(message)),
+            _ => {
+                if matches!(message, Message::VoteResp { granted: true, .. }) && sender.boot > FIRST_BOOT {
+                    bounds.seen.see(Sight::ReturnedNodeVoted);
+                    // As many as were killed: so this one, too.
+                    if self.spent.wipes == self.spent.kills {
+                        bounds.seen.see(Sight::WipedNodeVoted);
+                    }
+                }
+                self.put(from, to, What::Says(message));
+            }
         }
     }
 
@@ -243,7 +258,7 @@ impl World {
     }
 
     /// I2 and I4.
-    pub(super) fn watch_leases(&mut self) {
+    pub(super) fn watch_leases(&mut self, bounds: &Bounds) {
         let serving: Vec<_> = (0..NODES).filter(|node| self.is_serving(*node)).collect();
         if serving.len() > 1 {
             self.broken = Some(Broken::TwoServe);
@@ -254,6 +269,12 @@ impl World {
                 self.broken = Some(Broken::ServingTermWentBack);
             }
             self.served = self.served.max(term);
+            if self.process(node).boot > FIRST_BOOT {
+                bounds.seen.see(Sight::ReturnedNodeServed);
+            }
+            if term > Term(1) && (0..NODES).any(|other| self.process(other).boot > FIRST_BOOT) {
+                bounds.seen.see(Sight::SuccessorServedAfterReturn);
+            }
         }
     }
 
