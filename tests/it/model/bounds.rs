@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rollcall::domain::BootMs;
-use rollcall::election::{BootId, NodeId, Process};
 use rollcall::election::machine::Rules;
+use rollcall::election::{BootId, NodeId, Process};
 
 use super::seen::Seen;
 
@@ -53,8 +53,9 @@ pub(super) enum Start {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SlowAnswers {
     ToNobody,
-    /// Nodes that were started again: the answers can end their boot windows, and settle their lost ballots.
-    ToReturned,
+    /// Nodes that were started again, and to them the first so many answers: those can end their boot windows, and settle
+    /// their lost ballots.
+    ToReturned(u8),
     ToAll,
 }
 
@@ -118,10 +119,11 @@ impl Bounds {
         self.afflicted.is_none_or(|afflicted| afflicted == node)
     }
 
-    pub(super) fn is_slow_to_answer(&self, asker: Process) -> bool {
+    /// Whether the next answer to `asker` is slow, after so many that were.
+    pub(super) fn is_slow_to_answer(&self, asker: Process, spent: u8) -> bool {
         match self.slow_answers {
             SlowAnswers::ToNobody => false,
-            SlowAnswers::ToReturned => asker.boot > FIRST_BOOT,
+            SlowAnswers::ToReturned(most) => asker.boot > FIRST_BOOT && spent < most,
             SlowAnswers::ToAll => true,
         }
     }

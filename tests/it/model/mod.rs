@@ -18,6 +18,7 @@
 mod bounds;
 mod bugs;
 mod check;
+mod larger;
 mod packet;
 mod plant;
 mod runs;

@@ -245,7 +245,10 @@ impl Model for Bounds {
                 // Where answers come at once or never, a question that came to nothing is left out: it may be asked
                 // again at any later time.
                 let waits = world.seat(node).is_some_and(|seat| seat.machine.standing() == Standing::Candidate);
-                if waits && !self.is_slow_to_answer(world.process(node)) && world.seat(node)?.term() == last.seat(node)?.term() {
+                if waits
+                    && !self.is_slow_to_answer(world.process(node), last.spent.slow_answers)
+                    && world.seat(node)?.term() == last.seat(node)?.term()
+                {
                     return None;
                 }
             }

@@ -8,7 +8,7 @@ use rollcall::domain::{MAX_NODES, MemberRole, Term};
 use rollcall::election::machine::{Action, Draw, Event, Machine};
 use rollcall::election::{Ballot, BootId, Message, NodeId, NodeSet, Process};
 
-use super::bounds::{Bounds, FIRST_BOOT, MOST_TERMS, NODES, NOW};
+use super::bounds::{Bounds, FIRST_BOOT, MOST_TERMS, NODES, NOW, SlowAnswers};
 use super::packet::{Packet, What, without_hint};
 use super::seen::Sight;
 
@@ -63,6 +63,8 @@ pub(super) struct Spent {
     pub(super) stops: u8,
     pub(super) skips: [u8; NODES as usize],
     pub(super) slow_writes: u8,
+    /// Where there is a bound to them.
+    pub(super) slow_answers: u8,
     /// How often the planted bug has struck, where it is an event of its own.
     pub(super) bugs: u8,
 }
@@ -192,7 +194,10 @@ impl World {
             }
             Message::PreVoteResp(answer) => {
                 let message = without_hint(answer);
-                if bounds.is_slow_to_answer(self.process(to.0)) {
+                if bounds.is_slow_to_answer(self.process(to.0), self.spent.slow_answers) {
+                    if matches!(bounds.slow_answers, SlowAnswers::ToReturned(_)) {
+                        self.spent.slow_answers += 1;
+                    }
                     self.put(from, to, What::Says(message));
                 } else {
                     queue.push_back((to.0, Event::Heard { from: sender, message }));
