@@ -34,6 +34,13 @@ impl Machine {
         self.round
     }
 
+    /// Whether it knows something that it did not know when it was `before`, besides who would vote for it: that another
+    /// does not lead, how another voted, a later term.
+    #[must_use]
+    pub fn has_learnt_since(&self, before: &Self) -> bool {
+        (self.window, &self.memory, self.seen) != (before.window, &before.memory, before.seen)
+    }
+
     /// The same machine after `passed` milliseconds (by node: each time counts on the clock it was read from), on clocks
     /// that were then set back so that it is `now` again. What cannot matter any more is forgotten: how long ago a moment
     /// was, once nothing looks back so far; how late a deadline is; terms heard of that were passed since.

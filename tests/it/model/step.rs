@@ -244,11 +244,10 @@ impl Model for Bounds {
                 world.feed(self, node, Event::Woke, asks);
                 // Where answers come at once or never, a question that came to nothing is left out: it may be asked
                 // again at any later time.
-                let waits = world.seat(node).is_some_and(|seat| seat.machine.standing() == Standing::Candidate);
-                if waits
-                    && !self.is_slow_to_answer(world.process(node), last.spent.slow_answers)
-                    && world.seat(node)?.term() == last.seat(node)?.term()
-                {
+                let (before, after) = (last.seat(node)?, world.seat(node)?);
+                let waits = after.machine.standing() == Standing::Candidate && after.term() == before.term();
+                let slow = self.is_slow_to_answer(world.process(node), last.spent.slow_answers);
+                if waits && !slow && !after.machine.has_learnt_since(&before.machine) {
                     return None;
                 }
             }
