@@ -6,8 +6,10 @@
 //! ```
 //!
 //! The nodes are processes of this very program (its hidden command `node` is `rollcall`), so what is measured is never
-//! an older build. `failover watch URL…` only looks at nodes that others started; `tests/netns.sh` does.
+//! an older build. `failover watch URL…` only looks at nodes that others started. `tests/netns.sh` uses that, and calls
+//! this program for the cut cable, which needs hosts of their own for the nodes.
 
+mod hosts;
 mod load;
 mod nodes;
 mod probes;
@@ -22,7 +24,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rollcall::commands::{self, Cli};
 
-/// How long clients are without a leader when it is killed, ends, hands over or freezes.
+/// How long clients are without a leader when it is killed, ends, hands over, freezes or is cut off.
 #[derive(Debug, Parser)]
 #[command(name = "failover", args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -34,7 +36,7 @@ struct Arguments {
 }
 
 /// What is done to the cluster, and how often.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 struct Plan {
     /// What happens to the leader
     #[arg(long, value_enum, default_value = "kill")]
@@ -47,6 +49,10 @@ struct Plan {
     /// Clients that send heartbeats, and register a user now and then, meanwhile
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=200))]
     load: u16,
+
+    /// A host for each node, for `cut`: NAMESPACE,CABLE,ADDRESS,ADDRESS (the last for clients); three times
+    #[arg(long = "host")]
+    hosts: Vec<hosts::Host>,
 }
 
 /// What happens to the leader.
@@ -62,6 +68,8 @@ enum How {
     Stop,
     /// All nodes are restarted in turn (SIGTERM), without waiting for longer than until each is ready
     Rolling,
+    /// Its host's cable to the others is cut; only in the network of `tests/netns.sh`, which gives the hosts
+    Cut,
 }
 
 #[derive(Debug, Subcommand)]
@@ -121,7 +129,7 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
         Some(Command::Watch { urls }) => watch::watch(urls).await,
         Some(Command::Slow { ms, routes }) => slow::pass_on(std::time::Duration::from_millis(ms), routes).await,
         None => tokio::select! {
-            ended = runs::run(arguments.plan) => ended,
+            ended = runs::run(&arguments.plan) => ended,
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted.context("cannot listen for Ctrl-C")?;
                 anyhow::bail!("interrupted")

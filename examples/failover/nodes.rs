@@ -1,7 +1,7 @@
 //! The nodes: real processes, which end when this one does, however it ends.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -11,6 +11,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
+
+use crate::hosts::Host;
 
 /// The first argument of a process of this program that is to be a node.
 pub(crate) const COMMAND: &str = "node";
@@ -28,7 +30,9 @@ const END_TIME: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) struct Node {
     name: String,
-    api_port: u16,
+    api: SocketAddrV4,
+    /// Where it runs, if not on this very host.
+    pub(crate) host: Option<Host>,
     child: Option<Child>,
     /// When its process was started.
     pub(crate) since: Instant,
@@ -44,14 +48,17 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    /// Starts them with the default timings and these lines of configuration.
-    pub(crate) fn start(more: &str) -> anyhow::Result<Self> {
+    /// Starts them with the default timings and these lines of configuration, on hosts of their own if there are any.
+    pub(crate) fn start(more: &str, hosts: &[Host]) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir().context("no temporary directory")?;
         let program = std::env::current_exe().context("this program cannot find itself")?;
         let mut all = Vec::new();
-        for _ in 0..COUNT {
-            let (name, api_port) = (format!("127.0.0.1:{}", free_port()?), free_port()?);
-            all.push(Node { name, api_port, child: None, since: Instant::now() });
+        for index in 0..COUNT {
+            let host = hosts.get(index).cloned();
+            let (cluster, clients) =
+                host.as_ref().map_or((Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST), |host| (host.cluster, host.clients));
+            let (name, api) = (format!("{cluster}:{}", free_port()?), SocketAddrV4::new(clients, free_port()?));
+            all.push(Node { name, api, host, child: None, since: Instant::now() });
         }
         let names: Vec<String> = all.iter().map(|node| format!("{:?}", node.name)).collect();
         fs::write(dir.path().join("config.toml"), format!("peers = [{}]\n{more}", names.join(", ")))?;
@@ -65,20 +72,25 @@ impl Nodes {
 
     /// The base URLs of their APIs.
     pub(crate) fn urls(&self) -> Vec<String> {
-        self.all.iter().map(|node| format!("http://127.0.0.1:{}", node.api_port)).collect()
+        self.all.iter().map(|node| format!("http://{}", node.api)).collect()
     }
 
     /// Starts a node that has ended.
     pub(crate) fn spawn(&mut self, index: usize) -> anyhow::Result<()> {
         let log = File::options().create(true).append(true).open(self.file(index, "log"))?;
         let node = &mut self.all[index];
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(if node.host.is_some() { "ip".as_ref() } else { self.program.as_path() });
+        if let Some(host) = &node.host {
+            // `ip` becomes the node, so the child is the node itself.
+            command.args(["netns", "exec", &host.namespace]).arg(&self.program);
+        }
         command.current_dir(self.dir.path());
         for variable in rollcall::config::variables() {
             command.env_remove(variable);
         }
         command.args([COMMAND, "--config", "config.toml", "--exit-with-stdin", "--this-node", &node.name]);
-        command.args(["--api-port", &node.api_port.to_string(), "--api-bind", "127.0.0.1"]);
+        command.args(["--api-port", &node.api.port().to_string(), "--api-bind", &node.api.ip().to_string()]);
+        command.args(["--api-url", &format!("http://{}", node.api)]);
         command.env("ROLLCALL_LOAD_SOURCE", format!("file:load-{index}"));
         // A group of its own, so that Ctrl-C reaches this process alone.
         command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).process_group(0).kill_on_drop(true);

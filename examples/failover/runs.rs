@@ -20,6 +20,8 @@ const SETTLED: Duration = Duration::from_millis(3200);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a frozen leader is frozen.
 const FROZEN: Duration = Duration::from_secs(10);
+/// `heartbeat_interval_ms`.
+const BEAT: Duration = Duration::from_secs(1);
 /// Around a handover, so much is looked at.
 const AROUND: Duration = Duration::from_millis(500);
 /// In the handover runs; the default of 10 s would make 200 of them an hour.
@@ -37,9 +39,11 @@ struct Bench {
     errors: usize,
 }
 
-pub(crate) async fn run(plan: Plan) -> anyhow::Result<()> {
+pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
+    let hosts = if plan.how == How::Cut { COUNT } else { 0 };
+    anyhow::ensure!(plan.hosts.len() == hosts, "this needs {hosts} hosts; for a cut cable run tests/netns.sh 2");
     let more = if plan.how == How::Handover { format!("leader_term_ms = {SHORT_TERM_MS}\n") } else { String::new() };
-    let nodes = Nodes::start(&more)?;
+    let nodes = Nodes::start(&more, &plan.hosts)?;
     let urls = nodes.urls();
     Client::new(urls.clone(), DEFAULT_PATIENCE)?.register(&Username::parse(USER)?, None).await?;
     let probes = Probes::start(&urls, &Request::Heartbeat(USER.to_owned()))?;
@@ -69,6 +73,7 @@ fn title(how: How) -> &'static str {
         How::Handover => "longest gap between served requests around a handover",
         How::Stop => "SIGSTOP to the successor's first served request",
         How::Rolling => "SIGTERM of a node in a rolling restart to the next served request",
+        How::Cut => "cut cable to the successor's first served request",
     }
 }
 
@@ -91,6 +96,7 @@ impl Bench {
             How::Handover => self.hand_over().await,
             How::Stop => self.freeze().await,
             How::Rolling => self.roll().await,
+            How::Cut => self.cut().await,
         }
     }
 
@@ -126,6 +132,11 @@ impl Bench {
     async fn until_succeeded(&mut self, leader: usize, signal: Signal) -> anyhow::Result<Duration> {
         let at = Instant::now();
         self.nodes.signal(leader, signal)?;
+        self.succeeded(leader, at).await
+    }
+
+    /// From `at` to the first request that another node than `leader` served.
+    async fn succeeded(&mut self, leader: usize, at: Instant) -> anyhow::Result<Duration> {
         let is_it = |sighting: &Sighting| sighting.is_served() && sighting.node != leader;
         let first = self.first("a successor", at + PATIENCE, is_it).await?;
         Ok(first.received - at)
@@ -193,6 +204,19 @@ impl Bench {
         // Whatever it would serve is judged against the successor's term, which has begun long ago.
         let follows = |sighting: &Sighting| sighting.node == leader && sighting.status == 403;
         self.first("the old leader to follow", Instant::now() + PATIENCE, follows).await.map(drop)
+    }
+
+    async fn cut(&mut self) -> anyhow::Result<()> {
+        let leader = self.settle().await?;
+        // Anywhere between two heartbeats, since the time that is left depends on it.
+        sleep(BEAT.mul_f64(rand::random())).await;
+        let host = self.nodes.all[leader].host.clone().context("no host of its own")?;
+        let at = Instant::now();
+        host.cut().await?;
+        let succeeded = self.succeeded(leader, at).await;
+        host.mend().await?;
+        self.figures.add(succeeded?);
+        self.agree(Instant::now()).await.map(drop)
     }
 
     async fn roll(&mut self) -> anyhow::Result<()> {

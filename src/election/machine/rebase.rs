@@ -137,14 +137,18 @@ fn rebase_stance(stance: &mut Stance, rules: &Rules, clocks: &Clocks<'_>) {
         Stance::Leader(Leading { since, next_beat, acked, ready: _, looks_at, heavier_since, handover }) => {
             clocks.past(me, since);
             for acked in acked.iter_mut() {
-                acked.iter_mut().for_each(|sent_at| clocks.past(me, sent_at));
+                if let Some(sent_at) = acked {
+                    clocks.past(me, sent_at);
+                }
                 *acked = acked.filter(|sent_at| *sent_at > clocks.oldest);
             }
             if *looks_at == BootMs::NEVER && acked.iter().flatten().count() + 1 >= rules.majority() {
                 // When it won counts only until a majority has acknowledged.
                 *since = clocks.oldest;
             }
-            heavier_since.iter_mut().for_each(|since| clocks.past(me, since));
+            if let Some(since) = heavier_since {
+                clocks.past(me, since);
+            }
             clocks.due(next_beat);
             clocks.due(looks_at);
             if let Some(Handover { to: _, gives_up_at }) = handover {

@@ -12,11 +12,17 @@ use crate::cluster::{Plan, Process, SOON, free_port, rollcall, until};
 
 /// More than the strangers that a node listens to at once.
 const OF_EACH: usize = 40;
+/// Silent ones besides, so many that without a limit they would show among the node's open files.
+const SILENT: usize = 240;
+/// The strangers from a member's own host that a node listens to at once (128), and some files that come and go.
+const MOST_OPEN: usize = 128 + 40;
 /// Of the endless frames together; they must not be kept.
 const FLOOD_BYTES: usize = 4 << 20;
 /// What a node may grow by in all this: the floods together are 160 MiB.
 const MOST_GROWTH_KIB: u64 = 40 << 10;
 const AFTER: Duration = Duration::from_secs(6);
+/// Between two counts of the open files.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Row 21: on one machine, the system itself keeps a second process out, by the lock or by the port.
 #[tokio::test]
@@ -44,7 +50,11 @@ async fn what_is_no_node_is_shown_out_in_time_and_neither_fills_memory_nor_distu
     let leader = watched.settled().await;
     let term = watched.term().await;
     let memory = resident_kib(watched.cluster.id(leader));
+    let most_open = open_files(watched.cluster.id(leader)) + MOST_OPEN;
     let mut strangers = JoinSet::new();
+    for _ in 0..SILENT {
+        strangers.spawn(shown_out(watched.cluster.election(leader), "silence", async |stream| stream));
+    }
     for _ in 0..OF_EACH {
         let port = watched.cluster.election(leader);
         strangers.spawn(shown_out(port, "garbage", async |mut stream| {
@@ -71,8 +81,18 @@ async fn what_is_no_node_is_shown_out_in_time_and_neither_fills_memory_nor_distu
         }));
         strangers.spawn(shown_out(port, "silence", async |stream| stream));
     }
-    let seen = watched.watch_for(AFTER).await;
+    let process = watched.cluster.id(leader);
+    let counting = async move {
+        let mut most = 0;
+        for _ in 0..AFTER.as_millis() / LOOK.as_millis() {
+            most = most.max(open_files(process));
+            sleep(LOOK).await;
+        }
+        most
+    };
+    let (seen, most) = tokio::join!(watched.watch_for(AFTER), counting);
     assert_eq!(terms(&seen), [term], "the leader is undisturbed");
+    assert!(most <= most_open, "{most} files were open at once, at most {most_open} may be");
     while let Some(ended) = strangers.join_next().await {
         ended.expect("shown out");
     }
@@ -105,6 +125,11 @@ async fn shown_out(port: (&str, u16), what: &str, act: impl AsyncFnOnce(TcpStrea
     let mut buffer = [0; 1024];
     let ended = async { while stream.read(&mut buffer).await.is_ok_and(|length| length > 0) {} };
     timeout(SOON, ended).await.unwrap_or_else(|_| panic!("{what} is never shown out"));
+}
+
+/// How many files and sockets a process has open.
+fn open_files(process: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd")).expect("it runs, on Linux").count()
 }
 
 /// The memory of a process, as the system counts it.

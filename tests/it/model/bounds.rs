@@ -52,11 +52,11 @@ pub(super) enum Start {
 /// Who may have to wait for the answers to its questions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SlowAnswers {
-    ToNobody,
+    Never,
     /// Nodes that were started again, and to them the first so many answers: those can end their boot windows, and settle
     /// their lost ballots.
     ToReturned(u8),
-    ToAll,
+    Always,
 }
 
 /// What one run may do.
@@ -107,7 +107,7 @@ impl Bounds {
             stops: 0,
             skips: 0,
             slow_writes: 0,
-            slow_answers: SlowAnswers::ToNobody,
+            slow_answers: SlowAnswers::Never,
             ends: true,
             stale: false,
             bug: None,
@@ -122,9 +122,9 @@ impl Bounds {
     /// Whether the next answer to `asker` is slow, after so many that were.
     pub(super) fn is_slow_to_answer(&self, asker: Process, spent: u8) -> bool {
         match self.slow_answers {
-            SlowAnswers::ToNobody => false,
+            SlowAnswers::Never => false,
             SlowAnswers::ToReturned(most) => asker.boot > FIRST_BOOT && spent < most,
-            SlowAnswers::ToAll => true,
+            SlowAnswers::Always => true,
         }
     }
 

@@ -22,7 +22,7 @@ fn larger() -> Vec<(&'static str, Bounds)> {
     let to_returned = SlowAnswers::ToReturned(2);
     vec![
         ("every clock may lag", Bounds { skips: 1, ..serving() }),
-        ("late answers, no time", Bounds { terms: 1, slow_answers: SlowAnswers::ToAll, time_passes: false, ..idle() }),
+        ("late answers, no time", Bounds { terms: 1, slow_answers: SlowAnswers::Always, time_passes: false, ..idle() }),
         (
             "restart of the leader, all answers late, no time",
             Bounds {
@@ -59,7 +59,7 @@ fn larger() -> Vec<(&'static str, Bounds)> {
             "restart of the leader, late answers",
             Bounds { kills: 1, afflicted: Some(0), ends: false, slow_answers: to_returned, ..serving() },
         ),
-        ("late answers", Bounds { terms: 1, slow_answers: SlowAnswers::ToAll, ..idle() }),
+        ("late answers", Bounds { terms: 1, slow_answers: SlowAnswers::Always, ..idle() }),
     ]
 }
 
@@ -84,7 +84,7 @@ fn everything_at_once_breaks_nothing_in_steps_at_random() {
         stops: 2,
         skips: 1,
         slow_writes: 3,
-        slow_answers: SlowAnswers::ToAll,
+        slow_answers: SlowAnswers::Always,
         stale: true,
         ..Bounds::quiet(Start::Serving)
     };

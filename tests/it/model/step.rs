@@ -71,7 +71,7 @@ impl Bounds {
         let mut world = World::empty(Some(Ballot::default()));
         // Different timings are no matter of what happens at the start.
         let bug = self.bug.filter(|bug| matches!(bug, Bug::LeaseAsLongAsPromise | Bug::DifferentTimings));
-        let honest = Self { bug, slow_answers: SlowAnswers::ToNobody, slow_writes: 0, ..self.clone() };
+        let honest = Self { bug, slow_answers: SlowAnswers::Never, slow_writes: 0, ..self.clone() };
         for node in 0..NODES {
             honest.boot(&mut world, node, false, all());
         }
@@ -81,7 +81,7 @@ impl Bounds {
     /// Node 0 wins the first election and is acknowledged by both others, without a hitch.
     fn serving(&self) -> World {
         let mut world = self.idle();
-        let honest = Self { bug: None, slow_answers: SlowAnswers::ToNobody, slow_writes: 0, ..self.clone() };
+        let honest = Self { bug: None, slow_answers: SlowAnswers::Never, slow_writes: 0, ..self.clone() };
         for _ in 0..2 {
             world.feed(&honest, 0, Event::Woke, all());
             while let Some(packet) = world.net.pop() {

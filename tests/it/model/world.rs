@@ -140,8 +140,8 @@ impl World {
             let round = machine.round();
             let actions = machine.handle(event, NOW, Draw(0));
             if machine.round() != round {
-                let asker = self.process(node);
-                self.net.iter_mut().for_each(|packet| packet.round_passed(asker));
+                let process = self.process(node);
+                self.net.iter_mut().for_each(|packet| packet.round_passed(process));
             }
             self.seats[usize::from(node)] = Some(Seat::new(&machine, &NO_TIME));
             for action in actions {
@@ -159,7 +159,7 @@ impl World {
                         self.write(node, ballot);
                         queue.push_back((node, Event::Saved(ballot)));
                     }
-                    Action::Note(note) => bounds.seen.read(note),
+                    Action::Note(said) => bounds.seen.read(said),
                     Action::Drain => {}
                 }
             }
