@@ -1,7 +1,7 @@
 //! The durable ballot: written to a new file, synced, renamed over the old one, and the directory synced.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,37 +59,57 @@ impl Record {
     }
 }
 
+/// What the ballot file of the node that `peers` calls its own holds for `ballot`.
+///
+/// # Panics
+/// If the vote is for a node that is not among `peers`.
+#[must_use]
+pub fn encode_ballot(ballot: Ballot, peers: &Peers) -> Vec<u8> {
+    let record = Record::new(ballot.term, ballot.voted_for.map(|node| peers.addr(node)));
+    serde_json::to_vec(&record).expect("a number and two strings always are JSON")
+}
+
+/// The ballot that a file's content stands for.
+///
+/// # Errors
+/// If the content is no whole ballot; why.
+pub fn decode_ballot(bytes: &[u8], peers: &Peers) -> Result<Ballot, String> {
+    let record: Record = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if Record::new(record.term, record.voted_for).checksum != record.checksum {
+        return Err("its checksum is wrong".to_owned());
+    }
+    // A vote for a node that is no member any more still uses up the vote of that term.
+    let voted_for = record.voted_for.map(|node| peers.id(node).unwrap_or(peers.me()));
+    Ok(Ballot { term: record.term, voted_for })
+}
+
 impl BallotFile {
     /// The ballot in `dir`, which must exist; `lock` keeps other processes from it.
     pub(super) fn new(dir: &Path, peers: Peers, lock: Option<Arc<File>>) -> Self {
         Self { dir: dir.to_owned(), peers, _lock: lock }
     }
 
-    /// Reads the file.
+    /// Reads the file. What it returns survives a loss of power: a process that was killed between the rename and the
+    /// sync of the directory left a ballot behind that a vote must not rely on before the sync is made good.
     pub(super) fn load(&self) -> io::Result<Found> {
-        let bytes = match fs::read(self.dir.join(FILE)) {
-            Ok(bytes) => bytes,
+        let mut file = match File::open(self.dir.join(FILE)) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
             Err(error) => return Err(error),
         };
-        let record: Record = match serde_json::from_slice(&bytes) {
-            Ok(record) => record,
-            Err(error) => return Ok(Found::Torn(error.to_string())),
-        };
-        if Record::new(record.term, record.voted_for).checksum != record.checksum {
-            return Ok(Found::Torn("its checksum is wrong".to_owned()));
-        }
-        // A vote for a node that is no member any more still uses up the vote of that term.
-        let voted_for = record.voted_for.map(|node| self.peers.id(node).unwrap_or(self.peers.me()));
-        Ok(Found::Ballot(Ballot { term: record.term, voted_for }))
+        file.sync_all()?;
+        File::open(&self.dir)?.sync_all()?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(decode_ballot(&bytes, &self.peers).map_or_else(Found::Torn, Found::Ballot))
     }
 
     /// Writes the file. When it returns, the ballot survives a loss of power.
     pub(super) fn save(&self, ballot: Ballot) -> io::Result<()> {
-        let record = Record::new(ballot.term, ballot.voted_for.map(|node| self.peers.addr(node)));
+        let bytes = encode_ballot(ballot, &self.peers);
         let new_file = self.dir.join(NEW_FILE);
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new_file)?;
-        file.write_all(&serde_json::to_vec(&record)?)?;
+        file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&new_file, self.dir.join(FILE))?;
         File::open(&self.dir)?.sync_all()
@@ -130,6 +150,21 @@ mod tests {
         let edited = String::from_utf8(whole).unwrap().replace("41", "40");
         fs::write(&path, edited).unwrap();
         assert!(matches!(file(dir.path()).load().unwrap(), Found::Torn(_)));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_ballot_that_cannot_be_synced_is_not_believed() {
+        use std::os::fd::AsRawFd;
+
+        let dir = tempfile::tempdir().unwrap();
+        let ballots = file(dir.path());
+        // A pipe can be read like a file, and not be synced.
+        let (reader, mut writer) = io::pipe().unwrap();
+        std::os::unix::fs::symlink(format!("/proc/self/fd/{}", reader.as_raw_fd()), dir.path().join(FILE)).unwrap();
+        writer.write_all(&encode_ballot(Ballot::default(), &ballots.peers)).unwrap();
+        drop(writer);
+        assert!(ballots.load().is_err());
     }
 
     #[test]

@@ -221,7 +221,11 @@ impl Machine {
         }
         if now >= self.steps_down_at() {
             // Here and not only when the timer runs: a leader that slept must not beat once more before it notices.
+            let term = self.ballot.term;
             self.step_down(SteppedDownBecause::LostMajority, now, draw, out);
+            // Its lease is long over and it can never win this term again. Whoever hears this node without being heard by
+            // it need not wait for its silence.
+            self.broadcast(Message::Resign { term }, out);
         }
     }
 

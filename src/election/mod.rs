@@ -25,7 +25,7 @@ mod strangers;
 #[cfg(test)]
 mod tests;
 
-pub use ballot::has_ballot;
+pub use ballot::{decode_ballot, encode_ballot, has_ballot};
 pub use driver::{Election, Options};
 pub use frame::Timings;
 pub use load::LoadSource;

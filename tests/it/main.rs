@@ -9,4 +9,5 @@ mod faults;
 mod http;
 mod model;
 mod pictures;
+mod simulation;
 mod storage;

@@ -90,9 +90,11 @@ impl Machine {
         }
     }
 
-    /// Whether this node must hold still until it knows what `node` is, or was.
+    /// Whether this node must hold still until it knows what `node` is, or was, and its answer would count. Two nodes that
+    /// ask each other for what cannot count yet would go on without end.
     pub(super) fn wants_to_hear(&self, node: NodeId) -> bool {
-        self.window.is_some_and(|window| !window.not_leading.contains(node)) || !self.memory.heard(node)
+        let remembers = self.settles_from_round.is_none() || self.memory.heard(node);
+        self.window.is_some_and(|window| !window.not_leading.contains(node)) || !remembers
     }
 
     pub(super) fn heard_answer(

@@ -368,6 +368,27 @@ fn a_leader_that_resigns_is_replaced_at_once() {
 }
 
 #[test]
+fn a_leader_that_lost_its_majority_says_that_its_term_is_free() {
+    let mut machine = leader();
+    let due = machine.steps_down_at();
+    assert!(!machine.is_serving(due), "its lease is over by then");
+    let resigns = |message: &Message| matches!(message, Message::Resign { .. });
+    let early = machine.handle(Event::Woke, BootMs(due.0 - 1), Draw(0));
+    assert!(!sends(&early, resigns));
+    let mut woken = machine.clone();
+    let actions = woken.handle(Event::Woke, due, Draw(0));
+    assert!(sends(&actions, |message| *message == Message::Resign { term: Term(1) }));
+    assert_eq!(woken.standing(), Standing::Follower);
+    // Neither an acknowledgement nor a vote that comes late makes it a leader of that term again.
+    let granted = Message::VoteResp { term: Term(1), asked_at: BootMs(4900), granted: true };
+    for late in [ack(Term(1), BootMs(5000)), granted] {
+        machine.handle(heard(1, late), due, Draw(0));
+        machine.handle(heard(2, late), due, Draw(0));
+        assert_eq!((machine.standing(), machine.serves_until()), (Standing::Follower, BootMs(0)));
+    }
+}
+
+#[test]
 fn an_isolated_leader_stops_serving_before_another_can_start() {
     for seed in 0..100 {
         let mut world = World::started(3, seed);
@@ -659,6 +680,18 @@ fn what_is_told_right_after_the_start_does_not_settle_a_lost_ballot() {
     machine.handle(tells(1, 2, SOUND), BootMs(9101), Draw(0));
     assert!(!saves(&machine.handle(tells(2, 1, SOUND), BootMs(9101), Draw(0))), "an answer to the early question");
     assert!(saves(&machine.handle(tells(2, 2, SOUND), BootMs(9102), Draw(0))));
+}
+
+#[test]
+fn two_nodes_that_lost_their_ballots_do_not_ask_each_other_without_end() {
+    let mut world = World::new(3, 1);
+    for node in 0..2 {
+        world.nodes[node].disk = None;
+        world.start(node);
+    }
+    world.run(6000);
+    let questions = world.sent.iter().filter(|(_, message)| matches!(message, Message::PreVote { .. })).count();
+    assert!(questions < 200, "{questions} questions in six seconds");
 }
 
 #[test]

@@ -1,0 +1,240 @@
+//! A storm: for a minute or two everything that can go wrong does, then it is calm, and a leader must serve again.
+
+use super::links::Cut;
+use super::{Bug, MS, Rule, SECOND, TRUE_RATE, Violation, Weather, World};
+
+/// What a storm is drawn from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Storm {
+    pub(crate) nodes: usize,
+    pub(crate) seed: u64,
+    pub(crate) bug: Option<Bug>,
+}
+
+/// How a storm went.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) violation: Option<Violation>,
+    /// How long after the storm it took until a leader served, in microseconds.
+    pub(crate) recovered: u64,
+    pub(crate) steps: u64,
+    /// How often another node began to serve.
+    pub(crate) changes: u64,
+    /// What happened, if that was wanted.
+    pub(crate) trace: Vec<String>,
+}
+
+/// A leader must serve for good this long after a storm at the latest: what was stalled or late by five seconds, a boot
+/// window, a silence and the longest pause of a lost round fit into it.
+const RECOVERY: u64 = 20 * SECOND;
+
+/// How many faults a storm has.
+const FAULTS: usize = 40;
+
+impl Storm {
+    pub(crate) fn run(self) -> Outcome {
+        self.go(false)
+    }
+
+    /// The same once more, with a trace.
+    pub(crate) fn replay(self) -> Outcome {
+        self.go(true)
+    }
+
+    fn go(self, traced: bool) -> Outcome {
+        let mut world = World::new(self.nodes, self.seed);
+        world.bug = self.bug;
+        world.trace = traced.then(Vec::new);
+        world.brew();
+        for _ in 0..FAULTS {
+            world.strike();
+            let calm = if world.chance(300) { SECOND / 10 } else { 4 * SECOND };
+            let pause = world.between(MS, calm);
+            world.run_until(pause, |world| world.checks.violation.is_some());
+        }
+        let recovered = world.recover();
+        Outcome {
+            violation: world.checks.violation,
+            recovered,
+            steps: world.steps,
+            changes: world.checks.changes,
+            trace: world.trace.unwrap_or_default(),
+        }
+    }
+}
+
+impl World {
+    /// The kind of storm: clocks, network, disks, and how deaths look.
+    fn brew(&mut self) {
+        let nodes = self.hosts.len();
+        if self.bug == Some(Bug::DifferentTimings) {
+            self.hosts[0].rules.election_timeout_min_ms = 4500;
+            self.hosts[0].rules.election_timeout_max_ms = 6500;
+        }
+        let drift = [0, 10_000, 50_000][self.pick(3)];
+        for node in 0..nodes {
+            let rate = self.between(TRUE_RATE - drift, TRUE_RATE + drift);
+            self.hosts[node].clock.set_rate(0, rate);
+            let load = self.between(0, 1000);
+            self.hosts[node].load = u16::try_from(load).expect("at most 1000").into();
+            self.start(node);
+        }
+        self.weather = self.draw_weather();
+        self.orderly_ends = [0, 500, 1000][self.pick(3)];
+        if matches!(self.bug, Some(Bug::EndVoidsAnyPromise | Bug::EndMatchedByAddress | Bug::EndClearsVote)) {
+            self.orderly_ends = 1000;
+        }
+        self.never_drains = [0, 300][self.pick(2)];
+        self.drain = (MS, 250 * MS);
+        let (slow, stalls, fails) = (self.pick(3), [0, 0, 20][self.pick(3)], [0, 0, 50][self.pick(3)]);
+        for host in &mut self.hosts {
+            host.disk.latency = [(1000, 8000), (1000, 8000), (5 * MS, 100 * MS)][slow];
+            host.disk.stalls = stalls;
+            host.disk.fails = fails;
+        }
+    }
+
+    fn draw_weather(&mut self) -> Weather {
+        Weather {
+            delay: [(100, 1500), (100, 1500), (MS, 50 * MS), (MS, 300 * MS)][self.pick(4)],
+            late: [(10, 30 * MS), (10, 300 * MS), (50, 5 * SECOND)][self.pick(3)],
+            loss: [0, 0, 20, 100][self.pick(4)],
+            twice: [0, 30][self.pick(2)],
+            echo: [0, 30][self.pick(2)],
+            in_order: self.chance(500),
+        }
+    }
+
+    /// One fault, or the end of one.
+    fn strike(&mut self) {
+        let nodes = self.hosts.len();
+        // What befalls a leader tells most.
+        let leader = self.serving().filter(|_| self.chance(400));
+        let node = leader.unwrap_or_else(|| self.pick(nodes));
+        let other = self.pick(nodes);
+        let kind = [Cut::Loses, Cut::Holds][self.pick(2)];
+        let up = self.is_up(node);
+        match self.pick(24) {
+            0 | 1 if up => self.kill(node),
+            2 if up => self.lose_power(node),
+            0..=4 if !up => self.start(node),
+            5 if up => {
+                self.kill(node);
+                self.after(20 * MS);
+                self.start(node);
+            }
+            6 if up => {
+                let duration = self.between(50 * MS, 9 * SECOND);
+                self.freeze(node, duration);
+            }
+            7 if up => self.stop(node),
+            8 => self.isolate(node, kind),
+            9 => self.cut(node, other, kind),
+            10 if node != other => self.cut_both(node, other, kind),
+            11 if node != other => self.heal(node, other),
+            12 | 13 => self.heal_all(),
+            14 => {
+                let load = self.between(0, 1000);
+                self.set_load(node, u16::try_from(load).expect("at most 1000"));
+            }
+            15 if !up && self.bears_damage() => self.damage(node),
+            16 if up && self.bears_damage() => {
+                self.kill(node);
+                self.damage(node);
+                self.after(50 * MS);
+                self.start(node);
+            }
+            17 | 18 if node != other => self.reset_link(node, other),
+            19 => self.weather = self.draw_weather(),
+            20 => {
+                let rate = self.between(TRUE_RATE - 50_000, TRUE_RATE + 50_000);
+                self.set_rate(node, rate);
+            }
+            21 => self.everybody_dies(),
+            22 => self.everybody_sleeps(),
+            _ => {}
+        }
+    }
+
+    fn after(&mut self, longest: u64) {
+        let pause = self.between(0, longest);
+        self.run(pause);
+    }
+
+    fn everybody_dies(&mut self) {
+        for node in 0..self.hosts.len() {
+            if self.is_up(node) && self.chance(700) {
+                self.kill(node);
+            } else if self.is_up(node) {
+                self.lose_power(node);
+            }
+        }
+        self.after(20 * MS);
+        self.start_all();
+    }
+
+    /// Some nodes stop at one moment, and wake at another.
+    fn everybody_sleeps(&mut self) {
+        let duration = self.between(500 * MS, 5 * SECOND);
+        for node in 0..self.hosts.len() {
+            if self.chance(600) {
+                self.freeze(node, duration);
+            }
+        }
+    }
+
+    /// The storm is over. I6: a majority is connected, so a leader serves within a bounded time, and goes on serving.
+    fn recover(&mut self) -> u64 {
+        self.weather = Weather::default();
+        self.heal_all();
+        for node in 0..self.hosts.len() {
+            self.hosts[node].disk.stalls = 0;
+            self.hosts[node].disk.fails = 0;
+        }
+        for node in 0..self.hosts.len() {
+            let left = self.hosts[node].frozen_until.saturating_sub(self.now).min(SECOND);
+            if left > 0 {
+                self.freeze(node, left);
+            }
+        }
+        let away = self.leave_some_out();
+        let broken = |world: &Self| world.checks.violation.is_some();
+        // Who serves at the end of the storm may lose its lease yet, to what is still under way.
+        let mut took = 0;
+        let mut calm = 0;
+        while calm < 8 * SECOND && took < RECOVERY && !broken(self) {
+            // A node may still be on its way out that was asked to end during the storm.
+            for node in 0..self.hosts.len() {
+                if !self.is_up(node) && !away.contains(&node) {
+                    self.start(node);
+                }
+            }
+            self.run_until(10 * MS, broken);
+            if self.serving().is_some() {
+                calm += 10 * MS;
+            } else {
+                (took, calm) = (took + calm + 10 * MS, 0);
+            }
+        }
+        if took >= RECOVERY {
+            let text = format!("nobody serves {} ms after the storm, without {away:?}", RECOVERY / MS);
+            self.checks.broken(Rule::Serves, text);
+        }
+        took
+    }
+
+    /// A minority that does not come back, half of the time. A node that lost its ballot may need them all.
+    fn leave_some_out(&mut self) -> Vec<usize> {
+        let nodes = self.hosts.len();
+        let whole = self.hosts.iter().all(|host| host.disk.durable().is_some());
+        if !whole || self.chance(500) {
+            return Vec::new();
+        }
+        let first = self.pick(nodes);
+        let away: Vec<_> = (0..(nodes - 1) / 2).map(|place| (first + place) % nodes).collect();
+        for node in &away {
+            self.kill(*node);
+        }
+        away
+    }
+}
