@@ -9,6 +9,7 @@ mod event;
 mod following;
 mod leading;
 mod memory;
+mod rebase;
 mod rules;
 mod stance;
 #[cfg(test)]

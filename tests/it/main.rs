@@ -7,6 +7,7 @@ mod documented;
 mod election;
 mod faults;
 mod http;
+mod model;
 mod pictures;
 mod replication;
 mod simulation;

@@ -1,0 +1,92 @@
+//! What is too large to be explored to the end in every test. `ROLLCALL_MODEL_SECONDS` is about how long each of the two
+//! tests takes; in `cargo test` there are a few seconds for them, so that they are known to work.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::bounds::{Bounds, SlowAnswers, Start};
+use super::check::{explore_for, walk};
+
+const SECONDS: u64 = 5;
+
+fn time() -> Duration {
+    let seconds = std::env::var("ROLLCALL_MODEL_SECONDS").ok();
+    Duration::from_secs(seconds.map_or(SECONDS, |seconds| seconds.parse().expect("a number of seconds")))
+}
+
+/// Smaller ones first: the time that they leave is for the others.
+fn larger() -> Vec<(&'static str, Bounds)> {
+    let serving = || Bounds::quiet(Start::Serving);
+    let idle = || Bounds::quiet(Start::Idle);
+    let to_returned = SlowAnswers::ToReturned(2);
+    vec![
+        ("every clock may lag", Bounds { skips: 1, ..serving() }),
+        ("late answers, no time", Bounds { terms: 1, slow_answers: SlowAnswers::Always, time_passes: false, ..idle() }),
+        (
+            "restart of the leader, all answers late, no time",
+            Bounds {
+                kills: 1,
+                afflicted: Some(0),
+                slow_answers: SlowAnswers::ToReturned(u8::MAX),
+                time_passes: false,
+                ..serving()
+            },
+        ),
+        ("wiped follower", Bounds { kills: 1, wipes: 1, afflicted: Some(1), ends: false, ..serving() }),
+        (
+            "handover, restart, late answers, no time",
+            Bounds { kills: 1, stops: 1, slow_answers: to_returned, time_passes: false, ..serving() },
+        ),
+        ("two restarts, no time", Bounds { kills: 2, time_passes: false, ..serving() }),
+        ("restart of a follower", Bounds { kills: 1, afflicted: Some(1), ..serving() }),
+        (
+            "handover, restart of a follower",
+            Bounds { kills: 1, stops: 1, afflicted: Some(1), ends: false, ..serving() },
+        ),
+        ("restart of the leader", Bounds { kills: 1, afflicted: Some(0), ..serving() }),
+        ("handover, third term", Bounds { terms: 3, stops: 1, ..serving() }),
+        (
+            "restart of a follower, third term",
+            Bounds { terms: 3, kills: 1, afflicted: Some(1), ends: false, ..serving() },
+        ),
+        ("handover, stale words", Bounds { stops: 1, stale: true, ..serving() }),
+        (
+            "restart of a follower, late answers",
+            Bounds { kills: 1, afflicted: Some(1), ends: false, slow_answers: to_returned, ..serving() },
+        ),
+        (
+            "restart of the leader, late answers",
+            Bounds { kills: 1, afflicted: Some(0), ends: false, slow_answers: to_returned, ..serving() },
+        ),
+        ("late answers", Bounds { terms: 1, slow_answers: SlowAnswers::Always, ..idle() }),
+    ]
+}
+
+#[test]
+fn larger_bounds_break_nothing_as_far_as_there_is_time_to_explore_them() {
+    let larger = larger();
+    let mut left = u32::try_from(larger.len()).expect("a handful");
+    let (ends, share) = (Instant::now() + time(), time() / left);
+    for (name, bounds) in larger {
+        // What the ones before did not need, and no less than each would get of it all.
+        explore_for(name, bounds, share.max(ends.saturating_duration_since(Instant::now()) / left));
+        left -= 1;
+    }
+}
+
+#[test]
+fn everything_at_once_breaks_nothing_in_steps_at_random() {
+    let bounds = Bounds {
+        terms: 6,
+        kills: 3,
+        wipes: 1,
+        stops: 2,
+        skips: 1,
+        slow_writes: 3,
+        slow_answers: SlowAnswers::Always,
+        stale: true,
+        ..Bounds::quiet(Start::Serving)
+    };
+    walk("everything", &bounds, time());
+}
