@@ -13,7 +13,10 @@ use crate::cluster::{Plan, Process, SOON, free_port, rollcall, until};
 /// More than the strangers that a node listens to at once.
 const OF_EACH: usize = 40;
 /// Silent ones besides, so many that without a limit they would show among the node's open files.
-const SILENT: usize = 240;
+const SILENT: u32 = 240;
+/// Between two of them: all at once would overflow the queue of connections that wait to be accepted, and then the system tells
+/// a client that it is connected, but not the node, until much later.
+const BETWEEN: Duration = Duration::from_millis(4);
 /// The strangers from a member's own host that a node listens to at once (128), and some files that come and go.
 const MOST_OPEN: usize = 128 + 40;
 /// Of the endless frames together; they must not be kept.
@@ -52,8 +55,12 @@ async fn what_is_no_node_is_shown_out_in_time_and_neither_fills_memory_nor_distu
     let memory = resident_kib(watched.cluster.id(leader));
     let most_open = open_files(watched.cluster.id(leader)) + MOST_OPEN;
     let mut strangers = JoinSet::new();
-    for _ in 0..SILENT {
-        strangers.spawn(shown_out(watched.cluster.election(leader), "silence", async |stream| stream));
+    for place in 0..SILENT {
+        let port = watched.cluster.election(leader);
+        strangers.spawn(async move {
+            sleep(BETWEEN * place).await;
+            shown_out(port, "silence", async |stream| stream).await;
+        });
     }
     for _ in 0..OF_EACH {
         let port = watched.cluster.election(leader);
