@@ -98,6 +98,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         role: election.role(),
         members: election.members(),
         cluster_online: election.leader_note(),
+        copied: replication.copied(),
         node: config.node,
         version: env!("CARGO_PKG_VERSION"),
         started_at,

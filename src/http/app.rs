@@ -31,6 +31,8 @@ pub struct App {
     pub started_at: BootMs,
     /// Which web pages may read answers.
     pub cors: Cors,
+    /// When this node's copy of the leader's tables was last known to be all that the leader knew; `None` if it never was.
+    pub copied: watch::Receiver<Option<BootMs>>,
     /// What whoever waits for a change of the list is told.
     pub news: watch::Receiver<News>,
     /// The leader's requests that are under way: a leader that hands over waits for them.

@@ -69,6 +69,8 @@ pub(super) enum ApiError {
     TooManyConnections,
     #[error("Too many requests like this are under way; try again in a second")]
     Overloaded,
+    #[error("This node has no copy of the leader's lists yet; ask the leader, or try again in a second")]
+    NoCopy,
     #[error("Something went wrong in the server")]
     Internal(String),
 }
@@ -118,6 +120,7 @@ impl ApiError {
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::TooManyConnections => (StatusCode::SERVICE_UNAVAILABLE, "too_many_connections"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::NoCopy => (StatusCode::SERVICE_UNAVAILABLE, "no_copy"),
             Self::Internal(_) => INTERNAL,
         }
     }

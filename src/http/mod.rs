@@ -24,6 +24,7 @@ mod rebuilds;
 mod router;
 mod sending;
 mod serve;
+mod stale;
 mod stamp;
 mod uploads;
 mod users;

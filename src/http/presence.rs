@@ -64,7 +64,7 @@ pub(super) async fn discover(
         discovered(&app, &lists, source).await?
     } else {
         let registry = app.registry.clone();
-        lists.part(page, move |page| write_discovered(&registry, page)).await?
+        lists.part(page, move |page| write_discovered(&registry, page, true)).await?
     };
     sending::send(list, reader, place)
 }
@@ -92,20 +92,23 @@ async fn changes(
 async fn discovered(app: &Shared, lists: &Lists, source: Source) -> Result<List, ApiError> {
     let registry = app.registry.clone();
     let make = move |version| {
-        let text = write_discovered(&registry, Page::default());
+        let text = write_discovered(&registry, Page::default(), true);
         List::new(text, Some(Cursor { source, version }))
     };
     lists.discovered().list(source.term, || app.registry.online_version(clock::boot_now()), make).await
 }
 
-fn write_discovered(registry: &Registry, page: Page) -> Vec<u8> {
+pub(super) fn write_discovered(registry: &Registry, page: Page, is_leader: bool) -> Vec<u8> {
     let parts = registry.online_parts(page, clock::boot_now());
     let parts = parts.map(|part| part.into_iter().map(client));
     let mut text = Vec::new();
     let count = write_rows(&mut text, "online_clients", parts);
-    text.extend_from_slice(format!(",\"count\":{count},\"is_leader\":true}}").as_bytes());
+    text.extend_from_slice(format!(",\"count\":{count},\"is_leader\":{is_leader}}}").as_bytes());
     text
 }
+
+/// The path of the list of names.
+pub(super) const ONLINE_NAMES: &str = "/discovery/online";
 
 /// `GET /discovery/online`.
 pub(super) async fn online_names(
@@ -126,7 +129,7 @@ pub(super) async fn online_names(
     sending::send(list, reader, place)
 }
 
-fn write_names(registry: &Registry, page: Page) -> Vec<u8> {
+pub(super) fn write_names(registry: &Registry, page: Page) -> Vec<u8> {
     let parts = registry.online_parts(page, clock::boot_now());
     let parts = parts.map(|part| part.into_iter().map(|online| online.username));
     let mut text = Vec::new();

@@ -17,7 +17,7 @@ use super::error::ApiError;
 use super::lists::Lists;
 use super::polls::{MOST_WAIT, Polls};
 use super::uploads::Uploads;
-use super::{body, health, images, leader, polls, presence, sending, stamp, users};
+use super::{body, health, images, leader, polls, presence, sending, stale, stamp, users};
 
 /// Where clients may wait for a change of the list.
 const DISCOVER: &str = "/discover";
@@ -77,18 +77,21 @@ pub(super) fn routes(app: Shared) -> Router {
     let leader_only = Router::new()
         .route("/leader", get(health::leading))
         .route("/register", post(users::register))
-        .route("/users", get(users::users))
         .route("/heartbeat", post(presence::heartbeat))
-        .route("/discovery/online", get(presence::online_names))
         .route("/discover_with_images", get(images::discover_with_images))
         .route("/upload_image/{username}", post(images::upload).layer(Extension(Uploads::default())))
         .route("/images/{username}", get(images::images))
         .route("/image/{username}/{filename}", get(images::image))
         .route_layer(from_fn_with_state(Arc::clone(&app), leader::gate));
+    let lists = Router::new()
+        .route(users::PATH, get(users::users))
+        .route(presence::ONLINE_NAMES, get(presence::online_names))
+        .route_layer(from_fn_with_state(Arc::clone(&app), leader::gate));
     let discover = Router::new()
         .route(DISCOVER, get(presence::discover))
         .route_layer(from_fn_with_state(Arc::clone(&app), leader::gate))
         .route_layer(from_fn_with_state(Polls::new(&app), polls::wait_for_news));
+    let lists = lists.merge(discover).route_layer(from_fn_with_state(Arc::clone(&app), stale::copy_or_leader));
     let every_node = Router::new()
         .route("/", get(health::health))
         .route("/status", get(health::alive))
@@ -96,7 +99,7 @@ pub(super) fn routes(app: Shared) -> Router {
         .route("/readyz", get(health::ready))
         .route("/cluster", get(health::cluster));
     let routes = leader_only
-        .merge(discover)
+        .merge(lists)
         .layer(Extension(Lists::default()))
         .merge(every_node)
         .fallback(not_found)
@@ -135,8 +138,8 @@ fn cors(cors: &Cors) -> Option<CorsLayer> {
         Cors::Off => return None,
     };
     let [leader, leader_url, term, request_id] = stamp::HEADERS;
-    let readable: [HeaderName; 7] =
-        [leader, leader_url, term, request_id, sending::CURSOR, header::ETAG, header::RETRY_AFTER];
+    let readable: [HeaderName; 8] =
+        [leader, leader_url, term, request_id, sending::CURSOR, stale::AGE, header::ETAG, header::RETRY_AFTER];
     let layer = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::HEAD])

@@ -105,6 +105,7 @@ impl Node {
             role: role_seen,
             members: members_seen,
             cluster_online: cluster_online_seen,
+            copied: watch::channel(None).1,
             node: this(),
             version: "1.2.3",
             started_at: now,

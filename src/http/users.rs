@@ -57,6 +57,9 @@ pub(super) async fn register(
     Ok((status, Json(Registered { success: true, status: Status::Ok, message, user_id })))
 }
 
+/// The path of the list of users.
+pub(super) const PATH: &str = "/users";
+
 /// `GET /users`.
 pub(super) async fn users(
     leader: Leader,
@@ -77,7 +80,7 @@ pub(super) async fn users(
     sending::send(list, reader, place)
 }
 
-fn write_users(registry: &Registry, page: Page) -> Vec<u8> {
+pub(super) fn write_users(registry: &Registry, page: Page) -> Vec<u8> {
     let now = clock::wall_now();
     let parts = registry.users_parts(page, clock::boot_now());
     let parts = parts.map(|part| part.into_iter().map(|row| user(row, now)));

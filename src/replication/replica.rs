@@ -194,6 +194,7 @@ impl Replica {
         let mut out = self.flush(store);
         match &mut self.role {
             Role::Leading(leading) => {
+                self.copied_at = Some(now);
                 for (node, pull) in &mut leading.pulls {
                     out.extend(pull.remind(now).map(|question| Output::Send(vec![*node], question)));
                 }

@@ -64,6 +64,35 @@ async fn has_all(cluster: &Cluster, follower: usize, leader: usize) -> bool {
     })
 }
 
+#[tokio::test]
+async fn a_follower_answers_lists_from_its_copy_if_asked_to_and_says_how_old_that_is() {
+    let cluster = Plan::documented().start().await;
+    cluster.register("alice", "10.0.0.1:9000").await;
+    cluster.beat("alice").await;
+    let (follower, leader) = cluster.follower().await;
+    let refused = cluster.at(follower).get("/discover").await;
+    assert_eq!(refused.status, 403, "only who asks for it gets a copy: {refused}");
+    let mut online = json!(null);
+    until("the follower's copy", async || {
+        let answer = cluster.at(follower).get("/discover?stale=true").await;
+        online = answer.json();
+        let age_ms = answer.header("rollcall-age-ms").and_then(|age| age.parse::<u64>().ok());
+        assert!(age_ms.is_none_or(|age_ms| age_ms < 5000), "{answer}");
+        answer.status == 200 && age_ms.is_some() && online["count"] == 1
+    })
+    .await;
+    assert_eq!(online["online_clients"], json!([{"username": "alice", "addr": "10.0.0.1:9000"}]));
+    assert_eq!(online["is_leader"], false);
+    let users = cluster.at(follower).get("/users?stale=true&limit=1").await;
+    assert_eq!(users.json()["users"][0]["username"], "alice", "{users}");
+    assert_eq!(cluster.at(follower).get("/discovery/online?stale").await.json()["online"], json!(["alice"]));
+    // A leader's list has no age, and other routes have no copy.
+    let fresh = cluster.at(leader).get("/discover?stale=true").await;
+    assert_eq!((fresh.json()["is_leader"].clone(), fresh.header("rollcall-age-ms")), (json!(true), None));
+    assert_eq!(cluster.at(follower).get("/images/alice?stale=true").await.status, 403);
+    assert_eq!(cluster.at(follower).get("/users?stale=true&limit=x").await.status, 400);
+}
+
 /// The bucket cannot be read, so whatever the new leader knows it was told.
 #[tokio::test]
 async fn a_new_leader_knows_all_users_without_the_bucket_and_writes_again_once_it_is_back() {
