@@ -1,5 +1,6 @@
 //! Elections over real sockets, in one process, with short timings.
 
+mod cargo;
 mod doubles;
 mod logbook;
 mod noise;
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Election, LoadSource, Options, Peers, Role, Standing, Timings};
+use super::{Carrier, Election, LoadSource, Options, Peers, Role, Standing, Timings};
 use crate::clock::boot_now;
 use crate::domain::NodeAddr;
 
@@ -31,6 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Cluster {
     nodes: Vec<Option<Election>>,
+    carriers: Vec<Carrier>,
     peers: Vec<NodeAddr>,
     dirs: Vec<tempfile::TempDir>,
 }
@@ -65,16 +67,19 @@ impl Cluster {
         let peers: Vec<NodeAddr> =
             listeners.iter().map(|listener| listener.local_addr().unwrap().to_string().parse().unwrap()).collect();
         let dirs: Vec<_> = (0..count).map(|_| tempfile::tempdir().unwrap()).collect();
+        let mut carriers = Vec::new();
         let nodes = listeners
             .into_iter()
             .enumerate()
             .map(|(me, listener)| {
                 let mut options = options(dirs[me].path(), &peers, me, 40 + me as u64);
                 change(&mut options);
-                Some(Election::start(listener, options).unwrap().0)
+                let (election, carrier) = Election::start(listener, options).unwrap();
+                carriers.push(carrier);
+                Some(election)
             })
             .collect();
-        Self { nodes, peers, dirs }
+        Self { nodes, carriers, peers, dirs }
     }
 
     fn role(&self, node: usize) -> watch::Receiver<Role> {
