@@ -79,6 +79,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let backend = open_backend(&config).await?;
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(Duration::from_millis(config.storage_timeout_ms)));
     let cluster = cluster_id(&bucket).await?;
+    // Until the last snapshot is written.
+    let _held = Arc::clone(&lock);
     let past = Past { lock, first_start: is_first_start(&config, &bucket).await? };
     say(&banner(&config, &bucket));
 

@@ -85,11 +85,12 @@ pub(super) async fn image(
 
 /// `GET /discover_with_images`.
 pub(super) async fn discover_with_images(
-    _: Leader,
+    leader: Leader,
     State(app): State<Shared>,
     patience: Option<Extension<Patience>>,
     Paging(page): Paging,
 ) -> Result<Response, ApiError> {
+    app.registry.clients_known(leader.epoch()).await;
     let chunks = app.registry.online_with_images(&page, clock::boot_now()).await?;
     let chunks = chunks.inspect_err(|error| warn!("cut off an answer with images: {}", error.cause()));
     // Without a connection, as in tests, nobody watches.

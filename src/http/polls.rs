@@ -3,6 +3,7 @@
 //! It stands before the gate, so whoever waits has not come in yet: a handover does not wait for it, and it meets the gate
 //! afterwards as any other request.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub(super) struct Polls {
 struct PollQuery {
     since: String,
     wait: String,
+    #[serde(flatten)]
+    others: HashMap<String, String>,
 }
 
 impl Polls {
@@ -47,6 +50,10 @@ impl Polls {
     /// Waits as long as the request wants and there is nothing to tell it. What is wrong with it is for its handler to say.
     async fn wait(&self, uri: &Uri) -> Result<(), ApiError> {
         let Ok(Query(query)) = Query::<PollQuery>::try_from_uri(uri) else { return Ok(()) };
+        // A part of the list has no changes; its handler says so, and need not wait for that.
+        if ["limit", "after", "prefix"].iter().any(|name| query.others.contains_key(*name)) {
+            return Ok(());
+        }
         let (Some(since), Some(wait)) = (Given::parse(&query.since), parse_wait(&query.wait)) else { return Ok(()) };
         let Ok(term) = self.app.serving_term() else { return Ok(()) };
         let known = since.version_of(Source { term, started_at: self.app.started_at });

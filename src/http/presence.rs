@@ -55,6 +55,7 @@ pub(super) async fn discover(
     Since(since): Since,
     reader: Reader,
 ) -> Result<Response, ApiError> {
+    app.registry.clients_known(leader.epoch()).await;
     let source = Source { term: leader.term, started_at: app.started_at };
     if let Some(since) = since {
         return changes(&app, &lists, source, since, reader).await;
@@ -118,6 +119,7 @@ pub(super) async fn online_names(
     Paging(page): Paging,
     reader: Reader,
 ) -> Result<Response, ApiError> {
+    app.registry.clients_known(leader.epoch()).await;
     let place = lists.place()?;
     let registry = app.registry.clone();
     let list = if page == Page::default() {

@@ -1,7 +1,8 @@
 //! How a table reaches the other nodes: rows that say how old they are, and how they are merged.
 //!
 //! Merging is idempotent and commutative, and the newest heartbeat wins: each carries a stamp by which any two can be
-//! told apart and put in order, wherever they arrive. So rows may come twice, late and in any order.
+//! told apart and put in order, wherever they arrive. So rows may come twice, late and in any order. Of two claims about the age
+//! of the same heartbeat the older one is right, because a row that waits on its way grows no older.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,9 +33,11 @@ pub struct Beat {
 }
 
 impl Beat {
-    /// The same when `ms` more have passed of which none counts.
+    /// What a process remembers that is started when `ms` more have passed, of which none counts: something older than
+    /// whatever it is told.
     #[must_use]
-    pub fn unheard_for(mut self, ms: u64) -> Self {
+    pub fn remembered(mut self, ms: u64) -> Self {
+        self.stamp = Stamp::default();
         self.age_ms = self.age_ms.saturating_add(ms);
         self.forgiven_ms = self.forgiven_ms.saturating_add(ms);
         self
@@ -54,7 +57,10 @@ impl Table {
         if epoch > self.stamp.epoch {
             self.stamp = Stamp { epoch, serial: 0 };
         }
-        self.track(tracked);
+        // What was noted and not told yet is to be told still.
+        if tracked != self.changed.is_some() {
+            self.track(tracked);
+        }
     }
 
     /// From now on, whether changed rows are noted. All notes of before are dropped.
@@ -91,22 +97,35 @@ impl Table {
 
     /// Takes in what another node told at `now`, unless something newer is known.
     pub fn merge(&mut self, told: &Beat, now: Moment) {
-        let known = self.rows.get(&told.username);
-        if known.is_some_and(|row| row.stamp >= told.stamp) {
-            return;
-        }
+        let known = self.rows.get(&told.username).copied();
         let mut last = Moment {
             presence: now.presence.minus(told.age_ms.saturating_sub(told.forgiven_ms)),
             awake: now.awake.minus(told.age_ms),
             boot: BootMs(now.boot.0.saturating_sub(told.age_ms)),
         };
-        if let Some(row) = known {
-            // An older one may have come here faster than this one, and seem younger.
-            last.presence = last.presence.max(row.last.presence);
-            last.awake = last.awake.max(row.last.awake);
-            last.boot = last.boot.max(row.last.boot);
+        match known {
+            Some(row) if row.stamp > told.stamp => return,
+            // The same heartbeat. What is told of it may have waited on its way and so seem younger than it is; never older.
+            Some(row) if row.stamp == told.stamp && row.stamp != Stamp::default() => {
+                if last.awake >= row.last.awake && last.presence >= row.last.presence {
+                    return;
+                }
+                last.presence = last.presence.min(row.last.presence);
+                last.awake = last.awake.min(row.last.awake);
+                last.boot = last.boot.min(row.last.boot);
+            }
+            // Remembered from before a start, by both; nobody knows whether it is the same.
+            Some(row) if row.stamp == told.stamp && last.awake <= row.last.awake => return,
+            Some(_) | None => {}
         }
-        let row = Row { addr: told.addr, last, stamp: told.stamp, online: false, changed: self.changed.is_some() };
+        let row = Row {
+            addr: told.addr,
+            last,
+            stamp: told.stamp,
+            online: false,
+            due: now.awake,
+            changed: self.changed.is_some() || known.is_some_and(|row| row.changed),
+        };
         self.touches += 1;
         self.put(&told.username, row, now);
     }

@@ -1,8 +1,9 @@
 //! The time by which clients age: the boot clock without the pauses of this process, and without the time in which no
 //! leader served.
 //!
-//! A process that was stopped, or whose machine slept, heard nobody, and while there was no leader nobody could be
-//! heard. That is no news about the clients, so neither may expire them.
+//! While there was no leader nobody could be heard. That is no news about the clients, so it may not expire them, within a
+//! bound. And a process that was stopped, or whose machine slept, heard nobody; but if there are other nodes, that is no
+//! excuse: one of them heard the clients meanwhile.
 
 use crate::domain::BootMs;
 
@@ -14,7 +15,7 @@ pub(super) const GAP_MS: u64 = 1000;
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PresenceMs(u64);
 
-/// A moment on the boot clock without the pauses of this process.
+/// A moment on the boot clock, without the pauses of this process if there is no other.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct AwakeMs(u64);
 
@@ -74,6 +75,7 @@ pub struct Moment {
 /// Invariant: no time goes back; presence time never runs faster than awake time, nor that faster than the boot clock.
 #[derive(Debug)]
 pub struct StallClock {
+    alone: bool,
     last: BootMs,
     stalled_ms: u64,
     /// Until when a leader surely served, on the boot clock.
@@ -85,19 +87,20 @@ pub struct StallClock {
 const START_MS: u64 = 1 << 40;
 
 impl StallClock {
-    /// A clock that starts at `now`, and takes it that somebody serves until it is told otherwise.
+    /// A clock that starts at `now`, and takes it that somebody serves until it is told otherwise. `alone`: there is no other
+    /// node that hears clients while this process does not run.
     #[must_use]
-    pub fn new(now: BootMs) -> Self {
-        Self { last: now, stalled_ms: 0, served_until: BootMs::NEVER, unserved_ms: 0 }
+    pub fn new(alone: bool, now: BootMs) -> Self {
+        Self { alone, last: now, stalled_ms: 0, served_until: BootMs::NEVER, unserved_ms: 0 }
     }
 
-    /// The moment that `now` is. Awake time stands still for whatever lies beyond a second since the last observation;
-    /// presence time also for whatever lies beyond a second since the last sign of a leader.
+    /// The moment that `now` is. Awake time of a node that is alone stands still for whatever lies beyond a second since the
+    /// last observation; presence time also for whatever lies beyond a second since the last sign of a leader.
     pub fn observe(&mut self, now: BootMs) -> Moment {
         // Two threads may read the clock in one order and come here in the other.
         let now = now.max(self.last);
         let passed = now.since(self.last);
-        let stalled = passed.saturating_sub(GAP_MS);
+        let stalled = if self.alone { passed.saturating_sub(GAP_MS) } else { 0 };
         let unserved = now.since(self.served_until.max(self.last)).min(passed - stalled);
         self.stalled_ms += stalled;
         self.unserved_ms += unserved;
@@ -122,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_gap_of_a_second_counts_whole_and_what_is_beyond_it_does_not() {
-        let mut clock = StallClock::new(BootMs(0));
+        let mut clock = StallClock::new(true, BootMs(0));
         let at = |clock: &mut StallClock, ms| clock.observe(BootMs(ms)).presence.0 - START_MS;
         assert_eq!(at(&mut clock, 1000), 1000);
         assert_eq!(at(&mut clock, 2001), 2000);
@@ -132,7 +135,7 @@ mod tests {
 
     #[test]
     fn an_observation_that_comes_late_changes_nothing() {
-        let mut clock = StallClock::new(BootMs(100));
+        let mut clock = StallClock::new(true, BootMs(100));
         let first = clock.observe(BootMs(900));
         assert_eq!(clock.observe(BootMs(850)), first);
         assert_eq!(clock.observe(BootMs(950)).presence.since(first.presence), 50);
@@ -140,7 +143,7 @@ mod tests {
 
     #[test]
     fn presence_time_stands_still_while_nobody_serves_and_awake_time_runs_on() {
-        let mut clock = StallClock::new(BootMs(0));
+        let mut clock = StallClock::new(true, BootMs(0));
         clock.served(BootMs(500));
         let ages = |clock: &mut StallClock, ms| {
             let moment = clock.observe(BootMs(ms));
@@ -154,8 +157,16 @@ mod tests {
     }
 
     #[test]
+    fn with_other_nodes_a_stall_is_no_excuse_beyond_what_is_forgiven() {
+        let mut clock = StallClock::new(false, BootMs(0));
+        clock.served(BootMs(0));
+        let moment = clock.observe(BootMs(60_000));
+        assert_eq!((moment.presence.0 - START_MS, moment.awake.0 - START_MS), (1000, 60_000));
+    }
+
+    #[test]
     fn a_stall_while_nobody_serves_counts_once() {
-        let mut clock = StallClock::new(BootMs(0));
+        let mut clock = StallClock::new(true, BootMs(0));
         clock.served(BootMs(0));
         let moment = clock.observe(BootMs(60_000));
         assert_eq!(moment.awake.0 - START_MS, 1000);
@@ -165,7 +176,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_time_goes_back_nor_runs_ahead(steps in proptest::collection::vec((0_u64..5000, any::<bool>()), 1..50)) {
-            let mut clock = StallClock::new(BootMs(7));
+            let mut clock = StallClock::new(true, BootMs(7));
             clock.served(BootMs(7));
             let (mut now, mut before) = (BootMs(7), clock.observe(BootMs(7)));
             for (step, served) in steps {
@@ -183,7 +194,7 @@ mod tests {
 
         #[test]
         fn with_a_leader_all_the_time_only_stalls_stop_the_clock(steps in proptest::collection::vec(0_u64..5000, 1..50)) {
-            let mut clock = StallClock::new(BootMs(7));
+            let mut clock = StallClock::new(true, BootMs(7));
             let (mut now, mut before) = (BootMs(7), clock.observe(BootMs(7)));
             for step in steps {
                 now = now.plus(step);

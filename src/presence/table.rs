@@ -3,8 +3,7 @@
 //! Time comes as an argument and must not go back ([`StallClock`](super::StallClock) sees to that). The table does not
 //! know who is registered; it takes what it is told.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::feed::{Change, Event, Feed, Reason};
 use super::replica::Stamp;
@@ -24,14 +23,15 @@ const SWEEP_EVERY_MS: u64 = 60 * 1000;
 
 /// Who is online.
 ///
-/// Invariant: `due` holds exactly one entry for each row that is marked online, at or before its expiry, and none for
-/// any other. So a heartbeat of somebody online touches one row only, and each row costs one heap operation a TTL.
+/// Invariant: `due` holds exactly one entry for each row that is marked online, at its `due`, which is at or before its expiry,
+/// and none for any other. So a heartbeat of somebody online touches one row only, and each row costs one operation on
+/// the set a TTL.
 /// Invariant: `changed` holds each row once that is marked as changed.
 #[derive(Debug)]
 pub struct Table {
     ttl_ms: u64,
     pub(super) rows: BTreeMap<Username, Row>,
-    due: BinaryHeap<Reverse<(AwakeMs, Username)>>,
+    due: BTreeSet<(AwakeMs, Username)>,
     online: usize,
     feed: Feed,
     pub(super) touches: u64,
@@ -49,6 +49,8 @@ pub(super) struct Row {
     pub(super) last: Moment,
     pub(super) stamp: Stamp,
     pub(super) online: bool,
+    /// When the row is looked at again, if it is online.
+    pub(super) due: AwakeMs,
     pub(super) changed: bool,
 }
 
@@ -79,7 +81,7 @@ impl Table {
         Self {
             ttl_ms,
             rows: BTreeMap::new(),
-            due: BinaryHeap::new(),
+            due: BTreeSet::new(),
             online: 0,
             feed: Feed::default(),
             touches: 0,
@@ -107,7 +109,7 @@ impl Table {
             let addr = told.or(row.addr).or(registered);
             let (came_back, moved) = (!row.online, row.addr != addr);
             let newly_changed = tracked && !row.changed;
-            *row = Row { addr, last: now, stamp, online: true, changed: tracked };
+            *row = Row { addr, last: now, stamp, online: true, due: row.due, changed: tracked };
             if came_back {
                 self.appear(name, addr, now);
             } else if moved {
@@ -119,7 +121,8 @@ impl Table {
             return addr;
         }
         let addr = told.or(registered);
-        self.rows.insert(name.clone(), Row { addr, last: now, stamp, online: true, changed: tracked });
+        let due = now.awake;
+        self.rows.insert(name.clone(), Row { addr, last: now, stamp, online: true, due, changed: tracked });
         self.appear(name, addr, now);
         self.note_changed(name);
         addr
@@ -198,19 +201,26 @@ impl Table {
         self.rows.retain(|_, row| row.online || now.presence.since(row.last.presence) < REMEMBER_MS);
     }
 
-    /// Puts in a row that came from another node, in the place of an older one if there is one. Its last heartbeat must
-    /// not lie before that one's.
+    /// Puts in a row that came from another node, in the place of the one that there is.
     pub(super) fn put(&mut self, name: &Username, mut row: Row, now: Moment) {
         self.advance(now);
         row.online = self.left_ms(&row.last, now) > 0;
         let before = self.rows.insert(name.clone(), row);
         let was_online = before.is_some_and(|before| before.online);
         let moved = before.is_some_and(|before| before.addr != row.addr);
-        // A row that was online stays so: its last heartbeat is no earlier than it was.
-        if row.online && !was_online {
-            self.appear(name, row.addr, now);
-        } else if row.online && moved {
-            self.feed.push(name.clone(), Event::Moved(row.addr));
+        if let Some(before) = before.filter(|before| before.online) {
+            self.due.remove(&(before.due, name.clone()));
+            self.online -= 1;
+        }
+        if row.online {
+            self.online += 1;
+            self.wait(name, now);
+        }
+        match (was_online, row.online) {
+            (false, true) => self.feed.push(name.clone(), Event::Joined(row.addr)),
+            (true, false) => self.feed.push(name.clone(), Event::Left(Reason::Timeout)),
+            (true, true) if moved => self.feed.push(name.clone(), Event::Moved(row.addr)),
+            (true, true) | (false, false) => {}
         }
         if row.changed && !before.is_some_and(|before| before.changed) {
             self.note_changed(name);
@@ -231,21 +241,29 @@ impl Table {
     }
 
     fn appear(&mut self, name: &Username, addr: Option<Addr>, now: Moment) {
-        let left_ms = self.rows.get(name).map_or(self.ttl_ms, |row| self.left_ms(&row.last, now));
         self.online += 1;
         self.feed.push(name.clone(), Event::Joined(addr));
-        self.due.push(Reverse((now.awake.plus(left_ms), name.clone())));
+        self.wait(name, now);
+    }
+
+    /// Notes when a row that is online is to be looked at again.
+    fn wait(&mut self, name: &Username, now: Moment) {
+        let Some(last) = self.rows.get(name).map(|row| row.last) else { return };
+        let due = now.awake.plus(self.left_ms(&last, now));
+        if let Some(row) = self.rows.get_mut(name) {
+            row.due = due;
+        }
+        self.due.insert((due, name.clone()));
     }
 
     /// Takes everybody offline whose time has come by `now`.
     pub(super) fn advance(&mut self, now: Moment) {
-        while self.due.peek().is_some_and(|Reverse((at, _))| *at <= now.awake) {
-            let Some(Reverse((_, name))) = self.due.pop() else { return };
+        while self.due.first().is_some_and(|(at, _)| *at <= now.awake) {
+            let Some((_, name)) = self.due.pop_first() else { return };
             let Some(last) = self.rows.get(&name).map(|row| row.last) else { continue };
-            let left_ms = self.left_ms(&last, now);
-            if left_ms > 0 {
+            if self.left_ms(&last, now) > 0 {
                 // Heartbeats came since the entry was made and left it where it was, or there was no leader for a while.
-                self.due.push(Reverse((now.awake.plus(left_ms), name)));
+                self.wait(&name, now);
             } else if let Some(row) = self.rows.get_mut(&name) {
                 row.online = false;
                 self.online -= 1;
@@ -269,7 +287,7 @@ mod tests {
 
     fn at(ms: u64) -> Moment {
         // A clock that never saw a stall, since it was observed every second.
-        let mut clock = StallClock::new(BootMs(0));
+        let mut clock = StallClock::new(true, BootMs(0));
         (0..ms).step_by(1000).for_each(|ms| {
             clock.observe(BootMs(ms));
         });
@@ -390,7 +408,7 @@ mod tests {
         fn the_table_agrees_with_a_list_of_last_heartbeats(steps in steps(), limit in 1_usize..4) {
             let ttl_ms = 2000;
             let mut table = Table::new(ttl_ms);
-            let mut clock = StallClock::new(BootMs(0));
+            let mut clock = StallClock::new(true, BootMs(0));
             let mut model: BTreeMap<String, u64> = BTreeMap::new();
             let mut now = 0;
             for step in steps {
@@ -421,7 +439,7 @@ mod tests {
             beats in proptest::collection::vec((0_u8..20, 0_u64..3000), 0..40), most in 1_usize..6, limit in 1_usize..9,
         ) {
             let mut table = Table::new(2000);
-            let mut clock = StallClock::new(BootMs(0));
+            let mut clock = StallClock::new(true, BootMs(0));
             let mut now = clock.observe(BootMs(0));
             for (client, wait) in beats {
                 now = clock.observe(now.boot.plus(wait));

@@ -14,6 +14,9 @@ use crate::domain::{BootMs, Username};
 /// shorter than clients wait.
 const WAIT_FOR_MAJORITY: Duration = Duration::from_secs(2);
 
+/// How long a question who is online waits until a new leader was told by the others.
+const WAIT_FOR_CLIENTS: Duration = Duration::from_secs(1);
+
 /// Which new rows a majority knows: those after `floor` up to `upto`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Confirmed {
@@ -87,7 +90,7 @@ impl Registry {
         let Rows { beats, users } = rows;
         self.presence(now, |table, now| {
             for beat in beats {
-                table.merge(&beat.unheard_for(away_ms), now);
+                table.merge(&beat.remembered(away_ms), now);
             }
         });
         let index = &mut *lock(&self.0.index);
@@ -105,6 +108,20 @@ impl Registry {
     /// Notes that it has, because it took in all that such a node knows.
     pub fn set_complete(&self) {
         self.0.complete.store(true, Ordering::Release);
+    }
+
+    /// Notes that in `epoch` this node knows who is online as well as any other.
+    pub fn mark_clients_known(&self, epoch: Epoch) {
+        self.0.clients_known.send_replace(Some(epoch));
+    }
+
+    /// Waits until this node knows who is online in `epoch` as well as any other, 1 s at most: a new leader that was not in
+    /// step asks the others first. If none of them answers, it knows it best.
+    pub async fn clients_known(&self, epoch: Epoch) {
+        if self.0.settings.replicated && *self.0.clients_known.borrow() != Some(epoch) {
+            let mut known = self.0.clients_known.subscribe();
+            let _ = timeout(WAIT_FOR_CLIENTS, known.wait_for(|known| *known == Some(epoch))).await;
+        }
     }
 
     /// Notes that a majority knows the new rows up to `upto`.

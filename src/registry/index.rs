@@ -126,10 +126,13 @@ impl Index {
         Some(no)
     }
 
-    /// From now on, whether new rows are noted for the other nodes. All notes of before are dropped. The number of the last
+    /// From now on, whether new rows are noted for the other nodes. The number of the last
     /// row.
     pub(super) fn track(&mut self, tracked: bool) -> RowNo {
-        self.fresh = tracked.then(VecDeque::new);
+        // What was noted and not told yet is to be told still.
+        if tracked != self.fresh.is_some() {
+            self.fresh = tracked.then(VecDeque::new);
+        }
         self.last
     }
 

@@ -82,6 +82,8 @@ struct Inner {
     index: Mutex<Index>,
     /// The epoch in which the index holds every profile of the bucket.
     whole: watch::Sender<Option<Epoch>>,
+    /// The latest epoch in which this node knows who is online as well as any other.
+    clients_known: watch::Sender<Option<Epoch>>,
     /// Whether this process has once had every registration that was acknowledged until then.
     complete: AtomicBool,
     /// The epoch that runs.
@@ -113,10 +115,15 @@ impl Registry {
         Self(Arc::new(Inner {
             bucket,
             settings,
-            presence: Mutex::new(Presence { clock: StallClock::new(now), table: Table::new(settings.ttl_ms), told: 0 }),
+            presence: Mutex::new(Presence {
+                clock: StallClock::new(!settings.replicated, now),
+                table: Table::new(settings.ttl_ms),
+                told: 0,
+            }),
             changed: Notify::new(),
             index: Mutex::default(),
             whole: watch::Sender::new(None),
+            clients_known: watch::Sender::new(None),
             epoch: AtomicU64::new(0),
             complete: AtomicBool::new(false),
             confirmed: watch::Sender::new(Confirmed::none_after(RowNo::default())),

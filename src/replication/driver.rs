@@ -122,8 +122,9 @@ impl Replication {
             self.registry.begin_term(Epoch(term.0));
             return self.replica.lead(term, &mut view, now);
         }
-        if !leads && self.replica.leads().is_some() {
+        if !leads {
             self.replica.follow(&mut view);
+            // Also if a term was begun by a request and was over before this noticed.
             self.registry.end_replication();
         }
         Vec::new()
@@ -151,6 +152,7 @@ impl Replication {
             }
             Output::Led => self.registry.served(boot_now()),
             Output::Confirmed(upto) => self.registry.confirm(upto),
+            Output::KnowsClients(term) => self.registry.mark_clients_known(Epoch(term.0)),
             Output::Whole(term) => {
                 info!("the list of users is whole: a majority of the nodes told what it knows");
                 self.registry.mark_whole(Epoch(term.0));

@@ -27,6 +27,8 @@ pub(super) struct Leading {
     unconfirmed: VecDeque<(u64, RowNo)>,
     /// What it pulls from the others, to know what the majority knows that elected it.
     pub(super) pulls: BTreeMap<NodeId, Pulling>,
+    /// How many others told all that they know.
+    told: usize,
     /// Complete nodes all of whose rows are known here.
     merged: BTreeSet<NodeId>,
 }
@@ -51,6 +53,7 @@ impl Leading {
             followers: BTreeMap::new(),
             unconfirmed: VecDeque::new(),
             pulls: BTreeMap::new(),
+            told: 0,
             merged: BTreeSet::new(),
         }
     }
@@ -110,10 +113,15 @@ impl Leading {
 
     /// Notes that everything a node knows is known here, and whether that node is complete.
     pub(super) fn merged(&mut self, node: NodeId, complete: bool) {
-        self.pulls.remove(&node);
+        self.told += usize::from(self.pulls.remove(&node).is_some());
         if complete {
             self.merged.insert(node);
         }
+    }
+
+    /// Whether so many others told all that they know that they are a majority of `nodes` with this one.
+    pub(super) fn heard_from(&self, nodes: usize) -> bool {
+        self.told >= nodes / 2
     }
 
     /// Whether this node, complete or not, and those that were merged hold together all that was ever acknowledged: they

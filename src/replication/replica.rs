@@ -11,6 +11,9 @@ use crate::registry::{RowNo, Rows};
 /// How often a leader says that it is there, if it has nothing else to say. Followers take it for alive for a second.
 const PULSE_MS: u64 = 300;
 
+/// A longer time between two ticks means that this process did not run. What it is told then may have waited as long.
+const STALL_MS: u64 = 1000;
+
 /// What a replica reads and writes: the node's own tables.
 pub(super) trait Store {
     /// Takes in rows.
@@ -38,6 +41,8 @@ pub(super) enum Output {
     Confirmed(RowNo),
     /// The leader's list of users is whole.
     Whole(Term),
+    /// The leader knows who is online as well as anybody does.
+    KnowsClients(Term),
 }
 
 /// One node's part.
@@ -54,6 +59,7 @@ pub(super) struct Replica {
     resume: Option<Position>,
     /// When this node last had all that its leader knew.
     copied_at: Option<BootMs>,
+    ticked_at: BootMs,
     asks: Asks,
     role: Role,
 }
@@ -77,6 +83,8 @@ struct Following {
     /// Whether the leader's list of users is whole.
     whole: bool,
     pull: Option<Pulling>,
+    /// Batches after this one were missed while it pulled what comes before.
+    missed: Option<u64>,
 }
 
 type Outputs = Vec<Output>;
@@ -91,6 +99,7 @@ impl Replica {
             journal: Journal::default(),
             resume: None,
             copied_at: None,
+            ticked_at: BootMs::NEVER,
             asks: Asks::default(),
             role,
         }
@@ -127,7 +136,11 @@ impl Replica {
     /// This node leads `term` now.
     pub(super) fn lead(&mut self, term: Term, store: &mut impl Store, now: BootMs) -> Outputs {
         let mut out = Outputs::new();
+        self.look_at_clock(now, &mut out);
         let mut leading = Leading::new(term, now);
+        if matches!(&self.role, Role::Following(following) if following.synced) {
+            out.push(Output::KnowsClients(term));
+        }
         let from = self.what_is_missing();
         for node in self.others() {
             let (pull, question) = Pulling::start(from.clone(), &mut self.asks, now);
@@ -192,6 +205,7 @@ impl Replica {
     /// To be called several times a second.
     pub(super) fn tick(&mut self, store: &mut impl Store, now: BootMs) -> Outputs {
         let mut out = self.flush(store);
+        self.look_at_clock(now, &mut out);
         match &mut self.role {
             Role::Leading(leading) => {
                 self.copied_at = Some(now);
@@ -215,11 +229,15 @@ impl Replica {
     /// Takes in a message of another node.
     pub(super) fn heard(&mut self, from: NodeId, message: Message, store: &mut impl Store, now: BootMs) -> Outputs {
         let mut out = Outputs::new();
+        self.look_at_clock(now, &mut out);
         match message {
             Message::Batch { term, number, rows } => {
-                // Rows are merged whoever tells them: they are true.
-                store.merge(&rows);
+                if self.leads().is_some() {
+                    // They are true, and this leader will tell them on.
+                    store.merge(&rows);
+                }
                 if self.follows(from, term, number.saturating_sub(1), now, &mut out) {
+                    store.merge(&rows);
                     self.took_batch(Position { term, number }, &rows, now, &mut out);
                     self.acknowledge(from, false, store, now, &mut out);
                 }
@@ -288,12 +306,30 @@ impl Replica {
         }
     }
 
-    /// If batches up to `number` were made and this node does not have them, it must pull what it lacks.
+    /// If batches up to `number` were made and this node does not have them, it must pull what it lacks. A pull that is under
+    /// way is not given up for that: on a slow link it would never end.
     fn expect(&mut self, number: u64, now: BootMs, out: &mut Outputs) {
         let Role::Following(following) = &mut self.role else { return };
         if number > following.upto {
+            let before = following.upto;
             (following.base, following.upto) = (number, number);
             following.synced = false;
+            if following.pull.is_some() {
+                following.missed.get_or_insert(before);
+            } else {
+                self.pull(now, out);
+            }
+        }
+    }
+
+    /// If this process did not run for a while, whatever it is told next may have waited in its queues, and so seem younger
+    /// than it is: it asks for everything again, and the older claim is believed.
+    fn look_at_clock(&mut self, now: BootMs, out: &mut Outputs) {
+        let stalled = now.since(std::mem::replace(&mut self.ticked_at, now)) > STALL_MS;
+        if stalled && let Role::Following(following) = &mut self.role {
+            following.synced = false;
+            self.journal.clear();
+            self.resume = None;
             self.pull(now, out);
         }
     }
@@ -384,6 +420,9 @@ impl Replica {
                     }
                     Next::End { complete, .. } => {
                         leading.merged(from, *complete);
+                        if leading.heard_from(self.nodes) {
+                            out.push(Output::KnowsClients(leading.term));
+                        }
                         self.look_whether_whole(store, out);
                     }
                 }
@@ -396,6 +435,13 @@ impl Replica {
                     }
                     Next::End { leads, .. } => {
                         following.pull = None;
+                        if let Some(number) = following.missed.take() {
+                            let from_there = Cursor::Since(Position { term: following.term, number });
+                            let (pull, question) = Pulling::start(from_there, asks, now);
+                            following.pull = Some(pull);
+                            out.push(Output::Send(vec![from], question));
+                            return;
+                        }
                         // Who answers may be another process than the one that leads: it may have been started anew.
                         if *leads == Some(following.term) {
                             following.synced = true;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::message::Message;
+use super::message::{Cursor, Message};
 use super::replica::{Output, Replica, Store};
 use crate::domain::{BootMs, Term, Username};
 use crate::election::NodeId;
@@ -143,6 +143,7 @@ impl World {
     fn settled() -> Self {
         let mut world = Self::new();
         world.elect(0);
+        (1..NODES).for_each(|node| world.step(&Step::Learn(id(node).0)));
         world.list();
         world.settle(20);
         world
@@ -158,7 +159,7 @@ impl World {
                         self.under_way.push((from, to, self.boots[usize::from(to.0)], message.clone()));
                     }
                 }
-                Output::Led => {}
+                Output::Led | Output::KnowsClients(_) => {}
                 Output::Confirmed(upto) => {
                     if self.leader == Some(by) {
                         let (known, rest) =
@@ -368,4 +369,52 @@ proptest! {
         world.settle(100);
         prop_assert_eq!(world.whole_by_others, before + 1);
     }
+}
+
+#[test]
+fn a_follower_that_did_not_run_for_a_while_is_not_ready_until_it_was_told_everything_again() {
+    let mut world = World::settled();
+    let ready = |world: &World, node: usize| world.nodes[node].replica.is_ready();
+    assert!(ready(&world, 1) && ready(&world, 2));
+    for (passed, stalled) in [(900, false), (1100, true)] {
+        world.now = world.now.plus(passed);
+        let node = &mut world.nodes[1];
+        let outputs = node.replica.tick(&mut node.tables, world.now);
+        let asks = outputs.iter().any(|output| {
+            let everything = |message: &Message| matches!(message, Message::Pull { from: Cursor::Clients(None), .. });
+            matches!(output, Output::Send(_, message) if everything(message))
+        });
+        assert_eq!((asks, ready(&world, 1)), (stalled, !stalled), "after {passed} ms");
+        world.perform(1, outputs);
+    }
+    world.settle(20);
+    assert!(ready(&world, 1));
+}
+
+#[test]
+fn batches_that_are_missed_while_a_node_pulls_everything_do_not_make_it_begin_again() {
+    let mut world = World::settled();
+    (0..9).for_each(|_| world.register());
+    world.kill(1);
+    world.settle(5);
+    world.nodes[1].up = true;
+    world.tick(400);
+    let mut from_the_start = 0;
+    for _ in 0..400 {
+        world.tick(50);
+        world.register();
+        while let Some((from, to, boot, message)) = (!world.under_way.is_empty()).then(|| world.under_way.remove(0)) {
+            from_the_start +=
+                usize::from(from.0 == 1 && matches!(message, Message::Pull { from: Cursor::Clients(None), .. }));
+            // The leader's batches to it are lost as long as it pulls.
+            if to.0 != 1 || !matches!(message, Message::Batch { .. }) || world.nodes[1].replica.is_ready() {
+                world.deliver(from, to, boot, message);
+            }
+        }
+        if world.nodes[1].replica.is_ready() {
+            break;
+        }
+    }
+    assert!(world.nodes[1].replica.is_ready(), "it comes to an end");
+    assert_eq!(from_the_start, 1);
 }

@@ -17,6 +17,8 @@ use crate::registry::{Registry, Rows};
 const FILE: &str = "snapshot";
 const NEW_FILE: &str = "snapshot.new";
 
+const A_DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// How often the file is written if something changed. What it lacks is read from the bucket, or told by the others.
 const EVERY: Duration = Duration::from_secs(30);
 
@@ -83,7 +85,8 @@ impl Keeper {
         };
         match decode(&bytes, self.bucket) {
             Ok(snapshot) => {
-                let away_ms = u64::try_from(wall_now().unix_ms() - snapshot.made_at_ms).unwrap_or(0);
+                // If the calendar went back, nobody knows how long.
+                let away_ms = u64::try_from(wall_now().unix_ms() - snapshot.made_at_ms).unwrap_or(A_DAY_MS);
                 let users: usize = snapshot.rows.iter().map(|rows| rows.users.len()).sum();
                 for rows in snapshot.rows {
                     self.registry.remember(rows, away_ms, boot_now());

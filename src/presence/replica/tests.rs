@@ -15,7 +15,7 @@ struct Node {
 
 impl Node {
     fn new(boot: u64) -> Self {
-        let mut clock = StallClock::new(BootMs(boot));
+        let mut clock = StallClock::new(false, BootMs(boot));
         clock.served(BootMs(boot));
         Self { clock, table: Table::new(TTL_MS), boot }
     }
@@ -83,6 +83,53 @@ fn a_newer_heartbeat_wins_however_late_the_older_one_comes() {
         two.table.merge(beat, now);
     }
     assert_eq!(two.table.online(&Page::default(), now)[0].addr, addr(2));
+}
+
+#[test]
+fn of_two_claims_about_one_heartbeat_the_older_is_believed() {
+    let (mut one, mut two) = (Node::new(0), Node::new(0));
+    let now = one.at(0);
+    one.table.heartbeat(&name("alice"), addr(1), None, now);
+    let at_once = one.table.rows_after(None, 9, now);
+    one.pass(0, 29_000, true);
+    two.pass(0, 29_000, true);
+    let later = one.at(29_000);
+    let truth = one.table.rows_after(None, 9, later);
+    // The first waited on its way for 29 s.
+    let now = two.at(29_000);
+    two.table.merge(&at_once[0], now);
+    two.table.merge(&truth[0], now);
+    two.table.merge(&at_once[0], now);
+    two.pass(29_000, 30_000, true);
+    assert_eq!(two.online(29_999), ["alice"]);
+    assert_eq!(two.online(30_000), Vec::<String>::new());
+    // Told when its time is over, it goes at once, and may come back.
+    let now = two.at(30_100);
+    two.table.heartbeat(&name("bob"), None, None, now);
+    let mut old = two.table.rows_after(Some(&name("alice")), 9, now);
+    old[0].age_ms = 60_000;
+    two.table.merge(&old[0], now);
+    assert_eq!(two.online(30_100), Vec::<String>::new());
+    two.table.heartbeat(&name("bob"), None, None, now);
+    assert_eq!((two.online(30_100), two.table.online_count(now)), (vec!["bob".to_owned()], 1));
+}
+
+#[test]
+fn what_was_remembered_gives_way_to_whatever_is_told() {
+    let (mut one, mut two) = (Node::new(0), Node::new(0));
+    one.table.begin(9, true);
+    let now = one.at(0);
+    one.table.heartbeat(&name("alice"), addr(1), None, now);
+    let remembered = one.table.rows_after(None, 9, now)[0].clone().remembered(5000);
+    let now = two.at(0);
+    two.table.merge(&remembered, now);
+    assert_eq!(two.online(0), ["alice"]);
+    two.table.begin(1, true);
+    two.table.heartbeat(&name("bob"), None, None, now);
+    let mut told = two.table.rows_after(Some(&name("alice")), 9, now)[0].clone();
+    (told.username, told.addr) = (name("alice"), addr(2));
+    two.table.merge(&told, now);
+    assert_eq!(two.table.online(&Page::default(), now)[0].addr, addr(2), "although its term is an earlier one");
 }
 
 #[test]

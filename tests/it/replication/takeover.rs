@@ -93,6 +93,38 @@ async fn a_follower_answers_lists_from_its_copy_if_asked_to_and_says_how_old_tha
     assert_eq!(cluster.at(follower).get("/users?stale=true&limit=x").await.status, 400);
 }
 
+/// It knows nobody when it begins to lead, so it must ask before it answers.
+#[tokio::test]
+async fn a_node_that_leads_right_after_its_start_shows_no_empty_list() {
+    let mut plan = Plan::documented();
+    for index in 0..3 {
+        plan = plan.env_of(index, "ROLLCALL_LOAD_SOURCE", &format!("file:load-{index}"));
+    }
+    let mut cluster = plan.start().await;
+    for round in 0..2 {
+        let old = cluster.leader().await;
+        let (new, third) = ((old + 1) % 3, (old + 2) % 3);
+        for (index, load) in [(old, "0.5"), (new, "0.0"), (third, "1.0")] {
+            fs::write(cluster.dir().join(format!("load-{index}")), load).expect("writable");
+        }
+        let all = register_all(&cluster).await;
+        for name in &all {
+            cluster.beat(name).await;
+        }
+        sleep(TOLD).await;
+        cluster.kill9(new);
+        let _ = fs::remove_file(cluster.node_dir(new).join("snapshot"));
+        cluster.start(new);
+        until("the new node to answer", async || cluster.health(new).await.is_some()).await;
+        cluster.kill9(old);
+        let leader = cluster.leader_after(old).await;
+        let online = cluster.at(leader).get("/discover").await;
+        assert_eq!(online.json()["count"], CLIENTS, "round {round}, node {leader}: {online}");
+        cluster.start(old);
+        until("the old node to answer", async || cluster.health(old).await.is_some()).await;
+    }
+}
+
 /// The bucket cannot be read, so whatever the new leader knows it was told.
 #[tokio::test]
 async fn a_new_leader_knows_all_users_without_the_bucket_and_writes_again_once_it_is_back() {
