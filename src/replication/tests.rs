@@ -229,7 +229,8 @@ impl World {
 
     fn register(&mut self) {
         let Some(leader) = self.leader else { return };
-        let name = Username::parse(&format!("u{:04}", self.stored.len())).unwrap();
+        // Each before all others, where a pull has passed already.
+        let name = Username::parse(&format!("u{:04}", 9999 - self.stored.len())).unwrap();
         self.stored.insert(name.clone());
         let node = &mut self.nodes[leader];
         let no = node.tables.insert(&name);
@@ -400,14 +401,20 @@ fn batches_that_are_missed_while_a_node_pulls_everything_do_not_make_it_begin_ag
     world.nodes[1].up = true;
     world.tick(400);
     let mut from_the_start = 0;
-    for _ in 0..400 {
+    for round in 0..600 {
         world.tick(50);
-        world.register();
-        while let Some((from, to, boot, message)) = (!world.under_way.is_empty()).then(|| world.under_way.remove(0)) {
+        if round % 3 == 0 {
+            world.register();
+        }
+        // It is told one row at a time, and the leader's batches to it are lost as long as it pulls.
+        let mut parts = 0;
+        for (from, to, boot, message) in std::mem::take(&mut world.under_way) {
             from_the_start +=
                 usize::from(from.0 == 1 && matches!(message, Message::Pull { from: Cursor::Clients(None), .. }));
-            // The leader's batches to it are lost as long as it pulls.
-            if to.0 != 1 || !matches!(message, Message::Batch { .. }) || world.nodes[1].replica.is_ready() {
+            parts += usize::from(to.0 == 1 && matches!(message, Message::Part { .. }));
+            if to.0 == 1 && parts > 1 {
+                world.under_way.push((from, to, boot, message));
+            } else if to.0 != 1 || !matches!(message, Message::Batch { .. }) || world.nodes[1].replica.is_ready() {
                 world.deliver(from, to, boot, message);
             }
         }
@@ -417,4 +424,7 @@ fn batches_that_are_missed_while_a_node_pulls_everything_do_not_make_it_begin_ag
     }
     assert!(world.nodes[1].replica.is_ready(), "it comes to an end");
     assert_eq!(from_the_start, 1);
+    world.settle(5);
+    let users = |node: usize| world.nodes[node].tables.users.keys().collect::<Vec<_>>();
+    assert_eq!(users(1), users(0));
 }
