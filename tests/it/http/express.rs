@@ -29,14 +29,19 @@ async fn exchange(cluster: &Cluster, node: usize, request: &str) -> String {
     answer
 }
 
+/// The leave to send a body, ahead of the answer to who asks for it.
+const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
+
 /// The lines of an answer, without what differs from one request to the next, the header's in order.
 fn lines(answer: &str) -> Vec<String> {
+    let (leave, answer) = answer.strip_prefix(CONTINUE).map_or(("", answer), |answer| (CONTINUE, answer));
     let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
     let differs = |line: &&str| !line.starts_with("x-request-id:") && !line.starts_with("date:");
     let mut lines: Vec<String> = head.lines().filter(differs).map(str::to_owned).collect();
     lines[1..].sort();
     let seen = body.split("\"last_seen\":\"").nth(1).and_then(|rest| rest.split('"').next());
     lines.push(seen.map_or_else(|| body.to_owned(), |seen| body.replace(seen, "now")));
+    lines.push(leave.to_owned());
     lines
 }
 
