@@ -22,7 +22,7 @@ use crate::clock::boot_now;
 use crate::config::{self, Config, Storage};
 use crate::domain::NodeAddr;
 use crate::election::{self, Carrier, Election, Peers, Role};
-use crate::http::{App, Cors, ENDPOINTS, news, router, serve};
+use crate::http::{App, Cors, ENDPOINTS, api, news, serve};
 use crate::registry::{Epoch, Registry, Settings};
 use crate::replication::{Flusher, Replication};
 use crate::snapshot::Keeper;
@@ -125,7 +125,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     info!(node = %config.node, "ready after {} ms", boot_now().since(started_at));
 
     let drained = CancellationToken::new();
-    let serving = serve(api_port, router(app), drained.clone());
+    let serving = serve(api_port, api(app), drained.clone());
     tokio::pin!(serving);
     let mut doubled = election.doubled();
     let (has_ended, refusal) = tokio::select! {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 use serde_json::{Map, Number, Value};
 use thiserror::Error;
@@ -17,9 +18,10 @@ const MAX_BYTES: usize = 4096;
 
 /// A JSON object. Cheap to clone.
 ///
-/// Invariant: at most 16 levels deep, at most 4096 bytes as JSON without spaces, and no key twice in one object.
+/// Invariant: at most 16 levels deep, at most 4096 bytes as JSON without spaces, and no key twice in one object. An empty object
+/// is `None`: most users give none, and each would cost memory.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Metadata(Arc<Map<String, Value>>);
+pub struct Metadata(Option<Arc<Map<String, Value>>>);
 
 /// A JSON object as a client may send it: metadata, or a breach of its rule.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,7 +69,7 @@ impl Metadata {
     /// Whether nothing is said.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 }
 
@@ -82,7 +84,7 @@ impl<'de> Deserialize<'de> for MetadataForm {
         if bytes > MAX_BYTES {
             return Ok(Self::Bad(InvalidMetadata::TooLarge { bytes }));
         }
-        Ok(Self::Good(Metadata(Arc::new(object))))
+        Ok(Self::Good(Metadata((!object.is_empty()).then(|| Arc::new(object)))))
     }
 }
 
@@ -94,7 +96,10 @@ impl<'de> Deserialize<'de> for Metadata {
 
 impl Serialize for Metadata {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        match &self.0 {
+            Some(object) => object.serialize(serializer),
+            None => serializer.serialize_map(Some(0))?.end(),
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// A moment on this machine's boot clock, in whole milliseconds (rounded down). It never jumps and counts suspended
 /// time; it means nothing on another machine.
@@ -62,11 +61,28 @@ impl WallMs {
         Self(self.0.saturating_sub(i64::try_from(ms).unwrap_or(i64::MAX)))
     }
 
-    /// RFC 3339 in UTC with whole seconds, such as `2026-01-15T10:30:00Z`.
+    /// RFC 3339 in UTC with whole seconds, such as `2026-01-15T10:30:00Z`. Every heartbeat is answered with one, so the digits
+    /// are put in place one by one, without a format to interpret.
     #[must_use]
     pub fn to_rfc3339(self) -> String {
         let moment = OffsetDateTime::from_unix_timestamp(self.unix_seconds()).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        moment.format(&Rfc3339).unwrap_or_default()
+        let (date, time) = (moment.date(), moment.time());
+        let year = u8::try_from(date.year() / 100).unwrap_or(0);
+        let mut text = String::with_capacity("2026-01-15T10:30:00Z".len());
+        for (number, mark) in [
+            (year, ""),
+            (u8::try_from(date.year().rem_euclid(100)).unwrap_or(0), "-"),
+            (u8::from(date.month()), "-"),
+            (date.day(), "T"),
+            (time.hour(), ":"),
+            (time.minute(), ":"),
+            (time.second(), "Z"),
+        ] {
+            text.push(char::from(b'0' + number / 10));
+            text.push(char::from(b'0' + number % 10));
+            text.push_str(mark);
+        }
+        text
     }
 }
 
@@ -79,6 +95,15 @@ mod tests {
         assert_eq!(WallMs::new(1_705_314_600_999).to_rfc3339(), "2024-01-15T10:30:00Z");
         assert_eq!(WallMs::new(-1).to_rfc3339(), "1969-12-31T23:59:59Z");
         assert_eq!((WallMs::new(-1).subsecond_ms(), WallMs::new(1_705_314_600_250).subsecond_ms()), (999, 250));
+    }
+
+    #[test]
+    fn a_moment_is_written_as_the_standard_says_in_every_month_and_century() {
+        use time::format_description::well_known::Rfc3339;
+        for seconds in (-62_000_000_000..250_000_000_000_i64).step_by(1_234_567_891) {
+            let standard = OffsetDateTime::from_unix_timestamp(seconds).unwrap().format(&Rfc3339).unwrap();
+            assert_eq!(WallMs::new(seconds * 1000).to_rfc3339(), standard);
+        }
     }
 
     #[test]

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::Request;
-use axum::http::{HeaderMap, header};
+use axum::BoxError;
+use axum::body::{Bytes, HttpBody};
+use axum::http::{HeaderMap, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
@@ -23,7 +23,10 @@ const DISCARD_TIME: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// `body_too_large` if it has more, `invalid_body` if it ended early.
-pub(super) async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
+pub(super) async fn read<B>(request: Request<B>, limit: usize) -> Result<Bytes, ApiError>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
     let too_large = ApiError::BodyTooLarge { limit };
     // What the client says beforehand saves reading it.
     if request.body().size_hint().lower() > limit as u64 {
@@ -42,13 +45,13 @@ pub(super) async fn read(request: Request, limit: usize) -> Result<Bytes, ApiErr
 }
 
 /// Reads and throws away the body of a request that is refused.
-pub(super) async fn discard(request: Request) {
+pub(super) async fn discard(request: Request<impl HttpBody<Data = Bytes> + Unpin>) {
     let (parts, body) = request.into_parts();
     discard_rest(&parts.headers, body).await;
 }
 
 /// Reads and throws away what is left of such a body.
-pub(super) async fn discard_rest(headers: &HeaderMap, mut body: Body) {
+pub(super) async fn discard_rest(headers: &HeaderMap, mut body: impl HttpBody<Data = Bytes> + Unpin) {
     // A client that waits for "100 Continue" sends nothing before our answer, so the answer must not wait for it.
     if headers.contains_key(header::EXPECT) || body.is_end_stream() {
         return;
@@ -74,6 +77,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Poll};
 
+    use axum::body::Body;
+    use axum::extract::Request;
     use futures_util::stream;
     use hyper::body::{Frame, SizeHint};
 

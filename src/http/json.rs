@@ -3,7 +3,8 @@
 //! Requests are read straight into their types; only when that fails is the body read again, to say which field is
 //! wrong and how.
 
-use axum::body::Bytes;
+use axum::BoxError;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +16,9 @@ use super::error::ApiError;
 
 /// The most bytes that a JSON body may have.
 pub(super) const MAX_JSON_BYTES: usize = 64 * 1024;
+
+/// More than the bytes of an accepted heartbeat, and of most other answers.
+const MOST_ANSWERS_BYTES: usize = 384;
 
 /// The media type of every JSON answer.
 pub(super) const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -39,8 +43,10 @@ pub(super) struct Field {
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        match serde_json::to_vec(&self.0) {
-            Ok(bytes) => ([(header::CONTENT_TYPE, APPLICATION_JSON)], bytes).into_response(),
+        // Room for what is answered most often; lists have their own way.
+        let mut bytes = Vec::with_capacity(MOST_ANSWERS_BYTES);
+        match serde_json::to_writer(&mut bytes, &self.0) {
+            Ok(()) => ([(header::CONTENT_TYPE, APPLICATION_JSON)], bytes).into_response(),
             Err(error) => ApiError::Internal(error.to_string()).into_response(),
         }
     }
@@ -50,11 +56,22 @@ impl<S: Sync> FromRequest<S> for JsonBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        body::read(request, MAX_JSON_BYTES).await.map(Self)
+        Self::read(request).await
     }
 }
 
 impl JsonBody {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `body_too_large` if it has too many bytes, `invalid_body` if it ended early.
+    pub(super) async fn read<B>(request: axum::http::Request<B>) -> Result<Self, ApiError>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    {
+        body::read(request, MAX_JSON_BYTES).await.map(Self)
+    }
+
     /// Reads a JSON object with these `fields`. Others are ignored; one that comes twice is an error, since nobody could
     /// say which was meant.
     ///

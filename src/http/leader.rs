@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
@@ -86,9 +87,26 @@ fn is_changing_hands(app: &Shared) -> bool {
     role.is_handing_over() || role.leaderless_since.is_some_and(just_lost)
 }
 
+/// The gate as a layer of routes.
+pub(super) async fn gate(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let serve = |leader, mut request: Request| {
+        request.extensions_mut().insert::<Leader>(leader);
+        next.run(request)
+    };
+    pass(&app, request, serve).await
+}
+
 /// Lets a request through while this node serves, and its answer only if the same term still serves then.
-pub(super) async fn gate(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
-    let (term, _under_way) = match enter(&app).await {
+pub(super) async fn pass<B, F>(
+    app: &Shared,
+    request: axum::http::Request<B>,
+    serve: impl FnOnce(Leader, axum::http::Request<B>) -> F,
+) -> Response
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    F: Future<Output = Response>,
+{
+    let (term, _under_way) = match enter(app).await {
         Ok(entered) => entered,
         Err(refusal) => {
             let redirect = redirect(request.uri(), &refusal);
@@ -96,8 +114,7 @@ pub(super) async fn gate(State(app): State<Shared>, mut request: Request, next: 
             return redirect.unwrap_or_else(|| refusal.into_response());
         }
     };
-    request.extensions_mut().insert(Leader { term });
-    let response = next.run(request).await;
+    let response = serve(Leader { term }, request).await;
     match app.serving_term() {
         Ok(now) if now == term => response,
         // Whatever was done is done, but another leader may have acted since: no answer of ours is right any more.
@@ -133,7 +150,6 @@ mod tests {
 
     use async_trait::async_trait;
     use axum::body::Body;
-    use bytes::Bytes;
     use futures_util::{StreamExt, stream};
     use serde_json::json;
     use tokio::sync::watch;

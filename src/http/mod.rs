@@ -1,7 +1,7 @@
 //! The HTTP API: a table of routes, the gate that only a leader opens, and one shape for every error.
 //!
 //! Handlers translate between JSON and [`crate::registry`]; they hold no rules of their own and never see the storage.
-//! Clocks are read here, at the edge, and nowhere below. [`router`] can be driven without a socket; [`serve()`] is the
+//! Clocks are read here, at the edge, and nowhere below. [`api`] can be driven without a socket; [`serve()`] is the
 //! driver that puts it on one.
 
 mod app;
@@ -10,6 +10,7 @@ mod changes;
 mod cursor;
 mod error;
 mod etag;
+mod express;
 mod health;
 mod images;
 mod json;
@@ -34,5 +35,5 @@ mod testing;
 
 pub use app::{App, Cors};
 pub use news::{News, news};
-pub use router::{ENDPOINTS, Endpoint, router};
+pub use router::{Api, ENDPOINTS, Endpoint, api};
 pub use serve::serve;

@@ -14,8 +14,10 @@ use tower_http::cors::{self, AllowOrigin, CorsLayer};
 
 use super::app::{App, Cors, Shared};
 use super::error::ApiError;
+use super::express::Express;
 use super::lists::Lists;
 use super::polls::{MOST_WAIT, Polls};
+use super::stamp::Stamp;
 use super::uploads::Uploads;
 use super::{body, health, images, leader, polls, presence, sending, stale, stamp, users};
 
@@ -68,12 +70,23 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
-/// The whole API. The remote address must be attached to each request, as [`super::serve()`] does.
-pub fn router(app: App) -> Router {
-    routes(Arc::new(app))
+/// The whole API.
+pub struct Api {
+    /// The remote address must be attached to each request.
+    pub(super) router: Router,
+    /// The short way for what is asked most; none for a router that is no API.
+    pub(super) express: Option<Express>,
 }
 
-pub(super) fn routes(app: Shared) -> Router {
+/// The whole API, for [`super::serve()`].
+#[must_use]
+pub fn api(app: App) -> Api {
+    let app = Arc::new(app);
+    let stamp = Stamp::new(&app);
+    Api { router: routes(Arc::clone(&app), &stamp), express: Some(Express::new(app, &stamp)) }
+}
+
+pub(super) fn routes(app: Shared, stamp: &Stamp) -> Router {
     let leader_only = Router::new()
         .route("/leader", get(health::leading))
         .route("/register", post(users::register))
@@ -104,12 +117,12 @@ pub(super) fn routes(app: Shared) -> Router {
         .merge(every_node)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(in_time));
+        .layer(from_fn(limit_time));
     let routes = match cors(&app.cors) {
         Some(cors) => routes.layer(cors),
         None => routes,
     };
-    routes.layer(from_fn_with_state(stamp::Stamp::new(&app), stamp::stamp)).with_state(app)
+    routes.layer(from_fn_with_state(stamp.clone(), stamp::stamp)).with_state(app)
 }
 
 async fn not_found(request: Request) -> ApiError {
@@ -125,13 +138,19 @@ async fn method_not_allowed(request: Request) -> ApiError {
     ApiError::MethodNotAllowed { method, path }
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
+/// The limit on time as a layer.
+async fn limit_time(request: Request, next: Next) -> Response {
     let waits = if request.uri().path() == DISCOVER { MOST_WAIT } else { Duration::ZERO };
-    timeout(REQUEST_TIME + waits, next.run(request)).await.unwrap_or_else(|_| ApiError::TooSlow.into_response())
+    in_time(waits, next.run(request)).await
+}
+
+/// The answer, or that it took too long, `waits` apart.
+pub(super) async fn in_time(waits: Duration, answer: impl Future<Output = Response>) -> Response {
+    timeout(REQUEST_TIME + waits, answer).await.unwrap_or_else(|_| ApiError::TooSlow.into_response())
 }
 
 /// Pages of other origins may read, not write.
-fn cors(cors: &Cors) -> Option<CorsLayer> {
+pub(super) fn cors(cors: &Cors) -> Option<CorsLayer> {
     let origins = match cors {
         Cors::Any => AllowOrigin::any(),
         Cors::Origins(origins) => AllowOrigin::list(origins.iter().cloned()),

@@ -2,10 +2,12 @@
 //! is logged, once, since it knows both the request and the answer.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -33,92 +35,135 @@ const MAX_REQUEST_ID: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Overloaded;
 
-/// The state of the layer.
+/// What puts it on.
 #[derive(Clone)]
 pub(super) struct Stamp {
     app: Shared,
+    ids: Arc<Ids>,
+    /// What else is on every answer.
+    base: HeaderMap,
     /// The last leader's headers: they change with the leader, not with each request.
-    last: Arc<Mutex<Option<LeaderHeaders>>>,
+    last: Arc<Mutex<Option<Prepared>>>,
 }
 
-#[derive(Clone)]
-struct LeaderHeaders {
-    of: Leader,
-    node: HeaderValue,
-    api_url: Option<HeaderValue>,
+/// The headers of every answer while one leader leads one term, with a place for the id.
+struct Prepared {
+    term: Term,
+    leader: Option<Leader>,
+    headers: HeaderMap,
 }
 
 impl Stamp {
     pub(super) fn new(app: &Shared) -> Self {
-        Self { app: Arc::clone(app), last: Arc::default() }
+        Self { app: Arc::clone(app), ids: Arc::new(Ids::draw()), base: HeaderMap::new(), last: Arc::default() }
+    }
+
+    /// The same, with more headers, which give way to an answer's own.
+    pub(super) fn with_base(&self, base: HeaderMap) -> Self {
+        Self { base, last: Arc::default(), ..self.clone() }
+    }
+
+    /// Has a request answered, and puts the stamp on whatever the answer is.
+    pub(super) async fn put_on_answer<B, F>(
+        &self,
+        request: axum::http::Request<B>,
+        answer: impl FnOnce(axum::http::Request<B>) -> F,
+    ) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+        F: Future<Output = Response>,
+    {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let id = request.headers().get(REQUEST_ID).filter(|id| is_sane(id)).cloned();
+        let id = id.unwrap_or_else(|| self.ids.next());
+        let mut response = if request.extensions().get::<Overloaded>().is_some() {
+            body::discard(request).await;
+            ApiError::TooManyConnections.into_response()
+        } else {
+            // A handler that panics costs its own request only.
+            match AssertUnwindSafe(answer(request)).catch_unwind().await {
+                Ok(response) => response,
+                Err(_) => ApiError::Internal("a handler panicked; the message is above".to_owned()).into_response(),
+            }
+        };
+        if let Some(cause) = response.extensions_mut().remove() {
+            log(&cause, response.status(), &id, &method, &uri);
+        }
+        self.put(response.headers_mut(), id);
+        response
     }
 
     fn put(&self, headers: &mut HeaderMap, request_id: HeaderValue) {
-        let (term, leader) = self.leader();
-        headers.insert(TERM, HeaderValue::from(term.0));
-        headers.insert(REQUEST_ID, request_id);
-        if let Some(leader) = leader {
-            headers.insert(LEADER, leader.node);
-            leader.api_url.map(|api_url| headers.insert(LEADER_URL, api_url));
-        }
+        let mut stamped = self.prepared();
+        stamped.extend(headers.drain());
+        stamped.insert(REQUEST_ID, request_id);
+        *headers = stamped;
     }
 
-    fn leader(&self) -> (Term, Option<LeaderHeaders>) {
+    /// The headers of this moment, with a place for the id.
+    fn prepared(&self) -> HeaderMap {
         let role = self.app.role.borrow();
-        let Some(leader) = self.app.leader(&role, clock::boot_now()) else { return (role.term, None) };
+        let leader = self.app.leader(&role, clock::boot_now());
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let headers = match &*last {
-            Some(headers) if headers.of == *leader => headers.clone(),
-            Some(_) | None => last.insert(LeaderHeaders::new(leader)).clone(),
-        };
-        (role.term, Some(headers))
+        match &*last {
+            Some(last) if last.term == role.term && last.leader.as_ref() == leader => last.headers.clone(),
+            Some(_) | None => last.insert(Prepared::new(role.term, leader, &self.base)).headers.clone(),
+        }
     }
 }
 
-impl LeaderHeaders {
-    fn new(leader: &Leader) -> Self {
-        let node = HeaderValue::try_from(leader.node.to_string()).expect("an IP address and a port");
-        Self { of: leader.clone(), node, api_url: HeaderValue::try_from(&leader.api_url).ok() }
+impl Prepared {
+    fn new(term: Term, leader: Option<&Leader>, base: &HeaderMap) -> Self {
+        let mut headers = base.clone();
+        headers.insert(TERM, HeaderValue::from(term.0));
+        headers.insert(REQUEST_ID, HeaderValue::from_static(""));
+        if let Some(leader) = leader {
+            headers.insert(LEADER, HeaderValue::try_from(leader.node.to_string()).expect("an IP address and a port"));
+            HeaderValue::try_from(&leader.api_url).ok().map(|api_url| headers.insert(LEADER_URL, api_url));
+        }
+        Self { term, leader: leader.cloned(), headers }
+    }
+}
+
+/// Says what a client is not told. An election or an outage passes; anything else is a defect that somebody should look at.
+fn log(Cause(cause): &Cause, status: StatusCode, id: &HeaderValue, method: &Method, uri: &Uri) {
+    let (id, path) = (id.to_str().unwrap_or_default(), uri.path());
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        warn!(request = id, %status, "{method} {path} failed: {cause}");
+    } else {
+        error!(request = id, %status, "{method} {path} failed: {cause}");
     }
 }
 
 /// The outermost layer.
 pub(super) async fn stamp(State(stamp): State<Stamp>, request: Request, next: Next) -> Response {
-    let (method, uri) = (request.method().clone(), request.uri().clone());
-    let id = request.headers().get(REQUEST_ID).filter(|id| is_sane(id)).cloned().unwrap_or_else(draw_request_id);
-    let mut response = if request.extensions().get::<Overloaded>().is_some() {
-        body::discard(request).await;
-        ApiError::TooManyConnections.into_response()
-    } else {
-        // A handler that panics costs its own request only.
-        match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-            Ok(response) => response,
-            Err(_) => ApiError::Internal("a handler panicked; the message is above".to_owned()).into_response(),
-        }
-    };
-    if let Some(Cause(cause)) = response.extensions_mut().remove() {
-        let (status, id) = (response.status(), id.to_str().unwrap_or_default());
-        // An election or an outage passes; anything else is a defect that somebody should look at.
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            warn!(request = id, %status, "{method} {} failed: {cause}", uri.path());
-        } else {
-            error!(request = id, %status, "{method} {} failed: {cause}", uri.path());
-        }
+    stamp.put_on_answer(request, |request| next.run(request)).await
+}
+
+/// Ids for requests that bring none: a number that is drawn once for each process, and a count. They tell requests apart
+/// and are no secrets, so that is enough.
+struct Ids {
+    process: u64,
+    count: AtomicU64,
+}
+
+impl Ids {
+    #[expect(clippy::disallowed_methods, reason = "this is the edge at which ids of requests are drawn")]
+    fn draw() -> Self {
+        let (process, _) = uuid::Uuid::new_v4().as_u64_pair();
+        Self { process, count: AtomicU64::new(0) }
     }
-    stamp.put(response.headers_mut(), id);
-    response
+
+    fn next(&self) -> HeaderValue {
+        let id = uuid::Uuid::from_u64_pair(self.process, self.count.fetch_add(1, Ordering::Relaxed));
+        let mut text = [0; uuid::fmt::Simple::LENGTH];
+        HeaderValue::from_str(id.simple().encode_lower(&mut text)).expect("hex digits")
+    }
 }
 
 fn is_sane(id: &HeaderValue) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(allowed)
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is the edge at which ids of requests are drawn")]
-fn draw_request_id() -> HeaderValue {
-    let mut text = [0; uuid::fmt::Simple::LENGTH];
-    let id = uuid::Uuid::new_v4().simple().encode_lower(&mut text);
-    HeaderValue::from_str(id).expect("hex digits")
 }
 
 #[cfg(test)]
@@ -150,6 +195,6 @@ mod tests {
         let sane = |id: &str| is_sane(&HeaderValue::from_str(id).unwrap());
         assert!(sane("a-B_9.z") && sane(&"x".repeat(64)));
         assert!(!sane("") && !sane("a b") && !sane("a\"b") && !sane(&"x".repeat(65)));
-        assert!(is_sane(&draw_request_id()));
+        assert!(is_sane(&Ids::draw().next()));
     }
 }

@@ -5,6 +5,7 @@
 //! name, and a crash leaves at most a temporary file. The order of the steps is the whole point: bytes on disk, name,
 //! directory on disk, answer.
 
+use std::collections::BinaryHeap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -121,14 +122,22 @@ impl Files {
 
     pub(super) fn list(&self, folder: &Folder, after: Option<&str>) -> Result<ListPage, BackendError> {
         let dir = self.root().join(folder.path());
-        let names = children(&dir, matches!(folder, Folder::Users));
-        let mut names = names.map_err(|error| match folder {
+        // Only a page of names is held, and one more, however many there are.
+        let mut names = BinaryHeap::new();
+        let put = |name: String| {
+            if after.is_none_or(|after| name.as_str() > after) {
+                names.push(name);
+                if names.len() > self.page_size + 1 {
+                    names.pop();
+                }
+            }
+        };
+        each_child(&dir, matches!(folder, Folder::Users), put).map_err(|error| match folder {
             // The folder is one user's, so its trouble is not everybody's.
             Folder::Images(_) => read_failed("list", self.root(), &dir, &error),
             Folder::Users | Folder::Checks => failed("list", &dir, &error),
         })?;
-        names.retain(|name| after.is_none_or(|after| name.as_str() > after));
-        names.sort_unstable();
+        let mut names = names.into_sorted_vec();
         let last_on_page = names.get(self.page_size - 1).cloned();
         let next = last_on_page.filter(|_| names.len() > self.page_size);
         names.truncate(self.page_size);
@@ -247,11 +256,17 @@ fn version_of(bytes: &[u8]) -> Version {
 /// The names in `dir` of all directories, or of all plain files; none if there is no `dir`. Rollcall writes no names outside
 /// of UTF-8.
 fn children(dir: &Path, directories: bool) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    each_child(dir, directories, |name| names.push(name))?;
+    Ok(names)
+}
+
+/// Gives each of these names to `take`, in no order.
+fn each_child(dir: &Path, directories: bool, mut take: impl FnMut(String)) -> io::Result<()> {
     let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         entries => entries?,
     };
-    let mut names = Vec::new();
     for child in entries {
         let child = child?;
         let kind = match child.file_type() {
@@ -260,9 +275,9 @@ fn children(dir: &Path, directories: bool) -> io::Result<Vec<String>> {
             kind => kind?,
         };
         let fits = if directories { kind.is_dir() } else { kind.is_file() };
-        names.extend(child.file_name().into_string().ok().filter(|_| fits));
+        child.file_name().into_string().ok().filter(|_| fits).into_iter().for_each(&mut take);
     }
-    Ok(names)
+    Ok(())
 }
 
 /// Makes a directory and those above it.

@@ -1,6 +1,7 @@
 //! The API over real sockets.
 
 mod errors;
+mod express;
 mod follower;
 mod headers;
 mod hostile;

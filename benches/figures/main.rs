@@ -1,0 +1,191 @@
+//! What serving costs, on this machine: each figure beside a bare hyper server that answers the very same bytes, or beside
+//! a bare loop that does the same on the disk.
+//!
+//! ```text
+//! cargo bench --bench figures                     # everything; about ten minutes
+//! cargo bench --bench figures -- heartbeat lists  # some parts
+//! cargo bench --bench figures -- --quick          # everything, hundredfold smaller, to see that it works
+//! ```
+//!
+//! BENCHMARKS.md says what is measured and how. All servers are processes of this very program (its hidden commands `node`,
+//! which is `rollcall`, and `bare`), so what is measured is never an older build. They listen on 127.0.0.1 only and end when
+//! this process does, however it ends.
+
+mod bare;
+mod beater;
+mod disk;
+mod heartbeat;
+mod lists;
+mod load;
+mod memory;
+mod nodes;
+mod processes;
+mod registrations;
+mod rounds;
+mod takeover;
+mod users;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use rollcall::commands::{self, Cli};
+
+/// What serving costs on this machine, beside a bare server and a bare loop.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "figures")]
+struct Arguments {
+    /// What to measure; everything if nothing is named
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+
+    /// Everything hundredfold smaller, to see that it works; the figures mean nothing then
+    #[arg(long)]
+    quick: bool,
+
+    /// Rounds of each comparison; their median is printed
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=100))]
+    rounds: u64,
+
+    /// Keep-alive connections on which the load comes, each from a thread of its own
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=64))]
+    connections: u64,
+
+    /// Heartbeats a round
+    #[arg(long, default_value_t = 50_000)]
+    heartbeats: u64,
+
+    /// Clients that take turns to send them
+    #[arg(long, default_value_t = 10_000)]
+    clients: u64,
+
+    /// Clients on a list
+    #[arg(long, default_value_t = 10_000)]
+    listed: u64,
+
+    /// Lists a round; a hundred times as many that did not change
+    #[arg(long, default_value_t = 400)]
+    lists: u64,
+
+    /// Registrations a round
+    #[arg(long, default_value_t = 2_000)]
+    registrations: u64,
+
+    /// Users for the memory
+    #[arg(long, default_value_t = 100_000)]
+    users: u64,
+
+    /// Clients at a takeover; may be given more than once
+    #[arg(long = "takeover", default_values_t = [1_000, 10_000, 100_000])]
+    takeovers: Vec<u64>,
+
+    /// Takeovers at each size
+    #[arg(long, default_value_t = 1)]
+    takeover_runs: u64,
+
+    /// For how long after a takeover nobody may fall offline, in seconds: the TTL and what is forgiven
+    #[arg(long, default_value_t = 45)]
+    watch_seconds: u64,
+
+    /// What `cargo bench` adds
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A part of the measurement.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Part {
+    /// Processor time of a heartbeat
+    Heartbeat,
+    /// Processor time of a list, whole and unchanged
+    Lists,
+    /// Registrations a second
+    Registrations,
+    /// Memory of a registered user and of a client online
+    Memory,
+    /// From kill -9 of the leader to the next served request, and who is online then
+    Takeover,
+}
+
+type Measure = fn(&Arguments) -> anyhow::Result<()>;
+
+fn main() -> ExitCode {
+    let mut words: Vec<_> = std::env::args_os().collect();
+    let command = words.get(1).and_then(|word| word.to_str()).unwrap_or_default().to_owned();
+    let ended = match command.as_str() {
+        nodes::COMMAND => {
+            words.remove(1);
+            return run_node(Cli::parse_from(words));
+        }
+        bare::COMMAND => bare::run(words.get(2).map(AsRef::as_ref)),
+        _ => measure(&Arguments::parse_from(words).scaled()),
+    };
+    if let Err(error) = ended {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// The program itself, as its `main.rs` runs it.
+fn run_node(cli: Cli) -> ExitCode {
+    commands::start_logging();
+    let runtime = tokio::runtime::Runtime::new().expect("the threads of the runtime start");
+    let ended = runtime.block_on(commands::run(cli));
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            failure.code()
+        }
+    }
+}
+
+impl Arguments {
+    fn scaled(mut self) -> Self {
+        if self.quick {
+            let sizes = [
+                &mut self.heartbeats,
+                &mut self.clients,
+                &mut self.listed,
+                &mut self.lists,
+                &mut self.registrations,
+                &mut self.users,
+            ];
+            for size in sizes {
+                *size = (*size / 100).max(1);
+            }
+            self.takeovers = vec![100];
+            self.watch_seconds = 1;
+            self.rounds = self.rounds.min(2);
+        }
+        self
+    }
+
+    fn measures(&self, part: Part) -> bool {
+        self.parts.is_empty() || self.parts.contains(&part)
+    }
+}
+
+fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+    println!("{}", processes::machine());
+    let parts: [(Part, Measure); 5] = [
+        (Part::Heartbeat, heartbeat::measure),
+        (Part::Lists, lists::measure),
+        (Part::Registrations, registrations::measure),
+        (Part::Memory, memory::measure),
+        (Part::Takeover, takeover::measure),
+    ];
+    for (part, measure) in parts {
+        if arguments.measures(part) {
+            measure(arguments)?;
+        }
+    }
+    Ok(())
+}
+
+/// Says on the terminal what goes on; figures go to the standard output.
+fn progress(what: &str) {
+    eprintln!("... {what}");
+}

@@ -1,0 +1,52 @@
+//! Memory of a registered user, and of a client that is online besides.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::nodes::{Node, Nodes};
+use crate::{Arguments, load, progress, users};
+
+/// Longer than any run.
+const TTL_SECONDS: u64 = 3600;
+
+/// After which a node has nothing left to do.
+const SETTLED: Duration = Duration::from_secs(2);
+
+pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+    let count = arguments.users;
+    progress("memory: starting an empty node");
+    let empty = {
+        let nodes = Nodes::start(1, TTL_SECONDS, |_| Ok(()))?;
+        settled(&nodes.all[nodes.leader()?])?
+    };
+    progress(&format!("memory: starting a node with {count} users"));
+    let nodes = Nodes::start(1, TTL_SECONDS, |bucket| users::fill(bucket, count))?;
+    let node = &nodes.all[nodes.leader()?];
+    let registered = settled(node)?;
+    progress(&format!("memory: {count} heartbeats"));
+    load::send(node.api, arguments.connections, count, &users::heartbeats(count), 200)?;
+    let online = settled(node)?;
+    println!(
+        "memory: an empty node {}; with {count} users registered and none online {}; with all of them online {}",
+        mb(empty),
+        mb(registered),
+        mb(online)
+    );
+    println!(
+        "memory over an empty node: {} in all; a registered user {} bytes, a client online {} bytes besides",
+        mb(online.saturating_sub(empty)),
+        registered.saturating_sub(empty) / count,
+        online.saturating_sub(registered) / count
+    );
+    Ok(())
+}
+
+fn settled(node: &Node) -> anyhow::Result<u64> {
+    sleep(SETTLED);
+    node.process.memory()
+}
+
+/// Megabytes (10^6) with one place.
+pub(crate) fn mb(bytes: u64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
+}

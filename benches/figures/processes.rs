@@ -1,0 +1,61 @@
+//! Child processes: what they have used, as the operating system counts it, and their end.
+
+use std::fs;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use anyhow::Context;
+
+/// A child process, which is killed and reaped when this value goes.
+#[derive(Debug)]
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
+        command.spawn().map(Self).context("a process cannot be started")
+    }
+
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.0
+    }
+
+    /// Ends it at once (SIGKILL) and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        // It fails only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+
+    /// Processor time, user and system, of all its threads so far.
+    pub(crate) fn cpu_time(&self) -> anyhow::Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        // The name in parentheses may hold spaces; behind it the fields are 3, 4, ...; 14 and 15 are the times in ticks.
+        let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat has another form")?;
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+        Ok(Duration::from_micros(ticks * 1_000_000 / rustix::param::clock_ticks_per_second()))
+    }
+
+    /// Bytes of memory that it occupies.
+    pub(crate) fn memory(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in /proc/PID/status")?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib * 1024)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// What the figures were measured on.
+pub(crate) fn machine() -> String {
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{cpus} cores{model}; Linux {}", kernel.trim())
+}

@@ -1,0 +1,48 @@
+//! Registrations a second, beside a bare loop of durable creates on the same disk.
+
+use crate::nodes::Nodes;
+use crate::rounds::{median, now};
+use crate::wire::request;
+use crate::{Arguments, disk, load, progress, users};
+
+const TTL_SECONDS: u64 = 30;
+
+/// About the length of a profile.
+const PROFILE: &[u8] = &[b'x'; 160];
+
+pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+    for count in [1, 3] {
+        progress(&format!("registrations: starting {count} nodes"));
+        let nodes = Nodes::start(count, TTL_SECONDS, |_| Ok(()))?;
+        let leader = nodes.all[nodes.leader()?].api;
+        let (each, connections) = (arguments.registrations, arguments.connections);
+        let (mut nodes_rates, mut loops, mut shares) = (Vec::new(), Vec::new(), Vec::new());
+        for round in 0..arguments.rounds {
+            let requests: Vec<_> = (round * each..(round + 1) * each).map(registration).collect();
+            let rate = rate(each, || load::send(leader, connections, each, &requests, 201))?;
+            let root = nodes.bucket().with_file_name(format!("loop-{round}"));
+            let bare = self::rate(each, || disk::create(&root, connections, each, PROFILE))?;
+            progress(&format!("registrations, round {}: {rate:.0} a second, bare loop {bare:.0}", round + 1));
+            nodes_rates.push(rate);
+            loops.push(bare);
+            shares.push(rate / bare);
+        }
+        let [rate, bare, share] = [nodes_rates, loops, shares].map(|mut values| median(&mut values));
+        println!(
+            "registrations, nodes: {count}: {rate:.0} a second; bare loop of durable creates: {bare:.0}; ratio {share:.2}"
+        );
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn rate(count: u64, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let started = now();
+    work()?;
+    Ok(count as f64 / started.elapsed().as_secs_f64())
+}
+
+fn registration(number: u64) -> Vec<u8> {
+    let body = format!(r#"{{"username":"{}","addr":"{}"}}"#, users::name(number), users::addr(number));
+    request("POST", "/register", "Content-Type: application/json\r\n", &body)
+}

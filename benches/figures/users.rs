@@ -1,0 +1,52 @@
+//! Users by the thousand: their names, their profiles in a bucket, their heartbeats.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use anyhow::Context;
+use rollcall::domain::{Addr, Metadata, Profile, UserId, Username};
+use rollcall::storage::Key;
+
+use crate::wire::request;
+
+/// The name of a user.
+pub(crate) fn name(number: u64) -> String {
+    format!("client-{number:06}")
+}
+
+/// The address of a user.
+pub(crate) fn addr(number: u64) -> SocketAddr {
+    let low = u32::try_from(number % (1 << 24)).unwrap_or(0);
+    SocketAddr::from((Ipv4Addr::from(0x0a00_0000 | low), 9000))
+}
+
+/// Puts users into a local bucket, as if they had registered long ago. Nothing may run on it yet.
+pub(crate) fn fill(bucket: &Path, count: u64) -> anyhow::Result<()> {
+    for number in 0..count {
+        let username = Username::parse(&name(number))?;
+        let path = bucket.join(Key::Profile(username.clone()).path());
+        let profile = Profile {
+            user_id: UserId::from_u128(u128::from(number) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835 + 1),
+            username,
+            addr: Addr::new(addr(number)),
+            registered_at: "2026-01-15T10:30:00Z".to_owned(),
+            metadata: Metadata::default(),
+            password_hash: None,
+        };
+        fs::create_dir_all(path.parent().context("a profile lies in a folder")?)?;
+        fs::write(path, serde_json::to_vec(&profile)?)?;
+    }
+    Ok(())
+}
+
+/// A heartbeat of each of the first users, as requests.
+pub(crate) fn heartbeats(count: u64) -> Vec<Vec<u8>> {
+    (0..count).map(heartbeat).collect()
+}
+
+/// A heartbeat of one user.
+pub(crate) fn heartbeat(number: u64) -> Vec<u8> {
+    let body = format!(r#"{{"username":"{}","addr":"{}"}}"#, name(number), addr(number));
+    request("POST", "/heartbeat", "Content-Type: application/json\r\n", &body)
+}
