@@ -315,7 +315,7 @@ impl Replica {
             (following.base, following.upto) = (number, number);
             following.synced = false;
             if following.pull.is_some() {
-                let _ = before;
+                following.missed.get_or_insert(before);
             } else {
                 self.pull(now, out);
             }
