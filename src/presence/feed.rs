@@ -9,7 +9,7 @@ use super::Online;
 use crate::domain::{Addr, Username};
 
 /// Changes that are remembered, which is some 4 MB. Who missed more reads the whole list, which is not much longer then.
-const MOST_CHANGES: usize = 65_536;
+const MOST_CHANGES: usize = 16_384;
 
 /// Why a client left.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
