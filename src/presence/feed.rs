@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::Online;
 use crate::domain::{Addr, Username};
 
-/// Changes that are remembered, which is some 4 MB. Who missed more reads the whole list, which is not much longer then.
+/// Changes that are remembered, which is some 1 MB. Who missed more reads the whole list.
 const MOST_CHANGES: usize = 16_384;
 
 /// Why a client left.
