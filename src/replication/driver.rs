@@ -77,7 +77,6 @@ impl Replication {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let registry = self.registry.clone();
-        let mut whole = registry.whole();
         loop {
             let now = boot_now;
             let outputs = tokio::select! {
@@ -93,13 +92,6 @@ impl Replication {
                 Some(done) = self.flushes.recv() => {
                     self.waiting = Some(done);
                     self.replica.flush(&mut View { registry: &registry, now: now() })
-                }
-                Ok(()) = whole.changed() => {
-                    let epoch = *whole.borrow_and_update();
-                    if let Some(epoch) = epoch {
-                        self.replica.listed(Term(epoch.0));
-                    }
-                    Vec::new()
                 }
                 _ = ticks.tick() => self.replica.tick(&mut View { registry: &registry, now: now() }, now()),
             };
@@ -196,5 +188,9 @@ impl Store for View<'_> {
 
     fn set_complete(&mut self) {
         self.registry.set_complete();
+    }
+
+    fn is_listed(&self, term: Term) -> bool {
+        *self.registry.whole().borrow() == Some(Epoch(term.0))
     }
 }

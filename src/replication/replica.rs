@@ -29,6 +29,8 @@ pub(super) trait Store {
     fn is_complete(&self) -> bool;
     /// Notes that it has.
     fn set_complete(&mut self);
+    /// Whether the list of users was made whole from the bucket in a term that this node leads.
+    fn is_listed(&self, term: Term) -> bool;
 }
 
 /// What comes out.
@@ -163,15 +165,6 @@ impl Replica {
                 self.journal.push(Position { term: leading.term, number: leading.number }, &rows);
             }
             self.role = Role::Following(Following { term: leading.term, ..Following::default() });
-        }
-    }
-
-    /// The list of users was made whole from the bucket, in the term that this node leads.
-    pub(super) fn listed(&mut self, term: Term) {
-        if let Role::Leading(leading) = &mut self.role
-            && leading.term == term
-        {
-            Self::is_whole(leading, &mut self.journal);
         }
     }
 
@@ -457,7 +450,9 @@ impl Replica {
 
     fn look_whether_whole(&mut self, store: &mut impl Store, out: &mut Outputs) {
         let Role::Leading(leading) = &mut self.role else { return };
-        if !leading.whole && leading.knows_all(store.is_complete(), self.nodes) {
+        if !leading.whole && store.is_listed(leading.term) {
+            Self::is_whole(leading, &mut self.journal);
+        } else if !leading.whole && leading.knows_all(store.is_complete(), self.nodes) {
             Self::is_whole(leading, &mut self.journal);
             store.set_complete();
             out.push(Output::Whole(leading.term));

@@ -24,6 +24,8 @@ struct Tables {
     tracked: bool,
     last: RowNo,
     complete: bool,
+    /// In which term it was listed.
+    listed: Option<Term>,
 }
 
 impl Tables {
@@ -67,6 +69,10 @@ impl Store for Tables {
 
     fn set_complete(&mut self) {
         self.complete = true;
+    }
+
+    fn is_listed(&self, term: Term) -> bool {
+        self.listed == Some(term)
     }
 }
 
@@ -295,7 +301,7 @@ impl World {
             node.tables.insert(name);
         });
         node.tables.complete = true;
-        node.replica.listed(self.term);
+        node.tables.listed = Some(self.term);
         self.look(leader);
     }
 
