@@ -135,6 +135,54 @@ pub struct Registered {
     pub message: String,
     /// The id of the registration, the same for every repetition of it.
     pub user_id: UserId,
+    /// What its requests must carry from now on, if it has a password.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Grant>,
+}
+
+/// A token and how long it is good for.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Grant {
+    /// To be sent as `Authorization: Bearer <token>`.
+    pub token: String,
+    /// RFC 3339, UTC.
+    pub token_expires_at: String,
+}
+
+/// `POST /login`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Login<'a> {
+    /// Who.
+    #[serde(borrow)]
+    pub username: Text<'a>,
+    /// The password of the registration.
+    pub password: Password,
+}
+
+/// `POST /password`: the password is changed, and every token that was given before ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PasswordChange<'a> {
+    /// Whose.
+    #[serde(borrow)]
+    pub username: Text<'a>,
+    /// The one that is good now.
+    pub password: Password,
+    /// The one that is to be good from now on.
+    pub new_password: Password,
+}
+
+/// The answer to a login and to a change of the password.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct LoggedIn {
+    /// Always true.
+    pub success: bool,
+    /// Always `"ok"`.
+    pub status: Status,
+    /// For people.
+    pub message: String,
+    /// The token.
+    #[serde(flatten)]
+    pub grant: Grant,
 }
 
 /// The answer to a heartbeat.

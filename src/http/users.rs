@@ -54,7 +54,7 @@ pub(super) async fn register(
         Outcome::New(id) => (StatusCode::CREATED, id),
         Outcome::Repeated(id) => (StatusCode::OK, id),
     };
-    Ok((status, Json(Registered { success: true, status: Status::Ok, message, user_id })))
+    Ok((status, Json(Registered { success: true, status: Status::Ok, message, user_id, grant: None })))
 }
 
 /// The path of the list of users.
