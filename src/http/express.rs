@@ -1,9 +1,12 @@
 //! The short way of a heartbeat, ahead of the router: nothing is asked as often.
 //!
 //! Only what is plain comes here; whatever is unusual about a request (another method, a query, a web page's request) goes
-//! to the router. Both ways are made of the same functions, in the same order, so that they cannot tell different things;
-//! this one spares what a router does to find them.
+//! to the router. A heartbeat that came whole and can be accepted is accepted without waiting for anything; all others
+//! are answered by the functions that the router calls, in its order, so that the two ways cannot tell different things.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::BoxError;
@@ -12,10 +15,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, Request, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::{Frame, SizeHint};
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::app::{Cors, Shared};
-use super::json::JsonBody;
+use super::json::{APPLICATION_JSON, JsonBody, MAX_JSON_BYTES};
 use super::leader::{self, Leader};
 use super::params::Remote;
 use super::stamp::Stamp;
@@ -28,13 +33,30 @@ const PATH: &str = "/heartbeat";
 pub(super) struct Express {
     app: Shared,
     stamp: Stamp,
+    /// What is on a heartbeat's acceptance.
+    stamp_of_accepted: Stamp,
+}
+
+/// An answer's body that is there in one piece, or one of the router's.
+pub(super) type Answer = Either<Full<Bytes>, Body>;
+
+/// What a body gave first.
+type First = Option<Result<Frame<Bytes>, BoxError>>;
+
+/// A body with what it gave first put back.
+struct Begun<B> {
+    first: Option<First>,
+    rest: B,
 }
 
 impl Express {
     /// The short way beside the router that has this `stamp`.
     pub(super) fn new(app: Shared, stamp: &Stamp) -> Self {
-        let stamp = stamp.with_base(cors_headers(&app.cors));
-        Self { app, stamp }
+        let mut base = cors_headers(&app.cors);
+        let stamp = stamp.with_base(base.clone());
+        base.insert(header::CONTENT_TYPE, APPLICATION_JSON);
+        let stamp_of_accepted = stamp.with_base(base);
+        Self { app, stamp, stamp_of_accepted }
     }
 
     /// Whether a request may go the short way.
@@ -44,10 +66,60 @@ impl Express {
     }
 
     /// The answer to such a request.
-    pub(super) async fn answer<B>(&self, remote: Remote, request: Request<B>) -> Response
+    pub(super) async fn answer<B>(&self, remote: Remote, mut request: Request<B>) -> axum::http::Response<Answer>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
+        match self.accept_at_once(remote, &mut request) {
+            Ok(accepted) => accepted.map(Either::Left),
+            // A future is moved about with room for all that it may ever hold, so what is rare stays out of it.
+            Err(first) => Box::pin(self.answer_in_turn(remote, request, first)).await.map(Either::Right),
+        }
+    }
+
+    /// Accepts a heartbeat if nothing has to be waited for: it came whole, this node serves, the user is known. Whatever
+    /// else may be the matter is for [`Self::answer_in_turn`] to find out, with what the body gave first, if it was asked.
+    fn accept_at_once<B>(
+        &self,
+        remote: Remote,
+        request: &mut Request<B>,
+    ) -> Result<axum::http::Response<Full<Bytes>>, Option<First>>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    {
+        let _under_way = self.app.under_way.token();
+        let term = leader::term_at_once(&self.app).ok_or(None::<First>)?;
+        let first = match request.body_mut().frame().now_or_never() {
+            Some(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => data,
+                Err(trailers) => return Err(Some(Some(Ok(trailers)))),
+            },
+            Some(other) => return Err(Some(other.map(|end| end.map_err(Into::into)))),
+            None => return Err(None),
+        };
+        let put_back = |first| Some(Some(Ok(Frame::data(first))));
+        if !request.body().is_end_stream() || first.len() > MAX_JSON_BYTES {
+            return Err(put_back(first));
+        }
+        let body = JsonBody::whole(first);
+        let accepted = catch_unwind(AssertUnwindSafe(|| presence::heartbeat_at_once(&self.app, remote, &body)));
+        // What went wrong there goes wrong again in turn, and is told there.
+        let Ok(Some(accepted)) = accepted else { return Err(put_back(body.into_bytes())) };
+        // As in every answer of a leader: only if the same term serves still.
+        let Some(headers) = self.stamp_of_accepted.headers_in(term, request.headers()) else {
+            return Err(put_back(body.into_bytes()));
+        };
+        let mut response = axum::http::Response::new(Full::new(accepted));
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    /// The answer by the steps that the router takes, too.
+    async fn answer_in_turn<B>(&self, remote: Remote, request: Request<B>, first: Option<First>) -> Response
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    {
+        let request = request.map(|rest| Begun { first, rest });
         let heartbeat = |leader, request| self.heartbeat(leader, remote, request);
         let in_time = |request| router::in_time(Duration::ZERO, leader::pass(&self.app, request, heartbeat));
         self.stamp.put_on_answer(request, in_time).await
@@ -66,6 +138,37 @@ impl Express {
     }
 }
 
+impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Begun<B> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<First> {
+        let this = self.get_mut();
+        match this.first.take() {
+            Some(first) => Poll::Ready(first),
+            None => Pin::new(&mut this.rest).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let given = match &self.first {
+            Some(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len) as u64,
+            _ => 0,
+        };
+        let rest = self.rest.size_hint();
+        let mut whole = SizeHint::new();
+        whole.set_lower(rest.lower().saturating_add(given));
+        if let Some(upper) = rest.upper() {
+            whole.set_upper(upper.saturating_add(given));
+        }
+        whole
+    }
+}
+
 /// What is on every answer to a request that comes from no web page, as the router's own layer says it.
 fn cors_headers(cors: &Cors) -> HeaderMap {
     let Some(layer) = router::cors(cors) else { return HeaderMap::new() };
@@ -80,9 +183,11 @@ mod tests {
     use std::sync::Arc;
 
     use axum::http::HeaderValue;
-    use futures_util::stream;
+    use futures_util::{StreamExt, stream};
 
-    use super::super::testing::{Answer, Node, TERM, following, leading, leading_until, request, without_leader};
+    use super::super::testing::{
+        Answer, Node, TERM, following, leading, leading_until, remote, request, without_leader,
+    };
     use super::*;
     use crate::clock;
     use crate::domain::BootMs;
@@ -200,21 +305,97 @@ mod tests {
         {
             let node = Node::with_alice_and_bob().await;
             let role = node.role.clone();
-            let body = stream::once(async move {
-                role.send_replace(becomes);
-                Ok::<_, std::io::Error>(r#"{"username":"alice"}"#)
+            let whole = stream::iter([r#"{"username":"#, r#""alice"}"#]).map(move |part| {
+                if part.ends_with('}') {
+                    role.send_replace(becomes.clone());
+                }
+                Ok::<_, std::io::Error>(part)
             });
-            node.express(request("POST", PATH, Body::from_stream(body))).await.refused(503, "no_leader");
+            node.express(request("POST", PATH, Body::from_stream(whole))).await.refused(503, "no_leader");
         }
+    }
+
+    /// A body that comes whole at once, and does something just then.
+    struct Whole<F>(Option<F>);
+
+    impl<F: FnOnce() + Unpin> HttpBody for Whole<F> {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            let Some(just_then) = self.0.take() else { return Poll::Ready(None) };
+            just_then();
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(br#"{"username":"alice"}"#)))))
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.0.is_none()
+        }
+    }
+
+    fn whole(just_then: impl FnOnce() + Unpin) -> Request<impl HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> {
+        Request::builder().method("POST").uri(PATH).body(Whole(Some(just_then))).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_heartbeat_that_came_whole_is_not_acknowledged_either_when_the_term_ended() {
+        for (becomes, status) in [
+            (following(), 403),
+            (without_leader(), 503),
+            (leading_until(clock::boot_now(), TERM), 503),
+            // What is under way when a handover begins is still done.
+            (handing_over(), 200),
+        ] {
+            let node = Node::with_alice_and_bob().await;
+            let ends = || drop(node.role.send_replace(becomes));
+            assert_eq!(node.express_body(whole(ends)).await.status, status);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_heartbeat_that_came_whole_is_accepted_without_waiting_and_no_other_is() {
+        let node = Node::with_alice_and_bob().await;
+        let (before, app) = (node.app.under_way.len(), Arc::clone(&node.app));
+        let under_way = || assert_eq!(app.under_way.len(), before + 1);
+        let accepted = node.express.accept_at_once(remote(), &mut whole(under_way)).expect("it came whole");
+        assert_eq!(accepted.status(), 200);
+        assert_eq!(node.app.under_way.len(), before);
+        assert_eq!(node.registry.online_count(clock::boot_now()), 1);
+        let not_at_once = |body: Body| {
+            let mut request = request("POST", PATH, body);
+            let Err(first) = node.express.accept_at_once(remote(), &mut request) else { panic!("accepted") };
+            Body::new(Begun { first, rest: request.into_body() })
+        };
+        // Nothing of what was read is lost for the other way.
+        for body in
+            [r#"{"username":"nobody"}"#, r#"{"username":"a b"}"#, r#"{"username":"bob","addr":"x"}"#, "nonsense", ""]
+        {
+            let put_back = not_at_once(Body::from(body));
+            assert_eq!(put_back.size_hint().exact(), Some(body.len() as u64));
+            assert_eq!(put_back.collect().await.unwrap().to_bytes(), body);
+        }
+        let parts = stream::iter(["a", "b", "c"]).map(Ok::<_, std::io::Error>);
+        assert_eq!(not_at_once(Body::from_stream(parts)).collect().await.unwrap().to_bytes(), "abc");
+        let broken = stream::iter([Err::<&str, _>(std::io::Error::other("broken"))]);
+        assert!(not_at_once(Body::from_stream(broken)).collect().await.is_err());
+        for role in [following(), without_leader(), handing_over(), leading_until(clock::boot_now(), TERM)] {
+            node.role.send_replace(role);
+            let body = r#"{"username":"bob"}"#;
+            assert_eq!(not_at_once(Body::from(body)).collect().await.unwrap().to_bytes(), body);
+        }
+        assert_eq!(node.registry.online_count(clock::boot_now()), 1);
     }
 
     #[tokio::test]
     async fn a_heartbeat_counts_as_under_way_from_the_gate_to_its_answer() {
         let node = Node::with_alice_and_bob().await;
         let (app, before) = (Arc::clone(&node.app), node.app.under_way.len());
-        let body = stream::once(async move {
+        let body = stream::iter([r#"{"username":"#, r#""alice"}"#]).map(move |part| {
             assert_eq!(app.under_way.len(), before + 1);
-            Ok::<_, std::io::Error>(r#"{"username":"alice"}"#)
+            Ok::<_, std::io::Error>(part)
         });
         assert_eq!(node.express(request("POST", PATH, Body::from_stream(body))).await.status, 200);
         assert_eq!(node.app.under_way.len(), before);

@@ -41,12 +41,19 @@ pub(super) struct Field {
     pub(super) fits: fn(&Value) -> bool,
 }
 
-impl<T: Serialize> IntoResponse for Json<T> {
-    fn into_response(self) -> Response {
+impl<T: Serialize> Json<T> {
+    /// The bytes.
+    pub(super) fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
         // Room for what is answered most often; lists have their own way.
         let mut bytes = Vec::with_capacity(MOST_ANSWERS_BYTES);
-        match serde_json::to_writer(&mut bytes, &self.0) {
-            Ok(()) => ([(header::CONTENT_TYPE, APPLICATION_JSON)], bytes).into_response(),
+        serde_json::to_writer(&mut bytes, &self.0).map(|()| bytes)
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match self.to_bytes() {
+            Ok(bytes) => ([(header::CONTENT_TYPE, APPLICATION_JSON)], bytes).into_response(),
             Err(error) => ApiError::Internal(error.to_string()).into_response(),
         }
     }
@@ -70,6 +77,15 @@ impl JsonBody {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
         body::read(request, MAX_JSON_BYTES).await.map(Self)
+    }
+
+    /// One that was read already.
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.0
     }
 
     /// Reads a JSON object with these `fields`. Others are ignored; one that comes twice is an error, since nobody could

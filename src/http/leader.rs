@@ -80,6 +80,18 @@ async fn enter(app: &Shared) -> Result<(Term, TaskTrackerToken), ApiError> {
     serving_term(app).map(|term| (term, under_way))
 }
 
+/// The term in which this node serves at this moment, if leadership does not change hands. For what is done at once: nothing
+/// is waited for.
+pub(super) fn term_at_once(app: &Shared) -> Option<Term> {
+    let term = {
+        let role = app.role.borrow();
+        // Who serves has not lost the leadership, but may be about to hand it over.
+        (!role.is_handing_over() && role.is_serving(clock::boot_now())).then_some(role.term)?
+    };
+    app.registry.begin_term(Epoch(term.0));
+    Some(term)
+}
+
 /// Whether the leadership is on its way from one node to another at this moment, or was lost just now.
 fn is_changing_hands(app: &Shared) -> bool {
     let role = app.role.borrow();

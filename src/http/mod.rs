@@ -12,6 +12,7 @@ mod error;
 mod etag;
 mod express;
 mod health;
+mod idle;
 mod images;
 mod json;
 mod leader;

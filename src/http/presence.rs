@@ -1,6 +1,9 @@
 //! Routes about who is online.
 
+use std::fmt::Write;
+
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use tracing::debug;
@@ -17,10 +20,13 @@ use super::sending::{self, List, Reader};
 use super::users::{ADDR, USERNAME};
 use crate::api::{Accepted, Heartbeat, Status};
 use crate::clock;
-use crate::domain::{AddrForm, Page, Username};
-use crate::registry::Registry;
+use crate::domain::{Addr, AddrForm, Page, Username};
+use crate::registry::{Beat, Registry};
 
 const HEARTBEAT: &[Field] = &[USERNAME, ADDR];
+
+/// More than most of the messages that accept a heartbeat have.
+const MESSAGE_BYTES: usize = 96;
 
 /// `POST /heartbeat`.
 pub(super) async fn heartbeat(
@@ -29,21 +35,39 @@ pub(super) async fn heartbeat(
     remote: Remote,
     body: JsonBody,
 ) -> Result<Json<Accepted>, ApiError> {
+    let (username, addr) = told(remote, &body)?;
+    let beat = app.registry.heartbeat(&username, addr, clock::boot_now()).await?;
+    Ok(accepted(&username, beat))
+}
+
+/// `POST /heartbeat`, if nothing has to be waited for and nothing is wrong; the answer's bytes.
+pub(super) fn heartbeat_at_once(app: &Shared, remote: Remote, body: &JsonBody) -> Option<Bytes> {
+    let (username, addr) = told(remote, body).ok()?;
+    let beat = app.registry.heartbeat_of_known(&username, addr, clock::boot_now())?;
+    accepted(&username, beat).to_bytes().ok().map(Bytes::from)
+}
+
+fn told(remote: Remote, body: &JsonBody) -> Result<(Username, Option<Addr>), ApiError> {
     let heartbeat: Heartbeat = body.parse(HEARTBEAT)?;
     let username = Username::parse(&heartbeat.username.0)?;
     let addr = match &heartbeat.addr {
         Some(addr) => Some(AddrForm::parse(&addr.0)?.resolve(remote.ip())),
         None => None,
     };
-    let last_seen = clock::wall_now().to_rfc3339();
-    let beat = app.registry.heartbeat(&username, addr, clock::boot_now()).await?;
+    Ok((username, addr))
+}
+
+fn accepted(username: &Username, beat: Beat) -> Json<Accepted> {
     debug!(user = %username, "heartbeat of {username}");
-    let message = match beat.addr {
-        Some(addr) => format!("Heartbeat accepted for '{username}' at {addr}"),
-        None => format!("Heartbeat accepted for '{username}'"),
+    let mut message = String::with_capacity(MESSAGE_BYTES);
+    let written = match beat.addr {
+        Some(addr) => write!(message, "Heartbeat accepted for '{username}' at {addr}"),
+        None => write!(message, "Heartbeat accepted for '{username}'"),
     };
+    written.expect("a text takes everything");
     let (ttl_ms, next_heartbeat_ms) = (beat.ttl_ms, beat.next_heartbeat_ms);
-    Ok(Json(Accepted { success: true, status: Status::Ok, message, last_seen, ttl_ms, next_heartbeat_ms }))
+    let last_seen = clock::wall_now().to_rfc3339();
+    Json(Accepted { success: true, status: Status::Ok, message, last_seen, ttl_ms, next_heartbeat_ms })
 }
 
 /// `GET /discover`.

@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Request;
-use axum::response::Response;
+use axum::http::{Request, Response};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -25,7 +24,8 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
-use super::express::Express;
+use super::express::{Answer, Express};
+use super::idle::{Answered, Idle};
 use super::params::Remote;
 use super::patience::Patience;
 use super::router::Api;
@@ -132,17 +132,18 @@ impl Server {
         seat: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (drain, stop) = (self.drain.clone(), self.stop.clone());
-        let patience = Patience::default();
+        let (patience, idle) = (Patience::default(), Idle::new());
         let caller = Arc::new(Caller {
             api: Arc::clone(&self.api),
             remote: Remote(remote),
             patience: patience.clone(),
+            idle: idle.clone(),
             overloaded,
         });
         let service = service_fn(move |request| Arc::clone(&caller).answer(request));
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME)
+        // hyper would time heads itself; see the module that does.
+        http.header_read_timeout(None)
             .max_header_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS)
             .keep_alive(overloaded.is_none());
@@ -157,6 +158,7 @@ impl Server {
             let end = async {
                 tokio::select! {
                     () = patience.is_over() => End::TooSlow,
+                    () = idle.is_over(HEAD_TIME) => End::Idle,
                     () = drain.cancelled() => End::Drain,
                     () = stop.cancelled() => End::Stop,
                 }
@@ -169,6 +171,10 @@ impl Server {
                 Some(end) = end.next() => match end {
                     End::TooSlow => {
                         debug!(%remote, "closed a connection on which an answer was read too slowly");
+                        return;
+                    }
+                    End::Idle => {
+                        debug!(%remote, "closed a connection on which no request came for long");
                         return;
                     }
                     End::Drain => {
@@ -191,6 +197,7 @@ impl Server {
 /// Why a connection is to end although its client wants it to go on.
 enum End {
     TooSlow,
+    Idle,
     Drain,
     Stop,
 }
@@ -200,17 +207,24 @@ struct Caller {
     api: Arc<Api>,
     remote: Remote,
     patience: Patience,
+    idle: Idle,
     overloaded: Option<Overloaded>,
 }
 
 impl Caller {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response, Infallible> {
-        if let Some(express) = &self.api.express
-            && self.overloaded.is_none()
-            && Express::takes(&request)
-        {
-            return Ok(express.answer(self.remote, request).await);
-        }
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Answered<Answer>>, Infallible> {
+        let busy = self.idle.begin();
+        let response = match &self.api.express {
+            Some(express) if self.overloaded.is_none() && Express::takes(&request) => {
+                express.answer(self.remote, request).await
+            }
+            // In a box since a future is moved about with room for all that it may ever hold.
+            _ => Box::pin(self.ask_router(request)).await?.map(Answer::Right),
+        };
+        Ok(response.map(|body| busy.until_sent(body)))
+    }
+
+    async fn ask_router(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.remote);
         request.extensions_mut().insert(self.patience.clone());

@@ -17,8 +17,8 @@ use super::app::Shared;
 use super::body;
 use super::error::{ApiError, Cause};
 use crate::clock;
-use crate::domain::Term;
-use crate::election::Leader;
+use crate::domain::{BootMs, Term};
+use crate::election::{Leader, Role};
 
 const LEADER: HeaderName = HeaderName::from_static("rollcall-leader");
 const LEADER_URL: HeaderName = HeaderName::from_static("rollcall-leader-url");
@@ -74,8 +74,7 @@ impl Stamp {
         F: Future<Output = Response>,
     {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let id = request.headers().get(REQUEST_ID).filter(|id| is_sane(id)).cloned();
-        let id = id.unwrap_or_else(|| self.ids.next());
+        let id = self.id(request.headers());
         let mut response = if request.extensions().get::<Overloaded>().is_some() {
             body::discard(request).await;
             ApiError::TooManyConnections.into_response()
@@ -93,6 +92,25 @@ impl Stamp {
         response
     }
 
+    /// The headers of the answer to a request with the headers `asked`, if this node serves in `term` at this moment.
+    pub(super) fn headers_in(&self, term: Term, asked: &HeaderMap) -> Option<HeaderMap> {
+        let role = self.app.role.borrow();
+        // The clock is read after the role, as everywhere.
+        let now = clock::boot_now();
+        if role.term != term || !role.is_serving(now) {
+            return None;
+        }
+        let mut headers = self.prepared_for(&role, now);
+        drop(role);
+        headers.insert(REQUEST_ID, self.id(asked));
+        Some(headers)
+    }
+
+    /// The client's own id, if it is sane, or a new one.
+    fn id(&self, asked: &HeaderMap) -> HeaderValue {
+        asked.get(REQUEST_ID).filter(|id| is_sane(id)).cloned().unwrap_or_else(|| self.ids.next())
+    }
+
     fn put(&self, headers: &mut HeaderMap, request_id: HeaderValue) {
         let mut stamped = self.prepared();
         stamped.extend(headers.drain());
@@ -103,7 +121,11 @@ impl Stamp {
     /// The headers of this moment, with a place for the id.
     fn prepared(&self) -> HeaderMap {
         let role = self.app.role.borrow();
-        let leader = self.app.leader(&role, clock::boot_now());
+        self.prepared_for(&role, clock::boot_now())
+    }
+
+    fn prepared_for(&self, role: &Role, now: BootMs) -> HeaderMap {
+        let leader = self.app.leader(role, now);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
             Some(last) if last.term == role.term && last.leader.as_ref() == leader => last.headers.clone(),

@@ -1,7 +1,8 @@
 //! A node whose role, storage and requests are in a test's hands.
 
+use axum::BoxError;
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -160,12 +161,20 @@ impl Node {
 
     /// Sends a heartbeat the short way.
     pub(super) async fn express(&self, request: Request) -> Answer {
-        Answer::read(self.express.answer(remote(), request).await).await
+        self.express_body(request).await
+    }
+
+    /// The same, with any body.
+    pub(super) async fn express_body<B>(&self, request: axum::http::Request<B>) -> Answer
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    {
+        Answer::read(self.express.answer(remote(), request).await.map(Body::new)).await
     }
 }
 
 /// Where the requests come from.
-fn remote() -> Remote {
+pub(super) fn remote() -> Remote {
     Remote("10.0.0.9:50000".parse().unwrap())
 }
 

@@ -24,14 +24,26 @@ impl Registry {
     /// # Errors
     /// [`LookupError`] if nobody registered under that name, or it cannot be found out.
     pub async fn heartbeat(&self, name: &Username, addr: Option<Addr>, now: BootMs) -> Result<Beat, LookupError> {
-        let known = lock(&self.0.index).get(name).map(|facts| facts.addr);
-        let registered = match known {
-            Some(registered) => registered,
-            None => self.look_up(name, now).await?.addr,
-        };
-        let addr = self.presence(now, |table, now| table.heartbeat(name, addr, registered, now));
+        match self.heartbeat_of_known(name, addr, now) {
+            Some(beat) => Ok(beat),
+            None => {
+                let registered = self.look_up(name, now).await?.addr;
+                Ok(self.note_heartbeat(name, addr, registered, now))
+            }
+        }
+    }
+
+    /// As [`Self::heartbeat`] for a user who is in the index; `None`, and nothing is done, for anyone else.
+    #[must_use]
+    pub fn heartbeat_of_known(&self, name: &Username, addr: Option<Addr>, now: BootMs) -> Option<Beat> {
+        let registered = lock(&self.0.index).get(name).map(|facts| facts.addr)?;
+        Some(self.note_heartbeat(name, addr, registered, now))
+    }
+
+    fn note_heartbeat(&self, name: &Username, told: Option<Addr>, registered: Option<Addr>, now: BootMs) -> Beat {
+        let addr = self.presence(now, |table, now| table.heartbeat(name, told, registered, now));
         let ttl_ms = self.ttl_ms();
-        Ok(Beat { addr, ttl_ms, next_heartbeat_ms: (ttl_ms / BEATS_PER_TTL).max(1) })
+        Beat { addr, ttl_ms, next_heartbeat_ms: (ttl_ms / BEATS_PER_TTL).max(1) }
     }
 }
 

@@ -1,0 +1,123 @@
+//! How long a connection may be without a request: until its first, between two, and while the head of one comes.
+//!
+//! hyper can limit that, too, but sets up a timer for each request and takes it down again. Here a request costs a note of
+//! when it ended, and a connection a look now and then.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::HttpBody;
+use hyper::body::{Frame, SizeHint};
+use tokio::time::{Instant, sleep_until};
+
+/// In the place of a time: a request is being answered.
+const BUSY: u64 = u64::MAX;
+
+/// Since when a connection is without a request.
+#[derive(Clone)]
+pub(super) struct Idle {
+    opened: Instant,
+    /// Milliseconds since then, or [`BUSY`].
+    since_ms: Arc<AtomicU64>,
+}
+
+/// A request that is being answered, until it is dropped.
+pub(super) struct Busy(Idle);
+
+/// An answer's body, with which the request ends.
+pub(super) struct Answered<B> {
+    body: B,
+    _busy: Busy,
+}
+
+impl Idle {
+    /// Idle from now on.
+    pub(super) fn new() -> Self {
+        Self { opened: Instant::now(), since_ms: Arc::default() }
+    }
+
+    /// A request came; there are no two at a time.
+    pub(super) fn begin(&self) -> Busy {
+        self.since_ms.store(BUSY, Ordering::Relaxed);
+        Busy(self.clone())
+    }
+
+    /// Waits until there was no request for as long as `most`.
+    pub(super) async fn is_over(&self, most: Duration) {
+        loop {
+            let since = match self.since_ms.load(Ordering::Relaxed) {
+                BUSY => Instant::now(),
+                ms => self.opened + Duration::from_millis(ms),
+            };
+            let over = since + most;
+            if over <= Instant::now() {
+                return;
+            }
+            sleep_until(over).await;
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let ms = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(BUSY - 1);
+        self.0.since_ms.store(ms, Ordering::Relaxed);
+    }
+}
+
+impl Busy {
+    /// Ends the request when `body` is sent.
+    pub(super) fn until_sent<B>(self, body: B) -> Answered<B> {
+        Answered { body, _busy: self }
+    }
+}
+
+impl<B: HttpBody + Unpin> HttpBody for Answered<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const MOST: Duration = Duration::from_secs(30);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_over_exactly_when_it_was_idle_for_long() {
+        let (idle, started) = (Idle::new(), Instant::now());
+        idle.is_over(MOST).await;
+        assert_eq!(started.elapsed(), MOST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_request_begins_the_time_anew_and_none_passes_while_one_is_answered() {
+        let (idle, started) = (Idle::new(), Instant::now());
+        let mut over = Box::pin(idle.is_over(MOST));
+        assert!(timeout(MOST / 2, &mut over).await.is_err());
+        let answered = idle.begin().until_sent(axum::body::Body::empty());
+        assert!(timeout(MOST * 5, &mut over).await.is_err());
+        drop(answered);
+        let ended = started.elapsed();
+        over.await;
+        // A look may come as late as it would have taken the request that was being answered.
+        assert!((MOST..=MOST * 2).contains(&(started.elapsed() - ended)), "{:?}", started.elapsed() - ended);
+    }
+}
