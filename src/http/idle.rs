@@ -45,6 +45,14 @@ impl Idle {
         Busy(self.clone())
     }
 
+    /// For how long there has been no request; `None` while one is being answered.
+    pub(super) fn lasts(&self) -> Option<Duration> {
+        match self.since_ms.load(Ordering::Relaxed) {
+            BUSY => None,
+            ms => Some(self.opened.elapsed().saturating_sub(Duration::from_millis(ms))),
+        }
+    }
+
     /// Waits until there was no request for as long as `most`.
     pub(super) async fn is_over(&self, most: Duration) {
         loop {

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::response::Response;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 use super::changes::Told;
 use super::error::ApiError;
 use super::rebuilds::Rebuilds;
-use super::sending::{List, Place, Places};
+use super::sending::{self, List, Place, Places, Reader};
 use crate::clock;
 use crate::domain::{Page, Term};
 use crate::registry::UsersVersion;
@@ -53,12 +54,12 @@ impl Default for Parts {
 }
 
 impl Lists {
-    /// A place for a list.
+    /// A place for a list: for a whole one once it is there, since it is shared; for any other before it is made.
     ///
     /// # Errors
-    /// `overloaded`, at once.
-    pub(super) fn place(&self) -> Result<Place, ApiError> {
-        self.0.places.take()
+    /// `overloaded` if there is none for half a second.
+    pub(super) async fn place(&self) -> Result<Place, ApiError> {
+        self.0.places.take().await
     }
 
     /// `GET /discover`.
@@ -81,6 +82,29 @@ impl Lists {
         &self.0.told
     }
 
+    /// A list as an answer: the whole one as it is kept, a page made for this reader. `make` gets the version that a whole one
+    /// is of.
+    ///
+    /// # Errors
+    /// `overloaded` if there is too much to do, `internal` if making it panics.
+    pub(super) async fn answer<V: Copy + Eq + Send + 'static>(
+        &self,
+        kept: &Arc<Kept<V>>,
+        term: Term,
+        page: Page,
+        reader: Reader,
+        version: impl Fn() -> V,
+        make: impl FnOnce(Page, Option<V>) -> List + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        if page == Page::default() {
+            let list = kept.list(term, version, |version| make(page, Some(version))).await?;
+            return sending::send(list, reader, self.place().await?);
+        }
+        let place = self.place().await?;
+        let list = self.part(page, |page| make(page, None)).await?;
+        sending::send(list, reader, place)
+    }
+
     /// A list of one `page`, for one reader.
     ///
     /// # Errors
@@ -88,16 +112,16 @@ impl Lists {
     pub(super) async fn part(
         &self,
         page: Page,
-        make: impl FnOnce(Page) -> Vec<u8> + Send + 'static,
+        make: impl FnOnce(Page) -> List + Send + 'static,
     ) -> Result<List, ApiError> {
         if page.limit() <= FEW_ROWS && page.prefix.is_empty() {
-            return Ok(List::new(make(page), None));
+            return Ok(make(page));
         }
         let turn = timeout(WAIT_FOR_OTHERS, Arc::clone(&self.0.parts.0).acquire_owned()).await;
         let turn = turn.map_err(|_| ApiError::Overloaded)?.expect("the semaphore is never closed");
         on_a_thread(move || {
             let _turn = turn;
-            List::new(make(page), None)
+            make(page)
         })
         .await
     }
@@ -290,19 +314,19 @@ mod tests {
             let finished = Arc::clone(&finished);
             move |_| {
                 let _ = finished.lock().unwrap().recv();
-                Vec::new()
+                make(1)
             }
         };
         let mut running: Vec<_> = (0..PARTS_AT_ONCE).map(|_| Box::pin(lists.part(Page::default(), slow()))).collect();
         assert!(running.iter_mut().all(|part| part.now_or_never().is_none()));
         assert_eq!(lists.0.parts.0.available_permits(), 0);
         let few = Page { limit: std::num::NonZeroUsize::new(FEW_ROWS), ..Page::default() };
-        assert!(lists.part(few, |_| Vec::new()).now_or_never().is_some());
+        assert!(lists.part(few, |_| make(1)).now_or_never().is_some());
         // Who gives up does not give its turn to another while its work goes on.
         running.pop();
         assert_eq!(lists.0.parts.0.available_permits(), 0);
         drop(finish);
         join_all(running).await;
-        assert!(lists.part(Page::default(), |_| Vec::new()).await.is_ok());
+        assert!(lists.part(Page::default(), |_| make(1)).await.is_ok());
     }
 }

@@ -24,6 +24,7 @@ mod polls;
 mod presence;
 mod rebuilds;
 mod router;
+mod seats;
 mod sending;
 mod serve;
 mod stale;

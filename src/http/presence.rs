@@ -84,14 +84,10 @@ pub(super) async fn discover(
     if let Some(since) = since {
         return changes(&app, &lists, source, since, reader).await;
     }
-    let place = lists.place()?;
-    let list = if page == Page::default() {
-        discovered(&app, &lists, source).await?
-    } else {
-        let registry = app.registry.clone();
-        lists.part(page, move |page| write_discovered(&registry, page, true)).await?
-    };
-    sending::send(list, reader, place)
+    let make = discovered(&app, source);
+    lists
+        .answer(lists.discovered(), source.term, page, reader, || app.registry.online_version(clock::boot_now()), make)
+        .await
 }
 
 /// What changed since `since`, or the whole list if that cannot be said.
@@ -102,25 +98,30 @@ async fn changes(
     since: Given,
     reader: Reader,
 ) -> Result<Response, ApiError> {
+    let place = lists.place().await?;
     let changes = match since.version_of(source) {
         Some(version) => lists.told().since(app, Cursor { source, version }).await?,
         None => None,
     };
-    let place = lists.place()?;
     let answer = match changes {
         Some(changes) => vec![changes],
-        None => discovered(app, lists, source).await?.as_reset(),
+        None => {
+            let make = discovered(app, source);
+            let whole = |version| make(Page::default(), Some(version));
+            let version = || app.registry.online_version(clock::boot_now());
+            lists.discovered().list(source.term, version, whole).await?.as_reset()
+        }
     };
     sending::send_once(answer, reader, place)
 }
 
-async fn discovered(app: &Shared, lists: &Lists, source: Source) -> Result<List, ApiError> {
+/// What makes a list of clients online.
+fn discovered(app: &Shared, source: Source) -> impl FnOnce(Page, Option<u64>) -> List + Send + 'static {
     let registry = app.registry.clone();
-    let make = move |version| {
-        let text = write_discovered(&registry, Page::default(), true);
-        List::new(text, Some(Cursor { source, version }))
-    };
-    lists.discovered().list(source.term, || app.registry.online_version(clock::boot_now()), make).await
+    move |page, version| {
+        let cursor = version.map(|version| Cursor { source, version });
+        List::new(write_discovered(&registry, page, true), cursor)
+    }
 }
 
 pub(super) fn write_discovered(registry: &Registry, page: Page, is_leader: bool) -> Vec<u8> {
@@ -144,15 +145,11 @@ pub(super) async fn online_names(
     reader: Reader,
 ) -> Result<Response, ApiError> {
     app.registry.clients_known(leader.epoch()).await;
-    let place = lists.place()?;
     let registry = app.registry.clone();
-    let list = if page == Page::default() {
-        let make = move |_| List::new(write_names(&registry, Page::default()), None);
-        lists.names().list(leader.term, || app.registry.online_version(clock::boot_now()), make).await?
-    } else {
-        lists.part(page, move |page| write_names(&registry, page)).await?
-    };
-    sending::send(list, reader, place)
+    let make = move |page, _| List::new(write_names(&registry, page), None);
+    lists
+        .answer(lists.names(), leader.term, page, reader, || app.registry.online_version(clock::boot_now()), make)
+        .await
 }
 
 pub(super) fn write_names(registry: &Registry, page: Page) -> Vec<u8> {

@@ -1,10 +1,11 @@
 //! How lists leave: with their tags, in pieces, and within a bound for all of them together.
 //!
-//! Lists are what is given up first when there is too much to do: who finds no place is told so at once. Heartbeats and
-//! registrations need no place.
+//! Lists are what is given up first when there is too much to do: who finds no place within half a second is told so.
+//! Heartbeats and registrations need no place.
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::FromRequestParts;
@@ -13,6 +14,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::cursor::Cursor;
 use super::error::ApiError;
@@ -30,6 +32,9 @@ const BYTES_A_PLACE: usize = 1024 * 1024;
 
 /// The most places of one list: so that even lists beyond all bounds are sent, a few at a time.
 const MOST_PLACES: usize = 64;
+
+/// The longest that a reader waits for a place.
+const WAIT_FOR_A_PLACE: Duration = Duration::from_millis(500);
 
 /// Lists are sent in pieces of this size. One that is no longer fits the buffers of a connection and leaves at once.
 const PIECE: usize = 64 * 1024;
@@ -92,12 +97,13 @@ impl Default for Places {
 }
 
 impl Places {
-    /// A place for a list that is yet to be made.
+    /// A place for a list, in its turn: many who wait for one list get it at the same moment.
     ///
     /// # Errors
-    /// `overloaded`, at once.
-    pub(super) fn take(&self) -> Result<Place, ApiError> {
-        Arc::clone(&self.0).try_acquire_owned().map(Place).map_err(|_| ApiError::Overloaded)
+    /// `overloaded` if there is none for [`WAIT_FOR_A_PLACE`].
+    pub(super) async fn take(&self) -> Result<Place, ApiError> {
+        let place = timeout(WAIT_FOR_A_PLACE, Arc::clone(&self.0).acquire_owned()).await;
+        Ok(Place(place.map_err(|_| ApiError::Overloaded)?.expect("the semaphore is never closed")))
     }
 }
 
@@ -190,7 +196,7 @@ pub(super) mod tests {
     async fn a_list_is_sent_byte_for_byte_with_its_length_whatever_its_size() {
         for length in [2, PIECE, PIECE + 1, 3 * PIECE, 3 * PIECE + 7] {
             let list = List::new((0..length).map(|n| u8::try_from(n % 251).unwrap()).collect(), None);
-            let response = send(list.clone(), reader(), Places::default().take().unwrap()).unwrap();
+            let response = send(list.clone(), reader(), Places::default().take().await.unwrap()).unwrap();
             assert_eq!(response.headers()["content-length"], length.to_string());
             assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), list.bytes);
         }
@@ -203,7 +209,7 @@ pub(super) mod tests {
             [(PIECE, 0), (PIECE + 1, 1), (mib, 1), (mib + 1, 2), (10 * mib, 10), (100 * mib, MOST_PLACES)]
         {
             let places = Places::default();
-            let response = send(list_of(length), reader(), places.take().unwrap()).unwrap();
+            let response = send(list_of(length), reader(), places.take().await.unwrap()).unwrap();
             assert_eq!(places.0.available_permits(), PLACES - taken, "{length}");
             let mut body = response.into_body();
             while let Some(piece) = body.frame().await {

@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
@@ -29,13 +29,12 @@ use super::idle::{Answered, Idle};
 use super::params::Remote;
 use super::patience::Patience;
 use super::router::Api;
+use super::seats::{self, Seat, Seats};
 use super::stamp::Overloaded;
 
-/// Connections that are served at once.
-const MAX_CONNECTIONS: usize = 2048;
-
-/// Connections beyond that number that are told so at once; those beyond both are closed without a word.
-const MAX_REFUSALS: usize = 64;
+/// Connections beyond the seats that wait for one or are told that there is none; those beyond both are closed without a
+/// word.
+const MAX_REFUSALS: usize = 256;
 
 /// The longest that a refused connection is kept for its answer.
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
@@ -60,13 +59,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves `api` on `listener` until `shutdown`; then stops accepting, lets requests end for up to 10 s and returns.
 /// Nothing it started outlives it.
 pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) {
-    Server::new(api, shutdown, MAX_CONNECTIONS).run(listener).await;
+    Server::new(api, shutdown, seats::most_connections()).run(listener).await;
 }
 
+#[derive(Clone)]
 struct Server {
     api: Arc<Api>,
     tasks: TaskTracker,
-    seats: Arc<Semaphore>,
+    seats: Seats,
     refusals: Arc<Semaphore>,
     /// No new requests.
     drain: CancellationToken,
@@ -79,7 +79,7 @@ impl Server {
         Self {
             api: Arc::new(api),
             tasks: TaskTracker::new(),
-            seats: Arc::new(Semaphore::new(seats)),
+            seats: Seats::new(seats),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             drain: shutdown,
             stop: CancellationToken::new(),
@@ -113,11 +113,23 @@ impl Server {
     }
 
     fn admit(&self, stream: TcpStream, remote: SocketAddr) {
-        if let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() {
-            self.tasks.spawn(self.connection(stream, remote, None, seat));
-        } else if let Ok(seat) = Arc::clone(&self.refusals).try_acquire_owned() {
-            let refused = self.connection(stream, remote, Some(Overloaded), seat);
-            self.tasks.spawn(timeout(REFUSAL_TIME, refused));
+        let idle = Idle::new();
+        if let Some(seat) = self.seats.take(&idle) {
+            self.tasks.spawn(self.connection(stream, remote, idle, Ok(seat)));
+        } else if let Ok(refusal) = Arc::clone(&self.refusals).try_acquire_owned() {
+            let server = self.clone();
+            self.tasks.spawn(async move {
+                match server.seats.take_anothers(&idle).await {
+                    Some(seat) => {
+                        drop(refusal);
+                        server.connection(stream, remote, idle, Ok(seat)).await;
+                    }
+                    None => {
+                        let refused = server.connection(stream, remote, idle, Err(Overloaded));
+                        let _ = timeout(REFUSAL_TIME, refused).await;
+                    }
+                }
+            });
         } else {
             debug!(%remote, "closed a connection without an answer: too many are refused already");
         }
@@ -128,11 +140,12 @@ impl Server {
         &self,
         stream: TcpStream,
         remote: SocketAddr,
-        overloaded: Option<Overloaded>,
-        seat: OwnedSemaphorePermit,
+        idle: Idle,
+        seat: Result<Seat, Overloaded>,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (drain, stop) = (self.drain.clone(), self.stop.clone());
-        let (patience, idle) = (Patience::default(), Idle::new());
+        let patience = Patience::default();
+        let overloaded = seat.as_ref().err().copied();
         let caller = Arc::new(Caller {
             api: Arc::clone(&self.api),
             remote: Remote(remote),
@@ -148,15 +161,21 @@ impl Server {
             .max_headers(MAX_HEADERS)
             .keep_alive(overloaded.is_none());
         async move {
-            let _seat = seat;
             // Small answers should leave at once; without it they only come later.
             let _ = stream.set_nodelay(true);
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(WRITE_STALL));
             let io = TokioIo::new(Box::pin(stream));
             let mut connection = pin!(http.serve_connection(io, service));
+            let wanted = async {
+                match &seat {
+                    Ok(seat) => seat.is_wanted().await,
+                    Err(Overloaded) => std::future::pending().await,
+                }
+            };
             let end = async {
                 tokio::select! {
+                    () = wanted => End::Wanted,
                     () = patience.is_over() => End::TooSlow,
                     () = idle.is_over(HEAD_TIME) => End::Idle,
                     () = drain.cancelled() => End::Drain,
@@ -177,7 +196,8 @@ impl Server {
                         debug!(%remote, "closed a connection on which no request came for long");
                         return;
                     }
-                    End::Drain => {
+                    // What is being answered is answered.
+                    End::Drain | End::Wanted => {
                         connection.as_mut().graceful_shutdown();
                         tokio::select! {
                             ended = connection => ended,
@@ -198,6 +218,8 @@ impl Server {
 enum End {
     TooSlow,
     Idle,
+    /// Its place is.
+    Wanted,
     Drain,
     Stop,
 }

@@ -11,7 +11,7 @@ use super::app::Shared;
 use super::error::ApiError;
 use super::lists::Lists;
 use super::params::Paging;
-use super::sending::{self, Reader};
+use super::sending::{self, List, Reader};
 use super::{presence, users};
 use crate::clock;
 use crate::domain::Page;
@@ -50,9 +50,9 @@ async fn copy(app: &Shared, lists: &Lists, request: Request) -> Result<Response,
     let Paging(page) = Paging::from_request_parts(&mut parts, &()).await?;
     let Ok(reader) = parts.extract::<Reader>().await;
     let make = writer(parts.uri.path());
-    let place = lists.place()?;
+    let place = lists.place().await?;
     let registry = app.registry.clone();
-    let list = lists.part(page, move |page| make(&registry, page)).await?;
+    let list = lists.part(page, move |page| List::new(make(&registry, page), None)).await?;
     let mut response = sending::send(list, reader, place)?;
     response.headers_mut().insert(AGE, HeaderValue::from(age_ms));
     Ok(response)

@@ -12,7 +12,7 @@ use super::json::{Field, Json, JsonBody};
 use super::leader::Leader;
 use super::lists::{Lists, write_rows};
 use super::params::{Paging, Remote};
-use super::sending::{self, List, Reader};
+use super::sending::{List, Reader};
 use crate::api::{Presence, Registered, Registration, Status, User};
 use crate::clock;
 use crate::domain::{AddrForm, MetadataForm, Page, Username, WallMs};
@@ -69,15 +69,9 @@ pub(super) async fn users(
     reader: Reader,
 ) -> Result<Response, ApiError> {
     app.registry.index_whole(leader.epoch()).await?;
-    let place = lists.place()?;
     let registry = app.registry.clone();
-    let list = if page == Page::default() {
-        let make = move |_| List::new(write_users(&registry, Page::default()), None);
-        lists.users().list(leader.term, || app.registry.users_version(clock::boot_now()), make).await?
-    } else {
-        lists.part(page, move |page| write_users(&registry, page)).await?
-    };
-    sending::send(list, reader, place)
+    let make = move |page, _| List::new(write_users(&registry, page), None);
+    lists.answer(lists.users(), leader.term, page, reader, || app.registry.users_version(clock::boot_now()), make).await
 }
 
 pub(super) fn write_users(registry: &Registry, page: Page) -> Vec<u8> {

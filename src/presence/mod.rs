@@ -7,6 +7,7 @@
 
 mod feed;
 mod replica;
+mod rows;
 mod stall;
 mod table;
 

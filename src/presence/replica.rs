@@ -7,7 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
-use super::table::{Row, Table};
+use super::rows::Row;
+use super::table::Table;
 use crate::domain::{Addr, BootMs, Username};
 
 /// Which heartbeat a row tells of. Greater ones came later: there is one leader an epoch, and it counts them.
@@ -88,11 +89,8 @@ impl Table {
 
     /// The rows behind `after` in the order of names, at most `most` of them.
     pub fn rows_after(&mut self, after: Option<&Username>, most: usize, now: Moment) -> Vec<Beat> {
-        use std::ops::Bound::{Excluded, Unbounded};
         self.advance(now);
-        let start = after.map_or(Unbounded, Excluded);
-        let rows = self.rows.range::<Username, _>((start, Unbounded));
-        rows.take(most).map(|(name, row)| beat(name, row, now)).collect()
+        self.rows.after(after, most).map(|(name, row)| beat(name, row, now)).collect()
     }
 
     /// Takes in what another node told at `now`, unless something newer is known.

@@ -3,10 +3,11 @@
 //! Time comes as an argument and must not go back ([`StallClock`](super::StallClock) sees to that). The table does not
 //! know who is registered; it takes what it is told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::feed::{Change, Event, Feed, Reason};
 use super::replica::Stamp;
+use super::rows::{Row, Rows};
 use super::{AwakeMs, Moment, PresenceMs};
 use crate::domain::{Addr, Page, Username};
 
@@ -18,8 +19,11 @@ const REMEMBER_MS: u64 = 24 * 60 * 60 * 1000;
 /// latest then, however many elections there are.
 const MOST_FORGIVEN_MS: u64 = 15 * 1000;
 
-/// The least time between two sweeps: each walks the whole table.
+/// The least time from one sweep's end to the next one's begin.
 const SWEEP_EVERY_MS: u64 = 60 * 1000;
+
+/// Rows that one step of a sweep looks at.
+const ROWS_A_SWEEP: usize = 1000;
 
 /// Who is online.
 ///
@@ -30,28 +34,17 @@ const SWEEP_EVERY_MS: u64 = 60 * 1000;
 #[derive(Debug)]
 pub struct Table {
     ttl_ms: u64,
-    pub(super) rows: BTreeMap<Username, Row>,
+    pub(super) rows: Rows,
     due: BTreeSet<(AwakeMs, Username)>,
-    online: usize,
     feed: Feed,
     pub(super) touches: u64,
     swept_at: PresenceMs,
+    /// The row that the sweep under way looked at last.
+    swept_to: Option<Username>,
     /// The stamp of the heartbeat before.
     pub(super) stamp: Stamp,
     /// Rows that the other nodes are to be told of; kept only while there is somebody to tell.
     pub(super) changed: Option<Vec<Username>>,
-}
-
-/// What is known of a client.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Row {
-    pub(super) addr: Option<Addr>,
-    pub(super) last: Moment,
-    pub(super) stamp: Stamp,
-    pub(super) online: bool,
-    /// When the row is looked at again, if it is online.
-    pub(super) due: AwakeMs,
-    pub(super) changed: bool,
 }
 
 /// A client that is online.
@@ -80,12 +73,12 @@ impl Table {
     pub fn new(ttl_ms: u64) -> Self {
         Self {
             ttl_ms,
-            rows: BTreeMap::new(),
+            rows: Rows::default(),
             due: BTreeSet::new(),
-            online: 0,
             feed: Feed::default(),
             touches: 0,
             swept_at: PresenceMs::default(),
+            swept_to: None,
             stamp: Stamp::default(),
             changed: None,
         }
@@ -100,39 +93,43 @@ impl Table {
         registered: Option<Addr>,
         now: Moment,
     ) -> Option<Addr> {
-        self.advance(now);
         self.touches += 1;
         self.stamp = self.stamp.next();
         let stamp = self.stamp;
         let tracked = self.changed.is_some();
-        if let Some(row) = self.rows.get_mut(name) {
-            let addr = told.or(row.addr).or(registered);
-            let (came_back, moved) = (!row.online, row.addr != addr);
-            let newly_changed = tracked && !row.changed;
-            *row = Row { addr, last: now, stamp, online: true, due: row.due, changed: tracked };
-            if came_back {
-                self.appear(name, addr, now);
-            } else if moved {
-                self.feed.push(name.clone(), Event::Moved(addr));
+        if let Some(row) = self.rows.online_mut(name) {
+            if left_ms(self.ttl_ms, &row.last, now) > 0 {
+                let addr = told.or(row.addr).or(registered);
+                let (moved, newly_changed) = (row.addr != addr, tracked && !row.changed);
+                *row = Row { addr, last: now, stamp, online: true, due: row.due, changed: tracked };
+                if moved {
+                    self.feed.push(name.clone(), Event::Moved(addr));
+                }
+                if newly_changed {
+                    self.note_changed(name);
+                }
+                return addr;
             }
-            if newly_changed {
-                self.note_changed(name);
-            }
-            return addr;
+            // It went offline and comes back. Others whose time has come are no concern of this heartbeat.
+            let due = row.due;
+            self.due.remove(&(due, name.clone()));
+            self.expire(name);
         }
-        let addr = told.or(registered);
-        let due = now.awake;
-        self.rows.insert(name.clone(), Row { addr, last: now, stamp, online: true, due, changed: tracked });
+        let before = self.rows.get(name);
+        let addr = told.or(before.and_then(|row| row.addr)).or(registered);
+        let newly_changed = !before.is_some_and(|row| row.changed);
+        self.rows.put(name, Row { addr, last: now, stamp, online: true, due: now.awake, changed: tracked });
         self.appear(name, addr, now);
-        self.note_changed(name);
+        if newly_changed {
+            self.note_changed(name);
+        }
         addr
     }
 
     /// The clients on `page` that are online at `now`, sorted by name.
     pub fn online(&mut self, page: &Page, now: Moment) -> Vec<Online> {
         self.advance(now);
-        page.from(&self.rows)
-            .filter(|(_, row)| row.online)
+        page.from(self.rows.online())
             .take(page.limit())
             .map(|(name, row)| Online { username: name.clone(), addr: row.addr })
             .collect()
@@ -142,23 +139,17 @@ impl Table {
     /// the name behind which to go on, unless the page ends there.
     pub fn online_part(&mut self, page: &Page, most: usize, now: Moment) -> (Vec<Online>, Option<Username>) {
         self.advance(now);
-        let (mut found, mut seen) = (Vec::new(), 0);
-        for (name, row) in page.from(&self.rows) {
-            if row.online {
-                found.push(Online { username: name.clone(), addr: row.addr });
-            }
-            seen += 1;
-            if seen == most || found.len() == page.limit() {
-                return (found, Some(name.clone()));
-            }
-        }
-        (found, None)
+        let most = most.min(page.limit());
+        let rows = page.from(self.rows.online()).take(most);
+        let found: Vec<Online> = rows.map(|(name, row)| Online { username: name.clone(), addr: row.addr }).collect();
+        let last = found.last().filter(|_| found.len() == most).map(|last| last.username.clone());
+        (found, last)
     }
 
     /// How many clients are online at `now`.
     pub fn online_count(&mut self, now: Moment) -> usize {
         self.advance(now);
-        self.online
+        self.rows.online().len()
     }
 
     /// What is remembered of `name` at `now`; `None` if it was not heard for a day or longer.
@@ -177,6 +168,12 @@ impl Table {
         self.feed.version()
     }
 
+    /// As [`Self::version`], but without a look at whose time has come.
+    #[must_use]
+    pub fn version_so_far(&self) -> u64 {
+        self.feed.version()
+    }
+
     /// A number that is another one whenever anybody was heard, whether or not a list shows it.
     #[must_use]
     pub fn touches(&self) -> u64 {
@@ -190,30 +187,32 @@ impl Table {
         self.feed.after(version, limit)
     }
 
-    /// Forgets whom nobody heard for a day, at most once a minute, so that the table cannot grow for ever.
+    /// Goes on to forget whom nobody heard for a day, so that the table cannot grow for ever: looks at a part of the rows, and
+    /// at none for a minute once it has seen them all.
     pub fn sweep(&mut self, now: Moment) {
         self.advance(now);
-        if now.presence.since(self.swept_at) < SWEEP_EVERY_MS {
+        let begins = self.swept_to.is_none();
+        if begins && now.presence.since(self.swept_at) < SWEEP_EVERY_MS {
             return;
         }
-        self.swept_at = now.presence;
-        // A row online has its entry in `due`, so only others may go.
-        self.rows.retain(|_, row| row.online || now.presence.since(row.last.presence) < REMEMBER_MS);
+        let keep = |row: &Row| now.presence.since(row.last.presence) < REMEMBER_MS;
+        self.swept_to = self.rows.sweep(self.swept_to.as_ref(), ROWS_A_SWEEP, keep);
+        if self.swept_to.is_none() {
+            self.swept_at = now.presence;
+        }
     }
 
     /// Puts in a row that came from another node, in the place of the one that there is.
     pub(super) fn put(&mut self, name: &Username, mut row: Row, now: Moment) {
         self.advance(now);
-        row.online = self.left_ms(&row.last, now) > 0;
-        let before = self.rows.insert(name.clone(), row);
+        row.online = left_ms(self.ttl_ms, &row.last, now) > 0;
+        let before = self.rows.put(name, row);
         let was_online = before.is_some_and(|before| before.online);
         let moved = before.is_some_and(|before| before.addr != row.addr);
         if let Some(before) = before.filter(|before| before.online) {
             self.due.remove(&(before.due, name.clone()));
-            self.online -= 1;
         }
         if row.online {
-            self.online += 1;
             self.wait(name, now);
         }
         match (was_online, row.online) {
@@ -227,13 +226,6 @@ impl Table {
         }
     }
 
-    /// For how long a client stays online at `now` whose last heartbeat came at `last`, if a leader serves all the time.
-    fn left_ms(&self, last: &Moment, now: Moment) -> u64 {
-        let by_rule = last.presence.plus(self.ttl_ms).since(now.presence);
-        let at_most = last.awake.plus(self.ttl_ms + MOST_FORGIVEN_MS).since(now.awake);
-        by_rule.min(at_most)
-    }
-
     fn note_changed(&mut self, name: &Username) {
         if let Some(changed) = &mut self.changed {
             changed.push(name.clone());
@@ -241,40 +233,59 @@ impl Table {
     }
 
     fn appear(&mut self, name: &Username, addr: Option<Addr>, now: Moment) {
-        self.online += 1;
         self.feed.push(name.clone(), Event::Joined(addr));
         self.wait(name, now);
     }
 
     /// Notes when a row that is online is to be looked at again.
     fn wait(&mut self, name: &Username, now: Moment) {
-        let Some(last) = self.rows.get(name).map(|row| row.last) else { return };
-        let due = now.awake.plus(self.left_ms(&last, now));
-        if let Some(row) = self.rows.get_mut(name) {
-            row.due = due;
-        }
-        self.due.insert((due, name.clone()));
+        let Some(row) = self.rows.online_mut(name) else { return };
+        row.due = now.awake.plus(left_ms(self.ttl_ms, &row.last, now));
+        self.due.insert((row.due, name.clone()));
     }
 
     /// Takes everybody offline whose time has come by `now`.
     pub(super) fn advance(&mut self, now: Moment) {
-        while self.due.first().is_some_and(|(at, _)| *at <= now.awake) {
-            let Some((_, name)) = self.due.pop_first() else { return };
-            let Some(last) = self.rows.get(&name).map(|row| row.last) else { continue };
-            if self.left_ms(&last, now) > 0 {
+        while !self.advance_part(usize::MAX, now) {}
+    }
+
+    /// Looks at no more than `most` of those whose time may have come by `now`, and takes offline whose time has; gives
+    /// whether there are no more. For who must not keep the table for long; whatever else is asked of it does the rest.
+    pub fn advance_part(&mut self, most: usize, now: Moment) -> bool {
+        for _ in 0..most {
+            if self.due.first().is_none_or(|(at, _)| *at > now.awake) {
+                return true;
+            }
+            let Some((_, name)) = self.due.pop_first() else { return true };
+            let Some(row) = self.rows.online_mut(&name) else { continue };
+            if left_ms(self.ttl_ms, &row.last, now) > 0 {
                 // Heartbeats came since the entry was made and left it where it was, or there was no leader for a while.
                 self.wait(&name, now);
-            } else if let Some(row) = self.rows.get_mut(&name) {
-                row.online = false;
-                self.online -= 1;
-                self.feed.push(name, Event::Left(Reason::Timeout));
+            } else {
+                self.expire(&name);
             }
         }
+        false
     }
+
+    /// Takes somebody offline who has no entry in `due` any more.
+    fn expire(&mut self, name: &Username) {
+        let Some(row) = self.rows.online_mut(name).copied() else { return };
+        self.rows.put(name, Row { online: false, ..row });
+        self.feed.push(name.clone(), Event::Left(Reason::Timeout));
+    }
+}
+
+/// For how long a client stays online at `now` whose last heartbeat came at `last`, if a leader serves all the time.
+fn left_ms(ttl_ms: u64, last: &Moment, now: Moment) -> u64 {
+    let by_rule = last.presence.plus(ttl_ms).since(now.presence);
+    let at_most = last.awake.plus(ttl_ms + MOST_FORGIVEN_MS).since(now.awake);
+    by_rule.min(at_most)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::num::NonZeroUsize;
 
     use proptest::prelude::*;
@@ -389,6 +400,46 @@ mod tests {
         assert_eq!(table.seen(&name("gone"), at(REMEMBER_MS)), None);
         let seen = table.seen(&name("fresh"), at(REMEMBER_MS)).unwrap();
         assert_eq!((seen.online, seen.ago_ms), (false, REMEMBER_MS - 1));
+    }
+
+    #[test]
+    fn a_sweep_goes_on_where_it_stopped_and_comes_to_everybody() {
+        let mut table = Table::new(TTL_MS);
+        let count = 2 * ROWS_A_SWEEP + 1;
+        let now = at(0);
+        for n in 0..count {
+            table.heartbeat(&name(&format!("c{n}")), None, None, now);
+        }
+        let later = at(REMEMBER_MS);
+        for left in [count - ROWS_A_SWEEP, count - 2 * ROWS_A_SWEEP, 0, 0] {
+            table.sweep(later);
+            assert_eq!(table.rows.after(None, usize::MAX).count(), left);
+        }
+    }
+
+    #[test]
+    fn those_whose_time_has_come_go_a_few_at_a_time_if_that_is_asked() {
+        let mut table = Table::new(TTL_MS);
+        for n in 0..5 {
+            table.heartbeat(&name(&format!("c{n}")), None, None, at(0));
+        }
+        assert!(table.advance_part(2, at(TTL_MS - 1)));
+        let parts: Vec<bool> = (0..3).map(|_| table.advance_part(2, at(TTL_MS))).collect();
+        assert_eq!(parts, [false, false, true]);
+        assert_eq!(table.version_so_far(), 10);
+    }
+
+    #[test]
+    fn who_comes_back_before_anybody_looked_has_left_and_joined() {
+        let mut table = Table::new(TTL_MS);
+        table.heartbeat(&name("alice"), None, None, at(0));
+        table.heartbeat(&name("bob"), None, None, at(0));
+        table.heartbeat(&name("alice"), None, None, at(TTL_MS));
+        let told = table.changes_after(2, usize::MAX).unwrap();
+        let left = Event::Left(Reason::Timeout);
+        assert_eq!(told.iter().map(|change| change.event).collect::<Vec<_>>(), [left, Event::Joined(None)]);
+        assert_eq!(names(&mut table, at(TTL_MS)), ["alice"]);
+        assert_eq!(table.due.len(), 1);
     }
 
     #[derive(Clone, Debug)]

@@ -41,7 +41,7 @@ impl Registry {
     }
 
     fn note_heartbeat(&self, name: &Username, told: Option<Addr>, registered: Option<Addr>, now: BootMs) -> Beat {
-        let addr = self.presence(now, |table, now| table.heartbeat(name, told, registered, now));
+        let addr = self.presence_alone(now, |table, now| table.heartbeat(name, told, registered, now));
         let ttl_ms = self.ttl_ms();
         Beat { addr, ttl_ms, next_heartbeat_ms: (ttl_ms / BEATS_PER_TTL).max(1) }
     }

@@ -151,13 +151,21 @@ impl Registry {
     }
 
     /// Asks the presence table something at `now`, and passes on that it changed visibly, whether by what was asked or by
-    /// the time that has passed.
+    /// the time that has passed. However many clients go offline at that moment, others get their turn in between.
     fn presence<T>(&self, now: BootMs, ask: impl FnOnce(&mut Table, Moment) -> T) -> T {
+        while !self.presence_alone(now, |table, now| table.advance_part(online::ROWS_A_LOCK, now)) {
+            std::thread::yield_now();
+        }
+        self.presence_alone(now, ask)
+    }
+
+    /// The same without a look at whose time has come, for what concerns one client.
+    fn presence_alone<T>(&self, now: BootMs, ask: impl FnOnce(&mut Table, Moment) -> T) -> T {
         let mut presence = lock(&self.0.presence);
         let Presence { clock, table, told } = &mut *presence;
         let now = clock.observe(now);
         let answer = ask(table, now);
-        let version = table.version(now);
+        let version = table.version_so_far();
         let changed = std::mem::replace(told, version) != version;
         drop(presence);
         if changed {

@@ -9,7 +9,7 @@ use super::super::testing::{Node, following, leading};
 use super::*;
 
 struct Running {
-    seats: Arc<Semaphore>,
+    seats: Seats,
     all_seats: u32,
     addr: SocketAddr,
     shutdown: CancellationToken,
@@ -29,7 +29,7 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (addr, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
         let server = Server::new(api, shutdown.clone(), all_seats as usize);
-        let seats = Arc::clone(&server.seats);
+        let seats = server.seats.clone();
         let server = TaskTracker::new().spawn(server.run(listener));
         Self { seats, all_seats, addr, shutdown, server }
     }
@@ -40,7 +40,7 @@ impl Running {
 
     /// Waits until no connection is served.
     async fn no_connections(&self) {
-        drop(self.seats.acquire_many(self.all_seats).await.unwrap());
+        self.seats.all_free(self.all_seats).await;
     }
 
     async fn stop(self) {
@@ -109,6 +109,35 @@ async fn a_connection_too_many_is_told_so_and_a_place_that_is_left_is_given_agai
     let request = b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let answer = exchange(&mut server.connect().await, request).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_idle_leaves_for_who_comes_and_a_running_request_is_not_disturbed() {
+    let (entered, mut seen) = watch::channel(false);
+    let (finish, finished) = watch::channel(false);
+    let slow = move || {
+        entered.send_replace(true);
+        let mut finished = finished.clone();
+        async move {
+            let _ = finished.wait_for(|finished| *finished).await;
+            "done"
+        }
+    };
+    let router = Router::new().route("/slow", get(slow)).route("/", get(|| async { "here" }));
+    let server = Running::start_with_seats(router, 2).await;
+    let (mut busy, mut idle) = (server.connect().await, server.connect().await);
+    let request = |path: &str, close: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n{close}\r\n").into_bytes();
+    busy.write_all(&request("/slow", "Connection: close\r\n")).await.unwrap();
+    idle.write_all(&request("/", "")).await.unwrap();
+    idle.readable().await.unwrap();
+    seen.wait_for(|seen| *seen).await.unwrap();
+    sleep(Duration::from_millis(1100)).await;
+    let answer = exchange(&mut server.connect().await, &request("/", "Connection: close\r\n")).await;
+    assert!(answer.ends_with("here"), "{answer}");
+    assert!(read_to_end(&mut idle).await.ends_with("here"));
+    finish.send_replace(true);
+    assert!(read_to_end(&mut busy).await.ends_with("done"));
     server.stop().await;
 }
 

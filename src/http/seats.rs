@@ -1,0 +1,202 @@
+//! How many connections are served at once, and who must leave when there are more.
+//!
+//! Clients like to keep a connection open from one heartbeat to the next, and there may be more of them than a process can
+//! have connections. So whoever is idle for longest leaves for who comes; the next heartbeat of a client that had to leave
+//! opens a new one. Nobody leaves in the middle of a request.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::idle::Idle;
+
+/// Connections that are served at once, if the system gives a process that many files: some ten KiB each.
+const MOST: u64 = 8192;
+
+/// Files that are left for everything else: the election, the bucket, snapshots, connections that are refused.
+const OTHER_FILES: u64 = 512;
+
+/// The least, whatever the system gives.
+const LEAST: u64 = 64;
+
+/// Who was idle for less need not leave: the next request may be on its way.
+const MAY_LEAVE_AFTER: Duration = Duration::from_secs(1);
+
+/// So many leave together: to find who was idle for longest takes a look at all.
+const LEAVE_AT_ONCE: usize = 64;
+
+/// The longest that a connection waits for who leaves for it.
+const WAIT: Duration = Duration::from_millis(250);
+
+/// As many connections as this process may have. Asks the system for more files first, as many as it may have.
+pub(super) fn most_connections() -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = MOST + OTHER_FILES;
+    let raised = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let files = match current {
+        // Without a limit, or with one that is high enough.
+        None => wanted,
+        Some(current) if current >= raised => current,
+        Some(current) => {
+            setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }).map_or(current, |()| raised)
+        }
+    };
+    let seats = files.saturating_sub(OTHER_FILES).clamp(LEAST, MOST);
+    usize::try_from(seats).expect("a small number")
+}
+
+/// The seats. All clones are one.
+#[derive(Clone)]
+pub(super) struct Seats {
+    free: Arc<Semaphore>,
+    taken: Arc<Mutex<Taken>>,
+}
+
+#[derive(Default)]
+struct Taken {
+    next: u64,
+    seats: HashMap<u64, (Idle, Arc<Notify>)>,
+}
+
+/// A connection's seat, until it is dropped.
+pub(super) struct Seat {
+    number: u64,
+    seats: Seats,
+    leave: Arc<Notify>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Seats {
+    /// So many.
+    pub(super) fn new(count: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(count)), taken: Arc::default() }
+    }
+
+    /// A free seat for a connection that is `idle` as this says, if there is one.
+    pub(super) fn take(&self, idle: &Idle) -> Option<Seat> {
+        Arc::clone(&self.free).try_acquire_owned().ok().map(|permit| self.seat(permit, idle))
+    }
+
+    /// A seat of somebody who leaves for this; `None` if nobody can.
+    pub(super) async fn take_anothers(&self, idle: &Idle) -> Option<Seat> {
+        self.ask_to_leave();
+        let permit = timeout(WAIT, Arc::clone(&self.free).acquire_owned()).await.ok()?.ok()?;
+        Some(self.seat(permit, idle))
+    }
+
+    fn seat(&self, permit: OwnedSemaphorePermit, idle: &Idle) -> Seat {
+        let leave = Arc::new(Notify::new());
+        let mut taken = self.lock();
+        let number = taken.next;
+        taken.next += 1;
+        taken.seats.insert(number, (idle.clone(), Arc::clone(&leave)));
+        Seat { number, seats: self.clone(), leave, _permit: permit }
+    }
+
+    /// Asks those who are idle for longest to leave.
+    fn ask_to_leave(&self) {
+        let mut taken = self.lock();
+        let since = |(number, (idle, _)): (&u64, &(Idle, Arc<Notify>))| Some((idle.lasts()?, *number));
+        let mut idle: Vec<_> =
+            taken.seats.iter().filter_map(since).filter(|(lasts, _)| *lasts >= MAY_LEAVE_AFTER).collect();
+        idle.sort_unstable_by(|one, other| other.cmp(one));
+        for (_, number) in idle.into_iter().take(LEAVE_AT_ONCE) {
+            // It is asked once.
+            taken.seats.remove(&number).into_iter().for_each(|(_, leave)| leave.notify_one());
+        }
+    }
+
+    /// For tests: waits until all `count` seats are free.
+    #[cfg(test)]
+    pub(super) async fn all_free(&self, count: u32) {
+        drop(self.free.acquire_many(count).await);
+    }
+
+    /// The lock is held for one operation.
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// Waits until this connection should leave for another.
+    pub(super) async fn is_wanted(&self) {
+        self.leave.notified().await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.lock().seats.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn is_wanted(seat: &Seat) -> bool {
+        seat.is_wanted().now_or_never().is_some()
+    }
+
+    #[test]
+    fn there_are_seats_for_thousands_where_the_system_allows_it_and_never_none() {
+        let seats = most_connections();
+        let may_have = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        let expected = may_have.saturating_sub(OTHER_FILES).clamp(LEAST, MOST);
+        assert_eq!(seats as u64, expected);
+        assert!(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) >= expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_idle_for_longest_leaves_and_who_is_busy_or_just_came_stays() {
+        let seats = Seats::new(3);
+        let sit = || {
+            let idle = Idle::new();
+            (seats.take(&idle).unwrap(), idle)
+        };
+        let (busy, of_busy) = sit();
+        let _request = of_busy.begin();
+        advance(MAY_LEAVE_AFTER).await;
+        let (longest, _) = sit();
+        advance(MAY_LEAVE_AFTER).await;
+        let (new, _) = sit();
+        let idle = Idle::new();
+        assert!(seats.take(&idle).is_none());
+        let mut waiting = Box::pin(seats.take_anothers(&idle));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert!(is_wanted(&longest) && !is_wanted(&busy) && !is_wanted(&new));
+        drop(longest);
+        assert!(waiting.await.is_some());
+        // Its seat was given back.
+        assert!(seats.take(&idle).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn if_nobody_can_leave_there_is_no_seat() {
+        let seats = Seats::new(1);
+        let _new = seats.take(&Idle::new()).unwrap();
+        assert!(seats.take_anothers(&Idle::new()).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_some_leave_for_one_and_each_is_asked_once() {
+        let count = 2 * LEAVE_AT_ONCE;
+        let seats = Seats::new(count);
+        let all: Vec<Seat> = (0..count).map(|_| seats.take(&Idle::new()).unwrap()).collect();
+        advance(MAY_LEAVE_AFTER).await;
+        for _ in 0..3 {
+            let wanted = |all: &[Seat]| all.iter().filter(|seat| is_wanted(seat)).count();
+            seats.ask_to_leave();
+            let asked = wanted(&all);
+            assert!(asked == LEAVE_AT_ONCE || seats.lock().seats.is_empty(), "{asked}");
+        }
+    }
+}
