@@ -15,6 +15,7 @@ use futures_util::FutureExt;
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::app::{Cors, Shared};
+use super::credentials::Authorization;
 use super::json::JsonBody;
 use super::leader::{self, Leader};
 use super::params::Remote;
@@ -57,9 +58,11 @@ impl Express {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
+        let authorization = Authorization::of(request.headers());
         match JsonBody::read(request).await {
             Ok(body) => {
-                presence::heartbeat(leader, State(Shared::clone(&self.app)), remote, body).await.into_response()
+                let app = State(Shared::clone(&self.app));
+                presence::heartbeat(leader, app, remote, authorization, body).await.into_response()
             }
             Err(error) => error.into_response(),
         }

@@ -7,6 +7,7 @@ use tracing::debug;
 
 use super::app::Shared;
 use super::changes::client;
+use super::credentials::{Authorization, caller};
 use super::cursor::{Cursor, Given, Source};
 use super::error::ApiError;
 use super::json::{Field, Json, JsonBody};
@@ -27,6 +28,7 @@ pub(super) async fn heartbeat(
     _: Leader,
     State(app): State<Shared>,
     remote: Remote,
+    authorization: Authorization,
     body: JsonBody,
 ) -> Result<Json<Accepted>, ApiError> {
     let heartbeat: Heartbeat = body.parse(HEARTBEAT)?;
@@ -35,8 +37,9 @@ pub(super) async fn heartbeat(
         Some(addr) => Some(AddrForm::parse(&addr.0)?.resolve(remote.ip())),
         None => None,
     };
-    let last_seen = clock::wall_now().to_rfc3339();
-    let beat = app.registry.heartbeat(&username, addr, clock::boot_now()).await?;
+    let caller = caller(remote);
+    let last_seen = caller.wall.to_rfc3339();
+    let beat = app.registry.heartbeat(&username, addr, authorization.credentials(), caller).await?;
     debug!(user = %username, "heartbeat of {username}");
     let message = match beat.addr {
         Some(addr) => format!("Heartbeat accepted for '{username}' at {addr}"),
