@@ -101,6 +101,7 @@ mod tests {
             r#"{"username":"bob","addr":null}"#,
             r#"{"username":"\u0061lice","addr":"[::1]:7"}"#,
             r#"{"username":"nobody"}"#,
+            r#"{"username":"carol"}"#,
             "",
             "nonsense",
             "[\"alice\"]",
@@ -143,6 +144,8 @@ mod tests {
             for body in [r#"{"username":"alice","addr":"10.40.6.26:9000"}"#, r#"{"username":"bob"}"#] {
                 assert_eq!(node.post("/register", body).await.status, 201);
             }
+            let carol = node.post("/register", r#"{"username":"carol","password":"secret"}"#).await.json();
+            let bearer = format!("Bearer {}", carol["token"].as_str().unwrap());
             for role in [leading(), following(), without_leader(), leading_until(clock::boot_now(), TERM)] {
                 node.role.send_replace(role.clone());
                 for body in bodies() {
@@ -150,6 +153,15 @@ mod tests {
                     let express = node.express(request("POST", PATH, body.clone())).await;
                     assert_eq!(says(&express), says(&ordinary), "{role:?} {}", body.trim());
                     assert_eq!(express.header("x-request-id").map(str::len), Some(32));
+                }
+                for authorization in [&bearer, "Bearer x", "Basic x", "x"] {
+                    let beat = || {
+                        let mut beat = request("POST", PATH, r#"{"username":"carol"}"#);
+                        beat.headers_mut().insert("authorization", authorization.parse().unwrap());
+                        beat
+                    };
+                    let (ordinary, express) = (node.send(beat()).await, node.express(beat()).await);
+                    assert_eq!(says(&express), says(&ordinary), "{role:?} {authorization}");
                 }
             }
         }

@@ -132,7 +132,7 @@ impl Registry {
                 Err(error) => Err(error),
             };
         }
-        let entry = self.certain_entry(name, caller.now).await?;
+        let entry = self.certain_entry(name).await?;
         match self.judge(&entry, credentials, caller.wall) {
             Verdict::Granted => Ok(()),
             Verdict::Denied(why) => Err(denied(why)),
@@ -168,7 +168,7 @@ impl Registry {
 
     /// The same, once it is certain that the password in it is the latest. Costs one read of the bucket in an epoch, and none
     /// if a majority of the nodes tells what it knows.
-    async fn certain_entry(&self, name: &Username, now: BootMs) -> Result<Entry, LookupError> {
+    async fn certain_entry(&self, name: &Username) -> Result<Entry, LookupError> {
         if self.0.settings.replicated && self.is_complete() {
             let epoch = lock(&self.0.index).epoch();
             let mut whole = self.0.whole.subscribe();
@@ -176,7 +176,7 @@ impl Registry {
         }
         let _one_of_few = self.0.lookups.acquire().await.expect("the semaphore is never closed");
         // While this one waited, another may have read it.
-        let entry = self.entry(name, now).await?;
+        let entry = self.known_entry(name)?;
         if entry.is_certain {
             return Ok(entry);
         }
