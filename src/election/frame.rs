@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(hello().differs_from(&mine), None);
         let other: NodeAddr = "127.0.0.1:9999".parse().unwrap();
         let cases: [(Change, &[&str]); 6] = [
-            (|h, _| h.protocol = 9, &["protocol 9", "3"]),
+            (|h, _| h.protocol = 9, &["protocol 9", "4"]),
             (|h, _| h.keyed = false, &["the cluster_key differs", "this node has one, it has none"]),
             (|h, other| h.to = other, &["127.0.0.1:9999", "127.0.0.1:8080"]),
             (|h, other| h.peers.push(other), &["127.0.0.1:9999", "`peers`"]),

@@ -112,7 +112,7 @@ impl Guard {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -131,7 +131,7 @@ mod tests {
         }
     }
 
-    fn guard() -> impl Strategy<Value = Guard> {
+    pub(in super::super) fn guard() -> impl Strategy<Value = Guard> {
         let (epoch, version, mark) = (0_u64..3, 0_u32..3, 0_u8..3);
         (0_u8..3, epoch, version, mark).prop_map(|(kind, epoch, version, mark)| match kind {
             0 => Guard::Open,

@@ -284,3 +284,44 @@ impl Index {
         unknown
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::name;
+    use super::*;
+
+    fn row(guard: Guard) -> UserFacts {
+        let (id, metadata) = (UserId::nil(), Metadata::default());
+        UserFacts::new(name("alice"), &Facts { id, addr: None, registered_at: "".into(), metadata }, guard)
+    }
+
+    fn guard_after<'g>(guards: impl Iterator<Item = &'g Guard>) -> Option<Guard> {
+        let mut index = Index::default();
+        guards.for_each(|guard| index.merge(&row(*guard)));
+        index.entry(&name("alice")).map(|entry| entry.guard)
+    }
+
+    #[test]
+    fn only_what_is_newer_of_a_password_is_told_on() {
+        let mut index = Index::default();
+        index.track(true);
+        let [old, new] = [1, 2].map(|epoch| Guard::Unread { epoch: Epoch(epoch) });
+        for (guard, told) in [(old, 1), (old, 0), (new, 1), (old, 0), (new, 0)] {
+            index.merge(&row(guard));
+            let fresh = index.take_fresh(1000).map(|(rows, _)| rows).unwrap_or_default();
+            assert_eq!(fresh.len(), told, "{guard:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rows_that_come_late_twice_or_in_any_order_leave_the_same_guard(
+            (guards, shuffled) in prop::collection::vec(super::super::guard::tests::guard(), 1..6)
+                .prop_flat_map(|guards| (Just(guards.clone()), Just([guards.clone(), guards].concat()).prop_shuffle()))
+        ) {
+            prop_assert_eq!(guard_after(guards.iter()), guard_after(shuffled.iter()));
+        }
+    }
+}
