@@ -187,9 +187,19 @@ mod tests {
             (login, r#"{"username":"alice","password":"x"}"#.to_owned(), 409, "no_password"),
             (login, r#"{"username":"carol","password":"x"}"#.to_owned(), 401, "wrong_password"),
             (change, r#"{"username":"carol","password":"x"}"#.to_owned(), 400, "missing_field"),
-            (change, r#"{"username":"carol","password":"secret","new_password":""}"#.to_owned(), 400, "invalid_password"),
+            (
+                change,
+                r#"{"username":"carol","password":"secret","new_password":""}"#.to_owned(),
+                400,
+                "invalid_password",
+            ),
             (change, r#"{"username":"alice","password":"x","new_password":"y"}"#.to_owned(), 409, "no_password"),
-            (change, r#"{"username":"nobody","password":"x","new_password":"y"}"#.to_owned(), 404, "user_not_registered"),
+            (
+                change,
+                r#"{"username":"nobody","password":"x","new_password":"y"}"#.to_owned(),
+                404,
+                "user_not_registered",
+            ),
             ("/register", r#"{"username":"eve","password":""}"#.to_owned(), 400, "invalid_password"),
             ("/register", format!(r#"{{"username":"eve","password":"{long}"}}"#), 400, "invalid_password"),
         ] {
