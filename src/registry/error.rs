@@ -87,7 +87,7 @@ pub enum AuthError {
     )]
     NoPassword(Username),
     /// Too many wrong passwords.
-    #[error("Too many wrong passwords; try again in {} seconds", .wait_ms.div_ceil(1000))]
+    #[error("Too many wrong passwords; try again in {} s", .wait_ms.div_ceil(1000))]
     TooManyAttempts {
         /// After how many milliseconds another is looked at.
         wait_ms: u64,

@@ -84,7 +84,7 @@ impl Registry {
         match &result {
             Ok(_) => guesses.right(name, caller.from),
             Err(AuthError::WrongPassword(_)) => {
-                debug!(user = %name, from = %caller.from, "a wrong password for {name}")
+                debug!(user = %name, from = %caller.from, "a wrong password for {name}");
             }
             Err(_) => guesses.undo(name, caller.from),
         }

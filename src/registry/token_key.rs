@@ -39,14 +39,13 @@ impl TokenKey {
     /// # Errors
     /// [`TokenKeyError`] if the bucket does not answer, or holds something else.
     pub async fn of_bucket(bucket: &Bucket) -> Result<Self, TokenKeyError> {
-        let stored = match bucket.get(&Key::TokenKey).await? {
-            Some(stored) => stored,
-            None => {
-                let mine = Self::new(draw::token_key());
-                match bucket.create(&Key::TokenKey, mine.to_file().into()).await? {
-                    Created::New(_) => return Ok(mine),
-                    Created::Taken(stored) => stored,
-                }
+        let stored = if let Some(stored) = bucket.get(&Key::TokenKey).await? {
+            stored
+        } else {
+            let mine = Self::new(draw::token_key());
+            match bucket.create(&Key::TokenKey, mine.to_file().into()).await? {
+                Created::New(_) => return Ok(mine),
+                Created::Taken(stored) => stored,
             }
         };
         Self::from_file(&stored.bytes).ok_or_else(|| TokenKeyError::Damaged { store: bucket.describe() })
