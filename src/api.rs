@@ -9,7 +9,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::MemberRole;
-use crate::domain::{Addr, Metadata, MetadataForm, NodeAddr, Password, Term, UserId, Username};
+use crate::domain::{Addr, Metadata, MetadataForm, NodeAddr, Password, Term, Token, UserId, Username};
 
 /// Text that is borrowed where it stands in the JSON without escapes. (A plain `Option<Cow<str>>` never borrows.)
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -144,7 +144,7 @@ pub struct Registered {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Grant {
     /// To be sent as `Authorization: Bearer <token>`.
-    pub token: String,
+    pub token: Token,
     /// RFC 3339, UTC.
     pub token_expires_at: String,
 }

@@ -23,7 +23,7 @@ use crate::config::{self, Config, Storage};
 use crate::domain::NodeAddr;
 use crate::election::{self, Carrier, Election, Peers, Role};
 use crate::http::{App, Cors, ENDPOINTS, api, news, serve};
-use crate::registry::{Epoch, Registry, Settings};
+use crate::registry::{Epoch, Registry, Settings, TokenKey, TokenKeyError};
 use crate::replication::{Flusher, Replication};
 use crate::snapshot::Keeper;
 use crate::storage::{Backend, BackendError, Bucket, BucketError, Created, Gcs, GcsConfig, Key, Local, RetryPolicy};
@@ -79,13 +79,19 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let backend = open_backend(&config).await?;
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(Duration::from_millis(config.storage_timeout_ms)));
     let cluster = cluster_id(&bucket).await?;
+    let token_key = token_key(&bucket).await?;
     // Until the last snapshot is written.
     let _held = Arc::clone(&lock);
     let past = Past { lock, first_start: is_first_start(&config, &bucket).await? };
     say(&banner(&config, &bucket));
 
-    let settings = Settings { ttl_ms: config.presence.ttl_ms, replicated: config.peers.len() > 1 };
-    let registry = Registry::new(bucket, settings, started_at);
+    let settings = Settings {
+        ttl_ms: config.presence.ttl_ms,
+        replicated: config.peers.len() > 1,
+        require_password: config.passwords.required,
+        token_seconds: config.passwords.token_seconds,
+    };
+    let registry = Registry::new(bucket, settings, &token_key, started_at);
     // Until a leader serves, nobody could be heard, and so nobody ages.
     registry.served(started_at);
     let snapshots = Keeper::new(registry.clone(), config.node_dir(), cluster);
@@ -232,6 +238,17 @@ async fn cluster_id(bucket: &Bucket) -> Result<Uuid, NodeError> {
             Key::Cluster,
             bucket.describe()
         ))
+    })
+}
+
+/// The key of the bucket's tokens.
+async fn token_key(bucket: &Bucket) -> Result<TokenKey, NodeError> {
+    TokenKey::of_bucket(bucket).await.map_err(|error| {
+        let remedy = match error {
+            TokenKeyError::Storage(_) => "; check it step by step with `cargo run --bin test_firebase`",
+            TokenKeyError::Damaged { .. } => "",
+        };
+        NodeError::Storage(format!("{error}{remedy}"))
     })
 }
 

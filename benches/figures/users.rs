@@ -33,6 +33,7 @@ pub(crate) fn fill(bucket: &Path, count: u64) -> anyhow::Result<()> {
             registered_at: "2026-01-15T10:30:00Z".to_owned(),
             metadata: Metadata::default(),
             password_hash: None,
+            password_version: 0,
         };
         fs::create_dir_all(path.parent().context("a profile lies in a folder")?)?;
         fs::write(path, serde_json::to_vec(&profile)?)?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use http::Uri;
 
 use super::layers::{Given, Layers};
-use super::{Api, Config, ConfigError, Cors, Flags, LoadSource, Presence, Storage, Timings, keys};
+use super::{Api, Config, ConfigError, Cors, Flags, LoadSource, Passwords, Presence, Storage, Timings, keys};
 use crate::domain::{ClusterKey, MAX_NODES, MIN_KEY_CHARS, NodeAddr};
 
 /// No time may be longer: one that is, is a slip of the pen, and sums of times must not overflow.
@@ -18,6 +18,9 @@ const DEFAULT_DATA_DIR: &str = "data";
 pub const DEFAULT_CREDENTIALS: &str = "credentials/firebase-storage.json";
 /// Three of the heartbeats that clients are told to send, 10 s apart.
 const DEFAULT_TTL_SECONDS: u64 = 30;
+const DEFAULT_TOKEN_DAYS: u64 = 30;
+/// Ten years: whoever wants more wants no end, and sums of times must not overflow.
+const MAX_TOKEN_DAYS: u64 = 3650;
 const DEFAULT_STORAGE_TIMEOUT_MS: u64 = 5000;
 /// What stands for "no origin" where an empty text would count as unset.
 const NO_ORIGIN: &str = "none";
@@ -63,6 +66,10 @@ pub(super) fn build(
         api: api(&layers, &node)?,
         presence: Presence {
             ttl_ms: 1000 * layers.number(&keys::HEARTBEAT_TTL, MAX_MS / 1000, DEFAULT_TTL_SECONDS)?.value,
+        },
+        passwords: Passwords {
+            required: layers.switch(&keys::REQUIRE_PASSWORD, false)?,
+            token_seconds: 24 * 60 * 60 * layers.number(&keys::TOKEN_DAYS, MAX_TOKEN_DAYS, DEFAULT_TOKEN_DAYS)?.value,
         },
         storage,
         storage_timeout_ms: layers.number(&keys::STORAGE_TIMEOUT, MAX_MS, DEFAULT_STORAGE_TIMEOUT_MS)?.value,

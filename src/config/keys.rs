@@ -57,6 +57,8 @@ pub(super) const API_URL: Key =
     Key::new("api_url", "ROLLCALL_API_URL").or_flag("--api-url", |flags| flags.api_url.as_ref());
 pub(super) const CORS_ORIGINS: Key = Key::new("cors_origins", "ROLLCALL_CORS_ORIGINS");
 pub(super) const HEARTBEAT_TTL: Key = Key::new("heartbeat_ttl_seconds", "HEARTBEAT_TTL_SECONDS");
+pub(super) const REQUIRE_PASSWORD: Key = Key::new("require_password", "ROLLCALL_REQUIRE_PASSWORD");
+pub(super) const TOKEN_DAYS: Key = Key::new("token_days", "ROLLCALL_TOKEN_DAYS");
 pub(super) const DATA_DIR: Key =
     Key::new("data_dir", "ROLLCALL_DATA_DIR").or_flag("--data-dir", |flags| flags.data_dir.as_ref());
 pub(super) const BUCKET: Key = Key::new("firebase_bucket", "FIREBASE_BUCKET");
@@ -65,7 +67,7 @@ pub(super) const EMULATOR: Key = Key::new("storage_emulator_host", "STORAGE_EMUL
 pub(super) const STORAGE_TIMEOUT: Key = Key::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS");
 
 /// Every setting; what is not here is no key of the file.
-pub(super) const ALL: [&Key; 23] = [
+pub(super) const ALL: [&Key; 25] = [
     &THIS_NODE,
     &PEERS,
     &HEARTBEAT_INTERVAL,
@@ -84,6 +86,8 @@ pub(super) const ALL: [&Key; 23] = [
     &API_URL,
     &CORS_ORIGINS,
     &HEARTBEAT_TTL,
+    &REQUIRE_PASSWORD,
+    &TOKEN_DAYS,
     &DATA_DIR,
     &BUCKET,
     &CREDENTIALS,

@@ -47,6 +47,8 @@ pub struct Config {
     pub api: Api,
     /// Who is online.
     pub presence: Presence,
+    /// Users' passwords.
+    pub passwords: Passwords,
     /// What lasts.
     pub storage: Storage,
     /// The deadline of one call to the storage, retries included.
@@ -116,6 +118,15 @@ pub enum Cors {
 pub struct Presence {
     /// How long after its last heartbeat a client is online.
     pub ttl_ms: u64,
+}
+
+/// Users' passwords and tokens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Passwords {
+    /// Whether a user must have one.
+    pub required: bool,
+    /// For how long a token is good.
+    pub token_seconds: u64,
 }
 
 /// What lasts, and where.

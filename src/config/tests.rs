@@ -59,6 +59,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(config.api.url, "http://127.0.0.1:3000");
     assert_eq!(config.api.cors, Cors::Any);
     assert_eq!(config.presence.ttl_ms, 30_000);
+    assert_eq!(config.passwords, Passwords { required: false, token_seconds: 30 * 86_400 });
     assert_eq!(config.storage, Storage::Local { dir: "data/bucket".into() });
     assert_eq!(config.storage_timeout_ms, 5000);
     assert_eq!(config.node_dir(), PathBuf::from("data/127.0.0.1:8080"));
@@ -85,6 +86,19 @@ fn the_file_of_the_distribution_says_what_the_defaults_say() {
     {
         assert_eq!(with(line).unwrap(), with("").unwrap(), "{line}");
     }
+}
+
+#[test]
+fn tokens_are_good_for_one_day_to_ten_years() {
+    for (days, seconds) in [("1", 86_400), ("3650", 3650 * 86_400)] {
+        assert_eq!(with_variable("ROLLCALL_TOKEN_DAYS", days).unwrap().passwords.token_seconds, seconds);
+    }
+    for wrong in ["0", "3651", "-1", "a month"] {
+        assert!(with_variable("ROLLCALL_TOKEN_DAYS", wrong).is_err(), "{wrong}");
+    }
+    assert!(with_variable("ROLLCALL_REQUIRE_PASSWORD", "true").unwrap().passwords.required);
+    assert!(with("require_password = true").unwrap().passwords.required);
+    assert!(with("require_password = \"perhaps\"").is_err());
 }
 
 #[test]

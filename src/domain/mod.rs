@@ -24,7 +24,7 @@ pub use member_role::MemberRole;
 pub use metadata::{InvalidMetadata, Metadata, MetadataForm};
 pub use node_addr::{InvalidNodeAddr, MAX_NODES, NodeAddr};
 pub use page::Page;
-pub use password::{Password, PasswordHash};
+pub use password::{InvalidPassword, MAX_PASSWORD_BYTES, Password, PasswordHash, Token};
 pub use profile::{Profile, UserId};
 pub use term::Term;
 pub use time::{BootMs, WallMs};

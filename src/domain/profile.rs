@@ -26,4 +26,12 @@ pub struct Profile {
     /// The password's hash, if one was set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<PasswordHash>,
+    /// How many times the password was changed.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub password_version: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_first(version: &u32) -> bool {
+    *version == 0
 }

@@ -16,7 +16,7 @@ use crate::domain::MemberRole;
 use crate::domain::{Load, NodeAddr, Term};
 
 /// The version of everything in this file and in `message.rs`. Nodes of different versions refuse each other.
-pub(super) const PROTOCOL: u32 = 3;
+pub(super) const PROTOCOL: u32 = 4;
 
 /// The longest frame once both sides know each other.
 pub(super) const MAX_FRAME_BYTES: usize = 1 << 20;
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(hello().differs_from(&mine), None);
         let other: NodeAddr = "127.0.0.1:9999".parse().unwrap();
         let cases: [(Change, &[&str]); 6] = [
-            (|h, _| h.protocol = 9, &["protocol 9", "3"]),
+            (|h, _| h.protocol = 9, &["protocol 9", "4"]),
             (|h, _| h.keyed = false, &["the cluster_key differs", "this node has one, it has none"]),
             (|h, other| h.to = other, &["127.0.0.1:9999", "127.0.0.1:8080"]),
             (|h, other| h.peers.push(other), &["127.0.0.1:9999", "`peers`"]),

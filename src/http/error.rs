@@ -2,22 +2,25 @@
 
 use std::borrow::Cow;
 
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use thiserror::Error;
 
+use super::credentials::CHALLENGE;
 use super::json::Json;
 use crate::api::Refusal;
-use crate::domain::{InvalidAddr, InvalidMetadata, InvalidUsername};
+use crate::domain::{InvalidAddr, InvalidMetadata, InvalidPassword, InvalidUsername};
 use crate::election::Leader;
 use crate::registry::{
-    BulkError, ImageError, LookupError, RegisterError, Rejected, Unavailable, UploadError, UsersError,
+    AuthError, BulkError, ImageError, LookupError, RegisterError, Rejected, Unavailable, UploadError, UsersError,
 };
 
 /// Seconds after which a client should try again when it is not its fault: about the time of an election.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 const UNAVAILABLE: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable");
+const OVERLOADED: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "overloaded");
+const NO_MAJORITY: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "no_majority");
 const INTERNAL: (StatusCode, &str) = (StatusCode::INTERNAL_SERVER_ERROR, "internal");
 
 /// Why a request was refused. Display is the answer's `message`.
@@ -43,6 +46,10 @@ pub(super) enum ApiError {
     Addr(#[from] InvalidAddr),
     #[error(transparent)]
     Metadata(#[from] InvalidMetadata),
+    #[error(transparent)]
+    Password(#[from] InvalidPassword),
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     #[error(transparent)]
     Lookup(#[from] LookupError),
     #[error(transparent)]
@@ -90,18 +97,21 @@ impl ApiError {
             Self::InvalidField { .. } | Self::Metadata(_) => (StatusCode::BAD_REQUEST, "invalid_field"),
             Self::Username(_) => (StatusCode::BAD_REQUEST, "invalid_username"),
             Self::Addr(_) => (StatusCode::BAD_REQUEST, "invalid_addr"),
+            Self::Password(_) => (StatusCode::BAD_REQUEST, "invalid_password"),
             Self::MissingImage(_) => (StatusCode::BAD_REQUEST, "missing_image"),
             Self::Storage(_) => UNAVAILABLE,
             Self::Lookup(error) => lookup(error),
+            Self::Auth(error) => auth(error),
             Self::Register(error) => match error {
                 RegisterError::Taken(_) => (StatusCode::CONFLICT, "user_exists"),
                 RegisterError::Storage(_) => UNAVAILABLE,
-                RegisterError::NotReplicated(_) => (StatusCode::SERVICE_UNAVAILABLE, "no_majority"),
-                RegisterError::Password(_) => INTERNAL,
+                RegisterError::NotReplicated(_) => NO_MAJORITY,
+                RegisterError::PasswordRequired => (StatusCode::BAD_REQUEST, "password_required"),
+                RegisterError::Auth(error) => auth(error),
             },
             Self::Users(UsersError::IndexRebuilding) => (StatusCode::SERVICE_UNAVAILABLE, "index_rebuilding"),
             Self::Upload(error) => match error {
-                UploadError::Lookup(error) => lookup(error),
+                UploadError::Auth(error) => auth(error),
                 UploadError::Rejected(Rejected::Type | Rejected::Animated) => {
                     (StatusCode::UNSUPPORTED_MEDIA_TYPE, "image_type")
                 }
@@ -119,9 +129,27 @@ impl ApiError {
             Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::TooManyConnections => (StatusCode::SERVICE_UNAVAILABLE, "too_many_connections"),
-            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::Overloaded => OVERLOADED,
             Self::NoCopy => (StatusCode::SERVICE_UNAVAILABLE, "no_copy"),
             Self::Internal(_) => INTERNAL,
+        }
+    }
+
+    /// What the client should do next, in a header.
+    fn advice(&self, status: StatusCode) -> Option<(HeaderName, HeaderValue)> {
+        match status {
+            StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, CHALLENGE)),
+            StatusCode::TOO_MANY_REQUESTS => {
+                let wait_ms = match self {
+                    Self::Auth(error)
+                    | Self::Register(RegisterError::Auth(error))
+                    | Self::Upload(UploadError::Auth(error)) => error.wait_ms(),
+                    _ => 0,
+                };
+                Some((header::RETRY_AFTER, HeaderValue::from(wait_ms.div_ceil(1000).max(1))))
+            }
+            StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, RETRY_AFTER)),
+            _ => None,
         }
     }
 
@@ -146,11 +174,16 @@ impl ApiError {
             Self::Storage(unavailable)
             | Self::Lookup(LookupError::Storage(unavailable))
             | Self::Register(RegisterError::Storage(unavailable))
-            | Self::Upload(
-                UploadError::Storage(unavailable) | UploadError::Lookup(LookupError::Storage(unavailable)),
-            )
+            | Self::Upload(UploadError::Storage(unavailable))
             | Self::Image(ImageError::Storage(unavailable)) => unavailable.cause(),
-            Self::Register(RegisterError::Password(cause)) | Self::Internal(cause) => cause.clone(),
+            Self::Auth(error) | Self::Register(RegisterError::Auth(error)) | Self::Upload(UploadError::Auth(error)) => {
+                match error {
+                    AuthError::Lookup(LookupError::Storage(unavailable)) => unavailable.cause(),
+                    AuthError::Hashing(cause) => cause.clone(),
+                    _ => return None,
+                }
+            }
+            Self::Internal(cause) => cause.clone(),
             Self::Upload(error @ UploadError::NoFreeName) => error.to_string(),
             _ => return None,
         };
@@ -163,6 +196,20 @@ fn lookup(error: &LookupError) -> (StatusCode, &'static str) {
         LookupError::NotRegistered(_) => (StatusCode::NOT_FOUND, "user_not_registered"),
         LookupError::Corrupt(_) => (StatusCode::INTERNAL_SERVER_ERROR, "profile_corrupt"),
         LookupError::Storage(_) => UNAVAILABLE,
+    }
+}
+
+fn auth(error: &AuthError) -> (StatusCode, &'static str) {
+    match error {
+        AuthError::Lookup(error) => lookup(error),
+        AuthError::Unauthorized(..) => (StatusCode::UNAUTHORIZED, "unauthorized"),
+        AuthError::PasswordRequired(_) => (StatusCode::UNAUTHORIZED, "password_required"),
+        AuthError::WrongPassword(_) => (StatusCode::UNAUTHORIZED, "wrong_password"),
+        AuthError::NoPassword(_) => (StatusCode::CONFLICT, "no_password"),
+        AuthError::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_attempts"),
+        AuthError::Overloaded | AuthError::Contended(_) => OVERLOADED,
+        AuthError::Hashing(_) => INTERNAL,
+        AuthError::NotReplicated(_) => NO_MAJORITY,
     }
 }
 
@@ -179,8 +226,8 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, code) = self.status_and_code();
         let mut response = (status, Json(self.refusal(code))).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        if let Some((name, value)) = self.advice(status) {
+            response.headers_mut().insert(name, value);
         }
         if let Some(cause) = self.cause() {
             response.extensions_mut().insert(cause);

@@ -20,6 +20,7 @@ use hyper::body::{Frame, SizeHint};
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::app::{Cors, Shared};
+use super::credentials::Authorization;
 use super::json::{APPLICATION_JSON, JsonBody, MAX_JSON_BYTES};
 use super::leader::{self, Leader};
 use super::params::Remote;
@@ -102,7 +103,9 @@ impl Express {
             return Err(put_back(first));
         }
         let body = JsonBody::whole(first);
-        let accepted = catch_unwind(AssertUnwindSafe(|| presence::heartbeat_at_once(&self.app, remote, &body)));
+        let authorization = Authorization::of(request.headers());
+        let accept = || presence::heartbeat_at_once(&self.app, remote, &authorization, &body);
+        let accepted = catch_unwind(AssertUnwindSafe(accept));
         // What went wrong there goes wrong again in turn, and is told there.
         let Ok(Some(accepted)) = accepted else { return Err(put_back(body.into_bytes())) };
         // As in every answer of a leader: only if the same term serves still.
@@ -129,9 +132,11 @@ impl Express {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
+        let authorization = Authorization::of(request.headers());
         match JsonBody::read(request).await {
             Ok(body) => {
-                presence::heartbeat(leader, State(Shared::clone(&self.app)), remote, body).await.into_response()
+                let app = State(Shared::clone(&self.app));
+                presence::heartbeat(leader, app, remote, authorization, body).await.into_response()
             }
             Err(error) => error.into_response(),
         }
@@ -203,6 +208,7 @@ mod tests {
             r#"{"username":"bob","addr":null}"#,
             r#"{"username":"\u0061lice","addr":"[::1]:7"}"#,
             r#"{"username":"nobody"}"#,
+            r#"{"username":"carol"}"#,
             "",
             "nonsense",
             "[\"alice\"]",
@@ -245,6 +251,8 @@ mod tests {
             for body in [r#"{"username":"alice","addr":"10.40.6.26:9000"}"#, r#"{"username":"bob"}"#] {
                 assert_eq!(node.post("/register", body).await.status, 201);
             }
+            let carol = node.post("/register", r#"{"username":"carol","password":"secret"}"#).await.json();
+            let bearer = format!("Bearer {}", carol["token"].as_str().unwrap());
             for role in [leading(), following(), without_leader(), leading_until(clock::boot_now(), TERM)] {
                 node.role.send_replace(role.clone());
                 for body in bodies() {
@@ -252,6 +260,15 @@ mod tests {
                     let express = node.express(request("POST", PATH, body.clone())).await;
                     assert_eq!(says(&express), says(&ordinary), "{role:?} {}", body.trim());
                     assert_eq!(express.header("x-request-id").map(str::len), Some(32));
+                }
+                for authorization in [&bearer, "Bearer x", "Basic x", "x"] {
+                    let beat = || {
+                        let mut beat = request("POST", PATH, r#"{"username":"carol"}"#);
+                        beat.headers_mut().insert("authorization", authorization.parse().unwrap());
+                        beat
+                    };
+                    let (ordinary, express) = (node.send(beat()).await, node.express(beat()).await);
+                    assert_eq!(says(&express), says(&ordinary), "{role:?} {authorization}");
                 }
             }
         }

@@ -10,11 +10,12 @@ use futures_util::TryStreamExt;
 use tracing::warn;
 
 use super::app::Shared;
+use super::credentials::{Authorization, caller};
 use super::error::ApiError;
 use super::etag;
 use super::json::{APPLICATION_JSON, Json};
 use super::leader::Leader;
-use super::params::{Name, Paging};
+use super::params::{Name, Paging, Remote};
 use super::patience::Patience;
 use super::uploads::{Held, Uploads};
 use crate::api::{Images, Uploaded};
@@ -45,13 +46,16 @@ pub(super) async fn upload(
     _: Leader,
     State(app): State<Shared>,
     Extension(uploads): Extension<Uploads>,
+    remote: Remote,
+    authorization: Authorization,
     name: Result<Name, ApiError>,
     picture: Picture,
 ) -> Result<(StatusCode, Json<Uploaded>), ApiError> {
     // Only now: a refusal before the body was read would not arrive.
     let Name(user) = name?;
     let _place = uploads.place().await?;
-    let image = app.registry.upload(&user, picture.bytes.clone(), clock::wall_now(), clock::boot_now()).await?;
+    let credentials = authorization.credentials();
+    let image = app.registry.upload(&user, picture.bytes.clone(), credentials, caller(remote)).await?;
     let message = "Image uploaded successfully".to_owned();
     Ok((StatusCode::CREATED, Json(Uploaded { success: true, message, filename: image.to_string() })))
 }
@@ -164,7 +168,6 @@ mod tests {
     use tokio::time::Instant;
     use tower::ServiceExt;
 
-    use super::super::params::Remote;
     use super::super::testing::{Answer, Node, request};
     use super::*;
     use crate::domain::Page;

@@ -177,6 +177,8 @@ mod tests {
     const LEADER_ONLY: &[(&str, &str, &str)] = &[
         ("POST", "/register", r#"{"username":"alice"}"#),
         ("POST", "/heartbeat", r#"{"username":"alice"}"#),
+        ("POST", "/login", r#"{"username":"alice","password":"x"}"#),
+        ("POST", "/password", r#"{"username":"alice","password":"x","new_password":"y"}"#),
         ("GET", "/users", ""),
         ("GET", "/discover", ""),
         ("GET", "/discovery/online", ""),

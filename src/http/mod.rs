@@ -7,6 +7,7 @@
 mod app;
 mod body;
 mod changes;
+mod credentials;
 mod cursor;
 mod error;
 mod etag;
@@ -19,6 +20,7 @@ mod leader;
 mod lists;
 mod news;
 mod params;
+mod passwords;
 mod patience;
 mod polls;
 mod presence;

@@ -10,6 +10,7 @@ use tracing::debug;
 
 use super::app::Shared;
 use super::changes::client;
+use super::credentials::{Authorization, caller};
 use super::cursor::{Cursor, Given, Source};
 use super::error::ApiError;
 use super::json::{Field, Json, JsonBody};
@@ -21,7 +22,7 @@ use super::users::{ADDR, USERNAME};
 use crate::api::{Accepted, Heartbeat, Status};
 use crate::clock;
 use crate::domain::{Addr, AddrForm, Page, Username};
-use crate::registry::{Beat, Registry};
+use crate::registry::{Beat, Caller, Registry};
 
 const HEARTBEAT: &[Field] = &[USERNAME, ADDR];
 
@@ -33,18 +34,26 @@ pub(super) async fn heartbeat(
     _: Leader,
     State(app): State<Shared>,
     remote: Remote,
+    authorization: Authorization,
     body: JsonBody,
 ) -> Result<Json<Accepted>, ApiError> {
     let (username, addr) = told(remote, &body)?;
-    let beat = app.registry.heartbeat(&username, addr, clock::boot_now()).await?;
-    Ok(accepted(&username, beat))
+    let caller = caller(remote);
+    let beat = app.registry.heartbeat(&username, addr, authorization.credentials(), caller).await?;
+    Ok(accepted(&username, beat, caller))
 }
 
 /// `POST /heartbeat`, if nothing has to be waited for and nothing is wrong; the answer's bytes.
-pub(super) fn heartbeat_at_once(app: &Shared, remote: Remote, body: &JsonBody) -> Option<Bytes> {
+pub(super) fn heartbeat_at_once(
+    app: &Shared,
+    remote: Remote,
+    authorization: &Authorization,
+    body: &JsonBody,
+) -> Option<Bytes> {
     let (username, addr) = told(remote, body).ok()?;
-    let beat = app.registry.heartbeat_of_known(&username, addr, clock::boot_now())?;
-    accepted(&username, beat).to_bytes().ok().map(Bytes::from)
+    let caller = caller(remote);
+    let beat = app.registry.heartbeat_at_once(&username, addr, authorization.credentials(), caller)?;
+    accepted(&username, beat, caller).to_bytes().ok().map(Bytes::from)
 }
 
 fn told(remote: Remote, body: &JsonBody) -> Result<(Username, Option<Addr>), ApiError> {
@@ -57,7 +66,7 @@ fn told(remote: Remote, body: &JsonBody) -> Result<(Username, Option<Addr>), Api
     Ok((username, addr))
 }
 
-fn accepted(username: &Username, beat: Beat) -> Json<Accepted> {
+fn accepted(username: &Username, beat: Beat, caller: Caller) -> Json<Accepted> {
     debug!(user = %username, "heartbeat of {username}");
     let mut message = String::with_capacity(MESSAGE_BYTES);
     let written = match beat.addr {
@@ -66,7 +75,7 @@ fn accepted(username: &Username, beat: Beat) -> Json<Accepted> {
     };
     written.expect("a text takes everything");
     let (ttl_ms, next_heartbeat_ms) = (beat.ttl_ms, beat.next_heartbeat_ms);
-    let last_seen = clock::wall_now().to_rfc3339();
+    let last_seen = caller.wall.to_rfc3339();
     Json(Accepted { success: true, status: Status::Ok, message, last_seen, ttl_ms, next_heartbeat_ms })
 }
 

@@ -19,7 +19,7 @@ use super::lists::Lists;
 use super::polls::{MOST_WAIT, Polls};
 use super::stamp::Stamp;
 use super::uploads::Uploads;
-use super::{body, health, images, leader, polls, presence, sending, stale, stamp, users};
+use super::{body, health, images, leader, passwords, polls, presence, sending, stale, stamp, users};
 
 /// Where clients may wait for a change of the list.
 const DISCOVER: &str = "/discover";
@@ -50,6 +50,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET", "/", "Health check"),
     endpoint("POST", "/register", "Register new user"),
     endpoint("POST", "/heartbeat", "Send heartbeat"),
+    endpoint("POST", "/login", "Get a token for a password"),
+    endpoint("POST", "/password", "Change a password"),
     endpoint("GET", "/users", "List all registered users"),
     endpoint("GET", "/discover", "List online clients"),
     endpoint("GET", "/discover_with_images", "List online clients with images"),
@@ -91,6 +93,8 @@ pub(super) fn routes(app: Shared, stamp: &Stamp) -> Router {
         .route("/leader", get(health::leading))
         .route("/register", post(users::register))
         .route("/heartbeat", post(presence::heartbeat))
+        .route("/login", post(passwords::login))
+        .route("/password", post(passwords::change))
         .route("/discover_with_images", get(images::discover_with_images))
         .route("/upload_image/{username}", post(images::upload).layer(Extension(Uploads::default())))
         .route("/images/{username}", get(images::images))

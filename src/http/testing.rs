@@ -24,7 +24,8 @@ use super::{App, Cors, news};
 use crate::clock;
 use crate::domain::{BootMs, NodeAddr, Term};
 use crate::election::{Leader, Member, Role, Standing};
-use crate::registry::{Epoch, Registry, Settings};
+use crate::registry::testing::settings;
+use crate::registry::{Epoch, Registry, TokenKey};
 use crate::storage::{Backend, Bucket, Memory, RetryPolicy};
 
 /// The term in which somebody leads.
@@ -100,7 +101,7 @@ impl Node {
         let pause = Duration::from_millis(1);
         let policy = RetryPolicy { deadline: Duration::from_millis(500), attempts: 1, first_pause: pause };
         let now = clock::boot_now();
-        let registry = Registry::new(Bucket::new(backend, policy), Settings { replicated: false, ttl_ms: 30_000 }, now);
+        let registry = Registry::new(Bucket::new(backend, policy), settings(), &TokenKey::new([7; 32]), now);
         let role_seen = role.subscribe();
         let (members, members_seen) = watch::channel(Vec::new());
         let (cluster_online, cluster_online_seen) = watch::channel(0);
@@ -198,7 +199,8 @@ impl Answer {
         let json = self.json();
         let seen = (self.status.as_u16(), json["code"].as_str(), &json["success"], self.header("content-type"));
         assert_eq!(seen, (status, Some(code), &Value::Bool(false), Some("application/json")), "{json}");
-        assert_eq!(self.header("retry-after").is_some(), status == 503, "{json}");
+        assert_eq!(self.header("retry-after").is_some(), matches!(status, 429 | 503), "{json}");
+        assert_eq!(self.header("www-authenticate").is_some(), status == 401, "{json}");
         json["message"].as_str().unwrap().to_owned()
     }
 }

@@ -2,20 +2,22 @@
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use super::app::Shared;
+use super::credentials::{NO_STORE, caller};
 use super::error::ApiError;
 use super::json::{Field, Json, JsonBody};
 use super::leader::Leader;
 use super::lists::{Lists, write_rows};
 use super::params::{Paging, Remote};
+use super::passwords::grant;
 use super::sending::{List, Reader};
 use crate::api::{Presence, Registered, Registration, Status, User};
 use crate::clock;
-use crate::domain::{AddrForm, MetadataForm, Page, Username, WallMs};
+use crate::domain::{AddrForm, MetadataForm, Page, Password, Username, WallMs};
 use crate::registry::{NewUser, Outcome, Registry, UserRow};
 
 /// How the field `username` is described to who got it wrong; heartbeats have it too.
@@ -39,7 +41,7 @@ pub(super) async fn register(
     State(app): State<Shared>,
     remote: Remote,
     body: JsonBody,
-) -> Result<(StatusCode, Json<Registered>), ApiError> {
+) -> Result<impl IntoResponse, ApiError> {
     let wanted: Registration = body.parse(REGISTRATION)?;
     let username = Username::parse(&wanted.username.0)?;
     let addr = match &wanted.addr {
@@ -49,12 +51,19 @@ pub(super) async fn register(
     let at = addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
     let message = format!("User '{username}' registered successfully{at}");
     let metadata = wanted.metadata.map(MetadataForm::check).transpose()?.unwrap_or_default();
-    let user = NewUser { username, addr, password: wanted.password, metadata };
-    let (status, user_id) = match app.registry.register(user, clock::wall_now()).await? {
+    let password = wanted.password.map(Password::check).transpose()?;
+    let user = NewUser { username, addr, password, metadata };
+    let registered = app.registry.register(user, caller(remote)).await?;
+    let (status, user_id) = match registered.outcome {
         Outcome::New(id) => (StatusCode::CREATED, id),
         Outcome::Repeated(id) => (StatusCode::OK, id),
     };
-    Ok((status, Json(Registered { success: true, status: Status::Ok, message, user_id, grant: None })))
+    let mut headers = HeaderMap::new();
+    if registered.granted.is_some() {
+        headers.insert(header::CACHE_CONTROL, NO_STORE);
+    }
+    let grant = registered.granted.map(grant);
+    Ok((status, headers, Json(Registered { success: true, status: Status::Ok, message, user_id, grant })))
 }
 
 /// The path of the list of users.

@@ -193,16 +193,17 @@ mod tests {
     use futures_util::TryStreamExt;
     use image::ImageFormat;
 
-    use super::super::testing::{name, picture, registry, registry_in, user, wall};
+    use super::super::testing::{caller, name, picture, registry, registry_in, user};
     use super::*;
     use crate::api::DiscoveredWithImages;
+    use crate::registry::Credentials;
     use crate::storage::{Backend, Fault, Key};
 
     async fn online(usernames: &[&str]) -> (Registry, crate::storage::Memory) {
         let (registry, memory) = registry();
         for username in usernames {
-            registry.register(user(username), wall()).await.unwrap();
-            registry.heartbeat(&name(username), None, BootMs(0)).await.unwrap();
+            registry.register(user(username), caller(BootMs(0))).await.unwrap();
+            registry.heartbeat(&name(username), None, Credentials::None, caller(BootMs(0))).await.unwrap();
         }
         (registry, memory)
     }
@@ -216,8 +217,8 @@ mod tests {
     async fn clients_come_in_order_with_all_their_pictures_and_no_comma_too_many() {
         let (registry, _) = online(&["bob", "alice", "carol"]).await;
         let bytes = picture(ImageFormat::Png, 3, 3);
-        let image = registry.upload(&name("bob"), bytes.clone(), wall(), BootMs(0)).await.unwrap();
-        registry.upload(&name("carol"), bytes.clone(), wall(), BootMs(0)).await.unwrap();
+        let image = registry.upload(&name("bob"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
+        registry.upload(&name("carol"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
         let read = read(&registry).await.unwrap();
         assert_eq!(read.count, 3);
         let names: Vec<&str> = read.online_clients.iter().map(|client| client.username.as_str()).collect();
@@ -237,7 +238,7 @@ mod tests {
         let mut images = Vec::new();
         for side in 1..=3 {
             let bytes = picture(ImageFormat::Png, side, 1);
-            images.push(registry.upload(&name("alice"), bytes, wall(), BootMs(0)).await.unwrap());
+            images.push(registry.upload(&name("alice"), bytes, Credentials::None, caller(BootMs(0))).await.unwrap());
         }
         let client = Online { username: name("alice"), addr: None };
         let pieces = registry.clone().pieces(client).await.unwrap();
@@ -281,11 +282,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let registry = registry_in(dir.path());
         for username in ["alice", "bob", "carol"] {
-            registry.register(user(username), wall()).await.unwrap();
-            registry.heartbeat(&name(username), None, BootMs(0)).await.unwrap();
+            registry.register(user(username), caller(BootMs(0))).await.unwrap();
+            registry.heartbeat(&name(username), None, Credentials::None, caller(BootMs(0))).await.unwrap();
         }
         let bytes = picture(ImageFormat::Png, 3, 3);
-        let well = registry.upload(&name("alice"), bytes.clone(), wall(), BootMs(0)).await.unwrap();
+        let well = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
         let broken = ImageName::parse("1733511234-a1b2c3d4.png").unwrap();
         let path = dir.path().join(Key::Image(name("alice"), broken).path());
         std::fs::write(path, vec![0; crate::storage::MAX_OBJECT_BYTES + 1]).unwrap();

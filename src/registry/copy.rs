@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::rows::{RowNo, Rows};
-use super::{Epoch, RegisterError, Registry, lock};
+use super::{Epoch, Registry, lock};
 use crate::domain::{BootMs, Username};
 
 /// How long a registration waits until a majority knows it: longer than a node is away whose link broke for a moment,
@@ -23,6 +23,10 @@ pub(super) struct Confirmed {
     floor: RowNo,
     upto: RowNo,
 }
+
+/// In time, no majority said that it knows a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NotReplicated;
 
 impl Confirmed {
     /// A majority knows nothing of what comes after `floor`.
@@ -105,6 +109,17 @@ impl Registry {
         self.0.complete.load(Ordering::Acquire)
     }
 
+    /// Notes that a majority of complete nodes told all that it knows, so that the index holds everything that was acknowledged
+    /// before `epoch`.
+    pub fn mark_told(&self, epoch: Epoch) {
+        let mut index = lock(&self.0.index);
+        if index.epoch() == epoch {
+            index.set_told();
+            drop(index);
+            self.mark_whole(epoch);
+        }
+    }
+
     /// Notes that it has, because it took in all that such a node knows.
     pub fn set_complete(&self) {
         self.0.complete.store(true, Ordering::Release);
@@ -135,7 +150,7 @@ impl Registry {
     }
 
     /// Waits until a majority knows a row, 2 s at most. One that was told in an earlier epoch is told again.
-    pub(super) async fn known_to_majority(&self, name: &Username) -> Result<(), RegisterError> {
+    pub(super) async fn known_to_majority(&self, name: &Username) -> Result<(), NotReplicated> {
         if !self.0.settings.replicated {
             return Ok(());
         }
@@ -153,6 +168,6 @@ impl Registry {
                 let _ = confirmed.changed().await;
             }
         };
-        timeout(WAIT_FOR_MAJORITY, known).await.map_err(|_| RegisterError::NotReplicated(name.clone()))
+        timeout(WAIT_FOR_MAJORITY, known).await.map_err(|_| NotReplicated)
     }
 }

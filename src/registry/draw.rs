@@ -1,11 +1,20 @@
 //! The one place of the registry that draws randomness.
 
+use rand::RngExt;
+
+use super::TokenKey;
 use crate::domain::{UserId, WallMs};
 
 /// The id of a new registration.
 #[expect(clippy::disallowed_methods, reason = "this is the place of the registry that draws")]
 pub(super) fn user_id() -> UserId {
     uuid::Uuid::new_v4()
+}
+
+/// The bytes of a key that nobody can guess.
+#[expect(clippy::disallowed_methods, reason = "this is the place of the registry that draws")]
+pub(super) fn token_key() -> [u8; TokenKey::BYTES] {
+    rand::rng().random()
 }
 
 /// What tells apart pictures of one second. The millisecond comes first and chance after it, so that pictures of one

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::access::Denied;
 use super::picture::Rejected;
 use crate::domain::Username;
 use crate::storage::BucketError;
@@ -57,17 +58,76 @@ pub enum RegisterError {
     /// It is stored, but too few nodes know of it yet.
     #[error("User '{0}' is stored, but not known to a majority of the nodes yet; send the same registration again")]
     NotReplicated(Username),
+    /// Users must have a password here.
+    #[error("A password is required: give one in the field \"password\"")]
+    PasswordRequired,
+    /// The password could not be hashed, or not be compared with that of an earlier registration.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+}
+
+/// A request may not act for a user, or a password was neither proved nor changed.
+#[derive(Debug, Error)]
+pub enum AuthError {
+    /// The user could not be looked up.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The credentials are not good.
+    #[error("User '{0}' is protected by a password: {1}")]
+    Unauthorized(Username, Denied),
+    /// Users must have a password here, and this one has none.
+    #[error("User '{0}' has no password, and one is required here: register another name with a password")]
+    PasswordRequired(Username),
+    /// The password is not the user's.
+    #[error("The password of '{0}' is another one")]
+    WrongPassword(Username),
+    /// The user has none, so there is nothing to prove.
+    #[error(
+        "User '{0}' was registered without a password: its heartbeats need no token, and it cannot be given a password"
+    )]
+    NoPassword(Username),
+    /// Too many wrong passwords.
+    #[error("Too many wrong passwords; try again in {} s", .wait_ms.div_ceil(1000))]
+    TooManyAttempts {
+        /// After how many milliseconds another is looked at.
+        wait_ms: u64,
+    },
+    /// As many passwords as may wait to be hashed are waiting.
+    #[error("Too many passwords are being checked at the moment; try again in a second")]
+    Overloaded,
     /// The password could not be hashed.
     #[error("The password could not be processed; try again")]
-    Password(String),
+    Hashing(String),
+    /// The password was changed by others again and again.
+    #[error("The password of '{0}' is being changed by others at the same time; try again")]
+    Contended(Username),
+    /// The password is stored, but too few nodes know of it yet.
+    #[error(
+        "The password of '{0}' is stored, but not known to a majority of the nodes yet; send the same request again"
+    )]
+    NotReplicated(Username),
+}
+
+impl AuthError {
+    /// After how many milliseconds another try is looked at; 0 where waiting is not what helps.
+    #[must_use]
+    pub fn wait_ms(&self) -> u64 {
+        if let Self::TooManyAttempts { wait_ms } = self { *wait_ms } else { 0 }
+    }
+}
+
+impl From<Unavailable> for AuthError {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Lookup(LookupError::Storage(unavailable))
+    }
 }
 
 /// A picture was not stored.
 #[derive(Debug, Error)]
 pub enum UploadError {
-    /// Whose picture it is could not be found out.
+    /// Whose picture it is could not be found out, or the request may not act for that user.
     #[error(transparent)]
-    Lookup(#[from] LookupError),
+    Auth(#[from] AuthError),
     /// The picture breaks a rule.
     #[error("Upload failed: Validation error: {0}")]
     Rejected(#[from] Rejected),

@@ -1,6 +1,7 @@
 //! A client says that it is online.
 
-use super::{LookupError, Registry, lock};
+use super::access::{Caller, Credentials, Verdict};
+use super::{AuthError, Registry, lock};
 use crate::domain::{Addr, BootMs, Username};
 
 /// Heartbeats that fit in one TTL if the client follows our advice, so that two may be lost without harm.
@@ -18,26 +19,36 @@ pub struct Beat {
 }
 
 impl Registry {
-    /// Marks a registered user as online from `now`, at `addr` if one was told. Only a name that is not in the index
-    /// costs a read of the bucket.
+    /// Marks a registered user as online from now, at `addr` if one was told. Only a name that is not in the index
+    /// costs a read of the bucket; or a password, or the first token of a user in an epoch that nobody else told of.
     ///
     /// # Errors
-    /// [`LookupError`] if nobody registered under that name, or it cannot be found out.
-    pub async fn heartbeat(&self, name: &Username, addr: Option<Addr>, now: BootMs) -> Result<Beat, LookupError> {
-        match self.heartbeat_of_known(name, addr, now) {
-            Some(beat) => Ok(beat),
-            None => {
-                let registered = self.look_up(name, now).await?.addr;
-                Ok(self.note_heartbeat(name, addr, registered, now))
-            }
-        }
+    /// [`AuthError`] if nobody registered under that name, the user has a password and `credentials` are not good, or it
+    /// cannot be found out.
+    pub async fn heartbeat(
+        &self,
+        name: &Username,
+        addr: Option<Addr>,
+        credentials: Credentials<'_>,
+        caller: Caller,
+    ) -> Result<Beat, AuthError> {
+        let entry = self.entry(name, caller.now).await?;
+        self.authorize(name, &entry, credentials, caller).await?;
+        Ok(self.note_heartbeat(name, addr, entry.addr, caller.now))
     }
 
-    /// As [`Self::heartbeat`] for a user who is in the index; `None`, and nothing is done, for anyone else.
+    /// As [`Self::heartbeat`] if it can be accepted without waiting for anything; otherwise `None`, and nothing is done.
     #[must_use]
-    pub fn heartbeat_of_known(&self, name: &Username, addr: Option<Addr>, now: BootMs) -> Option<Beat> {
-        let registered = lock(&self.0.index).get(name).map(|facts| facts.addr)?;
-        Some(self.note_heartbeat(name, addr, registered, now))
+    pub fn heartbeat_at_once(
+        &self,
+        name: &Username,
+        addr: Option<Addr>,
+        credentials: Credentials<'_>,
+        caller: Caller,
+    ) -> Option<Beat> {
+        let entry = lock(&self.0.index).entry(name)?;
+        let granted = self.judge(&entry, credentials, caller.wall) == Verdict::Granted;
+        granted.then(|| self.note_heartbeat(name, addr, entry.addr, caller.now))
     }
 
     fn note_heartbeat(&self, name: &Username, told: Option<Addr>, registered: Option<Addr>, now: BootMs) -> Beat {
@@ -49,17 +60,17 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{name, registry, registry_on, user, wall};
+    use super::super::testing::{caller, name, registry, registry_on, user};
     use super::*;
     use crate::domain::Page;
-    use crate::registry::Epoch;
+    use crate::registry::{Epoch, LookupError};
     use crate::storage::Fault;
 
     #[tokio::test]
     async fn a_client_is_listed_until_exactly_the_ttl_after_its_heartbeat() {
         let (registry, _) = registry();
-        registry.register(user("alice"), wall()).await.unwrap();
-        let beat = registry.heartbeat(&name("alice"), None, BootMs(0)).await.unwrap();
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+        let beat = registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.unwrap();
         assert_eq!((beat.ttl_ms, beat.next_heartbeat_ms), (30_000, 10_000));
         (0..30_000).step_by(250).for_each(|ms| registry.observe(BootMs(ms)));
         assert_eq!(registry.online(&Page::default(), BootMs(29_999)).len(), 1);
@@ -70,20 +81,20 @@ mod tests {
     #[tokio::test]
     async fn nobody_goes_offline_because_this_process_was_stopped() {
         let (registry, _) = registry();
-        registry.register(user("alice"), wall()).await.unwrap();
-        registry.heartbeat(&name("alice"), None, BootMs(0)).await.unwrap();
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+        registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.unwrap();
         assert_eq!(registry.online_count(BootMs(3_600_000)), 1);
     }
 
     #[tokio::test]
     async fn a_known_user_costs_no_call_and_an_unknown_one_costs_one_in_two_seconds() {
         let (registry, memory) = registry();
-        registry.register(user("alice"), wall()).await.unwrap();
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let before = memory.faults().calls();
         for (username, at, calls) in
             [("alice", 0, 0), ("bob", 0, 1), ("bob", 1999, 1), ("bob", 2000, 2), ("alice", 2000, 2)]
         {
-            let beat = registry.heartbeat(&name(username), None, BootMs(at)).await;
+            let beat = registry.heartbeat(&name(username), None, Credentials::None, caller(BootMs(at))).await;
             assert_eq!(beat.is_ok(), username == "alice");
             assert_eq!(memory.faults().calls() - before, calls, "{username} at {at}");
         }
@@ -92,29 +103,29 @@ mod tests {
     #[tokio::test]
     async fn a_user_missed_before_a_term_is_asked_for_again_in_it() {
         let (registry, memory) = registry();
-        assert!(registry.heartbeat(&name("alice"), None, BootMs(0)).await.is_err());
-        registry_on(&memory).register(user("alice"), wall()).await.unwrap();
-        assert!(registry.heartbeat(&name("alice"), None, BootMs(1)).await.is_err());
+        assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.is_err());
+        registry_on(&memory).register(user("alice"), caller(BootMs(0))).await.unwrap();
+        assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(1))).await.is_err());
         registry.begin_term(Epoch(1));
-        assert!(registry.heartbeat(&name("alice"), None, BootMs(2)).await.is_ok());
+        assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(2))).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_user_that_registers_after_a_miss_is_known_at_once() {
         let (registry, _) = registry();
-        assert!(registry.heartbeat(&name("alice"), None, BootMs(0)).await.is_err());
-        registry.register(user("alice"), wall()).await.unwrap();
-        assert!(registry.heartbeat(&name("alice"), None, BootMs(0)).await.is_ok());
+        assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.is_err());
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+        assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.is_ok());
     }
 
     #[tokio::test]
     async fn storage_that_is_away_is_not_taken_for_a_miss() {
         let (registry, memory) = registry();
-        registry_on(&memory).register(user("alice"), wall()).await.unwrap();
+        registry_on(&memory).register(user("alice"), caller(BootMs(0))).await.unwrap();
         memory.faults().set_outage(Some(Fault::Transient));
-        let beat = registry.heartbeat(&name("alice"), None, BootMs(0)).await;
-        assert!(matches!(beat, Err(LookupError::Storage(_))));
+        let beat = registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await;
+        assert!(matches!(beat, Err(AuthError::Lookup(LookupError::Storage(_)))));
         memory.faults().set_outage(None);
-        assert!(registry.heartbeat(&name("alice"), None, BootMs(0)).await.is_ok());
+        assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.is_ok());
     }
 }

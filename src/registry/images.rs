@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use tracing::{debug, info};
 
-use super::{ImageError, LookupError, Registry, Unavailable, UploadError, draw, lock};
+use super::access::{Caller, Credentials};
+use super::{AuthError, ImageError, LookupError, Registry, Unavailable, UploadError, draw, lock};
 use crate::domain::{BootMs, ImageName, Username, WallMs};
 use crate::storage::{Created, Folder, Key};
 
@@ -15,18 +16,20 @@ impl Registry {
     /// Stores a picture of a registered user. When this returns `Ok`, the picture is durable.
     ///
     /// # Errors
-    /// [`UploadError`] if the user is not registered, the picture breaks a rule, or the bucket gave no answer.
+    /// [`UploadError`] if the user is not registered, or has a password and `credentials` are not good, the picture breaks a
+    /// rule, or the bucket gave no answer.
     pub async fn upload(
         &self,
         user: &Username,
         picture: Bytes,
-        wall: WallMs,
-        now: BootMs,
+        credentials: Credentials<'_>,
+        caller: Caller,
     ) -> Result<ImageName, UploadError> {
-        self.look_up(user, now).await?;
+        let entry = self.entry(user, caller.now).await.map_err(AuthError::from)?;
+        self.authorize(user, &entry, credentials, caller).await?;
         let kind = self.0.pictures.check(picture.clone()).await?;
         for _ in 0..DRAWS {
-            let image = ImageName::new(wall, self.image_suffix(wall), kind);
+            let image = ImageName::new(caller.wall, self.image_suffix(caller.wall), kind);
             let key = Key::Image(user.clone(), image.clone());
             match self.0.bucket.create(&key, picture.clone()).await.map_err(Unavailable::from)? {
                 Created::New(_) => {
@@ -102,18 +105,18 @@ impl Registry {
 mod tests {
     use image::ImageFormat;
 
-    use super::super::testing::{name, picture, registry, user, wall};
+    use super::super::testing::{caller, name, picture, registry, user, wall};
     use super::*;
     use crate::storage::Backend;
 
     #[tokio::test]
     async fn pictures_of_one_moment_have_names_of_their_own_that_sort_by_age() {
         let (registry, _) = registry();
-        registry.register(user("alice"), wall()).await.unwrap();
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let mut names = Vec::new();
         for side in 1..=10 {
             let bytes = picture(ImageFormat::Png, side, 1);
-            names.push(registry.upload(&name("alice"), bytes, wall(), BootMs(0)).await.unwrap());
+            names.push(registry.upload(&name("alice"), bytes, Credentials::None, caller(BootMs(0))).await.unwrap());
         }
         assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), names);
     }
@@ -121,17 +124,17 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_is_taken_is_drawn_again() {
         let (registry, memory) = registry();
-        registry.register(user("alice"), wall()).await.unwrap();
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         // Every suffix but the last few is passed, and the next one is taken.
         *lock(&registry.0.last_image) = (wall().unix_seconds(), u32::MAX - 2);
         let taken = ImageName::new(wall(), u32::MAX - 1, crate::domain::ImageKind::Png);
         memory.create(&Key::Image(name("alice"), taken), b"x".as_slice().into()).await.unwrap();
         let bytes = picture(ImageFormat::Png, 1, 1);
-        let image = registry.upload(&name("alice"), bytes.clone(), wall(), BootMs(0)).await.unwrap();
+        let image = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
         assert_eq!(image.as_str(), "1733511234-ffffffff.png");
         // Now no name is left in this second.
         let other = picture(ImageFormat::Png, 2, 2);
-        let refused = registry.upload(&name("alice"), other, wall(), BootMs(0)).await;
+        let refused = registry.upload(&name("alice"), other, Credentials::None, caller(BootMs(0))).await;
         assert!(matches!(refused, Err(UploadError::NoFreeName)));
         assert_eq!(registry.image(&name("alice"), &image, BootMs(0)).await.unwrap(), bytes);
     }
@@ -139,9 +142,9 @@ mod tests {
     #[tokio::test]
     async fn a_picture_is_read_from_the_bucket_once_a_minute_and_a_missing_one_each_time() {
         let (registry, memory) = registry();
-        registry.register(user("alice"), wall()).await.unwrap();
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let bytes = picture(ImageFormat::Png, 1, 1);
-        let image = registry.upload(&name("alice"), bytes.clone(), wall(), BootMs(0)).await.unwrap();
+        let image = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
         let other = ImageName::new(wall(), 1, crate::domain::ImageKind::Png);
         let before = memory.faults().calls();
         for (asked, at, calls) in
@@ -158,7 +161,7 @@ mod tests {
     #[tokio::test]
     async fn what_lies_beside_the_pictures_is_not_listed() {
         let (registry, memory) = registry();
-        registry.register(user("alice"), wall()).await.unwrap();
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), []);
         let image = ImageName::new(wall(), 1, crate::domain::ImageKind::Png);
         memory.create(&Key::Image(name("alice"), image.clone()), b"x".as_slice().into()).await.unwrap();

@@ -1,6 +1,7 @@
 //! What is known of each user without asking the bucket. The bucket is the truth; this is derived from it.
 //!
-//! Rows only grow: nobody unregisters, and a profile does not change but for its password, which is not kept here.
+//! Rows only grow: nobody unregisters, and a profile does not change but for its password. That is not kept here, only which
+//! one it is; see [`Guard`].
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::Epoch;
+use super::guard::Guard;
 use super::misses::Misses;
 use super::rows::{RowNo, UserFacts};
 use crate::domain::{Addr, BootMs, Metadata, Page, Profile, UserId, Username};
@@ -36,8 +38,19 @@ pub(super) enum Known {
 #[derive(Debug)]
 struct Row {
     facts: Arc<Facts>,
+    guard: Guard,
     /// Greater than that of every row that was put in or announced before.
     no: RowNo,
+}
+
+/// What a request that acts for a user asks of its row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) id: UserId,
+    pub(super) addr: Option<Addr>,
+    pub(super) guard: Guard,
+    /// Whether the guard is that of the latest password for certain.
+    pub(super) is_certain: bool,
 }
 
 /// The index.
@@ -51,10 +64,12 @@ pub(super) struct Index {
     /// Rows that the other nodes are to be told of, by number; kept only while there is somebody to tell.
     fresh: Option<VecDeque<(RowNo, Username)>>,
     /// What a snapshot said of users whose names nobody has confirmed yet.
-    remembered: HashMap<Username, Facts>,
+    remembered: HashMap<Username, (Facts, Guard)>,
     misses: Misses,
     corrupt: HashSet<Username>,
     epoch: Epoch,
+    /// The latest epoch for which the nodes told so much that nothing acknowledged before it is missing.
+    told: Option<Epoch>,
     revision: u64,
 }
 
@@ -82,6 +97,19 @@ impl Index {
         self.rows.get(name).map(|row| row.facts.as_ref())
     }
 
+    /// What a request that acts for a user asks of its row, if it is known here.
+    pub(super) fn entry(&self, name: &Username) -> Option<Entry> {
+        let Row { facts, guard, .. } = self.rows.get(name)?;
+        let is_current = self.told == Some(self.epoch) || guard.epoch() == self.epoch;
+        let is_certain = is_current && guard.mark().is_some();
+        Some(Entry { id: facts.id, addr: facts.addr, guard: *guard, is_certain })
+    }
+
+    /// Notes that a majority of the nodes told what it knows: nothing that was acknowledged before this epoch is missing.
+    pub(super) fn set_told(&mut self) {
+        self.told = Some(self.epoch);
+    }
+
     /// What is known of a name at `now`.
     pub(super) fn find(&mut self, name: &Username, now: BootMs) -> Known {
         match self.rows.get(name) {
@@ -91,19 +119,34 @@ impl Index {
         }
     }
 
-    /// Notes a profile that was just written to or read from the bucket, which is right in any case.
-    pub(super) fn insert(&mut self, name: Username, facts: Facts) -> Arc<Facts> {
+    /// Notes a profile that was just written to or read from the bucket, which is right in any case; of its password, what
+    /// is newer.
+    pub(super) fn insert(&mut self, name: Username, facts: Facts, guard: Guard) -> Arc<Facts> {
         if let Some(row) = self.rows.get(&name)
             && *row.facts == facts
         {
-            return Arc::clone(&row.facts);
+            let facts = Arc::clone(&row.facts);
+            self.guard(&name, guard);
+            return facts;
         }
         self.remembered.remove(&name);
         let facts = Arc::new(facts);
         let no = self.number(&name);
-        self.rows.insert(name, Row { facts: Arc::clone(&facts), no });
+        let guard = self.rows.get(&name).map_or(guard, |row| row.guard.newer(guard));
+        self.rows.insert(name, Row { facts: Arc::clone(&facts), guard, no });
         self.revision += 1;
         facts
+    }
+
+    /// Notes what is known of the password in a row, if it is newer.
+    fn guard(&mut self, name: &Username, guard: Guard) {
+        let Some(row) = self.rows.get_mut(name) else { return };
+        let newer = row.guard.newer(guard);
+        if newer != row.guard {
+            row.guard = newer;
+            let no = self.number(name);
+            self.rows.get_mut(name).expect("it was there a moment ago").no = no;
+        }
     }
 
     /// Draws the next number for a row, which the other nodes are to be told of.
@@ -144,7 +187,7 @@ impl Index {
         {
             last = Some(no);
             if let Some(row) = self.rows.get(&name) {
-                let row = UserFacts::new(name, &row.facts);
+                let row = UserFacts::new(name, &row.facts, row.guard);
                 size += row.size();
                 rows.push(row);
             }
@@ -157,7 +200,7 @@ impl Index {
         let start = after.map_or(Unbounded, Excluded);
         let (mut rows, mut size) = (Vec::new(), 0);
         for (name, row) in self.rows.range::<Username, _>((start, Unbounded)) {
-            let row = UserFacts::new(name.clone(), &row.facts);
+            let row = UserFacts::new(name.clone(), &row.facts, row.guard);
             size += row.size();
             rows.push(row);
             if size >= bytes {
@@ -167,12 +210,13 @@ impl Index {
         rows
     }
 
-    /// Takes in what another node knows, which is right in any case: it was read from the bucket or written to it.
+    /// Takes in what another node knows, which is right in any case: it was read from the bucket or written to it. Only what
+    /// it knows of the password may be older than what is known here.
     pub(super) fn merge(&mut self, row: &UserFacts) {
-        if !self.rows.contains_key(&row.username)
-            && let Some(facts) = row.facts()
-        {
-            self.insert(row.username.clone(), facts);
+        if self.rows.contains_key(&row.username) {
+            self.guard(&row.username, row.guard());
+        } else if let Some(facts) = row.facts() {
+            self.insert(row.username.clone(), facts, row.guard());
         }
     }
 
@@ -209,7 +253,8 @@ impl Index {
         if !self.rows.contains_key(&row.username)
             && let Some(facts) = row.facts()
         {
-            self.remembered.insert(row.username.clone(), facts);
+            // It may be older than the last change.
+            self.remembered.insert(row.username.clone(), (facts, row.guard().unread(Epoch::default())));
         }
     }
 
@@ -218,20 +263,65 @@ impl Index {
         self.remembered = HashMap::new();
     }
 
-    /// Those of `names`, which are in the bucket, that nothing is known of.
+    /// Those of `names`, which are in the bucket, that nothing is known of. Which password the others have is not certain from
+    /// now on, unless it is: then each is read when it is asked for.
     pub(super) fn unknown(&mut self, names: impl Iterator<Item = Username>) -> Vec<Username> {
         let mut unknown = Vec::new();
         for name in names {
-            if self.rows.contains_key(&name) {
+            if let Some(entry) = self.entry(&name) {
+                if !entry.is_certain {
+                    self.guard(&name, entry.guard.unread(self.epoch));
+                }
                 continue;
             }
             match self.remembered.remove(&name) {
-                Some(facts) => {
-                    self.insert(name, facts);
+                Some((facts, guard)) => {
+                    self.insert(name, facts, guard.unread(self.epoch));
                 }
                 None => unknown.push(name),
             }
         }
         unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::name;
+    use super::*;
+
+    fn row(guard: Guard) -> UserFacts {
+        let (id, metadata) = (UserId::nil(), Metadata::default());
+        UserFacts::new(name("alice"), &Facts { id, addr: None, registered_at: "".into(), metadata }, guard)
+    }
+
+    fn guard_after<'g>(guards: impl Iterator<Item = &'g Guard>) -> Option<Guard> {
+        let mut index = Index::default();
+        guards.for_each(|guard| index.merge(&row(*guard)));
+        index.entry(&name("alice")).map(|entry| entry.guard)
+    }
+
+    #[test]
+    fn only_what_is_newer_of_a_password_is_told_on() {
+        let mut index = Index::default();
+        index.track(true);
+        let [old, new] = [1, 2].map(|epoch| Guard::Unread { epoch: Epoch(epoch) });
+        for (guard, told) in [(old, 1), (old, 0), (new, 1), (old, 0), (new, 0)] {
+            index.merge(&row(guard));
+            let fresh = index.take_fresh(1000).map(|(rows, _)| rows).unwrap_or_default();
+            assert_eq!(fresh.len(), told, "{guard:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rows_that_come_late_twice_or_in_any_order_leave_the_same_guard(
+            (guards, shuffled) in prop::collection::vec(super::super::guard::tests::guard(), 1..6)
+                .prop_flat_map(|guards| (Just(guards.clone()), Just([guards.clone(), guards].concat()).prop_shuffle()))
+        ) {
+            prop_assert_eq!(guard_after(guards.iter()), guard_after(shuffled.iter()));
+        }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use tracing::error;
 
+use super::guard::Guard;
 use super::index::{Facts, Known};
-use super::{LookupError, Registry, Unavailable, lock};
+use super::{Epoch, LookupError, Registry, Unavailable, lock};
 use crate::domain::{BootMs, Profile, Username};
-use crate::storage::Key;
+use crate::storage::{Key, Version};
 
 /// What the bucket holds under a user's name.
 pub(super) enum Stored {
@@ -32,7 +34,7 @@ impl Registry {
         }
         let epoch = lock(&self.0.index).epoch();
         match self.read_profile(name).await? {
-            Stored::Profile(profile) => Ok(lock(&self.0.index).insert(name.clone(), Facts::from(profile))),
+            Stored::Profile(profile) => Ok(self.note(profile, epoch)),
             Stored::Corrupt => Err(LookupError::Corrupt(name.clone())),
             Stored::Nothing => {
                 lock(&self.0.index).missed(name, epoch, now);
@@ -49,14 +51,27 @@ impl Registry {
         }
     }
 
+    /// Notes in the index a profile that was asked for, or written, in `epoch`.
+    pub(super) fn note(&self, profile: Profile, epoch: Epoch) -> Arc<Facts> {
+        let guard = Guard::of(&profile, epoch);
+        let name = profile.username.clone();
+        lock(&self.0.index).insert(name, Facts::from(profile), guard)
+    }
+
     /// Reads a profile from the bucket.
     pub(super) async fn read_profile(&self, name: &Username) -> Result<Stored, Unavailable> {
+        self.read_versioned(name).await.map(|(stored, _)| stored)
+    }
+
+    /// Reads a profile from the bucket, and which version of it is there; of what is no profile it says nothing.
+    pub(super) async fn read_versioned(&self, name: &Username) -> Result<(Stored, Version), Unavailable> {
+        let none = || Version(CompactString::default());
         match self.0.bucket.get(&Key::Profile(name.clone())).await.map_err(Unavailable::from) {
-            Ok(Some(object)) => Ok(self.parse_profile(name, &object.bytes)),
-            Ok(None) => Ok(Stored::Nothing),
+            Ok(Some(object)) => Ok((self.parse_profile(name, &object.bytes), object.version)),
+            Ok(None) => Ok((Stored::Nothing, none())),
             Err(error) if error.concerns_one_object() => {
                 self.report_unreadable(name, &error.cause());
-                Ok(Stored::Corrupt)
+                Ok((Stored::Corrupt, none()))
             }
             Err(error) => Err(error),
         }

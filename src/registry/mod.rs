@@ -4,14 +4,18 @@
 //! remembered (presence). It does not know HTTP, nor who leads: whoever composes it calls [`Registry::begin_term`] when
 //! others may have written meanwhile. Time comes in as an argument; randomness is drawn in `draw.rs`.
 
+mod access;
 mod bulk;
 mod copy;
 mod draw;
 mod error;
 mod gallery;
+mod guard;
+mod guesses;
 mod heartbeat;
 mod images;
 mod index;
+mod login;
 mod lookup;
 mod misses;
 mod online;
@@ -21,6 +25,8 @@ mod probe;
 mod rebuild;
 mod register;
 mod rows;
+mod token;
+mod token_key;
 mod users;
 
 #[cfg(test)]
@@ -29,14 +35,18 @@ pub(crate) mod testing;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, Semaphore, watch};
 
-pub use error::{BulkError, ImageError, LookupError, RegisterError, Unavailable, UploadError, UsersError};
+pub use access::{Caller, Credentials, Denied};
+pub use error::{AuthError, BulkError, ImageError, LookupError, RegisterError, Unavailable, UploadError, UsersError};
 pub use heartbeat::Beat;
 pub use online::News;
 pub use picture::Rejected;
-pub use register::{NewUser, Outcome};
+pub use register::{NewUser, Outcome, Registered};
 pub use rows::{RowNo, Rows, UserFacts};
+pub use token::{Granted, TokenKey};
+pub use token_key::TokenKeyError;
 pub use users::{UserRow, UsersVersion};
 // What lists are made of, for those who do not know where presence comes from.
 pub use crate::presence::{Online, Reason};
@@ -46,10 +56,12 @@ use crate::presence::{Moment, StallClock, Table};
 use crate::storage::Bucket;
 use copy::Confirmed;
 use gallery::Gallery;
+use guesses::Guesses;
 use index::Index;
 use password::Passwords;
 use picture::Pictures;
 use probe::Probed;
+use token::Tokens;
 
 /// Reads of single profiles that run at once: enough to hide a store's latency, and few enough that a flood of made-up
 /// names does not become a flood on the store.
@@ -62,11 +74,15 @@ pub struct Settings {
     pub ttl_ms: u64,
     /// Whether there are other nodes, so that what changes is to be told and a registration to be known to a majority.
     pub replicated: bool,
+    /// Whether a user must have a password.
+    pub require_password: bool,
+    /// For how long a token is good.
+    pub token_seconds: u64,
 }
 
 /// A stretch of time in which nobody but us writes to the bucket; a greater number begins a new one. Whoever composes
 /// the registry decides what it counts.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Epoch(pub u64);
 
 /// The registry. Cheap to clone; all clones are one.
@@ -92,6 +108,8 @@ struct Inner {
     /// There are new users to tell the other nodes of.
     news: Notify,
     passwords: Passwords,
+    guesses: Mutex<Guesses>,
+    tokens: Tokens,
     pictures: Pictures,
     gallery: Mutex<Gallery>,
     /// The second in which a picture was named last, and what told it apart.
@@ -109,9 +127,9 @@ struct Presence {
 }
 
 impl Registry {
-    /// A registry that keeps what lasts in `bucket`, and starts at `now` with nobody online.
+    /// A registry that keeps what lasts in `bucket`, makes tokens with `key`, and starts at `now` with nobody online.
     #[must_use]
-    pub fn new(bucket: Bucket, settings: Settings, now: BootMs) -> Self {
+    pub fn new(bucket: Bucket, settings: Settings, key: &TokenKey, now: BootMs) -> Self {
         Self(Arc::new(Inner {
             bucket,
             settings,
@@ -129,6 +147,8 @@ impl Registry {
             confirmed: watch::Sender::new(Confirmed::none_after(RowNo::default())),
             news: Notify::new(),
             passwords: Passwords::default(),
+            guesses: Mutex::default(),
+            tokens: Tokens::new(key, settings.token_seconds),
             pictures: Pictures::default(),
             gallery: Mutex::default(),
             last_image: Mutex::default(),

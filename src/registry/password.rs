@@ -8,51 +8,98 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use super::AuthError;
 use crate::domain::{Password, PasswordHash};
 
 /// Hashes that are computed at once: each takes 19 MiB and a processor for some ten milliseconds.
 const AT_ONCE: usize = 2;
 
-/// A bounded worker for passwords.
+/// Hashes that are computed or wait for it: the last of them waits for a second or so.
+const MOST: usize = 64;
+
+/// A bounded worker for passwords with a bounded queue.
 pub(super) struct Passwords {
+    places: Arc<Semaphore>,
     permits: Arc<Semaphore>,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { permits: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { places: Arc::new(Semaphore::new(MOST)), permits: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 }
 
 impl Passwords {
     /// The password, hashed with a fresh salt.
-    pub(super) async fn hash(&self, password: Password) -> Result<PasswordHash, String> {
+    pub(super) async fn hash(&self, password: Password) -> Result<PasswordHash, AuthError> {
         self.compute(move || {
             Argon2::default()
                 .hash_password(password.reveal().as_bytes())
                 .map(|hash: phc::PasswordHash| PasswordHash::new(hash.to_string()))
                 .map_err(|error| error.to_string())
         })
-        .await?
+        .await
     }
 
     /// Whether `password` is the one that was hashed to `hash`; an error if `hash` is no hash.
-    pub(super) async fn verify(&self, password: Password, hash: PasswordHash) -> Result<bool, String> {
+    pub(super) async fn verify(&self, password: Password, hash: PasswordHash) -> Result<bool, AuthError> {
         self.compute(move || {
             let hash = phc::PasswordHash::new(hash.reveal()).map_err(|error| error.to_string())?;
             Ok(Argon2::default().verify_password(password.reveal().as_bytes(), &hash).is_ok())
         })
-        .await?
+        .await
     }
 
-    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, String> + Send + 'static,
+    ) -> Result<T, AuthError> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| AuthError::Overloaded)?;
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
         // The work goes on when the request is dropped, so the permit goes with the work.
         let done = spawn_blocking(move || {
             let done = work();
-            drop(permit);
+            drop((permit, place));
             done
         });
-        done.await.map_err(|error| error.to_string())
+        done.await.unwrap_or_else(|error| Err(error.to_string())).map_err(AuthError::Hashing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn password(text: &str) -> Password {
+        Password::new(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn one_more_than_may_wait_is_refused_at_once_and_the_others_are_served() {
+        let passwords = Passwords::default();
+        let hash = passwords.hash(password("right")).await.unwrap();
+        // Nobody computes while these are held.
+        let held = passwords.permits.acquire_many(2).await.unwrap();
+        let mut waiting: Vec<_> =
+            (0..MOST).map(|_| Box::pin(passwords.verify(password("right"), hash.clone()))).collect();
+        assert!(waiting.iter_mut().all(|verify| verify.now_or_never().is_none()));
+        let refused = passwords.verify(password("right"), hash.clone()).now_or_never();
+        assert!(matches!(refused, Some(Err(AuthError::Overloaded))));
+        // Who goes away makes room, and nobody is forgotten.
+        waiting.truncate(2);
+        drop(held);
+        for verify in waiting {
+            assert!(verify.await.unwrap());
+        }
+        assert!(!passwords.verify(password("wrong"), hash).await.unwrap());
+        assert_eq!((passwords.places.available_permits(), passwords.permits.available_permits()), (MOST, AT_ONCE));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_hash_is_an_error_and_not_a_wrong_password() {
+        let verified = Passwords::default().verify(password("x"), PasswordHash::new("torn".into())).await;
+        assert!(matches!(verified, Err(AuthError::Hashing(_))));
     }
 }

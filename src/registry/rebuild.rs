@@ -10,7 +10,6 @@ use tokio::time::{Instant, interval_at, sleep};
 use tracing::{debug, info, warn};
 
 use super::copy::Confirmed;
-use super::index::Facts;
 use super::lookup::Stored;
 use super::{Epoch, Registry, Unavailable, lock};
 use crate::domain::Username;
@@ -126,9 +125,10 @@ impl Registry {
     }
 
     async fn read_row(&self, name: Username) -> Result<(), Unavailable> {
+        let epoch = lock(&self.0.index).epoch();
         match self.read_profile(&name).await? {
             Stored::Profile(profile) => {
-                lock(&self.0.index).insert(name, Facts::from(profile));
+                self.note(profile, epoch);
             }
             // A folder of pictures whose owner is gone; nobody registered.
             Stored::Nothing => debug!("skipped '{name}' in the bucket: no {}", Key::Profile(name.clone())),
@@ -141,10 +141,11 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{name, registry, registry_in, registry_on, user, wall};
+    use super::super::testing::{caller, name, registry, registry_in, registry_on, user};
     use super::*;
     use crate::domain::{BootMs, Page};
-    use crate::registry::{LookupError, RegisterError, UsersError};
+    use crate::registry::Credentials;
+    use crate::registry::{AuthError, LookupError, RegisterError, UsersError};
     use crate::storage::{Backend, Fault, Memory};
 
     fn names(registry: &Registry) -> Vec<String> {
@@ -154,7 +155,7 @@ mod tests {
     async fn register_all(memory: &Memory, usernames: &[&str]) {
         let registry = registry_on(memory);
         for username in usernames {
-            registry.register(user(username), wall()).await.unwrap();
+            registry.register(user(username), caller(BootMs(0))).await.unwrap();
         }
     }
 
@@ -230,7 +231,7 @@ mod tests {
     #[tokio::test]
     async fn one_object_that_cannot_be_read_does_not_hide_everybody_else() {
         let dir = tempfile::tempdir().unwrap();
-        registry_in(dir.path()).register(user("alice"), wall()).await.unwrap();
+        registry_in(dir.path()).register(user("alice"), caller(BootMs(0))).await.unwrap();
         let profile = |username| dir.path().join(Key::Profile(name(username)).path());
         std::fs::create_dir_all(profile("dan")).unwrap();
         std::fs::create_dir_all(profile("eve").parent().unwrap()).unwrap();
@@ -240,9 +241,9 @@ mod tests {
         registry.rebuild_index(Epoch(1)).await;
         assert_eq!(names(&registry), ["alice"]);
         for broken in ["dan", "eve"] {
-            let heartbeat = registry.heartbeat(&name(broken), None, BootMs(0)).await;
-            assert!(matches!(heartbeat, Err(LookupError::Corrupt(_))), "{heartbeat:?}");
-            let registered = registry.register(user(broken), wall()).await;
+            let heartbeat = registry.heartbeat(&name(broken), None, Credentials::None, caller(BootMs(0))).await;
+            assert!(matches!(heartbeat, Err(AuthError::Lookup(LookupError::Corrupt(_)))), "{heartbeat:?}");
+            let registered = registry.register(user(broken), caller(BootMs(0))).await;
             assert!(matches!(registered, Err(RegisterError::Taken(_))), "{registered:?}");
         }
     }

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use tracing::info;
 
-use super::index::Facts;
+use super::access::Caller;
 use super::lookup::Stored;
-use super::{RegisterError, Registry, Unavailable, draw, lock};
-use crate::domain::{Addr, Metadata, Password, Profile, UserId, Username, WallMs};
+use super::token::Granted;
+use super::{AuthError, Epoch, RegisterError, Registry, Unavailable, draw, lock};
+use crate::domain::{Addr, Metadata, Password, PasswordHash, Profile, UserId, Username};
 use crate::storage::{Created, Key};
 
 /// What a client registers.
@@ -31,13 +32,27 @@ pub enum Outcome {
     Repeated(UserId),
 }
 
+/// A registration that was made, now or before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Registered {
+    /// Which of the two.
+    pub outcome: Outcome,
+    /// A token, if the user has a password.
+    pub granted: Option<Granted>,
+}
+
 impl Registry {
-    /// Registers a user at `now`. When this returns `Ok`, the registration is durable and known to a majority of the nodes.
+    /// Registers a user. When this returns `Ok`, the registration is durable and known to a majority of the nodes.
     ///
     /// # Errors
-    /// [`RegisterError`] if the name is taken with other data, the bucket gave no answer, or too few nodes did; then the
-    /// write may have taken effect, and the same registration may be sent again.
-    pub async fn register(&self, user: NewUser, now: WallMs) -> Result<Outcome, RegisterError> {
+    /// [`RegisterError`] if the name is taken with other data, a password is needed, wrong ones were tried too often, the
+    /// bucket gave no answer, or too few nodes did; then the write may have taken effect, and the same registration may be
+    /// sent again.
+    pub async fn register(&self, user: NewUser, caller: Caller) -> Result<Registered, RegisterError> {
+        if user.password.is_none() && self.0.settings.require_password {
+            return Err(RegisterError::PasswordRequired);
+        }
+        let epoch = lock(&self.0.index).epoch();
         // A name that is known to be taken needs no hash and no write.
         if lock(&self.0.index).get(&user.username).is_some() {
             return match self.read_profile(&user.username).await? {
@@ -46,20 +61,21 @@ impl Registry {
                     let key = Key::Profile(user.username);
                     Err(Unavailable::from(self.0.bucket.vanished(&key)).into())
                 }
-                stored => self.compare(user, stored).await,
+                stored => self.compare(user, stored, epoch, caller).await,
             };
         }
         let password_hash = match user.password.clone() {
-            Some(password) => Some(self.0.passwords.hash(password).await.map_err(RegisterError::Password)?),
+            Some(password) => Some(self.0.passwords.hash(password).await?),
             None => None,
         };
         let profile = Profile {
             user_id: draw::user_id(),
             username: user.username.clone(),
             addr: user.addr,
-            registered_at: now.to_rfc3339(),
+            registered_at: caller.wall.to_rfc3339(),
             metadata: user.metadata.clone(),
             password_hash,
+            password_version: 0,
         };
         let key = Key::Profile(user.username.clone());
         let created = match self.0.bucket.create(&key, to_bytes(&profile)).await.map_err(Unavailable::from) {
@@ -72,21 +88,24 @@ impl Registry {
         };
         match created {
             Created::New(_) => {
-                let (id, name) = (profile.user_id, user.username);
-                info!(user = %name, %id, "registered {name}");
-                lock(&self.0.index).insert(name.clone(), Facts::from(profile));
-                self.known_to_majority(&name).await?;
-                Ok(Outcome::New(id))
+                info!(user = %user.username, id = %profile.user_id, "registered {}", user.username);
+                self.acknowledge(Outcome::New(profile.user_id), profile, epoch, caller).await
             }
             Created::Taken(object) => {
                 let stored = self.parse_profile(&user.username, &object.bytes);
-                self.compare(user, stored).await
+                self.compare(user, stored, epoch, caller).await
             }
         }
     }
 
-    /// Whether `user` is what is stored under its name already.
-    async fn compare(&self, user: NewUser, stored: Stored) -> Result<Outcome, RegisterError> {
+    /// Whether `user` is what was stored under its name already in `epoch`.
+    async fn compare(
+        &self,
+        user: NewUser,
+        stored: Stored,
+        epoch: Epoch,
+        caller: Caller,
+    ) -> Result<Registered, RegisterError> {
         let taken = || RegisterError::Taken(user.username.clone());
         // Whatever the bytes mean, the name is not free.
         let Stored::Profile(profile) = stored else { return Err(taken()) };
@@ -95,21 +114,44 @@ impl Registry {
             (None, None) => true,
             // No processor time for one that is refused anyway.
             (Some(password), Some(hash)) if same_facts => {
-                self.0.passwords.verify(password, hash).await.map_err(RegisterError::Password)?
+                let compared = self.is_password(&user.username, password, hash);
+                match self.counted(&user.username, caller, compared).await {
+                    Ok(()) => true,
+                    Err(AuthError::WrongPassword(_)) => false,
+                    Err(error) => return Err(error.into()),
+                }
             }
             _ => false,
         };
-        let id = profile.user_id;
-        lock(&self.0.index).insert(user.username.clone(), Facts::from(profile));
         if !(same_facts && same_password) {
+            self.note(profile, epoch);
             return Err(taken());
         }
-        self.known_to_majority(&user.username).await?;
-        Ok(Outcome::Repeated(id))
+        self.acknowledge(Outcome::Repeated(profile.user_id), profile, epoch, caller).await
+    }
+
+    async fn is_password(&self, name: &Username, password: Password, hash: PasswordHash) -> Result<(), AuthError> {
+        let is_right = self.0.passwords.verify(password, hash).await?;
+        if is_right { Ok(()) } else { Err(AuthError::WrongPassword(name.clone())) }
+    }
+
+    /// Notes a registration that is durable, waits until a majority knows it, and gives a token if it has a password.
+    async fn acknowledge(
+        &self,
+        outcome: Outcome,
+        profile: Profile,
+        epoch: Epoch,
+        caller: Caller,
+    ) -> Result<Registered, RegisterError> {
+        let granted = self.token_of(&profile, caller.wall);
+        let name = profile.username.clone();
+        self.note(profile, epoch);
+        self.known_to_majority(&name).await.map_err(|_| RegisterError::NotReplicated(name))?;
+        Ok(Registered { outcome, granted })
     }
 }
 
-fn to_bytes(profile: &Profile) -> Bytes {
+pub(super) fn to_bytes(profile: &Profile) -> Bytes {
     serde_json::to_vec(profile).expect("a profile has only text keys").into()
 }
 
@@ -117,9 +159,10 @@ fn to_bytes(profile: &Profile) -> Bytes {
 mod tests {
     use futures_util::future::join_all;
 
-    use super::super::testing::{name, registry, registry_on, user, wall};
+    use super::super::testing::{caller, name, registry, registry_on, user};
     use super::*;
     use crate::domain::BootMs;
+    use crate::registry::Credentials;
     use crate::storage::{Backend, Fault};
 
     fn with_password(password: &str) -> NewUser {
@@ -131,8 +174,8 @@ mod tests {
         let (registry, memory) = registry();
         let other = registry_on(&memory);
         let attempts = (0..10).map(|n| if n % 2 == 0 { &registry } else { &other });
-        let outcomes = join_all(attempts.map(|registry| registry.register(user("alice"), wall()))).await;
-        let outcomes: Vec<Outcome> = outcomes.into_iter().map(Result::unwrap).collect();
+        let outcomes = join_all(attempts.map(|registry| registry.register(user("alice"), caller(BootMs(0))))).await;
+        let outcomes: Vec<Outcome> = outcomes.into_iter().map(|made| made.unwrap().outcome).collect();
         let new: Vec<&Outcome> = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::New(_))).collect();
         let [Outcome::New(id)] = new[..] else { panic!("{outcomes:?}") };
         assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Repeated(*id)).count(), 9);
@@ -141,12 +184,12 @@ mod tests {
     #[tokio::test]
     async fn another_registration_of_a_name_is_refused_on_every_node() {
         let (registry, memory) = registry();
-        registry.register(user("alice"), wall()).await.unwrap();
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let metadata = serde_json::from_str::<Metadata>(r#"{"x":1}"#).unwrap();
         for registry in [registry, registry_on(&memory)] {
             let other = NewUser { metadata: metadata.clone(), ..user("alice") };
             assert!(
-                matches!(registry.register(other, wall()).await, Err(RegisterError::Taken(taken)) if taken == name("alice"))
+                matches!(registry.register(other, caller(BootMs(0))).await, Err(RegisterError::Taken(taken)) if taken == name("alice"))
             );
         }
     }
@@ -154,12 +197,15 @@ mod tests {
     #[tokio::test]
     async fn a_registration_repeats_only_with_its_password_and_stores_none_in_clear() {
         let (registry, memory) = registry();
-        let Ok(Outcome::New(id)) = registry.register(with_password("secret"), wall()).await else { panic!() };
+        let first = registry.register(with_password("secret"), caller(BootMs(0))).await.unwrap();
+        let Outcome::New(id) = first.outcome else { panic!("{first:?}") };
+        assert!(first.granted.is_some());
         for registry in [registry, registry_on(&memory)] {
-            let repeated = registry.register(with_password("secret"), wall()).await.unwrap();
-            assert_eq!(repeated, Outcome::Repeated(id));
+            let repeated = registry.register(with_password("secret"), caller(BootMs(0))).await.unwrap();
+            assert_eq!(repeated.outcome, Outcome::Repeated(id));
+            assert!(repeated.granted.is_some());
             for other in [with_password("Secret"), with_password(""), user("alice")] {
-                assert!(matches!(registry.register(other, wall()).await, Err(RegisterError::Taken(_))));
+                assert!(matches!(registry.register(other, caller(BootMs(0))).await, Err(RegisterError::Taken(_))));
             }
             let stored = registry.0.bucket.get(&Key::Profile(name("alice"))).await.unwrap().unwrap();
             let stored = String::from_utf8(stored.bytes.to_vec()).unwrap();
@@ -175,18 +221,22 @@ mod tests {
             r#"{"x":0.1,"y":1.7976931348623157e308,"z":5.0e-324,"w":6.934698245112694e276,"v":-2.693554001703998e265}"#;
         let metadata: Metadata = serde_json::from_str(text).unwrap();
         let alice = NewUser { metadata, ..user("alice") };
-        let Ok(Outcome::New(id)) = registry.register(alice.clone(), wall()).await else { panic!() };
-        assert_eq!(registry.register(alice, wall()).await.unwrap(), Outcome::Repeated(id));
+        let first = registry.register(alice.clone(), caller(BootMs(0))).await.unwrap();
+        let Outcome::New(id) = first.outcome else { panic!("{first:?}") };
+        assert_eq!(first.granted, None, "there is nothing to prove without a password");
+        let again = registry.register(alice, caller(BootMs(0))).await.unwrap();
+        assert_eq!(again.outcome, Outcome::Repeated(id));
     }
 
     #[tokio::test]
     async fn a_registration_whose_answer_was_lost_can_be_repeated() {
         let (registry, memory) = registry();
         memory.faults().set_outage(Some(Fault::LoseAnswer));
-        assert!(matches!(registry.register(user("alice"), wall()).await, Err(RegisterError::Storage(_))));
+        assert!(matches!(registry.register(user("alice"), caller(BootMs(0))).await, Err(RegisterError::Storage(_))));
         memory.faults().set_outage(None);
-        assert!(matches!(registry.register(user("alice"), wall()).await, Ok(Outcome::Repeated(_))));
-        assert!(registry.heartbeat(&name("alice"), None, BootMs(0)).await.is_ok());
+        let again = registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+        assert!(matches!(again.outcome, Outcome::Repeated(_)));
+        assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.is_ok());
     }
 
     #[tokio::test]
@@ -194,16 +244,16 @@ mod tests {
         let (registry, _) = registry();
         let key = Key::Profile(name("alice"));
         registry.0.bucket.create(&key, Bytes::from_static(b"{\"user")).await.unwrap();
-        assert!(matches!(registry.register(user("alice"), wall()).await, Err(RegisterError::Taken(_))));
+        assert!(matches!(registry.register(user("alice"), caller(BootMs(0))).await, Err(RegisterError::Taken(_))));
     }
 
     #[tokio::test]
     async fn a_name_that_vanished_from_the_bucket_is_not_given_away() {
         let (registry, memory) = registry();
-        registry.register(user("alice"), wall()).await.unwrap();
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         memory.delete(&Key::Profile(name("alice"))).await.unwrap();
         for user in [user("alice"), with_password("other")] {
-            assert!(matches!(registry.register(user, wall()).await, Err(RegisterError::Storage(_))));
+            assert!(matches!(registry.register(user, caller(BootMs(0))).await, Err(RegisterError::Storage(_))));
         }
         assert_eq!(memory.get(&Key::Profile(name("alice"))).await.unwrap(), None);
     }

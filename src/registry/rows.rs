@@ -4,6 +4,8 @@
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use super::Epoch;
+use super::guard::Guard;
 use super::index::Facts;
 use crate::domain::{Addr, Metadata, UserId, Username};
 use crate::presence::Beat;
@@ -17,7 +19,7 @@ pub struct Rows {
     pub users: Vec<UserFacts>,
 }
 
-/// A registered user, without the password.
+/// A registered user, without the password, and without its hash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UserFacts {
     /// The name.
@@ -27,6 +29,7 @@ pub struct UserFacts {
     registered_at: CompactString,
     /// As JSON, since it describes itself; empty if there is none.
     metadata: String,
+    guard: Guard,
 }
 
 /// Counts the rows that were put into an index, or announced again.
@@ -37,7 +40,7 @@ pub struct RowNo(u64);
 const BEAT_BYTES: usize = 56;
 
 /// About as many bytes as a row of a user has at most, next to its texts.
-const USER_BYTES: usize = 48;
+const USER_BYTES: usize = 80;
 
 impl RowNo {
     pub(super) fn next(self) -> Self {
@@ -62,8 +65,17 @@ impl Rows {
     #[cfg(test)]
     pub(crate) fn of_user(username: Username) -> Self {
         let (id, registered_at) = (UserId::nil(), CompactString::default());
-        let user = UserFacts { username, id, addr: None, registered_at, metadata: String::new() };
+        let user = UserFacts { username, id, addr: None, registered_at, metadata: String::new(), guard: Guard::Open };
         Self { users: vec![user], beats: Vec::new() }
+    }
+
+    /// The same, with no more said of passwords than that there are some: for where it will be read only later.
+    #[must_use]
+    pub fn without_marks(mut self) -> Self {
+        for user in &mut self.users {
+            user.guard = user.guard.unread(Epoch::default());
+        }
+        self
     }
 
     /// How many rows there are.
@@ -93,14 +105,19 @@ impl Rows {
 }
 
 impl UserFacts {
-    pub(super) fn new(username: Username, facts: &Facts) -> Self {
+    pub(super) fn new(username: Username, facts: &Facts, guard: Guard) -> Self {
         let Facts { id, addr, registered_at, metadata } = facts;
         let metadata = if metadata.is_empty() {
             String::new()
         } else {
             serde_json::to_string(metadata).expect("a JSON object has text keys")
         };
-        Self { username, id: *id, addr: *addr, registered_at: registered_at.clone(), metadata }
+        Self { username, id: *id, addr: *addr, registered_at: registered_at.clone(), metadata, guard }
+    }
+
+    /// What is known of the password.
+    pub(super) fn guard(&self) -> Guard {
+        self.guard
     }
 
     /// About as many bytes as it has encoded, or more.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{NewUser, Registry, Settings};
+use super::{Caller, NewUser, Registry, Settings, TokenKey};
 use crate::domain::{BootMs, Metadata, Username, WallMs};
 use crate::storage::{Backend, Bucket, Local, Memory, RetryPolicy};
 
@@ -34,7 +34,17 @@ pub(super) fn registry_in(dir: &std::path::Path) -> Registry {
 fn registry_with(backend: Arc<dyn Backend>) -> Registry {
     let pause = Duration::from_millis(1);
     let policy = RetryPolicy { deadline: Duration::from_secs(5), attempts: 1, first_pause: pause };
-    Registry::new(Bucket::new(backend, policy), Settings { ttl_ms: 30_000, replicated: false }, BootMs(0))
+    Registry::new(Bucket::new(backend, policy), settings(), &TokenKey::new([7; 32]), BootMs(0))
+}
+
+/// How a node without others is set, with tokens of an hour.
+pub(crate) fn settings() -> Settings {
+    Settings { ttl_ms: 30_000, replicated: false, require_password: false, token_seconds: 3600 }
+}
+
+/// A request that came in at `now`, from one and the same address.
+pub(super) fn caller(now: BootMs) -> Caller {
+    Caller { from: [10, 0, 0, 9].into(), now, wall: wall() }
 }
 
 pub(super) fn name(text: &str) -> Username {

@@ -103,8 +103,10 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{name, registry, user, wall};
+    use super::super::guard::Guard;
+    use super::super::testing::{caller, name, registry, user};
     use super::*;
+    use crate::registry::Credentials;
 
     #[tokio::test]
     async fn a_list_that_takes_several_locks_is_whole_and_each_row_has_its_own_presence() {
@@ -117,15 +119,15 @@ mod tests {
                 registered_at: "".into(),
                 metadata: Metadata::default(),
             };
-            index.insert(name(&format!("u{number:05}")), profile);
+            index.insert(name(&format!("u{number:05}")), profile, Guard::Open);
         }
         let online = format!("u{:05}", ROWS_A_LOCK + 1);
-        registry.heartbeat(&name(&online), None, BootMs(0)).await.unwrap();
+        registry.heartbeat(&name(&online), None, Credentials::None, caller(BootMs(0))).await.unwrap();
         let rows = registry.users(&Page::default(), BootMs(0));
         assert_eq!(rows.len(), 2 * ROWS_A_LOCK + 1);
         let online_rows: Vec<&str> = rows.iter().filter(|row| row.online).map(|row| row.username.as_str()).collect();
         assert_eq!(online_rows, [online.as_str()]);
-        registry.register(user("alice"), wall()).await.unwrap();
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         assert_eq!(registry.users(&Page::default(), BootMs(0))[0].username, name("alice"));
     }
 
@@ -135,11 +137,11 @@ mod tests {
         let mut versions = Vec::new();
         let mut note = |now| versions.push(registry.users_version(now));
         note(BootMs(0));
-        registry.register(user("alice"), wall()).await.unwrap();
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         note(BootMs(0));
-        registry.heartbeat(&name("alice"), None, BootMs(0)).await.unwrap();
+        registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.unwrap();
         note(BootMs(0));
-        registry.heartbeat(&name("alice"), None, BootMs(500)).await.unwrap();
+        registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(500))).await.unwrap();
         note(BootMs(500));
         (1000..=30_500).step_by(500).for_each(|ms| registry.observe(BootMs(ms)));
         note(BootMs(30_500));

@@ -147,7 +147,7 @@ impl Replication {
             Output::KnowsClients(term) => self.registry.mark_clients_known(Epoch(term.0)),
             Output::Whole(term) => {
                 info!("the list of users is whole: a majority of the nodes told what it knows");
-                self.registry.mark_whole(Epoch(term.0));
+                self.registry.mark_told(Epoch(term.0));
             }
         }
     }

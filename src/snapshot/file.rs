@@ -114,7 +114,8 @@ impl Keeper {
         }
         last = None;
         loop {
-            let rows = self.registry.users_after(last.as_ref());
+            // When it is read, passwords may have been changed.
+            let rows = self.registry.users_after(last.as_ref()).without_marks();
             let Some(row) = rows.users.last() else { break };
             last = Some(row.username.clone());
             write(&rows)?;

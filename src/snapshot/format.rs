@@ -1,7 +1,7 @@
 //! The bytes of a snapshot: a head, rows in chunks, and a checksum over all of it. Pure.
 //!
 //! ```text
-//! "ROLLCALL SNAPSHOT 1\n"  16 bytes: the bucket's id  8 bytes: Unix milliseconds
+//! "ROLLCALL SNAPSHOT 2\n"  16 bytes: the bucket's id  8 bytes: Unix milliseconds
 //! then, again and again:   4 bytes: length            that many bytes: rows, in postcard
 //! at last:                 4 bytes: zero              32 bytes: SHA-256 of everything before
 //! ```
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::registry::Rows;
 
-const MAGIC: &[u8] = b"ROLLCALL SNAPSHOT 1\n";
+const MAGIC: &[u8] = b"ROLLCALL SNAPSHOT 2\n";
 const ID_BYTES: usize = 16;
 const TIME_BYTES: usize = 8;
 const LENGTH_BYTES: usize = 4;

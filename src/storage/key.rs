@@ -9,6 +9,8 @@ pub enum Key {
     Cluster,
     /// The trace of a node's first start: who has one and no ballot has lost the ballot.
     Node(NodeAddr),
+    /// The key under which the tokens of users are made.
+    TokenKey,
     /// A user's registration.
     Profile(Username),
     /// One of a user's pictures.
@@ -35,6 +37,7 @@ impl Key {
         match self {
             Self::Cluster => "cluster.json".to_owned(),
             Self::Node(node) => format!("nodes/{node}.json"),
+            Self::TokenKey => "secrets/tokens.json".to_owned(),
             Self::Profile(user) => format!("users/{user}/profile.json"),
             Self::Image(user, image) => format!("users/{user}/images/{image}"),
             Self::Check(number) => format!("checks/{number:08x}.txt"),
@@ -45,7 +48,7 @@ impl Key {
     #[must_use]
     pub fn media_type(&self) -> &'static str {
         match self {
-            Self::Cluster | Self::Node(_) | Self::Profile(_) => "application/json",
+            Self::Cluster | Self::Node(_) | Self::TokenKey | Self::Profile(_) => "application/json",
             Self::Image(_, image) => image.kind().media_type(),
             Self::Check(_) => "text/plain",
         }

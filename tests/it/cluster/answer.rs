@@ -37,7 +37,8 @@ impl Answer {
         let json = self.json();
         assert_eq!(json["success"], false, "{self}");
         assert_eq!(json["code"], code, "{self}");
-        assert_eq!(self.header("retry-after").is_some(), status == 503, "{self}");
+        assert_eq!(self.header("retry-after").is_some(), matches!(status, 429 | 503), "{self}");
+        assert_eq!(self.header("www-authenticate").is_some(), status == 401, "{self}");
         let message = json["message"].as_str().expect("a message").to_owned();
         assert!(!message.is_empty() && !message.contains('\n'), "{self}");
         message

@@ -290,7 +290,7 @@ pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 
 /// Whether the nodes write this path in a bucket for themselves. Anything else was a client's wish.
 pub(crate) fn is_the_nodes_own(path: &str) -> bool {
-    path == "cluster.json" || path.starts_with("nodes/") || path.starts_with(".tmp/")
+    path == "cluster.json" || path.starts_with("nodes/") || path.starts_with("secrets/") || path.starts_with(".tmp/")
 }
 
 fn collect(dir: &Path, prefix: &str, found: &mut Vec<String>) {

@@ -14,7 +14,11 @@ async fn the_small_servers_endpoints_answer_as_documented() {
     assert_eq!((registered.status, &registered.json()["status"]), (201, &json!("ok")), "{registered}");
 
     assert_eq!(cluster.lead().get("/discovery/online").await.body, r#"{"online":[]}"#);
-    let beat = cluster.lead().post("/heartbeat", r#"{"username":"alice"}"#).await.json();
+    // What that server did not have: who gave a password is not to be impersonated by who did not.
+    cluster.lead().post("/heartbeat", r#"{"username":"alice"}"#).await.refused(401, "unauthorized");
+    let bearer = format!("Bearer {}", registered.json()["token"].as_str().expect("a token"));
+    let beat =
+        cluster.lead().header("authorization", &bearer).post("/heartbeat", r#"{"username":"alice"}"#).await.json();
     assert_eq!(beat["status"], "ok");
     let last_seen = beat["last_seen"].as_str().expect("text");
     assert!(last_seen.ends_with('Z') && last_seen.contains('T'), "{last_seen}");

@@ -24,6 +24,8 @@ Distributed System: Leader Election + User Registration
      GET  /                        - Health check
      POST /register                - Register new user
      POST /heartbeat               - Send heartbeat
+     POST /login                   - Get a token for a password
+     POST /password                - Change a password
      GET  /users                   - List all registered users
      GET  /discover                - List online clients
      GET  /discover_with_images    - List online clients with images

@@ -37,7 +37,7 @@ async fn a_follower_names_the_leader_on_every_route_that_is_the_leaders() {
         let (answer, leader) = steady(&cluster, async |follower, _| cluster.at(follower).get(path).await).await;
         check_refusal(&answer, &leader);
     }
-    for path in ["/register", "/heartbeat", "/upload_image/alice"] {
+    for path in ["/register", "/heartbeat", "/login", "/password", "/upload_image/alice"] {
         let (large, larger) = (vec![0xff; 100_000], vec![0; 1_000_000]);
         for body in [&b""[..], b"nonsense", br#"{"username":"alice"}"#, &large, &larger] {
             let body = bytes::Bytes::copy_from_slice(body);

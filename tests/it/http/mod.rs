@@ -5,4 +5,5 @@ mod express;
 mod follower;
 mod headers;
 mod hostile;
+mod passwords;
 mod reads;

@@ -1,0 +1,142 @@
+//! Users with a password, at nodes that come and go.
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Answer, Cluster, Plan, until};
+use crate::pictures::png;
+
+const CAROL: &str = r#"{"username":"carol","password":"sesame-9"}"#;
+const BEAT: &str = r#"{"username":"carol"}"#;
+
+fn token(answer: &Answer) -> String {
+    assert!(matches!(answer.status, 200 | 201), "{answer}");
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    answer.json()["token"].as_str().expect("a token").to_owned()
+}
+
+async fn beat(cluster: &Cluster, token: &str) -> Answer {
+    cluster.lead().header("authorization", &format!("Bearer {token}")).post("/heartbeat", BEAT).await
+}
+
+async fn change(cluster: &Cluster, old: &str, new: &str) -> Answer {
+    let body = json!({"username": "carol", "password": old, "new_password": new}).to_string();
+    cluster.lead().post("/password", body).await
+}
+
+/// Kills the leader and gives its place to the next one; the killed one is back when this is over.
+async fn replace_leader(cluster: &mut Cluster) {
+    let old = cluster.leader().await;
+    cluster.kill9(old);
+    let new = cluster.leader_after(old).await;
+    cluster.start(old);
+    let name = cluster.name(new);
+    until("the killed node to follow", async || {
+        cluster.health(old).await.is_some_and(|health| health["current_leader"] == name)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_is_good_at_the_next_leader_and_ends_everywhere_when_the_password_is_changed() {
+    let mut cluster = Plan::documented().start().await;
+    let first = token(&cluster.lead().post("/register", CAROL).await);
+    assert_eq!(beat(&cluster, &first).await.status, 200);
+    replace_leader(&mut cluster).await;
+    assert_eq!(beat(&cluster, &first).await.status, 200);
+    let second = token(&change(&cluster, "sesame-9", "better").await);
+    for _ in 0..2 {
+        // The next leader had it from the one before, or from the bucket.
+        beat(&cluster, &first).await.refused(401, "unauthorized");
+        assert_eq!(beat(&cluster, &second).await.status, 200);
+        replace_leader(&mut cluster).await;
+    }
+    cluster.lead().post("/login", CAROL).await.refused(401, "wrong_password");
+    let again = CAROL.replace("sesame-9", "better");
+    let third = token(&cluster.lead().post("/login", again).await);
+    assert_eq!(beat(&cluster, &third).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_outlives_a_cold_start_and_a_change_outlives_it_too() {
+    let mut cluster = Plan::quick().start().await;
+    let first = token(&cluster.lead().post("/register", CAROL).await);
+    let second = token(&change(&cluster, "sesame-9", "better").await);
+    for how in ["sigterm", "kill"] {
+        for index in 0..3 {
+            match how {
+                "kill" => cluster.kill9(index),
+                _ => assert_eq!(cluster.sigterm(index).await.code(), Some(0)),
+            }
+        }
+        for index in 0..3 {
+            cluster.start(index);
+        }
+        assert_eq!(beat(&cluster, &second).await.status, 200, "{how}");
+        beat(&cluster, &first).await.refused(401, "unauthorized");
+    }
+}
+
+#[tokio::test]
+async fn nobody_else_can_be_a_user_with_a_password_and_open_names_stay_open() {
+    let cluster = Plan::quick().start().await;
+    let carols = token(&cluster.lead().post("/register", CAROL).await);
+    let dans = token(&cluster.lead().post("/register", r#"{"username":"dan","password":"x"}"#).await);
+    cluster.register("open", "10.0.0.1:9000").await;
+    let picture = png(16, 16, 0);
+    for bad in [None, Some(format!("Bearer {dans}")), Some("Bearer rc1.x".to_owned()), Some("Basic x".to_owned())] {
+        let ask = || match &bad {
+            Some(bad) => cluster.lead().header("authorization", bad),
+            None => cluster.lead(),
+        };
+        ask().post("/heartbeat", BEAT).await.refused(401, "unauthorized");
+        // With a query, past the short way.
+        ask().post("/heartbeat?x", BEAT).await.refused(401, "unauthorized");
+        ask().upload("carol", &picture).await.refused(401, "unauthorized");
+        assert_eq!(ask().post("/heartbeat", r#"{"username":"open"}"#).await.status, 200);
+        assert_eq!(ask().upload("open", &picture).await.status, 201);
+    }
+    let online = cluster.lead().get("/discovery/online").await.json();
+    assert_eq!(online, json!({"online": ["open"]}));
+    assert_eq!(beat(&cluster, &carols).await.status, 200);
+    let bearer = format!("Bearer {carols}");
+    assert_eq!(cluster.lead().header("authorization", &bearer).upload("carol", &picture).await.status, 201);
+    let basic = cluster.lead().header("authorization", "Basic Y2Fyb2w6c2VzYW1lLTk=").post("/heartbeat", BEAT).await;
+    assert_eq!(basic.status, 200, "{basic}");
+    let users = cluster.lead().get("/users").await;
+    let text = String::from_utf8_lossy(&users.body).into_owned();
+    assert!(!text.contains("argon2") && !text.contains("password") && !text.contains("rc1."), "{text}");
+    for index in 0..3 {
+        let log = cluster.stderr(index) + &cluster.stdout(index);
+        assert!(!log.contains("sesame-9") && !log.contains("argon2") && !log.contains("rc1."), "{log}");
+    }
+    assert_eq!(cluster.stored().iter().filter(|path| path.starts_with("users/carol/")).count(), 2);
+}
+
+#[tokio::test]
+async fn who_guesses_is_slowed_down_and_the_owner_of_a_token_is_not() {
+    let cluster = Plan::quick().nodes(1).start().await;
+    let carols = token(&cluster.lead().post("/register", CAROL).await);
+    let wrong = CAROL.replace("sesame-9", "guess");
+    for _ in 0..5 {
+        cluster.lead().post("/login", wrong.clone()).await.refused(401, "wrong_password");
+    }
+    let refused = cluster.lead().post("/login", wrong).await;
+    refused.refused(429, "too_many_attempts");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(beat(&cluster, &carols).await.status, 200);
+}
+
+#[tokio::test]
+async fn where_passwords_are_required_names_without_one_are_refused() {
+    let mut cluster = Plan::quick().nodes(1).start().await;
+    cluster.register("open", "10.0.0.1:9000").await;
+    cluster.set_env(0, "ROLLCALL_REQUIRE_PASSWORD", "true");
+    assert_eq!(cluster.sigterm(0).await.code(), Some(0));
+    cluster.start(0);
+    cluster.leader().await;
+    cluster.lead().post("/register", r#"{"username":"new"}"#).await.refused(400, "password_required");
+    cluster.lead().post("/heartbeat", r#"{"username":"open"}"#).await.refused(401, "password_required");
+    cluster.lead().upload("open", &png(16, 16, 0)).await.refused(401, "password_required");
+    let carols = token(&cluster.lead().post("/register", CAROL).await);
+    assert_eq!(beat(&cluster, &carols).await.json()["success"], Value::Bool(true));
+}
