@@ -7,7 +7,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use bytes::Bytes;
+
 use super::*;
+use crate::domain::ImageKind;
 
 /// The answer to the n-th request, from its first line.
 type Script = Arc<dyn Fn(usize, &str) -> (u16, String) + Send + Sync>;
@@ -133,24 +136,8 @@ async fn a_refusal_is_passed_on_at_once() {
         (409, r#"{"success":false,"message":"taken","code":"user_exists","error":"exists"}"#.to_owned())
     })
     .await;
-    let error = client(&[&server], Duration::from_secs(5)).register(&alice(), None).await.unwrap_err();
+    let error = client(&[&server], Duration::from_secs(5)).register(&NewUser::named(alice())).await.unwrap_err();
     assert!(matches!(&error, ClientError::Refused { status: 409, code, .. } if code == "user_exists"), "{error}");
-}
-
-#[tokio::test]
-async fn an_upload_is_one_form_with_the_field_image() {
-    let mut tasks = JoinSet::new();
-    let server = serve(&mut tasks, |_, line| match line.split_once(" HTTP/") {
-        Some(("GET /", _)) => health(true, None),
-        Some(("POST /upload_image/alice", _)) => {
-            (201, r#"{"success":true,"message":"m","filename":"1-00000000.png"}"#.to_owned())
-        }
-        _ => (404, String::new()),
-    })
-    .await;
-    let client = client(&[&server], Duration::from_secs(5));
-    let uploaded = client.upload_image(&alice(), ImageKind::Png, Bytes::from_static(b"bytes")).await.unwrap();
-    assert_eq!(uploaded.filename, "1-00000000.png");
 }
 
 #[tokio::test]
