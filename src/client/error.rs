@@ -110,11 +110,7 @@ impl ClientError {
     /// Whether asking again, or another node, cannot help.
     pub(super) fn is_final(&self) -> bool {
         match self {
-            Self::NoServers
-            | Self::Setup(_)
-            | Self::Refused { .. }
-            | Self::Unsure { .. }
-            | Self::GaveUp { .. } => true,
+            Self::NoServers | Self::Setup(_) | Self::Refused { .. } | Self::Unsure { .. } | Self::GaveUp { .. } => true,
             // Something else may sit on one port while the nodes answer on others.
             Self::Unreachable { .. }
             | Self::NotLeader { .. }

@@ -6,6 +6,7 @@
 
 mod answer;
 mod asking;
+mod beats;
 mod error;
 mod leader;
 mod pauses;
@@ -13,17 +14,20 @@ mod requests;
 mod roster;
 mod server;
 mod settings;
+mod survey;
 mod token;
 mod uploads;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use beats::{Beat, Beats, Course, Pace};
 pub use error::ClientError;
 pub use requests::NewUser;
 pub use roster::{News, Roster, Turn};
 pub use server::{InvalidServer, Server};
 pub use settings::{Settings, SettingsError};
+pub use survey::Surveyed;
 pub use token::Token;
 pub use uploads::Uploads;
 
@@ -52,10 +56,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::NoServers`] if there is no URL; [`ClientError::Setup`] if TLS cannot be set up.
-    pub fn new<S: Into<String>>(
-        servers: impl IntoIterator<Item = S>,
-        patience: Duration,
-    ) -> Result<Self, ClientError> {
+    pub fn new<S: Into<String>>(servers: impl IntoIterator<Item = S>, patience: Duration) -> Result<Self, ClientError> {
         let servers = Servers::new(servers.into_iter().map(Into::into)).ok_or(ClientError::NoServers)?;
         // reqwest asks for a process-wide provider even for plain http; an error says that there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();

@@ -102,8 +102,7 @@ impl Client {
         old: &Password,
         new: &Password,
     ) -> Result<LoggedIn, ClientError> {
-        let body =
-            PasswordChange { username: text(user), password: old.clone(), new_password: new.clone() };
+        let body = PasswordChange { username: text(user), password: old.clone(), new_password: new.clone() };
         loop {
             let ask = Ask::new(Repeat::OnlyIfRefusedAtTheDoor).timeout(PASSWORD_TIMEOUT);
             let answer = self.ask_leader(ask, |http, base| http.post(format!("{base}/password")).json(&body)).await;

@@ -124,7 +124,10 @@ mod tests {
     }
 
     fn client(of: &str, addr: &str) -> OnlineClient {
-        OnlineClient { username: name(of), addr: Some(addr.parse::<std::net::SocketAddr>().unwrap().try_into().unwrap()) }
+        OnlineClient {
+            username: name(of),
+            addr: Some(addr.parse::<std::net::SocketAddr>().unwrap().try_into().unwrap()),
+        }
     }
 
     fn whole(cursor: &str, clients: &[OnlineClient]) -> News {
@@ -147,7 +150,10 @@ mod tests {
     fn changes_are_told_once_and_only_if_they_change_anything() {
         let mut roster = Roster::default();
         assert_eq!(roster.cursor(), "0");
-        assert_eq!(roster.take(whole("a", &[client("alice", "1.1.1.1:1")])), [Turn::Joined(client("alice", "1.1.1.1:1"))]);
+        assert_eq!(
+            roster.take(whole("a", &[client("alice", "1.1.1.1:1")])),
+            [Turn::Joined(client("alice", "1.1.1.1:1"))]
+        );
         let turns = roster.take(changed("b", &[client("bob", "1.1.1.1:2")], &[], &[client("alice", "1.1.1.1:3")]));
         let from = client("alice", "1.1.1.1:1").addr;
         let moved = Turn::Moved { client: client("alice", "1.1.1.1:3"), from };

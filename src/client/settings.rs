@@ -149,7 +149,10 @@ mod tests {
         Settings {
             token: Some(token),
             addr: Some(":9000".into()),
-            ..Settings::new(Username::parse("alice").unwrap(), vec!["http://127.0.0.1:3000".into(), "nonsense://".into()])
+            ..Settings::new(
+                Username::parse("alice").unwrap(),
+                vec!["http://127.0.0.1:3000".into(), "nonsense://".into()],
+            )
         }
     }
 
