@@ -160,8 +160,8 @@ mod tests {
         }
     }
 
-    fn leader(url: &str) -> Option<String> {
-        Some(url.to_owned())
+    fn take(beats: &mut Beats, message: &str, leader: &str, now_ms: u64) -> Vec<Beat> {
+        beats.accepted(&accepted(message), Some(leader.to_owned()), now_ms)
     }
 
     fn refused(status: u16) -> ClientError {
@@ -182,22 +182,22 @@ mod tests {
     #[test]
     fn only_what_changed_is_said() {
         let mut beats = Beats::default();
-        let online = Beat::Online { message: "at a".into(), leader: leader("l1"), ttl_ms: 30_000 };
-        assert_eq!(beats.accepted(&accepted("at a"), leader("l1"), 0), [online]);
-        assert_eq!(beats.accepted(&accepted("at a"), leader("l1"), 10), []);
-        let changed = Beat::LeaderChanged { from: leader("l1"), to: leader("l2") };
-        assert_eq!(beats.accepted(&accepted("at a"), leader("l2"), 20), [changed]);
-        assert_eq!(beats.accepted(&accepted("at b"), leader("l2"), 30), [Beat::Moved { message: "at b".into() }]);
+        let online = Beat::Online { message: "at a".into(), leader: Some("l1".into()), ttl_ms: 30_000 };
+        assert_eq!(take(&mut beats, "at a", "l1", 0), [online]);
+        assert_eq!(take(&mut beats, "at a", "l1", 10), []);
+        let changed = Beat::LeaderChanged { from: Some("l1".into()), to: Some("l2".into()) };
+        assert_eq!(take(&mut beats, "at a", "l2", 20), [changed]);
+        assert_eq!(take(&mut beats, "at b", "l2", 30), [Beat::Moved { message: "at b".into() }]);
         assert_eq!(beats.failed(&refused(500)), Course::GoOn(Some(Beat::Unreachable { message: "m".into() })));
         assert_eq!(beats.failed(&refused(429)), Course::GoOn(None));
-        assert_eq!(beats.accepted(&accepted("at b"), leader("l2"), 4030), [Beat::Back { after_ms: 4000 }]);
+        assert_eq!(take(&mut beats, "at b", "l2", 4030), [Beat::Back { after_ms: 4000 }]);
     }
 
     #[test]
     fn a_refusal_ends_it_and_so_does_silence_at_the_start() {
         assert_eq!(Beats::default().failed(&refused(500)), Course::End);
         let mut beats = Beats::default();
-        beats.accepted(&accepted("m"), None, 0);
+        take(&mut beats, "m", "l", 0);
         for status in [400, 401, 404, 409] {
             assert_eq!(beats.failed(&refused(status)), Course::End, "{status}");
         }

@@ -61,12 +61,12 @@ fn table(answers: Vec<(Option<Health>, String)>, view: Vec<ClusterNode>) -> Vec<
     let mut nodes: BTreeMap<NodeAddr, Surveyed> = BTreeMap::new();
     let mut strangers = Vec::new();
     for seen in view {
-        nodes.insert(seen.node.clone(), Surveyed::heard(seen));
+        nodes.insert(seen.node, Surveyed::heard(seen));
     }
     for (health, base) in answers {
         match health {
             Some(health) => {
-                let row = nodes.entry(health.node.clone()).or_insert_with(|| Surveyed::silent(base));
+                let row = nodes.entry(health.node).or_insert_with(|| Surveyed::silent(base));
                 row.answered(health);
             }
             None if nodes.values().any(|row| row.api_url.as_deref() == Some(&base)) => {}

@@ -7,10 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use bytes::Bytes;
-
 use super::*;
-use crate::domain::ImageKind;
 
 /// The answer to the n-th request, from its first line.
 type Script = Arc<dyn Fn(usize, &str) -> (u16, String) + Send + Sync>;

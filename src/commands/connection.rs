@@ -13,13 +13,16 @@ const DEFAULT_SERVER: &str = "http://localhost:3000";
 const DEFAULT_DATA_DIR: &str = "data";
 const SERVER: &str = "ROLLCALL_SERVER";
 const DATA_DIR: &str = "ROLLCALL_DATA_DIR";
+const SERVER_HELP: &str = "A node's URL or HOST:PORT, any node will do; repeat it, or give several separated by commas \
+    [env: ROLLCALL_SERVER] [default: http://localhost:3000]";
+const DATA_DIR_HELP: &str = "Where settings (servers and token, never a password) are kept, in client_<username>.json \
+    [env: ROLLCALL_DATA_DIR] [default: data]";
 
 /// Which servers.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ServerArgs {
-    /// A node's URL or HOST:PORT, any node will do; repeat it, or give several separated by commas
-    /// [env: ROLLCALL_SERVER] [default: http://localhost:3000]
-    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    /// The nodes to ask, any of them will do
+    #[arg(long, value_name = "URL", value_delimiter = ',', help = SERVER_HELP)]
     server: Vec<Server>,
 }
 
@@ -33,9 +36,8 @@ pub(super) struct AccountArgs {
     #[command(flatten)]
     servers: ServerArgs,
 
-    /// Where settings (servers and token, never a password) are kept, in client_<username>.json
-    /// [env: ROLLCALL_DATA_DIR] [default: data]
-    #[arg(long, value_name = "DIR")]
+    /// Where settings are kept
+    #[arg(long, value_name = "DIR", help = DATA_DIR_HELP)]
     data_dir: Option<PathBuf>,
 }
 

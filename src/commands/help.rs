@@ -24,6 +24,5 @@ pub(super) fn local(examples: &[&str]) -> String {
 }
 
 fn list(examples: &[&str]) -> String {
-    let lines: String = examples.iter().map(|example| format!("\n  {example}")).collect();
-    format!("Examples:{lines}")
+    format!("Examples:\n  {}", examples.join("\n  "))
 }

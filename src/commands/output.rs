@@ -31,6 +31,7 @@ impl Output {
     }
 
     /// Writes text as it is, which must be harmless.
+    #[expect(clippy::unused_self, reason = "whoever writes has an output to write to")]
     pub(super) fn text(self, text: &str) -> Result<(), Failure> {
         let mut out = stdout().lock();
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {

@@ -15,12 +15,16 @@ use crate::domain::Password;
 const MAX_BYTES: usize = 4096;
 const PASSWORD: &str = "ROLLCALL_PASSWORD";
 const NEW_PASSWORD: &str = "ROLLCALL_NEW_PASSWORD";
+const PASSWORD_HELP: &str =
+    "The password; without a value it is asked for, and not shown while it is typed [env: ROLLCALL_PASSWORD]";
+const NEW_PASSWORD_HELP: &str =
+    "The new password; else it is asked for, and not shown while it is typed [env: ROLLCALL_NEW_PASSWORD]";
 
 /// The password of a user.
 #[derive(Args, Clone, Debug)]
 pub(super) struct PasswordArgs {
-    /// The password; without a value it is asked for, without showing it [env: ROLLCALL_PASSWORD]
-    #[arg(long, value_name = "PASSWORD", value_parser = parse, num_args = 0..=1)]
+    /// The password
+    #[arg(long, value_name = "PASSWORD", value_parser = parse, num_args = 0..=1, help = PASSWORD_HELP)]
     #[expect(clippy::option_option, reason = "not given, given without a value, given with one")]
     password: Option<Option<Password>>,
 
@@ -32,8 +36,8 @@ pub(super) struct PasswordArgs {
 /// The password that is to be good from now on.
 #[derive(Args, Clone, Debug)]
 pub(super) struct NewPasswordArgs {
-    /// The new password; without this it is asked for, without showing it [env: ROLLCALL_NEW_PASSWORD]
-    #[arg(long, value_name = "PASSWORD", value_parser = parse)]
+    /// The new password
+    #[arg(long, value_name = "PASSWORD", value_parser = parse, help = NEW_PASSWORD_HELP)]
     new_password: Option<Password>,
 
     /// Read the new password from this file's first line

@@ -68,15 +68,11 @@ pub(super) async fn run(args: HeartbeatArgs) -> Result<(), Failure> {
     tokio::select! {
         failure = beat(&mut account, address, pace, output) => Err(failure),
         _ = signals.next() => {
-            let name = &args_name(&account);
+            let name = &account.user.to_string();
             let ended = json!({"event": "stopped"});
             say(output, ended, &format!("{name} sends no more heartbeats"), Colour::Yellow, name)
         }
     }
-}
-
-fn args_name(account: &Account) -> String {
-    account.user.to_string()
 }
 
 /// Ends only with a reason to.
