@@ -101,9 +101,10 @@ impl Account {
         settings.servers = self.client.servers();
         settings.token = self.client.token();
         change(&mut settings);
-        let path = settings.save(&self.dir)?;
+        let saved = settings.save(&self.dir);
+        // Whether it could be written or not: to try the same again at each heartbeat would not help.
         self.settings = Some(settings);
-        Ok(path)
+        Ok(saved?)
     }
 
     /// Keeps a token that the client got by itself.

@@ -107,8 +107,9 @@ async fn beat(account: &mut Account, address: Option<Address>, pace: Pace, outpu
                         client.learn_nodes().await;
                     }
                 }
+                // The user is online all the same.
                 if let Err(failure) = account.keep_new_token() {
-                    return failure;
+                    note(&format!("hint: {failure}"));
                 }
                 sleep_until(sent_at + pace.after(&accepted)).await;
             }

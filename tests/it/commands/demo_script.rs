@@ -27,7 +27,7 @@ async fn the_demo_of_requirement_000_shows_three_users_and_then_two() {
     }
     command.arg(SCRIPT).current_dir(dir.path()).env("TMPDIR", dir.path());
     command.env("ROLLCALL_BIN", env!("CARGO_BIN_EXE_rollcall"));
-    command.env("HEARTBEAT_TTL_SECONDS", "4").env("DEMO_QUERY_SECONDS", "1");
+    command.env("HEARTBEAT_TTL_SECONDS", "6").env("DEMO_QUERY_SECONDS", "1");
     command.stdin(Stdio::null()).kill_on_drop(true);
     let output = timeout(SCRIPT_TIME, command.output()).await.expect("it ends").expect("bash is there");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -137,9 +137,10 @@ async fn a_reader_that_goes_away_ends_a_command_quietly() {
     let cluster = Plan::quick().nodes(1).start().await;
     let desk = Desk::new();
     let program = env!("CARGO_BIN_EXE_rollcall");
+    // The pipe has no reader any more when the program writes.
+    let url = cluster.url(0);
     let script = format!(
-        "{program} users --server {} | true; echo ${{PIPESTATUS[0]}}; {program} man | head -n 1",
-        cluster.url(0)
+        "(sleep 0.3; {program} users --server {url}) | true; echo ${{PIPESTATUS[0]}}; {program} man | head -n 1"
     );
     let output = tokio::process::Command::new("bash").args(["-c", &script]).current_dir(desk.path()).output().await;
     let output = output.expect("bash is there");
