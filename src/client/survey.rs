@@ -26,7 +26,7 @@ pub struct Surveyed {
     pub term: Option<Term>,
     /// Processor load, 0.0 to 1.0.
     pub load: Option<f64>,
-    /// How long ago the leader heard it; null for the leader itself.
+    /// How long ago the leader heard it, as far as is known.
     pub last_heard_ago_ms: Option<u64>,
     /// How many clients are online, by what it says.
     pub online_clients_count: Option<u64>,

@@ -78,7 +78,7 @@ pub(super) async fn users(args: UsersArgs) -> Result<(), Failure> {
     let output = Output::new(args.output);
     let users = args.servers.connect()?.users().await?;
     if output.is_json {
-        return output.json(&json!({"users": users.users, "count": users.count}));
+        return output.json(&users);
     }
     let mut table = Table::new(&["USERNAME", "STATUS", "ADDR", "LAST SEEN", "REGISTERED", "METADATA"]);
     for user in &users.users {

@@ -65,7 +65,10 @@ pub(super) async fn run(args: UploadArgs) -> Result<(), Failure> {
                 }
             }
             Err(failure) => {
-                progress.suspend(|| note(&format!("✗ {name}: {failure}")));
+                // One that failed alone is told of at the end.
+                if args.files.len() > 1 {
+                    progress.suspend(|| note(&format!("✗ {name}: {failure}")));
+                }
                 failed.push(json!({"file": name, "error": failure.to_string()}));
                 last = Some(failure);
             }
@@ -80,7 +83,6 @@ pub(super) async fn run(args: UploadArgs) -> Result<(), Failure> {
     }
     match last {
         None => Ok(()),
-        // One that failed alone says why itself.
         Some(failure) if all == 1 => Err(failure),
         Some(_) if good > 0 => Err(Failure::new(PARTLY, format!("{good} of {} uploaded", count(all, "image")))),
         Some(failure) => Err(failure.saying(format!("none of {} uploaded", count(all, "image")))),

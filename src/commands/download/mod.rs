@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use futures_util::stream::{StreamExt, iter};
 use serde::Serialize;
-use serde_json::json;
 
 use super::connection::ServerArgs;
 use super::exit::{Failure, PARTLY, REFUSED, UNREACHABLE};
@@ -132,7 +131,7 @@ impl Download {
     }
 
     async fn begin(&self, client: &OnlineClient) -> Result<Vec<String>, String> {
-        let info = format!("{}\n", json!({"username": client.username, "addr": client.addr}));
+        let info = serde_json::to_string(client).expect("it has text keys only") + "\n";
         self.folder.begin(&client.username, &info).map_err(|error| error.to_string())?;
         let mut images = self.ask(self.client.images(&client.username).await)?.images;
         images.drain(..images.len().saturating_sub(MAX_IMAGES));
