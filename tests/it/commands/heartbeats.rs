@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::{Duration, Instant, sleep};
 
-use super::typed::{Desk, Running};
+use super::typed::{Desk, Running, is_known_to_all};
 use crate::cluster::{Cluster, Plan, until};
 
 /// Between two looks at the list, while the user must never be away from it.
@@ -34,6 +34,7 @@ async fn a_user_stays_on_the_list_through_three_leader_kills() {
     is_online(&alice).await;
     for kill in 1..=3 {
         let leader = cluster.leader().await;
+        is_known_to_all(&cluster, "alice").await;
         cluster.kill9(leader);
         let mut looks = 0;
         // Two times to live: a user who sends nothing would be gone long before.

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::typed::Desk;
+use super::typed::{Desk, is_known_to_all};
 use crate::cluster::{Plan, free_port};
 use crate::pictures::png;
 
@@ -43,6 +43,7 @@ async fn a_dead_node_beside_a_living_one_is_no_matter() {
     cluster.register("alice", "10.0.0.1:9000").await;
     cluster.beat("alice").await;
     let (follower, leader) = cluster.follower().await;
+    is_known_to_all(&cluster, "alice").await;
     cluster.kill9(leader);
     let desk = Desk::new();
     let both = format!("{},{}", cluster.url(leader), cluster.url(follower));
@@ -124,8 +125,10 @@ async fn watch_tells_of_joins_moves_and_leaves_through_a_change_of_leaders() {
     watch.tells("a join under the next leader", is("joined", "carol")).await;
     watch.tells("an end", is("left", "bob")).await;
     let events = watch.events();
-    let joins = events.iter().filter(|event| event["event"] == "joined" && event["username"] == "carol").count();
-    assert_eq!(joins, 1, "{events:?}");
+    for user in ["alice", "bob", "carol"] {
+        let joins = events.iter().filter(|event| event["event"] == "joined" && event["username"] == user).count();
+        assert_eq!(joins, 1, "{user}: {events:?}");
+    }
     assert!(events.iter().all(|event| event["at"].is_string()), "{events:?}");
     assert!(watch.stderr().contains("leader changed to"), "{}", watch.stderr());
     watch.process.signal(Signal::INT);

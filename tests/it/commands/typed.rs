@@ -116,6 +116,22 @@ impl Running {
     }
 }
 
+/// Waits until every running node has it that this user is online: a leader that is killed takes what happened in its last
+/// tenth of a second with it.
+pub(super) async fn is_known_to_all(cluster: &Cluster, user: &str) {
+    until("the news at every node", async || {
+        for index in cluster.running() {
+            let answer = cluster.at(index).get("/discovery/online?stale=true").await;
+            let is_listed = |names: &Vec<Value>| names.iter().any(|name| name == user);
+            if answer.status != 200 || !answer.json()["online"].as_array().is_some_and(is_listed) {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+}
+
 /// `--server` for one node.
 pub(super) fn server(cluster: &Cluster, index: usize) -> [String; 2] {
     ["--server".to_owned(), cluster.url(index)]
