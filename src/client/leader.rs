@@ -141,9 +141,9 @@ mod tests {
         servers.follow("http://b/");
         assert_eq!(servers.all(), ["http://a", "http://b"]);
         assert_eq!(servers.leader(), Some("http://b".into()));
-        (0..100).for_each(|n| servers.follow(&format!("http://{n}")));
+        (0..100).for_each(|n| servers.follow(&format!("http://n{n}")));
         assert_eq!(servers.all().len(), MAX_SERVERS);
-        assert_eq!(servers.leader(), Some("http://99".into()));
+        assert_eq!(servers.leader(), Some("http://n99".into()));
         servers.forget();
         assert_eq!(servers.leader(), None);
     }
