@@ -89,7 +89,9 @@ async fn it_says_that_it_cannot_reach_anybody_and_when_it_is_back() {
 async fn it_takes_servers_and_port_from_the_registration_and_finds_its_own_address() {
     let cluster = Plan::quick().nodes(1).start().await;
     let desk = Desk::new();
-    desk.types(&["register", "--username", "alice", "--addr", ":9000", "--server", &cluster.url(0)]).await.code(0);
+    desk.types(&["register", "--username", "alice", "--addr", "10.9.9.9:9000", "--server", &cluster.url(0)])
+        .await
+        .code(0);
     let alice = desk.starts("alice", &["start-heartbeat", "--username", "alice", "--addr", "auto", "--json"]);
     is_online(&alice).await;
     let list = cluster.lead().get("/discover").await.json();
