@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use rollcall::client::{Client, DEFAULT_PATIENCE};
+use rollcall::client::{Client, DEFAULT_PATIENCE, NewUser};
 use rollcall::domain::Username;
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -82,7 +82,7 @@ async fn act(
     let name = format!("load{number}-{}", n / REGISTER_EVERY);
     let user = Username::parse(&name)?;
     if n.is_multiple_of(REGISTER_EVERY) {
-        let id = client.register(&user, None).await?.user_id.to_string();
+        let id = client.register(&NewUser::named(user.clone())).await?.user_id.to_string();
         locked(acknowledged).insert(name, id);
     } else {
         client.heartbeat(&user, None).await?;

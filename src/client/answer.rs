@@ -19,7 +19,8 @@ pub(super) enum Verdict {
 }
 
 pub(super) fn judge(status: StatusCode, body: &[u8]) -> Verdict {
-    if status.is_success() {
+    // What the client has already is as good as an answer.
+    if status.is_success() || status == StatusCode::NOT_MODIFIED {
         return Verdict::Done;
     }
     // Something between the client and the node may answer in words of its own.
@@ -30,7 +31,6 @@ pub(super) fn judge(status: StatusCode, body: &[u8]) -> Verdict {
     match status {
         StatusCode::FORBIDDEN if code == "not_leader" => Verdict::Elsewhere { leader_url, message },
         StatusCode::REQUEST_TIMEOUT
-        | StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT => Verdict::Later { message },
@@ -72,6 +72,8 @@ mod tests {
     fn an_election_is_waited_for_and_a_refusal_is_not() {
         assert!(matches!(judge(StatusCode::SERVICE_UNAVAILABLE, b""), Verdict::Later { .. }));
         assert!(matches!(judge(StatusCode::CONFLICT, b""), Verdict::Refused { status: 409, .. }));
+        // Whoever guessed too often is not helped by guessing on.
+        assert!(matches!(judge(StatusCode::TOO_MANY_REQUESTS, b""), Verdict::Refused { status: 429, .. }));
         assert!(matches!(judge(StatusCode::INTERNAL_SERVER_ERROR, b""), Verdict::Refused { .. }));
         assert_eq!(judge(StatusCode::CREATED, b"anything"), Verdict::Done);
     }

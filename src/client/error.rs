@@ -43,6 +43,18 @@ pub enum ClientError {
         /// What the node said.
         message: String,
     },
+    /// No server that is known answers at all.
+    #[error("no server answers: {}", .failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Nobody {
+        /// Why, for each of them.
+        failures: Vec<ClientError>,
+    },
+    /// The request may or may not have been done, and must not be done twice.
+    #[error("it is not known whether this was done: {cause}")]
+    Unsure {
+        /// Why the answer is not known.
+        cause: Box<ClientError>,
+    },
     /// The request was understood and is not granted.
     #[error("{message}")]
     Refused {
@@ -72,14 +84,38 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Nobody answered; these are the reasons.
+    pub(super) fn nobody(mut failures: Vec<Self>, servers: Vec<String>) -> Self {
+        match failures.len() {
+            0 => Self::NoLeader { servers },
+            1 => failures.remove(0),
+            _ => Self::Nobody { failures },
+        }
+    }
+
+    /// Whether the request surely never reached anybody.
+    pub(super) fn is_refused_at_the_door(&self) -> bool {
+        matches!(self, Self::Unreachable { cause, .. } if cause.is_connect())
+    }
+
+    /// Whether the answer took too long, so that the request may still be under way.
+    pub(super) fn is_timeout(&self) -> bool {
+        match self {
+            Self::Unreachable { cause, .. } => cause.is_timeout(),
+            Self::Unsure { cause } => cause.is_timeout(),
+            _ => false,
+        }
+    }
+
     /// Whether asking again, or another node, cannot help.
     pub(super) fn is_final(&self) -> bool {
         match self {
-            Self::NoServers | Self::Setup(_) | Self::Refused { .. } | Self::GaveUp { .. } => true,
+            Self::NoServers | Self::Setup(_) | Self::Refused { .. } | Self::Unsure { .. } | Self::GaveUp { .. } => true,
             // Something else may sit on one port while the nodes answer on others.
             Self::Unreachable { .. }
             | Self::NotLeader { .. }
             | Self::NoLeader { .. }
+            | Self::Nobody { .. }
             | Self::Unavailable { .. }
             | Self::Unexpected { .. } => false,
         }

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::Server;
 use crate::api::Health;
 
 /// More nodes than any cluster has; what is learned beyond is not kept.
@@ -14,6 +15,8 @@ pub(super) struct Servers {
 
 struct Known {
     all: Vec<String>,
+    /// Whether all that were given speak https; then a token must not be carried off to one that does not.
+    is_secure: bool,
     leader: Option<String>,
 }
 
@@ -27,7 +30,8 @@ impl Servers {
                 all.push(server);
             }
         }
-        (!all.is_empty()).then_some(Self { known: Mutex::new(Known { all, leader: None }) })
+        let is_secure = all.iter().all(|server| is_secure(server));
+        (!all.is_empty()).then_some(Self { known: Mutex::new(Known { all, is_secure, leader: None }) })
     }
 
     pub(super) fn all(&self) -> Vec<String> {
@@ -38,14 +42,16 @@ impl Servers {
         self.lock().leader.clone()
     }
 
-    /// Takes a node for the leader, and remembers it: it may be the only one that is left one day.
+    /// Takes a node for the leader, and remembers it: it may be the only one that is left one day. What is no URL of a
+    /// node is not followed.
     pub(super) fn follow(&self, leader: &str) {
-        let leader = leader.trim_end_matches('/').to_owned();
         let mut known = self.lock();
-        if !known.all.contains(&leader) && known.all.len() < MAX_SERVERS {
-            known.all.push(leader.clone());
-        }
-        known.leader = Some(leader);
+        known.leader = known.add(leader);
+    }
+
+    /// Remembers a node that another one named.
+    pub(super) fn learn(&self, server: &str) {
+        self.lock().add(server);
     }
 
     /// Takes no node for the leader any more.
@@ -57,6 +63,24 @@ impl Servers {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Known {
+    /// The node as it is remembered; `None` for what is not fit to be asked.
+    fn add(&mut self, server: &str) -> Option<String> {
+        let server: String = server.parse::<Server>().ok()?.into();
+        if self.is_secure && !is_secure(&server) {
+            return None;
+        }
+        if !self.all.contains(&server) && self.all.len() < MAX_SERVERS {
+            self.all.push(server.clone());
+        }
+        Some(server)
+    }
+}
+
+fn is_secure(server: &str) -> bool {
+    server.starts_with("https://")
 }
 
 /// The leader, by what the nodes say of themselves: one that serves, else the one that the newest term names.
@@ -117,10 +141,22 @@ mod tests {
         servers.follow("http://b/");
         assert_eq!(servers.all(), ["http://a", "http://b"]);
         assert_eq!(servers.leader(), Some("http://b".into()));
-        (0..100).for_each(|n| servers.follow(&format!("http://{n}")));
+        (0..100).for_each(|n| servers.follow(&format!("http://n{n}")));
         assert_eq!(servers.all().len(), MAX_SERVERS);
-        assert_eq!(servers.leader(), Some("http://99".into()));
+        assert_eq!(servers.leader(), Some("http://n99".into()));
         servers.forget();
         assert_eq!(servers.leader(), None);
+    }
+
+    #[test]
+    fn what_is_no_server_is_not_followed_nor_anything_less_safe_than_what_was_given() {
+        let servers = Servers::new(["http://a".to_owned()]).unwrap();
+        servers.follow("file:///etc/passwd");
+        assert_eq!((servers.leader(), servers.all().len()), (None, 1));
+        let servers = Servers::new(["https://a".to_owned()]).unwrap();
+        servers.follow("http://b");
+        assert_eq!(servers.leader(), None);
+        servers.follow("https://b");
+        assert_eq!(servers.leader(), Some("https://b".into()));
     }
 }

@@ -7,7 +7,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use bytes::Bytes;
+use tokio::time::Instant;
+
 use super::*;
+use crate::domain::ImageKind;
 
 /// The answer to the n-th request, from its first line.
 type Script = Arc<dyn Fn(usize, &str) -> (u16, String) + Send + Sync>;
@@ -28,7 +32,11 @@ async fn serve(
             // Every request here is small enough to be read to its last line, or has no body.
             while !is_whole(&request) && stream.read_buf(&mut request).await.unwrap() > 0 {}
             let text = String::from_utf8_lossy(&request).into_owned();
+            // Status 0 is a server that dies before it answers.
             let (status, body) = script(count.fetch_add(1, Ordering::SeqCst), text.lines().next().unwrap_or_default());
+            if status == 0 {
+                continue;
+            }
             let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
             stream.write_all((head + &body).as_bytes()).await.unwrap();
         }
@@ -133,24 +141,8 @@ async fn a_refusal_is_passed_on_at_once() {
         (409, r#"{"success":false,"message":"taken","code":"user_exists","error":"exists"}"#.to_owned())
     })
     .await;
-    let error = client(&[&server], Duration::from_secs(5)).register(&alice(), None).await.unwrap_err();
+    let error = client(&[&server], Duration::from_secs(5)).register(&NewUser::named(alice())).await.unwrap_err();
     assert!(matches!(&error, ClientError::Refused { status: 409, code, .. } if code == "user_exists"), "{error}");
-}
-
-#[tokio::test]
-async fn an_upload_is_one_form_with_the_field_image() {
-    let mut tasks = JoinSet::new();
-    let server = serve(&mut tasks, |_, line| match line.split_once(" HTTP/") {
-        Some(("GET /", _)) => health(true, None),
-        Some(("POST /upload_image/alice", _)) => {
-            (201, r#"{"success":true,"message":"m","filename":"1-00000000.png"}"#.to_owned())
-        }
-        _ => (404, String::new()),
-    })
-    .await;
-    let client = client(&[&server], Duration::from_secs(5));
-    let uploaded = client.upload_image(&alice(), ImageKind::Png, Bytes::from_static(b"bytes")).await.unwrap();
-    assert_eq!(uploaded.filename, "1-00000000.png");
 }
 
 #[tokio::test]
@@ -175,4 +167,127 @@ async fn a_node_that_hangs_does_not_hold_up_the_search() {
     let client = client(&[&hanging.0, &leader], Duration::from_secs(5));
     let found = tokio::time::timeout(HEALTH_TIMEOUT / 2, client.find_leader()).await;
     assert_eq!(found, Ok(Some(leader)));
+}
+
+const STORED: &str = "1733511234-a1b2c3d4.png";
+
+/// A leader on which an upload is stored or not, by the answer to the n-th one; `script` gives the status.
+async fn gallery(
+    tasks: &mut JoinSet<()>,
+    script: impl Fn(usize) -> (u16, bool) + Send + Sync + 'static,
+) -> (String, Arc<AtomicUsize>) {
+    let uploads = Arc::new(AtomicUsize::new(0));
+    let (seen, stored) = (Arc::clone(&uploads), AtomicUsize::new(0));
+    let server = serve(tasks, move |_, line| match line.split_once(" HTTP/") {
+        Some(("GET /", _)) => health(true, None),
+        Some(("GET /images/alice", _)) => {
+            let images = if stored.load(Ordering::SeqCst) > 0 { format!("{STORED:?}") } else { String::new() };
+            (200, format!(r#"{{"images":[{images}],"count":0}}"#))
+        }
+        Some(("POST /upload_image/alice", _)) => {
+            let (status, is_stored) = script(seen.fetch_add(1, Ordering::SeqCst));
+            stored.fetch_add(usize::from(is_stored), Ordering::SeqCst);
+            let body = format!(r#"{{"success":true,"message":"m","filename":{STORED:?},"code":"no_leader"}}"#);
+            (status, body)
+        }
+        Some((path, _)) if path == format!("GET /image/alice/{STORED}") => (200, "bytes".to_owned()),
+        _ => (404, String::new()),
+    })
+    .await;
+    (server, uploads)
+}
+
+async fn upload(server: &String) -> Result<String, ClientError> {
+    let mut uploads = client(&[server], Duration::from_secs(10)).uploads(&alice()).await?;
+    Ok(uploads.send(ImageKind::Png, Bytes::from_static(b"bytes")).await?.filename)
+}
+
+#[tokio::test]
+async fn an_upload_is_sent_once() {
+    let mut tasks = JoinSet::new();
+    let (server, uploads) = gallery(&mut tasks, |_| (201, true)).await;
+    assert_eq!((upload(&server).await.unwrap().as_str(), uploads.load(Ordering::SeqCst)), (STORED, 1));
+}
+
+#[tokio::test]
+async fn an_upload_whose_answer_was_lost_is_found_in_the_list_and_not_repeated() {
+    for status in [0, 503] {
+        let mut tasks = JoinSet::new();
+        let (server, uploads) = gallery(&mut tasks, move |_| (status, true)).await;
+        assert_eq!((upload(&server).await.unwrap().as_str(), uploads.load(Ordering::SeqCst)), (STORED, 1), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_was_not_done_is_repeated() {
+    for status in [0, 503] {
+        let mut tasks = JoinSet::new();
+        let (server, uploads) = gallery(&mut tasks, move |n| if n < 2 { (status, false) } else { (201, true) }).await;
+        assert_eq!((upload(&server).await.unwrap().as_str(), uploads.load(Ordering::SeqCst)), (STORED, 3), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_refused_is_not_repeated() {
+    let mut tasks = JoinSet::new();
+    let (server, uploads) = gallery(&mut tasks, |_| (400, false)).await;
+    assert!(matches!(upload(&server).await, Err(ClientError::Refused { status: 400, .. })));
+    assert_eq!(uploads.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn silence_is_given_up_long_before_an_election() {
+    let started = Instant::now();
+    let error = client(&[&"http://127.0.0.1:1".to_owned()], Duration::from_secs(60)).online().await.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
+    let text = error.to_string();
+    assert!(text.starts_with("gave up after 5000 ms: no answer from http://127.0.0.1:1: "), "{text}");
+}
+
+/// A leader that takes the token `good` only, which a login gives.
+async fn guarded(tasks: &mut JoinSet<()>) -> (String, Arc<AtomicUsize>) {
+    let logins = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&logins);
+    let server = serve(tasks, move |_, line| match line.split_once(" HTTP/") {
+        Some(("GET /", _)) => health(true, None),
+        Some(("POST /login", _)) => {
+            seen.fetch_add(1, Ordering::SeqCst);
+            let body = r#"{"success":true,"status":"ok","message":"m","token":"good","token_expires_at":"t"}"#;
+            (200, body.to_owned())
+        }
+        Some(("POST /heartbeat", _)) if seen.load(Ordering::SeqCst) == 1 => accepted(),
+        _ => (401, r#"{"success":false,"message":"m","code":"unauthorized"}"#.to_owned()),
+    })
+    .await;
+    (server, logins)
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_taken_is_replaced_by_one_login_if_the_password_is_known() {
+    let mut tasks = JoinSet::new();
+    let (server, logins) = guarded(&mut tasks).await;
+    let client = client(&[&server], Duration::from_secs(5));
+    assert!(matches!(client.heartbeat(&alice(), None).await, Err(ClientError::Refused { status: 401, .. })));
+    client.log_in_when_asked(alice(), crate::domain::Password::new("p".into()));
+    client.heartbeat(&alice(), None).await.unwrap();
+    assert_eq!(client.token().map(|token| token.reveal().to_owned()), Some("good".into()));
+    // A second login would not help either.
+    logins.fetch_add(1, Ordering::SeqCst);
+    assert!(matches!(client.heartbeat(&alice(), None).await, Err(ClientError::Refused { status: 401, .. })));
+    assert_eq!(logins.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_client_learns_the_other_nodes_from_one() {
+    let mut tasks = JoinSet::new();
+    let server = serve(&mut tasks, |_, _| {
+        let node = |api_url: &str| format!(
+            r#"{{"node":"127.0.0.1:1","api_url":{api_url},"role":null,"reachable":false,"load":null,"term":null,"last_heard_ago_ms":null}}"#
+        );
+        (200, format!(r#"{{"nodes":[{},{}],"count":2}}"#, node("\"http://127.0.0.1:7/\""), node("null")))
+    })
+    .await;
+    let client = client(&[&server], Duration::from_secs(1));
+    client.learn_nodes().await;
+    assert_eq!(client.servers(), [server, "http://127.0.0.1:7".to_owned()]);
 }

@@ -1,14 +1,30 @@
 //! The command line: what a person types, and what becomes of it. Each command is a file; none of them decides
 //! anything that the server or the client could decide.
 
+mod completions;
+mod connection;
 mod demo;
+mod download;
 pub mod exit;
+mod heartbeat;
+mod help;
+mod lists;
+mod login;
 mod node;
+mod output;
+mod plain;
+mod progress;
+mod register;
+mod secret;
 mod signals;
+mod status;
+mod table;
+mod upload;
+mod watch;
 
 use std::io::{IsTerminal, stderr};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
@@ -18,7 +34,10 @@ const LONG_ABOUT: &str = "\
 Rollcall answers three questions for peer-to-peer programs: who is registered, who is online now, and where can I \
 reach them (with their pictures). A few nodes form a cluster; one of them leads and answers, the others name it.
 
-Without a command, a node is started. To see a whole cluster at work on this machine: rollcall demo";
+Without a command, a node is started. To see a whole cluster at work on this machine: rollcall demo
+
+The other commands are the client's. They find the leader by themselves, whichever node they are pointed at: \
+rollcall help COMMAND";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -26,6 +45,8 @@ Examples:
   rollcall --config config.toml --this-node 127.0.0.1:8080
   API_PORT=3001 rollcall --config config.toml --this-node 127.0.0.1:8081
   rollcall --this-node 10.0.0.1:8080 --peers 10.0.0.1:8080,10.0.0.2:8080,10.0.0.3:8080
+  rollcall register --username alice --addr :9000 --server http://localhost:3000
+  rollcall list-online
 
 Environment (a flag wins over a variable, and that over the file; an empty variable counts as unset):
   API_PORT                        port of the HTTP API [3000]
@@ -39,7 +60,7 @@ Environment (a flag wins over a variable, and that over the file; an empty varia
   ROLLCALL_THIS_NODE, ROLLCALL_PEERS, ROLLCALL_DATA_DIR, ROLLCALL_API_URL, ROLLCALL_API_BIND, ...
                                   every other key of config.toml, in capitals
 
-Exit codes:
+Exit codes of a node (the client's commands have their own):
   0   ended as it was asked to       71  an address cannot be bound
   2   wrong command line             78  wrong configuration
   69  storage cannot be reached      129, 130, 143  a second SIGHUP, Ctrl-C or SIGTERM
@@ -67,6 +88,45 @@ pub struct Cli {
 enum Command {
     /// Run three nodes and some clients on this machine and say where to look
     Demo(demo::DemoArgs),
+
+    /// Register a user
+    Register(register::RegisterArgs),
+
+    /// Get a token for a user's password, and keep it
+    Login(login::LoginArgs),
+
+    /// Change a user's password
+    Passwd(login::PasswdArgs),
+
+    /// Keep a user online until Ctrl-C
+    StartHeartbeat(heartbeat::HeartbeatArgs),
+
+    /// List who is online
+    ListOnline(lists::OnlineArgs),
+
+    /// List all registered users
+    Users(lists::UsersArgs),
+
+    /// Upload images of a user
+    Upload(upload::UploadArgs),
+
+    /// List a user's images
+    Images(lists::ImagesArgs),
+
+    /// Download who is online, with their images, into a directory
+    Download(download::DownloadArgs),
+
+    /// Show how each node is
+    Status(status::StatusArgs),
+
+    /// Show who comes and goes, as it happens
+    Watch(watch::WatchArgs),
+
+    /// Print a script that completes commands in a shell
+    Completions(completions::CompletionsArgs),
+
+    /// Print a page of the manual, or write all of them
+    Man(completions::ManArgs),
 }
 
 /// Does what the command line says, until it is done or someone wants it to end.
@@ -74,9 +134,26 @@ enum Command {
 /// # Errors
 /// [`Failure`], which is one line for standard error and an exit code.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
-    match cli.command {
+    let ended = match cli.command {
         None => node::run(cli.node).await,
         Some(Command::Demo(args)) => demo::run(args).await,
+        Some(Command::Register(args)) => register::run(args).await,
+        Some(Command::Login(args)) => login::log_in(args).await,
+        Some(Command::Passwd(args)) => login::change_password(args).await,
+        Some(Command::StartHeartbeat(args)) => heartbeat::run(args).await,
+        Some(Command::ListOnline(args)) => lists::online(args).await,
+        Some(Command::Users(args)) => lists::users(args).await,
+        Some(Command::Upload(args)) => upload::run(args).await,
+        Some(Command::Images(args)) => lists::images(args).await,
+        Some(Command::Download(args)) => download::run(args).await,
+        Some(Command::Status(args)) => status::run(args).await,
+        Some(Command::Watch(args)) => watch::run(args).await,
+        Some(Command::Completions(args)) => completions::completions(&args, Cli::command()),
+        Some(Command::Man(args)) => completions::man(&args, Cli::command()),
+    };
+    match ended {
+        Err(failure) if failure.is_unread() => Ok(()),
+        ended => ended,
     }
 }
 
@@ -102,8 +179,6 @@ pub fn start_logging() {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -61,6 +61,15 @@ impl AddrForm {
         addr.map(Self::Full).ok_or_else(invalid)
     }
 
+    /// The port, which every form has.
+    #[must_use]
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Full(addr) => addr.0.port(),
+            Self::PortOnly(port) => port.get(),
+        }
+    }
+
     /// The complete address, with `seen` as the IP address where only a port was given.
     #[must_use]
     pub fn resolve(self, seen: IpAddr) -> Addr {
@@ -97,6 +106,21 @@ impl From<Addr> for SocketAddr {
     }
 }
 
+impl From<Addr> for AddrForm {
+    fn from(addr: Addr) -> Self {
+        Self::Full(addr)
+    }
+}
+
+impl std::fmt::Display for AddrForm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Full(addr) => addr.fmt(f),
+            Self::PortOnly(port) => write!(f, ":{port}"),
+        }
+    }
+}
+
 impl std::fmt::Display for Addr {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
@@ -120,6 +144,14 @@ mod tests {
         let form = AddrForm::parse(":9000").expect("valid");
         assert_eq!(form.resolve("10.0.0.7".parse().unwrap()).to_string(), "10.0.0.7:9000");
         assert_eq!(form.resolve("::ffff:10.0.0.7".parse().unwrap()).to_string(), "10.0.0.7:9000");
+    }
+
+    #[test]
+    fn each_form_is_written_as_it_is_read() {
+        for (text, port) in [("10.40.6.26:9000", 9000), ("[::1]:65535", 65535), (":1", 1)] {
+            let form = AddrForm::parse(text).expect("valid");
+            assert_eq!((form.to_string().as_str(), form.port()), (text, port));
+        }
     }
 
     #[test]

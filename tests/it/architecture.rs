@@ -49,6 +49,13 @@ const PURE: &[&str] = &[
     "replication/replica.rs",
     "snapshot/format.rs",
     "storage/key.rs",
+    "client/answer.rs",
+    "client/beats.rs",
+    "client/pauses.rs",
+    "client/roster.rs",
+    "client/server.rs",
+    "commands/plain.rs",
+    "commands/table.rs",
 ];
 
 /// What touches the world.

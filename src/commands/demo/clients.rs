@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::pictures;
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, NewUser};
 use crate::domain::{Addr, Username};
 
 /// The most clients that the demo runs; their addresses take as many ports, on which nobody listens.
@@ -23,6 +23,12 @@ struct Sample {
     number: u16,
     user: Username,
     addr: Addr,
+}
+
+impl Sample {
+    fn as_new_user(&self) -> NewUser {
+        NewUser { addr: Some(self.addr.into()), ..NewUser::named(self.user.clone()) }
+    }
 }
 
 /// Starts `count` clients; they end with the set.
@@ -54,12 +60,12 @@ async fn live(client: &Client, sample: &Sample, head_start: Duration) {
 
 /// Registers, goes online and shows the pictures, once.
 async fn enter(client: &Client, sample: &Sample, has_pictures: &mut bool) -> Result<(), ClientError> {
-    match client.register(&sample.user, Some(sample.addr)).await {
+    match client.register(&sample.as_new_user()).await {
         // Someone registered the name by hand, in a directory that is kept: it can be used all the same.
         Ok(_) | Err(ClientError::Refused { status: 409, .. }) => {}
         Err(error) => return Err(error),
     }
-    client.heartbeat(&sample.user, Some(sample.addr)).await?;
+    client.heartbeat(&sample.user, Some(sample.addr.into())).await?;
     if !*has_pictures {
         *has_pictures = true;
         // A client without its pictures is online all the same.
@@ -71,10 +77,11 @@ async fn enter(client: &Client, sample: &Sample, has_pictures: &mut bool) -> Res
 }
 
 async fn show_pictures(client: &Client, sample: &Sample) -> Result<(), ClientError> {
+    let mut uploads = client.uploads(&sample.user).await?;
     // Every second client has two.
     for number in 0..=usize::from(sample.number % 2) {
         let Ok((kind, bytes)) = pictures::draw(usize::from(sample.number), number) else { continue };
-        let stored = client.upload_image(&sample.user, kind, bytes.into()).await?;
+        let stored = uploads.send(kind, bytes.into()).await?;
         debug!(user = %sample.user, "stored {}", stored.filename);
     }
     Ok(())
@@ -83,7 +90,7 @@ async fn show_pictures(client: &Client, sample: &Sample) -> Result<(), ClientErr
 /// Sends heartbeats until the registry does not know the user any more.
 async fn stay(client: &Client, sample: &Sample) {
     loop {
-        match client.heartbeat(&sample.user, Some(sample.addr)).await {
+        match client.heartbeat(&sample.user, Some(sample.addr.into())).await {
             Ok(accepted) => debug!("{}", accepted.message),
             Err(ClientError::Refused { status: 404, .. }) => return,
             Err(error) => debug!(user = %sample.user, "no heartbeat for {}: {error}", sample.user),

@@ -20,8 +20,19 @@ pub(crate) struct Process {
 pub(crate) fn rollcall(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
     command.current_dir(dir);
-    let others =
-        ["RUST_LOG", "NO_COLOR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+    let others = [
+        "RUST_LOG",
+        "NO_COLOR",
+        "ROLLCALL_SERVER",
+        "ROLLCALL_PASSWORD",
+        "ROLLCALL_NEW_PASSWORD",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+    ];
     for variable in rollcall::config::variables().chain(others) {
         command.env_remove(variable);
     }
