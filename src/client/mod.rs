@@ -10,12 +10,12 @@ mod beats;
 mod error;
 mod leader;
 mod pauses;
+mod proof;
 mod requests;
 mod roster;
 mod server;
 mod settings;
 mod survey;
-mod token;
 mod uploads;
 
 use std::sync::Arc;
@@ -28,12 +28,11 @@ pub use roster::{News, Roster, Turn};
 pub use server::{InvalidServer, Server};
 pub use settings::{Settings, SettingsError};
 pub use survey::Surveyed;
-pub use token::Token;
 pub use uploads::Uploads;
 
-use crate::domain::{Password, Username};
+use crate::domain::{Password, Token, Username};
 use leader::Servers;
-use token::Proof;
+use proof::Proof;
 
 /// How long a request is repeated: longer than the slowest election at the default timings.
 pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(15);

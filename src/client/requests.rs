@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use reqwest::header::IF_NONE_MATCH;
 
 use super::asking::{Ask, MAX_IMAGE_BYTES, MAX_LIST_BYTES, Repeat};
-use super::{Client, ClientError, HEALTH_TIMEOUT, News, Token, Uploads};
+use super::{Client, ClientError, HEALTH_TIMEOUT, News, Uploads};
 use crate::api::{
     Accepted, Cluster, Discovered, Health, Heartbeat, Images, LoggedIn, Login, PasswordChange, Registered,
     Registration, Text, Users,
@@ -74,7 +74,7 @@ impl Client {
         let registered: Registered =
             self.ask_leader(ask, |http, base| http.post(format!("{base}/register")).json(&body)).await?.parse()?;
         if let Some(grant) = &registered.grant {
-            self.use_token(Token::granted(grant));
+            self.use_token(grant.token.clone());
         }
         Ok(registered)
     }
@@ -88,7 +88,7 @@ impl Client {
         let ask = Ask::new(Repeat::Safe).timeout(PASSWORD_TIMEOUT);
         let logged_in: LoggedIn =
             self.ask_leader(ask, |http, base| http.post(format!("{base}/login")).json(&body)).await?.parse()?;
-        self.use_token(Token::granted(&logged_in.grant));
+        self.use_token(logged_in.grant.token.clone());
         Ok(logged_in)
     }
 
@@ -109,7 +109,7 @@ impl Client {
             match answer {
                 Ok(answer) => {
                     let changed: LoggedIn = answer.parse()?;
-                    self.use_token(Token::granted(&changed.grant));
+                    self.use_token(changed.grant.token.clone());
                     return Ok(changed);
                 }
                 Err(ClientError::Unsure { .. }) => match self.log_in(user, new).await {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Server, Token};
-use crate::domain::{AddrForm, Username};
+use super::Server;
+use crate::domain::{AddrForm, Token, Username};
 
 /// Only its owner may read a token.
 const MODE: u32 = 0o600;
@@ -142,10 +142,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::api::Grant;
 
     fn alice() -> Settings {
-        let token = Token::granted(&Grant { token: "t0k3n".into(), token_expires_at: String::new() });
+        let token = Token::new("t0k3n".to_owned());
         Settings {
             token: Some(token),
             addr: Some(":9000".into()),
