@@ -341,23 +341,19 @@ row_7() {
     row 7 "$(within "$last" 2500 1000)" "an isolated leader served for $last ms more (1000 to 2500)" "$last ms"
 }
 
-row_8() {
+# one_way ROW CHAIN WHAT: the leader's packets of that chain are dropped.
+one_way() {
     local at
-    settle 8 || return 0
+    settle "$1" || return 0
     at=$(now)
-    rule "$LEADER" output drop
+    rule "$LEADER" "$2" drop
     first_served_by_others "$LEADER" "$at"
-    row 8 "$(within "$TOOK" 6500)" "a leader that can only receive: a successor serves after $TOOK ms (at most 6500)" "$TOOK ms"
+    row "$1" "$(within "$TOOK" 6500)" "a leader that can only $3: a successor serves after $TOOK ms (at most 6500)" "$TOOK ms"
 }
 
-row_9() {
-    local at
-    settle 9 || return 0
-    at=$(now)
-    rule "$LEADER" input drop
-    first_served_by_others "$LEADER" "$at"
-    row 9 "$(within "$TOOK" 6500)" "a leader that can only send: a successor serves after $TOOK ms (at most 6500)" "$TOOK ms"
-}
+row_8() { one_way 8 output receive; }
+
+row_9() { one_way 9 input send; }
 
 row_10() {
     local far at terms knows ok=no

@@ -13,5 +13,5 @@ mod table;
 
 pub use feed::{Change, Changes, Event, Reason};
 pub use replica::{Beat, Stamp};
-pub use stall::{AwakeMs, Moment, PresenceMs, StallClock};
+pub use stall::{Awake, AwakeMs, ClockMs, Moment, Presence, PresenceMs, StallClock};
 pub use table::{Online, Seen, Table};

@@ -5,25 +5,41 @@
 //! bound. And a process that was stopped, or whose machine slept, heard nobody; but if there are other nodes, that is no
 //! excuse: one of them heard the clients meanwhile.
 
+use std::marker::PhantomData;
+
 use crate::domain::BootMs;
 
 /// Two observations further apart than this are a stall. Whoever owns the clock observes several times a second, so
 /// only a process that did not run leaves such a gap. For as long, too, a sign that a leader serves is good.
 pub(super) const GAP_MS: u64 = 1000;
 
-/// A moment on the clock by which clients age.
+/// The clock by which clients age.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct PresenceMs(u64);
+pub struct Presence;
+
+/// The boot clock, without the pauses of this process if there is no other.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Awake;
+
+/// A moment on the clock `C`, in milliseconds. Those of two clocks cannot be mixed.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ClockMs<C>(u64, PhantomData<C>);
+
+/// A moment on the clock by which clients age.
+pub type PresenceMs = ClockMs<Presence>;
 
 /// A moment on the boot clock, without the pauses of this process if there is no other.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct AwakeMs(u64);
+pub type AwakeMs = ClockMs<Awake>;
 
-impl PresenceMs {
+impl<C> ClockMs<C> {
+    fn new(ms: u64) -> Self {
+        Self(ms, PhantomData)
+    }
+
     /// The moment `ms` milliseconds later.
     #[must_use]
     pub fn plus(self, ms: u64) -> Self {
-        Self(self.0.saturating_add(ms))
+        Self::new(self.0.saturating_add(ms))
     }
 
     /// Milliseconds from `earlier` to this moment; 0 if it is not earlier.
@@ -35,27 +51,7 @@ impl PresenceMs {
     /// The moment `ms` milliseconds earlier.
     #[must_use]
     pub(super) fn minus(self, ms: u64) -> Self {
-        Self(self.0.saturating_sub(ms))
-    }
-}
-
-impl AwakeMs {
-    /// The moment `ms` milliseconds later.
-    #[must_use]
-    pub fn plus(self, ms: u64) -> Self {
-        Self(self.0.saturating_add(ms))
-    }
-
-    /// Milliseconds from `earlier` to this moment; 0 if it is not earlier.
-    #[must_use]
-    pub fn since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0)
-    }
-
-    /// The moment `ms` milliseconds earlier.
-    #[must_use]
-    pub(super) fn minus(self, ms: u64) -> Self {
-        Self(self.0.saturating_sub(ms))
+        Self::new(self.0.saturating_sub(ms))
     }
 }
 
@@ -106,7 +102,7 @@ impl StallClock {
         self.unserved_ms += unserved;
         self.last = now;
         let awake = START_MS + now.0 - self.stalled_ms;
-        Moment { presence: PresenceMs(awake - self.unserved_ms), awake: AwakeMs(awake), boot: now }
+        Moment { presence: PresenceMs::new(awake - self.unserved_ms), awake: AwakeMs::new(awake), boot: now }
     }
 
     /// Notes that a leader served at `now`: this node, or one that was heard just now. From the first such note on, the
