@@ -93,7 +93,12 @@ impl Replication {
                     self.waiting = Some(done);
                     self.replica.flush(&mut View { registry: &registry, now: now() })
                 }
-                _ = ticks.tick() => self.replica.tick(&mut View { registry: &registry, now: now() }, now()),
+                _ = ticks.tick() => {
+                    // A request may begin its term so late that the role does not change any more.
+                    let mut outputs = self.take_role();
+                    outputs.extend(self.replica.tick(&mut View { registry: &registry, now: now() }, now()));
+                    outputs
+                }
             };
             for output in outputs {
                 self.perform(output);
@@ -104,6 +109,9 @@ impl Replication {
 
     /// Leads from the moment at which this node serves; follows from the moment at which it does not lead.
     fn take_role(&mut self) -> Vec<Output> {
+        // Read before the role: of the terms that began until now the role tells whether they are over. One that a request
+        // begins from now on is not meant by what is ended below.
+        let begun = self.registry.epoch();
         let role = self.role.borrow_and_update();
         let (term, leads) = (role.term, role.leads());
         let now = boot_now();
@@ -117,7 +125,7 @@ impl Replication {
         if !leads {
             self.replica.follow(&mut view);
             // Also if a term was begun by a request and was over before this noticed.
-            self.registry.end_replication();
+            self.registry.end_replication(begun);
         }
         Vec::new()
     }
@@ -192,5 +200,98 @@ impl Store for View<'_> {
 
     fn is_listed(&self, term: Term) -> bool {
         *self.registry.whole().borrow() == Some(Epoch(term.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+
+    use super::*;
+    use crate::domain::NodeAddr;
+    use crate::election::{Peers, Standing};
+    use crate::registry::Settings;
+    use crate::storage::{Bucket, Memory, RetryPolicy};
+
+    fn peers() -> Peers {
+        let addrs: Vec<NodeAddr> = (1..=3).map(|port| format!("127.0.0.1:{port}").parse().unwrap()).collect();
+        Peers::new(addrs.clone(), addrs[0]).expect("a member")
+    }
+
+    fn registry() -> Registry {
+        let bucket = Bucket::new(Arc::new(Memory::new()), RetryPolicy::default());
+        Registry::new(bucket, Settings { ttl_ms: 30_000, replicated: true }, boot_now())
+    }
+
+    fn follower_of(term: u64) -> Role {
+        Role::starting(Term(term), boot_now())
+    }
+
+    fn leader_of(term: u64) -> Role {
+        let standing = Standing::Leader { serves_until: boot_now().plus(3_600_000), handing_over: false };
+        Role { standing, ..follower_of(term) }
+    }
+
+    /// Whether a user that registers now is one to tell the others of.
+    fn is_tracked(registry: &Registry, user: &str) -> bool {
+        registry.merge(&Rows::of_user(Username::parse(user).unwrap()), boot_now());
+        registry.take_changes(boot_now()).is_some()
+    }
+
+    /// Requests begin terms while the replication is about to find that the term before is over.
+    #[test]
+    fn a_term_that_a_request_begins_is_not_ended_with_the_one_before() {
+        const TERMS: u64 = 3000;
+        let registry = registry();
+        let role = watch::Sender::new(follower_of(0));
+        let (carrier, _links) = Carrier::unconnected(&peers());
+        let (mut replication, _flusher) = Replication::new(registry.clone(), carrier, role.subscribe());
+        // How often it has looked at the role.
+        let (looks, over) = (AtomicU64::new(0), AtomicU64::new(0));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while over.load(Ordering::Acquire) == 0 {
+                    replication.take_role();
+                    looks.fetch_add(1, Ordering::AcqRel);
+                }
+            });
+            let mut lost = Vec::new();
+            for term in 1..=TERMS {
+                role.send_replace(follower_of(term));
+                role.send_replace(leader_of(term));
+                registry.begin_term(Epoch(term));
+                // The look that is under way, and one more.
+                let seen = looks.load(Ordering::Acquire);
+                while looks.load(Ordering::Acquire) < seen + 2 {
+                    thread::yield_now();
+                }
+                if !is_tracked(&registry, &format!("u{term}")) {
+                    lost.push(term);
+                }
+            }
+            over.store(1, Ordering::Release);
+            assert!(lost.is_empty(), "nothing is told in {} of {TERMS} terms: {lost:?}", lost.len());
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_term_that_a_request_begins_when_it_is_over_already_is_ended() {
+        let registry = registry();
+        let role = watch::Sender::new(follower_of(1));
+        let (carrier, _links) = Carrier::unconnected(&peers());
+        let (replication, _flusher) = Replication::new(registry.clone(), carrier, role.subscribe());
+        let late = async {
+            tokio::time::sleep(TICK / 2).await;
+            registry.begin_term(Epoch(1));
+            assert!(is_tracked(&registry, "alice"));
+            tokio::time::sleep(TICK).await;
+            assert!(!is_tracked(&registry, "bob"));
+        };
+        tokio::select! {
+            () = replication.run() => panic!("it ends only with the election"),
+            () = late => {}
+        }
     }
 }
