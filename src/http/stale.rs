@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, RequestPartsExt};
 use serde::Deserialize;
 
-use super::app::Shared;
+use super::app::{App, Shared};
 use super::error::ApiError;
 use super::lists::Lists;
 use super::params::Paging;
@@ -15,6 +15,7 @@ use super::sending::{self, Reader};
 use super::{presence, users};
 use crate::clock;
 use crate::domain::Page;
+use crate::registry::UsersError;
 
 /// How many milliseconds ago the list was last known to be the leader's.
 pub(super) const AGE: HeaderName = HeaderName::from_static("rollcall-age-ms");
@@ -44,8 +45,7 @@ fn wants_copy(uri: &Uri) -> bool {
 }
 
 async fn copy(app: &Shared, lists: &Lists, request: Request) -> Result<Response, ApiError> {
-    let copied_at = *app.copied.borrow();
-    let age_ms = copied_at.map(|at| clock::boot_now().since(at)).ok_or(ApiError::NoCopy)?;
+    let age_ms = age_ms(app, request.uri().path())?;
     let (mut parts, _) = request.into_parts();
     let Paging(page) = Paging::from_request_parts(&mut parts, &()).await?;
     let Ok(reader) = parts.extract::<Reader>().await;
@@ -58,11 +58,84 @@ async fn copy(app: &Shared, lists: &Lists, request: Request) -> Result<Response,
     Ok(response)
 }
 
+/// How many milliseconds ago this node's copy of the list that a path names was last known to be all of it.
+fn age_ms(app: &App, path: &str) -> Result<u64, ApiError> {
+    let copied_at = app.copied.borrow().ok_or(ApiError::NoCopy)?;
+    // Who has all that a leader knows does not have all users if that leader reads the bucket still.
+    let copied_at =
+        if path == users::PATH { app.users_copied.borrow().ok_or(UsersError::IndexRebuilding)? } else { copied_at };
+    Ok(clock::boot_now().since(copied_at))
+}
+
 /// What writes the list that a path names. Only paths of lists come here.
 fn writer(path: &str) -> fn(&crate::registry::Registry, Page) -> Vec<u8> {
     match path {
         users::PATH => users::write_users,
         presence::ONLINE_NAMES => presence::write_names,
         _ => |registry, page| presence::write_discovered(registry, page, false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{Answer, Node, TERM, following, leading_until};
+    use super::*;
+
+    /// A node that led and does not any more; who came with its lists then is `alice`, online, and `bob`.
+    async fn follower() -> Node {
+        let node = Node::with_alice_and_bob().await;
+        assert_eq!(node.post("/heartbeat", r#"{"username":"alice"}"#).await.status, 200);
+        node.role.send_replace(following());
+        node
+    }
+
+    const LISTS: [&str; 3] = ["/discover", "/discovery/online", users::PATH];
+
+    /// When all was copied, and when the users were, in milliseconds before now.
+    fn copied(node: &Node, all_ago_ms: u64, users_ago_ms: u64) {
+        let ago = |ms| Some(crate::domain::BootMs(clock::boot_now().0 - ms));
+        node.copied.send_replace(ago(all_ago_ms));
+        node.users_copied.send_replace(ago(users_ago_ms));
+    }
+
+    /// The age that a list claims; of one that is older than it claims, nobody could tell.
+    #[track_caller]
+    fn assert_aged(answer: &Answer, at_least_ms: u64) {
+        let age_ms: u64 = answer.header("rollcall-age-ms").expect("an age").parse().unwrap();
+        assert!((at_least_ms..at_least_ms + 5000).contains(&age_ms), "{age_ms} ms");
+    }
+
+    #[tokio::test]
+    async fn a_copy_says_how_long_ago_it_was_the_leaders_also_when_no_leader_is_known() {
+        let node = follower().await;
+        copied(&node, 20_000, 40_000);
+        for role in [following(), leading_until(clock::boot_now(), TERM)] {
+            node.role.send_replace(role);
+            for (path, at_least_ms) in LISTS.into_iter().zip([20_000, 20_000, 40_000]) {
+                let answer = node.get(&format!("{path}?stale=true")).await;
+                assert_eq!(answer.status, 200);
+                assert_aged(&answer, at_least_ms);
+            }
+        }
+        let online = node.get("/discover?stale=true").await.json();
+        let alice = json!({"username": "alice", "addr": "10.40.6.26:9000"});
+        assert_eq!(online, json!({"online_clients": [alice], "count": 1, "is_leader": false}));
+    }
+
+    #[tokio::test]
+    async fn without_a_copy_there_is_no_list_and_without_all_users_no_list_of_them() {
+        let node = follower().await;
+        for path in LISTS {
+            node.get(&format!("{path}?stale=true")).await.refused(503, "no_copy");
+        }
+        node.copied.send_replace(Some(clock::boot_now()));
+        for path in ["/users?stale=true", "/users?stale=true&limit=1"] {
+            node.get(path).await.refused(503, "index_rebuilding");
+        }
+        assert_eq!(node.get("/discover?stale=true").await.status, 200);
+        copied(&node, 0, 0);
+        assert_eq!(node.get("/users?stale=true").await.json()["count"], 2);
     }
 }

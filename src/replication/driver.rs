@@ -30,6 +30,7 @@ pub struct Replication {
     role: watch::Receiver<Role>,
     replica: Replica,
     copied: watch::Sender<Option<BootMs>>,
+    users_copied: watch::Sender<Option<BootMs>>,
     flushes: mpsc::Receiver<oneshot::Sender<()>>,
     /// Who waits until the followers have everything.
     waiting: Option<oneshot::Sender<()>>,
@@ -61,8 +62,9 @@ impl Replication {
     pub fn new(registry: Registry, carrier: Carrier, role: watch::Receiver<Role>) -> (Self, Flusher) {
         let replica = Replica::new(carrier.me(), carrier.count());
         let (flush, flushes) = mpsc::channel(1);
-        let copied = watch::Sender::new(None);
-        (Self { registry, carrier, role, replica, copied, flushes, waiting: None }, Flusher(flush))
+        let (copied, users_copied) = (watch::Sender::new(None), watch::Sender::new(None));
+        let this = Self { registry, carrier, role, replica, copied, users_copied, flushes, waiting: None };
+        (this, Flusher(flush))
     }
 
     /// When this node's tables were last known to be all that its leader knew, on this machine's boot clock; `None` if they
@@ -70,6 +72,12 @@ impl Replication {
     #[must_use]
     pub fn copied(&self) -> watch::Receiver<Option<BootMs>> {
         self.copied.subscribe()
+    }
+
+    /// The same for the list of users: when it was last known to hold every registration that was acknowledged.
+    #[must_use]
+    pub fn users_copied(&self) -> watch::Receiver<Option<BootMs>> {
+        self.users_copied.subscribe()
     }
 
     /// Runs until the election ends.
@@ -162,8 +170,9 @@ impl Replication {
 
     fn publish(&mut self) {
         self.carrier.set_ready(self.replica.is_ready());
-        let copied = self.replica.copied_at();
-        self.copied.send_if_modified(|before| std::mem::replace(before, copied) != copied);
+        let copied = self.replica.copied();
+        tell(&self.copied, copied.clients);
+        tell(&self.users_copied, copied.users);
         if self.replica.is_flushed(boot_now())
             && let Some(done) = self.waiting.take()
         {
@@ -171,6 +180,14 @@ impl Replication {
             let _ = done.send(());
         }
     }
+}
+
+fn tell<T: PartialEq>(told: &watch::Sender<T>, now: T) {
+    told.send_if_modified(|before| {
+        let is_news = *before != now;
+        *before = now;
+        is_news
+    });
 }
 
 impl Store for View<'_> {

@@ -59,11 +59,19 @@ pub(super) struct Replica {
     journal: Journal,
     /// Where the journal ended when something was missed.
     resume: Option<Position>,
-    /// When this node last had all that its leader knew.
-    copied_at: Option<BootMs>,
+    copied: Copied,
     ticked_at: BootMs,
     asks: Asks,
     role: Role,
+}
+
+/// When a node last had all that its leader knew, but for what was under way; `None` if it never had.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Copied {
+    /// Of who is online.
+    pub(super) clients: Option<BootMs>,
+    /// Of who is registered: of a leader whose list of users was whole.
+    pub(super) users: Option<BootMs>,
 }
 
 #[derive(Debug)]
@@ -100,7 +108,7 @@ impl Replica {
             term: None,
             journal: Journal::default(),
             resume: None,
-            copied_at: None,
+            copied: Copied::default(),
             ticked_at: BootMs::NEVER,
             asks: Asks::default(),
             role,
@@ -120,9 +128,9 @@ impl Replica {
         }
     }
 
-    /// When this node last had all that its leader knew, but for what was under way.
-    pub(super) fn copied_at(&self) -> Option<BootMs> {
-        self.copied_at
+    /// When this node last had all that its leader knew, or served as the leader itself.
+    pub(super) fn copied(&self) -> Copied {
+        self.copied
     }
 
     /// Whether the followers that are there have all that was told.
@@ -201,7 +209,7 @@ impl Replica {
         self.look_at_clock(now, &mut out);
         match &mut self.role {
             Role::Leading(leading) => {
-                self.copied_at = Some(now);
+                self.copied.note(leading.whole, now);
                 for (node, pull) in &mut leading.pulls {
                     out.extend(pull.remind(now).map(|question| Output::Send(vec![*node], question)));
                 }
@@ -350,7 +358,7 @@ impl Replica {
         let Role::Following(following) = &mut self.role else { return };
         following.whole |= says_whole;
         if following.synced {
-            self.copied_at = Some(now);
+            self.copied.note(following.whole, now);
         }
         // A batch does not tell whether others follow that this node does not know of; a pulse does.
         if says_whole && following.synced && self.journal.position().is_none() {
@@ -471,6 +479,16 @@ impl Replica {
 
     fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
         others(self.me, self.nodes)
+    }
+}
+
+impl Copied {
+    /// Notes that this node has all that its leader knows, whose list of users is whole or not.
+    fn note(&mut self, whole: bool, now: BootMs) {
+        self.clients = Some(now);
+        if whole {
+            self.users = Some(now);
+        }
     }
 }
 

@@ -434,3 +434,30 @@ fn batches_that_are_missed_while_a_node_pulls_everything_do_not_make_it_begin_ag
     let users = |node: usize| world.nodes[node].tables.users.keys().collect::<Vec<_>>();
     assert_eq!(users(1), users(0));
 }
+
+/// A cluster that was just started: nobody has listed the bucket yet.
+#[test]
+fn a_copy_of_a_leader_whose_list_is_not_whole_is_none_of_all_users() {
+    let mut world = World::new();
+    world.elect(0);
+    (1..NODES).for_each(|node| world.step(&Step::Learn(id(node).0)));
+    world.settle(20);
+    for node in &world.nodes {
+        let copied = node.replica.copied();
+        assert!(copied.clients.is_some_and(|at| world.now.since(at) < 400), "{copied:?}");
+        assert_eq!(copied.users, None);
+    }
+    world.list();
+    world.settle(20);
+    for node in &world.nodes {
+        let copied = node.replica.copied();
+        assert!(copied.users.is_some() && copied.users == copied.clients, "{copied:?}");
+    }
+    // The next leader does not know whether its list is whole until a majority has told it.
+    let before = world.nodes[2].replica.copied().users;
+    world.elect(1);
+    world.step(&Step::Learn(2));
+    world.tick(50);
+    assert_eq!(world.nodes[2].replica.copied().users, before);
+    assert_eq!(world.nodes[1].replica.copied().users, before);
+}
