@@ -101,12 +101,7 @@ impl Replication {
                     self.waiting = Some(done);
                     self.replica.flush(&mut View { registry: &registry, now: now() })
                 }
-                _ = ticks.tick() => {
-                    // A request may begin its term so late that the role does not change any more.
-                    let mut outputs = self.take_role();
-                    outputs.extend(self.replica.tick(&mut View { registry: &registry, now: now() }, now()));
-                    outputs
-                }
+                _ = ticks.tick() => self.tick(),
             };
             for output in outputs {
                 self.perform(output);
@@ -136,6 +131,18 @@ impl Replication {
             self.registry.end_replication(begun);
         }
         Vec::new()
+    }
+
+    fn tick(&mut self) -> Vec<Output> {
+        // A request may begin its term so late that the role does not change any more.
+        let mut outputs = self.take_role();
+        let role = self.role.borrow();
+        // After the role, as in every comparison of a lease with the clock.
+        let now = boot_now();
+        let serves = role.is_serving(now);
+        drop(role);
+        outputs.extend(self.replica.tick(&mut View { registry: &self.registry, now }, serves, now));
+        outputs
     }
 
     fn take(&mut self, parcel: &Parcel) -> Vec<Output> {
@@ -291,6 +298,25 @@ mod tests {
             over.store(1, Ordering::Release);
             assert!(lost.is_empty(), "nothing is told in {} of {TERMS} terms: {lost:?}", lost.len());
         });
+    }
+
+    #[test]
+    fn a_leaders_own_list_is_a_copy_from_when_it_served_last() {
+        let role = watch::Sender::new(leader_of(1));
+        let (carrier, _links) = Carrier::unconnected(&peers());
+        let (mut replication, _flusher) = Replication::new(registry(), carrier, role.subscribe());
+        let began = boot_now();
+        replication.tick();
+        replication.publish();
+        let served_at = replication.copied().borrow().expect("it serves");
+        assert!(served_at >= began);
+        // As when it slept through its lease: nothing has told it yet.
+        let ended = Standing::Leader { serves_until: boot_now(), handing_over: false };
+        role.send_replace(Role { standing: ended, ..leader_of(1) });
+        thread::sleep(Duration::from_millis(5));
+        replication.tick();
+        replication.publish();
+        assert_eq!(*replication.copied().borrow(), Some(served_at));
     }
 
     #[tokio::test(start_paused = true)]

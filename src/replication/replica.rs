@@ -203,13 +203,16 @@ impl Replica {
         out
     }
 
-    /// To be called several times a second.
-    pub(super) fn tick(&mut self, store: &mut impl Store, now: BootMs) -> Outputs {
+    /// To be called several times a second. `serves`: whether this node serves as the leader at `now`. One that slept through
+    /// its lease does not, and what it missed nobody knows.
+    pub(super) fn tick(&mut self, store: &mut impl Store, serves: bool, now: BootMs) -> Outputs {
         let mut out = self.flush(store);
         self.look_at_clock(now, &mut out);
         match &mut self.role {
             Role::Leading(leading) => {
-                self.copied.note(leading.whole, now);
+                if serves {
+                    self.copied.note(leading.whole, now);
+                }
                 for (node, pull) in &mut leading.pulls {
                     out.extend(pull.remind(now).map(|question| Output::Send(vec![*node], question)));
                 }

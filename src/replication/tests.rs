@@ -250,7 +250,8 @@ impl World {
         for place in 0..NODES {
             let node = &mut self.nodes[place];
             if node.up {
-                let outputs = node.replica.tick(&mut node.tables, self.now);
+                let serves = self.leader == Some(place);
+                let outputs = node.replica.tick(&mut node.tables, serves, self.now);
                 self.perform(place, outputs);
             }
         }
@@ -386,7 +387,7 @@ fn a_follower_that_did_not_run_for_a_while_is_not_ready_until_it_was_told_everyt
     for (passed, stalled) in [(900, false), (1100, true)] {
         world.now = world.now.plus(passed);
         let node = &mut world.nodes[1];
-        let outputs = node.replica.tick(&mut node.tables, world.now);
+        let outputs = node.replica.tick(&mut node.tables, false, world.now);
         let asks = outputs.iter().any(|output| {
             let everything = |message: &Message| matches!(message, Message::Pull { from: Cursor::Clients(None), .. });
             matches!(output, Output::Send(_, message) if everything(message))
