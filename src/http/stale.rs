@@ -23,10 +23,12 @@ pub(super) const AGE: HeaderName = HeaderName::from_static("rollcall-age-ms");
 #[derive(Deserialize)]
 struct StaleQuery {
     stale: String,
+    since: Option<String>,
+    wait: Option<String>,
 }
 
 /// The layer around the gate of the lists: who asks for it gets this node's copy, unless this node serves. A leader's list
-/// is never stale.
+/// is never stale, and only a leader can tell what changed in its list: a copy has no cursor.
 pub(super) async fn copy_or_leader(
     State(app): State<Shared>,
     Extension(lists): Extension<Lists>,
@@ -41,7 +43,9 @@ pub(super) async fn copy_or_leader(
 
 fn wants_copy(uri: &Uri) -> bool {
     let query = Query::<StaleQuery>::try_from_uri(uri);
-    uri.query().is_some() && query.is_ok_and(|Query(query)| matches!(query.stale.as_str(), "" | "1" | "true"))
+    let is_whole = |query: &StaleQuery| query.since.is_none() && query.wait.is_none();
+    uri.query().is_some()
+        && query.is_ok_and(|Query(query)| matches!(query.stale.as_str(), "" | "1" | "true") && is_whole(&query))
 }
 
 async fn copy(app: &Shared, lists: &Lists, request: Request) -> Result<Response, ApiError> {
@@ -122,6 +126,15 @@ mod tests {
         let online = node.get("/discover?stale=true").await.json();
         let alice = json!({"username": "alice", "addr": "10.40.6.26:9000"});
         assert_eq!(online, json!({"online_clients": [alice], "count": 1, "is_leader": false}));
+    }
+
+    #[tokio::test]
+    async fn what_changed_is_told_by_the_leader_alone() {
+        let node = follower().await;
+        copied(&node, 0, 0);
+        for query in ["since=0", "since=garbage&wait=20", "since=", "wait=20"] {
+            node.get(&format!("/discover?stale=true&{query}")).await.refused(403, "not_leader");
+        }
     }
 
     #[tokio::test]
