@@ -147,8 +147,9 @@ impl Replica {
     pub(super) fn lead(&mut self, term: Term, store: &mut impl Store, now: BootMs) -> Outputs {
         let mut out = Outputs::new();
         self.look_at_clock(now, &mut out);
-        let mut leading = Leading::new(term, now);
-        if matches!(&self.role, Role::Following(following) if following.synced) {
+        let was_in_step = matches!(&self.role, Role::Following(following) if following.synced);
+        let mut leading = Leading::new(term, was_in_step, now);
+        if was_in_step {
             out.push(Output::KnowsClients(term));
         }
         let from = self.what_is_missing();
@@ -212,6 +213,9 @@ impl Replica {
             Role::Leading(leading) => {
                 if serves {
                     self.copied.note(leading.whole, now);
+                }
+                if leading.learned_clients(self.nodes, now) {
+                    out.push(Output::KnowsClients(leading.term));
                 }
                 for (node, pull) in &mut leading.pulls {
                     out.extend(pull.remind(now).map(|question| Output::Send(vec![*node], question)));
@@ -424,7 +428,7 @@ impl Replica {
                     }
                     Next::End { complete, .. } => {
                         leading.merged(from, *complete);
-                        if leading.heard_from(self.nodes) {
+                        if leading.learned_clients(self.nodes, now) {
                             out.push(Output::KnowsClients(leading.term));
                         }
                         self.look_whether_whole(store, out);

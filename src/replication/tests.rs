@@ -120,6 +120,8 @@ struct World {
     whole: bool,
     /// How often a leader became whole without reading the bucket.
     whole_by_others: u32,
+    /// Which leaders found that they know who is online as well as anybody.
+    clients_known: Vec<(usize, Term)>,
 }
 
 impl World {
@@ -142,6 +144,7 @@ impl World {
             acknowledged: BTreeSet::new(),
             whole: false,
             whole_by_others: 0,
+            clients_known: Vec::new(),
         }
     }
 
@@ -165,7 +168,8 @@ impl World {
                         self.under_way.push((from, to, self.boots[usize::from(to.0)], message.clone()));
                     }
                 }
-                Output::Led | Output::KnowsClients(_) => {}
+                Output::Led => {}
+                Output::KnowsClients(term) => self.clients_known.push((by, term)),
                 Output::Confirmed(upto) => {
                     if self.leader == Some(by) {
                         let (known, rest) =
@@ -304,6 +308,23 @@ impl World {
         node.tables.complete = true;
         node.tables.listed = Some(self.term);
         self.look(leader);
+    }
+
+    /// What two nodes have to say to each other arrives, and nothing else.
+    fn talk(&mut self, one: usize, other: usize) {
+        let pair = [(id(one), id(other)), (id(other), id(one))];
+        while let Some(place) = self.under_way.iter().position(|(from, to, ..)| pair.contains(&(*from, *to))) {
+            let (from, to, boot, message) = self.under_way.remove(place);
+            self.deliver(from, to, boot, message);
+        }
+    }
+
+    /// Kills nodes and starts them again: they know nothing.
+    fn restart(&mut self, nodes: &[usize]) {
+        for node in nodes {
+            self.kill(*node);
+            self.nodes[*node].up = true;
+        }
     }
 
     /// Nothing is lost any more for a while.
@@ -461,4 +482,63 @@ fn a_copy_of_a_leader_whose_list_is_not_whole_is_none_of_all_users() {
     world.tick(50);
     assert_eq!(world.nodes[2].replica.copied().users, before);
     assert_eq!(world.nodes[1].replica.copied().users, before);
+}
+
+#[test]
+fn a_new_leader_that_knows_nobody_waits_for_a_node_that_may_know_somebody() {
+    let mut world = World::settled();
+    world.restart(&[1, 2]);
+    world.clients_known.clear();
+    world.elect(1);
+    // Who was started just now has nothing to tell, though they are a majority.
+    world.talk(1, 2);
+    assert_eq!(world.clients_known, []);
+    world.talk(1, 0);
+    assert_eq!(world.clients_known, [(1, world.term)]);
+}
+
+#[test]
+fn a_new_leader_waits_for_nobody_once_a_majority_with_a_complete_node_has_told() {
+    let mut world = World::settled();
+    world.restart(&[1]);
+    world.kill(0);
+    world.clients_known.clear();
+    world.elect(1);
+    world.talk(1, 2);
+    assert_eq!(world.clients_known, [(1, world.term)]);
+}
+
+#[test]
+fn a_new_leader_waits_a_second_for_nodes_that_do_not_tell_and_all_tell_at_a_first_start() {
+    let mut world = World::settled();
+    world.restart(&[1, 2]);
+    world.kill(0);
+    world.clients_known.clear();
+    world.elect(1);
+    world.talk(1, 2);
+    world.tick(999);
+    assert_eq!(world.clients_known, []);
+    world.tick(1);
+    assert_eq!(world.clients_known, [(1, world.term)]);
+    world.tick(100);
+    world.talk(1, 2);
+    assert_eq!(world.clients_known.len(), 1, "it is said once");
+
+    let mut world = World::new();
+    world.elect(0);
+    world.talk(0, 1);
+    assert_eq!(world.clients_known, []);
+    world.talk(0, 2);
+    assert_eq!(world.clients_known, [(0, world.term)]);
+}
+
+#[test]
+fn a_leader_that_was_in_step_knows_at_once_who_is_online() {
+    let mut world = World::settled();
+    world.clients_known.clear();
+    world.elect(1);
+    assert_eq!(world.clients_known, [(1, world.term)]);
+    world.talk(1, 0);
+    world.tick(1000);
+    assert_eq!(world.clients_known.len(), 1, "it is said once");
 }
