@@ -5,12 +5,11 @@ use axum::http::{HeaderName, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, RequestPartsExt};
-use serde::Deserialize;
 
 use super::app::{App, Shared};
 use super::error::ApiError;
 use super::lists::Lists;
-use super::params::Paging;
+use super::params::{Paging, quoted};
 use super::sending::{self, Reader};
 use super::{presence, users};
 use crate::clock;
@@ -20,13 +19,6 @@ use crate::registry::UsersError;
 /// How many milliseconds ago the list was last known to be the leader's.
 pub(super) const AGE: HeaderName = HeaderName::from_static("rollcall-age-ms");
 
-#[derive(Deserialize)]
-struct StaleQuery {
-    stale: String,
-    since: Option<String>,
-    wait: Option<String>,
-}
-
 /// The layer around the gate of the lists: who asks for it gets this node's copy, unless this node serves. A leader's list
 /// is never stale, and only a leader can tell what changed in its list: a copy has no cursor.
 pub(super) async fn copy_or_leader(
@@ -35,17 +27,29 @@ pub(super) async fn copy_or_leader(
     request: Request,
     next: Next,
 ) -> Response {
-    if !wants_copy(request.uri()) || app.serving_term().is_ok() {
-        return next.run(request).await;
+    match wants_copy(request.uri()) {
+        Ok(true) if app.serving_term().is_err() => {
+            copy(&app, &lists, request).await.unwrap_or_else(IntoResponse::into_response)
+        }
+        Ok(_) => next.run(request).await,
+        // At a leader, too: who gets it wrong should not find out when the leader is gone.
+        Err(refusal) => refusal.into_response(),
     }
-    copy(&app, &lists, request).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-fn wants_copy(uri: &Uri) -> bool {
-    let query = Query::<StaleQuery>::try_from_uri(uri);
-    let is_whole = |query: &StaleQuery| query.since.is_none() && query.wait.is_none();
-    uri.query().is_some()
-        && query.is_ok_and(|Query(query)| matches!(query.stale.as_str(), "" | "1" | "true") && is_whole(&query))
+fn wants_copy(uri: &Uri) -> Result<bool, ApiError> {
+    let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else { return Ok(false) };
+    let mut given = pairs.iter().filter(|(name, _)| name == "stale").map(|(_, value)| value.as_str());
+    let wanted = match (given.next(), given.next()) {
+        (None | Some("0" | "false"), None) => Ok(false),
+        (Some("" | "1" | "true"), None) => Ok(true),
+        (Some(other), None) => Err(quoted(other)),
+        (_, Some(_)) => Err("given more than once".to_owned()),
+    };
+    let wanted =
+        wanted.map_err(|found| ApiError::InvalidField { field: "stale", found, wanted: "\"true\" or \"false\"" })?;
+    let asks_for_changes = pairs.iter().any(|(name, _)| matches!(name.as_str(), "since" | "wait"));
+    Ok(wanted && !asks_for_changes)
 }
 
 async fn copy(app: &Shared, lists: &Lists, request: Request) -> Result<Response, ApiError> {
@@ -84,7 +88,7 @@ fn writer(path: &str) -> fn(&crate::registry::Registry, Page) -> Vec<u8> {
 mod tests {
     use serde_json::json;
 
-    use super::super::testing::{Answer, Node, TERM, following, leading_until};
+    use super::super::testing::{Answer, Node, TERM, following, leading, leading_until};
     use super::*;
 
     /// A node that led and does not any more; who came with its lists then is `alice`, online, and `bob`.
@@ -134,6 +138,29 @@ mod tests {
         copied(&node, 0, 0);
         for query in ["since=0", "since=garbage&wait=20", "since=", "wait=20"] {
             node.get(&format!("/discover?stale=true&{query}")).await.refused(403, "not_leader");
+        }
+    }
+
+    #[tokio::test]
+    async fn stale_is_true_or_false_and_given_once() {
+        let node = follower().await;
+        copied(&node, 0, 0);
+        let wrong = ["stale=True", "stale=yes", "stale=2", "stale=true&stale=true", "stale=true&stale=false"];
+        for role in [following(), leading()] {
+            node.role.send_replace(role);
+            for (path, query) in LISTS.into_iter().flat_map(|path| wrong.map(|query| (path, query))) {
+                node.get(&format!("{path}?{query}")).await.refused(400, "invalid_field");
+            }
+        }
+        node.role.send_replace(following());
+        for path in LISTS {
+            for query in ["stale", "stale=", "stale=1", "stale=true", "limit=1&stale=true"] {
+                assert_eq!(node.get(&format!("{path}?{query}")).await.status, 200, "{query}");
+            }
+            for query in ["stale=0", "stale=false", "other=true"] {
+                node.get(&format!("{path}?{query}")).await.refused(403, "not_leader");
+            }
+            node.get(&format!("{path}?stale=true&limit=x")).await.refused(400, "invalid_field");
         }
     }
 
