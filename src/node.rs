@@ -107,6 +107,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         members: election.members(),
         cluster_online: election.leader_note(),
         copied: replication.copied(),
+        users_copied: replication.users_copied(),
         node: config.node,
         version: env!("CARGO_PKG_VERSION"),
         started_at,

@@ -64,6 +64,12 @@ impl Carrier {
         (Self { me: peers.me(), count: peers.count(), outboxes: senders, parcels, ready, saved_term }, hold)
     }
 
+    /// For tests of other parts: a carrier whose links lead nowhere, for as long as what comes with it is kept.
+    #[cfg(test)]
+    pub(crate) fn unconnected(peers: &Peers) -> (Self, impl Sized + use<>) {
+        Self::new(peers)
+    }
+
     /// This node.
     #[must_use]
     pub fn me(&self) -> NodeId {

@@ -172,7 +172,7 @@ impl Election {
         self.members.clone()
     }
 
-    /// The number that the leader told its followers last.
+    /// The number that the leader told its followers last; if that leader is this node, its own when it served last.
     #[must_use]
     pub fn leader_note(&self) -> watch::Receiver<u64> {
         self.leader_note.clone()
@@ -556,6 +556,11 @@ impl Driver {
             *published = role;
             changed
         });
+        if self.machine.is_serving(now) {
+            // For when it does not any more and hears of no successor: then it knows what it told last, as its followers do.
+            let note = *self.note.borrow();
+            self.outputs.leader_note.send_if_modified(|before| std::mem::replace(before, note) != note);
+        }
         let saved_term = self.machine.saved_term();
         self.saved_term.send_if_modified(|before| std::mem::replace(before, saved_term) != saved_term);
         self.outputs.members.send_replace(self.members.rows().clone());

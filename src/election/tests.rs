@@ -145,6 +145,21 @@ async fn three_nodes_agree_on_a_leader_and_replace_it_when_it_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_loses_its_followers_remembers_what_it_told_them() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader().await;
+    let note = cluster.nodes[leader].as_ref().unwrap().leader_note();
+    let mut role = cluster.role(leader);
+    for follower in [(leader + 1) % 3, (leader + 2) % 3] {
+        cluster.nodes[follower].take().unwrap().stop().await;
+    }
+    let alone = role.wait_for(|role| !role.leads());
+    timeout(PATIENCE, alone).await.expect("without a majority").unwrap();
+    assert_eq!(*note.borrow(), 40 + leader as u64);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_comes_back_follows_and_remembers_its_term() {
     let mut cluster = Cluster::start(3);
     let leader = cluster.leader().await;

@@ -39,9 +39,19 @@ struct Inner {
     places: Places,
     parts: Parts,
     told: Told,
-    discovered: Arc<Kept<u64>>,
-    names: Arc<Kept<u64>>,
-    users: Arc<Kept<UsersVersion>>,
+    own: Whole,
+    copies: Whole,
+}
+
+/// The whole lists.
+#[derive(Default)]
+pub(super) struct Whole {
+    /// `GET /discover`.
+    pub(super) discovered: Arc<Kept<u64>>,
+    /// `GET /discovery/online`.
+    pub(super) names: Arc<Kept<u64>>,
+    /// `GET /users`.
+    pub(super) users: Arc<Kept<UsersVersion>>,
 }
 
 /// The turns of those who make a part of a list.
@@ -62,19 +72,14 @@ impl Lists {
         self.0.places.take().await
     }
 
-    /// `GET /discover`.
-    pub(super) fn discovered(&self) -> &Arc<Kept<u64>> {
-        &self.0.discovered
+    /// Those that a leader gives.
+    pub(super) fn own(&self) -> &Whole {
+        &self.0.own
     }
 
-    /// `GET /discovery/online`.
-    pub(super) fn names(&self) -> &Arc<Kept<u64>> {
-        &self.0.names
-    }
-
-    /// `GET /users`.
-    pub(super) fn users(&self) -> &Arc<Kept<UsersVersion>> {
-        &self.0.users
+    /// Those that any other node gives of what it has.
+    pub(super) fn copies(&self) -> &Whole {
+        &self.0.copies
     }
 
     /// What changed in the list of `GET /discover`.

@@ -119,7 +119,7 @@ fn parse_limit(text: &str) -> Result<NonZeroUsize, ApiError> {
 }
 
 /// What was given, cut to a length that is safe to repeat.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", text.chars().take(80).collect::<String>())
 }
 

@@ -95,7 +95,14 @@ pub(super) async fn discover(
     }
     let make = discovered(&app, source);
     lists
-        .answer(lists.discovered(), source.term, page, reader, || app.registry.online_version(clock::boot_now()), make)
+        .answer(
+            &lists.own().discovered,
+            source.term,
+            page,
+            reader,
+            || app.registry.online_version(clock::boot_now()),
+            make,
+        )
         .await
 }
 
@@ -118,7 +125,7 @@ async fn changes(
             let make = discovered(app, source);
             let whole = |version| make(Page::default(), Some(version));
             let version = || app.registry.online_version(clock::boot_now());
-            lists.discovered().list(source.term, version, whole).await?.as_reset()
+            lists.own().discovered.list(source.term, version, whole).await?.as_reset()
         }
     };
     sending::send_once(answer, reader, place)
@@ -157,7 +164,7 @@ pub(super) async fn online_names(
     let registry = app.registry.clone();
     let make = move |page, _| List::new(write_names(&registry, page), None);
     lists
-        .answer(lists.names(), leader.term, page, reader, || app.registry.online_version(clock::boot_now()), make)
+        .answer(&lists.own().names, leader.term, page, reader, || app.registry.online_version(clock::boot_now()), make)
         .await
 }
 

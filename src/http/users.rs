@@ -80,7 +80,9 @@ pub(super) async fn users(
     app.registry.index_whole(leader.epoch()).await?;
     let registry = app.registry.clone();
     let make = move |page, _| List::new(write_users(&registry, page), None);
-    lists.answer(lists.users(), leader.term, page, reader, || app.registry.users_version(clock::boot_now()), make).await
+    lists
+        .answer(&lists.own().users, leader.term, page, reader, || app.registry.users_version(clock::boot_now()), make)
+        .await
 }
 
 pub(super) fn write_users(registry: &Registry, page: Page) -> Vec<u8> {

@@ -36,11 +36,22 @@ impl Confirmed {
 }
 
 impl Registry {
-    /// Ends the epoch's replication: this node takes no registrations and heartbeats any more. What was not taken by
-    /// [`Self::take_changes`] is forgotten as a change, not as a fact.
-    pub fn end_replication(&self) {
-        lock(&self.0.index).track(false);
-        lock(&self.0.presence).table.track(false);
+    /// The epoch that began last.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        lock(&self.0.index).epoch()
+    }
+
+    /// Ends the replication of `ended`: this node takes no registrations and heartbeats in it any more. What was not taken by
+    /// [`Self::take_changes`] is forgotten as a change, not as a fact. If a later epoch has begun meanwhile, nothing is done:
+    /// its changes are to be told.
+    pub fn end_replication(&self, ended: Epoch) {
+        let mut index = lock(&self.0.index);
+        if index.epoch() <= ended {
+            index.track(false);
+            // Under both locks, as an epoch begins.
+            lock(&self.0.presence).table.track(false);
+        }
     }
 
     /// The epoch in which the index holds every registration that was acknowledged.
@@ -169,5 +180,34 @@ impl Registry {
             }
         };
         timeout(WAIT_FOR_MAJORITY, known).await.map_err(|_| NotReplicated)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Credentials;
+    use super::super::testing::{caller, name, replicated};
+    use super::*;
+
+    /// What is to be told of a user who registers now and says that it is online: whether the one and the other.
+    async fn told_of(registry: &Registry, user: &str) -> (bool, bool) {
+        registry.merge(&Rows::of_user(name(user)), BootMs(0));
+        registry.heartbeat(&name(user), None, Credentials::None, caller(BootMs(0))).await.expect("registered");
+        let rows: Vec<Rows> = std::iter::from_fn(|| registry.take_changes(BootMs(0))).map(|(rows, _)| rows).collect();
+        (rows.iter().any(|rows| !rows.users.is_empty()), rows.iter().any(|rows| !rows.beats.is_empty()))
+    }
+
+    #[tokio::test]
+    async fn the_end_of_an_epoch_that_comes_late_does_not_end_the_next_one() {
+        let registry = replicated(BootMs(0));
+        registry.begin_term(Epoch(1));
+        assert_eq!(told_of(&registry, "alice").await, (true, true));
+        registry.begin_term(Epoch(2));
+        registry.end_replication(Epoch(1));
+        assert_eq!(told_of(&registry, "bob").await, (true, true));
+        registry.end_replication(Epoch(2));
+        assert_eq!(told_of(&registry, "carol").await, (false, false));
+        registry.begin_term(Epoch(3));
+        assert_eq!(told_of(&registry, "dave").await, (true, true));
     }
 }

@@ -37,6 +37,12 @@ fn registry_with(backend: Arc<dyn Backend>) -> Registry {
     Registry::new(Bucket::new(backend, policy), settings(), &TokenKey::new([7; 32]), BootMs(0))
 }
 
+/// The registry of one node of several, that started at `now`.
+pub(crate) fn replicated(now: BootMs) -> Registry {
+    let bucket = Bucket::new(Arc::new(Memory::new()), RetryPolicy::default());
+    Registry::new(bucket, Settings { replicated: true, ..settings() }, &TokenKey::new([7; 32]), now)
+}
+
 /// How a node without others is set, with tokens of an hour.
 pub(crate) fn settings() -> Settings {
     Settings { ttl_ms: 30_000, replicated: false, require_password: false, token_seconds: 3600 }

@@ -30,6 +30,7 @@ pub struct Replication {
     role: watch::Receiver<Role>,
     replica: Replica,
     copied: watch::Sender<Option<BootMs>>,
+    users_copied: watch::Sender<Option<BootMs>>,
     flushes: mpsc::Receiver<oneshot::Sender<()>>,
     /// Who waits until the followers have everything.
     waiting: Option<oneshot::Sender<()>>,
@@ -61,8 +62,9 @@ impl Replication {
     pub fn new(registry: Registry, carrier: Carrier, role: watch::Receiver<Role>) -> (Self, Flusher) {
         let replica = Replica::new(carrier.me(), carrier.count());
         let (flush, flushes) = mpsc::channel(1);
-        let copied = watch::Sender::new(None);
-        (Self { registry, carrier, role, replica, copied, flushes, waiting: None }, Flusher(flush))
+        let (copied, users_copied) = (watch::Sender::new(None), watch::Sender::new(None));
+        let this = Self { registry, carrier, role, replica, copied, users_copied, flushes, waiting: None };
+        (this, Flusher(flush))
     }
 
     /// When this node's tables were last known to be all that its leader knew, on this machine's boot clock; `None` if they
@@ -70,6 +72,12 @@ impl Replication {
     #[must_use]
     pub fn copied(&self) -> watch::Receiver<Option<BootMs>> {
         self.copied.subscribe()
+    }
+
+    /// The same for the list of users: when it was last known to hold every registration that was acknowledged.
+    #[must_use]
+    pub fn users_copied(&self) -> watch::Receiver<Option<BootMs>> {
+        self.users_copied.subscribe()
     }
 
     /// Runs until the election ends.
@@ -93,7 +101,7 @@ impl Replication {
                     self.waiting = Some(done);
                     self.replica.flush(&mut View { registry: &registry, now: now() })
                 }
-                _ = ticks.tick() => self.replica.tick(&mut View { registry: &registry, now: now() }, now()),
+                _ = ticks.tick() => self.tick(),
             };
             for output in outputs {
                 self.perform(output);
@@ -104,6 +112,9 @@ impl Replication {
 
     /// Leads from the moment at which this node serves; follows from the moment at which it does not lead.
     fn take_role(&mut self) -> Vec<Output> {
+        // Read before the role: of the terms that began until now the role tells whether they are over. One that a request
+        // begins from now on is not meant by what is ended below.
+        let begun = self.registry.epoch();
         let role = self.role.borrow_and_update();
         let (term, leads) = (role.term, role.leads());
         let now = boot_now();
@@ -117,9 +128,21 @@ impl Replication {
         if !leads {
             self.replica.follow(&mut view);
             // Also if a term was begun by a request and was over before this noticed.
-            self.registry.end_replication();
+            self.registry.end_replication(begun);
         }
         Vec::new()
+    }
+
+    fn tick(&mut self) -> Vec<Output> {
+        // A request may begin its term so late that the role does not change any more.
+        let mut outputs = self.take_role();
+        let role = self.role.borrow();
+        // After the role, as in every comparison of a lease with the clock.
+        let now = boot_now();
+        let serves = role.is_serving(now);
+        drop(role);
+        outputs.extend(self.replica.tick(&mut View { registry: &self.registry, now }, serves, now));
+        outputs
     }
 
     fn take(&mut self, parcel: &Parcel) -> Vec<Output> {
@@ -154,8 +177,9 @@ impl Replication {
 
     fn publish(&mut self) {
         self.carrier.set_ready(self.replica.is_ready());
-        let copied = self.replica.copied_at();
-        self.copied.send_if_modified(|before| std::mem::replace(before, copied) != copied);
+        let copied = self.replica.copied();
+        tell(&self.copied, copied.clients);
+        tell(&self.users_copied, copied.users);
         if self.replica.is_flushed(boot_now())
             && let Some(done) = self.waiting.take()
         {
@@ -163,6 +187,14 @@ impl Replication {
             let _ = done.send(());
         }
     }
+}
+
+fn tell<T: PartialEq>(told: &watch::Sender<T>, now: T) {
+    told.send_if_modified(|before| {
+        let is_news = *before != now;
+        *before = now;
+        is_news
+    });
 }
 
 impl Store for View<'_> {
@@ -192,5 +224,110 @@ impl Store for View<'_> {
 
     fn is_listed(&self, term: Term) -> bool {
         *self.registry.whole().borrow() == Some(Epoch(term.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+
+    use super::*;
+    use crate::domain::NodeAddr;
+    use crate::election::{Peers, Standing};
+    use crate::registry::testing::replicated;
+
+    fn peers() -> Peers {
+        let addrs: Vec<NodeAddr> = (1..=3).map(|port| format!("127.0.0.1:{port}").parse().unwrap()).collect();
+        Peers::new(addrs.clone(), addrs[0]).expect("a member")
+    }
+
+    fn follower_of(term: u64) -> Role {
+        Role::starting(Term(term), boot_now())
+    }
+
+    fn leader_of(term: u64) -> Role {
+        let standing = Standing::Leader { serves_until: boot_now().plus(3_600_000), handing_over: false };
+        Role { standing, ..follower_of(term) }
+    }
+
+    /// Whether a user that registers now is one to tell the others of.
+    fn is_tracked(registry: &Registry, user: &str) -> bool {
+        registry.merge(&Rows::of_user(Username::parse(user).unwrap()), boot_now());
+        registry.take_changes(boot_now()).is_some()
+    }
+
+    /// Requests begin terms while the replication is about to find that the term before is over.
+    #[test]
+    fn a_term_that_a_request_begins_is_not_ended_with_the_one_before() {
+        const TERMS: u64 = 3000;
+        let registry = replicated(boot_now());
+        let role = watch::Sender::new(follower_of(0));
+        let (carrier, _links) = Carrier::unconnected(&peers());
+        let (mut replication, _flusher) = Replication::new(registry.clone(), carrier, role.subscribe());
+        // How often it has looked at the role.
+        let (looks, over) = (AtomicU64::new(0), AtomicU64::new(0));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while over.load(Ordering::Acquire) == 0 {
+                    replication.take_role();
+                    looks.fetch_add(1, Ordering::AcqRel);
+                }
+            });
+            let mut lost = Vec::new();
+            for term in 1..=TERMS {
+                role.send_replace(follower_of(term));
+                role.send_replace(leader_of(term));
+                registry.begin_term(Epoch(term));
+                // The look that is under way, and one more.
+                let seen = looks.load(Ordering::Acquire);
+                while looks.load(Ordering::Acquire) < seen + 2 {
+                    thread::yield_now();
+                }
+                if !is_tracked(&registry, &format!("u{term}")) {
+                    lost.push(term);
+                }
+            }
+            over.store(1, Ordering::Release);
+            assert!(lost.is_empty(), "nothing is told in {} of {TERMS} terms: {lost:?}", lost.len());
+        });
+    }
+
+    #[test]
+    fn a_leaders_own_list_is_a_copy_from_when_it_served_last() {
+        let role = watch::Sender::new(leader_of(1));
+        let (carrier, _links) = Carrier::unconnected(&peers());
+        let (mut replication, _flusher) = Replication::new(replicated(boot_now()), carrier, role.subscribe());
+        let began = boot_now();
+        replication.tick();
+        replication.publish();
+        let served_at = replication.copied().borrow().expect("it serves");
+        assert!(served_at >= began);
+        // As when it slept through its lease: nothing has told it yet.
+        let ended = Standing::Leader { serves_until: boot_now(), handing_over: false };
+        role.send_replace(Role { standing: ended, ..leader_of(1) });
+        thread::sleep(Duration::from_millis(5));
+        replication.tick();
+        replication.publish();
+        assert_eq!(*replication.copied().borrow(), Some(served_at));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_term_that_a_request_begins_when_it_is_over_already_is_ended() {
+        let registry = replicated(boot_now());
+        let role = watch::Sender::new(follower_of(1));
+        let (carrier, _links) = Carrier::unconnected(&peers());
+        let (replication, _flusher) = Replication::new(registry.clone(), carrier, role.subscribe());
+        let late = async {
+            tokio::time::sleep(TICK / 2).await;
+            registry.begin_term(Epoch(1));
+            assert!(is_tracked(&registry, "alice"));
+            tokio::time::sleep(TICK).await;
+            assert!(!is_tracked(&registry, "bob"));
+        };
+        tokio::select! {
+            () = replication.run() => panic!("it ends only with the election"),
+            () = late => {}
+        }
     }
 }

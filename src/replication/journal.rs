@@ -70,3 +70,43 @@ impl Journal {
         Some((rows, None))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Term, Username};
+
+    fn at(number: u64) -> Position {
+        Position { term: Term(1), number }
+    }
+
+    /// As many rows as are kept in a hundred batches.
+    fn batch() -> Rows {
+        let row = Rows::of_user(Username::parse("alice").unwrap());
+        let mut rows = Rows::default();
+        (0..MOST_ROWS / 100).for_each(|_| rows.extend(&row));
+        rows
+    }
+
+    #[test]
+    fn of_what_was_dropped_nobody_is_told_that_it_was_nothing() {
+        let (mut journal, batch) = (Journal::default(), batch());
+        journal.push(at(1), &batch);
+        assert_eq!(journal.position(), None, "without a base it is of no use");
+        journal.start(at(1));
+        (2..=101).for_each(|number| journal.push(at(number), &batch));
+        assert!(journal.after(at(1)).is_some(), "as many as are kept");
+        assert!(journal.after(at(0)).is_none());
+        // Each pushes out another one.
+        (102..=111).for_each(|number| journal.push(at(number), &batch));
+        assert_eq!(journal.position(), Some(at(111)));
+        for dropped in 1..=10 {
+            assert!(journal.after(at(dropped)).is_none(), "what came after {dropped} is not all there");
+        }
+        // No more than go into one message.
+        let (rows, end) = journal.after(at(11)).expect("all that came since");
+        assert_eq!((rows.len(), end), (2 * batch.len(), Some(at(13))));
+        let (rows, end) = journal.after(at(110)).expect("the last one");
+        assert_eq!((rows.len(), end), (batch.len(), None));
+    }
+}

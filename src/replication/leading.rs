@@ -13,10 +13,14 @@ const MOST_UNDER_WAY: usize = 512 * 1024;
 /// For how long a follower that was heard counts as being there.
 const THERE_MS: u64 = 1000;
 
+/// After so long a leader takes it that who has not told what it knows will not.
+const WAIT_FOR_TOLD_MS: u64 = 1000;
+
 /// A leader's part in the replication.
 #[derive(Debug)]
 pub(super) struct Leading {
     pub(super) term: Term,
+    began_at: BootMs,
     /// The number of the last batch.
     pub(super) number: u64,
     pub(super) pulsed_at: BootMs,
@@ -29,6 +33,8 @@ pub(super) struct Leading {
     pub(super) pulls: BTreeMap<NodeId, Pulling>,
     /// How many others told all that they know.
     told: usize,
+    /// Whether it knows who is online as well as anybody does.
+    knows_clients: bool,
     /// Complete nodes all of whose rows are known here.
     merged: BTreeSet<NodeId>,
 }
@@ -44,9 +50,11 @@ struct Follower {
 }
 
 impl Leading {
-    pub(super) fn new(term: Term, now: BootMs) -> Self {
+    /// A leader that asks nobody yet; one that `knows_clients` was in step with the leader before.
+    pub(super) fn new(term: Term, knows_clients: bool, now: BootMs) -> Self {
         Self {
             term,
+            began_at: now,
             number: 0,
             pulsed_at: now,
             whole: false,
@@ -54,6 +62,7 @@ impl Leading {
             unconfirmed: VecDeque::new(),
             pulls: BTreeMap::new(),
             told: 0,
+            knows_clients,
             merged: BTreeSet::new(),
         }
     }
@@ -119,14 +128,45 @@ impl Leading {
         }
     }
 
-    /// Whether so many others told all that they know that they are a majority of `nodes` with this one.
-    pub(super) fn heard_from(&self, nodes: usize) -> bool {
-        self.told >= nodes / 2
+    /// Whether this node knows since now who is online as well as anybody does: a majority of `nodes`, itself included,
+    /// told what it knows, and one of the others is complete. Of nodes that are not, each may have been started just now and
+    /// know nobody; then all are waited for, or a second.
+    pub(super) fn learned_clients(&mut self, nodes: usize, now: BootMs) -> bool {
+        let told = self.told >= nodes / 2 && !self.merged.is_empty();
+        let all_told = self.pulls.is_empty() || now.since(self.began_at) >= WAIT_FOR_TOLD_MS;
+        (told || all_told) && !std::mem::replace(&mut self.knows_clients, true)
     }
 
     /// Whether this node, complete or not, and those that were merged hold together all that was ever acknowledged: they
     /// are a majority of complete nodes.
     pub(super) fn knows_all(&self, is_complete: bool, nodes: usize) -> bool {
         self.merged.len() + usize::from(is_complete) > nodes / 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_follower_is_sent_no_more_than_fits_until_it_says_that_it_has_it() {
+        const NODES: usize = 3;
+        let (mut leading, now) = (Leading::new(Term(1), true, BootMs(0)), BootMs(0));
+        let (slow, fast) = (NodeId(1), NodeId(2));
+        let batch = MOST_UNDER_WAY / 4;
+        for round in 0..5 {
+            let first = round * 4;
+            for number in first + 1..=first + 4 {
+                leading.number = number;
+                assert!(leading.may_send(fast, batch), "batch {number}");
+                assert_eq!(leading.may_send(slow, batch), round == 0, "batch {number}");
+            }
+            leading.number += 1;
+            assert!(!leading.may_send(fast, 1) && !leading.may_send(slow, 1));
+            // One batch makes room for one.
+            leading.seen(fast, (0, first + 1), NODES, now);
+            assert!(!leading.may_send(fast, batch + 1) && leading.may_send(fast, batch));
+            leading.seen(fast, (0, first + 5), NODES, now);
+        }
     }
 }

@@ -59,11 +59,19 @@ pub(super) struct Replica {
     journal: Journal,
     /// Where the journal ended when something was missed.
     resume: Option<Position>,
-    /// When this node last had all that its leader knew.
-    copied_at: Option<BootMs>,
+    copied: Copied,
     ticked_at: BootMs,
     asks: Asks,
     role: Role,
+}
+
+/// When a node last had all that its leader knew, but for what was under way; `None` if it never had.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Copied {
+    /// Of who is online.
+    pub(super) clients: Option<BootMs>,
+    /// Of who is registered: of a leader whose list of users was whole.
+    pub(super) users: Option<BootMs>,
 }
 
 #[derive(Debug)]
@@ -100,7 +108,7 @@ impl Replica {
             term: None,
             journal: Journal::default(),
             resume: None,
-            copied_at: None,
+            copied: Copied::default(),
             ticked_at: BootMs::NEVER,
             asks: Asks::default(),
             role,
@@ -120,9 +128,9 @@ impl Replica {
         }
     }
 
-    /// When this node last had all that its leader knew, but for what was under way.
-    pub(super) fn copied_at(&self) -> Option<BootMs> {
-        self.copied_at
+    /// When this node last had all that its leader knew, or served as the leader itself.
+    pub(super) fn copied(&self) -> Copied {
+        self.copied
     }
 
     /// Whether the followers that are there have all that was told.
@@ -139,8 +147,9 @@ impl Replica {
     pub(super) fn lead(&mut self, term: Term, store: &mut impl Store, now: BootMs) -> Outputs {
         let mut out = Outputs::new();
         self.look_at_clock(now, &mut out);
-        let mut leading = Leading::new(term, now);
-        if matches!(&self.role, Role::Following(following) if following.synced) {
+        let was_in_step = matches!(&self.role, Role::Following(following) if following.synced);
+        let mut leading = Leading::new(term, was_in_step, now);
+        if was_in_step {
             out.push(Output::KnowsClients(term));
         }
         let from = self.what_is_missing();
@@ -195,13 +204,19 @@ impl Replica {
         out
     }
 
-    /// To be called several times a second.
-    pub(super) fn tick(&mut self, store: &mut impl Store, now: BootMs) -> Outputs {
+    /// To be called several times a second. `serves`: whether this node serves as the leader at `now`. One that slept through
+    /// its lease does not, and what it missed nobody knows.
+    pub(super) fn tick(&mut self, store: &mut impl Store, serves: bool, now: BootMs) -> Outputs {
         let mut out = self.flush(store);
         self.look_at_clock(now, &mut out);
         match &mut self.role {
             Role::Leading(leading) => {
-                self.copied_at = Some(now);
+                if serves {
+                    self.copied.note(leading.whole, now);
+                }
+                if leading.learned_clients(self.nodes, now) {
+                    out.push(Output::KnowsClients(leading.term));
+                }
                 for (node, pull) in &mut leading.pulls {
                     out.extend(pull.remind(now).map(|question| Output::Send(vec![*node], question)));
                 }
@@ -350,7 +365,7 @@ impl Replica {
         let Role::Following(following) = &mut self.role else { return };
         following.whole |= says_whole;
         if following.synced {
-            self.copied_at = Some(now);
+            self.copied.note(following.whole, now);
         }
         // A batch does not tell whether others follow that this node does not know of; a pulse does.
         if says_whole && following.synced && self.journal.position().is_none() {
@@ -413,7 +428,7 @@ impl Replica {
                     }
                     Next::End { complete, .. } => {
                         leading.merged(from, *complete);
-                        if leading.heard_from(self.nodes) {
+                        if leading.learned_clients(self.nodes, now) {
                             out.push(Output::KnowsClients(leading.term));
                         }
                         self.look_whether_whole(store, out);
@@ -471,6 +486,16 @@ impl Replica {
 
     fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
         others(self.me, self.nodes)
+    }
+}
+
+impl Copied {
+    /// Notes that this node has all that its leader knows, whose list of users is whole or not.
+    fn note(&mut self, whole: bool, now: BootMs) {
+        self.clients = Some(now);
+        if whole {
+            self.users = Some(now);
+        }
     }
 }
 

@@ -120,6 +120,8 @@ struct World {
     whole: bool,
     /// How often a leader became whole without reading the bucket.
     whole_by_others: u32,
+    /// Which leaders found that they know who is online as well as anybody.
+    clients_known: Vec<(usize, Term)>,
 }
 
 impl World {
@@ -142,6 +144,7 @@ impl World {
             acknowledged: BTreeSet::new(),
             whole: false,
             whole_by_others: 0,
+            clients_known: Vec::new(),
         }
     }
 
@@ -165,7 +168,8 @@ impl World {
                         self.under_way.push((from, to, self.boots[usize::from(to.0)], message.clone()));
                     }
                 }
-                Output::Led | Output::KnowsClients(_) => {}
+                Output::Led => {}
+                Output::KnowsClients(term) => self.clients_known.push((by, term)),
                 Output::Confirmed(upto) => {
                     if self.leader == Some(by) {
                         let (known, rest) =
@@ -250,7 +254,8 @@ impl World {
         for place in 0..NODES {
             let node = &mut self.nodes[place];
             if node.up {
-                let outputs = node.replica.tick(&mut node.tables, self.now);
+                let serves = self.leader == Some(place);
+                let outputs = node.replica.tick(&mut node.tables, serves, self.now);
                 self.perform(place, outputs);
             }
         }
@@ -303,6 +308,23 @@ impl World {
         node.tables.complete = true;
         node.tables.listed = Some(self.term);
         self.look(leader);
+    }
+
+    /// What two nodes have to say to each other arrives, and nothing else.
+    fn talk(&mut self, one: usize, other: usize) {
+        let pair = [(id(one), id(other)), (id(other), id(one))];
+        while let Some(place) = self.under_way.iter().position(|(from, to, ..)| pair.contains(&(*from, *to))) {
+            let (from, to, boot, message) = self.under_way.remove(place);
+            self.deliver(from, to, boot, message);
+        }
+    }
+
+    /// Kills nodes and starts them again: they know nothing.
+    fn restart(&mut self, nodes: &[usize]) {
+        for node in nodes {
+            self.kill(*node);
+            self.nodes[*node].up = true;
+        }
     }
 
     /// Nothing is lost any more for a while.
@@ -386,7 +408,7 @@ fn a_follower_that_did_not_run_for_a_while_is_not_ready_until_it_was_told_everyt
     for (passed, stalled) in [(900, false), (1100, true)] {
         world.now = world.now.plus(passed);
         let node = &mut world.nodes[1];
-        let outputs = node.replica.tick(&mut node.tables, world.now);
+        let outputs = node.replica.tick(&mut node.tables, false, world.now);
         let asks = outputs.iter().any(|output| {
             let everything = |message: &Message| matches!(message, Message::Pull { from: Cursor::Clients(None), .. });
             matches!(output, Output::Send(_, message) if everything(message))
@@ -433,4 +455,90 @@ fn batches_that_are_missed_while_a_node_pulls_everything_do_not_make_it_begin_ag
     world.settle(5);
     let users = |node: usize| world.nodes[node].tables.users.keys().collect::<Vec<_>>();
     assert_eq!(users(1), users(0));
+}
+
+/// A cluster that was just started: nobody has listed the bucket yet.
+#[test]
+fn a_copy_of_a_leader_whose_list_is_not_whole_is_none_of_all_users() {
+    let mut world = World::new();
+    world.elect(0);
+    (1..NODES).for_each(|node| world.step(&Step::Learn(id(node).0)));
+    world.settle(20);
+    for node in &world.nodes {
+        let copied = node.replica.copied();
+        assert!(copied.clients.is_some_and(|at| world.now.since(at) < 400), "{copied:?}");
+        assert_eq!(copied.users, None);
+    }
+    world.list();
+    world.settle(20);
+    for node in &world.nodes {
+        let copied = node.replica.copied();
+        assert!(copied.users.is_some() && copied.users == copied.clients, "{copied:?}");
+    }
+    // The next leader does not know whether its list is whole until a majority has told it.
+    let before = world.nodes[2].replica.copied().users;
+    world.elect(1);
+    world.step(&Step::Learn(2));
+    world.tick(50);
+    assert_eq!(world.nodes[2].replica.copied().users, before);
+    assert_eq!(world.nodes[1].replica.copied().users, before);
+}
+
+#[test]
+fn a_new_leader_that_knows_nobody_waits_for_a_node_that_may_know_somebody() {
+    let mut world = World::settled();
+    world.restart(&[1, 2]);
+    world.clients_known.clear();
+    world.elect(1);
+    // Who was started just now has nothing to tell, though they are a majority.
+    world.talk(1, 2);
+    assert_eq!(world.clients_known, []);
+    world.talk(1, 0);
+    assert_eq!(world.clients_known, [(1, world.term)]);
+}
+
+#[test]
+fn a_new_leader_waits_for_nobody_once_a_majority_with_a_complete_node_has_told() {
+    let mut world = World::settled();
+    world.restart(&[1]);
+    world.kill(0);
+    world.clients_known.clear();
+    world.elect(1);
+    world.talk(1, 2);
+    assert_eq!(world.clients_known, [(1, world.term)]);
+}
+
+#[test]
+fn a_new_leader_waits_a_second_for_nodes_that_do_not_tell_and_all_tell_at_a_first_start() {
+    let mut world = World::settled();
+    world.restart(&[1, 2]);
+    world.kill(0);
+    world.clients_known.clear();
+    world.elect(1);
+    world.talk(1, 2);
+    world.tick(999);
+    assert_eq!(world.clients_known, []);
+    world.tick(1);
+    assert_eq!(world.clients_known, [(1, world.term)]);
+    world.tick(100);
+    world.talk(1, 2);
+    assert_eq!(world.clients_known.len(), 1, "it is said once");
+
+    let mut world = World::new();
+    world.elect(0);
+    world.talk(0, 1);
+    assert_eq!(world.clients_known, []);
+    world.talk(0, 2);
+    assert_eq!(world.clients_known, [(0, world.term)]);
+}
+
+#[test]
+fn a_leader_that_was_in_step_knows_at_once_who_is_online() {
+    let mut world = World::settled();
+    world.clients_known.clear();
+    world.elect(1);
+    assert_eq!(world.clients_known, [(1, world.term)]);
+    world.talk(1, 0);
+    world.tick(1000);
+    assert_eq!(world.clients_known.len(), 1, "it is said once");
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
@@ -22,19 +23,21 @@ const A_DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// How often the file is written if something changed. What it lacks is read from the bucket, or told by the others.
 const EVERY: Duration = Duration::from_secs(30);
 
-/// Reads a registry's snapshot when a node starts, and writes it while it runs.
+/// Reads a registry's snapshot when a node starts, and writes it while it runs. All clones write in turn.
 #[derive(Clone)]
 pub struct Keeper {
     registry: Registry,
     dir: PathBuf,
     bucket: Uuid,
+    /// Held by who writes: two would write into one new file. A write goes on when whoever wanted it is gone.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Keeper {
     /// A keeper of the snapshot of `registry`, which stands on the bucket with that id, in `dir`.
     #[must_use]
     pub fn new(registry: Registry, dir: PathBuf, bucket: Uuid) -> Self {
-        Self { registry, dir, bucket }
+        Self { registry, dir, bucket, turn: Arc::default() }
     }
 
     /// Reads the file, if there is one that is whole and of this bucket.
@@ -57,7 +60,7 @@ impl Keeper {
         }
     }
 
-    /// Writes the file.
+    /// Writes the file, after whatever write is under way. What is written can be given up by nobody, only not waited for.
     pub async fn save(&self) {
         let this = self.clone();
         let saved = spawn_blocking(move || this.write()).await;
@@ -100,6 +103,8 @@ impl Keeper {
     }
 
     fn write(&self) -> io::Result<()> {
+        // There is nothing behind the lock that a panic could have left half done: each write begins anew.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let new_file = self.dir.join(NEW_FILE);
         let mut out = BufWriter::new(File::create(&new_file)?);
         let (mut encoder, head) = Encoder::start(self.bucket, wall_now().unix_ms());
@@ -130,4 +135,41 @@ impl Keeper {
 
 fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Runtime;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::domain::Username;
+    use crate::registry::testing::replicated;
+
+    fn keeper(dir: &Path) -> Keeper {
+        Keeper::new(replicated(boot_now()), dir.to_owned(), Uuid::from_u128(7))
+    }
+
+    fn saved(dir: &Path) -> Vec<String> {
+        let snapshot = decode(&fs::read(dir.join(FILE)).unwrap(), Uuid::from_u128(7)).unwrap();
+        snapshot.rows.iter().flat_map(|rows| &rows.users).map(|row| row.username.to_string()).collect()
+    }
+
+    /// As when a node ends while it writes now and then.
+    #[test]
+    fn a_write_waits_for_one_that_was_given_up_and_goes_on_all_the_same() {
+        let (dir, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
+        let keeper = keeper(dir.path());
+        keeper.registry.merge(&Rows::of_user(Username::parse("alice").unwrap()), boot_now());
+        // The one that was given up is in the middle of it.
+        let turn = keeper.turn.lock().unwrap();
+        let other = keeper.clone();
+        let mut last = Box::pin(other.save());
+        let waits = async { timeout(Duration::from_millis(200), last.as_mut()).await.is_err() };
+        assert!(runtime.block_on(waits), "two write at once");
+        assert!(!dir.path().join(NEW_FILE).exists() && !dir.path().join(FILE).exists());
+        drop(turn);
+        runtime.block_on(last);
+        assert_eq!(saved(dir.path()), ["alice"]);
+    }
 }
