@@ -4,6 +4,7 @@
 //! rides out an election: it is repeated until a leader answers it or the client's patience ends.
 
 mod answer;
+mod discover;
 mod error;
 mod leader;
 

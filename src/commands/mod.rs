@@ -4,6 +4,7 @@
 mod demo;
 pub mod exit;
 mod node;
+mod peer;
 mod signals;
 
 use std::io::{IsTerminal, stderr};
@@ -67,6 +68,8 @@ pub struct Cli {
 enum Command {
     /// Run three nodes and some clients on this machine and say where to look
     Demo(demo::DemoArgs),
+    /// Chat with other peers: on this LAN, over a mesh, found through the registry
+    Peer(peer::PeerArgs),
 }
 
 /// Does what the command line says, until it is done or someone wants it to end.
@@ -77,6 +80,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None => node::run(cli.node).await,
         Some(Command::Demo(args)) => demo::run(args).await,
+        Some(Command::Peer(args)) => peer::run(args).await,
     }
 }
 
