@@ -55,8 +55,7 @@ impl Book {
     /// or is being dialled at another address.
     pub(super) fn due(&mut self, now: BootMs, most: usize, is_linked: impl Fn(PeerId) -> bool) -> Vec<Endpoint> {
         let mut due: Vec<Endpoint> = Vec::new();
-        let mut busy: Vec<PeerId> =
-            self.places.values().filter(|place| place.dialling).filter_map(|place| place.peer).collect();
+        let mut busy = self.being_dialled();
         for (endpoint, place) in &mut self.places {
             let is_free = place.peer.is_none_or(|peer| !is_linked(peer) && !busy.contains(&peer));
             if due.len() < most && !place.dialling && place.dial_at <= now && is_free {
@@ -68,15 +67,21 @@ impl Book {
         due
     }
 
+    /// The peers that are expected where it is dialled now.
+    fn being_dialled(&self) -> Vec<PeerId> {
+        self.places.values().filter(|place| place.dialling).filter_map(|place| place.peer).collect()
+    }
+
     /// How many are being dialled.
     pub(super) fn dialling(&self) -> usize {
         self.places.values().filter(|place| place.dialling).count()
     }
 
-    /// When an address that is not in use is due next.
+    /// When an address is due next at which nobody is expected who is linked or being dialled.
     pub(super) fn next_at(&self, is_linked: impl Fn(PeerId) -> bool) -> BootMs {
-        let idle =
-            self.places.values().filter(|place| !place.dialling && place.peer.is_none_or(|peer| !is_linked(peer)));
+        let busy = self.being_dialled();
+        let is_free = |peer: PeerId| !is_linked(peer) && !busy.contains(&peer);
+        let idle = self.places.values().filter(|place| !place.dialling && place.peer.is_none_or(is_free));
         idle.map(|place| place.dial_at).min().unwrap_or(BootMs::NEVER)
     }
 
@@ -208,6 +213,7 @@ mod tests {
         assert_eq!(book.next_at(|_| true), BootMs::NEVER);
         assert_eq!(book.due(later, 9, |_| false), [endpoint(1)]);
         assert_eq!(book.due(later, 9, |_| false), [], "it is being dialled at another address");
+        assert_eq!(book.next_at(|_| false), BootMs::NEVER, "and nothing is to be done until that is over");
         book.reached(&endpoint(1), PeerId(1));
         book.is_well(PeerId(1));
         book.lost(PeerId(1), true, later, &mut draw);

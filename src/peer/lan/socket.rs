@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 use tracing::{debug, warn};
 
@@ -73,7 +73,8 @@ impl Sockets {
 
     /// Sends to one address. A datagram may be lost anywhere, so it may be lost here.
     pub(crate) fn send(&self, to: SocketAddr, bytes: &[u8]) {
-        if let Err(error) = self.own.try_send_to(bytes, to) {
+        // Not through tokio: before its first look at a new socket it would not try.
+        if let Err(error) = SockRef::from(&*self.own).send_to(bytes, &to.into()) {
             debug!("a datagram to {to} was not sent: {error}");
         }
     }

@@ -5,4 +5,5 @@ mod mesh;
 mod neighbours;
 mod person;
 mod storms;
+mod strangers;
 mod world;

@@ -173,12 +173,16 @@ impl World {
     /// Lets a host's engine take in an event, and does what it says.
     pub(crate) fn feed(&mut self, host: usize, event: Event) {
         let (now, draw) = (self.now(), Draw(self.rng.random()));
+        let was_woken = matches!(event, Event::Woke);
         let Some(engine) = &mut self.hosts[host].engine else { return };
         let actions = engine.handle(event, now, draw);
         let wake_at = engine.wake_at();
+        let is_idle = actions.is_empty();
         for action in actions {
             self.act(host, action);
         }
+        // An engine that has nothing to do and wants to be asked again at once would keep a processor busy.
+        assert!(!is_idle || !was_woken || wake_at.0 > self.now_ms, "h{host} spins at {} ms", self.now_ms);
         if wake_at != BootMs::NEVER {
             self.schedule(wake_at.0.max(self.now_ms + 1), host, Happening::Wake);
         }
