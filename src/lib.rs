@@ -3,7 +3,8 @@
 //! Values with a rule each are in [`domain`]. On them stand four parts that know nothing of each other: [`election`]
 //! decides which node leads, [`presence`] who is online, [`storage`] keeps what lasts, [`config`] what a node is told.
 //! [`registry`] makes the use cases of them, [`http`] offers those to clients, and [`node`] puts a process together.
-//! [`client`] is the other end, and [`commands`] is what a person types. ARCHITECTURE.md has the map and its reasons.
+//! [`client`] is the other end, [`peer`] a chat program that finds others through it, and [`commands`] is what a person
+//! types. ARCHITECTURE.md has the map and its reasons.
 
 pub mod domain;
 
@@ -21,5 +22,6 @@ pub mod snapshot;
 pub mod client;
 pub mod http;
 pub mod node;
+pub mod peer;
 
 pub mod commands;

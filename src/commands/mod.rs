@@ -12,6 +12,7 @@ mod lists;
 mod login;
 mod node;
 mod output;
+mod peer;
 mod plain;
 mod progress;
 mod register;
@@ -122,6 +123,9 @@ enum Command {
     /// Show who comes and goes, as it happens
     Watch(watch::WatchArgs),
 
+    /// Chat with other peers: on this LAN, over a mesh, found through the registry
+    Peer(peer::PeerArgs),
+
     /// Print a script that completes commands in a shell
     Completions(completions::CompletionsArgs),
 
@@ -148,6 +152,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Download(args)) => download::run(args).await,
         Some(Command::Status(args)) => status::run(args).await,
         Some(Command::Watch(args)) => watch::run(args).await,
+        Some(Command::Peer(args)) => peer::run(args).await,
         Some(Command::Completions(args)) => completions::completions(&args, Cli::command()),
         Some(Command::Man(args)) => completions::man(&args, Cli::command()),
     };

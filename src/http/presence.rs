@@ -119,14 +119,13 @@ async fn changes(
         Some(version) => lists.told().since(app, Cursor { source, version }).await?,
         None => None,
     };
-    let answer = match changes {
-        Some(changes) => vec![changes],
-        None => {
-            let make = discovered(app, source);
-            let whole = |version| make(Page::default(), Some(version));
-            let version = || app.registry.online_version(clock::boot_now());
-            lists.own().discovered.list(source.term, version, whole).await?.as_reset()
-        }
+    let answer = if let Some(changes) = changes {
+        vec![changes]
+    } else {
+        let make = discovered(app, source);
+        let whole = |version| make(Page::default(), Some(version));
+        let version = || app.registry.online_version(clock::boot_now());
+        lists.own().discovered.list(source.term, version, whole).await?.as_reset()
     };
     sending::send_once(answer, reader, place)
 }

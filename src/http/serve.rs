@@ -119,15 +119,12 @@ impl Server {
         } else if let Ok(refusal) = Arc::clone(&self.refusals).try_acquire_owned() {
             let server = self.clone();
             self.tasks.spawn(async move {
-                match server.seats.take_anothers(&idle).await {
-                    Some(seat) => {
-                        drop(refusal);
-                        server.connection(stream, remote, idle, Ok(seat)).await;
-                    }
-                    None => {
-                        let refused = server.connection(stream, remote, idle, Err(Overloaded));
-                        let _ = timeout(REFUSAL_TIME, refused).await;
-                    }
+                if let Some(seat) = server.seats.take_anothers(&idle).await {
+                    drop(refusal);
+                    server.connection(stream, remote, idle, Ok(seat)).await;
+                } else {
+                    let refused = server.connection(stream, remote, idle, Err(Overloaded));
+                    let _ = timeout(REFUSAL_TIME, refused).await;
                 }
             });
         } else {

@@ -31,7 +31,7 @@ pub type PresenceMs = ClockMs<Presence>;
 /// A moment on the boot clock, without the pauses of this process if there is no other.
 pub type AwakeMs = ClockMs<Awake>;
 
-impl<C> ClockMs<C> {
+impl<C: Copy> ClockMs<C> {
     fn new(ms: u64) -> Self {
         Self(ms, PhantomData)
     }

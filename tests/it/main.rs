@@ -8,6 +8,7 @@ mod election;
 mod faults;
 mod http;
 mod model;
+mod peer;
 mod pictures;
 mod replication;
 mod simulation;

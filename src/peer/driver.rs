@@ -1,0 +1,224 @@
+//! Joins the engine to the links, the clock, the disk and the person. It holds no policy: one event, the engine's answer,
+//! the actions.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::archive::Log;
+use super::endpoint::Endpoint;
+use super::engine::{Action, Contact, Draw, Engine, Entry, Event, Known, LinkId, Notice, Now};
+use super::lan::Dialect;
+use super::lan::socket::{Heard, Sockets};
+use super::mesh::network::{Network, News};
+use super::mesh::outbox::Outbox;
+use super::profile::Profile;
+use crate::clock::{boot_now, wall_now};
+
+/// A sleep without anything to wake for.
+const LONGEST_SLEEP_MS: u64 = 3_600_000;
+/// The longest that the links may take to write what was said last.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What a person wants.
+#[derive(Debug)]
+pub enum Ask {
+    /// Say something to everybody.
+    Post(String),
+    /// Say something to one.
+    Whisper {
+        /// Whom.
+        to: String,
+        /// What.
+        text: String,
+    },
+    /// Say who this peer is.
+    Introduce(Profile),
+    /// Know who is there.
+    List(oneshot::Sender<Vec<Known>>),
+    /// Know what was said.
+    History(oneshot::Sender<Vec<(Contact, Entry)>>),
+}
+
+/// What the driver holds.
+pub(super) struct Driver {
+    pub(super) engine: Engine,
+    pub(super) network: Network,
+    pub(super) sockets: Option<Sockets>,
+    pub(super) log: Option<Log>,
+    pub(super) notices: mpsc::Sender<Notice>,
+    pub(super) outboxes: HashMap<LinkId, Outbox>,
+    /// Whether the person was told that there is more than can be told.
+    pub(super) complained: bool,
+}
+
+/// What comes in from everywhere.
+pub(super) struct Inputs {
+    pub(super) news: mpsc::Receiver<News>,
+    pub(super) datagrams: mpsc::Receiver<Heard>,
+    pub(super) found: mpsc::Receiver<Vec<Endpoint>>,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Driver {
+    /// Runs until the end is wanted; then everything that was said is in the queues of the links, and these are closed.
+    pub(super) async fn run(mut self, mut inputs: Inputs) {
+        self.feed(Event::Woke);
+        loop {
+            let wait = self.engine.wake_at().since(boot_now()).min(LONGEST_SLEEP_MS);
+            tokio::select! {
+                () = inputs.stop.cancelled() => break,
+                () = sleep(Duration::from_millis(wait)) => self.feed(Event::Woke),
+                Some(news) = inputs.news.recv() => self.take(news),
+                Some(heard) = inputs.datagrams.recv() => {
+                    let Heard { from, shared, datagram, dialect } = heard;
+                    self.feed(Event::HeardDatagram { from, shared, datagram, dialect });
+                }
+                Some(endpoints) = inputs.found.recv() => self.feed(Event::Told(endpoints)),
+                Some(ask) = inputs.asks.recv() => self.asked(ask),
+            }
+        }
+        // What the person said last may be waiting still.
+        while let Ok(ask) = inputs.asks.try_recv() {
+            self.asked(ask);
+        }
+        for outbox in self.outboxes.values() {
+            outbox.close();
+        }
+        self.network.stop.cancel();
+        self.network.tasks.close();
+        let tasks = self.network.tasks.clone();
+        let ended = timeout(FAREWELL, tasks.wait());
+        let mut ended = std::pin::pin!(ended);
+        // The links write what is in their queues, and must not wait for this peer to listen meanwhile.
+        loop {
+            tokio::select! {
+                result = &mut ended => {
+                    if result.is_err() {
+                        debug!("not all links could be ended in order");
+                    }
+                    return;
+                }
+                Some(news) = inputs.news.recv() => {
+                    if let News::Linked { outbox, .. } = news {
+                        outbox.close();
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, news: News) {
+        match news {
+            News::Linked { link, peer, dialled, remote, outbox } => {
+                self.outboxes.insert(link, outbox);
+                self.feed(Event::Linked { link, peer, dialled, remote });
+            }
+            News::DialFailed { endpoint, why } => self.feed(Event::DialFailed { endpoint, why }),
+            News::Heard { link, messages } => {
+                for (message, text_times) in messages {
+                    self.feed(Event::Heard { link, message, text_times });
+                }
+            }
+            News::Unlinked { link, why } => {
+                self.outboxes.remove(&link);
+                self.feed(Event::Unlinked { link, why });
+            }
+        }
+    }
+
+    fn asked(&mut self, ask: Ask) {
+        match ask {
+            Ask::Post(text) => self.feed(Event::Posted(text)),
+            Ask::Whisper { to, text } => self.feed(Event::Whispered { to, text }),
+            Ask::Introduce(profile) => self.feed(Event::Introduced(profile)),
+            Ask::List(answer) => {
+                // Who does not wait for the answer does not want it.
+                let _ = answer.send(self.engine.known());
+                self.feed(Event::Listed);
+            }
+            Ask::History(answer) => {
+                let entries = self.engine.history().entries().into_iter();
+                let said = entries.map(|entry| (self.engine.author(&entry.author, entry.name.as_ref()), entry.clone()));
+                let _ = answer.send(said.collect());
+            }
+        }
+    }
+
+    fn feed(&mut self, event: Event) {
+        let actions = self.engine.handle(event, now(), Draw(draw()));
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Dial(endpoint) => self.network.dial(endpoint),
+            Action::Send { links, message, form } => {
+                let Some(bytes) = message.write(form) else {
+                    debug!("a message is too long for {} links", links.len());
+                    return;
+                };
+                for link in links {
+                    let pushed = self.outboxes.get(&link).map(|outbox| outbox.push(bytes.clone(), !form.extended));
+                    if pushed.is_some_and(|pushed| pushed.is_err()) {
+                        self.drop_slow(link);
+                    }
+                }
+            }
+            Action::Close { link, why } => {
+                debug!("link {} is closed: {why}", link.0);
+                if let Some(outbox) = self.outboxes.remove(&link) {
+                    outbox.close();
+                }
+            }
+            Action::Shout(datagram) => {
+                if let (Some(sockets), Some(bytes)) = (&self.sockets, datagram.write(Dialect::Compact)) {
+                    sockets.shout(&bytes);
+                }
+            }
+            Action::SendDatagram { to, datagram, dialect } => {
+                if let (Some(sockets), Some(bytes)) = (&self.sockets, datagram.write(dialect)) {
+                    sockets.send(to, &bytes);
+                }
+            }
+            Action::Keep(entry) => {
+                if let Some(log) = &mut self.log {
+                    log.add(entry);
+                }
+            }
+            Action::Tell(notice) => {
+                // A person who does not read must not keep the links from being served.
+                if self.notices.try_send(notice).is_err() && !std::mem::replace(&mut self.complained, true) {
+                    warn!("more happens than is read; some of it is not shown");
+                }
+            }
+        }
+    }
+
+    /// A link whose other end does not read.
+    fn drop_slow(&mut self, link: LinkId) {
+        // What is in its queue is of no use to anybody.
+        if let Some(outbox) = self.outboxes.remove(&link) {
+            outbox.abandon();
+            self.feed(Event::Unlinked { link, why: "it reads too slowly".to_owned() });
+        }
+    }
+}
+
+/// Now on both clocks.
+pub(super) fn now() -> Now {
+    Now { boot: boot_now(), unix_s: wall_now().unix_seconds() }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is a driver: the engine gets its randomness from here")]
+fn draw() -> u64 {
+    rand::rng().random()
+}

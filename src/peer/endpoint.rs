@@ -1,0 +1,138 @@
+//! Where a peer of the mesh can be dialled.
+
+use std::net::{IpAddr, SocketAddr};
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A host, by name or address, and a port.
+///
+/// Invariant: the host is 1 to 253 of `A-Za-z0-9._-:%` (an IPv6 address stands in brackets in the text), the port is not 0.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Endpoint {
+    host: CompactString,
+    port: u16,
+}
+
+/// The text is no endpoint; says what was given and what is right.
+#[derive(Clone, Debug, Error, Eq, PartialEq)]
+#[error("{given:?} is no host:port such as \"peer1:8080\", \"10.0.0.7:8080\" or \"[::1]:8080\"")]
+pub struct InvalidEndpoint {
+    /// What was given, cut to a length that is safe to repeat.
+    pub given: String,
+}
+
+/// The longest name that DNS knows.
+const MAX_HOST_CHARS: usize = 253;
+
+impl Endpoint {
+    /// Reads `host:port`.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint`] for anything else, port 0 included.
+    pub fn parse(text: &str) -> Result<Self, InvalidEndpoint> {
+        let invalid = || InvalidEndpoint { given: text.chars().take(80).collect() };
+        let (host, port) = text.trim().rsplit_once(':').ok_or_else(invalid)?;
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = match bracketed {
+            Some(inner) if inner.contains(':') => inner,
+            Some(_) => return Err(invalid()),
+            None if host.contains(':') => return Err(invalid()),
+            None => host,
+        };
+        let is_host = (1..=MAX_HOST_CHARS).contains(&host.len())
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-:%".contains(&b));
+        let is_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+        match port.parse() {
+            Ok(port) if is_host && is_port && port != 0 => Ok(Self { host: host.into(), port }),
+            _ => Err(invalid()),
+        }
+    }
+
+    /// The endpoint of a socket address.
+    #[must_use]
+    pub fn of(addr: SocketAddr) -> Self {
+        Self { host: compact_str::format_compact!("{}", addr.ip().to_canonical()), port: addr.port() }
+    }
+
+    /// The host, without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether others can dial it: it is no address that only a listener uses.
+    #[must_use]
+    pub fn is_dialable(&self) -> bool {
+        self.host.parse().is_ok_and(|ip: IpAddr| !ip.is_unspecified() && !ip.is_multicast())
+            || self.host.parse::<IpAddr>().is_err()
+    }
+
+    /// The same endpoint as seen from where `ip` is the address of its host: an unspecified address is filled in.
+    #[must_use]
+    pub fn seen_from(self, ip: IpAddr) -> Self {
+        if self.is_dialable() { self } else { Self::of(SocketAddr::new(ip, self.port)) }
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = InvalidEndpoint;
+
+    fn try_from(text: String) -> Result<Self, InvalidEndpoint> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> Self {
+        endpoint.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_addresses_are_read_and_written_alike() {
+        for good in ["peer1:8080", "10.0.0.7:1", "[::1]:65535", "[fe80::1%eth0]:9", "a-b.example.org:80"] {
+            assert_eq!(Endpoint::parse(good).unwrap().to_string(), good);
+        }
+        let brackets = Endpoint::of("[::1]:80".parse().unwrap());
+        assert_eq!(brackets.to_string(), "[::1]:80");
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for bad in ["", ":1", "a", "a:", "a:0", "a:65536", "a:+1", "::1:80", "[a]:1", "a b:1", "a\n:1", "[::1]"] {
+            assert!(Endpoint::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_listens_everywhere_is_where_its_host_is_seen() {
+        let everywhere = Endpoint::parse("0.0.0.0:8080").unwrap();
+        assert!(!everywhere.is_dialable());
+        assert_eq!(everywhere.seen_from("10.0.0.7".parse().unwrap()).to_string(), "10.0.0.7:8080");
+        let named = Endpoint::parse("peer1:8080").unwrap();
+        assert_eq!(named.clone().seen_from("10.0.0.7".parse().unwrap()), named);
+    }
+}

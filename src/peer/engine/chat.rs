@@ -1,0 +1,149 @@
+//! What is said to everybody, and to one: numbered, remembered, shown once, passed on to whom it did not come from.
+
+use std::collections::BTreeMap;
+
+use super::crossing::lan_number;
+use super::event::{Action, LinkId, Now};
+use super::history::{Author, Entry};
+use super::notice::Notice;
+use super::{Actions, Engine};
+use crate::peer::mesh::{Body, Form, Message, Runs};
+use crate::peer::peer_id::PeerId;
+use crate::peer::profile::Profile;
+use crate::peer::text::MAX_TEXT_BYTES;
+
+impl Engine {
+    /// Chat of the mesh: flooded over the links, each message over each link at most once each way.
+    pub(super) fn heard_chat(&mut self, link: LinkId, message: &Message, now: Now, out: &mut Actions) {
+        let (id, number) = (message.sender, message.number);
+        let Body::Chat(text) = &message.body else { return };
+        let sender = self.sender(id, now.boot);
+        sender.heard_at = now.boot;
+        if !sender.seen.insert(number) {
+            self.counts.duplicates += 1;
+            return;
+        }
+        if message.name.is_some() {
+            sender.name.clone_from(&message.name);
+        }
+        if let Some(from) = self.links.get_mut(&link) {
+            from.learned = true;
+        }
+        let author = Author::Mesh(id);
+        let entry = Entry {
+            author: author.clone(),
+            name: message.name.clone(),
+            number,
+            said_at: message.said_at,
+            text: text.clone(),
+        };
+        // Only with a LAN can it have come by another way.
+        let first =
+            self.neighbours.is_some().then(|| self.crossing.heard(lan_number(id, number, text), &author)).flatten();
+        if let (Some(Author::Lan(user)), Some(neighbours)) = (&first, &mut self.neighbours) {
+            neighbours.is_peer(user, id);
+        }
+        if id == self.rules.id {
+            // Said in an earlier run that kept nothing, or whose clock was ahead.
+            self.next_chat = self.next_chat.max(number.saturating_add(1));
+        } else if first.is_none() {
+            out.push(Action::Tell(Notice::Post {
+                from: self.contact(id),
+                text: entry.text.clone(),
+                said_at: entry.said_at,
+                number: number.to_string(),
+            }));
+        }
+        self.history.add(entry.clone());
+        out.push(Action::Keep(entry));
+        let others = self.links.iter().filter(|(other, known)| **other != link && known.peer != id);
+        let others = others.map(|(other, _)| *other).collect();
+        self.send(others, message, out);
+    }
+
+    /// The person says something to everybody.
+    pub(super) fn post(&mut self, text: String, now: Now, out: &mut Actions) {
+        if text.len() > MAX_TEXT_BYTES {
+            out.push(refused(format!("a message of {} bytes is too long: at most {MAX_TEXT_BYTES}", text.len())));
+            return;
+        }
+        let (id, number) = (self.rules.id, self.next_chat);
+        self.next_chat += 1;
+        let name = Some(self.rules.name.clone());
+        let author = Author::Mesh(id);
+        self.sender(id, now.boot).seen.insert(number);
+        let entry =
+            Entry { author: author.clone(), name: name.clone(), number, said_at: now.unix_s, text: text.clone() };
+        self.history.add(entry.clone());
+        out.push(Action::Keep(entry));
+        let lan_id = lan_number(id, number, &text);
+        let neighbours = if self.neighbours.is_some() {
+            self.crossing.heard(lan_id, &author);
+            self.post_to_neighbours(&text, lan_id, now, out)
+        } else {
+            0
+        };
+        let message = Message { sender: id, number, said_at: now.unix_s, name, body: Body::Chat(text) };
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        let peers = links.len() + neighbours;
+        self.warn_of_length(&message, out);
+        self.send(links, &message, out);
+        out.push(Action::Tell(Notice::Sent { peers }));
+    }
+
+    /// Says so if some neighbours cannot take in a message this long.
+    fn warn_of_length(&self, message: &Message, out: &mut Actions) {
+        let plain = self.links.values().filter(|link| !link.form.extended).count();
+        if plain > 0 && message.write(Form::default()).is_none() {
+            out.push(refused(format!("{plain} peers take no message this long; the others get it")));
+        }
+    }
+
+    /// The person says something to one peer of the mesh.
+    pub(super) fn whisper_on_mesh(&mut self, to: PeerId, text: String, now: Now, out: &mut Actions) {
+        let link = self.by_peer.get(&to).copied();
+        let Some(link) = link.filter(|link| self.links.get(link).is_some_and(|link| link.form.extended)) else {
+            let uid = self.contact(to).uid;
+            out.push(refused(format!(
+                "{uid} is a peer that knows no direct messages, or has only just come; POST reaches all"
+            )));
+            return;
+        };
+        let message = self.control(Body::Direct { to, text }, now);
+        self.send(vec![link], &message, out);
+        out.push(Action::Tell(Notice::SentTo { to: self.contact(to) }));
+    }
+
+    /// The person says who this peer is.
+    pub(super) fn introduce(&mut self, profile: Profile, now: Now, out: &mut Actions) {
+        self.profile = Some(profile.clone());
+        let neighbours = self.introduce_to_neighbours(&profile, now, out);
+        let extended = self.links.iter().filter(|(_, link)| link.form.extended);
+        let links: Vec<LinkId> = extended.map(|(id, _)| *id).collect();
+        let peers = links.len() + neighbours;
+        let message = self.control(Body::Profile(profile), now);
+        self.send(links, &message, out);
+        out.push(Action::Tell(Notice::Sent { peers }));
+    }
+
+    /// Gives a neighbour the next part of what it has not heard.
+    pub(super) fn answer_history(&mut self, link: LinkId, have: &BTreeMap<PeerId, Runs>, now: Now, out: &mut Actions) {
+        let (part, more) = self.history.missing(have);
+        let messages: Vec<Message> = part.into_iter().filter_map(as_message).collect();
+        for message in &messages {
+            self.send(vec![link], message, out);
+        }
+        let end = self.control(Body::HistoryEnd { more }, now);
+        self.send(vec![link], &end, out);
+    }
+}
+
+fn as_message(entry: &Entry) -> Option<Message> {
+    let Author::Mesh(sender) = entry.author else { return None };
+    let body = Body::Chat(entry.text.clone());
+    Some(Message { sender, number: entry.number, said_at: entry.said_at, name: entry.name.clone(), body })
+}
+
+pub(super) fn refused(why: impl Into<String>) -> Action {
+    Action::Tell(Notice::Refused { why: why.into() })
+}

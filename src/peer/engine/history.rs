@@ -1,0 +1,170 @@
+//! What was said: a bounded log for each author.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::peer::mesh::Runs;
+use crate::peer::nickname::Nickname;
+use crate::peer::peer_id::PeerId;
+
+use super::rules::{MAX_SENDERS, PART_BYTES, PART_MESSAGES};
+use super::seen::is_in;
+
+/// Who said something, as the link tells it.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Author {
+    /// A peer of the mesh.
+    Mesh(PeerId),
+    /// A peer of the LAN, by what it calls itself.
+    Lan(String),
+}
+
+/// Something that was said to everybody.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Who said it.
+    pub author: Author,
+    /// What the author is called, if that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Nickname>,
+    /// The author's number of it.
+    pub number: u64,
+    /// When, by the author's clock, in Unix seconds.
+    pub said_at: i64,
+    /// What.
+    pub text: String,
+}
+
+/// The log.
+///
+/// Invariant: at most `most` entries an author, at most `MAX_SENDERS` authors; each number of an author once, in order.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    most: usize,
+    logs: BTreeMap<Author, VecDeque<Entry>>,
+}
+
+impl History {
+    /// An empty log that keeps at most `most` entries an author.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self { most, logs: BTreeMap::new() }
+    }
+
+    /// Adds an entry; the oldest of its author goes if there are too many. Returns what went.
+    pub fn add(&mut self, entry: Entry) -> Option<Entry> {
+        if !self.logs.contains_key(&entry.author) && self.logs.len() >= MAX_SENDERS {
+            self.forget_longest_silent();
+        }
+        let log = self.logs.entry(entry.author.clone()).or_default();
+        let at = match entry.author {
+            Author::Mesh(_) => log.partition_point(|before| before.number < entry.number),
+            // Numbers of the LAN are drawn; there the order is that of their coming.
+            Author::Lan(_) => log.len(),
+        };
+        log.insert(at, entry);
+        (log.len() > self.most).then(|| log.pop_front()).flatten()
+    }
+
+    /// The author whose last word is the oldest makes room.
+    fn forget_longest_silent(&mut self) {
+        let last = |log: &VecDeque<Entry>| log.iter().map(|entry| entry.said_at).max();
+        let silent = self.logs.iter().min_by_key(|(_, log)| last(log)).map(|(author, _)| author.clone());
+        if let Some(author) = silent {
+            self.logs.remove(&author);
+        }
+    }
+
+    /// The next part of what is not in `have`, oldest first, and whether there is more.
+    pub(super) fn missing(&self, have: &BTreeMap<PeerId, Runs>) -> (Vec<&Entry>, bool) {
+        let mut missing = Vec::new();
+        for (author, log) in &self.logs {
+            let Author::Mesh(sender) = author else { continue };
+            let has = have.get(sender).map_or(&[][..], Vec::as_slice);
+            missing.extend(log.iter().filter(|entry| !is_in(has, entry.number)));
+        }
+        missing.sort_by_key(|entry| (entry.said_at, entry.number));
+        let mut bytes = 0;
+        let fits = missing.iter().take_while(|entry| {
+            let before = bytes;
+            bytes += entry.text.len();
+            before < PART_BYTES
+        });
+        let part = fits.count().min(PART_MESSAGES);
+        let more = part < missing.len();
+        missing.truncate(part);
+        (missing, more)
+    }
+
+    /// Everything, oldest first.
+    #[must_use]
+    pub fn entries(&self) -> Vec<&Entry> {
+        let mut entries: Vec<&Entry> = self.logs.values().flatten().collect();
+        entries.sort_by_key(|entry| entry.said_at);
+        entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(sender: u128, number: u64) -> Entry {
+        let author = Author::Mesh(PeerId(sender));
+        Entry { author, name: None, number, said_at: number.cast_signed(), text: "x".repeat(10) }
+    }
+
+    fn numbers(entries: &[&Entry]) -> Vec<u64> {
+        entries.iter().map(|entry| entry.number).collect()
+    }
+
+    #[test]
+    fn the_oldest_of_an_author_makes_room_for_its_newest_only() {
+        let mut history = History::new(2);
+        for number in [5, 7, 6] {
+            history.add(entry(1, number));
+        }
+        history.add(entry(2, 1));
+        assert_eq!(numbers(&history.entries()), [1, 6, 7]);
+    }
+
+    #[test]
+    fn who_asks_gets_what_is_missing_in_parts() {
+        let mut history = History::new(1000);
+        let count = PART_MESSAGES as u64 + 10;
+        for number in 1..=count {
+            history.add(entry(1, number));
+        }
+        history.add(Entry { author: Author::Lan("a@1.2.3.4".into()), ..entry(0, 1) });
+        let have = |last| BTreeMap::from([(PeerId(1), vec![(1, last)])]);
+        let (part, more) = history.missing(&BTreeMap::new());
+        assert_eq!((part.len(), more), (PART_MESSAGES, true));
+        let (part, more) = history.missing(&have(PART_MESSAGES as u64));
+        assert_eq!((part.len(), more), (10, false));
+        assert_eq!(history.missing(&have(count)), (vec![], false));
+        let holes = BTreeMap::from([(PeerId(1), vec![(0, 3), (6, count)])]);
+        assert_eq!(numbers(&history.missing(&holes).0), [4, 5]);
+    }
+
+    #[test]
+    fn a_part_of_long_texts_is_shorter() {
+        let mut history = History::new(1000);
+        for number in 1..=40 {
+            history.add(Entry { text: "x".repeat(8192), ..entry(1, number) });
+        }
+        let (part, more) = history.missing(&BTreeMap::new());
+        assert_eq!((part.len(), more), (PART_BYTES / 8192, true));
+    }
+
+    #[test]
+    fn authors_are_bounded_too() {
+        let mut history = History::new(5);
+        for sender in 0..=MAX_SENDERS as u128 {
+            history.add(entry(sender, u64::try_from(sender).unwrap() + 1));
+        }
+        let entries = history.entries();
+        assert_eq!((entries.len(), entries[0].number), (MAX_SENDERS, 2));
+    }
+}

@@ -1,0 +1,285 @@
+//! The links of the mesh: who is let in, which of two is kept, heartbeats, and what neighbours tell each other.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::contacts::mesh_contact;
+use super::draw::Draw;
+use super::event::{Action, LinkId, Now};
+use super::notice::Notice;
+use super::rules::{ASKED_RUNS, Rules};
+use super::{Actions, Engine};
+use crate::domain::BootMs;
+use crate::peer::endpoint::Endpoint;
+use crate::peer::mesh::{Body, Form, Message};
+use crate::peer::peer_id::PeerId;
+
+/// One link.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub(super) peer: PeerId,
+    dialled: Option<Endpoint>,
+    remote: IpAddr,
+    pub(super) form: Form,
+    heard_at: BootMs,
+    /// Whether the peer itself said something, here or on the link whose place this took: then its name is known, and the
+    /// person was told of it.
+    has_spoken: bool,
+    /// Whether the other end sends heartbeats; of one that never did, silence tells nothing.
+    beats: bool,
+    next_beat: BootMs,
+    /// Whether chat came that was new since the last question for history.
+    pub(super) learned: bool,
+}
+
+impl Link {
+    pub(super) fn new(peer: PeerId, dialled: Option<Endpoint>, remote: IpAddr, now: BootMs) -> Self {
+        Self {
+            peer,
+            dialled,
+            remote,
+            form: Form::default(),
+            heard_at: now,
+            has_spoken: false,
+            beats: false,
+            next_beat: now,
+            learned: false,
+        }
+    }
+
+    fn silent_at(&self, rules: &Rules) -> BootMs {
+        let patience_ms = rules.heartbeat_interval_ms.saturating_add(rules.heartbeat_timeout_ms);
+        if self.beats { self.heard_at.plus(patience_ms) } else { BootMs::NEVER }
+    }
+
+    pub(super) fn next_at(&self, rules: &Rules) -> BootMs {
+        self.next_beat.min(self.silent_at(rules))
+    }
+}
+
+impl Engine {
+    pub(super) fn linked(&mut self, link: LinkId, mut new: Link, now: Now, draw: &mut Draw, out: &mut Actions) {
+        if let Some(endpoint) = &new.dialled {
+            self.book.reached(endpoint, new.peer);
+        }
+        if new.peer == self.rules.id {
+            if let Some(endpoint) = &new.dialled {
+                self.book.is_mine(endpoint);
+            }
+            out.push(Action::Close { link, why: "it leads to this program itself" });
+            return;
+        }
+        let replaced = self.by_peer.get(&new.peer).copied();
+        if let Some(old) = replaced {
+            if !self.wins_over(&new, old) {
+                out.push(Action::Close { link, why: "there is a link to this peer already" });
+                return;
+            }
+            new.has_spoken = self.links.remove(&old).is_some_and(|old| old.has_spoken);
+            out.push(Action::Close { link: old, why: "another link to this peer took its place" });
+        } else if self.links.len() >= self.rules.max_connections {
+            self.book.lost(new.peer, false, now.boot, draw);
+            out.push(Action::Close { link, why: "max_connections is reached" });
+            return;
+        }
+        let peer = new.peer;
+        self.by_peer.insert(peer, link);
+        self.links.insert(link, new);
+        self.sender(peer, now.boot);
+        // First of all a heartbeat: it tells the other that this is a peer with the extension.
+        self.beat(vec![link], now, out);
+        self.send_addresses(link, now, out);
+    }
+
+    /// Which of two links to one peer is kept. Both ends must come to the same end: of two that were dialled from opposite
+    /// ends, the one dialled by the lower id; of two dialled from one end the newer, because who dialled knows that it lost
+    /// the older.
+    fn wins_over(&self, new: &Link, old: LinkId) -> bool {
+        let Some(old) = self.links.get(&old) else { return true };
+        let i_dialled = new.dialled.is_some();
+        i_dialled == old.dialled.is_some() || i_dialled == (self.rules.id < new.peer)
+    }
+
+    pub(super) fn dial_failed(
+        &mut self,
+        endpoint: Endpoint,
+        why: String,
+        now: Now,
+        draw: &mut Draw,
+        out: &mut Actions,
+    ) {
+        self.counts.failed_dials += 1;
+        if self.book.failed(&endpoint, now.boot, draw) == 1 && self.rules.peers.contains(&endpoint) {
+            out.push(Action::Tell(Notice::Unreachable { endpoint, why }));
+        }
+    }
+
+    pub(super) fn unlinked(&mut self, link: LinkId, why: &str, now: Now, draw: &mut Draw, out: &mut Actions) {
+        let Some(ended) = self.links.remove(&link) else { return };
+        self.counts.lost_links += 1;
+        self.by_peer.remove(&ended.peer);
+        self.book.lost(ended.peer, ended.has_spoken, now.boot, draw);
+        if ended.has_spoken {
+            out.push(Action::Tell(Notice::Lost { peer: self.contact(ended.peer), why: why.to_owned() }));
+        }
+    }
+
+    /// Messages of the mesh, from whatever link.
+    pub(super) fn heard(
+        &mut self,
+        link: LinkId,
+        message: Message,
+        text_times: bool,
+        now: Now,
+        draw: &mut Draw,
+        out: &mut Actions,
+    ) {
+        // What was under way on a link that was closed is not lost: the link that took its place asks for it.
+        let Some(known) = self.links.get_mut(&link) else { return };
+        self.counts.messages_in += 1;
+        known.heard_at = now.boot;
+        let (peer, remote) = (known.peer, known.remote);
+        let is_own_word = message.sender == peer;
+        if is_own_word {
+            known.form.text_times |= text_times;
+            let is_news = !std::mem::replace(&mut known.has_spoken, true);
+            let at = known.dialled.as_ref().map_or_else(|| remote.to_string(), ToString::to_string);
+            if message.name.is_some() {
+                self.sender(peer, now.boot).name.clone_from(&message.name);
+            }
+            if is_news {
+                self.book.is_well(peer);
+                out.push(Action::Tell(Notice::Found { peer: self.contact(peer), at: Some(at) }));
+            }
+        }
+        match message.body {
+            Body::Chat(_) => self.heard_chat(link, &message, now, out),
+            // All else is between neighbours, and counts only from the neighbour itself.
+            _ if !is_own_word => {}
+            Body::Heartbeat { extension, listen } => {
+                if let Some(listen) = listen {
+                    self.book.learn(listen.seen_from(remote), Some(peer), now.boot, draw);
+                }
+                self.heard_heartbeat(link, extension.is_some(), now, out);
+            }
+            Body::PeerList(endpoints) => {
+                for endpoint in endpoints {
+                    self.book.learn(endpoint, None, now.boot, draw);
+                }
+            }
+            Body::Direct { to, text } if to == self.rules.id => {
+                let from = self.contact(peer);
+                out.push(Action::Tell(Notice::Direct { from, text, said_at: message.said_at }));
+            }
+            Body::Profile(profile) => {
+                let sender = self.sender(peer, now.boot);
+                if sender.profile.as_ref() != Some(&profile) {
+                    sender.profile = Some(profile.clone());
+                    out.push(Action::Tell(Notice::Profile { from: self.contact(peer), profile, refused: None }));
+                }
+            }
+            Body::HistoryRequest(have) => self.answer_history(link, &have, now, out),
+            Body::HistoryEnd { more } => {
+                // A neighbour that says "more" for ever and sends nothing is not asked for ever.
+                let learned = self.links.get(&link).is_some_and(|link| link.learned);
+                if more && learned {
+                    self.ask_history(link, now, out);
+                }
+            }
+            Body::Direct { .. } | Body::Unknown => {}
+        }
+    }
+
+    fn heard_heartbeat(&mut self, link: LinkId, is_extended: bool, now: Now, out: &mut Actions) {
+        let Some(known) = self.links.get_mut(&link) else { return };
+        known.beats = true;
+        if !is_extended || std::mem::replace(&mut known.form.extended, true) {
+            return;
+        }
+        self.ask_history(link, now, out);
+        if let Some(profile) = self.profile.clone() {
+            let message = self.control(Body::Profile(profile), now);
+            self.send(vec![link], &message, out);
+        }
+    }
+
+    /// Asks the neighbour for what this peer has not heard.
+    fn ask_history(&mut self, link: LinkId, now: Now, out: &mut Actions) {
+        let have = self.senders.iter().map(|(id, sender)| (*id, sender.seen.newest_runs(ASKED_RUNS)));
+        let have = have.filter(|(_, runs)| !runs.is_empty()).collect();
+        if let Some(known) = self.links.get_mut(&link) {
+            known.learned = false;
+        }
+        let message = self.control(Body::HistoryRequest(have), now);
+        self.send(vec![link], &message, out);
+    }
+
+    /// Tells a new neighbour where others can be dialled.
+    fn send_addresses(&mut self, link: LinkId, now: Now, out: &mut Actions) {
+        let Some(known) = self.links.get(&link) else { return };
+        let (to, is_here) = (known.peer, known.remote.is_loopback());
+        let mut endpoints = self.book.addresses_of(|peer| peer != to && self.by_peer.contains_key(&peer));
+        // What is only good on this machine is of no use elsewhere.
+        endpoints.retain(|endpoint| is_here || !is_loopback(endpoint));
+        let message = self.control(Body::PeerList(endpoints), now);
+        self.send(vec![link], &message, out);
+    }
+
+    pub(super) fn send_heartbeats(&mut self, now: Now, out: &mut Actions) {
+        let due: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| link.next_beat <= now.boot).map(|(id, _)| *id).collect();
+        if !due.is_empty() {
+            self.beat(due, now, out);
+        }
+    }
+
+    fn beat(&mut self, links: Vec<LinkId>, now: Now, out: &mut Actions) {
+        for link in &links {
+            if let Some(link) = self.links.get_mut(link) {
+                link.next_beat = now.boot.plus(self.rules.heartbeat_interval_ms);
+            }
+        }
+        self.counts.heartbeats_out += links.len() as u64;
+        let message = self.control(Body::heartbeat(self.rules.listen.clone()), now);
+        self.send(links, &message, out);
+    }
+
+    pub(super) fn end_silent_links(&mut self, now: Now, draw: &mut Draw, out: &mut Actions) {
+        let is_silent = |link: &Link| link.silent_at(&self.rules) <= now.boot;
+        let silent: Vec<LinkId> = self.links.iter().filter(|(_, link)| is_silent(link)).map(|(id, _)| *id).collect();
+        for link in silent {
+            let why = "no heartbeat came in time";
+            out.push(Action::Close { link, why });
+            self.unlinked(link, why, now, draw, out);
+        }
+    }
+
+    pub(super) fn dial_due(&mut self, now: Now, out: &mut Actions) {
+        let room = self.rules.max_connections.saturating_sub(self.links.len() + self.book.dialling());
+        let due = self.book.due(now.boot, room, |peer| self.by_peer.contains_key(&peer));
+        self.counts.dials += due.len() as u64;
+        out.extend(due.into_iter().map(Action::Dial));
+    }
+
+    /// One message to some links, each in the form it wants.
+    pub(super) fn send(&mut self, links: Vec<LinkId>, message: &Message, out: &mut Actions) {
+        let mut by_form: BTreeMap<Form, Vec<LinkId>> = BTreeMap::new();
+        for id in links {
+            if let Some(link) = self.links.get(&id) {
+                by_form.entry(link.form).or_default().push(id);
+            }
+        }
+        for (form, links) in by_form {
+            self.counts.messages_out += links.len() as u64;
+            out.push(Action::Send { links, message: message.clone(), form });
+        }
+    }
+
+    pub(super) fn contact(&self, peer: PeerId) -> super::Contact {
+        mesh_contact(peer, self.senders.get(&peer).map(|sender| (sender.name.as_ref(), sender.profile.as_ref())))
+    }
+}
+
+fn is_loopback(endpoint: &Endpoint) -> bool {
+    endpoint.host() == "localhost" || endpoint.host().parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}

@@ -1,0 +1,309 @@
+//! The engine's rules one by one. What they come to together is for the simulation in `tests/it/peer`.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::*;
+use crate::peer::endpoint::Endpoint;
+use crate::peer::lan::{self, Datagram, Dialect};
+use crate::peer::mesh::Form;
+use crate::peer::user_id::UserId;
+
+const ME: PeerId = PeerId(50);
+const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
+
+fn at(ms: u64) -> Now {
+    Now { boot: BootMs(ms), unix_s: 1_728_938_500 }
+}
+
+fn endpoint(port: u16) -> Endpoint {
+    Endpoint::parse(&format!("10.0.0.9:{port}")).unwrap()
+}
+
+fn rules() -> Rules {
+    Rules {
+        id: ME,
+        name: Nickname::parse("me").unwrap(),
+        listen: None,
+        peers: vec![endpoint(1)],
+        max_connections: 2,
+        heartbeat_interval_ms: 30_000,
+        heartbeat_timeout_ms: 5_000,
+        dedup_cache_size: 100,
+        history_size: 100,
+        lan: None,
+    }
+}
+
+/// An engine and the time at it.
+struct Bench {
+    engine: Engine,
+    now: u64,
+}
+
+impl Bench {
+    fn new(rules: Rules) -> Self {
+        Self { engine: Engine::new(rules, Vec::new(), at(0)), now: 0 }
+    }
+
+    fn feed(&mut self, event: Event) -> Actions {
+        self.engine.handle(event, at(self.now), Draw(self.now))
+    }
+
+    fn link(&mut self, link: u64, peer: u128, dialled: Option<u16>) -> Actions {
+        let (link, peer, dialled) = (LinkId(link), PeerId(peer), dialled.map(endpoint));
+        self.feed(Event::Linked { link, peer, dialled, remote: REMOTE })
+    }
+
+    fn hear(&mut self, link: u64, sender: u128, number: u64, body: Body) -> Actions {
+        let message = Message { sender: PeerId(sender), number, said_at: 5, name: None, body };
+        self.feed(Event::Heard { link: LinkId(link), message, text_times: false })
+    }
+
+    fn extend(&mut self, link: u64, peer: u128) -> Actions {
+        self.hear(link, peer, 1 << 60, Body::heartbeat(None))
+    }
+}
+
+fn closed(actions: &Actions) -> Vec<u64> {
+    let closed = actions.iter().filter_map(|action| match action {
+        Action::Close { link, .. } => Some(link.0),
+        _ => None,
+    });
+    closed.collect()
+}
+
+fn told(actions: &Actions) -> Vec<&Notice> {
+    let told = actions.iter().filter_map(|action| match action {
+        Action::Tell(notice) => Some(notice),
+        _ => None,
+    });
+    told.collect()
+}
+
+/// The links that a chat goes out on.
+fn chats(actions: &Actions) -> Vec<u64> {
+    let sent = actions.iter().filter_map(|action| match action {
+        Action::Send { links, message: Message { body: Body::Chat(_), .. }, .. } => Some(links),
+        _ => None,
+    });
+    sent.flatten().map(|link| link.0).collect()
+}
+
+fn chat(text: &str) -> Body {
+    Body::Chat(text.to_owned())
+}
+
+#[test]
+fn of_two_links_that_were_dialled_from_both_ends_the_lower_ids_is_kept_at_both() {
+    // Whichever comes first, and whoever is lower: link 1 was dialled by this peer, link 2 by the other.
+    for (other, kept) in [(60, 1), (40, 2)] {
+        for first in [1, 2] {
+            let mut bench = Bench::new(rules());
+            let mut ended = Vec::new();
+            for link in [first, 3 - first] {
+                ended.extend(closed(&bench.link(link, other, (link == 1).then_some(1))));
+            }
+            assert_eq!(ended, [3 - kept], "other {other}, link {first} first");
+            assert_eq!(bench.engine.links.keys().map(|link| link.0).collect::<Vec<_>>(), [kept]);
+        }
+    }
+}
+
+#[test]
+fn of_two_links_that_were_dialled_from_one_end_the_newer_is_kept() {
+    let mut bench = Bench::new(rules());
+    bench.link(1, 60, None);
+    let actions = bench.link(2, 60, None);
+    assert_eq!(closed(&actions), [1]);
+    assert_eq!(told(&actions), Vec::<&Notice>::new(), "nothing changes for the person");
+    assert_eq!(bench.feed(Event::Unlinked { link: LinkId(1), why: String::new() }), []);
+}
+
+#[test]
+fn a_link_to_itself_is_closed_and_never_dialled_again() {
+    let mut bench = Bench::new(rules());
+    assert!(bench.feed(Event::Woke).contains(&Action::Dial(endpoint(1))));
+    assert_eq!(closed(&bench.link(1, ME.0, Some(1))), [1]);
+    assert_eq!(bench.engine.wake_at(), BootMs::NEVER);
+}
+
+#[test]
+fn connections_are_bounded_whoever_dials() {
+    let mut bench = Bench::new(Rules { peers: vec![endpoint(1), endpoint(2), endpoint(3)], ..rules() });
+    let dials = bench.feed(Event::Woke);
+    assert_eq!(dials, [Action::Dial(endpoint(1)), Action::Dial(endpoint(2))], "two at most");
+    bench.link(1, 60, Some(1));
+    bench.link(2, 61, None);
+    assert_eq!(closed(&bench.link(3, 62, None)), [3]);
+    assert_eq!(closed(&bench.link(4, 63, Some(2))), [4]);
+    assert_eq!(closed(&bench.link(5, 61, None)), [2], "another link to a peer that is linked needs no room");
+}
+
+#[test]
+fn heartbeats_are_sent_and_a_silent_link_ends_at_the_interval_and_the_timeout() {
+    let mut bench = Bench::new(rules());
+    let is_beat = |action: &Action| matches!(action, Action::Send { message, .. } if matches!(message.body, Body::Heartbeat { .. }));
+    assert!(bench.link(1, 60, None).iter().any(is_beat), "at once");
+    bench.hear(1, 60, 1, Body::Heartbeat { extension: None, listen: None });
+    bench.now = 29_999;
+    assert!(!bench.feed(Event::Woke).iter().any(is_beat));
+    bench.now = 30_000;
+    assert!(bench.engine.wake_at().0 <= 30_000 && bench.feed(Event::Woke).iter().any(is_beat));
+    bench.now = 34_999;
+    assert_eq!(closed(&bench.feed(Event::Woke)), Vec::<u64>::new());
+    bench.now = 35_000;
+    assert_eq!(closed(&bench.feed(Event::Woke)), [1]);
+}
+
+#[test]
+fn a_peer_that_never_sent_a_heartbeat_is_not_dropped_for_sending_none() {
+    let mut bench = Bench::new(rules());
+    bench.link(1, 60, None);
+    bench.hear(1, 60, 1, chat("hi"));
+    bench.now = 1_000_000;
+    assert_eq!(closed(&bench.feed(Event::Woke)), Vec::<u64>::new());
+}
+
+#[test]
+fn chat_is_passed_on_once_and_never_back() {
+    let mut bench = Bench::new(Rules { max_connections: 9, ..rules() });
+    for link in [1, 2, 3, 4] {
+        bench.link(link, 60 + u128::from(link), None);
+    }
+    // Peer 63's, heard from peer 61: neither gets it.
+    let actions = bench.hear(1, 63, 7, chat("hi"));
+    assert_eq!(chats(&actions), [2, 4]);
+    assert!(matches!(told(&actions)[..], [Notice::Post { .. }]));
+    assert_eq!(bench.hear(2, 63, 7, chat("hi")), []);
+    assert_eq!(bench.engine.counts().duplicates, 1);
+    assert_eq!(bench.hear(9, 63, 8, chat("late")), [], "from a link that is closed");
+}
+
+#[test]
+fn numbers_of_chat_follow_each_other_and_those_of_the_next_run_are_higher() {
+    let number = |actions: &Actions| {
+        actions.iter().find_map(|action| match action {
+            Action::Keep(entry) => Some(entry.number),
+            _ => None,
+        })
+    };
+    let mut bench = Bench::new(rules());
+    let first = number(&bench.feed(Event::Posted("a".into()))).unwrap();
+    bench.link(1, 60, None);
+    assert_eq!(number(&bench.feed(Event::Posted("b".into()))), Some(first + 1), "a heartbeat takes none of them");
+    // The clock was set back an hour since.
+    let earlier = Now { boot: BootMs(0), unix_s: at(0).unix_s - 3600 };
+    let kept = bench.engine.history().entries().into_iter().cloned().collect();
+    let mut again = Engine::new(rules(), kept, earlier);
+    let actions = again.handle(Event::Posted("c".into()), earlier, Draw(0));
+    assert_eq!(number(&actions), Some(first + 2));
+    assert!(first + 2 < CONTROL_NUMBERS && CONTROL_NUMBERS * 2 == 1 << 53);
+}
+
+#[test]
+fn a_peer_without_the_extension_is_asked_and_told_nothing_that_it_does_not_know() {
+    let mut bench = Bench::new(rules());
+    let mut actions = bench.link(1, 60, None);
+    actions.extend(bench.hear(1, 60, 1, Body::Heartbeat { extension: None, listen: None }));
+    actions.extend(bench.feed(Event::Introduced(Profile::new("Al", "", None))));
+    actions.extend(bench.feed(Event::Whispered { to: PeerId(60).to_string(), text: "psst".into() }));
+    for action in &actions {
+        if let Action::Send { message, form, .. } = action {
+            assert!(message.body.is_plain() && !form.extended, "{message:?}");
+        }
+    }
+    assert!(matches!(told(&actions).last(), Some(Notice::Refused { .. })));
+    let long = bench.feed(Event::Posted("x".repeat(5_000)));
+    assert!(told(&long).iter().any(|notice| matches!(notice, Notice::Refused { why } if why.contains("1 peers"))));
+}
+
+#[test]
+fn a_peer_with_the_extension_is_asked_for_history_until_there_is_no_more() {
+    let mut bench = Bench::new(rules());
+    bench.link(1, 60, None);
+    let is_question = |action: &Action| matches!(action, Action::Send { message, form: Form { extended: true, .. }, .. } if matches!(message.body, Body::HistoryRequest(_)));
+    assert!(bench.extend(1, 60).iter().any(is_question));
+    assert!(!bench.extend(1, 60).iter().any(is_question), "once");
+    bench.hear(1, 77, 3, chat("old"));
+    assert!(bench.hear(1, 60, 9, Body::HistoryEnd { more: true }).iter().any(is_question));
+    assert!(!bench.hear(1, 60, 9, Body::HistoryEnd { more: true }).iter().any(is_question), "it gave nothing new");
+}
+
+#[test]
+fn what_is_between_neighbours_counts_only_from_the_neighbour() {
+    let mut bench = Bench::new(rules());
+    bench.link(1, 60, None);
+    bench.extend(1, 60);
+    let direct = Body::Direct { to: ME, text: "psst".into() };
+    assert_eq!(bench.hear(1, 61, 1, direct.clone()), [], "forged");
+    assert!(matches!(told(&bench.hear(1, 60, 2, direct))[..], [Notice::Direct { .. }]));
+    assert_eq!(bench.hear(1, 60, 3, Body::Direct { to: PeerId(1), text: "not for us".into() }), []);
+}
+
+fn on_lan() -> Rules {
+    let user = UserId::parse("me@10.0.0.1").unwrap();
+    Rules {
+        lan: Some(LanRules { user, port: 8100, own_ips: vec!["10.0.0.1".parse().unwrap()] }),
+        peers: Vec::new(),
+        ..rules()
+    }
+}
+
+fn datagram(from: &str, source: &str, body: lan::Body, dialect: Dialect) -> Event {
+    let datagram = Datagram { from: UserId::parse(from), id: Some(77), sent_at: 5, body };
+    Event::HeardDatagram { from: source.parse().unwrap(), shared: true, datagram, dialect }
+}
+
+#[test]
+fn each_peer_is_answered_in_its_dialect_at_the_port_it_told() {
+    for dialect in [Dialect::Compact, Dialect::Spaced] {
+        let mut bench = Bench::new(on_lan());
+        bench.feed(Event::Woke);
+        let event = datagram("bob@10.0.0.2", "10.0.0.2:9", lan::Body::Discovery { port: 8200 }, dialect);
+        let sent = bench.feed(event);
+        let answers: Vec<_> = sent.iter().filter(|action| matches!(action, Action::SendDatagram { .. })).collect();
+        assert_eq!(answers.len(), if dialect == Dialect::Spaced { 2 } else { 1 });
+        for answer in answers {
+            let Action::SendDatagram { to, dialect: form, .. } = answer else { panic!() };
+            assert_eq!((to.to_string().as_str(), *form), ("10.0.0.2:8200", dialect));
+        }
+    }
+}
+
+#[test]
+fn a_claimed_address_that_is_not_the_source_is_told_and_moves_nobody() {
+    let mut bench = Bench::new(on_lan());
+    bench.feed(datagram("bob@10.0.0.2", "10.0.0.2:8200", lan::Body::Discovery { port: 8200 }, Dialect::Compact));
+    let event = datagram("bob@10.0.0.2", "10.0.0.66:8200", lan::Body::Discovery { port: 8266 }, Dialect::Compact);
+    let actions = bench.feed(event);
+    assert!(told(&actions).iter().any(|notice| matches!(notice, Notice::Mismatch { .. })));
+    assert_eq!(bench.engine.known()[0].at, "10.0.0.2:8200");
+    // On one machine all addresses are one.
+    let mine = datagram("eve@10.0.0.1", "127.0.0.1:8300", lan::Body::Discovery { port: 8300 }, Dialect::Compact);
+    assert!(!told(&bench.feed(mine)).iter().any(|notice| matches!(notice, Notice::Mismatch { .. })));
+}
+
+#[test]
+fn one_post_on_both_links_is_shown_once_and_the_two_are_one_person() {
+    let post = |number: u64| lan::Body::Post(format!("hi {number}"));
+    for lan_first in [true, false] {
+        let mut bench = Bench::new(on_lan());
+        bench.link(1, 60, None);
+        bench.extend(1, 60);
+        let id = lan_number(PeerId(60), 7, "hi 7");
+        let datagram = Datagram { from: UserId::parse("bob@10.0.0.2"), id: Some(id), sent_at: 5, body: post(7) };
+        let on_lan = Event::HeardDatagram {
+            from: "10.0.0.2:8200".parse().unwrap(),
+            shared: false,
+            datagram,
+            dialect: Dialect::Compact,
+        };
+        let mut actions = if lan_first { bench.feed(on_lan.clone()) } else { Vec::new() };
+        actions.extend(bench.hear(1, 60, 7, chat("hi 7")));
+        actions.extend(bench.feed(on_lan));
+        let posts = told(&actions).into_iter().filter(|notice| matches!(notice, Notice::Post { .. })).count();
+        assert_eq!(posts, 1, "LAN first: {lan_first}");
+        let lan = bench.engine.neighbours.as_ref().unwrap();
+        assert_eq!(lan.peers.values().next().unwrap().peer, Some(PeerId(60)));
+    }
+}

@@ -1,0 +1,12 @@
+//! The mesh: TCP connections that carry JSON messages. The codec is pure; `network` and its links know the sockets.
+
+mod greeting;
+mod link;
+mod message;
+pub(super) mod network;
+pub(super) mod outbox;
+mod splitter;
+
+pub use greeting::{InvalidGreeting, MAX_GREETING_BYTES, greeting, read_greeting};
+pub use message::{Body, Form, MAX_PLAIN_BYTES, Message, Runs};
+pub use splitter::{Broken, MAX_MESSAGE_BYTES, Splitter};

@@ -1,0 +1,145 @@
+//! What waits to be written on one link. It is bounded: a reader that is too slow loses its link, and nobody waits for it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::splitter::MAX_MESSAGE_BYTES;
+
+/// The most bytes that are written at once.
+const MAX_WRITE_BYTES: usize = 64 * 1024;
+
+/// The sending end and the writing end of one queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Outbox(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    news: Notify,
+    end: CancellationToken,
+    most_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    messages: VecDeque<(Bytes, bool)>,
+    bytes: usize,
+    closed: bool,
+}
+
+/// There is no room; what was to be sent is not in the queue.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Full;
+
+impl Outbox {
+    /// A queue with room for `messages` of the greatest length; shorter ones take no more room than they need.
+    pub(crate) fn new(messages: usize) -> Self {
+        let most_bytes = messages.max(1).saturating_mul(MAX_MESSAGE_BYTES);
+        let end = CancellationToken::new();
+        Self(Arc::new(Shared { queue: Mutex::default(), news: Notify::new(), end, most_bytes }))
+    }
+
+    /// Adds a message. One that is `alone` is written by itself, for a reader that takes one read for one message.
+    pub(crate) fn push(&self, message: Bytes, alone: bool) -> Result<(), Full> {
+        let mut queue = self.queue();
+        if queue.bytes + message.len() > self.0.most_bytes {
+            return Err(Full);
+        }
+        queue.bytes += message.len();
+        queue.messages.push_back((message, alone));
+        drop(queue);
+        self.0.news.notify_one();
+        Ok(())
+    }
+
+    /// Nothing will be added; what is in the queue is still to be written.
+    pub(crate) fn close(&self) {
+        self.queue().closed = true;
+        self.0.news.notify_one();
+    }
+
+    /// Nothing will be added, and what is in the queue is thrown away.
+    pub(crate) fn abandon(&self) {
+        *self.queue() = Queue { closed: true, ..Queue::default() };
+        self.0.end.cancel();
+    }
+
+    /// Waits until the queue is abandoned.
+    pub(super) async fn abandoned(&self) {
+        self.0.end.cancelled().await;
+    }
+
+    /// The next bytes to write; `None` at the end.
+    pub(super) async fn next(&self) -> Option<Bytes> {
+        loop {
+            {
+                let mut queue = self.queue();
+                if let Some(bytes) = queue.take() {
+                    return Some(bytes);
+                }
+                if queue.closed {
+                    return None;
+                }
+            }
+            self.0.news.notified().await;
+        }
+    }
+
+    fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// One message that is to be alone, or as many others as fit into one write.
+    fn take(&mut self) -> Option<Bytes> {
+        let (first, alone) = self.messages.pop_front()?;
+        self.bytes -= first.len();
+        let joins = |next: Option<&(Bytes, bool)>, length: usize| {
+            next.is_some_and(|(bytes, alone)| !alone && length + bytes.len() <= MAX_WRITE_BYTES)
+        };
+        if alone || !joins(self.messages.front(), first.len()) {
+            return Some(first);
+        }
+        let mut joined = BytesMut::from(&first[..]);
+        while joins(self.messages.front(), joined.len()) {
+            let Some((next, _)) = self.messages.pop_front() else { break };
+            self.bytes -= next.len();
+            joined.extend_from_slice(&next);
+        }
+        Some(joined.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn messages_are_joined_unless_they_want_to_be_alone() {
+        let outbox = Outbox::new(1);
+        for (text, alone) in [("a", false), ("b", false), ("c", true), ("d", true), ("e", false)] {
+            outbox.push(Bytes::from(text), alone).unwrap();
+        }
+        outbox.close();
+        for expected in ["ab", "c", "d", "e"] {
+            assert_eq!(outbox.next().await.unwrap(), expected);
+        }
+        assert_eq!(outbox.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_takes_nothing_until_something_is_written() {
+        let outbox = Outbox::new(2);
+        let long = Bytes::from(vec![0; MAX_MESSAGE_BYTES]);
+        outbox.push(long.clone(), false).unwrap();
+        outbox.push(long.clone(), false).unwrap();
+        assert_eq!(outbox.push(Bytes::from_static(b"x"), false), Err(Full));
+        outbox.next().await.unwrap();
+        assert_eq!(outbox.push(Bytes::from_static(b"x"), false), Ok(()));
+    }
+}

@@ -1,0 +1,184 @@
+//! Finds where one JSON message ends and the next begins in a stream of bytes, whatever the boundaries of the reads. Pure.
+//!
+//! Each byte is looked at once, so a peer that sends a long message a byte at a time costs no more than one that does not.
+
+use bytes::{Bytes, BytesMut};
+use thiserror::Error;
+
+/// The longest message that is taken in.
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// The stream is no sequence of JSON objects; nothing after this point can be understood.
+#[derive(Clone, Copy, Debug, Error, Eq, PartialEq)]
+pub enum Broken {
+    /// A message does not end.
+    #[error("a message is longer than {MAX_MESSAGE_BYTES} bytes")]
+    TooLong,
+    /// Between messages stands something other than white space.
+    #[error("what came is no JSON object (it begins with byte 0x{0:02x})")]
+    NoObject(u8),
+}
+
+/// What came and is not understood yet.
+///
+/// Invariant: `scanned` bytes of `buffer` were looked at, and what the other fields say is true after them.
+#[derive(Debug, Default)]
+pub struct Splitter {
+    buffer: BytesMut,
+    scanned: usize,
+    depth: usize,
+    in_text: bool,
+    escaped: bool,
+}
+
+impl Splitter {
+    /// Takes in what was read.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole message, from its first brace to its last; `None` if more must come. That it is valid JSON inside is
+    /// for the reader of the message to find out.
+    ///
+    /// # Errors
+    /// [`Broken`]; the stream is of no use then.
+    pub fn next_message(&mut self) -> Result<Option<Bytes>, Broken> {
+        if self.depth == 0 {
+            let gap = self.buffer.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(self.buffer.len());
+            let _ = self.buffer.split_to(gap);
+            match self.buffer.first() {
+                None => return Ok(None),
+                Some(b'{') => {}
+                Some(other) => return Err(Broken::NoObject(*other)),
+            }
+        }
+        while self.scanned < self.buffer.len() {
+            let byte = self.buffer[self.scanned];
+            self.scanned += 1;
+            if self.scanned > MAX_MESSAGE_BYTES {
+                return Err(Broken::TooLong);
+            }
+            if self.ends_with(byte) {
+                let message = self.buffer.split_to(self.scanned).freeze();
+                self.scanned = 0;
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether this byte is the last of a message.
+    fn ends_with(&mut self, byte: u8) -> bool {
+        if self.in_text {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' => self.escaped = true,
+                b'"' => self.in_text = false,
+                _ => {}
+            }
+            return false;
+        }
+        match byte {
+            b'"' => self.in_text = true,
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => self.depth -= 1,
+            _ => {}
+        }
+        self.depth == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn all(splitter: &mut Splitter) -> Result<Vec<Bytes>, Broken> {
+        std::iter::from_fn(|| splitter.next_message().transpose()).collect()
+    }
+
+    #[test]
+    fn messages_end_with_or_without_a_line_break() {
+        let mut splitter = Splitter::default();
+        splitter.extend(b"{\"a\":\"}{\\\"\"}\n{\"b\":[{}]}{\"c\"");
+        let found = all(&mut splitter).unwrap();
+        assert_eq!(found, [&b"{\"a\":\"}{\\\"\"}"[..], b"{\"b\":[{}]}"]);
+        splitter.extend(b":1}  \r\n");
+        assert_eq!(all(&mut splitter).unwrap(), [&b"{\"c\":1}"[..]]);
+    }
+
+    #[test]
+    fn what_is_no_object_breaks_the_stream() {
+        for (bytes, first) in [(&b"hello"[..], b'h'), (b"[1]", b'['), (b"{}\n\"x\"", b'"'), (b" }", b'}')] {
+            let mut splitter = Splitter::default();
+            splitter.extend(bytes);
+            assert_eq!(all(&mut splitter), Err(Broken::NoObject(first)));
+        }
+    }
+
+    #[test]
+    fn a_message_of_the_greatest_length_passes_and_a_longer_one_does_not() {
+        let text = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
+        let mut splitter = Splitter::default();
+        splitter.extend(text(MAX_MESSAGE_BYTES).as_bytes());
+        assert_eq!(all(&mut splitter).unwrap().len(), 1);
+        splitter.extend(text(MAX_MESSAGE_BYTES + 1).as_bytes());
+        assert_eq!(all(&mut splitter), Err(Broken::TooLong));
+        let mut endless = Splitter::default();
+        endless.extend(&vec![b'{'; MAX_MESSAGE_BYTES + 1]);
+        assert_eq!(all(&mut endless), Err(Broken::TooLong));
+    }
+
+    fn object() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from)
+        ];
+        let inner = leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map(any::<String>(), inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        });
+        prop::collection::hash_map(any::<String>(), inner, 0..4)
+            .prop_map(|map| Value::Object(map.into_iter().collect()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_objects_come_out_whole_however_they_are_cut(
+            objects in prop::collection::vec(object(), 0..6),
+            breaks in any::<bool>(),
+            cuts in prop::collection::vec(1usize..40, 1..20),
+        ) {
+            let end = if breaks { "\n" } else { "" };
+            let stream: String = objects.iter().flat_map(|object| [object.to_string(), end.to_owned()]).collect();
+            let mut splitter = Splitter::default();
+            let (mut rest, mut found) = (stream.as_bytes(), Vec::new());
+            for cut in cuts.into_iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (now, later) = rest.split_at(cut.min(rest.len()));
+                splitter.extend(now);
+                found.extend(all(&mut splitter).unwrap());
+                rest = later;
+            }
+            let found: Vec<Value> = found.iter().map(|bytes| serde_json::from_slice(bytes).unwrap()).collect();
+            prop_assert_eq!(found, objects);
+        }
+
+        #[test]
+        fn noise_never_panics(noise in prop::collection::vec(prop::sample::select(b"{}[]\"\\ax \n".to_vec()), 0..200)) {
+            let mut splitter = Splitter::default();
+            splitter.extend(&noise);
+            let _ = all(&mut splitter);
+        }
+    }
+}

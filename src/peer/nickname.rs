@@ -1,0 +1,81 @@
+//! What a person is called by other people.
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A name that people see. Anybody may call themselves so: it identifies nobody.
+///
+/// Invariant: 1 to 32 characters, none of them a control or format character, white space or `@`.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Nickname(CompactString);
+
+/// The text is no name.
+#[derive(Clone, Debug, Error, Eq, PartialEq)]
+#[error("{given:?} is no name: a name has 1 to 32 characters, without spaces, @ and what does not show")]
+pub struct InvalidNickname {
+    /// What was given, cut to a length that is safe to repeat.
+    pub given: String,
+}
+
+const MAX_NAME_CHARS: usize = 32;
+
+impl Nickname {
+    /// Checks `text` against the rule.
+    ///
+    /// # Errors
+    /// [`InvalidNickname`] if it breaks it.
+    pub fn parse(text: &str) -> Result<Self, InvalidNickname> {
+        let length = text.chars().take(MAX_NAME_CHARS + 1).count();
+        let is_plain = |c: char| !c.is_whitespace() && c != '@' && !super::text::is_hidden(c);
+        if (1..=MAX_NAME_CHARS).contains(&length) && text.chars().all(is_plain) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidNickname { given: text.chars().take(80).collect() })
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Nickname {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Nickname {
+    type Error = InvalidNickname;
+
+    fn try_from(text: String) -> Result<Self, InvalidNickname> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Nickname> for String {
+    fn from(name: Nickname) -> Self {
+        name.0.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_short_and_shows() {
+        for good in ["a", "alice", "Jürgen", "李小龙", "o'neil-2"] {
+            assert_eq!(Nickname::parse(good).unwrap().as_str(), good);
+        }
+        let (longest, too_long) = ("x".repeat(32), "x".repeat(33));
+        assert!(Nickname::parse(&longest).is_ok());
+        for bad in ["", " ", "a b", "a@b", "a\nb", "\u{1b}[2J", "a\u{202e}b", "\u{200b}", &too_long] {
+            assert!(Nickname::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

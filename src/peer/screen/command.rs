@@ -1,0 +1,176 @@
+//! What a line means. A verb without arguments asks for them, one line each.
+
+/// What a person wants.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// Say something to everybody.
+    Post(String),
+    /// Say something to one.
+    Direct {
+        /// Whom.
+        to: String,
+        /// What.
+        text: String,
+    },
+    /// Say who this peer is.
+    Profile {
+        /// What others are to see as the name.
+        name: String,
+        /// A few words.
+        status: String,
+        /// A picture's file; empty for none.
+        avatar: String,
+    },
+    /// Who is here.
+    List,
+    /// What was said.
+    History,
+    /// More or less on the screen.
+    Verbose,
+    /// What can be typed.
+    Help,
+    /// The end.
+    Quit,
+}
+
+/// The lines that a command still waits for.
+#[derive(Clone, Debug, Default)]
+pub struct Dialogue {
+    verb: Option<Verb>,
+    answers: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Verb {
+    Post,
+    Direct,
+    Profile,
+}
+
+impl Verb {
+    fn questions(self) -> &'static [&'static str] {
+        match self {
+            Self::Post => &["Message: "],
+            Self::Direct => &["To: ", "Message: "],
+            Self::Profile => &["Display name: ", "Status: "],
+        }
+    }
+}
+
+impl Dialogue {
+    /// Takes a line; the command that is complete with it, if one is.
+    pub fn take(&mut self, line: &str) -> Option<Command> {
+        let line = line.trim_end_matches(['\r', '\n']);
+        if let Some(verb) = self.verb {
+            self.answers.push(line.trim().to_owned());
+            if self.answers.len() < verb.questions().len() {
+                return None;
+            }
+            self.verb = None;
+            return complete(verb, std::mem::take(&mut self.answers));
+        }
+        let (word, rest) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
+        let rest = rest.trim();
+        // Capitals only: a sentence may begin with "list" or "post".
+        let verb = match word {
+            "" => return None,
+            "POST" => Verb::Post,
+            "DM" => Verb::Direct,
+            "PROFILE" => Verb::Profile,
+            "LIST" | "HISTORY" | "VERBOSE" | "HELP" | "QUIT" if rest.is_empty() => return Some(simple(word)),
+            _ => return Some(Command::Post(line.trim().to_owned())),
+        };
+        let answers: Vec<String> = match (verb, rest) {
+            (_, "") => Vec::new(),
+            (Verb::Post, text) => vec![text.to_owned()],
+            (Verb::Direct, rest) => rest.splitn(2, char::is_whitespace).map(|part| part.trim().to_owned()).collect(),
+            (Verb::Profile, rest) => rest.splitn(3, '|').map(|part| part.trim().to_owned()).collect(),
+        };
+        // Of a profile that is given on one line the status may be missing.
+        let is_whole = answers.len() >= verb.questions().len() || (verb == Verb::Profile && !answers.is_empty());
+        if is_whole {
+            return complete(verb, answers);
+        }
+        self.verb = Some(verb);
+        self.answers = answers;
+        None
+    }
+
+    /// What is asked now.
+    #[must_use]
+    pub fn question(&self) -> Option<&'static str> {
+        self.verb.and_then(|verb| verb.questions().get(self.answers.len()).copied())
+    }
+}
+
+fn simple(word: &str) -> Command {
+    match word {
+        "LIST" => Command::List,
+        "HISTORY" => Command::History,
+        "VERBOSE" => Command::Verbose,
+        "HELP" => Command::Help,
+        _ => Command::Quit,
+    }
+}
+
+/// The command with its answers; `None` if what is needed was left empty.
+fn complete(verb: Verb, answers: Vec<String>) -> Option<Command> {
+    let mut answers = answers.into_iter();
+    let mut next = || answers.next().unwrap_or_default();
+    let command = match verb {
+        Verb::Post => Command::Post(next()),
+        Verb::Direct => Command::Direct { to: next(), text: next() },
+        Verb::Profile => Command::Profile { name: next(), status: next(), avatar: next() },
+    };
+    let is_empty = match &command {
+        Command::Post(text) => text.is_empty(),
+        Command::Direct { to, text } => to.is_empty() || text.is_empty(),
+        Command::Profile { name, .. } => name.is_empty(),
+        _ => false,
+    };
+    (!is_empty).then_some(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn one(line: &str) -> Option<Command> {
+        Dialogue::default().take(line)
+    }
+
+    #[test]
+    fn a_bare_line_posts_and_a_verb_in_capitals_is_a_command() {
+        assert_eq!(one("hello there\n"), Some(Command::Post("hello there".into())));
+        assert_eq!(one("POST  hello there"), Some(Command::Post("hello there".into())));
+        assert_eq!(one("post office"), Some(Command::Post("post office".into())));
+        assert_eq!(one("LIST of things"), Some(Command::Post("LIST of things".into())));
+        assert_eq!(one("DM bob  psst, you"), Some(Command::Direct { to: "bob".into(), text: "psst, you".into() }));
+        assert_eq!((one(" LIST \r\n"), one("QUIT"), one(" ")), (Some(Command::List), Some(Command::Quit), None));
+        let profile = Command::Profile { name: "Al B".into(), status: "here".into(), avatar: "a.png".into() };
+        assert_eq!(one("PROFILE Al B | here|a.png"), Some(profile));
+    }
+
+    #[test]
+    fn a_verb_without_arguments_asks() {
+        let mut dialogue = Dialogue::default();
+        assert_eq!((dialogue.take("DM"), dialogue.question()), (None, Some("To: ")));
+        assert_eq!((dialogue.take("bob"), dialogue.question()), (None, Some("Message: ")));
+        assert_eq!(dialogue.take("QUIT"), Some(Command::Direct { to: "bob".into(), text: "QUIT".into() }));
+        assert_eq!((dialogue.take("DM bob"), dialogue.question()), (None, Some("Message: ")));
+        assert_eq!((dialogue.take(""), dialogue.question()), (None, None), "an empty answer gives it up");
+        assert_eq!((dialogue.take("POST"), dialogue.take("hi")), (None, Some(Command::Post("hi".into()))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_panics(lines in prop::collection::vec("(POST|DM|PROFILE|LIST)?[ |a]{0,5}\\PC{0,9}", 0..9)) {
+            let mut dialogue = Dialogue::default();
+            for line in lines {
+                let _ = (dialogue.take(&line), dialogue.question());
+            }
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! What a person types and sees. Pure: lines in, wishes out; notices in, lines out.
+
+mod command;
+mod lines;
+
+pub use command::{Command, Dialogue};
+pub use lines::{history_lines, known_lines, notice_lines};
+
+/// What `HELP` shows.
+pub const HELP: &str = "\
+POST text               say something to everybody; so does a line that begins with no command
+DM name text            say something to one peer
+PROFILE name | status | picture file
+                        say who you are; status and picture may be left out
+LIST                    who is here
+HISTORY                 what was said
+VERBOSE                 show more, or less again
+HELP                    this
+QUIT                    end
+A command without what it needs asks for it.";

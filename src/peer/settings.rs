@@ -1,0 +1,386 @@
+//! What a peer is told: defaults < file < environment < flags. Checked once; each error names where the value stands.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::endpoint::Endpoint;
+use super::nickname::Nickname;
+
+/// One value of each setting at most, as text, from one place.
+#[derive(Clone, Debug, Default)]
+pub struct Layer {
+    /// What the place is called in errors, before the key.
+    pub place: String,
+    /// `(key, value)`; a list is separated by commas.
+    pub values: Vec<(&'static str, String)>,
+}
+
+/// A peer's settings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// What the peer is called.
+    pub name: Nickname,
+    /// Where it listens for the mesh; port 0 takes any that is free.
+    pub listen_addr: String,
+    /// Peers that are dialled for ever.
+    pub peers: Vec<Endpoint>,
+    /// Base URLs of nodes of the registry.
+    pub registry: Vec<String>,
+    /// Whether it takes part in the LAN.
+    pub lan: bool,
+    /// The most peers of the mesh at once, whoever dialled.
+    pub max_connections: usize,
+    /// For connecting, and then for the greeting.
+    pub connect_timeout: Duration,
+    /// Between two heartbeats.
+    pub heartbeat_interval: Duration,
+    /// How late one may be.
+    pub heartbeat_timeout: Duration,
+    /// For how many messages of the greatest length (64 KiB) each link's queue has room.
+    pub message_buffer_size: usize,
+    /// How many runs of numbers are remembered of each sender, so at least as many messages.
+    pub dedup_cache_size: usize,
+    /// How many messages are kept of each sender.
+    pub history_size: usize,
+    /// Where identity and history are kept; `None`: in memory.
+    pub dir: Option<PathBuf>,
+}
+
+/// A setting, and its environment variable.
+struct Key {
+    name: &'static str,
+    variable: &'static str,
+}
+
+const KEYS: [Key; 15] = [
+    Key { name: "name", variable: "P2P_NAME" },
+    Key { name: "listen_addr", variable: "P2P_LISTEN_ADDR" },
+    Key { name: "peers", variable: "P2P_PEERS" },
+    Key { name: "registry", variable: "P2P_REGISTRY" },
+    Key { name: "lan", variable: "P2P_LAN" },
+    Key { name: "max_connections", variable: "P2P_MAX_CONNECTIONS" },
+    Key { name: "connect_timeout", variable: "P2P_CONNECT_TIMEOUT" },
+    Key { name: "heartbeat_interval", variable: "P2P_HEARTBEAT_INTERVAL" },
+    Key { name: "heartbeat_timeout", variable: "P2P_HEARTBEAT_TIMEOUT" },
+    Key { name: "message_buffer_size", variable: "P2P_MESSAGE_BUFFER_SIZE" },
+    Key { name: "dedup_cache_size", variable: "P2P_DEDUP_CACHE_SIZE" },
+    Key { name: "history_size", variable: "P2P_HISTORY_SIZE" },
+    Key { name: "dir", variable: "P2P_DIR" },
+    Key { name: "log_level", variable: "P2P_LOG_LEVEL" },
+    Key { name: "log_format", variable: "P2P_LOG_FORMAT" },
+];
+
+/// The environment variables of a peer.
+pub fn variables() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|key| key.variable)
+}
+
+/// What is wrong with the settings; one line.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}: {cause}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The file is neither YAML nor JSON, or has a key or type that is wrong.
+    #[error("{}: {message}", .path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        message: String,
+    },
+    /// A value is wrong.
+    #[error("{place}{name} is {given:?}, but must be {right}")]
+    Invalid {
+        /// Where it stands.
+        place: String,
+        /// The setting.
+        name: &'static str,
+        /// The value, cut to a length that is safe to repeat.
+        given: String,
+        /// What is right.
+        right: &'static str,
+    },
+}
+
+/// The file. YAML is read, and JSON with it, since that is YAML, too.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileForm {
+    name: Option<String>,
+    listen_addr: Option<String>,
+    peers: Option<Vec<String>>,
+    registry: Option<OneOrMany>,
+    lan: Option<bool>,
+    max_connections: Option<u64>,
+    connect_timeout: Option<String>,
+    heartbeat_interval: Option<String>,
+    heartbeat_timeout: Option<String>,
+    message_buffer_size: Option<u64>,
+    dedup_cache_size: Option<u64>,
+    history_size: Option<u64>,
+    dir: Option<String>,
+    log_level: Option<String>,
+    log_format: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Settings {
+    /// Reads the file, if one is named, and the environment, and puts the flags on top.
+    ///
+    /// # Errors
+    /// [`SettingsError`]: one line for the person.
+    pub fn read(
+        file: Option<&Path>,
+        variable: &dyn Fn(&str) -> Option<String>,
+        flags: Layer,
+    ) -> Result<Self, SettingsError> {
+        let mut layers = vec![flags];
+        let set = KEYS.iter().filter_map(|key| {
+            // An empty variable counts as unset, as everywhere in this program.
+            Some((key.name, variable(key.variable).filter(|text| !text.is_empty())?))
+        });
+        layers.push(Layer { place: "environment: ".into(), values: set.collect() });
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path)
+                .map_err(|cause| SettingsError::Unreadable { path: path.to_owned(), cause })?;
+            layers.push(Layer { place: format!("{}: ", path.display()), values: parse(path, &text)? });
+        }
+        Layers(layers).settings(variable)
+    }
+}
+
+/// From the one that wins down.
+struct Layers(Vec<Layer>);
+
+impl Layers {
+    fn settings(&self, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, SettingsError> {
+        const NAME: &str = "1 to 32 characters without spaces and @";
+        const COUNT: &str = "a whole number from 1 to 1000000";
+        const PERIOD: &str = "a time such as 500ms, 5s or 1m30s";
+        let user = || variable("USER").and_then(|user| Nickname::parse(&user).ok());
+        let anonymous = || Nickname::parse("peer").expect("the rule allows it");
+        let period = |name, default| {
+            let found = self.parsed(name, PERIOD, |text| parse_period(text).filter(|period| !period.is_zero()))?;
+            Ok(found.unwrap_or(default))
+        };
+        let count = |name, default| {
+            let is_count = |count: &usize| (1..=1_000_000).contains(count);
+            Ok(self.parsed(name, COUNT, |text| text.parse().ok().filter(is_count))?.unwrap_or(default))
+        };
+        let name = self.parsed("name", NAME, |text| Nickname::parse(text).ok())?;
+        let is_listen = |text: &str| {
+            text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && u16::from_str(port).is_ok())
+        };
+        let listen = self.parsed("listen_addr", "host:port", |text| is_listen(text).then(|| text.to_owned()))?;
+        let is_url = |text: &&str| text.starts_with("http://") || text.starts_with("https://");
+        // 003's; heeded by whoever starts the log.
+        self.parsed("log_level", "error, warn, info, debug or trace", |text| {
+            ["error", "warn", "info", "debug", "trace"].contains(&text).then_some(())
+        })?;
+        self.parsed("log_format", "text or json", |text| ["text", "json"].contains(&text).then_some(()))?;
+        Ok(Settings {
+            name: name.or_else(user).unwrap_or_else(anonymous),
+            listen_addr: listen.unwrap_or_else(|| "0.0.0.0:0".to_owned()),
+            peers: self.list("peers", "a list of host:port", |text| Endpoint::parse(text).ok())?,
+            registry: self.list("registry", "URLs such as http://127.0.0.1:3000", |text| {
+                is_url(&text).then(|| text.trim_end_matches('/').to_owned())
+            })?,
+            lan: self.parsed("lan", "true or false", |text| text.parse().ok())?.unwrap_or(true),
+            max_connections: count("max_connections", 50)?,
+            connect_timeout: period("connect_timeout", Duration::from_secs(10))?,
+            heartbeat_interval: period("heartbeat_interval", Duration::from_secs(30))?,
+            heartbeat_timeout: period("heartbeat_timeout", Duration::from_secs(5))?,
+            message_buffer_size: count("message_buffer_size", 16)?,
+            dedup_cache_size: count("dedup_cache_size", 100)?,
+            history_size: count("history_size", 100)?,
+            dir: self.parsed("dir", "a directory", |text| Some(PathBuf::from(text)))?,
+        })
+    }
+
+    fn find(&self, name: &str) -> Option<(&Layer, &str)> {
+        self.0.iter().find_map(|layer| {
+            let (_, value) = layer.values.iter().find(|(key, _)| *key == name)?;
+            Some((layer, value.as_str()))
+        })
+    }
+
+    fn parsed<T>(
+        &self,
+        name: &'static str,
+        right: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, SettingsError> {
+        let Some((layer, text)) = self.find(name) else { return Ok(None) };
+        match parse(text.trim()) {
+            Some(value) => Ok(Some(value)),
+            None => Err(SettingsError::Invalid {
+                place: layer.place.clone(),
+                name,
+                given: text.chars().take(80).collect(),
+                right,
+            }),
+        }
+    }
+
+    fn list<T>(
+        &self,
+        name: &'static str,
+        right: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, SettingsError> {
+        let items = |text: &str| -> Option<Vec<T>> {
+            text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(&parse).collect()
+        };
+        Ok(self.parsed(name, right, items)?.unwrap_or_default())
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<Vec<(&'static str, String)>, SettingsError> {
+    let form: FileForm = if text.trim().is_empty() {
+        FileForm::default()
+    } else {
+        serde_saphyr::from_str(text).map_err(|error| SettingsError::Syntax {
+            path: path.to_owned(),
+            message: error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" "),
+        })?
+    };
+    let registry = form.registry.map(|registry| match registry {
+        OneOrMany::One(url) => url,
+        OneOrMany::Many(urls) => urls.join(","),
+    });
+    let values = [
+        ("name", form.name),
+        ("listen_addr", form.listen_addr),
+        ("peers", form.peers.map(|peers| peers.join(","))),
+        ("registry", registry),
+        ("lan", form.lan.map(|lan| lan.to_string())),
+        ("max_connections", form.max_connections.map(|count| count.to_string())),
+        ("connect_timeout", form.connect_timeout),
+        ("heartbeat_interval", form.heartbeat_interval),
+        ("heartbeat_timeout", form.heartbeat_timeout),
+        ("message_buffer_size", form.message_buffer_size.map(|count| count.to_string())),
+        ("dedup_cache_size", form.dedup_cache_size.map(|count| count.to_string())),
+        ("history_size", form.history_size.map(|count| count.to_string())),
+        ("dir", form.dir),
+        ("log_level", form.log_level),
+        ("log_format", form.log_format),
+    ];
+    Ok(values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+}
+
+/// `1h`, `1m30s`, `2.5s`, `500ms`: numbers with units, one after another.
+fn parse_period(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit_end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let unit = match &rest[..unit_end] {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        rest = &rest[unit_end..];
+        total = total.checked_add(Duration::try_from_secs_f64(number * unit).ok()?)?;
+    }
+    // Longer waits than a day are mistakes, and would overflow elsewhere.
+    (total <= Duration::from_secs(86_400)).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = r#"
+listen_addr: "localhost:8080"
+peers: ["localhost:8081", "localhost:8082"]
+max_connections: 50
+connect_timeout: "10s"
+heartbeat_interval: "30s"
+heartbeat_timeout: "5s"
+message_buffer_size: 16
+dedup_cache_size: 100
+log_level: "info"
+log_format: "text"
+"#;
+
+    fn read(file: &str, variables: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Settings, SettingsError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.yaml");
+        std::fs::write(&path, file).unwrap();
+        let variable =
+            |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let values = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        Settings::read(Some(&path), &variable, Layer { place: "--".into(), values })
+    }
+
+    #[test]
+    fn the_documented_file_is_read_as_yaml_and_as_json() {
+        let settings = read(EXAMPLE, &[], &[]).unwrap();
+        assert_eq!(settings.listen_addr, "localhost:8080");
+        assert_eq!(settings.peers.len(), 2);
+        assert_eq!((settings.max_connections, settings.message_buffer_size, settings.dedup_cache_size), (50, 16, 100));
+        assert_eq!(settings.connect_timeout, Duration::from_secs(10));
+        let json =
+            r#"{"listen_addr":"localhost:8080","peers":["localhost:8081","localhost:8082"],"connect_timeout":"10s"}"#;
+        assert_eq!(read(json, &[], &[]).unwrap(), settings, "and these are the defaults");
+    }
+
+    #[test]
+    fn a_flag_wins_over_a_variable_and_that_over_the_file() {
+        let variables = [("P2P_PEERS", "a:1, b:2"), ("P2P_MAX_CONNECTIONS", "7"), ("P2P_LISTEN_ADDR", "")];
+        let settings = read(EXAMPLE, &variables, &[("max_connections", "9")]).unwrap();
+        assert_eq!((settings.max_connections, settings.peers[1].to_string()), (9, "b:2".to_owned()));
+        assert_eq!(settings.listen_addr, "localhost:8080", "an empty variable counts as unset");
+    }
+
+    #[test]
+    fn an_error_names_the_place_the_value_and_what_is_right() {
+        let error = read(EXAMPLE, &[("P2P_HEARTBEAT_INTERVAL", "soon")], &[]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            r#"environment: heartbeat_interval is "soon", but must be a time such as 500ms, 5s or 1m30s"#
+        );
+        let error = read("heartbeat: 5s\n", &[], &[]).unwrap_err().to_string();
+        assert!(error.contains("config.yaml: ") && error.contains("heartbeat"), "{error}");
+        for bad in
+            ["lan: maybe", "max_connections: 0", "peers: [a]", "listen_addr: x", "registry: ftp://x", "log_level: loud"]
+        {
+            assert!(read(bad, &[], &[]).is_err(), "{bad}");
+        }
+        assert!(read("", &[], &[]).is_ok());
+    }
+
+    #[test]
+    fn times_are_written_with_units() {
+        for (text, ms) in [("500ms", 500), ("5s", 5_000), ("1m30s", 90_000), ("2.5s", 2_500), ("24h", 86_400_000)] {
+            assert_eq!(parse_period(text), Some(Duration::from_millis(ms)), "{text}");
+        }
+        for bad in ["", "5", "s", "5x", "-5s", "5 s", "25h", "1e9s"] {
+            assert_eq!(parse_period(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Who a peer of the LAN says it is.
+
+use std::net::IpAddr;
+
+use compact_str::{CompactString, format_compact};
+use serde::Serialize;
+
+use super::nickname::Nickname;
+use super::text;
+
+/// `name@ip`, as the peer claims it.
+///
+/// Invariant: 1 to 128 bytes, with no white space and nothing that does not show.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct UserId(CompactString);
+
+const MAX_USER_ID_BYTES: usize = 128;
+
+impl UserId {
+    /// The id of a peer with this name at this address.
+    #[must_use]
+    pub fn new(name: &Nickname, ip: IpAddr) -> Self {
+        Self(format_compact!("{name}@{ip}"))
+    }
+
+    /// Reads what somebody calls itself; `None` if it cannot be shown or told apart.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_plain = |c: char| !c.is_whitespace() && !text::is_hidden(c);
+        ((1..=MAX_USER_ID_BYTES).contains(&text.len()) && text.chars().all(is_plain)).then(|| Self(text.into()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The part before the last `@`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.rsplit_once('@').map_or(&*self.0, |(name, _)| name)
+    }
+
+    /// The address that it claims; `None` if what stands behind the last `@` is none.
+    #[must_use]
+    pub fn claimed_ip(&self) -> Option<IpAddr> {
+        self.0.rsplit_once('@').and_then(|(_, ip)| ip.parse().ok())
+    }
+}
+
+impl std::fmt::Display for UserId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_id_has_a_name_and_claims_an_address() {
+        let id = UserId::parse("al@ice@10.0.0.7").unwrap();
+        assert_eq!((id.name(), id.claimed_ip()), ("al@ice", Some("10.0.0.7".parse().unwrap())));
+        let odd = UserId::parse("alice").unwrap();
+        assert_eq!((odd.name(), odd.claimed_ip()), ("alice", None));
+        for bad in ["", "a b@1.2.3.4", "a\u{1b}@1.2.3.4", &"x".repeat(129)] {
+            assert_eq!(UserId::parse(bad), None, "{bad:?}");
+        }
+    }
+}

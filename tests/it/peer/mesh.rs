@@ -1,0 +1,132 @@
+//! Real processes on the mesh, on loopback.
+
+use std::fs;
+
+use super::person::Person;
+use crate::cluster::{Plan, until};
+
+const MESH: [&str; 3] = ["--no-lan", "--listen", "127.0.0.1:0"];
+
+async fn joined(dir: &std::path::Path, name: &str, first: &str, more: &[&str]) -> Person {
+    let flags: Vec<&str> = MESH.iter().copied().chain(["--peers", first]).chain(more.iter().copied()).collect();
+    Person::start(dir, name, &flags).await
+}
+
+#[tokio::test]
+async fn two_peers_chat_and_say_goodbye() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut alice = Person::start(dir.path(), "alice", &MESH).await;
+    let mut bob = joined(dir.path(), "bob", &alice.listens_at(), &[]).await;
+    alice.sees(1).await;
+    bob.sees(1).await;
+    alice.types("hello bob");
+    let from = bob.hears("hello bob").await;
+    assert!(from["uid"].as_str().is_some_and(|uid| uid.starts_with("alice@")), "{from}");
+    bob.types("PROFILE Bob the Builder | building");
+    until("a profile", async || alice.count(|event| event["event"] == "profile") == 1).await;
+    bob.types("DM alice psst");
+    until("a direct message", async || alice.count(|event| event["event"] == "direct" && event["text"] == "psst") == 1)
+        .await;
+    // What is said last is heard, although the peer ends at once.
+    bob.types("good night");
+    bob.quits().await;
+    let from = alice.hears("good night").await;
+    assert_eq!(from["display_name"], "Bob the Builder");
+    until("the news of it", async || alice.count(|event| event["event"] == "lost") == 1).await;
+    assert_eq!(alice.shown("hello bob"), 0, "one's own words do not come back");
+}
+
+#[tokio::test]
+async fn six_peers_that_know_one_address_all_hear_each_other_exactly_once() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut people = vec![Person::start(dir.path(), "p0", &MESH).await];
+    let first = people[0].listens_at();
+    for index in 1..6 {
+        people.push(joined(dir.path(), &format!("p{index}"), &first, &[]).await);
+    }
+    for person in &mut people {
+        person.sees(5).await;
+    }
+    for round in 0..50 {
+        for person in &mut people {
+            let line = format!("round {round} of {}", person.name);
+            person.types(&line);
+        }
+    }
+    until("everything everywhere", async || {
+        people.iter().all(|person| person.count(|event| event["event"] == "post") >= 250)
+    })
+    .await;
+    for person in &people {
+        for other in people.iter().filter(|other| other.name != person.name) {
+            for round in 0..50 {
+                assert_eq!(person.shown(&format!("round {round} of {}", other.name)), 1);
+            }
+        }
+        assert_eq!(person.count(|event| event["event"] == "post"), 250);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_was_killed_gets_what_it_missed_and_nothing_twice() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut alice = Person::start(dir.path(), "alice", &MESH).await;
+    let first = alice.listens_at();
+    let mut bob = joined(dir.path(), "bob", &first, &[]).await;
+    let carol = joined(dir.path(), "carol", &first, &["--dir", "carol"]).await;
+    alice.sees(2).await;
+    bob.sees(2).await;
+    alice.types("before");
+    carol.hears("before").await;
+    let kept = dir.path().join("carol/history.jsonl");
+    until("the archive", async || fs::read_to_string(&kept).is_ok_and(|text| text.contains("before"))).await;
+    let id = carol.events()[0]["id"].clone();
+    carol.kill();
+    alice.sees(1).await;
+    alice.types("meanwhile 1");
+    bob.types("meanwhile 2");
+    alice.hears("meanwhile 2").await;
+    let mut carol = joined(dir.path(), "carol", &first, &["--dir", "carol"]).await;
+    assert_eq!(carol.events()[0]["id"], id);
+    carol.hears("meanwhile 1").await;
+    carol.hears("meanwhile 2").await;
+    alice.types("after");
+    carol.hears("after").await;
+    let texts = ["before", "meanwhile 1", "meanwhile 2", "after"];
+    assert_eq!(texts.map(|text| carol.shown(text)), [0, 1, 1, 1]);
+    carol.types("HISTORY");
+    until("the history", async || {
+        let is_whole = |event: &serde_json::Value| event["messages"].as_array().is_some_and(|said| said.len() == 4);
+        carol.count(|event| event["event"] == "history" && is_whole(event)) == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn peers_find_each_other_through_the_registry_and_go_on_when_it_is_gone() {
+    let mut cluster = Plan::quick().start().await;
+    cluster.leader().await;
+    let urls: Vec<String> = (0..3).map(|index| cluster.url(index)).collect();
+    let urls = urls.join(",");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let flags: Vec<&str> = MESH.iter().copied().chain(["--registry", &urls]).collect();
+    let mut people = Vec::new();
+    for name in ["alice", "bob", "carol"] {
+        people.push(Person::start(dir.path(), name, &flags).await);
+    }
+    for person in &mut people {
+        person.sees(2).await;
+    }
+    for index in 0..3 {
+        cluster.kill9(index);
+    }
+    for person in &mut people {
+        let line = format!("{} goes on", person.name);
+        person.types(&line);
+    }
+    for person in &people {
+        for name in ["alice", "bob", "carol"].iter().filter(|name| **name != person.name) {
+            person.hears(&format!("{name} goes on")).await;
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The peer: its engine in simulated networks, and real processes.
+
+mod lan;
+mod mesh;
+mod neighbours;
+mod person;
+mod storms;
+mod strangers;
+mod world;

@@ -1,0 +1,293 @@
+//! A simulated network of peers: the engine that runs, on hosts whose links, datagrams, starts and ends are drawn from one
+//! seed. Everything goes through the codecs.
+
+mod wires;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::{IpAddr, SocketAddr};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use rollcall::domain::BootMs;
+use rollcall::peer::engine::{Action, Draw, Engine, Entry, Event, LanRules, LinkId, Notice, Now, Rules};
+use rollcall::peer::lan::{Datagram, Dialect};
+use rollcall::peer::{Endpoint, Nickname, PeerId, UserId};
+
+pub(crate) use wires::Wire;
+
+/// Unix seconds at the start of every world.
+const EPOCH: i64 = 1_795_000_000;
+
+/// What the network does and which links the peers have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weather {
+    pub(crate) hosts: usize,
+    pub(crate) mesh: bool,
+    pub(crate) lan: bool,
+    /// Of a thousand datagrams, so many are lost, and as many come twice.
+    pub(crate) loss_permille: u32,
+    /// The longest way of a datagram or message.
+    pub(crate) delay_ms: u64,
+}
+
+/// What happens at a moment.
+#[derive(Clone, Debug)]
+pub(crate) enum Happening {
+    /// A host's engine wanted to be woken.
+    Wake,
+    /// Something comes to a host.
+    Arrive(Box<Event>),
+}
+
+/// One host, and what a person at it saw.
+pub(crate) struct Host {
+    engine: Option<Engine>,
+    /// Its disk.
+    kept: Vec<Entry>,
+    /// How often each text was shown, in all its runs.
+    pub(crate) shown: BTreeMap<String, u32>,
+    pub(crate) notices: Vec<Notice>,
+    /// Which run this is; what was meant for an earlier one does not arrive.
+    run: u32,
+}
+
+pub(crate) struct World {
+    pub(crate) now_ms: u64,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) weather: Weather,
+    pub(crate) rng: SmallRng,
+    queue: BinaryHeap<Reverse<(u64, u64, usize, u32)>>,
+    happenings: BTreeMap<u64, Happening>,
+    serial: u64,
+    wires: Vec<Wire>,
+    /// On which side of a cut each host is.
+    side: Vec<u8>,
+    /// Datagrams that were sent, each destination counted.
+    pub(crate) datagrams: u64,
+    /// Messages of the mesh that were sent.
+    pub(crate) messages: u64,
+    pub(crate) posted: Vec<String>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, weather: Weather) -> Self {
+        let host = |_| Host { engine: None, kept: Vec::new(), shown: BTreeMap::new(), notices: Vec::new(), run: 0 };
+        Self {
+            now_ms: 1_000_000,
+            hosts: (0..weather.hosts).map(host).collect(),
+            rng: SmallRng::seed_from_u64(seed),
+            queue: BinaryHeap::new(),
+            happenings: BTreeMap::new(),
+            serial: 0,
+            wires: Vec::new(),
+            side: vec![0; weather.hosts],
+            datagrams: 0,
+            messages: 0,
+            posted: Vec::new(),
+            weather,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { boot: BootMs(self.now_ms), unix_s: EPOCH + i64::try_from(self.now_ms / 1000).expect("small") }
+    }
+
+    pub(crate) fn ip(host: usize) -> IpAddr {
+        format!("10.0.0.{}", host + 1).parse().expect("an address")
+    }
+
+    pub(crate) fn endpoint(host: usize) -> Endpoint {
+        Endpoint::of(SocketAddr::new(Self::ip(host), 8080))
+    }
+
+    pub(crate) fn lan_port(host: usize) -> u16 {
+        8000 + u16::try_from(host).expect("few hosts")
+    }
+
+    fn rules(&self, host: usize) -> Rules {
+        let name = Nickname::parse(&format!("h{host}")).expect("a name");
+        let user = UserId::new(&name, Self::ip(host));
+        let next = (host + 1) % self.weather.hosts;
+        let lan = LanRules { user, port: Self::lan_port(host), own_ips: vec![Self::ip(host)] };
+        Rules {
+            // Not in the order of the hosts, so that collisions go either way.
+            id: PeerId((host as u128 * 7 + 3) % 11 * 1_000_000_007 + host as u128),
+            name,
+            listen: self.weather.mesh.then(|| Endpoint::parse("0.0.0.0:8080").expect("an endpoint")),
+            // A ring: only heartbeats and lists make it whole.
+            peers: if self.weather.mesh { vec![Self::endpoint(next)] } else { Vec::new() },
+            max_connections: 50,
+            heartbeat_interval_ms: 3_000,
+            heartbeat_timeout_ms: 2_000,
+            dedup_cache_size: 100,
+            history_size: 1_000,
+            lan: self.weather.lan.then_some(lan),
+        }
+    }
+
+    pub(crate) fn is_up(&self, host: usize) -> bool {
+        self.hosts[host].engine.is_some()
+    }
+
+    pub(crate) fn engine(&self, host: usize) -> &Engine {
+        self.hosts[host].engine.as_ref().expect("it runs")
+    }
+
+    /// Starts a host that is down, with what it kept.
+    pub(crate) fn start(&mut self, host: usize) {
+        let engine = Engine::new(self.rules(host), self.hosts[host].kept.clone(), self.now());
+        self.hosts[host].engine = Some(engine);
+        self.feed(host, Event::Woke);
+    }
+
+    /// Ends a host at once.
+    pub(crate) fn kill(&mut self, host: usize) {
+        self.hosts[host].engine = None;
+        self.hosts[host].run += 1;
+        self.break_wires(|wire| wire.hosts.contains(&host));
+    }
+
+    /// Parts the hosts; connections across the cut carry nothing any more, and end some time later.
+    pub(crate) fn cut(&mut self, side: Vec<u8>) {
+        self.side = side;
+        let side = self.side.clone();
+        self.break_wires(|wire| side[wire.hosts[0]] != side[wire.hosts[1]]);
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.side.fill(0);
+    }
+
+    fn can_talk(&self, from: usize, to: usize) -> bool {
+        self.side[from] == self.side[to]
+    }
+
+    /// A text that nobody said before.
+    pub(crate) fn post(&mut self, host: usize) {
+        let text = format!("text {} of h{host}", self.posted.len());
+        self.posted.push(text.clone());
+        self.feed(host, Event::Posted(text));
+    }
+
+    /// Lets a host's engine take in an event, and does what it says.
+    pub(crate) fn feed(&mut self, host: usize, event: Event) {
+        let (now, draw) = (self.now(), Draw(self.rng.random()));
+        let was_woken = matches!(event, Event::Woke);
+        let Some(engine) = &mut self.hosts[host].engine else { return };
+        let actions = engine.handle(event, now, draw);
+        let wake_at = engine.wake_at();
+        let is_idle = actions.is_empty();
+        for action in actions {
+            self.act(host, action);
+        }
+        // An engine that has nothing to do and wants to be asked again at once would keep a processor busy.
+        assert!(!is_idle || !was_woken || wake_at.0 > self.now_ms, "h{host} spins at {} ms", self.now_ms);
+        if wake_at != BootMs::NEVER {
+            self.schedule(wake_at.0.max(self.now_ms + 1), host, Happening::Wake);
+        }
+    }
+
+    fn act(&mut self, host: usize, action: Action) {
+        match action {
+            Action::Dial(endpoint) => self.dial(host, endpoint),
+            Action::Send { links, message, form } => {
+                let Some(bytes) = message.write(form) else { return };
+                for link in links {
+                    self.send(host, link, &bytes);
+                }
+            }
+            Action::Close { link, .. } => self.close(host, link),
+            Action::Shout(datagram) => {
+                // To the broadcast address, the interface's own and loopback.
+                self.datagrams += 3;
+                for to in 0..self.hosts.len() {
+                    self.carry(host, to, true, &datagram, Dialect::Compact);
+                }
+            }
+            Action::SendDatagram { to, datagram, dialect } => {
+                self.datagrams += 1;
+                let found = (0..self.hosts.len()).find(|host| Self::ip(*host) == to.ip());
+                if let Some(found) = found {
+                    let shared = to.port() == rollcall::peer::engine::LAN_PORT;
+                    assert!(shared || to.port() == Self::lan_port(found), "a datagram to a port that nobody has: {to}");
+                    self.carry(host, found, shared, &datagram, dialect);
+                }
+            }
+            Action::Keep(entry) => self.hosts[host].kept.push(entry),
+            Action::Tell(notice) => self.tell(host, notice),
+        }
+    }
+
+    fn tell(&mut self, host: usize, notice: Notice) {
+        if let Notice::Post { text, .. } = &notice {
+            let count = self.hosts[host].shown.entry(text.clone()).or_default();
+            *count += 1;
+            assert_eq!(*count, 1, "h{host} shows {text:?} again at {} ms", self.now_ms);
+        }
+        self.hosts[host].notices.push(notice);
+    }
+
+    /// A datagram on its way, which may get lost, come twice, late, and before one that was sent earlier.
+    fn carry(&mut self, from: usize, to: usize, shared: bool, datagram: &Datagram, dialect: Dialect) {
+        let bytes = datagram.write(dialect).expect("it fits");
+        let copies = match self.rng.random_range(0..1000) {
+            _ if !self.can_talk(from, to) => 0,
+            chance if chance < self.weather.loss_permille => 0,
+            chance if chance < 2 * self.weather.loss_permille => 2,
+            _ => 1,
+        };
+        for _ in 0..copies {
+            let (datagram, dialect) = Datagram::read(&bytes).expect("what was written");
+            let from = SocketAddr::new(Self::ip(from), Self::lan_port(from));
+            let at = self.now_ms + self.rng.random_range(0..=self.weather.delay_ms);
+            self.arrive(at, to, Event::HeardDatagram { from, shared, datagram, dialect });
+        }
+    }
+
+    fn arrive(&mut self, at: u64, host: usize, event: Event) {
+        self.schedule(at, host, Happening::Arrive(Box::new(event)));
+    }
+
+    fn schedule(&mut self, at: u64, host: usize, happening: Happening) {
+        self.serial += 1;
+        self.queue.push(Reverse((at, self.serial, host, self.hosts[host].run)));
+        self.happenings.insert(self.serial, happening);
+    }
+
+    /// Lets time pass.
+    pub(crate) fn run_for(&mut self, ms: u64) {
+        let end = self.now_ms + ms;
+        while let Some(Reverse((at, ..))) = self.queue.peek()
+            && *at <= end
+        {
+            let Some(Reverse((at, serial, host, run))) = self.queue.pop() else { break };
+            let happening = self.happenings.remove(&serial).expect("scheduled once");
+            self.now_ms = self.now_ms.max(at);
+            if self.hosts[host].run != run {
+                continue;
+            }
+            match happening {
+                // One of many that an earlier event made superfluous.
+                Happening::Wake if self.is_up(host) && self.engine(host).wake_at().0 > self.now_ms => {}
+                Happening::Wake => self.feed(host, Event::Woke),
+                Happening::Arrive(event) => self.deliver(host, *event),
+            }
+        }
+        self.now_ms = end;
+    }
+
+    /// Each host has shown every text of every other.
+    pub(crate) fn assert_everybody_has_everything(&self) {
+        for (index, host) in self.hosts.iter().enumerate() {
+            let own = format!(" of h{index}");
+            let missing: Vec<&String> =
+                self.posted.iter().filter(|text| !text.ends_with(&own) && !host.shown.contains_key(*text)).collect();
+            assert!(missing.is_empty(), "h{index} lacks {} of {}: {missing:?}", missing.len(), self.posted.len());
+        }
+    }
+
+    fn link(wire: usize, end: usize) -> LinkId {
+        LinkId(wire as u64 * 2 + end as u64)
+    }
+}
