@@ -83,8 +83,13 @@ async fn a_follower_answers_lists_from_its_copy_if_asked_to_and_says_how_old_tha
     .await;
     assert_eq!(online["online_clients"], json!([{"username": "alice", "addr": "10.0.0.1:9000"}]));
     assert_eq!(online["is_leader"], false);
-    let users = cluster.at(follower).get("/users?stale=true&limit=1").await;
-    assert_eq!(users.json()["users"][0]["username"], "alice", "{users}");
+    // It learns with the leader's next pulse that the leader has all users.
+    until("the follower's copy of all users", async || {
+        let users = cluster.at(follower).get("/users?stale=true&limit=1").await;
+        assert!(users.status == 200 || users.json()["code"] == "index_rebuilding", "{users}");
+        users.status == 200 && users.json()["users"][0]["username"] == "alice"
+    })
+    .await;
     assert_eq!(cluster.at(follower).get("/discovery/online?stale").await.json()["online"], json!(["alice"]));
     // A leader's list has no age, and other routes have no copy.
     let fresh = cluster.at(leader).get("/discover?stale=true").await;
