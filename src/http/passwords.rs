@@ -213,6 +213,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_refused_registration_does_not_tell_whether_its_password_was_right() {
+        let node = Node::new(leading());
+        node.post("/register", REGISTRATION).await;
+        let mut told = std::collections::HashSet::new();
+        for password in [r#","password":"secret""#, r#","password":"wrong""#, ""] {
+            for addr in ["", r#","addr":"10.0.0.1:9000""#] {
+                if (password, addr) == (r#","password":"secret""#, "") {
+                    continue;
+                }
+                let body = format!(r#"{{"username":"carol"{password}{addr}}}"#);
+                told.insert(node.post("/register", body).await.refused(409, "user_exists"));
+            }
+        }
+        assert_eq!(told.len(), 1, "{told:?}");
+    }
+
+    #[tokio::test]
     async fn who_guesses_is_told_when_to_try_again() {
         let node = Node::new(leading());
         node.post("/register", REGISTRATION).await;

@@ -104,7 +104,7 @@ impl Guesses {
         let from = network(from);
         if let Some(pair) = self.pairs.get_mut(&(user.clone(), from)) {
             pair.tries = pair.tries.saturating_sub(1);
-            pair.free_at = pair.tried_at;
+            pair.free_at = pair.tried_at.plus(wait_ms(pair.tries));
         }
         self.give_back(from);
     }
@@ -186,6 +186,16 @@ mod tests {
         assert!(guesses.begin(&name("alice"), HERE, BootMs(0)).is_err());
         guesses.right(&name("alice"), HERE);
         (0..FREE).for_each(|_| assert_eq!(guesses.begin(&name("alice"), HERE, BootMs(0)), Ok(())));
+    }
+
+    #[test]
+    fn one_without_an_outcome_gives_back_its_own_wait_and_no_other() {
+        let mut guesses = used_up();
+        // Two under way: the second began when the wait after the first was over.
+        assert_eq!(guesses.begin(&name("alice"), HERE, BootMs(1000)), Ok(()));
+        guesses.undo(&name("alice"), HERE);
+        assert_eq!(guesses.begin(&name("alice"), HERE, BootMs(1000)), Err(1000));
+        assert_eq!(guesses.begin(&name("alice"), HERE, BootMs(2000)), Ok(()));
     }
 
     #[test]

@@ -114,10 +114,13 @@ impl Registry {
         let mut hashed = None;
         for _ in 0..TRIES {
             let Locked { mut profile, hash, version, epoch } = self.read_locked(name).await?;
-            if !self.0.passwords.verify(old.clone(), hash.clone()).await? {
+            let was_changed = profile.password_version > 0;
+            let tried = if was_changed { vec![old.clone(), new.clone()] } else { vec![old.clone()] };
+            match self.0.passwords.which(tried, hash).await? {
+                Some(0) => {}
                 // The same change was made before, and its answer lost.
-                let is_done = profile.password_version > 0 && self.0.passwords.verify(new, hash).await?;
-                return if is_done { Ok(profile) } else { Err(AuthError::WrongPassword(name.clone())) };
+                Some(_) => return Ok(profile),
+                None => return Err(AuthError::WrongPassword(name.clone())),
             }
             let hash = match &hashed {
                 Some(hash) => PasswordHash::clone(hash),
@@ -288,6 +291,41 @@ mod tests {
             // Whoever knows neither is not helped by it.
             assert!(matches!(change(&registry, "wrong", "third").await, Err(AuthError::WrongPassword(_))));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_or_a_login_is_not_answered_before_a_majority_knows_the_password() {
+        let (alone, memory) = registry();
+        let first = register(&alone, "alice").await;
+        let bucket = Bucket::new(std::sync::Arc::new(memory), RetryPolicy::default());
+        let settings = Settings { replicated: true, ..settings() };
+        let registry = Registry::new(bucket, settings, &TokenKey::new([7; 32]), BootMs(0));
+        registry.begin_term(Epoch(1));
+        let login = registry.login(&name("alice"), password("secret"), now()).await;
+        assert!(matches!(login, Err(AuthError::NotReplicated(_))), "{login:?}");
+        let unknown = change(&registry, "secret", "other").await;
+        assert!(matches!(unknown, Err(AuthError::NotReplicated(_))), "{unknown:?}");
+        // What was told before does not count for what is new.
+        let (_, upto) = registry.take_changes(BootMs(0)).unwrap();
+        registry.confirm(upto.unwrap());
+        let third = change(&registry, "other", "third");
+        let told = async {
+            loop {
+                registry.news().await;
+                if let Some((rows, upto)) = registry.take_changes(BootMs(0)) {
+                    registry.confirm(upto.unwrap());
+                    return rows;
+                }
+            }
+        };
+        let (third, told) = tokio::join!(third, told);
+        // A node that heard nothing else knows which tokens have ended.
+        let next = registry_on(&Memory::new());
+        next.merge(&told, BootMs(0));
+        next.begin_term(Epoch(2));
+        next.mark_told(Epoch(2));
+        assert!(beat(&next, &third.unwrap()).await.is_ok());
+        assert_eq!(why(beat(&next, &first).await), Denied::Outdated);
     }
 
     #[tokio::test]

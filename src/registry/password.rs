@@ -43,9 +43,19 @@ impl Passwords {
 
     /// Whether `password` is the one that was hashed to `hash`; an error if `hash` is no hash.
     pub(super) async fn verify(&self, password: Password, hash: PasswordHash) -> Result<bool, AuthError> {
+        self.compute(move || is_of(&password, &hash)).await
+    }
+
+    /// Which of `passwords` is the one that was hashed to `hash`, if one is. They are compared in one place of the queue, so
+    /// that nobody learns that one is wrong from being turned away with the next.
+    pub(super) async fn which(&self, passwords: Vec<Password>, hash: PasswordHash) -> Result<Option<usize>, AuthError> {
         self.compute(move || {
-            let hash = phc::PasswordHash::new(hash.reveal()).map_err(|error| error.to_string())?;
-            Ok(Argon2::default().verify_password(password.reveal().as_bytes(), &hash).is_ok())
+            for (place, password) in passwords.iter().enumerate() {
+                if is_of(password, &hash)? {
+                    return Ok(Some(place));
+                }
+            }
+            Ok(None)
         })
         .await
     }
@@ -64,6 +74,11 @@ impl Passwords {
         });
         done.await.unwrap_or_else(|error| Err(error.to_string())).map_err(AuthError::Hashing)
     }
+}
+
+fn is_of(password: &Password, hash: &PasswordHash) -> Result<bool, String> {
+    let hash = phc::PasswordHash::new(hash.reveal()).map_err(|error| error.to_string())?;
+    Ok(Argon2::default().verify_password(password.reveal().as_bytes(), &hash).is_ok())
 }
 
 #[cfg(test)]
@@ -95,6 +110,19 @@ mod tests {
         }
         assert!(!passwords.verify(password("wrong"), hash).await.unwrap());
         assert_eq!((passwords.places.available_permits(), passwords.permits.available_permits()), (MOST, AT_ONCE));
+    }
+
+    #[tokio::test]
+    async fn of_two_passwords_the_first_right_one_is_named_out_of_one_place() {
+        let passwords = Passwords::default();
+        let hash = passwords.hash(password("right")).await.unwrap();
+        // All other places are taken.
+        let _others = passwords.places.acquire_many(63).await.unwrap();
+        for (tried, right) in [(["right", "right"], Some(0)), (["wrong", "right"], Some(1)), (["wrong", "Right"], None)]
+        {
+            let which = passwords.which(tried.map(password).to_vec(), hash.clone()).await;
+            assert_eq!(which.unwrap(), right, "{tried:?}");
+        }
     }
 
     #[tokio::test]

@@ -79,8 +79,8 @@ mod tests {
     #[tokio::test]
     async fn nodes_that_draw_a_key_at_once_agree_on_the_first() {
         let memory = Memory::new();
-        // All look before any writes.
-        memory.faults().inject(5, &Fault::Delay(std::time::Duration::from_millis(5)));
+        // All look before any writes: what is late takes effect late, so the first call of each comes before any second one.
+        memory.faults().inject(10, &Fault::Delay(std::time::Duration::from_millis(5)));
         let buckets: Vec<Bucket> = (0..5).map(|_| bucket(&memory)).collect();
         let keys = join_all(buckets.iter().map(TokenKey::of_bucket)).await;
         let keys: Vec<[u8; 32]> = keys.into_iter().map(|key| *key.unwrap().reveal()).collect();

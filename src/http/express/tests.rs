@@ -214,6 +214,28 @@ async fn a_heartbeat_that_came_whole_is_accepted_without_waiting_and_no_other_is
 }
 
 #[tokio::test]
+async fn with_a_good_token_a_heartbeat_is_accepted_without_waiting_and_with_no_other_proof() {
+    let node = Node::with_alice_and_bob().await;
+    let carol = r#"{"username":"carol","password":"secret"}"#;
+    let carol = node.post("/register", carol).await.json();
+    let bearer = format!("Bearer {}", carol["token"].as_str().unwrap());
+    let at_once = |authorization: Option<&str>| {
+        let mut beat = request("POST", PATH, r#"{"username":"carol"}"#);
+        if let Some(authorization) = authorization {
+            beat.headers_mut().insert("authorization", authorization.parse().unwrap());
+        }
+        node.express.accept_at_once(remote(), &mut beat).is_ok()
+    };
+    // carol:secret, which has to be hashed first
+    for other in [None, Some(&bearer[..bearer.len() - 1]), Some("Basic Y2Fyb2w6c2VjcmV0"), Some("Bearer")] {
+        assert!(!at_once(other), "{other:?}");
+    }
+    assert_eq!(node.registry.online_count(clock::boot_now()), 0);
+    assert!(at_once(Some(&bearer)));
+    assert_eq!(node.registry.online_count(clock::boot_now()), 1);
+}
+
+#[tokio::test]
 async fn a_heartbeat_counts_as_under_way_from_the_gate_to_its_answer() {
     let node = Node::with_alice_and_bob().await;
     let (app, before) = (Arc::clone(&node.app), node.app.under_way.len());

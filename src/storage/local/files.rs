@@ -6,8 +6,9 @@
 //! directory on disk, answer.
 
 use std::collections::BinaryHeap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -26,6 +27,12 @@ use crate::domain::{Username, WallMs};
 const TEMP_DIR: &str = ".tmp";
 /// The file whose lock every process takes before it renames or deletes.
 const LOCK_FILE: &str = ".lock";
+/// Objects, and the directories that are made for them, are for the account that runs the nodes alone: some hold the hashes of
+/// passwords, one the key of all tokens. The root itself is left to whoever runs the nodes.
+const FILE_MODE: u32 = 0o600;
+const DIR_MODE: u32 = 0o700;
+/// What the directories above have that are made for the root: what the umask leaves.
+const ROOT_MODE: u32 = 0o777;
 /// A temporary file older than this belongs to no living write: a write has a deadline of seconds.
 const TEMP_MAX_AGE_SECONDS: i64 = 3600;
 /// The lock is held for a read and a rename. A holder that was suspended must not take our threads with it, so we ask
@@ -170,7 +177,7 @@ impl Files {
             return Err(self.root.gone("it was taken away during a write"));
         }
         self.make_dir_in_root(parent(dir))?;
-        make_one_dir(dir, self.sync)
+        make_one_dir(dir, DIR_MODE, self.sync)
     }
 
     /// The answer that `target` is there already. Its writer may have been stopped between the name and the directory's way
@@ -196,7 +203,7 @@ impl Files {
     fn write_temp(&self, bytes: &[u8]) -> Result<Temp, BackendError> {
         let number = self.temp_counter.fetch_add(1, Ordering::Relaxed);
         let path = self.temp_dir().join(format!("{}-{number}", self.boot_tag));
-        let create = || OpenOptions::new().write(true).create_new(true).open(&path);
+        let create = || OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path);
         let mut file = create().map_err(|error| failed("create", &path, &error))?;
         let temp = Temp(path);
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
@@ -289,12 +296,12 @@ fn make_dir(dir: &Path, sync: fn(&Path) -> io::Result<()>) -> Result<(), Backend
     if above != dir {
         make_dir(above, sync)?;
     }
-    make_one_dir(dir, sync)
+    make_one_dir(dir, ROOT_MODE, sync)
 }
 
 /// Makes a directory, and brings its name to disk.
-fn make_one_dir(dir: &Path, sync: fn(&Path) -> io::Result<()>) -> Result<(), BackendError> {
-    match fs::create_dir(dir) {
+fn make_one_dir(dir: &Path, mode: u32, sync: fn(&Path) -> io::Result<()>) -> Result<(), BackendError> {
+    match DirBuilder::new().mode(mode).create(dir) {
         Ok(()) => sync(parent(dir)).map_err(|error| failed("sync", parent(dir), &error)),
         // Another process was quicker. If it made a file of that name, the next step says so.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),

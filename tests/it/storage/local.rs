@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::future::{Ready, ready};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -28,6 +29,34 @@ every_behaviour!(super::local::open);
 fn temps(root: &Path) -> Vec<String> {
     let entries = fs::read_dir(root.join(".tmp")).expect("the directory of temporary files");
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn what_is_stored_is_for_the_account_that_runs_the_nodes_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = open_in(&dir.path().join("bucket"), "boot");
+    let version = put(&bucket, &profile("alice"), b"old").await;
+    bucket
+        .replace_if(&profile("alice"), &version, Bytes::from_static(b"new"))
+        .await
+        .unwrap()
+        .expect("it is still that");
+    put(&bucket, &Key::TokenKey, b"secret").await;
+    put(&bucket, &Key::Image(user("alice"), image(1)), b"picture").await;
+    let mode = |path: &str| {
+        let found = fs::metadata(dir.path().join("bucket").join(path)).expect("it is there");
+        found.permissions().mode() & 0o777
+    };
+    for (path, expected) in [
+        ("secrets", 0o700),
+        ("secrets/tokens.json", 0o600),
+        ("users", 0o700),
+        ("users/alice", 0o700),
+        ("users/alice/profile.json", 0o600),
+        ("users/alice/images", 0o700),
+    ] {
+        assert_eq!(mode(path), expected, "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
