@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, info};
+use uuid::Uuid;
 
 use super::message::Message;
 use super::replica::{Output, Replica, Store};
@@ -42,6 +43,11 @@ struct View<'r> {
     now: BootMs,
 }
 
+#[expect(clippy::disallowed_methods, reason = "the driver draws what its pure part is given")]
+fn draw_id() -> Uuid {
+    Uuid::new_v4()
+}
+
 impl Flusher {
     /// Waits until the followers have all that this node knew when it was called, 100 ms at most.
     pub async fn flush(&self) {
@@ -60,7 +66,8 @@ impl Replication {
     /// A replication that has not begun.
     #[must_use]
     pub fn new(registry: Registry, carrier: Carrier, role: watch::Receiver<Role>) -> (Self, Flusher) {
-        let replica = Replica::new(carrier.me(), carrier.count());
+        let (drawn, _) = draw_id().as_u64_pair();
+        let replica = Replica::new(carrier.me(), carrier.count(), drawn);
         let (flush, flushes) = mpsc::channel(1);
         let (copied, users_copied) = (watch::Sender::new(None), watch::Sender::new(None));
         let this = Self { registry, carrier, role, replica, copied, users_copied, flushes, waiting: None };

@@ -6,8 +6,9 @@ use crate::domain::BootMs;
 /// How long a question goes without an answer before it is asked again.
 const ASK_AGAIN_MS: u64 = 500;
 
-/// Tells the questions of this process apart.
-#[derive(Debug, Default)]
+/// Tells the questions of this process apart, also from those of the process that was this node before: an answer to one
+/// of those may come late.
+#[derive(Debug)]
 pub(super) struct Asks(u64);
 
 /// What one replica still wants to be told by another.
@@ -19,8 +20,13 @@ pub(super) struct Pulling {
 }
 
 impl Asks {
+    /// Counts on from a number that was drawn.
+    pub(super) fn after(drawn: u64) -> Self {
+        Self(drawn)
+    }
+
     fn next(&mut self) -> u64 {
-        self.0 += 1;
+        self.0 = self.0.wrapping_add(1);
         self.0
     }
 }

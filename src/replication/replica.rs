@@ -100,7 +100,8 @@ struct Following {
 type Outputs = Vec<Output>;
 
 impl Replica {
-    pub(super) fn new(me: NodeId, nodes: usize) -> Self {
+    /// A node that has just started; `drawn` is a number that no process draws twice, so to say.
+    pub(super) fn new(me: NodeId, nodes: usize, drawn: u64) -> Self {
         let role = Role::Following(Following::default());
         Self {
             me,
@@ -110,7 +111,7 @@ impl Replica {
             resume: None,
             copied: Copied::default(),
             ticked_at: BootMs::NEVER,
-            asks: Asks::default(),
+            asks: Asks::after(drawn),
             role,
         }
     }

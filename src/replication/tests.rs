@@ -127,7 +127,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let node = |place| Node {
-            replica: Replica::new(id(place), NODES),
+            replica: Replica::new(id(place), NODES, 0),
             tables: Tables::default(),
             up: true,
             term: Term(0),
@@ -291,9 +291,10 @@ impl World {
 
     fn kill(&mut self, place: usize) {
         let term = self.nodes[place].term;
-        self.nodes[place] =
-            Node { replica: Replica::new(id(place), NODES), tables: Tables::default(), up: false, term };
         self.boots[place] += 1;
+        let drawn = self.boots[place] << 32;
+        self.nodes[place] =
+            Node { replica: Replica::new(id(place), NODES, drawn), tables: Tables::default(), up: false, term };
         if self.leader == Some(place) {
             self.leader = None;
         }
@@ -418,6 +419,28 @@ fn a_follower_that_did_not_run_for_a_while_is_not_ready_until_it_was_told_everyt
     }
     world.settle(20);
     assert!(ready(&world, 1));
+}
+
+/// The answer to a question of the process that was this node before may come to the next one.
+#[test]
+fn a_process_that_is_started_anew_asks_nothing_with_a_number_of_the_one_before() {
+    let mut world = World::settled();
+    let mut asked = std::collections::HashSet::new();
+    for _ in 0..3 {
+        world.restart(&[1]);
+        world.under_way.clear();
+        world.elect(1);
+        let asks: Vec<u64> = world
+            .under_way
+            .iter()
+            .filter_map(|(from, _, _, message)| match message {
+                Message::Pull { ask, .. } if *from == id(1) => Some(*ask),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(asks.len(), NODES - 1);
+        assert!(asks.iter().all(|ask| asked.insert(*ask)), "{asks:?} again");
+    }
 }
 
 #[test]
