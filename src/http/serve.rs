@@ -196,8 +196,11 @@ impl Server {
                     // What is being answered is answered.
                     End::Drain | End::Wanted => {
                         connection.as_mut().graceful_shutdown();
+                        // What bounded it until now bounds its end, too.
                         tokio::select! {
                             ended = connection => ended,
+                            () = patience.is_over() => return,
+                            () = idle.is_over(HEAD_TIME) => return,
                             () = stop.cancelled() => return,
                         }
                     }

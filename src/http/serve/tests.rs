@@ -142,6 +142,20 @@ async fn who_is_idle_leaves_for_who_comes_and_a_running_request_is_not_disturbed
 }
 
 #[tokio::test]
+async fn who_is_to_leave_and_goes_on_with_half_a_head_is_closed_all_the_same() {
+    let server = Running::start_with_seats(Node::new(leading()).router, 1).await;
+    let mut half = server.connect().await;
+    half.write_all(b"GET /status HTTP/1.1\r\nHos").await.unwrap();
+    sleep(Duration::from_millis(1100)).await;
+    let mut next = server.connect().await;
+    exchange(&mut next, b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    tokio::time::pause();
+    assert!(timeout(HEAD_TIME * 2, server.no_connections()).await.is_ok(), "its seat is lost");
+    drop(half);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn heartbeats_take_the_short_way_unless_they_are_too_many() {
     let node = Node::new(following());
     let router = Router::new().fallback(|| async { "the router" });
