@@ -1,5 +1,6 @@
 //! The address at which a client can be reached by other clients.
 
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 
@@ -52,6 +53,23 @@ impl Addr {
     }
 }
 
+impl Addr {
+    /// Writes it as it is displayed, without the machinery of formats: every heartbeat is answered with one.
+    pub fn append_to(self, text: &mut Vec<u8>) {
+        let mut digits = itoa::Buffer::new();
+        match self.ip {
+            IpAddr::V4(ip) => {
+                for (octet, mark) in ip.octets().into_iter().zip(*b"...:") {
+                    text.extend_from_slice(digits.format(octet).as_bytes());
+                    text.push(mark);
+                }
+            }
+            IpAddr::V6(ip) => write!(text, "[{ip}]:").expect("a vector takes everything"),
+        }
+        text.extend_from_slice(digits.format(self.port.get()).as_bytes());
+    }
+}
+
 impl AddrForm {
     /// Reads `IP:PORT` or `:PORT`.
     ///
@@ -62,9 +80,10 @@ impl AddrForm {
         if let Some(port) = text.strip_prefix(':') {
             return parse_port(port).map(Self::PortOnly).ok_or_else(invalid);
         }
-        // The standard parser would take zeros before the port.
-        let port = text.rsplit(':').next().and_then(parse_port);
-        let addr = port.and_then(|_| text.parse().ok()).and_then(Addr::new);
+        let addr = text.parse().ok().and_then(Addr::new);
+        // The standard parser takes zeros before the port, and ends with its digits.
+        let digits = text.bytes().rev().take_while(u8::is_ascii_digit).count();
+        let addr = addr.filter(|_| text.as_bytes()[text.len() - digits] != b'0');
         addr.map(Self::Full).ok_or_else(invalid)
     }
 
@@ -158,6 +177,16 @@ mod tests {
         for (text, port) in [("10.40.6.26:9000", 9000), ("[::1]:65535", 65535), (":1", 1)] {
             let form = AddrForm::parse(text).expect("valid");
             assert_eq!((form.to_string().as_str(), form.port()), (text, port));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_address_is_appended_as_it_is_displayed(ip: IpAddr, port: NonZeroU16) {
+            let addr = Addr { ip, port };
+            let mut text = b"at ".to_vec();
+            addr.append_to(&mut text);
+            proptest::prop_assert_eq!(String::from_utf8(text).unwrap(), format!("at {addr}"));
         }
     }
 

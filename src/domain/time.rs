@@ -25,6 +25,9 @@ impl BootMs {
     }
 }
 
+/// The length of a moment as RFC 3339 writes it, in whole seconds.
+const RFC3339_BYTES: usize = "2026-01-15T10:30:00Z".len();
+
 /// A moment of the civil calendar, in milliseconds since 1970-01-01 UTC. For people and files, never for decisions:
 /// it may jump.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -61,26 +64,32 @@ impl WallMs {
         Self(self.0.saturating_sub(i64::try_from(ms).unwrap_or(i64::MAX)))
     }
 
-    /// RFC 3339 in UTC with whole seconds, such as `2026-01-15T10:30:00Z`. Every heartbeat is answered with one, so the digits
-    /// are put in place one by one, without a format to interpret.
+    /// RFC 3339 in UTC with whole seconds, such as `2026-01-15T10:30:00Z`.
     #[must_use]
     pub fn to_rfc3339(self) -> String {
+        self.rfc3339().iter().copied().map(char::from).collect()
+    }
+
+    /// The same as ASCII. Every heartbeat is answered with one, so the digits are put in place one by one, without a format to
+    /// interpret.
+    #[must_use]
+    pub fn rfc3339(self) -> [u8; RFC3339_BYTES] {
         let moment = OffsetDateTime::from_unix_timestamp(self.unix_seconds()).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let (date, time) = (moment.date(), moment.time());
-        let year = u8::try_from(date.year() / 100).unwrap_or(0);
-        let mut text = String::with_capacity("2026-01-15T10:30:00Z".len());
-        for (number, mark) in [
-            (year, ""),
-            (u8::try_from(date.year().rem_euclid(100)).unwrap_or(0), "-"),
-            (u8::from(date.month()), "-"),
-            (date.day(), "T"),
-            (time.hour(), ":"),
-            (time.minute(), ":"),
-            (time.second(), "Z"),
+        let century_and_year = [date.year().div_euclid(100), date.year().rem_euclid(100)];
+        let [century, year] = century_and_year.map(|part| u8::try_from(part).unwrap_or(0));
+        let mut text = *b"0000-00-00T00:00:00Z";
+        for (at, number) in [
+            (0, century),
+            (2, year),
+            (5, u8::from(date.month())),
+            (8, date.day()),
+            (11, time.hour()),
+            (14, time.minute()),
+            (17, time.second()),
         ] {
-            text.push(char::from(b'0' + number / 10));
-            text.push(char::from(b'0' + number % 10));
-            text.push_str(mark);
+            text[at] = b'0' + number / 10;
+            text[at + 1] = b'0' + number % 10;
         }
         text
     }

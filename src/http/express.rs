@@ -89,7 +89,7 @@ impl Express {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
         let _under_way = self.app.under_way.token();
-        let term = leader::term_at_once(&self.app).ok_or(None::<First>)?;
+        let (term, now) = leader::term_at_once(&self.app).ok_or(None::<First>)?;
         let first = match request.body_mut().frame().now_or_never() {
             Some(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => data,
@@ -103,8 +103,7 @@ impl Express {
             return Err(put_back(first));
         }
         let body = JsonBody::whole(first);
-        let authorization = Authorization::of(request.headers());
-        let accept = || presence::heartbeat_at_once(&self.app, remote, &authorization, &body);
+        let accept = || presence::heartbeat_at_once(&self.app, remote, now, request.headers(), &body);
         let accepted = catch_unwind(AssertUnwindSafe(accept));
         // What went wrong there goes wrong again in turn, and is told there.
         let Ok(Some(accepted)) = accepted else { return Err(put_back(body.into_bytes())) };
@@ -112,7 +111,7 @@ impl Express {
         let Some(headers) = self.stamp_of_accepted.headers_in(term, request.headers()) else {
             return Err(put_back(body.into_bytes()));
         };
-        let mut response = axum::http::Response::new(Full::new(accepted));
+        let mut response = axum::http::Response::new(Full::from(accepted));
         *response.headers_mut() = headers;
         Ok(response)
     }

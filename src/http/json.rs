@@ -17,7 +17,7 @@ use super::error::ApiError;
 /// The most bytes that a JSON body may have.
 pub(super) const MAX_JSON_BYTES: usize = 64 * 1024;
 
-/// More than the bytes of an accepted heartbeat, and of most other answers.
+/// More than the bytes of most answers.
 const MOST_ANSWERS_BYTES: usize = 384;
 
 /// The media type of every JSON answer.
@@ -25,6 +25,9 @@ pub(super) const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("appli
 
 /// An answer as JSON.
 pub(super) struct Json<T>(pub(super) T);
+
+/// An answer that is JSON already.
+pub(super) struct WrittenJson(pub(super) Vec<u8>);
 
 /// A request's body, read within its limit and not parsed yet: what it is parsed into borrows from it.
 pub(super) struct JsonBody(Bytes);
@@ -41,21 +44,20 @@ pub(super) struct Field {
     pub(super) fits: fn(&Value) -> bool,
 }
 
-impl<T: Serialize> Json<T> {
-    /// The bytes.
-    pub(super) fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
-        // Room for what is answered most often; lists have their own way.
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        // Room for most answers; lists have their own way.
         let mut bytes = Vec::with_capacity(MOST_ANSWERS_BYTES);
-        serde_json::to_writer(&mut bytes, &self.0).map(|()| bytes)
+        match serde_json::to_writer(&mut bytes, &self.0) {
+            Ok(()) => WrittenJson(bytes).into_response(),
+            Err(error) => ApiError::Internal(error.to_string()).into_response(),
+        }
     }
 }
 
-impl<T: Serialize> IntoResponse for Json<T> {
+impl IntoResponse for WrittenJson {
     fn into_response(self) -> Response {
-        match self.to_bytes() {
-            Ok(bytes) => ([(header::CONTENT_TYPE, APPLICATION_JSON)], bytes).into_response(),
-            Err(error) => ApiError::Internal(error.to_string()).into_response(),
-        }
+        ([(header::CONTENT_TYPE, APPLICATION_JSON)], self.0).into_response()
     }
 }
 

@@ -20,7 +20,7 @@ use super::app::Shared;
 use super::body;
 use super::error::ApiError;
 use crate::clock;
-use crate::domain::Term;
+use crate::domain::{BootMs, Term};
 use crate::election;
 use crate::registry::Epoch;
 
@@ -80,16 +80,17 @@ async fn enter(app: &Shared) -> Result<(Term, TaskTrackerToken), ApiError> {
     serving_term(app).map(|term| (term, under_way))
 }
 
-/// The term in which this node serves at this moment, if leadership does not change hands. For what is done at once: nothing
-/// is waited for.
-pub(super) fn term_at_once(app: &Shared) -> Option<Term> {
-    let term = {
+/// The term in which this node serves at this moment, which it gives, too, if leadership does not change hands. For what is
+/// done at once: nothing is waited for.
+pub(super) fn term_at_once(app: &Shared) -> Option<(Term, BootMs)> {
+    let (term, now) = {
         let role = app.role.borrow();
+        let now = clock::boot_now();
         // Who serves has not lost the leadership, but may be about to hand it over.
-        (!role.is_handing_over() && role.is_serving(clock::boot_now())).then_some(role.term)?
+        (!role.is_handing_over() && role.is_serving(now)).then_some((role.term, now))?
     };
     app.registry.begin_term(Epoch(term.0));
-    Some(term)
+    Some((term, now))
 }
 
 /// Whether the leadership is on its way from one node to another at this moment, or was lost just now.

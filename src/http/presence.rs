@@ -1,10 +1,8 @@
 //! Routes about who is online.
 
-use std::fmt::Write;
-
 use axum::Extension;
-use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Response;
 use tracing::debug;
 
@@ -13,21 +11,21 @@ use super::changes::client;
 use super::credentials::{Authorization, caller};
 use super::cursor::{Cursor, Given, Source};
 use super::error::ApiError;
-use super::json::{Field, Json, JsonBody};
+use super::json::{Field, JsonBody, WrittenJson};
 use super::leader::Leader;
 use super::lists::{Lists, write_rows};
 use super::params::{Paging, Remote, Since};
 use super::sending::{self, List, Reader};
 use super::users::{ADDR, USERNAME};
-use crate::api::{Accepted, Heartbeat, Status};
+use crate::api::Heartbeat;
 use crate::clock;
-use crate::domain::{Addr, AddrForm, Page, Username};
+use crate::domain::{Addr, AddrForm, BootMs, Page, Username, WallMs};
 use crate::registry::{Beat, Caller, Registry};
 
 const HEARTBEAT: &[Field] = &[USERNAME, ADDR];
 
-/// More than most of the messages that accept a heartbeat have.
-const MESSAGE_BYTES: usize = 96;
+/// More than most answers that accept a heartbeat have.
+const ACCEPTED_BYTES: usize = 256;
 
 /// `POST /heartbeat`.
 pub(super) async fn heartbeat(
@@ -36,24 +34,29 @@ pub(super) async fn heartbeat(
     remote: Remote,
     authorization: Authorization,
     body: JsonBody,
-) -> Result<Json<Accepted>, ApiError> {
+) -> Result<WrittenJson, ApiError> {
     let (username, addr) = told(remote, &body)?;
     let caller = caller(remote);
     let beat = app.registry.heartbeat(&username, addr, authorization.credentials(), caller).await?;
-    Ok(accepted(&username, beat, caller))
+    Ok(WrittenJson(accepted(&username, beat, caller.wall)))
 }
 
-/// `POST /heartbeat`, if nothing has to be waited for and nothing is wrong; the answer's bytes.
+/// `POST /heartbeat` of a request with these `headers` at `now`, if nothing has to be waited for and nothing is wrong; the
+/// answer's bytes.
 pub(super) fn heartbeat_at_once(
     app: &Shared,
     remote: Remote,
-    authorization: &Authorization,
+    now: BootMs,
+    headers: &HeaderMap,
     body: &JsonBody,
-) -> Option<Bytes> {
+) -> Option<Vec<u8>> {
     let (username, addr) = told(remote, body).ok()?;
-    let caller = caller(remote);
-    let beat = app.registry.heartbeat_at_once(&username, addr, authorization.credentials(), caller)?;
-    accepted(&username, beat, caller).to_bytes().ok().map(Bytes::from)
+    let wall = clock::wall_now();
+    let beat = app.registry.renew(&username, addr, now).or_else(|| {
+        let caller = Caller { from: remote.ip(), now, wall };
+        app.registry.heartbeat_at_once(&username, addr, Authorization::of(headers).credentials(), caller)
+    })?;
+    Some(accepted(&username, beat, wall))
 }
 
 fn told(remote: Remote, body: &JsonBody) -> Result<(Username, Option<Addr>), ApiError> {
@@ -66,17 +69,27 @@ fn told(remote: Remote, body: &JsonBody) -> Result<(Username, Option<Addr>), Api
     Ok((username, addr))
 }
 
-fn accepted(username: &Username, beat: Beat, caller: Caller) -> Json<Accepted> {
+/// An [`Accepted`](crate::api::Accepted). Nothing is written as often, and nothing in it needs to be escaped, so it is put
+/// together by hand.
+fn accepted(username: &Username, beat: Beat, wall: WallMs) -> Vec<u8> {
     debug!(user = %username, "heartbeat of {username}");
-    let mut message = String::with_capacity(MESSAGE_BYTES);
-    let written = match beat.addr {
-        Some(addr) => write!(message, "Heartbeat accepted for '{username}' at {addr}"),
-        None => write!(message, "Heartbeat accepted for '{username}'"),
-    };
-    written.expect("a text takes everything");
-    let (ttl_ms, next_heartbeat_ms) = (beat.ttl_ms, beat.next_heartbeat_ms);
-    let last_seen = caller.wall.to_rfc3339();
-    Json(Accepted { success: true, status: Status::Ok, message, last_seen, ttl_ms, next_heartbeat_ms })
+    let mut text = Vec::with_capacity(ACCEPTED_BYTES);
+    text.extend_from_slice(b"{\"success\":true,\"status\":\"ok\",\"message\":\"Heartbeat accepted for '");
+    text.extend_from_slice(username.as_str().as_bytes());
+    text.push(b'\'');
+    if let Some(addr) = beat.addr {
+        text.extend_from_slice(b" at ");
+        addr.append_to(&mut text);
+    }
+    text.extend_from_slice(b"\",\"last_seen\":\"");
+    text.extend_from_slice(&wall.rfc3339());
+    let mut digits = itoa::Buffer::new();
+    text.extend_from_slice(b"\",\"ttl_ms\":");
+    text.extend_from_slice(digits.format(beat.ttl_ms).as_bytes());
+    text.extend_from_slice(b",\"next_heartbeat_ms\":");
+    text.extend_from_slice(digits.format(beat.next_heartbeat_ms).as_bytes());
+    text.push(b'}');
+    text
 }
 
 /// `GET /discover`.

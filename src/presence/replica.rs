@@ -123,6 +123,8 @@ impl Table {
             online: false,
             due: now.awake,
             changed: self.changed.is_some() || known.is_some_and(|row| row.changed),
+            // Others do not tell; the first heartbeat here finds it out.
+            vouched: false,
         };
         self.touches += 1;
         self.put(&told.username, row, now);

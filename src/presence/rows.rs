@@ -19,6 +19,8 @@ pub(super) struct Row {
     /// When the row is looked at again, if it is online.
     pub(super) due: AwakeMs,
     pub(super) changed: bool,
+    /// Whether anybody may prolong it; see [`Table::vouch`](super::Table::vouch).
+    pub(super) vouched: bool,
 }
 
 /// The rows.

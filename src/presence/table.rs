@@ -56,6 +56,13 @@ pub struct Online {
     pub addr: Option<Addr>,
 }
 
+/// A client that was online stays so.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Renewed {
+    /// Where to reach it, if it ever told.
+    pub addr: Option<Addr>,
+}
+
 /// What is remembered of a client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Seen {
@@ -93,37 +100,41 @@ impl Table {
         registered: Option<Addr>,
         now: Moment,
     ) -> Option<Addr> {
-        self.touches += 1;
-        self.stamp = self.stamp.next();
-        let stamp = self.stamp;
-        let tracked = self.changed.is_some();
+        if let Some(Renewed { addr }) = self.prolong(name, told, registered, now, |_| true) {
+            return addr;
+        }
         if let Some(row) = self.rows.online_mut(name) {
-            if left_ms(self.ttl_ms, &row.last, now) > 0 {
-                let addr = told.or(row.addr).or(registered);
-                let (moved, newly_changed) = (row.addr != addr, tracked && !row.changed);
-                *row = Row { addr, last: now, stamp, online: true, due: row.due, changed: tracked };
-                if moved {
-                    self.feed.push(name.clone(), Event::Moved(addr));
-                }
-                if newly_changed {
-                    self.note_changed(name);
-                }
-                return addr;
-            }
             // It went offline and comes back. Others whose time has come are no concern of this heartbeat.
             let due = row.due;
             self.due.remove(&(due, name.clone()));
             self.expire(name);
         }
+        (self.touches, self.stamp) = (self.touches + 1, self.stamp.next());
         let before = self.rows.get(name);
         let addr = told.or(before.and_then(|row| row.addr)).or(registered);
         let newly_changed = !before.is_some_and(|row| row.changed);
-        self.rows.put(name, Row { addr, last: now, stamp, online: true, due: now.awake, changed: tracked });
+        let tracked = self.changed.is_some();
+        let row =
+            Row { addr, last: now, stamp: self.stamp, online: true, due: now.awake, changed: tracked, vouched: false };
+        self.rows.put(name, row);
         self.appear(name, addr, now);
         if newly_changed {
             self.note_changed(name);
         }
         addr
+    }
+
+    /// Notes of somebody online that whoever sends a heartbeat for it may, and that this will not change while it is online:
+    /// from now on, [`Self::renew`] does what a heartbeat is to do.
+    pub fn vouch(&mut self, name: &Username) {
+        if let Some(row) = self.rows.online_mut(name) {
+            row.vouched = true;
+        }
+    }
+
+    /// As [`Self::heartbeat`], but only for somebody online at `now` who was vouched for; otherwise `None`, and nothing is done.
+    pub fn renew(&mut self, name: &Username, told: Option<Addr>, now: Moment) -> Option<Renewed> {
+        self.prolong(name, told, None, now, |row| row.vouched)
     }
 
     /// The clients on `page` that are online at `now`, sorted by name.
@@ -224,6 +235,33 @@ impl Table {
         if row.changed && !before.is_some_and(|before| before.changed) {
             self.note_changed(name);
         }
+    }
+
+    /// What a heartbeat of somebody online does, if `may` wants it.
+    fn prolong(
+        &mut self,
+        name: &Username,
+        told: Option<Addr>,
+        registered: Option<Addr>,
+        now: Moment,
+        may: impl FnOnce(&Row) -> bool,
+    ) -> Option<Renewed> {
+        let row = self.rows.online_mut(name)?;
+        if left_ms(self.ttl_ms, &row.last, now) == 0 || !may(row) {
+            return None;
+        }
+        let tracked = self.changed.is_some();
+        let addr = told.or(row.addr).or(registered);
+        let (moved, newly_changed) = (row.addr != addr, tracked && !row.changed);
+        (self.touches, self.stamp) = (self.touches + 1, self.stamp.next());
+        *row = Row { addr, last: now, stamp: self.stamp, changed: tracked, ..*row };
+        if moved {
+            self.feed.push(name.clone(), Event::Moved(addr));
+        }
+        if newly_changed {
+            self.note_changed(name);
+        }
+        Some(Renewed { addr })
     }
 
     fn note_changed(&mut self, name: &Username) {

@@ -1,6 +1,7 @@
 //! A client says that it is online.
 
 use super::access::{Caller, Credentials, Verdict};
+use super::index::Entry;
 use super::{AuthError, Registry, lock};
 use crate::domain::{Addr, BootMs, Username};
 
@@ -34,7 +35,15 @@ impl Registry {
     ) -> Result<Beat, AuthError> {
         let entry = self.entry(name, caller.now).await?;
         self.authorize(name, &entry, credentials, caller).await?;
-        Ok(self.note_heartbeat(name, addr, entry.addr, caller.now))
+        Ok(self.note_heartbeat(name, addr, &entry, caller.now))
+    }
+
+    /// As [`Self::heartbeat`] for who is online already and has no password, which is what most heartbeats are for; otherwise
+    /// `None`, and nothing is done.
+    #[must_use]
+    pub fn renew(&self, name: &Username, addr: Option<Addr>, now: BootMs) -> Option<Beat> {
+        let renewed = self.presence_alone(now, |table, now| table.renew(name, addr, now))?;
+        Some(self.beat(renewed.addr))
     }
 
     /// As [`Self::heartbeat`] if it can be accepted without waiting for anything; otherwise `None`, and nothing is done.
@@ -48,11 +57,23 @@ impl Registry {
     ) -> Option<Beat> {
         let entry = lock(&self.0.index).entry(name)?;
         let granted = self.judge(&entry, credentials, caller.wall) == Verdict::Granted;
-        granted.then(|| self.note_heartbeat(name, addr, entry.addr, caller.now))
+        granted.then(|| self.note_heartbeat(name, addr, &entry, caller.now))
     }
 
-    fn note_heartbeat(&self, name: &Username, told: Option<Addr>, registered: Option<Addr>, now: BootMs) -> Beat {
-        let addr = self.presence_alone(now, |table, now| table.heartbeat(name, told, registered, now));
+    fn note_heartbeat(&self, name: &Username, told: Option<Addr>, entry: &Entry, now: BootMs) -> Beat {
+        // Who has no password never gets one, so what was granted once is granted as long as it stays online.
+        let anybody_may = entry.guard.is_open();
+        let addr = self.presence_alone(now, |table, now| {
+            let addr = table.heartbeat(name, told, entry.addr, now);
+            if anybody_may {
+                table.vouch(name);
+            }
+            addr
+        });
+        self.beat(addr)
+    }
+
+    fn beat(&self, addr: Option<Addr>) -> Beat {
         let ttl_ms = self.ttl_ms();
         Beat { addr, ttl_ms, next_heartbeat_ms: (ttl_ms / BEATS_PER_TTL).max(1) }
     }
@@ -62,8 +83,8 @@ impl Registry {
 mod tests {
     use super::super::testing::{caller, name, registry, registry_on, user};
     use super::*;
-    use crate::domain::Page;
-    use crate::registry::{Epoch, LookupError};
+    use crate::domain::{Page, Password};
+    use crate::registry::{Epoch, LookupError, NewUser};
     use crate::storage::Fault;
 
     #[tokio::test]
@@ -76,6 +97,22 @@ mod tests {
         assert_eq!(registry.online(&Page::default(), BootMs(29_999)).len(), 1);
         assert_eq!(registry.online_count(BootMs(29_999)), 1);
         assert_eq!(registry.online_count(BootMs(30_000)), 0);
+    }
+
+    #[tokio::test]
+    async fn only_who_needs_no_password_is_renewed_without_one() {
+        let (registry, _) = registry();
+        let password = Password::new("secret".to_owned());
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+        let carol = NewUser { password: Some(password), ..user("carol") };
+        let token = registry.register(carol, caller(BootMs(0))).await.unwrap().granted.unwrap().token;
+        for username in ["alice", "carol"] {
+            let credentials = if username == "carol" { Credentials::Bearer(token.reveal()) } else { Credentials::None };
+            assert_eq!(registry.renew(&name(username), None, BootMs(0)), None, "not online yet");
+            let beat = registry.heartbeat(&name(username), None, credentials, caller(BootMs(0))).await.unwrap();
+            let renewed = registry.renew(&name(username), None, BootMs(1));
+            assert_eq!(renewed, (username == "alice").then_some(beat), "{username}");
+        }
     }
 
     #[tokio::test]

@@ -60,6 +60,25 @@ fn a_client_that_comes_back_expires_again() {
 }
 
 #[test]
+fn only_who_was_vouched_for_and_is_online_is_renewed() {
+    let (mut table, alice) = (Table::new(10), name("alice"));
+    table.vouch(&alice);
+    assert_eq!(table.renew(&alice, None, at(0)), None, "nobody is there");
+    table.heartbeat(&alice, addr("10.0.0.1:1"), None, at(0));
+    assert_eq!(table.renew(&alice, None, at(1)), None, "nobody vouched");
+    table.vouch(&alice);
+    assert_eq!(table.renew(&alice, None, at(9)), Some(Renewed { addr: addr("10.0.0.1:1") }));
+    let version = table.version(at(9));
+    assert_eq!(table.renew(&alice, addr("10.0.0.2:2"), at(18)), Some(Renewed { addr: addr("10.0.0.2:2") }));
+    assert_ne!(table.version(at(18)), version, "it moved");
+    assert_eq!(names(&mut table, at(27)), ["alice"]);
+    assert_eq!(table.renew(&alice, None, at(28)), None, "its time is over");
+    assert!(names(&mut table, at(28)).is_empty(), "and nothing was done");
+    table.heartbeat(&alice, None, None, at(29));
+    assert_eq!(table.renew(&alice, None, at(30)), None, "nobody vouched since it came back");
+}
+
+#[test]
 fn the_address_told_last_wins_over_the_registered_one() {
     let mut table = Table::new(TTL_MS);
     let (registered, live) = (addr("10.0.0.1:1"), addr("10.0.0.2:2"));
