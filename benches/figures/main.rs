@@ -2,17 +2,19 @@
 //! a bare loop that does the same on the disk.
 //!
 //! ```text
-//! cargo bench --bench figures                     # everything; about ten minutes
+//! cargo bench --bench figures                     # everything; about twelve minutes
 //! cargo bench --bench figures -- heartbeat lists  # some parts
 //! cargo bench --bench figures -- --quick          # everything, hundredfold smaller, to see that it works
 //! ```
 //!
 //! BENCHMARKS.md says what is measured and how. All servers are processes of this very program (its hidden commands `node`,
-//! which is `rollcall`, and `bare`), so what is measured is never an older build. They listen on 127.0.0.1 only and end when
+//! which is `rollcall`, `bare` and `chatter`), so what is measured is never an older build. They listen on 127.0.0.1 only and end when
 //! this process does, however it ends.
 
 mod bare;
 mod beater;
+mod chat;
+mod chatter;
 mod disk;
 mod heartbeat;
 mod lists;
@@ -87,6 +89,14 @@ struct Arguments {
     #[arg(long, default_value_t = 45)]
     watch_seconds: u64,
 
+    /// For how long peers talk
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    chat_seconds: u64,
+
+    /// For how long peers have nothing to do
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
+    idle_seconds: u64,
+
     /// What `cargo bench` adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -105,6 +115,8 @@ enum Part {
     Memory,
     /// From kill -9 of the leader to the next served request, and who is online then
     Takeover,
+    /// Peers that talk to each other: what arrives and how fast, and what one costs that has nothing to do
+    Chat,
 }
 
 type Measure = fn(&Arguments) -> anyhow::Result<()>;
@@ -116,6 +128,10 @@ fn main() -> ExitCode {
         nodes::COMMAND => {
             words.remove(1);
             return run_node(Cli::parse_from(words));
+        }
+        chatter::COMMAND => {
+            let word = |at: usize| words.get(at).and_then(|word| word.to_str()).unwrap_or_default();
+            chatter::run(word(2), word(3))
         }
         bare::COMMAND => bare::run(words.get(2).map(AsRef::as_ref)),
         _ => measure(&Arguments::parse_from(words).scaled()),
@@ -157,7 +173,7 @@ impl Arguments {
                 *size = (*size / 100).max(1);
             }
             self.takeovers = vec![100];
-            self.watch_seconds = 1;
+            (self.watch_seconds, self.chat_seconds, self.idle_seconds) = (1, 1, 1);
             self.rounds = self.rounds.min(2);
         }
         self
@@ -170,12 +186,13 @@ impl Arguments {
 
 fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     println!("{}", processes::machine());
-    let parts: [(Part, Measure); 5] = [
+    let parts: [(Part, Measure); 6] = [
         (Part::Heartbeat, heartbeat::measure),
         (Part::Lists, lists::measure),
         (Part::Registrations, registrations::measure),
         (Part::Memory, memory::measure),
         (Part::Takeover, takeover::measure),
+        (Part::Chat, chat::measure),
     ];
     for (part, measure) in parts {
         if arguments.measures(part) {

@@ -1,0 +1,168 @@
+//! A peer of the chat that is driven by a measurement: a process of its own with everything that `rollcall peer` has but the
+//! screen. It reads wishes from its standard input, and writes what came of them, a line of JSON each.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, stdin};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use rollcall::peer::engine::Notice;
+use rollcall::peer::settings::{Layer, Settings};
+use rollcall::peer::{Ask, Peer};
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+/// The first argument of a process of this program that is to be such a peer.
+pub(crate) const COMMAND: &str = "chatter";
+
+/// After so long without a message, those that are missing are taken for lost.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// For so long after the last message that is expected, one that comes twice would be noticed.
+const AFTERTIME: Duration = Duration::from_millis(300);
+
+/// Notices that are taken at once.
+const BATCH: usize = 256;
+
+/// What the measurement wants.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) enum Wish {
+    /// The number of peers that are linked.
+    Links,
+    /// Say so many messages of so many bytes, so many a second, and hear as many as are expected.
+    Talk { say: u64, a_second: u64, bytes: usize, hear: u64 },
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// The peer is there.
+    Listens(String),
+    /// So many are linked.
+    Links(usize),
+    /// What was heard.
+    Heard(Heard),
+}
+
+/// What was heard, and how long after it was said.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Heard {
+    /// Different messages.
+    pub(crate) messages: u64,
+    /// Messages that had been heard before.
+    pub(crate) doubles: u64,
+    /// How often a message took so many microseconds, from the wish to say it to the notice of it.
+    pub(crate) delays_us: BTreeMap<u64, u64>,
+}
+
+/// Is such a peer until the standard input ends. `peers` are those that it dials, separated by commas.
+pub(crate) fn run(name: &str, peers: &str) -> anyhow::Result<()> {
+    let values = [("name", name), ("listen_addr", "127.0.0.1:0"), ("peers", peers), ("lan", "false")];
+    let values = values.map(|(key, value)| (key, value.to_owned())).into();
+    let settings = Settings::read(None, &|_| None, Layer { place: "figures: ".to_owned(), values })?;
+    // The same runtime as the program's.
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let mut peer = Peer::start(settings).await?;
+        print(&Report::Listens(peer.listens_at().to_string()))?;
+        let mut wishes = wishes();
+        while let Some(wish) = wishes.recv().await {
+            let report = match wish {
+                Wish::Links => Report::Links(links(&peer).await?),
+                Wish::Talk { say, a_second, bytes, hear } => {
+                    let asks = peer.asks();
+                    let (heard, talked) = tokio::join!(listen(&mut peer, hear), talk(asks, name, say, a_second, bytes));
+                    talked?;
+                    Report::Heard(heard)
+                }
+            };
+            print(&report)?;
+        }
+        peer.stop().await;
+        Ok(())
+    })
+}
+
+fn print(report: &Report) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(report)?);
+    Ok(())
+}
+
+fn wishes() -> mpsc::Receiver<Wish> {
+    let (sender, wishes) = mpsc::channel(1);
+    // A read of standard input cannot be interrupted, so it has a thread that ends with the process.
+    thread::spawn(move || {
+        for line in stdin().lock().lines().map_while(Result::ok) {
+            let Ok(wish) = serde_json::from_str(&line) else { return };
+            if sender.blocking_send(wish).is_err() {
+                return;
+            }
+        }
+    });
+    wishes
+}
+
+async fn links(peer: &Peer) -> anyhow::Result<usize> {
+    let (sender, answer) = oneshot::channel();
+    peer.asks().send(Ask::List(sender)).await?;
+    Ok(answer.await?.len())
+}
+
+async fn talk(asks: mpsc::Sender<Ask>, name: &str, say: u64, a_second: u64, bytes: usize) -> anyhow::Result<()> {
+    let mut beat = interval(Duration::from_secs(1) / u32::try_from(a_second)?);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    for number in 0..say {
+        beat.tick().await;
+        let text = format!("{name} {number} {} ", now_ns());
+        asks.send(Ask::Post(format!("{text:.<bytes$}"))).await?;
+    }
+    Ok(())
+}
+
+async fn listen(peer: &mut Peer, hear: u64) -> Heard {
+    let (mut heard, mut known, mut notices) = (Heard::default(), BTreeMap::new(), Vec::new());
+    let mut until = Instant::now() + SILENCE;
+    while tokio::select! {
+        count = peer.notices(&mut notices, BATCH) => count > 0,
+        () = sleep_until(until) => false,
+    } {
+        let now = now_ns();
+        for notice in notices.drain(..) {
+            let Notice::Post { text, .. } = notice else { continue };
+            if let Some((name, number, said_at)) = read(&text) {
+                let numbers: &mut Vec<bool> = known.entry(name.to_owned()).or_default();
+                numbers.resize(numbers.len().max(number + 1), false);
+                if std::mem::replace(&mut numbers[number], true) {
+                    heard.doubles += 1;
+                } else {
+                    heard.messages += 1;
+                    *heard.delays_us.entry(now.saturating_sub(said_at) / 1000).or_default() += 1;
+                }
+            }
+        }
+        until = Instant::now() + if heard.messages >= hear { AFTERTIME } else { SILENCE };
+    }
+    heard
+}
+
+/// Who said it, the how manieth it is, and when it was said.
+fn read(text: &str) -> Option<(&str, usize, u64)> {
+    let mut words = text.split(' ');
+    Some((words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+}
+
+/// Nanoseconds on a clock that all processes share.
+fn now_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let (seconds, nanoseconds) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
+    seconds.unwrap_or(0) * 1_000_000_000 + nanoseconds.unwrap_or(0)
+}
+
+impl Report {
+    /// What a line says.
+    pub(crate) fn read(line: &str) -> anyhow::Result<Self> {
+        serde_json::from_str(line).with_context(|| format!("a peer said {line:?}"))
+    }
+}
