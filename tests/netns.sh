@@ -12,34 +12,25 @@
 #
 # Needs root, iproute2, nftables and curl. Prints a line a row and a last one with all figures; fails if a row does.
 #
-# Nothing can be left behind: everything but the build is in namespaces of processes, of mounts and of the network that
-# the kernel takes down, with all that is in them, when this script ends, also when it is killed with SIGKILL.
+# Nothing can be left behind (see namespaces.sh).
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=tests/namespaces.sh
+source tests/namespaces.sh
 
 readonly ROWS=(2 7 8 9 10 15 27)
 readonly NODES=(0 1 2)
 readonly PORT=8080 API_PORT=3000 SLOW_PORT=8090
-# A mount of its own, of which nothing is seen outside.
-readonly FOLDER=/run/rollcall
 # A node that is up for less than `election_timeout_min_ms` may not vote yet.
 readonly BOOT_MS=3200
 readonly SETTLE_MS=20000
-
-die() {
-    printf 'error: %s\n' "$*" >&2
-    exit 1
-}
 
 # --- Outside -------------------------------------------------------------------------------------------------------------
 
 # How many cables row 2 cuts, and how long row 15 loses packets. This script calls itself with them.
 CUTS=${NETNS_CUTS:-8}
 LOSS_SECONDS=${NETNS_LOSS_SECONDS:-45}
-PROFILE=debug
-BUILD=
-WORLD=
 
 outside() {
     local number
@@ -61,62 +52,10 @@ outside() {
     for number in "${asked[@]}"; do
         declare -F "row_$number" >/dev/null || die "there is no row $number here; there are: ${ROWS[*]}"
     done
-    check_tools
-    trap end_all EXIT
-    trap 'exit 129' HUP
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    build
-    isolate "${asked[@]}"
-}
-
-check_tools() {
-    local tool
-    [ "$(uname -s)" = Linux ] || die "network namespaces are Linux's; run this there"
-    for tool in ip:iproute2 nft:nftables curl:curl awk:mawk unshare:util-linux setpriv:util-linux timeout:coreutils; do
-        command -v "${tool%:*}" >/dev/null || die "${tool%:*} is missing; install the package ${tool#*:}"
-    done
-    [ "$(id -u)" -eq 0 ] || die "network namespaces need root; run: sudo env PATH=\"\$PATH\" HOME=\"\$HOME\" tests/netns.sh"
-    unshare --net --mount --pid --fork --mount-proc true ||
-        die "root may make no namespaces here; in a container, run it privileged (docker run --privileged)"
-}
-
-build() {
-    local -a flags=(--locked --quiet --bin rollcall --example failover)
-    [ "$PROFILE" = debug ] || flags+=(--release)
-    printf 'building\n'
-    # In the background, here and below, so that a signal is obeyed at once and not after this.
-    cargo build "${flags[@]}" &
-    BUILD=$!
-    wait "$BUILD"
-    BUILD=
-    readonly BINARIES="${CARGO_TARGET_DIR:-target}/$PROFILE"
-    [ -x "$BINARIES/rollcall" ] || die "cargo does not build into $BINARIES; set CARGO_TARGET_DIR"
-}
-
-# The rest of this script runs as the first process of a namespace of processes, whose end is the end of all others. It
-# is killed when `unshare` ends, and that when this shell ends. No setting of the caller's environment gets in.
-isolate() {
-    local status=0
-    setpriv --pdeathsig KILL \
-        env -i PATH="$PATH" NETNS_CUTS="$CUTS" NETNS_LOSS_SECONDS="$LOSS_SECONDS" BINARIES="$(realpath "$BINARIES")" \
-        unshare --net --mount --pid --fork --mount-proc --kill-child "$BASH" tests/netns.sh --inside "$@" &
-    WORLD=$!
-    wait "$WORLD" || status=$?
-    WORLD=
-    [ "$status" -eq 0 ] || die "failed"
-}
-
-end_all() {
-    local first=
-    trap - EXIT
-    [ -z "$BUILD" ] || kill "$BUILD" 2>/dev/null || true
-    if [ -n "$WORLD" ]; then
-        # `unshare` ends when the last process inside has.
-        read -r first _ 2>/dev/null <"/proc/$WORLD/task/$WORLD/children" || true
-        kill -KILL "${first:-$WORLD}" 2>/dev/null || true
-    fi
-    wait 2>/dev/null || true
+    check_tools curl:curl
+    end_with_this
+    build --bin rollcall --example failover
+    isolate NETNS_CUTS="$CUTS" NETNS_LOSS_SECONDS="$LOSS_SECONDS" -- "${asked[@]}"
 }
 
 # --- The network ---------------------------------------------------------------------------------------------------------
@@ -127,9 +66,7 @@ url() { printf 'http://%s:%s' "$(client_addr "$1")" "$API_PORT"; }
 
 make_network() {
     local lan node
-    mount -t tmpfs -o size=512m tmpfs /run
-    mkdir "$FOLDER"
-    ip link set lo up
+    make_folder
     for lan in cluster clients; do
         ip link add "$lan" type bridge
         ip link set "$lan" up
@@ -139,13 +76,8 @@ make_network() {
     for node in "${NODES[@]}"; do
         ip netns add "node-$node"
         ip -n "node-$node" link set lo up
-        for lan in cluster clients; do
-            ip link add "$lan$node" type veth peer name "$lan" netns "node-$node"
-            ip link set "$lan$node" master "$lan" up
-            ip -n "node-$node" link set "$lan" up
-        done
-        ip -n "node-$node" address add "$(addr "$node")/24" dev cluster
-        ip -n "node-$node" address add "$(client_addr "$node")/24" dev clients
+        cable "node-$node" cluster "cluster$node" "$(addr "$node")/24"
+        cable "node-$node" clients "clients$node" "$(client_addr "$node")/24"
     done
 }
 
@@ -176,7 +108,6 @@ rule() {
 
 # --- The nodes, and what is seen of them ---------------------------------------------------------------------------------
 
-declare -A PIDS=()
 STARTED=0
 
 # node-N.log keeps what a node says; served has a line for each request that a node served (see `failover watch`).
@@ -197,16 +128,6 @@ start_cluster() {
     "$BINARIES/examples/failover" watch "$(url 0)" "$(url 1)" "$(url 2)" >"$FOLDER/served" 2>"$FOLDER/watch.log" &
     PIDS[watch]=$!
 }
-
-end_cluster() {
-    local name
-    for name in "${!PIDS[@]}"; do kill -KILL "${PIDS[$name]}" 2>/dev/null || true; done
-    # Bash would say of each that it was killed.
-    { wait || true; } 2>/dev/null
-    PIDS=()
-}
-
-now() { printf '%s' "$((${EPOCHREALTIME/[.,]/} / 1000))"; }
 
 # The state of a node as it tells it itself: one field of GET /.
 field() {
@@ -267,42 +188,6 @@ terms_since() {
 others() {
     local node
     for node in "${NODES[@]}"; do [ "$node" = "$1" ] || printf '%s ' "$node"; done
-}
-
-# within VALUE MOST [LEAST]
-within() {
-    if [[ $1 =~ ^[0-9]+$ ]] && [ "$1" -le "$2" ] && [ "$1" -ge "${3:-0}" ]; then printf yes; else printf no; fi
-}
-
-# --- Verdicts ------------------------------------------------------------------------------------------------------------
-
-FAILED=0
-FIGURES=()
-
-# row NUMBER LIMIT-PASSED WHAT [FIGURE]: the line of a row.
-row() {
-    local verdict=PASS name
-    [ "$2" = yes ] || verdict=FAIL
-    for name in "${!PIDS[@]}"; do
-        # The watcher ends at the first proof that two nodes served at once.
-        if ! kill -0 "${PIDS[$name]}" 2>/dev/null; then
-            printf '%s has ended: %s\n' "$name" "$(tail -n 1 "$FOLDER/$name.log")"
-            verdict=FAIL
-        fi
-    done
-    if [ "$verdict" = FAIL ]; then
-        FAILED=$((FAILED + 1))
-        last_words
-    fi
-    FIGURES+=("row $1 ${4:-$verdict}")
-    printf '%s row %s: %s\n' "$verdict" "$1" "$3"
-}
-
-last_words() {
-    local log
-    for log in "$FOLDER"/node-*.log; do
-        [ ! -s "$log" ] || printf -- '--- %s\n%s\n' "${log##*/}" "$(tail -n 12 "$log")"
-    done
 }
 
 # --- The rows ------------------------------------------------------------------------------------------------------------
@@ -380,7 +265,7 @@ row_15() {
     sleep "$LOSS_SECONDS"
     terms=$(terms_since "$at")
     row 15 "$(within "$terms" 2 1)" "5% loss for $LOSS_SECONDS s: $((terms - 1)) changes (at most 1)" "$((terms - 1)) changes"
-    end_cluster
+    end_processes
     heal
     slow_cluster
 }
@@ -436,20 +321,17 @@ row_27() {
 # -------------------------------------------------------------------------------------------------------------------------
 
 inside() {
-    local number line=""
-    # What must not fail and did; a subshell's failure is that of the line that has it.
-    set -o errtrace
-    trap '[ "$BASH_SUBSHELL" -gt 0 ] || { last_words; die "line $LINENO: $BASH_COMMAND"; }' ERR
+    local number
+    # The watcher ends at the first proof that two nodes served at once, and fails the row with that.
+    die_of_errors
     make_network
     for number in "$@"; do
         heal
         [ "$number" = 2 ] || start_cluster
         "row_$number"
-        end_cluster
+        end_processes
     done
-    for number in "${FIGURES[@]}"; do line+="${line:+; }$number"; done
-    printf '%s of %s checks failed: %s (%s s)\n' "$FAILED" "${#FIGURES[@]}" "$line" "$SECONDS"
-    exit $((FAILED > 0))
+    summary
 }
 
 if [ "${1-}" = --inside ]; then

@@ -165,6 +165,8 @@ fn retry_ms(failures: u32, draw: &mut Draw) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn endpoint(port: u16) -> Endpoint {
@@ -180,6 +182,12 @@ mod tests {
             let wait = retry_ms(failures, &mut draw);
             assert!((about * 79 / 100..=(about * 121 / 100).min(300_000)).contains(&wait), "{failures}: {wait}");
         }
+    }
+
+    #[test]
+    fn those_who_lost_somebody_at_once_do_not_dial_at_once() {
+        let waits: BTreeSet<u64> = (0..100).map(|seed| retry_ms(3, &mut Draw(seed))).collect();
+        assert!(waits.len() > 80 && waits.last().unwrap() - waits.first().unwrap() > 1000, "{waits:?}");
     }
 
     #[test]

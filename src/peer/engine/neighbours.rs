@@ -24,6 +24,8 @@ use crate::peer::user_id::UserId;
 const ASKED: usize = 3;
 /// An answer to such a question counts for so long.
 const ANSWER_WITHIN_MS: u64 = 10_000;
+/// The most names that are told in one list: as many of the longest, each character escaped, fit into a datagram.
+const TOLD: usize = 200;
 /// The most names of one list that are looked for.
 const LOOKED_FOR: usize = 16;
 
@@ -91,6 +93,14 @@ impl Neighbours {
     /// Whether a peer that claims to be there may write from here. All addresses of this machine are one.
     fn is_match(&self, user: &UserId, source: IpAddr) -> bool {
         user.claimed_ip().is_some_and(|claimed| claimed == source || (self.is_own(claimed) && self.is_own(source)))
+    }
+
+    /// Whom this peer names to another: itself, and those others that it heard last.
+    fn told_to(&self, asker: &UserId) -> Vec<UserId> {
+        let mut others: Vec<_> = self.peers.iter().filter(|(user, _)| *user != asker).collect();
+        others.sort_by_key(|(_, peer)| std::cmp::Reverse(peer.heard_at));
+        let others = others.into_iter().map(|(user, _)| user);
+        [&self.rules.user].into_iter().chain(others).take(TOLD).cloned().collect()
     }
 
     fn datagram(&self, body: Body, id: u64, now: Now) -> Datagram {
@@ -250,7 +260,9 @@ impl Engine {
         now: Now,
         out: &mut Actions,
     ) {
-        let Datagram { id, sent_at, body, .. } = datagram;
+        let Datagram { id, body, .. } = datagram;
+        // Posts of the draft do not say when.
+        let sent_at = if datagram.sent_at == 0 { now.unix_s } else { datagram.sent_at };
         match body {
             Body::Post(text) if self.is_new_on_lan(user, id) => self.heard_post(user, id, sent_at, text, out),
             Body::Direct { to, text } => {
@@ -270,9 +282,7 @@ impl Engine {
             Body::ListRequest => {
                 let id = self.next_lan_id();
                 let Some(lan) = &self.neighbours else { return };
-                let users = lan.peers.keys().filter(|known| *known != user).cloned();
-                let users = users.chain([lan.rules.user.clone()]).collect();
-                let answer = lan.datagram(Body::ListResponse(users), id, now);
+                let answer = lan.datagram(Body::ListResponse(lan.told_to(user)), id, now);
                 self.answer_source(source, answer, dialect, now, out);
             }
             Body::ListResponse(users) => self.heard_list(user, &users, now, out),

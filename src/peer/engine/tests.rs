@@ -165,6 +165,23 @@ fn a_peer_that_never_sent_a_heartbeat_is_not_dropped_for_sending_none() {
 }
 
 #[test]
+fn a_peer_that_was_hard_to_reach_and_spoke_is_dialled_again_after_a_second_when_it_is_lost() {
+    let mut bench = Bench::new(rules());
+    for _ in 0..8 {
+        bench.now = bench.now.max(bench.engine.wake_at().0);
+        assert!(bench.feed(Event::Woke).contains(&Action::Dial(endpoint(1))));
+        bench.feed(Event::DialFailed { endpoint: endpoint(1), why: String::new() });
+    }
+    bench.now = bench.engine.wake_at().0;
+    bench.feed(Event::Woke);
+    bench.link(1, 60, Some(1));
+    bench.hear(1, 60, 1, chat("hi"));
+    bench.feed(Event::Unlinked { link: LinkId(1), why: String::new() });
+    bench.now += 1_200;
+    assert!(bench.feed(Event::Woke).contains(&Action::Dial(endpoint(1))));
+}
+
+#[test]
 fn chat_is_passed_on_once_and_never_back() {
     let mut bench = Bench::new(Rules { max_connections: 9, ..rules() });
     for link in [1, 2, 3, 4] {
@@ -271,6 +288,37 @@ fn each_peer_is_answered_in_its_dialect_at_the_port_it_told() {
 }
 
 #[test]
+fn a_peer_that_changes_its_dialect_is_answered_in_the_one_it_spoke_last() {
+    let mut bench = Bench::new(on_lan());
+    for dialect in [Dialect::Compact, Dialect::Spaced, Dialect::Compact] {
+        bench.feed(datagram("bob@10.0.0.2", "10.0.0.2:8200", lan::Body::Ping, dialect));
+        let posted = bench.feed(Event::Posted("hi".into()));
+        let forms = posted.iter().filter_map(|action| match action {
+            Action::SendDatagram { dialect, .. } => Some(*dialect),
+            _ => None,
+        });
+        assert_eq!(forms.collect::<Vec<_>>(), [dialect]);
+    }
+}
+
+#[test]
+fn what_is_for_somebody_else_is_not_shown_and_a_list_nobody_asked_for_moves_nothing() {
+    let mut bench = Bench::new(on_lan());
+    bench.feed(datagram("bob@10.0.0.2", "10.0.0.2:8200", lan::Body::Discovery { port: 8200 }, Dialect::Compact));
+    let to = UserId::parse("carol@10.0.0.3").unwrap();
+    let direct = lan::Body::Direct { to: to.clone(), text: "psst".into() };
+    assert_eq!(bench.feed(datagram("bob@10.0.0.2", "10.0.0.2:8200", direct, Dialect::Compact)), []);
+    let list =
+        || datagram("bob@10.0.0.2", "10.0.0.2:8200", lan::Body::ListResponse(vec![to.clone()]), Dialect::Compact);
+    assert_eq!(bench.feed(list()), []);
+    bench.feed(Event::Listed);
+    let looked = bench.feed(list());
+    assert!(
+        matches!(&looked[..], [Action::SendDatagram { to, .. }, Action::Tell(Notice::Listed { .. })] if to.port() == LAN_PORT)
+    );
+}
+
+#[test]
 fn a_claimed_address_that_is_not_the_source_is_told_and_moves_nobody() {
     let mut bench = Bench::new(on_lan());
     bench.feed(datagram("bob@10.0.0.2", "10.0.0.2:8200", lan::Body::Discovery { port: 8200 }, Dialect::Compact));
@@ -281,6 +329,40 @@ fn a_claimed_address_that_is_not_the_source_is_told_and_moves_nobody() {
     // On one machine all addresses are one.
     let mine = datagram("eve@10.0.0.1", "127.0.0.1:8300", lan::Body::Discovery { port: 8300 }, Dialect::Compact);
     assert!(!told(&bench.feed(mine)).iter().any(|notice| matches!(notice, Notice::Mismatch { .. })));
+}
+
+#[test]
+fn a_list_of_many_long_names_fits_into_a_datagram_and_has_those_heard_last() {
+    let mut bench = Bench::new(on_lan());
+    for number in 0..300 {
+        bench.now += 1;
+        let name = format!("{number:03}{}", "\"".repeat(125));
+        bench.feed(datagram(&name, "10.0.0.2:8200", lan::Body::Ping, Dialect::Compact));
+    }
+    bench.now += 60_000;
+    let actions = bench.feed(datagram("bob@10.0.0.2", "10.0.0.2:9", lan::Body::ListRequest, Dialect::Compact));
+    let answer = actions.iter().find_map(|action| match action {
+        Action::SendDatagram { datagram, .. } if matches!(datagram.body, lan::Body::ListResponse(_)) => Some(datagram),
+        _ => None,
+    });
+    let answer = answer.expect("an answer");
+    assert!(answer.write(Dialect::Compact).is_some() && answer.write(Dialect::Spaced).is_some());
+    let lan::Body::ListResponse(users) = &answer.body else { panic!() };
+    assert_eq!((users.len(), users[0].as_str()), (200, "me@10.0.0.1"));
+    assert!(users[1].as_str().starts_with("299") && users[199].as_str().starts_with("101"), "{users:?}");
+}
+
+#[test]
+fn what_does_not_say_when_it_was_said_was_said_when_it_came() {
+    let mut bench = Bench::new(on_lan());
+    for (sent_at, said_at) in [(0, at(0).unix_s), (5, 5)] {
+        let body = lan::Body::Post(format!("sent at {sent_at}"));
+        let from = UserId::parse("di@10.0.0.3");
+        let datagram = Datagram { from, id: Some(said_at.unsigned_abs()), sent_at, body };
+        let from = "10.0.0.3:8200".parse().unwrap();
+        bench.feed(Event::HeardDatagram { from, shared: true, datagram, dialect: Dialect::Spaced });
+        assert!(bench.engine.history().entries().iter().any(|entry| entry.said_at == said_at), "{sent_at}");
+    }
 }
 
 #[test]

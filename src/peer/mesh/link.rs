@@ -4,11 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::greeting::{MAX_GREETING_BYTES, greeting, read_greeting};
 use super::message::Message;
@@ -24,6 +24,9 @@ const READ_BYTES: usize = 16 * 1024;
 const BATCH: usize = 64;
 /// How long the other end may take to end a connection that this end has ended.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// Between two writes to a reader that takes one read for one message: by then it has read the first. What comes faster it
+/// reads as one, and loses both. So it gets at most 50 messages a second.
+const ALONE: Duration = Duration::from_millis(20);
 /// What was sent and is not acknowledged for so long ends the connection.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 
@@ -113,10 +116,53 @@ async fn read(mut reader: OwnedReadHalf, mut splitter: Splitter, link: LinkId, n
 }
 
 /// Writes until the queue ends. The half is given back, so that the connection stays readable.
-async fn write(mut writer: OwnedWriteHalf, outbox: &Outbox) -> io::Result<OwnedWriteHalf> {
-    while let Some(bytes) = outbox.next().await {
+async fn write<W: AsyncWrite + Unpin>(mut writer: W, outbox: &Outbox) -> io::Result<W> {
+    // The greeting was written before, and is read by itself, too.
+    let mut written_at = Instant::now();
+    while let Some((bytes, alone)) = outbox.next().await {
+        if alone {
+            sleep_until(written_at + ALONE).await;
+        }
         writer.write_all(&bytes).await?;
+        written_at = Instant::now();
     }
     writer.shutdown().await?;
     Ok(writer)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_one_read_for_one_message_is_given_time_to_read_each() {
+        let outbox = Outbox::new(1);
+        for text in ["one", "two", "three"] {
+            outbox.push(Bytes::from(text), true).unwrap();
+        }
+        let (writer, mut reader) = tokio::io::duplex(4096);
+        let start = Instant::now();
+        let written = write(writer, &outbox);
+        let read = async {
+            let mut buffer = [0; 4096];
+            for (index, text) in ["one", "two", "three"].into_iter().enumerate() {
+                let length = reader.read(&mut buffer).await.unwrap();
+                assert_eq!(&buffer[..length], text.as_bytes());
+                let pauses = u32::try_from(index).unwrap() + 1;
+                assert!(start.elapsed() >= ALONE * pauses, "{text} came after {:?}", start.elapsed());
+            }
+            // It shows that it reads a stream: nothing waits any more.
+            for text in ["four", "five"] {
+                outbox.push(Bytes::from(text), false).unwrap();
+            }
+            let before = Instant::now();
+            let length = reader.read(&mut buffer).await.unwrap();
+            assert_eq!((&buffer[..length], before.elapsed()), (&b"fourfive"[..], Duration::ZERO));
+            outbox.close();
+        };
+        let (written, ()) = tokio::join!(written, read);
+        written.unwrap();
+    }
 }

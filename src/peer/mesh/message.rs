@@ -24,7 +24,7 @@ const EXTENSION: u32 = 1;
 /// The most addresses that are taken from one list.
 const MAX_LISTED: usize = 256;
 /// The most senders in a question for history, and the most runs of each.
-const MAX_ASKED_SENDERS: usize = 512;
+const MAX_ASKED: usize = 512;
 
 /// One message.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,7 +141,7 @@ impl Message {
             "profile" => Body::Profile(serde_json::from_str(&wire.payload).ok()?),
             "history_request" => {
                 let have: BTreeMap<PeerId, Runs> = serde_json::from_str(&wire.payload).ok()?;
-                if have.len() > MAX_ASKED_SENDERS {
+                if have.len() > MAX_ASKED || have.values().any(|runs| runs.len() > MAX_ASKED) {
                     return None;
                 }
                 Body::HistoryRequest(have)
@@ -321,6 +321,11 @@ mod tests {
         }
         let unknown = format!(r#"{{"sender_id":"{id}","sequence_no":1,"type":"dance"}}"#);
         assert_eq!(Message::read(unknown.as_bytes()).unwrap().0.body, Body::Unknown);
+        for (runs, is_taken) in [(MAX_ASKED, true), (MAX_ASKED + 1, false)] {
+            let have = BTreeMap::from([(PeerId(1), vec![(1, 2); runs])]);
+            let question = Message { body: Body::HistoryRequest(have), ..chat("") }.write(EXTENDED).unwrap();
+            assert_eq!(Message::read(&question).is_some(), is_taken, "{runs} runs, each of which costs a comparison");
+        }
         let long = chat(&"x".repeat(MAX_TEXT_BYTES + 1)).write(EXTENDED).unwrap();
         assert!(Message::read(&long).is_none(), "a text beyond the bound");
     }

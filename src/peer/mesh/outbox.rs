@@ -26,9 +26,11 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Queue {
-    messages: VecDeque<(Bytes, bool)>,
+    messages: VecDeque<Bytes>,
     bytes: usize,
     closed: bool,
+    /// Whether the reader takes one read for one message, as far as is known by now.
+    alone: bool,
 }
 
 /// There is no room; what was to be sent is not in the queue.
@@ -43,14 +45,16 @@ impl Outbox {
         Self(Arc::new(Shared { queue: Mutex::default(), news: Notify::new(), end, most_bytes }))
     }
 
-    /// Adds a message. One that is `alone` is written by itself, for a reader that takes one read for one message.
+    /// Adds a message. While each is to be `alone`, it is written by itself, for a reader that takes one read for one
+    /// message. What waits goes by what is known of the reader last.
     pub(crate) fn push(&self, message: Bytes, alone: bool) -> Result<(), Full> {
         let mut queue = self.queue();
         if queue.bytes + message.len() > self.0.most_bytes {
             return Err(Full);
         }
         queue.bytes += message.len();
-        queue.messages.push_back((message, alone));
+        queue.messages.push_back(message);
+        queue.alone = alone;
         drop(queue);
         self.0.news.notify_one();
         Ok(())
@@ -73,13 +77,13 @@ impl Outbox {
         self.0.end.cancelled().await;
     }
 
-    /// The next bytes to write; `None` at the end.
-    pub(super) async fn next(&self) -> Option<Bytes> {
+    /// The next bytes to write, and whether they are to be alone; `None` at the end.
+    pub(super) async fn next(&self) -> Option<(Bytes, bool)> {
         loop {
             {
                 let mut queue = self.queue();
                 if let Some(bytes) = queue.take() {
-                    return Some(bytes);
+                    return Some((bytes, queue.alone));
                 }
                 if queue.closed {
                     return None;
@@ -97,17 +101,16 @@ impl Outbox {
 impl Queue {
     /// One message that is to be alone, or as many others as fit into one write.
     fn take(&mut self) -> Option<Bytes> {
-        let (first, alone) = self.messages.pop_front()?;
+        let first = self.messages.pop_front()?;
         self.bytes -= first.len();
-        let joins = |next: Option<&(Bytes, bool)>, length: usize| {
-            next.is_some_and(|(bytes, alone)| !alone && length + bytes.len() <= MAX_WRITE_BYTES)
-        };
-        if alone || !joins(self.messages.front(), first.len()) {
+        let joins =
+            |next: Option<&Bytes>, length: usize| next.is_some_and(|bytes| length + bytes.len() <= MAX_WRITE_BYTES);
+        if self.alone || !joins(self.messages.front(), first.len()) {
             return Some(first);
         }
         let mut joined = BytesMut::from(&first[..]);
         while joins(self.messages.front(), joined.len()) {
-            let Some((next, _)) = self.messages.pop_front() else { break };
+            let Some(next) = self.messages.pop_front() else { break };
             self.bytes -= next.len();
             joined.extend_from_slice(&next);
         }
@@ -120,15 +123,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn messages_are_joined_unless_they_want_to_be_alone() {
+    async fn messages_are_joined_once_the_reader_is_known_to_tell_them_apart() {
         let outbox = Outbox::new(1);
-        for (text, alone) in [("a", false), ("b", false), ("c", true), ("d", true), ("e", false)] {
-            outbox.push(Bytes::from(text), alone).unwrap();
+        for text in ["a", "b", "c"] {
+            outbox.push(Bytes::from(text), true).unwrap();
         }
+        assert_eq!(outbox.next().await.unwrap(), (Bytes::from("a"), true));
+        outbox.push(Bytes::from("d"), false).unwrap();
         outbox.close();
-        for expected in ["ab", "c", "d", "e"] {
-            assert_eq!(outbox.next().await.unwrap(), expected);
-        }
+        assert_eq!(outbox.next().await.unwrap(), (Bytes::from("bcd"), false));
         assert_eq!(outbox.next().await, None);
     }
 

@@ -4,6 +4,7 @@ mod lan;
 mod mesh;
 mod neighbours;
 mod person;
+mod python;
 mod storms;
 mod strangers;
 mod world;

@@ -5,7 +5,7 @@ use super::person::Person;
 use crate::cluster::until;
 
 /// A name that no other test run on this machine has.
-fn unique(name: &str) -> String {
+pub(super) fn unique(name: &str) -> String {
     format!("{name}{:08x}", rand::random::<u32>())
 }
 

@@ -138,3 +138,21 @@ async fn a_peer_that_does_not_read_loses_its_link_and_the_others_do_not_notice()
     assert_eq!(bob.count(|event| event["event"] == "lost"), 0);
     drop(slow);
 }
+
+#[tokio::test]
+async fn an_address_that_takes_no_connection_is_given_up_after_the_connect_timeout() {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    // Nobody accepts, and when its queue is full the system answers no further connection.
+    let listener = socket.listen(1).expect("it listens");
+    let full = listener.local_addr().expect("bound");
+    let mut queued = Vec::new();
+    while let Ok(stream) = timeout(Duration::from_millis(500), TcpStream::connect(full)).await {
+        queued.push(stream.expect("queued"));
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let flags = ["--no-lan", "--listen", "127.0.0.1:0", "--peers", &full.to_string()];
+    let alice = Person::start(dir.path(), "alice", &flags).await;
+    let is_said = |event: &Value| event["event"] == "unreachable" && event["why"] == "connecting took too long";
+    until("the end of the dial", async || alice.count(is_said) == 1).await;
+}

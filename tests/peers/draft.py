@@ -1,0 +1,159 @@
+"""A small peer of the LSNP draft: `KEY: VALUE` lines, profiles without a time or a number, PING and ACK, TTL and TOKEN.
+What is not written so, it does not read. It makes itself known by its profile; PEER_DISCOVERY it only understands.
+
+    python3 tests/peers/draft.py --name di [--silent] [--broadcast ADDRESS]...
+
+Commands, one a line: announce | ping | post TEXT | dm USER TEXT | profile NAME|STATUS|FILE | ask USER | peers | quit
+"""
+
+import argparse
+import base64
+import json
+import secrets
+import time
+
+from wires import MAX_DATAGRAM, Lan, Loop, say
+
+ANNOUNCE_EVERY = 30
+TTL = 3600
+REQUIRED = {
+    "PROFILE": {"USER_ID", "DISPLAY_NAME", "STATUS"},
+    "PING": {"USER_ID"},
+    "ACK": {"MESSAGE_ID", "STATUS"},
+    "POST": {"USER_ID", "CONTENT", "TTL", "MESSAGE_ID", "TOKEN"},
+    "DM": {"FROM", "TO", "CONTENT", "TIMESTAMP", "MESSAGE_ID", "TOKEN"},
+    "PEER_DISCOVERY": {"USER_ID", "PORT"},
+    "PEER_LIST_REQUEST": {"FROM"},
+    "PEER_LIST_RESPONSE": {"FROM", "PEERS", "COUNT"},
+}
+# The draft's profiles have no others; a reader that checks would refuse them.
+FORBIDDEN = {"PROFILE": {"TIMESTAMP", "MESSAGE_ID"}}
+SCOPES = {"POST": "broadcast", "DM": "chat"}
+
+
+def check_token(token, sender, scope):
+    parts = token.split("|")
+    if len(parts) != 3:
+        raise ValueError(f"TOKEN {token}")
+    user, end, granted = parts
+    if user != sender or granted != scope or int(end) < time.time():
+        raise ValueError(f"TOKEN {token} is not {sender}'s for {scope}")
+
+
+def decode(data):
+    text = data.decode("utf-8")
+    fields = {}
+    for line in text.split("\n"):
+        if not line:
+            continue
+        key, found, value = line.partition(": ")
+        if not found or ":" in key:
+            raise ValueError(f"no 'KEY: VALUE': {line[:40]!r}")
+        if key in fields:
+            raise ValueError(f"{key} twice")
+        fields[key] = value
+    kind = fields.pop("TYPE", None)
+    if kind not in REQUIRED:
+        raise ValueError(f"type {kind}")
+    missing = REQUIRED[kind] - set(fields)
+    surplus = FORBIDDEN.get(kind, set()) & set(fields)
+    if missing or surplus:
+        raise ValueError(f"{kind} lacks {sorted(missing)} and must not have {sorted(surplus)}")
+    sender = fields.get("USER_ID") or fields.get("FROM")
+    if kind in SCOPES:
+        check_token(fields["TOKEN"], sender, SCOPES[kind])
+    return kind, sender, fields
+
+
+def encode(kind, **fields):
+    lines = [("TYPE", kind), *fields.items()]
+    return ("".join(f"{key}: {value}\n" for key, value in lines) + "\n").encode()
+
+
+class Peer:
+    def __init__(self, flags):
+        self.user = f"{flags.name}@127.0.0.1"
+        self.lan = Lan(flags.broadcast)
+        self.own_profile = {"DISPLAY_NAME": flags.name, "STATUS": "here"}
+        self.known = {}
+        self.loop = Loop(self.command)
+        self.loop.watch(self.lan.own, lambda: self.receive(self.lan.own, False))
+        self.loop.watch(self.lan.shared, lambda: self.receive(self.lan.shared, True))
+        say("ready", user=self.user, port=self.lan.port)
+        if not flags.silent:
+            self.announce()
+            self.loop.every(ANNOUNCE_EVERY, self.announce)
+
+    def announce(self):
+        self.lan.shout(encode("PROFILE", USER_ID=self.user, **self.own_profile))
+
+    def token(self, scope):
+        return f"{self.user}|{int(time.time()) + TTL}|{scope}"
+
+    def receive(self, socket, shared):
+        data, source = socket.recvfrom(MAX_DATAGRAM)
+        try:
+            kind, sender, fields = decode(data)
+        except ValueError as why:
+            say("rejected", why=str(why), source=source, shared=shared)
+            return
+        if sender == self.user:
+            return
+        say("heard", type=kind, fields=fields, source=source, shared=shared)
+        if sender:
+            port = int(fields["PORT"]) if kind == "PEER_DISCOVERY" else source[1]
+            self.known[sender] = (source[0], port)
+        if kind == "DM" and fields["TO"] == self.user:
+            self.lan.send(encode("ACK", MESSAGE_ID=fields["MESSAGE_ID"], STATUS="RECEIVED"), source)
+        if kind == "PEER_LIST_REQUEST":
+            names = json.dumps(sorted(self.known))
+            self.lan.send(encode("PEER_LIST_RESPONSE", FROM=self.user, PEERS=names, COUNT=len(self.known)), source)
+
+    def everybody(self, data):
+        for where in self.known.values():
+            self.lan.send(data, where)
+
+    def command(self, verb, rest):
+        number = secrets.token_hex(8)
+        if verb == "announce":
+            self.announce()
+        elif verb == "ping":
+            self.lan.shout(encode("PING", USER_ID=self.user))
+        elif verb == "post":
+            post = {"USER_ID": self.user, "CONTENT": rest, "TTL": TTL, "MESSAGE_ID": number}
+            self.everybody(encode("POST", **post, TOKEN=self.token("broadcast")))
+        elif verb == "dm":
+            to, _, text = rest.partition(" ")
+            words = {"FROM": self.user, "TO": to, "CONTENT": text, "TIMESTAMP": int(time.time()), "MESSAGE_ID": number}
+            self.lan.send(encode("DM", **words, TOKEN=self.token("chat")), self.known[to])
+            say("sent", type="DM", id=number)
+        elif verb == "profile":
+            self.profile(*rest.split("|"))
+        elif verb == "ask":
+            self.lan.send(encode("PEER_LIST_REQUEST", FROM=self.user), self.known[rest])
+        elif verb == "peers":
+            say("peers", peers=sorted(self.known))
+        else:
+            say("unknown", verb=verb)
+
+    def profile(self, name, status, file=""):
+        self.own_profile = {"DISPLAY_NAME": name, "STATUS": status}
+        if file:
+            with open(file, "rb") as picture:
+                data = base64.b64encode(picture.read()).decode()
+            self.own_profile |= {"AVATAR_TYPE": "image/png", "AVATAR_ENCODING": "base64", "AVATAR_DATA": data}
+        self.everybody(encode("PROFILE", USER_ID=self.user, **self.own_profile))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--silent", action="store_true", help="announce nothing unless told to")
+    parser.add_argument("--broadcast", action="append", help="where to announce [255.255.255.255 and 127.0.0.1]")
+    flags = parser.parse_args()
+    flags.broadcast = flags.broadcast or ["255.255.255.255", "127.0.0.1"]
+    Peer(flags).loop.run()
+
+
+if __name__ == "__main__":
+    main()

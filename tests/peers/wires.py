@@ -1,0 +1,93 @@
+"""What the small peers share: lines of JSON out, commands in, and one loop that waits for both and for sockets."""
+
+import json
+import os
+import selectors
+import socket
+import sys
+import time
+
+LAN_PORT = 50999
+OWN_PORTS = range(8000, 10000)
+MAX_DATAGRAM = 65535
+
+
+def say(event, **fields):
+    """Tells whoever started this what happened, one line of JSON each."""
+    print(json.dumps({"event": event, **fields}), flush=True)
+
+
+class Loop:
+    """Waits for sockets, for commands and for moments. It ends with standard input."""
+
+    def __init__(self, command):
+        self.selector = selectors.DefaultSelector()
+        self.command = command
+        self.half = b""
+        self.timers = []
+        self.watch(sys.stdin, self._typed)
+
+    def watch(self, readable, handler):
+        self.selector.register(readable, selectors.EVENT_READ, handler)
+
+    def forget(self, readable):
+        self.selector.unregister(readable)
+
+    def every(self, seconds, handler):
+        self.timers.append([time.monotonic() + seconds, seconds, handler])
+
+    def _typed(self):
+        data = os.read(sys.stdin.fileno(), 65536)
+        if not data:
+            raise SystemExit(0)
+        *lines, self.half = (self.half + data).split(b"\n")
+        for line in lines:
+            verb, _, rest = line.decode().partition(" ")
+            if verb == "quit":
+                raise SystemExit(0)
+            self.command(verb, rest)
+
+    def run(self):
+        while True:
+            wait = min((timer[0] for timer in self.timers), default=time.monotonic() + 60) - time.monotonic()
+            for key, _ in self.selector.select(max(0, wait)):
+                key.data()
+            for timer in self.timers:
+                if timer[0] <= time.monotonic():
+                    timer[0] += timer[1]
+                    timer[2]()
+
+
+class Lan:
+    """The two sockets of a peer of the LAN: a port of its own and the one that all share."""
+
+    def __init__(self, broadcast):
+        self.broadcast = broadcast
+        self.own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.own.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        # Not the first free one: others on this machine look for theirs at the same time.
+        start = int.from_bytes(os.urandom(2), "big")
+        for offset in OWN_PORTS:
+            self.port = OWN_PORTS[(start + offset) % len(OWN_PORTS)]
+            try:
+                self.own.bind(("0.0.0.0", self.port))
+                break
+            except OSError:
+                continue
+        else:
+            sys.exit("error: no UDP port of 8000 to 9999 is free")
+        self.shared = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.shared.bind(("0.0.0.0", LAN_PORT))
+        self.sent = 0
+
+    def send(self, data, where):
+        self.sent += 1
+        self.own.sendto(data, where)
+
+    def shout(self, data):
+        for address in self.broadcast:
+            try:
+                self.send(data, (address, LAN_PORT))
+            except OSError:
+                pass  # A machine without a network still has loopback.
