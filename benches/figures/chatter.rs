@@ -64,7 +64,7 @@ pub(crate) fn run(name: &str, peers: &str) -> anyhow::Result<()> {
     let values = values.map(|(key, value)| (key, value.to_owned())).into();
     let settings = Settings::read(None, &|_| None, Layer { place: "figures: ".to_owned(), values })?;
     // The same runtime as the program's.
-    tokio::runtime::Runtime::new()?.block_on(async {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let mut peer = Peer::start(settings).await?;
         print(&Report::Listens(peer.listens_at().to_string()))?;
         let mut wishes = wishes();

@@ -1,4 +1,4 @@
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
 use futures_util::stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -66,6 +66,27 @@ fn post_of(length: usize) -> Vec<u8> {
     [head.as_bytes(), &vec![b' '; length]].concat()
 }
 
+/// A handler that answers "done" when it is told to finish.
+struct Slow {
+    handler: MethodRouter,
+    entered: watch::Receiver<bool>,
+    finish: watch::Sender<bool>,
+}
+
+fn slow() -> Slow {
+    let (enter, entered) = watch::channel(false);
+    let (finish, finished) = watch::channel(false);
+    let handler = get(move || {
+        enter.send_replace(true);
+        let mut finished = finished.clone();
+        async move {
+            let _ = finished.wait_for(|finished| *finished).await;
+            "done"
+        }
+    });
+    Slow { handler, entered, finish }
+}
+
 #[tokio::test]
 async fn a_request_is_answered_with_where_it_came_from() {
     let server = Running::start(Node::new(leading()).router).await;
@@ -114,24 +135,15 @@ async fn a_connection_too_many_is_told_so_and_a_place_that_is_left_is_given_agai
 
 #[tokio::test]
 async fn who_is_idle_leaves_for_who_comes_and_a_running_request_is_not_disturbed() {
-    let (entered, mut seen) = watch::channel(false);
-    let (finish, finished) = watch::channel(false);
-    let slow = move || {
-        entered.send_replace(true);
-        let mut finished = finished.clone();
-        async move {
-            let _ = finished.wait_for(|finished| *finished).await;
-            "done"
-        }
-    };
-    let router = Router::new().route("/slow", get(slow)).route("/", get(|| async { "here" }));
+    let Slow { handler, mut entered, finish } = slow();
+    let router = Router::new().route("/slow", handler).route("/", get(|| async { "here" }));
     let server = Running::start_with_seats(router, 2).await;
     let (mut busy, mut idle) = (server.connect().await, server.connect().await);
     let request = |path: &str, close: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n{close}\r\n").into_bytes();
     busy.write_all(&request("/slow", "Connection: close\r\n")).await.unwrap();
     idle.write_all(&request("/", "")).await.unwrap();
     idle.readable().await.unwrap();
-    seen.wait_for(|seen| *seen).await.unwrap();
+    entered.wait_for(|entered| *entered).await.unwrap();
     sleep(Duration::from_millis(1100)).await;
     let answer = exchange(&mut server.connect().await, &request("/", "Connection: close\r\n")).await;
     assert!(answer.ends_with("here"), "{answer}");
@@ -176,21 +188,12 @@ async fn heartbeats_take_the_short_way_unless_they_are_too_many() {
 
 #[tokio::test]
 async fn a_shutdown_lets_a_running_request_end_and_accepts_no_other() {
-    let (entered, mut seen) = watch::channel(false);
-    let (finish, finished) = watch::channel(false);
-    let slow = move || {
-        entered.send_replace(true);
-        let mut finished = finished.clone();
-        async move {
-            let _ = finished.wait_for(|finished| *finished).await;
-            "done"
-        }
-    };
-    let server = Running::start(Router::new().route("/slow", get(slow))).await;
+    let Slow { handler, mut entered, finish } = slow();
+    let server = Running::start(Router::new().route("/slow", handler)).await;
     let mut idle = server.connect().await;
     let mut stream = server.connect().await;
     stream.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    seen.wait_for(|seen| *seen).await.unwrap();
+    entered.wait_for(|entered| *entered).await.unwrap();
     server.shutdown.cancel();
     assert_eq!(read_to_end(&mut idle).await, "");
     finish.send_replace(true);
