@@ -1,7 +1,9 @@
 //! The peer: its engine in simulated networks, and real processes.
 
 mod lan;
+mod logs;
 mod mesh;
+mod metrics;
 mod neighbours;
 mod person;
 mod storms;
