@@ -1,5 +1,6 @@
 //! The peer: its engine in simulated networks, and real processes.
 
+mod demo;
 mod lan;
 mod logs;
 mod mesh;
