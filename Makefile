@@ -90,7 +90,7 @@ docker-build: ## Build the image
 	$(DOCKER) build --tag $(IMAGE) .
 
 docker-run: ## Run a chat peer at this terminal, in a container; others connect to port 8080
-	$(DOCKER) run --rm --interactive --tty --publish 8080:8080 $(IMAGE) peer --no-lan --listen 0.0.0.0:8080 $(ARGS)
+	$(DOCKER) run --rm --interactive --tty --no-healthcheck --publish 8080:8080 $(IMAGE) peer --no-lan --listen 0.0.0.0:8080 $(ARGS)
 
 has-llvm-cov:
 	@$(CARGO) llvm-cov --version >/dev/null 2>&1 || { \

@@ -135,3 +135,20 @@ async fn an_address_that_cannot_be_served_is_named_with_a_remedy() {
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
 }
+
+#[tokio::test]
+async fn the_health_check_of_containers_tells_well_from_ill() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let alice = Person::start(dir.path(), "alice", &FLAGS).await;
+    let url = alice.metrics_url();
+    let port = url.rsplit(':').next().expect("a port");
+    let check = async |args: &[&str]| {
+        let mut script = tokio::process::Command::new("bash");
+        script.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tools/container_health.sh")).args(args);
+        script.stderr(std::process::Stdio::null()).status().await.expect("bash is there").success()
+    };
+    assert!(check(&[port]).await);
+    assert!(!check(&[port, "/nothing"]).await, "404 is no health");
+    alice.kill();
+    assert!(!check(&[port]).await);
+}

@@ -7,6 +7,7 @@ mod mesh;
 mod metrics;
 mod neighbours;
 mod person;
+mod shipped;
 mod storms;
 mod strangers;
 mod world;
