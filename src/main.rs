@@ -1,4 +1,4 @@
-//! Arguments, logging, run; the exit code.
+//! Arguments, run; the exit code.
 
 use std::io::{Write, stderr};
 use std::process::ExitCode;
@@ -8,7 +8,6 @@ use rollcall::commands::{self, Cli};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    commands::start_logging();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -145,7 +145,6 @@ fn main() -> ExitCode {
 
 /// The program itself, as its `main.rs` runs it.
 fn run_node(cli: Cli) -> ExitCode {
-    commands::start_logging();
     let runtime = tokio::runtime::Runtime::new().expect("the threads of the runtime start");
     let ended = runtime.block_on(commands::run(cli));
     runtime.shutdown_background();

@@ -9,6 +9,7 @@ pub mod exit;
 mod heartbeat;
 mod help;
 mod lists;
+mod logging;
 mod login;
 mod node;
 mod output;
@@ -23,13 +24,10 @@ mod table;
 mod upload;
 mod watch;
 
-use std::io::{IsTerminal, stderr};
-
 use clap::{CommandFactory, Parser, Subcommand};
-use tracing::warn;
-use tracing_subscriber::EnvFilter;
 
 pub use exit::Failure;
+pub use logging::start_logging;
 
 const LONG_ABOUT: &str = "\
 Rollcall answers three questions for peer-to-peer programs: who is registered, who is online now, and where can I \
@@ -138,6 +136,10 @@ enum Command {
 /// # Errors
 /// [`Failure`], which is one line for standard error and an exit code.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
+    // How a peer logs is one of its settings: it starts its log when it knows them.
+    if !matches!(cli.command, Some(Command::Peer(_))) {
+        start_logging();
+    }
     let ended = match cli.command {
         None => node::run(cli.node).await,
         Some(Command::Demo(args)) => demo::run(args).await,
@@ -159,26 +161,6 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     match ended {
         Err(failure) if failure.is_unread() => Ok(()),
         ended => ended,
-    }
-}
-
-/// Logs to standard error, as `RUST_LOG` says, coloured only for people who want colours.
-pub fn start_logging() {
-    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let (filter, wrong) = match is_set(EnvFilter::DEFAULT_ENV).then(EnvFilter::try_from_default_env) {
-        Some(Ok(filter)) => (filter, None),
-        Some(Err(error)) => (EnvFilter::new("info"), Some(error)),
-        None => (EnvFilter::new("info"), None),
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(stderr().is_terminal() && !is_set("NO_COLOR"))
-        .with_writer(stderr)
-        // A line that cannot be written is lost. To complain about it there, too, would be a panic.
-        .log_internal_errors(false)
-        .init();
-    if let Some(error) = wrong {
-        warn!("environment variable RUST_LOG is ignored: {error}; give error, warn, info, debug or trace");
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use super::exit::{CONFIGURATION, Failure, SYSTEM};
+use super::logging::start_logging_of_peer;
 use super::signals::Signals;
 use crate::peer::engine::Notice;
 use crate::peer::screen::{Command, Dialogue, HELP, history_lines, known_lines, notice_lines};
@@ -32,6 +33,7 @@ Examples:
 
 Environment (a flag wins over a variable, and that over the file; an empty variable counts as unset):
   P2P_NAME, P2P_LAN, P2P_LISTEN_ADDR, P2P_PEERS, P2P_REGISTRY, P2P_DIR     as the flags
+  P2P_METRICS_ADDR, P2P_LOG_LEVEL, P2P_LOG_FORMAT                          as --metrics and the flags
   P2P_MAX_CONNECTIONS       peers of the mesh at once, whoever connected [50]
   P2P_CONNECT_TIMEOUT       for connecting, and then for the greeting [10s]
   P2P_HEARTBEAT_INTERVAL    between two heartbeats [30s]
@@ -39,6 +41,7 @@ Environment (a flag wins over a variable, and that over the file; an empty varia
   P2P_MESSAGE_BUFFER_SIZE   for so many of the longest messages (64 KiB) the queue to each peer has room [16]
   P2P_DEDUP_CACHE_SIZE      runs of numbers remembered of each sender, so at least as many messages [100]
   P2P_HISTORY_SIZE          messages kept of each sender [100]
+  RUST_LOG                  as P2P_LOG_LEVEL, and may name modules; without both, info is logged, and warn on a terminal
 The file of --config has the same keys in lower case without P2P_, in YAML or JSON.";
 
 /// The flags of a peer. Each wins over its environment variable, and that over the file.
@@ -78,6 +81,22 @@ pub(super) struct PeerArgs {
     #[arg(long, value_name = "DIR")]
     dir: Option<String>,
 
+    /// Serve /healthz and /metrics (for Prometheus) here; a port alone is for this machine alone
+    #[arg(long, value_name = "HOST:PORT")]
+    metrics: Option<String>,
+
+    /// How much is logged to standard error: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+
+    /// How it is logged: text or json
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+
+    /// Read nothing from standard input, and go on until a signal comes: for services and containers
+    #[arg(long)]
+    no_input: bool,
+
     /// Write events as lines of JSON
     #[arg(long)]
     json: bool,
@@ -96,7 +115,9 @@ impl From<SettingsError> for Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = match &error {
-            StartError::Listen { .. } | StartError::Lan(_) | StartError::Dir { .. } => SYSTEM,
+            StartError::Listen { .. } | StartError::Metrics { .. } | StartError::Lan(_) | StartError::Dir { .. } => {
+                SYSTEM
+            }
             StartError::Name(_) | StartError::Registry(_) => CONFIGURATION,
         };
         Self::new(code, error.to_string())
@@ -106,13 +127,21 @@ impl From<StartError> for Failure {
 pub(super) async fn run(args: PeerArgs) -> Result<(), Failure> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let settings = Settings::read(args.config.as_deref(), &variable, flags(&args))?;
+    start_logging_of_peer(&settings);
     let mut signals =
         Signals::listen().map_err(|error| Failure::new(SYSTEM, format!("cannot listen for signals: {error}")))?;
     let name = settings.name.clone();
     let peer = Peer::start(settings).await?;
     let mut screen = Screen { out: io::stdout(), is_json: args.json, is_verbose: args.verbose };
     screen.ready(&peer, name.as_str());
-    let mut lines = read_lines().map_err(|error| Failure::new(SYSTEM, format!("cannot start a thread: {error}")))?;
+    let (typed, mut lines) = mpsc::channel(LINES);
+    let _kept = if args.no_input {
+        // Without input there is no end of input either.
+        Some(typed)
+    } else {
+        read_lines(typed).map_err(|error| Failure::new(SYSTEM, format!("cannot start a thread: {error}")))?;
+        None
+    };
     let mut session = Session { peer, screen, dialogue: Dialogue::default() };
     let mut told = Vec::new();
     loop {
@@ -151,6 +180,9 @@ fn flags(args: &PeerArgs) -> Layer {
         ("peers", args.peers.clone()),
         ("registry", args.registry.clone()),
         ("dir", args.dir.clone()),
+        ("metrics_addr", args.metrics.clone()),
+        ("log_level", args.log_level.clone()),
+        ("log_format", args.log_format.clone()),
     ];
     let values = given.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
     Layer { place: "command line: ".to_owned(), values }
@@ -227,9 +259,11 @@ impl Screen {
         let (id, listens_at, lan_port) = (peer.id(), peer.listens_at(), peer.lan_port());
         let event = json!({
             "event": "ready", "name": name, "id": id, "listen": listens_at.to_string(), "lan_port": lan_port,
+            "metrics": peer.metrics_at().map(|addr| addr.to_string()),
         });
         let lan = lan_port.map_or_else(|| "no LAN".to_owned(), |port| format!("LAN port {port}"));
-        let line = format!("{name}, id {id}, listening at {listens_at}, {lan}; HELP shows what can be typed");
+        let metrics = peer.metrics_at().map_or_else(String::new, |addr| format!(", metrics at http://{addr}/metrics"));
+        let line = format!("{name}, id {id}, listening at {listens_at}, {lan}{metrics}; HELP shows what can be typed");
         self.show(&event, || vec![line]);
     }
 
@@ -288,8 +322,7 @@ async fn read_avatar(path: &str) -> Result<Option<Avatar>, String> {
 
 /// The lines of standard input. A thread and not a task: a read of standard input cannot be interrupted, and the runtime
 /// would wait for it at the end; a thread just ends with the process.
-fn read_lines() -> io::Result<mpsc::Receiver<String>> {
-    let (lines, receiver) = mpsc::channel(LINES);
+fn read_lines(lines: mpsc::Sender<String>) -> io::Result<()> {
     let read = move || {
         let mut input = io::stdin().lock();
         loop {
@@ -307,5 +340,5 @@ fn read_lines() -> io::Result<mpsc::Receiver<String>> {
         }
     };
     thread::Builder::new().name("stdin".to_owned()).spawn(read)?;
-    Ok(receiver)
+    Ok(())
 }

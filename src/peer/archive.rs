@@ -59,11 +59,13 @@ impl Archive {
 }
 
 impl Log {
-    pub(super) fn add(&mut self, entry: Entry) {
+    /// Whether the entry is on its way to the file.
+    pub(super) fn add(&mut self, entry: Entry) -> bool {
         let added = self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_ok());
         if !added && !std::mem::replace(&mut self.complained, true) {
             warn!("the disk is too slow to keep all that is said");
         }
+        added
     }
 }
 
@@ -158,7 +160,7 @@ mod tests {
         assert_eq!((archive.id, archive.kept.len()), (PeerId(1), 0));
         assert!(Archive::open(dir.path(), PeerId(1), 3).is_err(), "another peer uses it");
         for number in 1..=5 {
-            archive.log.add(entry(number));
+            assert!(archive.log.add(entry(number)));
         }
         drop(archive);
         // As after a kill in the middle of a line.

@@ -8,7 +8,7 @@ use rand::RngExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::archive::Log;
 use super::endpoint::Endpoint;
@@ -17,6 +17,9 @@ use super::lan::Dialect;
 use super::lan::socket::{Heard, Sockets};
 use super::mesh::network::{Network, News};
 use super::mesh::outbox::Outbox;
+use super::metrics::{Drops, Measures};
+use super::narrator;
+use super::peer_id::PeerId;
 use super::profile::Profile;
 use crate::clock::{boot_now, wall_now};
 
@@ -43,6 +46,14 @@ pub enum Ask {
     List(oneshot::Sender<Vec<Known>>),
     /// Know what was said.
     History(oneshot::Sender<Vec<(Contact, Entry)>>),
+    /// Know how the peer is doing.
+    Measure(oneshot::Sender<Measures>),
+}
+
+/// Where what is for a link goes.
+pub(super) struct Line {
+    peer: PeerId,
+    outbox: Outbox,
 }
 
 /// What the driver holds.
@@ -52,7 +63,8 @@ pub(super) struct Driver {
     pub(super) sockets: Option<Sockets>,
     pub(super) log: Option<Log>,
     pub(super) notices: mpsc::Sender<Notice>,
-    pub(super) outboxes: HashMap<LinkId, Outbox>,
+    pub(super) lines: HashMap<LinkId, Line>,
+    pub(super) drops: Drops,
     /// Whether the person was told that there is more than can be told.
     pub(super) complained: bool,
 }
@@ -88,8 +100,8 @@ impl Driver {
         while let Ok(ask) = inputs.asks.try_recv() {
             self.asked(ask);
         }
-        for outbox in self.outboxes.values() {
-            outbox.close();
+        for line in self.lines.values() {
+            line.outbox.close();
         }
         self.network.stop.cancel();
         self.network.tasks.close();
@@ -101,7 +113,7 @@ impl Driver {
             tokio::select! {
                 result = &mut ended => {
                     if result.is_err() {
-                        debug!("not all links could be ended in order");
+                        warn!("some links could not be ended in order: what was said last may be lost there");
                     }
                     return;
                 }
@@ -117,17 +129,23 @@ impl Driver {
     fn take(&mut self, news: News) {
         match news {
             News::Linked { link, peer, dialled, remote, outbox } => {
-                self.outboxes.insert(link, outbox);
+                narrator::linked(link, peer, dialled.as_ref(), remote);
+                self.lines.insert(link, Line { peer, outbox });
                 self.feed(Event::Linked { link, peer, dialled, remote });
             }
-            News::DialFailed { endpoint, why } => self.feed(Event::DialFailed { endpoint, why }),
+            News::DialFailed { endpoint, why } => {
+                narrator::dial_failed(&endpoint, &why, self.engine.expects(&endpoint));
+                self.feed(Event::DialFailed { endpoint, why });
+            }
             News::Heard { link, messages } => {
                 for (message, text_times) in messages {
                     self.feed(Event::Heard { link, message, text_times });
                 }
             }
             News::Unlinked { link, why } => {
-                self.outboxes.remove(&link);
+                if let Some(line) = self.lines.remove(&link) {
+                    narrator::unlinked(link, line.peer, &why);
+                }
                 self.feed(Event::Unlinked { link, why });
             }
         }
@@ -148,6 +166,9 @@ impl Driver {
                 let said = entries.map(|entry| (self.engine.author(&entry.author, entry.name.as_ref()), entry.clone()));
                 let _ = answer.send(said.collect());
             }
+            Ask::Measure(answer) => {
+                let _ = answer.send(Measures::of(&self.engine, self.drops));
+            }
         }
     }
 
@@ -160,23 +181,26 @@ impl Driver {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Dial(endpoint) => self.network.dial(endpoint),
+            Action::Dial(endpoint) => {
+                narrator::dialling(&endpoint);
+                self.network.dial(endpoint);
+            }
             Action::Send { links, message, form } => {
                 let Some(bytes) = message.write(form) else {
-                    debug!("a message is too long for {} links", links.len());
+                    self.drops.too_long += links.len() as u64;
                     return;
                 };
                 for link in links {
-                    let pushed = self.outboxes.get(&link).map(|outbox| outbox.push(bytes.clone(), !form.extended));
+                    let pushed = self.lines.get(&link).map(|line| line.outbox.push(bytes.clone(), !form.extended));
                     if pushed.is_some_and(|pushed| pushed.is_err()) {
                         self.drop_slow(link);
                     }
                 }
             }
             Action::Close { link, why } => {
-                debug!("link {} is closed: {why}", link.0);
-                if let Some(outbox) = self.outboxes.remove(&link) {
-                    outbox.close();
+                if let Some(line) = self.lines.remove(&link) {
+                    narrator::unlinked(link, line.peer, why);
+                    line.outbox.close();
                 }
             }
             Action::Shout(datagram) => {
@@ -190,14 +214,20 @@ impl Driver {
                 }
             }
             Action::Keep(entry) => {
-                if let Some(log) = &mut self.log {
-                    log.add(entry);
+                if let Some(log) = &mut self.log
+                    && !log.add(entry)
+                {
+                    self.drops.unkept += 1;
                 }
             }
             Action::Tell(notice) => {
+                narrator::told(&notice);
                 // A person who does not read must not keep the links from being served.
-                if self.notices.try_send(notice).is_err() && !std::mem::replace(&mut self.complained, true) {
-                    warn!("more happens than is read; some of it is not shown");
+                if self.notices.try_send(notice).is_err() {
+                    self.drops.unread += 1;
+                    if !std::mem::replace(&mut self.complained, true) {
+                        warn!("more happens than is read; some of it is not shown");
+                    }
                 }
             }
         }
@@ -206,8 +236,10 @@ impl Driver {
     /// A link whose other end does not read.
     fn drop_slow(&mut self, link: LinkId) {
         // What is in its queue is of no use to anybody.
-        if let Some(outbox) = self.outboxes.remove(&link) {
-            outbox.abandon();
+        if let Some(line) = self.lines.remove(&link) {
+            narrator::too_slow(link, line.peer, line.outbox.queued_bytes());
+            self.drops.slow_links += 1;
+            line.outbox.abandon();
             self.feed(Event::Unlinked { link, why: "it reads too slowly".to_owned() });
         }
     }

@@ -13,10 +13,13 @@ pub mod settings;
 mod archive;
 mod driver;
 mod endpoint;
+mod metrics;
+mod narrator;
 mod nickname;
 mod peer_id;
 mod profile;
 mod registry;
+mod tallies;
 mod text;
 mod user_id;
 
@@ -30,7 +33,7 @@ use std::time::Duration;
 use rand::RngExt;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,6 +42,7 @@ use crate::domain::{Addr, InvalidUsername, Username};
 
 pub use driver::Ask;
 pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use metrics::{Drops, Measures};
 pub use nickname::{InvalidNickname, Nickname};
 pub use peer_id::{InvalidPeerId, PEER_ID_DIGITS, PeerId};
 pub use profile::{Avatar, InvalidAvatar, MAX_AVATAR_BYTES, Profile};
@@ -50,8 +54,10 @@ use driver::{Driver, Inputs};
 use engine::{Engine, LanRules, Notice, Rules};
 use lan::socket::{self, Heard, Sockets};
 use mesh::network::Network;
-use registry::Registrant;
+use metrics::{Facts, Reporter};
+use registry::{Registrant, Standing};
 use settings::Settings;
+use tallies::Tallies;
 
 /// What waits to be decided on; readers of sockets wait when it is full.
 const NEWS: usize = 1024;
@@ -67,6 +73,7 @@ pub struct Peer {
     id: PeerId,
     listens_at: SocketAddr,
     lan_port: Option<u16>,
+    metrics_at: Option<SocketAddr>,
     asks: mpsc::Sender<Ask>,
     notices: mpsc::Receiver<Notice>,
     stop: CancellationToken,
@@ -79,6 +86,14 @@ pub enum StartError {
     /// The mesh's port.
     #[error("cannot listen at {addr}: {cause}; choose another with --listen host:port")]
     Listen {
+        /// The address.
+        addr: String,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The port of the health and the metrics.
+    #[error("cannot serve metrics at {addr}: {cause}; choose another address with --metrics host:port")]
+    Metrics {
         /// The address.
         addr: String,
         /// What the system said.
@@ -121,7 +136,12 @@ impl Peer {
         let cannot = |cause| StartError::Listen { addr: settings.listen_addr.clone(), cause };
         let listener = TcpListener::bind(&settings.listen_addr).await.map_err(cannot)?;
         let listens_at = listener.local_addr().map_err(cannot)?;
-        let sockets = if settings.lan { Some(bind_lan()?) } else { None };
+        let metrics = match &settings.metrics_addr {
+            Some(addr) => Some(bind_metrics(addr).await?),
+            None => None,
+        };
+        let tallies = Arc::new(Tallies::default());
+        let sockets = if settings.lan { Some(bind_lan(&tallies)?) } else { None };
         let lan_port = sockets.as_ref().map(Sockets::port);
         let rules = rules(&settings, id, listens_at, lan_port);
 
@@ -132,10 +152,12 @@ impl Peer {
         let (asks_in, asks) = mpsc::channel(ASKS);
         let (notices_in, notices) = mpsc::channel(NOTICES);
         for (receiver, shared) in sockets.iter().flat_map(Sockets::receivers) {
-            tasks.spawn(stop.clone().run_until_cancelled_owned(receive(receiver, shared, datagrams_in.clone())));
+            let received = receive(receiver, shared, datagrams_in.clone(), Arc::clone(&tallies));
+            tasks.spawn(stop.clone().run_until_cancelled_owned(received));
         }
+        let (standing, stands) = watch::channel(Standing::Unasked);
         if !settings.registry.is_empty() {
-            let registrant = registrant(&settings, listens_at, found_in)?;
+            let registrant = registrant(&settings, listens_at, found_in, standing, Arc::clone(&tallies))?;
             tasks.spawn(stop.clone().run_until_cancelled_owned(registrant.run()));
         }
         let network = Network {
@@ -146,14 +168,44 @@ impl Peer {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             next_link: Arc::new(AtomicU64::new(0)),
+            tallies: Arc::clone(&tallies),
         };
         network.listen(listener);
         let engine = Engine::new(rules, kept, driver::now());
-        let driver =
-            Driver { engine, network, sockets, log, notices: notices_in, outboxes: HashMap::new(), complained: false };
-        tasks.spawn(driver.run(Inputs { news, datagrams, found, asks, stop: stop.clone() }));
+        let driver = Driver {
+            engine,
+            network,
+            sockets,
+            log,
+            notices: notices_in,
+            lines: HashMap::new(),
+            drops: Drops::default(),
+            complained: false,
+        };
+        let ended = CancellationToken::new();
+        let end = ended.clone().drop_guard();
+        let inputs = Inputs { news, datagrams, found, asks, stop: stop.clone() };
+        tasks.spawn(async move {
+            let _end = end;
+            driver.run(inputs).await;
+        });
+        let mut metrics_at = None;
+        if let Some((listener, addr)) = metrics {
+            metrics_at = Some(addr);
+            let facts = Facts {
+                id,
+                name: settings.name,
+                max_connections: settings.max_connections,
+                lan_port,
+                registry: (!settings.registry.is_empty()).then_some(stands),
+                tallies,
+                started_at: driver::now().boot,
+            };
+            let reporter = Reporter { facts, asks: asks_in.clone(), stop: stop.clone() };
+            tasks.spawn(metrics::serve(listener, reporter, ended));
+        }
         tasks.close();
-        Ok(Self { id, listens_at, lan_port, asks: asks_in, notices, stop, tasks })
+        Ok(Self { id, listens_at, lan_port, metrics_at, asks: asks_in, notices, stop, tasks })
     }
 
     /// Who this peer is.
@@ -172,6 +224,12 @@ impl Peer {
     #[must_use]
     pub fn lan_port(&self) -> Option<u16> {
         self.lan_port
+    }
+
+    /// Where it serves its health and its metrics.
+    #[must_use]
+    pub fn metrics_at(&self) -> Option<SocketAddr> {
+        self.metrics_at
     }
 
     /// Where wishes go.
@@ -197,15 +255,29 @@ impl Peer {
     }
 }
 
-fn bind_lan() -> Result<Sockets, StartError> {
-    let draws = std::iter::repeat_with(draw_port).take(MOST_PORTS);
-    Sockets::bind(draws).map_err(StartError::Lan)
+async fn bind_metrics(addr: &str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = async {
+        let listener = TcpListener::bind(addr).await?;
+        let bound_at = listener.local_addr()?;
+        Ok((listener, bound_at))
+    };
+    bound.await.map_err(|cause| StartError::Metrics { addr: addr.to_owned(), cause })
 }
 
-async fn receive(receiver: Arc<tokio::net::UdpSocket>, shared: bool, datagrams: mpsc::Sender<Heard>) {
+fn bind_lan(tallies: &Arc<Tallies>) -> Result<Sockets, StartError> {
+    let draws = std::iter::repeat_with(draw_port).take(MOST_PORTS);
+    Sockets::bind(draws, Arc::clone(tallies)).map_err(StartError::Lan)
+}
+
+async fn receive(
+    receiver: Arc<tokio::net::UdpSocket>,
+    shared: bool,
+    datagrams: mpsc::Sender<Heard>,
+    tallies: Arc<Tallies>,
+) {
     let mut buffer = socket::buffer();
     loop {
-        let heard = socket::receive(&receiver, shared, &mut buffer).await;
+        let heard = socket::receive(&receiver, shared, &mut buffer, &tallies).await;
         if datagrams.send(heard).await.is_err() {
             return;
         }
@@ -234,6 +306,8 @@ fn registrant(
     settings: &Settings,
     listens_at: SocketAddr,
     found: mpsc::Sender<Vec<Endpoint>>,
+    standing: watch::Sender<Standing>,
+    tallies: Arc<Tallies>,
 ) -> Result<Registrant, StartError> {
     let client = Client::new(settings.registry.clone(), DEFAULT_PATIENCE)?;
     let user = Username::parse(settings.name.as_str())?;
@@ -243,7 +317,7 @@ fn registrant(
         listens_at.ip()
     };
     let addr = Addr::new(SocketAddr::new(ip, listens_at.port())).expect("a bound port at an address of this machine");
-    Ok(Registrant { client, user, addr, found })
+    Ok(Registrant { client, user, addr, found, standing, tallies })
 }
 
 fn millis(period: Duration) -> u64 {

@@ -2,18 +2,32 @@
 //! without it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::endpoint::Endpoint;
+use super::narrator;
+use super::tallies::Tallies;
 use crate::client::{Client, ClientError, NewUser};
 use crate::domain::{Addr, Username};
 
 /// Between two looks at who is online, unless the registry wants a heartbeat sooner.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// How a peer stands with the registry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Standing {
+    /// It was not asked yet.
+    Unasked,
+    /// It answered last time.
+    Answers,
+    /// It did not.
+    Away,
+}
 
 /// What a peer tells the registry.
 pub(super) struct Registrant {
@@ -21,25 +35,27 @@ pub(super) struct Registrant {
     pub(super) user: Username,
     pub(super) addr: Addr,
     pub(super) found: mpsc::Sender<Vec<Endpoint>>,
+    pub(super) standing: watch::Sender<Standing>,
+    pub(super) tallies: Arc<Tallies>,
 }
 
 impl Registrant {
     /// Registers, then says that it is online and looks who else is, for ever.
     pub(super) async fn run(self) {
         let mut is_registered = false;
-        let mut was_away = false;
         loop {
             let pause = match self.round(&mut is_registered).await {
                 Ok(pause) => {
-                    if std::mem::replace(&mut was_away, false) {
-                        info!("the registry answers again");
+                    if self.standing.send_replace(Standing::Answers) == Standing::Away {
+                        narrator::registry_back();
                     }
                     pause
                 }
                 Err(error) => {
-                    // Once, and not with each try: the chat goes on without it.
-                    if !std::mem::replace(&mut was_away, true) {
-                        warn!("the registry does not help at the moment: {error}");
+                    self.tallies.registry_failures.add(1);
+                    // Once, and not with each try.
+                    if self.standing.send_replace(Standing::Away) != Standing::Away {
+                        narrator::registry_gone(&error.to_string());
                     }
                     LOOK_EVERY
                 }
@@ -68,7 +84,7 @@ impl Registrant {
                 Err(error) => return Err(error),
             }
             *is_registered = true;
-            info!("registered as {} at {}", self.user, self.addr);
+            narrator::registered(self.user.as_str(), &self.addr.to_string());
         }
         let accepted = self.client.heartbeat(&self.user, Some(self.addr.into())).await?;
         debug!("online for another {} ms", accepted.ttl_ms);

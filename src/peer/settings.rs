@@ -48,6 +48,49 @@ pub struct Settings {
     pub history_size: usize,
     /// Where identity and history are kept; `None`: in memory.
     pub dir: Option<PathBuf>,
+    /// Where it serves its health and its metrics, `host:port`; port 0 takes any that is free.
+    pub metrics_addr: Option<String>,
+    /// How much is logged; `None`: as `RUST_LOG` says, else as whoever starts the log thinks fit.
+    pub log_level: Option<LogLevel>,
+    /// In which form.
+    pub log_format: LogFormat,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the levels have their usual names")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: each line is an object.
+    Json,
 }
 
 /// A setting, and its environment variable.
@@ -56,7 +99,7 @@ struct Key {
     variable: &'static str,
 }
 
-const KEYS: [Key; 15] = [
+const KEYS: [Key; 16] = [
     Key { name: "name", variable: "P2P_NAME" },
     Key { name: "listen_addr", variable: "P2P_LISTEN_ADDR" },
     Key { name: "peers", variable: "P2P_PEERS" },
@@ -70,6 +113,7 @@ const KEYS: [Key; 15] = [
     Key { name: "dedup_cache_size", variable: "P2P_DEDUP_CACHE_SIZE" },
     Key { name: "history_size", variable: "P2P_HISTORY_SIZE" },
     Key { name: "dir", variable: "P2P_DIR" },
+    Key { name: "metrics_addr", variable: "P2P_METRICS_ADDR" },
     Key { name: "log_level", variable: "P2P_LOG_LEVEL" },
     Key { name: "log_format", variable: "P2P_LOG_FORMAT" },
 ];
@@ -129,6 +173,7 @@ struct FileForm {
     dedup_cache_size: Option<u64>,
     history_size: Option<u64>,
     dir: Option<String>,
+    metrics_addr: Option<String>,
     log_level: Option<String>,
     log_format: Option<String>,
 }
@@ -159,7 +204,12 @@ impl Settings {
         if let Some(path) = file {
             let text = std::fs::read_to_string(path)
                 .map_err(|cause| SettingsError::Unreadable { path: path.to_owned(), cause })?;
-            layers.push(Layer { place: format!("{}: ", path.display()), values: parse(path, &text)? });
+            let mut values = parse(path, &text)?;
+            // It is of the environment, and that wins over the file.
+            if variable("RUST_LOG").is_some_and(|text| !text.is_empty()) {
+                values.retain(|(key, _)| *key != "log_level");
+            }
+            layers.push(Layer { place: format!("{}: ", path.display()), values });
         }
         Layers(layers).settings(variable)
     }
@@ -184,16 +234,16 @@ impl Layers {
             Ok(self.parsed(name, COUNT, |text| text.parse().ok().filter(is_count))?.unwrap_or(default))
         };
         let name = self.parsed("name", NAME, |text| Nickname::parse(text).ok())?;
-        let is_listen = |text: &str| {
-            text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && u16::from_str(port).is_ok())
-        };
         let listen = self.parsed("listen_addr", "host:port", |text| is_listen(text).then(|| text.to_owned()))?;
         let is_url = |text: &&str| text.starts_with("http://") || text.starts_with("https://");
-        // 003's; heeded by whoever starts the log.
-        self.parsed("log_level", "error, warn, info, debug or trace", |text| {
-            ["error", "warn", "info", "debug", "trace"].contains(&text).then_some(())
+        let log_level = self.parsed("log_level", "error, warn, info, debug or trace", |text| {
+            LogLevel::ALL.into_iter().find(|level| level.name() == text)
         })?;
-        self.parsed("log_format", "text or json", |text| ["text", "json"].contains(&text).then_some(()))?;
+        let log_format = self.parsed("log_format", "text or json", |text| match text {
+            "text" => Some(LogFormat::Text),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        })?;
         Ok(Settings {
             name: name.or_else(user).unwrap_or_else(anonymous),
             listen_addr: listen.unwrap_or_else(|| "0.0.0.0:0".to_owned()),
@@ -210,6 +260,9 @@ impl Layers {
             dedup_cache_size: count("dedup_cache_size", 100)?,
             history_size: count("history_size", 100)?,
             dir: self.parsed("dir", "a directory", |text| Some(PathBuf::from(text)))?,
+            metrics_addr: self.parsed("metrics_addr", "host:port, or a port of this machine alone", metrics_addr)?,
+            log_level,
+            log_format: log_format.unwrap_or_default(),
         })
     }
 
@@ -278,10 +331,23 @@ fn parse(path: &Path, text: &str) -> Result<Vec<(&'static str, String)>, Setting
         ("dedup_cache_size", form.dedup_cache_size.map(|count| count.to_string())),
         ("history_size", form.history_size.map(|count| count.to_string())),
         ("dir", form.dir),
+        ("metrics_addr", form.metrics_addr),
         ("log_level", form.log_level),
         ("log_format", form.log_format),
     ];
     Ok(values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+}
+
+fn is_listen(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && u16::from_str(port).is_ok())
+}
+
+/// A port without a host is this machine's alone: whoever wants others to read how a peer is has to say so.
+fn metrics_addr(text: &str) -> Option<String> {
+    match text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
+        Ok(port) => Some(format!("127.0.0.1:{port}")),
+        Err(_) => is_listen(text).then(|| text.to_owned()),
+    }
 }
 
 /// `1h`, `1m30s`, `2.5s`, `500ms`: numbers with units, one after another.
@@ -344,9 +410,8 @@ log_format: "text"
         assert_eq!(settings.peers.len(), 2);
         assert_eq!((settings.max_connections, settings.message_buffer_size, settings.dedup_cache_size), (50, 16, 100));
         assert_eq!(settings.connect_timeout, Duration::from_secs(10));
-        let json =
-            r#"{"listen_addr":"localhost:8080","peers":["localhost:8081","localhost:8082"],"connect_timeout":"10s"}"#;
-        assert_eq!(read(json, &[], &[]).unwrap(), settings, "and these are the defaults");
+        let json = r#"{"listen_addr":"localhost:8080","peers":["localhost:8081","localhost:8082"],"connect_timeout":"10s","log_level":"info"}"#;
+        assert_eq!(read(json, &[], &[]).unwrap(), settings, "and all others are the defaults");
     }
 
     #[test]
@@ -366,12 +431,52 @@ log_format: "text"
         );
         let error = read("heartbeat: 5s\n", &[], &[]).unwrap_err().to_string();
         assert!(error.contains("config.yaml: ") && error.contains("heartbeat"), "{error}");
-        for bad in
-            ["lan: maybe", "max_connections: 0", "peers: [a]", "listen_addr: x", "registry: ftp://x", "log_level: loud"]
-        {
+        for bad in [
+            "lan: maybe",
+            "max_connections: 0",
+            "peers: [a]",
+            "listen_addr: x",
+            "registry: ftp://x",
+            "log_level: loud",
+            "log_format: xml",
+            "metrics_addr: here",
+            "metrics_addr: ':x'",
+        ] {
             assert!(read(bad, &[], &[]).is_err(), "{bad}");
         }
         assert!(read("", &[], &[]).is_ok());
+    }
+
+    #[test]
+    fn the_sample_file_has_the_documented_values() {
+        let sample = include_str!("../../example-config.yaml");
+        assert_eq!(read(sample, &[], &[]).unwrap(), read(EXAMPLE, &[], &[]).unwrap());
+    }
+
+    #[test]
+    fn the_log_is_as_the_file_says_unless_rust_log_is_set() {
+        let level = |variables: &[(&str, &str)]| read("log_level: debug", variables, &[]).unwrap().log_level;
+        assert_eq!(level(&[]), Some(LogLevel::Debug));
+        assert_eq!(level(&[("RUST_LOG", "")]), Some(LogLevel::Debug));
+        assert_eq!(level(&[("RUST_LOG", "warn")]), None, "which is left to RUST_LOG");
+        assert_eq!(level(&[("RUST_LOG", "warn"), ("P2P_LOG_LEVEL", "trace")]), Some(LogLevel::Trace));
+        assert_eq!(read("log_format: json", &[], &[]).unwrap().log_format, LogFormat::Json);
+        let given = read("", &[("RUST_LOG", "warn")], &[("log_level", "error"), ("log_format", "text")]).unwrap();
+        assert_eq!((given.log_level, given.log_format), (Some(LogLevel::Error), LogFormat::Text));
+    }
+
+    #[test]
+    fn metrics_are_this_machines_alone_unless_a_host_is_given() {
+        for (text, addr) in [
+            ("9100", "127.0.0.1:9100"),
+            (":9100", "127.0.0.1:9100"),
+            ("0.0.0.0:9100", "0.0.0.0:9100"),
+            ("[::1]:0", "[::1]:0"),
+            ("localhost:9100", "localhost:9100"),
+        ] {
+            let settings = read("", &[("P2P_METRICS_ADDR", text)], &[]).unwrap();
+            assert_eq!(settings.metrics_addr.as_deref(), Some(addr));
+        }
     }
 
     #[test]

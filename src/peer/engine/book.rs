@@ -16,6 +16,8 @@ struct Place {
     /// Who was there last.
     peer: Option<PeerId>,
     dialling: bool,
+    /// Whether a link was lost here, or a dial failed.
+    was_tried: bool,
     dial_at: BootMs,
     /// In a row.
     failures: u32,
@@ -32,7 +34,7 @@ pub(super) struct Book {
 impl Book {
     /// Adds a configured address; it is dialled at once.
     pub(super) fn keep(&mut self, endpoint: Endpoint, now: BootMs) {
-        let place = Place { is_kept: true, peer: None, dialling: false, dial_at: now, failures: 0 };
+        let place = Place { is_kept: true, peer: None, dialling: false, was_tried: false, dial_at: now, failures: 0 };
         self.places.insert(endpoint, place);
     }
 
@@ -47,7 +49,8 @@ impl Book {
         }
         if endpoint.is_dialable() && self.places.len() < MAX_ENDPOINTS {
             let dial_at = now.plus(draw.below(FIRST_DIAL_WITHIN_MS));
-            self.places.insert(endpoint, Place { is_kept: false, peer, dialling: false, dial_at, failures: 0 });
+            let place = Place { is_kept: false, peer, dialling: false, was_tried: false, dial_at, failures: 0 };
+            self.places.insert(endpoint, place);
         }
     }
 
@@ -70,6 +73,21 @@ impl Book {
     /// The peers that are expected where it is dialled now.
     fn being_dialled(&self) -> Vec<PeerId> {
         self.places.values().filter(|place| place.dialling).filter_map(|place| place.peer).collect()
+    }
+
+    /// How many addresses there are.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether a link was lost at this address, or a dial failed.
+    pub(super) fn was_tried(&self, endpoint: &Endpoint) -> bool {
+        self.places.get(endpoint).is_some_and(|place| place.was_tried)
+    }
+
+    /// Whether the address is configured, or somebody was there or said to be.
+    pub(super) fn expects(&self, endpoint: &Endpoint) -> bool {
+        self.places.get(endpoint).is_some_and(|place| place.is_kept || place.peer.is_some())
     }
 
     /// How many are being dialled.
@@ -105,6 +123,7 @@ impl Book {
     pub(super) fn failed(&mut self, endpoint: &Endpoint, now: BootMs, draw: &mut Draw) -> u32 {
         let Some(place) = self.places.get_mut(endpoint) else { return 0 };
         place.dialling = false;
+        place.was_tried = true;
         place.dial_at = now.plus(retry_ms(place.failures, draw));
         place.failures = place.failures.saturating_add(1);
         place.failures
@@ -131,6 +150,7 @@ impl Book {
     pub(super) fn lost(&mut self, peer: PeerId, had_spoken: bool, now: BootMs, draw: &mut Draw) {
         for place in self.places.values_mut().filter(|place| place.peer == Some(peer) && place.dial_at != BootMs::NEVER)
         {
+            place.was_tried = true;
             place.dial_at = now.plus(retry_ms(place.failures, draw));
             // A peer that accepts and says nothing is no better than one that is not there.
             place.failures = if had_spoken { 0 } else { place.failures.saturating_add(1) };
@@ -220,6 +240,7 @@ mod tests {
         assert_eq!(book.due(later, 9, |_| true), []);
         assert_eq!(book.next_at(|_| true), BootMs::NEVER);
         assert_eq!(book.due(later, 9, |_| false), [endpoint(1)]);
+        assert!(!book.was_tried(&endpoint(1)), "this is the first time");
         assert_eq!(book.due(later, 9, |_| false), [], "it is being dialled at another address");
         assert_eq!(book.next_at(|_| false), BootMs::NEVER, "and nothing is to be done until that is over");
         book.reached(&endpoint(1), PeerId(1));
@@ -227,5 +248,6 @@ mod tests {
         book.lost(PeerId(1), true, later, &mut draw);
         assert_eq!(book.due(later, 9, |_| false), []);
         assert_eq!(book.due(later.plus(1200), 9, |_| false), [endpoint(1)], "a lost peer is dialled after a second");
+        assert!(book.was_tried(&endpoint(1)) && !book.was_tried(&endpoint(3)));
     }
 }

@@ -47,12 +47,15 @@ impl Engine {
             // Said in an earlier run that kept nothing, or whose clock was ahead.
             self.next_chat = self.next_chat.max(number.saturating_add(1));
         } else if first.is_none() {
+            self.counts.posts_in += 1;
             out.push(Action::Tell(Notice::Post {
                 from: self.contact(id),
                 text: entry.text.clone(),
                 said_at: entry.said_at,
                 number: number.to_string(),
             }));
+        } else {
+            self.counts.duplicates += 1;
         }
         self.history.add(entry.clone());
         out.push(Action::Keep(entry));
@@ -67,6 +70,7 @@ impl Engine {
             out.push(refused(format!("a message of {} bytes is too long: at most {MAX_TEXT_BYTES}", text.len())));
             return;
         }
+        self.counts.posts_out += 1;
         let (id, number) = (self.rules.id, self.next_chat);
         self.next_chat += 1;
         let name = Some(self.rules.name.clone());

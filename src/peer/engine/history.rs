@@ -98,6 +98,18 @@ impl History {
         (missing, more)
     }
 
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.logs.values().map(VecDeque::len).sum()
+    }
+
+    /// Whether nothing was said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.logs.is_empty()
+    }
+
     /// Everything, oldest first.
     #[must_use]
     pub fn entries(&self) -> Vec<&Entry> {
@@ -128,6 +140,7 @@ mod tests {
         }
         history.add(entry(2, 1));
         assert_eq!(numbers(&history.entries()), [1, 6, 7]);
+        assert_eq!((history.len(), history.is_empty()), (3, false));
     }
 
     #[test]

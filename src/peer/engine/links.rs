@@ -136,7 +136,7 @@ impl Engine {
     ) {
         // What was under way on a link that was closed is not lost: the link that took its place asks for it.
         let Some(known) = self.links.get_mut(&link) else { return };
-        self.counts.messages_in += 1;
+        self.counts.received.add(&message.body, 1);
         known.heard_at = now.boot;
         let (peer, remote) = (known.peer, known.remote);
         let is_own_word = message.sender == peer;
@@ -239,7 +239,6 @@ impl Engine {
                 link.next_beat = now.boot.plus(self.rules.heartbeat_interval_ms);
             }
         }
-        self.counts.heartbeats_out += links.len() as u64;
         let message = self.control(Body::heartbeat(self.rules.listen.clone()), now);
         self.send(links, &message, out);
     }
@@ -250,6 +249,7 @@ impl Engine {
         for link in silent {
             let why = "no heartbeat came in time";
             out.push(Action::Close { link, why });
+            self.counts.silent_links += 1;
             self.unlinked(link, why, now, draw, out);
         }
     }
@@ -258,6 +258,7 @@ impl Engine {
         let room = self.rules.max_connections.saturating_sub(self.links.len() + self.book.dialling());
         let due = self.book.due(now.boot, room, |peer| self.by_peer.contains_key(&peer));
         self.counts.dials += due.len() as u64;
+        self.counts.redials += due.iter().filter(|endpoint| self.book.was_tried(endpoint)).count() as u64;
         out.extend(due.into_iter().map(Action::Dial));
     }
 
@@ -270,7 +271,7 @@ impl Engine {
             }
         }
         for (form, links) in by_form {
-            self.counts.messages_out += links.len() as u64;
+            self.counts.sent.add(&message.body, links.len());
             out.push(Action::Send { links, message: message.clone(), form });
         }
     }

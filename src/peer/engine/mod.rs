@@ -23,13 +23,14 @@ mod tests;
 use std::collections::BTreeMap;
 
 use crate::domain::BootMs;
+use crate::peer::endpoint::Endpoint;
 use crate::peer::mesh::{Body, Message};
 use crate::peer::nickname::Nickname;
 use crate::peer::peer_id::PeerId;
 use crate::peer::profile::Profile;
 
 pub use contacts::Known;
-pub use counts::Counts;
+pub use counts::{Counts, Kind, Kinds};
 pub use crossing::lan_number;
 pub use draw::Draw;
 pub use event::{Action, Event, LinkId, Now};
@@ -172,6 +173,24 @@ impl Engine {
     #[must_use]
     pub fn link_count(&self) -> usize {
         self.links.len()
+    }
+
+    /// How many peers of the LAN are there; `None` if this one takes no part in it.
+    #[must_use]
+    pub fn lan_count(&self) -> Option<usize> {
+        self.neighbours.as_ref().map(|lan| lan.peers.len())
+    }
+
+    /// How many addresses of the mesh are remembered.
+    #[must_use]
+    pub fn address_count(&self) -> usize {
+        self.book.len()
+    }
+
+    /// Whether somebody should be at the address: it is configured, or somebody was there or said to be.
+    #[must_use]
+    pub fn expects(&self, endpoint: &Endpoint) -> bool {
+        self.book.expects(endpoint)
     }
 
     /// Does what is due, and finds out when something is due next.

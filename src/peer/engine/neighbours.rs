@@ -169,6 +169,7 @@ impl Engine {
         }
         let is_new = !lan.peers.contains_key(&user);
         if is_new && lan.peers.len() >= MAX_LAN_PEERS {
+            self.counts.crowded_out += 1;
             return;
         }
         self.refresh(&user, source, &datagram.body, dialect, now, out);
@@ -328,6 +329,7 @@ impl Engine {
         }
         let Some(from) = self.lan_contact_of(user) else { return };
         let entry = Entry { author, name: None, number, said_at, text: text.clone() };
+        self.counts.posts_in += 1;
         out.push(Action::Tell(Notice::Post { from, text, said_at, number: number.to_string() }));
         self.history.add(entry.clone());
         out.push(Action::Keep(entry));

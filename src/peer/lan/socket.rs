@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 use super::datagram::{Datagram, MAX_DATAGRAM_BYTES};
 use super::fields::Dialect;
 use crate::peer::engine::LAN_PORT;
+use crate::peer::tallies::Tallies;
 
 /// Out of these a peer's own port is drawn.
 pub(crate) const OWN_PORTS: RangeInclusive<u16> = 8000..=9999;
@@ -23,6 +24,7 @@ pub(crate) struct Sockets {
     own: Arc<UdpSocket>,
     shared: Option<Arc<UdpSocket>>,
     port: u16,
+    tallies: Arc<Tallies>,
 }
 
 /// What came in on either socket.
@@ -36,7 +38,7 @@ pub(crate) struct Heard {
 
 impl Sockets {
     /// Binds the first of `ports` that is free, and the shared port, without which a peer hears answers only.
-    pub(crate) fn bind(ports: impl Iterator<Item = u16>) -> io::Result<Self> {
+    pub(crate) fn bind(ports: impl Iterator<Item = u16>, tallies: Arc<Tallies>) -> io::Result<Self> {
         let mut refusal = io::Error::other("no port was tried");
         for port in ports {
             match bound(port, false) {
@@ -45,7 +47,7 @@ impl Sockets {
                     let shared = shared.inspect_err(|error| {
                         warn!("cannot hear announcements: UDP port {LAN_PORT} cannot be shared: {error}");
                     });
-                    return Ok(Self { own: Arc::new(own), shared: shared.ok(), port });
+                    return Ok(Self { own: Arc::new(own), shared: shared.ok(), port, tallies });
                 }
                 Err(error) => refusal = error,
             }
@@ -75,20 +77,22 @@ impl Sockets {
     pub(crate) fn send(&self, to: SocketAddr, bytes: &[u8]) {
         // Not through tokio: before its first look at a new socket it would not try.
         if let Err(error) = SockRef::from(&*self.own).send_to(bytes, &to.into()) {
-            debug!("a datagram to {to} was not sent: {error}");
+            self.tallies.unsent_datagrams.add(1);
+            debug!(address = %to, reason = error.to_string(), "a datagram was not sent");
         }
     }
 }
 
 /// Waits for the next datagram that can be understood.
-pub(crate) async fn receive(socket: &UdpSocket, shared: bool, buffer: &mut [u8]) -> Heard {
+pub(crate) async fn receive(socket: &UdpSocket, shared: bool, buffer: &mut [u8], tallies: &Tallies) -> Heard {
     loop {
         match socket.recv_from(buffer).await {
             Ok((length, from)) => {
                 if let Some((datagram, dialect)) = Datagram::read(&buffer[..length]) {
                     return Heard { from, shared, datagram, dialect };
                 }
-                debug!("{length} bytes from {from} are no datagram of a peer");
+                tallies.unread_datagrams.add(1);
+                debug!(address = %from, bytes = length, "what came is no datagram of a peer");
             }
             // That an earlier datagram could not be delivered.
             Err(error) => debug!("receiving: {error}"),

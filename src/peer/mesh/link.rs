@@ -17,6 +17,7 @@ use super::outbox::Outbox;
 use super::splitter::Splitter;
 use crate::peer::engine::LinkId;
 use crate::peer::peer_id::PeerId;
+use crate::peer::tallies::Tallies;
 
 /// How much is read at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -64,14 +65,14 @@ impl Link {
     }
 
     /// Reads and writes until the end; why it ended.
-    pub(super) async fn run(self, link: LinkId, outbox: Outbox, news: mpsc::Sender<News>) -> String {
+    pub(super) async fn run(self, link: LinkId, outbox: Outbox, news: mpsc::Sender<News>, tallies: &Tallies) -> String {
         let (reader, writer) = self.stream.into_split();
-        let mut reading = std::pin::pin!(read(reader, self.splitter, link, news));
+        let mut reading = std::pin::pin!(read(reader, self.splitter, link, news, tallies));
         tokio::select! {
             why = &mut reading => why,
             // A write to a reader that does not read would wait for ever.
             () = outbox.abandoned() => "it reads too slowly".to_owned(),
-            written = write(writer, &outbox) => match written {
+            written = write(writer, &outbox, tallies) => match written {
                 // The other end has what was written once it ends the connection, too.
                 Ok(_open) => timeout(FAREWELL, reading).await.unwrap_or_else(|_| "it was ended".to_owned()),
                 Err(error) => error.to_string(),
@@ -80,7 +81,13 @@ impl Link {
     }
 }
 
-async fn read(mut reader: OwnedReadHalf, mut splitter: Splitter, link: LinkId, news: mpsc::Sender<News>) -> String {
+async fn read(
+    mut reader: OwnedReadHalf,
+    mut splitter: Splitter,
+    link: LinkId,
+    news: mpsc::Sender<News>,
+    tallies: &Tallies,
+) -> String {
     let mut buffer = vec![0; READ_BYTES];
     loop {
         loop {
@@ -88,7 +95,10 @@ async fn read(mut reader: OwnedReadHalf, mut splitter: Splitter, link: LinkId, n
             let broken = loop {
                 match splitter.next_message() {
                     // What is no message by its content does not break the stream.
-                    Ok(Some(bytes)) => messages.extend(Message::read(&bytes)),
+                    Ok(Some(bytes)) => match Message::read(&bytes) {
+                        Some(message) => messages.push(message),
+                        None => tallies.unread_messages.add(1),
+                    },
                     Ok(None) => break None,
                     Err(broken) => break Some(broken),
                 }
@@ -101,6 +111,7 @@ async fn read(mut reader: OwnedReadHalf, mut splitter: Splitter, link: LinkId, n
                 return "this peer ends".to_owned();
             }
             if let Some(broken) = broken {
+                tallies.broken_streams.add(1);
                 return broken.to_string();
             }
             if !is_full {
@@ -109,14 +120,17 @@ async fn read(mut reader: OwnedReadHalf, mut splitter: Splitter, link: LinkId, n
         }
         match reader.read(&mut buffer).await {
             Ok(0) => return "the other end ended it".to_owned(),
-            Ok(length) => splitter.extend(&buffer[..length]),
+            Ok(length) => {
+                tallies.bytes_in.add(length);
+                splitter.extend(&buffer[..length]);
+            }
             Err(error) => return error.to_string(),
         }
     }
 }
 
 /// Writes until the queue ends. The half is given back, so that the connection stays readable.
-async fn write<W: AsyncWrite + Unpin>(mut writer: W, outbox: &Outbox) -> io::Result<W> {
+async fn write<W: AsyncWrite + Unpin>(mut writer: W, outbox: &Outbox, tallies: &Tallies) -> io::Result<W> {
     // The greeting was written before, and is read by itself, too.
     let mut written_at = Instant::now();
     while let Some((bytes, alone)) = outbox.next().await {
@@ -124,6 +138,7 @@ async fn write<W: AsyncWrite + Unpin>(mut writer: W, outbox: &Outbox) -> io::Res
             sleep_until(written_at + ALONE).await;
         }
         writer.write_all(&bytes).await?;
+        tallies.bytes_out.add(bytes.len());
         written_at = Instant::now();
     }
     writer.shutdown().await?;
@@ -144,7 +159,8 @@ mod tests {
         }
         let (writer, mut reader) = tokio::io::duplex(4096);
         let start = Instant::now();
-        let written = write(writer, &outbox);
+        let tallies = Tallies::default();
+        let written = write(writer, &outbox, &tallies);
         let read = async {
             let mut buffer = [0; 4096];
             for (index, text) in ["one", "two", "three"].into_iter().enumerate() {

@@ -19,6 +19,7 @@ use super::outbox::Outbox;
 use crate::peer::endpoint::Endpoint;
 use crate::peer::engine::LinkId;
 use crate::peer::peer_id::PeerId;
+use crate::peer::tallies::Tallies;
 
 /// The most accepted connections that have not greeted yet; more wait in the system's queue.
 const MAX_STRANGERS: usize = 64;
@@ -49,6 +50,7 @@ pub(crate) struct Network {
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) next_link: Arc<AtomicU64>,
+    pub(crate) tallies: Arc<Tallies>,
 }
 
 impl Network {
@@ -65,7 +67,8 @@ impl Network {
                         network.tasks.spawn(async move { stranger.accepted(stream, remote, seat).await });
                     }
                     Err(error) => {
-                        warn!("cannot accept a connection: {error}");
+                        network.tallies.unaccepted.add(1);
+                        warn!(reason = error.to_string(), "cannot accept a connection");
                         sleep(ACCEPT_PAUSE).await;
                     }
                 }
@@ -79,7 +82,10 @@ impl Network {
         drop(seat);
         match greeted {
             Ok((link, peer)) => self.serve(link, peer, None, remote.ip()).await,
-            Err(error) => debug!("a connection from {remote} was no peer: {error}"),
+            Err(error) => {
+                self.tallies.strangers.add(1);
+                debug!(address = %remote, reason = error.to_string(), "a connection was no peer");
+            }
         }
     }
 
@@ -114,7 +120,7 @@ impl Network {
         if self.news.send(linked).await.is_err() {
             return;
         }
-        let why = link.run(id, outbox, self.news.clone()).await;
+        let why = link.run(id, outbox, self.news.clone(), &self.tallies).await;
         let _ = self.news.send(News::Unlinked { link: id, why }).await;
     }
 }

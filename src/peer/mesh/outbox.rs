@@ -72,6 +72,11 @@ impl Outbox {
         self.0.end.cancel();
     }
 
+    /// How much waits.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queue().bytes
+    }
+
     /// Waits until the queue is abandoned.
     pub(super) async fn abandoned(&self) {
         self.0.end.cancelled().await;

@@ -1,10 +1,14 @@
 //! The peer: its engine in simulated networks, and real processes.
 
+mod demo;
 mod lan;
+mod logs;
 mod mesh;
+mod metrics;
 mod neighbours;
 mod person;
 mod python;
+mod shipped;
 mod storms;
 mod strangers;
 mod world;

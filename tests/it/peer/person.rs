@@ -49,6 +49,11 @@ impl Person {
         format!("127.0.0.1:{}", port.expect("a port"))
     }
 
+    /// Where its health and metrics are, if it was told to serve them.
+    pub(crate) fn metrics_url(&self) -> String {
+        format!("http://{}", self.events()[0]["metrics"].as_str().expect("it was told to"))
+    }
+
     pub(crate) fn events(&self) -> Vec<Value> {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,0 +1,101 @@
+# What there is to do here, each in one line. `make` alone shows all of it.
+#
+# The six peers of `make demo` are tools/peers_demo.sh; it heeds DEMO_PORT, DEMO_METRICS_PORT and DEMO_DIR:
+#   make demo DEMO_PORT=18080
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+CARGO ?= cargo
+DOCKER ?= docker
+IMAGE ?= rollcall
+CONFIG ?= example-config.yaml
+# More arguments of make run and make run-config: make run ARGS="--name alice --no-lan"
+ARGS ?=
+
+## Development
+
+help: ## Show this
+	@awk 'BEGIN { FS = ":.*## " } /^## / { printf "\n%s\n", substr($$0, 4) } \
+		/^[a-z0-9-]+:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+deps: ## Download what the build needs
+	$(CARGO) fetch --locked
+
+build: ## Build the program, optimised, as target/release/rollcall
+	$(CARGO) build --release --locked --bin rollcall
+
+run: ## Run a chat peer at this terminal (ARGS="--name alice")
+	$(CARGO) run --release --locked --bin rollcall -- peer $(ARGS)
+
+run-config: ## Run a chat peer with the settings of a file (CONFIG=example-config.yaml)
+	$(CARGO) run --release --locked --bin rollcall -- peer --config $(CONFIG) $(ARGS)
+
+check: ## Format, lints, scripts and tests, without what needs root
+	$(CARGO) fmt --check
+	shellcheck ./*.sh tests/*.sh tools/*.sh .ci/run
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked
+
+ci: ## All that must hold before a change is taken: .ci/run
+	.ci/run
+
+bench: ## Measure what serving costs (see BENCHMARKS.md)
+	$(CARGO) bench --locked --bench figures
+
+## Testing
+
+test: ## Run all tests
+	$(CARGO) test --locked
+
+test-cover: has-llvm-cov ## Run the tests and show which lines they reach
+	$(CARGO) llvm-cov --locked
+
+test-cover-html: has-llvm-cov ## The same as pages: target/llvm-cov/html/index.html
+	$(CARGO) llvm-cov --locked --html
+
+netns: ## What a network can do to nodes, as root: tests/netns.sh
+	$(CARGO) build --locked --bin rollcall --example failover
+	tests/netns.sh
+
+## Demo: six chat peers on this machine (for a cluster of the registry: rollcall demo)
+
+demo: ## Start six peers in the background
+	@tools/peers_demo.sh start
+
+demo-status: ## Show how each of them is
+	@tools/peers_demo.sh status
+
+demo-logs: ## Follow their logs, until Ctrl-C
+	@tools/peers_demo.sh logs
+
+demo-connect-bootstrap: ## Chat at this terminal, connected to the bootstrap peer
+	@tools/peers_demo.sh connect bootstrap
+
+demo-connect-peer1: ## The same, connected to peer1
+	@tools/peers_demo.sh connect peer1
+
+demo-connect-peer2: ## The same, connected to peer2
+	@tools/peers_demo.sh connect peer2
+
+demo-stop: ## Stop them
+	@tools/peers_demo.sh stop
+
+demo-clean: ## Stop them and remove their logs and histories
+	@tools/peers_demo.sh clean
+
+## Docker
+
+docker-build: ## Build the image
+	$(DOCKER) build --tag $(IMAGE) .
+
+docker-run: ## Run a chat peer at this terminal, in a container; others connect to port 8080
+	$(DOCKER) run --rm --interactive --tty --no-healthcheck --publish 8080:8080 $(IMAGE) peer --no-lan --listen 0.0.0.0:8080 $(ARGS)
+
+has-llvm-cov:
+	@$(CARGO) llvm-cov --version >/dev/null 2>&1 || { \
+		echo "error: cargo-llvm-cov is missing; install it: cargo install cargo-llvm-cov && rustup component add llvm-tools" >&2; \
+		exit 1; }
+
+.PHONY: help deps build run run-config check ci bench test test-cover test-cover-html netns demo demo-status demo-logs \
+	demo-connect-bootstrap demo-connect-peer1 demo-connect-peer2 demo-stop demo-clean docker-build docker-run has-llvm-cov

@@ -1,0 +1,160 @@
+//! The log of every command: on standard error, as text for people or as lines of JSON for programs. Whatever others wrote
+//! is harmless in it: one event is one line, and nothing in it is obeyed by a terminal.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write, stderr};
+
+use tracing::field::Field;
+use tracing::warn;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+
+use super::plain::{plain, plain_json};
+use crate::peer::settings::{LogFormat, Settings};
+
+/// Logs text, as much as `RUST_LOG` says, coloured only for people who want colours.
+pub fn start_logging() {
+    let (filter, wrong) = as_environment_says("info");
+    start(filter, LogFormat::Text);
+    complain(wrong);
+}
+
+/// Logs as a peer's settings say. Without a level only warnings disturb somebody who chats at this terminal; where
+/// standard error goes anywhere else, it is a log that is read later.
+pub(super) fn start_logging_of_peer(settings: &Settings) {
+    let (filter, wrong) = match settings.log_level {
+        Some(level) => (EnvFilter::new(level.name()), None),
+        None => as_environment_says(if stderr().is_terminal() { "warn" } else { "info" }),
+    };
+    start(filter, settings.log_format);
+    complain(wrong);
+}
+
+fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+/// What `RUST_LOG` says, or else `default`; and what is wrong with the variable.
+fn as_environment_says(default: &str) -> (EnvFilter, Option<String>) {
+    match is_set(EnvFilter::DEFAULT_ENV).then(EnvFilter::try_from_default_env) {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (EnvFilter::new(default), Some(error.to_string())),
+        None => (EnvFilter::new(default), None),
+    }
+}
+
+fn complain(wrong: Option<String>) {
+    if let Some(why) = wrong {
+        warn!("environment variable RUST_LOG is ignored: {why}; give error, warn, info, debug or trace");
+    }
+}
+
+fn start(filter: EnvFilter, format: LogFormat) {
+    // A line that cannot be written is lost. To complain about it there, too, would be a panic.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
+    match format {
+        LogFormat::Text => log
+            .with_ansi(stderr().is_terminal() && !is_set("NO_COLOR"))
+            .fmt_fields(debug_fn(write_field).delimited(" "))
+            .with_writer(stderr)
+            .init(),
+        LogFormat::Json => log
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_writer(|| PlainJson(stderr()))
+            .init(),
+    }
+}
+
+/// One field of a line of text.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = plain(&format!("{value:?}"));
+    match field.name() {
+        "message" => writer.write_str(&value),
+        name => write!(writer, "{name}={value}"),
+    }
+}
+
+/// Lines of JSON with nothing in them that a terminal would obey. An event is one write, its line break the last byte.
+struct PlainJson<W>(W);
+
+impl<W: Write> Write for PlainJson<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let (line, end) = text.strip_suffix('\n').map_or((&*text, ""), |line| (line, "\n"));
+        self.0.write_all((plain_json(line) + end).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::info;
+
+    use super::*;
+
+    /// What others may call themselves.
+    const HOSTILE: &str = "eve\u{1b}[2J\u{9b}31m\u{202e}\nERROR forged";
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Page {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn say_hostile_things() {
+        info!(peer = %HOSTILE, reason = HOSTILE, link = 7, "{HOSTILE} came");
+    }
+
+    #[test]
+    fn hostile_text_stays_on_its_line_of_text() {
+        let page = Page::default();
+        let writer = page.clone();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+        let log = log.fmt_fields(debug_fn(write_field).delimited(" ")).finish();
+        tracing::subscriber::with_default(log, say_hostile_things);
+        let text = page.text();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.trim_end_matches('\n').chars().any(|c| c.is_control() || c == '\u{202e}'), "{text:?}");
+        assert!(text.contains("eve\\u{1b}[2J") && text.contains(" link=7"), "{text}");
+        assert!(text.contains(" reason=\"eve"), "texts of others are quoted, so that they forge no field: {text}");
+    }
+
+    #[test]
+    fn hostile_text_stays_in_its_line_of_json_and_is_read_back_as_it_was() {
+        let page = Page::default();
+        let writer = page.clone();
+        let log = tracing_subscriber::fmt().json().flatten_event(true);
+        let log = log.with_writer(move || PlainJson(writer.clone())).finish();
+        tracing::subscriber::with_default(log, say_hostile_things);
+        let text = page.text();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.trim_end_matches('\n').chars().any(|c| c.is_control() || c == '\u{202e}'), "{text:?}");
+        let event: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((event["peer"].as_str(), event["reason"].as_str()), (Some(HOSTILE), Some(HOSTILE)));
+        assert_eq!((event["link"].as_u64(), event["level"].as_str()), (Some(7), Some("INFO")));
+    }
+}

@@ -1,0 +1,77 @@
+//! The lines of the log that tell an operator what happens to a peer. What the person at the peer is told besides is never
+//! more than `info` here, so that nobody who chats reads it twice.
+
+use std::net::IpAddr;
+
+use tracing::{debug, info, warn};
+
+use super::endpoint::Endpoint;
+use super::engine::{LinkId, Notice, Via};
+use super::peer_id::PeerId;
+
+pub(super) fn linked(link: LinkId, peer: PeerId, dialled: Option<&Endpoint>, remote: IpAddr) {
+    let address = dialled.map_or_else(|| remote.to_string(), ToString::to_string);
+    info!(%peer, link = link.0, %address, dialled = dialled.is_some(), "linked");
+}
+
+pub(super) fn unlinked(link: LinkId, peer: PeerId, why: &str) {
+    info!(%peer, link = link.0, reason = why, "unlinked");
+}
+
+/// What waits for it is of no use to anybody.
+pub(super) fn too_slow(link: LinkId, peer: PeerId, queued_bytes: usize) {
+    warn!(%peer, link = link.0, queued_bytes, "dropped: it reads too slowly; message_buffer_size says how much may wait");
+}
+
+/// `is_expected` if somebody should be there; what was only heard of is often old.
+pub(super) fn dial_failed(address: &Endpoint, why: &str, is_expected: bool) {
+    if is_expected {
+        info!(%address, reason = why, "dial failed; it is tried again");
+    } else {
+        debug!(%address, reason = why, "dial failed");
+    }
+}
+
+pub(super) fn dialling(address: &Endpoint) {
+    debug!(%address, "dialling");
+}
+
+pub(super) fn registered(name: &str, address: &str) {
+    info!(name, address, "registered");
+}
+
+pub(super) fn registry_gone(why: &str) {
+    warn!(reason = why, "the registry does not help at the moment; the chat goes on");
+}
+
+pub(super) fn registry_back() {
+    info!("the registry answers again");
+}
+
+/// What the person is told of the LAN. Of the mesh it is told by who greets, and here by links.
+pub(super) fn told(notice: &Notice) {
+    match notice {
+        Notice::Found { peer, at } if peer.via == Via::Lan => {
+            info!(peer = peer.uid.as_str(), address = at.as_deref(), "found on the LAN");
+        }
+        Notice::Lost { peer, why } if peer.via == Via::Lan => {
+            info!(peer = peer.uid.as_str(), reason = why.as_str(), "lost on the LAN");
+        }
+        Notice::Mismatch { uid, source } => {
+            info!(peer = uid.as_str(), address = %source, "a peer does not write from the address it claims");
+        }
+        Notice::Doubled { uid, source } => {
+            info!(peer = uid.as_str(), address = %source, "another program on the LAN has this peer's name");
+        }
+        Notice::Found { .. }
+        | Notice::Lost { .. }
+        | Notice::Post { .. }
+        | Notice::Direct { .. }
+        | Notice::Profile { .. }
+        | Notice::Listed { .. }
+        | Notice::Unreachable { .. }
+        | Notice::Sent { .. }
+        | Notice::SentTo { .. }
+        | Notice::Refused { .. } => {}
+    }
+}

@@ -1,0 +1,40 @@
+//! What the links and the registry's client count by themselves, each where it happens. Relaxed: nothing is decided by them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One counter that several tasks share.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(AtomicU64);
+
+impl Tally {
+    pub(crate) fn add(&self, count: usize) {
+        self.0.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Tallies {
+    /// Bytes that were read from connections of the mesh, greetings apart.
+    pub(crate) bytes_in: Tally,
+    /// Bytes that were written to them.
+    pub(crate) bytes_out: Tally,
+    /// Connections that could not be accepted.
+    pub(crate) unaccepted: Tally,
+    /// Accepted connections on which no peer greeted.
+    pub(crate) strangers: Tally,
+    /// Objects in a stream that are no messages.
+    pub(crate) unread_messages: Tally,
+    /// Streams that were no stream of objects.
+    pub(crate) broken_streams: Tally,
+    /// Datagrams that nobody can understand.
+    pub(crate) unread_datagrams: Tally,
+    /// Datagrams that the system did not send.
+    pub(crate) unsent_datagrams: Tally,
+    /// Rounds with the registry that failed.
+    pub(crate) registry_failures: Tally,
+}

@@ -1,0 +1,152 @@
+//! `tools/peers_demo.sh`, as `make demo` and the other targets call it.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::person::Person;
+use crate::cluster::{rollcall, until};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/peers_demo.sh");
+/// The script bounds itself; a busy machine takes its time besides.
+const SCRIPT_TIME: Duration = Duration::from_secs(90);
+/// The ports of the peers and of their metrics, one after another.
+const PORTS: u16 = 12;
+
+/// A demo of its own, in a directory and on ports of its own; it ends with the value.
+struct Demo<'dir> {
+    dir: &'dir Path,
+    port: u16,
+}
+
+impl Demo<'_> {
+    async fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new("bash");
+        // Only for its environment, which has none of our variables.
+        for (name, value) in rollcall(self.dir).get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        for (name, value) in self.variables() {
+            command.env(name, value);
+        }
+        command.arg(SCRIPT).args(args).current_dir(self.dir).stdin(Stdio::null()).kill_on_drop(true);
+        timeout(SCRIPT_TIME, command.output()).await.expect("it ends").expect("bash is there")
+    }
+
+    fn variables(&self) -> [(&'static str, String); 4] {
+        [
+            ("DEMO_DIR", self.dir.join("demo").display().to_string()),
+            ("DEMO_PORT", self.port.to_string()),
+            ("DEMO_METRICS_PORT", (self.port + PORTS / 2).to_string()),
+            ("ROLLCALL_BIN", env!("CARGO_BIN_EXE_rollcall").to_owned()),
+        ]
+    }
+
+    /// What it says, if it ends with this code.
+    async fn says(&self, args: &[&str], code: i32) -> String {
+        let output = self.run(args).await;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        said
+    }
+
+    /// The peers' processes.
+    fn processes(&self) -> Vec<u32> {
+        let is_mine = |name: &str| {
+            let command = std::fs::read(format!("/proc/{name}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&command).contains(&*self.dir.join("demo").to_string_lossy())
+        };
+        let entries = std::fs::read_dir("/proc").expect("it is Linux");
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter(|name| name.parse::<u32>().is_ok() && is_mine(name)).filter_map(|name| name.parse().ok()).collect()
+    }
+}
+
+impl Drop for Demo<'_> {
+    fn drop(&mut self) {
+        let mut command = std::process::Command::new("bash");
+        command.arg(SCRIPT).arg("stop").envs(self.variables()).stdout(Stdio::null()).stderr(Stdio::null());
+        let _ = command.status();
+    }
+}
+
+/// The first of as many free ports as a demo needs, above those that other tests or the system give away.
+fn free_ports() -> u16 {
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let fits = |port: &u16| (*port..*port + PORTS).all(is_free);
+    let mut drawn = std::iter::repeat_with(|| rand::random_range(61_000..65_000)).take(1000);
+    drawn.find(fits).expect("some ports are free")
+}
+
+#[tokio::test]
+async fn six_peers_start_are_shown_hear_a_seventh_and_stop_without_a_trace() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let demo = Demo { dir: dir.path(), port: free_ports() };
+    assert!(demo.says(&["start"], 0).await.contains("Six peers run"));
+    assert!(demo.says(&["start"], 0).await.contains("runs already"));
+    let pids = demo.processes();
+    assert_eq!(pids.len(), 6);
+    let status = demo.says(&["status"], 0).await;
+    let rows: Vec<Vec<&str>> = status.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    let names: Vec<&str> = rows.iter().map(|row| row[0]).collect();
+    assert_eq!(names, ["bootstrap", "peer1", "peer2", "peer3", "peer4", "peer5"]);
+    for row in &rows {
+        assert_eq!(row[2..6], ["running", "5", "0", "0"], "{status}");
+        assert!(pids.iter().any(|pid| pid.to_string() == row[1]), "{status}");
+    }
+
+    let first = format!("127.0.0.1:{}", demo.port);
+    let mut guest =
+        Person::start(dir.path(), "guest", &["--no-lan", "--listen", "127.0.0.1:0", "--peers", &first]).await;
+    guest.sees(6).await;
+    guest.types("hello to all six");
+    for name in names {
+        let log = dir.path().join("demo").join(format!("{name}.log"));
+        let hears = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("hello to all six"));
+        until(&format!("a message at {name}"), async || hears()).await;
+    }
+    let status = demo.says(&["status"], 0).await;
+    let heard = status.lines().skip(1).filter(|line| line.split_whitespace().nth(5) == Some("1"));
+    assert_eq!(heard.count(), 6, "{status}");
+    guest.quits().await;
+
+    let one = rows[3][1].parse().expect("a process number");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(one).expect("no process is number 0"),
+        rustix::process::Signal::KILL,
+    )
+    .expect("it is one of ours");
+    until("a death to be seen", async || demo.processes().len() == 5).await;
+    assert!(demo.says(&["status"], 1).await.contains("down"));
+    assert!(demo.says(&["start"], 1).await.contains("in part"));
+    assert!(demo.says(&["stop"], 0).await.contains("Stopped 5 peers"));
+    assert_eq!(demo.processes(), [0; 0], "nothing is left running");
+    demo.says(&["clean"], 0).await;
+    assert!(!dir.path().join("demo").exists(), "nothing is left behind");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named_before_anything_is_started() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let demo = Demo { dir: dir.path(), port: free_ports() };
+    let taken = TcpListener::bind(("127.0.0.1", demo.port + 8)).expect("it was free");
+    let said = demo.says(&["start"], 1).await;
+    assert!(said.contains(&format!("port {} is taken", demo.port + 8)) && said.contains("DEMO_PORT="), "{said}");
+    assert!(!dir.path().join("demo").exists());
+    drop(taken);
+    // Another program has the number of a peer that is gone: it is nobody's to stop.
+    std::fs::create_dir(dir.path().join("demo")).expect("the directory is ours");
+    std::fs::write(dir.path().join("demo/peer1.pid"), std::process::id().to_string()).expect("the directory is ours");
+    assert!(demo.says(&["status"], 1).await.lines().skip(1).all(|line| line.contains("down")));
+    assert!(demo.says(&["stop"], 0).await.contains("does not run"));
+    assert!(demo.says(&["connect", "peer1"], 1).await.contains("does not run"));
+    assert!(demo.says(&["connect", "peer9"], 1).await.contains("peer9"));
+    demo.says(&["restart"], 2).await;
+}

@@ -1,0 +1,154 @@
+//! What real peers say of themselves over HTTP.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::person::Person;
+use crate::cluster::{http_client, rollcall, until};
+
+const FLAGS: [&str; 5] = ["--no-lan", "--listen", "127.0.0.1:0", "--metrics", "0"];
+
+/// Every sample of a peer, by name and labels as they are written.
+async fn samples(person: &Person) -> BTreeMap<String, u64> {
+    let answer = http_client().get(person.metrics_url() + "/metrics").send().await.expect("it serves");
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let page = answer.text().await.expect("a body");
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    let sample = |line: &str| {
+        let (name, value) = line.rsplit_once(' ').expect("a value");
+        (name.to_owned(), value.parse().expect("a number"))
+    };
+    lines.map(sample).collect()
+}
+
+async fn sample(person: &Person, name: &str) -> u64 {
+    let samples = samples(person).await;
+    *samples.get(&format!("rollcall_peer_{name}")).unwrap_or_else(|| panic!("{name} is in {samples:?}"))
+}
+
+async fn health(person: &Person) -> (u16, Value) {
+    let answer = http_client().get(person.metrics_url() + "/healthz").send().await.expect("it serves");
+    (answer.status().as_u16(), answer.json().await.expect("JSON"))
+}
+
+#[tokio::test]
+async fn what_two_peers_say_is_counted_exactly() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut alice = Person::start(dir.path(), "alice", &FLAGS).await;
+    let there = alice.listens_at();
+    let mut bob = Person::start(dir.path(), "bob", &[&FLAGS[..], &["--peers", &there]].concat()).await;
+    // Each has asked the other for its history and has got the answer: from now on chat comes by itself alone.
+    for person in [&alice, &bob] {
+        until("the history to be compared", async || {
+            sample(person, r#"messages_received_total{kind="history"}"#).await == 2
+        })
+        .await;
+    }
+    for line in ["one", "two", "three"] {
+        alice.types(line);
+    }
+    bob.types("four");
+    bob.types("DM alice psst");
+    bob.hears("three").await;
+    alice.hears("four").await;
+    until("a direct message", async || alice.count(|event| event["event"] == "direct") == 1).await;
+    let chat = |direction: &str| format!(r#"messages_{direction}_total{{kind="chat"}}"#);
+    let direct = |direction: &str| format!(r#"messages_{direction}_total{{kind="direct"}}"#);
+    for (person, posted, heard, whispered, told) in [(&alice, 3, 1, 0, 1), (&bob, 1, 3, 1, 0)] {
+        for (name, count) in [
+            ("posts_sent_total", posted),
+            ("posts_received_total", heard),
+            (&*chat("sent"), posted),
+            (&*chat("received"), heard),
+            (&*direct("sent"), whispered),
+            (&*direct("received"), told),
+            ("history_entries", 4),
+            ("duplicates_total", 0),
+            ("connections", 1),
+            (r#"known_peers{via="mesh"}"#, 1),
+            (r#"errors_total{kind="message"}"#, 0),
+            (r#"links_lost_total{reason="slow"}"#, 0),
+        ] {
+            assert_eq!(sample(person, name).await, count, "{name} of {}", person.name);
+        }
+        until("heartbeats both ways", async || {
+            let samples = samples(person).await;
+            samples["rollcall_peer_heartbeats_sent_total"] > 1 && samples["rollcall_peer_heartbeats_received_total"] > 1
+        })
+        .await;
+        assert!(sample(person, "sent_bytes_total").await > 500);
+    }
+    let (status, healthy) = health(&bob).await;
+    assert_eq!((status, &healthy["status"], &healthy["connections"]), (200, &"ok".into(), &1.into()), "{healthy}");
+    assert_eq!(
+        (&healthy["name"], &healthy["lan"], &healthy["registry"]),
+        (&"bob".into(), &Value::Null, &"none".into())
+    );
+    assert_eq!(healthy["id"], bob.events()[0]["id"]);
+
+    alice.kill();
+    until("failed dials", async || sample(&bob, "dials_failed_total").await > 0).await;
+    let gone = samples(&bob).await;
+    assert_eq!(gone[r#"rollcall_peer_links_lost_total{reason="ended"}"#], 1);
+    assert_eq!(gone["rollcall_peer_connections"], 0);
+    assert!(gone["rollcall_peer_reconnects_total"] >= gone["rollcall_peer_dials_failed_total"], "{gone:?}");
+    assert_eq!(health(&bob).await.0, 200, "who is alone is not ill");
+    let url = bob.metrics_url();
+    bob.quits().await;
+    assert!(http_client().get(url + "/healthz").send().await.is_err(), "it ends with the peer");
+}
+
+#[tokio::test]
+async fn strangers_and_noise_are_counted() {
+    use std::io::{Read, Write};
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let alice = Person::start(dir.path(), "alice", &FLAGS).await;
+    let connect = || std::net::TcpStream::connect(alice.listens_at()).expect("it listens");
+    connect().write_all(b"GET / HTTP/1.1\r\n").expect("it reads");
+    until("a stranger", async || sample(&alice, r#"errors_total{kind="greeting"}"#).await == 1).await;
+    let mut noisy = connect();
+    noisy.write_all(b"0000000000000000000000000000ffff\n{\"a\":1}{\"b\":2}]").expect("it reads");
+    // However it is closed.
+    let _ = noisy.read_to_end(&mut Vec::new());
+    until("noise", async || sample(&alice, r#"errors_total{kind="stream"}"#).await == 1).await;
+    assert_eq!(sample(&alice, r#"errors_total{kind="message"}"#).await, 2);
+    until("the end of it", async || sample(&alice, "connections").await == 0).await;
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_served_is_named_with_a_remedy() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = listener.local_addr().expect("bound").to_string();
+    for (given, code, words) in [
+        (taken.as_str(), 71, vec!["cannot serve metrics at", taken.as_str(), "--metrics host:port"]),
+        ("here", 78, vec!["metrics_addr", "\"here\"", "host:port"]),
+    ] {
+        let mut command = rollcall(dir.path());
+        command.args(["peer", "--name", "alice", "--no-lan", "--listen", "127.0.0.1:0", "--metrics", given]);
+        let output = command.output().expect("the program was built");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(words.iter().all(|word| stderr.contains(word)), "{words:?} in {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn the_health_check_of_containers_tells_well_from_ill() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let alice = Person::start(dir.path(), "alice", &FLAGS).await;
+    let url = alice.metrics_url();
+    let port = url.rsplit(':').next().expect("a port");
+    let check = async |args: &[&str]| {
+        let mut script = tokio::process::Command::new("bash");
+        script.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tools/container_health.sh")).args(args);
+        script.stderr(std::process::Stdio::null()).status().await.expect("bash is there").success()
+    };
+    assert!(check(&[port]).await);
+    assert!(!check(&[port, "/nothing"]).await, "404 is no health");
+    alice.kill();
+    assert!(!check(&[port]).await);
+}
