@@ -1,5 +1,6 @@
 //! The peer: its engine in simulated networks, and real processes.
 
+mod fuzz;
 mod lan;
 mod mesh;
 mod neighbours;
