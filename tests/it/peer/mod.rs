@@ -1,6 +1,7 @@
 //! The peer: its engine in simulated networks, and real processes.
 
 mod demo;
+mod fuzz;
 mod lan;
 mod logs;
 mod mesh;

@@ -1,0 +1,128 @@
+//! The LAN's codec: what is read has bounds, what is written again says the same and not a field more.
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use rollcall::peer::lan::{Body, Datagram, Dialect, MAX_DATAGRAM_BYTES};
+use rollcall::peer::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES, Profile, breaks_a_line, one_line};
+
+use super::Tally;
+use super::mutations::mutate;
+use super::samples;
+
+const SAMPLES: usize = 8;
+const LONGEST_USER_ID: usize = 128;
+const MOST_LISTED: usize = 256;
+const LONGEST_NAME: usize = 64;
+const LONGEST_STATUS: usize = 280;
+
+/// What could be read of mutated datagrams.
+pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Datagram, Dialect)> {
+    let mut written = Vec::new();
+    for _ in 0..SAMPLES {
+        let (datagram, dialect) = (samples::datagram(rng), dialect(rng));
+        let bytes = datagram.write(dialect).expect("a sample fits");
+        let (read, found) = Datagram::read(&bytes).unwrap_or_else(|| panic!("not read: {datagram:?}"));
+        assert_eq!((&read, found), (&as_read(&datagram, dialect), dialect), "{bytes:?}");
+        written.push(bytes.to_vec());
+    }
+    let mut all_read = Vec::new();
+    for index in 0..SAMPLES {
+        let mut bytes = written[index].clone();
+        mutate(&mut bytes, &written, rng);
+        let read = Datagram::read(&bytes);
+        tally.add(read.is_some());
+        if let Some((datagram, dialect)) = read {
+            check(&datagram, bytes.len());
+            // Whatever came in is written to others in either dialect.
+            for form in [Dialect::Compact, Dialect::Spaced] {
+                check_written(&datagram, form);
+            }
+            all_read.push((datagram, dialect));
+        }
+    }
+    all_read
+}
+
+fn dialect(rng: &mut SmallRng) -> Dialect {
+    if rng.random() { Dialect::Compact } else { Dialect::Spaced }
+}
+
+/// Bounds of what is read.
+fn check(datagram: &Datagram, length: usize) {
+    assert!(datagram.from.as_ref().is_none_or(|user| user.as_str().len() <= LONGEST_USER_ID));
+    match &datagram.body {
+        Body::Discovery { port } => assert_ne!(*port, 0),
+        Body::Post(text) | Body::Direct { text, .. } => assert!(text.len() <= MAX_TEXT_BYTES.min(length)),
+        Body::Profile { profile, .. } => {
+            assert!(
+                profile.display_name.chars().count() <= LONGEST_NAME
+                    && profile.status.chars().count() <= LONGEST_STATUS
+            );
+            assert!(profile.avatar.as_ref().is_none_or(|avatar| avatar.size() <= MAX_AVATAR_BYTES));
+        }
+        Body::ListResponse(users) => assert!(users.len() <= MOST_LISTED),
+        Body::ListRequest | Body::Ping | Body::Ack => {}
+    }
+    assert_eq!(datagram.from.is_none(), datagram.body == Body::Ack, "everything but an ACK has a sender");
+}
+
+fn check_written(datagram: &Datagram, dialect: Dialect) {
+    let Some(bytes) = datagram.write(dialect) else {
+        let has_no_number = datagram.body == Body::Ack && datagram.id.is_none();
+        assert!(has_no_number, "not written: {datagram:?}");
+        return;
+    };
+    assert!(bytes.len() <= MAX_DATAGRAM_BYTES);
+    let text = std::str::from_utf8(&bytes).expect("text");
+    let keys = keys(datagram, dialect);
+    // As the reader sees it that ends the most lines.
+    let lines: Vec<&str> = text.trim_end_matches('\n').split(breaks_a_line).collect();
+    let found: Vec<&str> = lines.iter().map(|line| line.split(':').next().unwrap_or(line)).collect();
+    assert_eq!(found, keys, "a field was forged: {text:?}");
+    let (read, form) = Datagram::read(&bytes).unwrap_or_else(|| panic!("not read: {text:?}"));
+    assert_eq!((&read, form), (&as_read(datagram, dialect), dialect), "{text:?}");
+}
+
+/// The fields of the requirement's table, and of the draft.
+fn keys(datagram: &Datagram, dialect: Dialect) -> Vec<&'static str> {
+    let is_draft = dialect == Dialect::Spaced;
+    let stamp: &[&str] = if datagram.id.is_some() { &["TIMESTAMP", "MESSAGE_ID"] } else { &["TIMESTAMP"] };
+    let only = |is_there: bool, key: &'static [&'static str]| if is_there { key } else { &[] };
+    let parts: Vec<&[&str]> = match &datagram.body {
+        Body::Discovery { .. } => vec![&["USER_ID", "PORT"], stamp],
+        Body::Post(_) => vec![&["USER_ID", "CONTENT"], only(is_draft, &["TTL"]), stamp, only(is_draft, &["TOKEN"])],
+        Body::Direct { .. } => vec![&["FROM", "TO", "CONTENT"], stamp, only(is_draft, &["TOKEN"])],
+        Body::Profile { profile, .. } => {
+            let avatar = only(profile.avatar.is_some(), &["AVATAR_TYPE", "AVATAR_ENCODING", "AVATAR_DATA"]);
+            vec![&["USER_ID", "DISPLAY_NAME", "STATUS"], if is_draft { &[] } else { stamp }, avatar]
+        }
+        Body::ListRequest => vec![&["FROM"]],
+        Body::ListResponse(_) => vec![&["FROM", "PEERS", "COUNT"], stamp],
+        Body::Ping => vec![&["USER_ID"]],
+        Body::Ack => vec![&["MESSAGE_ID", "STATUS"]],
+    };
+    [&["TYPE"][..]].into_iter().chain(parts).flatten().copied().collect()
+}
+
+/// What a reader gets of it: texts on one line and without space at their ends, and no more than the form has room for.
+fn as_read(datagram: &Datagram, dialect: Dialect) -> Datagram {
+    let line = |text: &str| one_line(text).trim().to_owned();
+    let mut read = datagram.clone();
+    match &mut read.body {
+        Body::Post(text) | Body::Direct { text, .. } => *text = line(text),
+        Body::Profile { profile, refused } => {
+            *profile = Profile::new(&line(&profile.display_name), &line(&profile.status), profile.avatar.clone());
+            *refused = None;
+        }
+        Body::ListResponse(users) => users.truncate(MOST_LISTED),
+        Body::Discovery { .. } | Body::ListRequest | Body::Ping | Body::Ack => {}
+    }
+    let is_draft_profile = dialect == Dialect::Spaced && matches!(read.body, Body::Profile { .. });
+    if is_draft_profile || matches!(read.body, Body::ListRequest | Body::Ping) {
+        (read.id, read.sent_at) = (None, 0);
+    }
+    if read.body == Body::Ack {
+        read.sent_at = 0;
+    }
+    read
+}

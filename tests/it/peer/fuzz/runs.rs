@@ -1,0 +1,28 @@
+//! As many rounds as there is time for in every test; `examples/fuzz.rs` runs more.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Tally, round};
+
+const ROUNDS: u64 = 1500;
+
+#[test]
+fn no_bytes_break_a_codec_or_the_engine() {
+    let seeds = match std::env::var("ROLLCALL_SEED") {
+        Ok(seed) => {
+            let seed: u64 = seed.parse().expect("a number");
+            seed..seed + 1
+        }
+        Err(_) => 0..ROUNDS,
+    };
+    let mut all = Tally::default();
+    for seed in seeds.clone() {
+        let tally = catch_unwind(AssertUnwindSafe(|| round(seed)));
+        all.join(tally.unwrap_or_else(|_| panic!("seed {seed} broke a rule; run it again with ROLLCALL_SEED={seed}")));
+    }
+    // Bytes that nobody can read at all would try nothing but the first line of each codec.
+    if seeds.end - seeds.start > 1 {
+        assert!(all.read * 4 > all.tried && all.read < all.tried, "{all:?}");
+        assert!(all.events > ROUNDS * 5, "{all:?}");
+    }
+}

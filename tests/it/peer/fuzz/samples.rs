@@ -1,0 +1,112 @@
+//! Valid datagrams and messages of every kind, with texts of every kind.
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use rollcall::peer::lan::{self, Datagram};
+use rollcall::peer::mesh::{self, Message};
+use rollcall::peer::{Avatar, Endpoint, MAX_TEXT_BYTES, Nickname, PeerId, Profile, UserId};
+
+/// Everybody who says something.
+const PEERS: u128 = 6;
+
+pub(super) fn text(rng: &mut SmallRng) -> String {
+    const ODD: [char; 16] = [
+        ' ',
+        ':',
+        '\n',
+        '\r',
+        '\t',
+        '\0',
+        '\u{b}',
+        '\u{85}',
+        '\u{2028}',
+        '\u{202e}',
+        '"',
+        '\\',
+        '{',
+        'ß',
+        '漢',
+        '\u{10ffff}',
+    ];
+    let most = if rng.random_range(0..50) == 0 { 6000 } else { 30 };
+    let mut text = String::new();
+    for _ in 0..rng.random_range(0..most) {
+        text.push(if rng.random() { ODD[rng.random_range(0..ODD.len())] } else { rng.random_range('a'..='z') });
+    }
+    while text.len() > MAX_TEXT_BYTES {
+        text.pop();
+    }
+    text
+}
+
+pub(super) fn peer(rng: &mut SmallRng) -> PeerId {
+    PeerId(rng.random_range(1..=PEERS))
+}
+
+pub(super) fn user(rng: &mut SmallRng) -> UserId {
+    let number = rng.random_range(1..=PEERS);
+    let names =
+        [format!("u{number}@10.0.0.{number}"), format!("a:b\"@10.0.0.{number}"), format!("ü@{number}"), "plain".into()];
+    UserId::parse(&names[rng.random_range(0..names.len())]).expect("a name")
+}
+
+fn endpoint(rng: &mut SmallRng) -> Endpoint {
+    let number = rng.random_range(1..=60_000);
+    let texts = [
+        format!("10.0.0.1:{number}"),
+        format!("[fe80::{number:x}%eth0]:80"),
+        format!("peer{number}:8080"),
+        "0.0.0.0:9".into(),
+    ];
+    Endpoint::parse(&texts[rng.random_range(0..texts.len())]).expect("an endpoint")
+}
+
+pub(super) fn profile(rng: &mut SmallRng) -> Profile {
+    let mut picture =
+        [&b"\x89PNG\r\n\x1a\n"[..], b"\xff\xd8\xff\xe0", b"RIFF\0\0\0\0WEBP"][rng.random_range(0..3)].to_vec();
+    picture.resize(picture.len() + rng.random_range(0..20_000), 7);
+    let avatar = if rng.random() { Some(Avatar::new(&picture).expect("a picture")) } else { None };
+    Profile::new(&text(rng), &text(rng), avatar)
+}
+
+pub(super) fn datagram(rng: &mut SmallRng) -> Datagram {
+    let body = match rng.random_range(0..8) {
+        0 => lan::Body::Discovery { port: rng.random_range(1..=u16::MAX) },
+        1 => lan::Body::Post(text(rng)),
+        2 => lan::Body::Direct { to: user(rng), text: text(rng) },
+        3 => lan::Body::Profile { profile: profile(rng), refused: None },
+        4 => lan::Body::ListRequest,
+        5 => lan::Body::ListResponse((0..rng.random_range(0..300)).map(|_| user(rng)).collect()),
+        6 => lan::Body::Ping,
+        _ => lan::Body::Ack,
+    };
+    let from = (body != lan::Body::Ack).then(|| user(rng));
+    Datagram { from, id: Some(rng.random()), sent_at: rng.random_range(0..2_000_000_000), body }
+}
+
+pub(super) fn message(rng: &mut SmallRng) -> Message {
+    let body = match rng.random_range(0..7) {
+        0 => mesh::Body::Chat(text(rng)),
+        1 => mesh::Body::Heartbeat {
+            extension: if rng.random() { Some(rng.random_range(0..3)) } else { None },
+            listen: if rng.random() { Some(endpoint(rng)) } else { None },
+        },
+        2 => mesh::Body::PeerList((0..rng.random_range(0..300)).map(|_| endpoint(rng)).collect()),
+        3 => mesh::Body::Direct { to: peer(rng), text: text(rng) },
+        4 => mesh::Body::Profile(profile(rng)),
+        5 => {
+            let mut runs = |_| (rng.random_range(0..200), rng.random_range(0..200));
+            let all = (1..=PEERS).map(|id| (PeerId(id), (0..4).map(&mut runs).collect()));
+            mesh::Body::HistoryRequest(all.collect())
+        }
+        _ => mesh::Body::HistoryEnd { more: rng.random() },
+    };
+    let name = if rng.random() { Some(Nickname::parse("al:\"ü").expect("a name")) } else { None };
+    Message {
+        sender: peer(rng),
+        number: rng.random_range(0..300),
+        said_at: rng.random_range(0..2_000_000_000),
+        name,
+        body,
+    }
+}

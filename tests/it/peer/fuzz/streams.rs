@@ -1,0 +1,132 @@
+//! The mesh's codecs: messages, the splitter that finds them, and the greeting before them.
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use rollcall::peer::mesh::{
+    Body, Broken, Form, MAX_GREETING_BYTES, MAX_MESSAGE_BYTES, MAX_PLAIN_BYTES, Message, Splitter, greeting,
+    read_greeting,
+};
+use rollcall::peer::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES};
+
+use super::Tally;
+use super::mutations::mutate;
+use super::samples;
+
+const SAMPLES: usize = 8;
+const MOST_LISTED: usize = 256;
+const MOST_ASKED: usize = 512;
+/// A message that is as short can be written again, whatever escapes that takes: six bytes for one, and in a payload of
+/// JSON, twice.
+const SURELY_FITS: usize = MAX_MESSAGE_BYTES / 12;
+
+/// What could be read of mutated messages.
+pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Message, bool)> {
+    let mut written = Vec::new();
+    for _ in 0..SAMPLES {
+        let (message, text_times) = (samples::message(rng), rng.random());
+        let form = Form { extended: true, text_times };
+        let bytes = message.write(form).expect("a sample fits");
+        let mut expected = message.clone();
+        if let Body::PeerList(list) = &mut expected.body {
+            list.truncate(MOST_LISTED);
+        }
+        assert_eq!(Message::read(&bytes), Some((expected, text_times)), "{bytes:?}");
+        if let Some(plain) = message.write(Form::default()) {
+            assert!(plain.len() <= MAX_PLAIN_BYTES);
+        }
+        written.push(bytes.to_vec());
+    }
+    let mut all_read = Vec::new();
+    let mut stream = Vec::new();
+    for index in 0..SAMPLES {
+        let mut bytes = written[index].clone();
+        mutate(&mut bytes, &written, rng);
+        let read = Message::read(&bytes);
+        tally.add(read.is_some());
+        if let Some((message, text_times)) = read {
+            check(&message, bytes.len(), text_times);
+            all_read.push((message, text_times));
+        }
+        stream.extend_from_slice(bytes.trim_ascii_end());
+        stream.extend_from_slice([&b""[..], b"\n", b"\r\n \t"][rng.random_range(0..3)]);
+    }
+    for (message, text_times) in split(&stream, rng, tally) {
+        check(&message, stream.len(), text_times);
+        all_read.push((message, text_times));
+    }
+    greet(rng, tally);
+    all_read
+}
+
+fn check(message: &Message, length: usize, text_times: bool) {
+    match &message.body {
+        Body::Chat(text) | Body::Direct { text, .. } => assert!(text.len() <= MAX_TEXT_BYTES),
+        Body::PeerList(list) => assert!(list.len() <= MOST_LISTED),
+        Body::Profile(profile) => {
+            assert!(profile.avatar.as_ref().is_none_or(|avatar| avatar.size() <= MAX_AVATAR_BYTES));
+        }
+        Body::HistoryRequest(have) => {
+            assert!(have.len() <= MOST_ASKED && have.values().all(|runs| runs.len() <= MOST_ASKED));
+        }
+        Body::Heartbeat { .. } | Body::HistoryEnd { .. } => {}
+        Body::Unknown => return,
+    }
+    let Some(bytes) = message.write(Form { extended: true, text_times }) else {
+        assert!(length > SURELY_FITS, "not written: {message:?}");
+        return;
+    };
+    assert!(bytes.len() <= MAX_MESSAGE_BYTES);
+    assert_eq!(bytes.iter().position(|b| *b == b'\n'), Some(bytes.len() - 1), "one line and its end");
+    let (again, _) = Message::read(&bytes).unwrap_or_else(|| panic!("not read: {bytes:?}"));
+    assert_eq!(&again, message, "{bytes:?}");
+}
+
+/// However a stream is cut, the same messages come out of it, and the same end.
+fn split(stream: &[u8], rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Message, bool)> {
+    let whole = feed(stream, |_| usize::MAX);
+    let each = feed(stream, |_| 1);
+    let most = rng.random_range(1..5000);
+    let some = feed(stream, |rest| rng.random_range(1..=rest.min(most)));
+    assert_eq!(whole, each, "byte by byte");
+    assert_eq!(whole, some, "in pieces");
+    let (found, _) = whole;
+    assert!(found.iter().all(|bytes| bytes.len() <= MAX_MESSAGE_BYTES));
+    tally.add(!found.is_empty());
+    found.iter().filter_map(|bytes| Message::read(bytes)).collect()
+}
+
+fn feed(stream: &[u8], mut piece: impl FnMut(usize) -> usize) -> (Vec<Vec<u8>>, Option<Broken>) {
+    let (mut splitter, mut rest, mut found) = (Splitter::default(), stream, Vec::new());
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(piece(rest.len()).min(rest.len()));
+        splitter.extend(now);
+        rest = later;
+        loop {
+            match splitter.next_message() {
+                Ok(Some(bytes)) => found.push(bytes.to_vec()),
+                Ok(None) => break,
+                Err(broken) => return (found, Some(broken)),
+            }
+        }
+    }
+    (found, None)
+}
+
+/// Once so much has come that a greeting is understood, or can never be one, more does not change that.
+fn greet(rng: &mut SmallRng, tally: &mut Tally) {
+    let peer = samples::peer(rng);
+    let mut bytes = greeting(peer).into_bytes();
+    mutate(&mut bytes, &[b"{\"sender_id\":".to_vec(), vec![b'a'; 64]], rng);
+    bytes.truncate(2 * MAX_GREETING_BYTES);
+    let mut decided = None;
+    for length in 0..=bytes.len() {
+        let read = read_greeting(&bytes[..length]);
+        if let Some(before) = &decided {
+            assert_eq!(&read, before, "{bytes:?}");
+        } else if read != Ok(None) {
+            decided = Some(read);
+        }
+    }
+    assert!(decided.is_some() || bytes.len() < MAX_GREETING_BYTES, "{bytes:?}");
+    tally.add(matches!(decided, Some(Ok(_))));
+}
