@@ -6,4 +6,5 @@ mod neighbours;
 mod person;
 mod storms;
 mod strangers;
+mod terminal;
 mod world;
