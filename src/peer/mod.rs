@@ -48,6 +48,7 @@ pub use user_id::UserId;
 use archive::Archive;
 use driver::{Driver, Inputs};
 use engine::{Engine, LanRules, Notice, Rules};
+use lan::findings::Seen;
 use lan::socket::{self, Heard, Sockets};
 use mesh::network::Network;
 use registry::Registrant;
@@ -197,9 +198,20 @@ impl Peer {
     }
 }
 
+/// Looks around the LAN for this long, without becoming a peer of it.
+///
+/// # Errors
+/// What the system says if there is no port for the answers: then nobody can be asked.
+pub async fn scan(wait: Duration) -> io::Result<Seen> {
+    lan::scan(wait, draw_ports()).await
+}
+
 fn bind_lan() -> Result<Sockets, StartError> {
-    let draws = std::iter::repeat_with(draw_port).take(MOST_PORTS);
-    Sockets::bind(draws).map_err(StartError::Lan)
+    Sockets::bind(draw_ports()).map_err(StartError::Lan)
+}
+
+fn draw_ports() -> impl Iterator<Item = u16> {
+    std::iter::repeat_with(draw_port).take(MOST_PORTS)
 }
 
 async fn receive(receiver: Arc<tokio::net::UdpSocket>, shared: bool, datagrams: mpsc::Sender<Heard>) {

@@ -3,13 +3,14 @@
 
 mod display;
 mod keyboard;
+mod scan;
 mod session;
 mod terminal;
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use tracing::info;
 
 use super::exit::{CONFIGURATION, Failure, SOFTWARE, SYSTEM};
@@ -29,6 +30,7 @@ Examples:
   rollcall peer --name alice
   rollcall peer --name bob --no-lan --listen 0.0.0.0:8081 --peers 10.0.0.7:8080
   rollcall peer --name carol --registry http://127.0.0.1:3000,http://127.0.0.1:3001
+  rollcall peer scan
 
 Environment (a flag wins over a variable, and that over the file; an empty variable counts as unset):
   P2P_NAME, P2P_LAN, P2P_LISTEN_ADDR, P2P_PEERS, P2P_REGISTRY, P2P_DIR     as the flags
@@ -43,9 +45,12 @@ The file of --config has the same keys in lower case without P2P_, in YAML or JS
 
 /// The flags of a peer. Each wins over its environment variable, and that over the file.
 #[derive(Args, Debug)]
-#[command(after_long_help = AFTER_HELP)]
+#[command(after_long_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(super) struct PeerArgs {
+    #[command(subcommand)]
+    command: Option<PeerCommand>,
+
     /// What others see as your name
     #[arg(long)]
     name: Option<String>,
@@ -87,6 +92,12 @@ pub(super) struct PeerArgs {
     verbose: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum PeerCommand {
+    /// Show who is on this LAN, and why nobody seems to be
+    Scan(scan::ScanArgs),
+}
+
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Self {
         Self::new(CONFIGURATION, error.to_string())
@@ -104,6 +115,13 @@ impl From<StartError> for Failure {
 }
 
 pub(super) async fn run(args: PeerArgs) -> Result<(), Failure> {
+    match args.command {
+        Some(PeerCommand::Scan(args)) => scan::run(args).await,
+        None => chat(args).await,
+    }
+}
+
+async fn chat(args: PeerArgs) -> Result<(), Failure> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let settings = Settings::read(args.config.as_deref(), &variable, flags(&args))?;
     let mut signals =

@@ -4,6 +4,7 @@ mod lan;
 mod mesh;
 mod neighbours;
 mod person;
+mod scan;
 mod storms;
 mod strangers;
 mod terminal;
