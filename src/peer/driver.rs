@@ -44,6 +44,8 @@ pub enum Ask {
     Introduce(Profile),
     /// Know who is there.
     List(oneshot::Sender<Vec<Known>>),
+    /// Know what those who are there are called, without asking anybody else.
+    Names(oneshot::Sender<Vec<String>>),
     /// Know what was said.
     History(oneshot::Sender<Vec<(Contact, Entry)>>),
     /// Know how the peer is doing.
@@ -160,6 +162,10 @@ impl Driver {
                 // Who does not wait for the answer does not want it.
                 let _ = answer.send(self.engine.known());
                 self.feed(Event::Listed);
+            }
+            Ask::Names(answer) => {
+                let names = self.engine.known().into_iter().map(|known| known.contact.uid).collect();
+                let _ = answer.send(names);
             }
             Ask::History(answer) => {
                 let entries = self.engine.history().entries().into_iter();

@@ -52,6 +52,7 @@ pub use user_id::UserId;
 use archive::Archive;
 use driver::{Driver, Inputs};
 use engine::{Engine, LanRules, Notice, Rules};
+use lan::findings::Seen;
 use lan::socket::{self, Heard, Sockets};
 use mesh::network::Network;
 use metrics::{Facts, Reporter};
@@ -264,9 +265,20 @@ async fn bind_metrics(addr: &str) -> Result<(TcpListener, SocketAddr), StartErro
     bound.await.map_err(|cause| StartError::Metrics { addr: addr.to_owned(), cause })
 }
 
+/// Looks around the LAN for this long, without becoming a peer of it.
+///
+/// # Errors
+/// What the system says if there is no port for the answers: then nobody can be asked.
+pub async fn scan(wait: Duration) -> io::Result<Seen> {
+    lan::scan(wait, draw_ports()).await
+}
+
+fn draw_ports() -> impl Iterator<Item = u16> {
+    std::iter::repeat_with(draw_port).take(MOST_PORTS)
+}
+
 fn bind_lan(tallies: &Arc<Tallies>) -> Result<Sockets, StartError> {
-    let draws = std::iter::repeat_with(draw_port).take(MOST_PORTS);
-    Sockets::bind(draws, Arc::clone(tallies)).map_err(StartError::Lan)
+    Sockets::bind(draw_ports(), Arc::clone(tallies)).map_err(StartError::Lan)
 }
 
 async fn receive(

@@ -43,6 +43,7 @@ const PURE: &[&str] = &[
     "peer/engine/",
     "peer/lan/datagram.rs",
     "peer/lan/fields.rs",
+    "peer/lan/findings.rs",
     "peer/mesh/greeting.rs",
     "peer/mesh/message.rs",
     "peer/mesh/splitter.rs",

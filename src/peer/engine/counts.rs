@@ -83,6 +83,12 @@ impl Kinds {
         self.0[kind as usize]
     }
 
+    /// How many of all kinds.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
     pub(super) fn add(&mut self, body: &Body, count: usize) {
         self.0[Kind::of(body) as usize] += count as u64;
     }
@@ -101,5 +107,6 @@ mod tests {
         kinds.add(&Body::Chat("hi".into()), 3);
         kinds.add(&Body::HistoryEnd { more: false }, 1);
         assert_eq!(Kind::ALL.map(|kind| kinds.of(kind)), [3, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(kinds.total(), 4);
     }
 }

@@ -172,6 +172,11 @@ impl Engine {
             self.counts.crowded_out += 1;
             return;
         }
+        // Who asks before it ever announced itself looks around, and is gone as soon as it has its answer.
+        if is_new && matches!(datagram.body, Body::ListRequest) {
+            self.heard_body(&user, source, datagram, dialect, now, out);
+            return;
+        }
         self.refresh(&user, source, &datagram.body, dialect, now, out);
         // Only who was heard on the shared port may not know this peer yet.
         if is_new && shared {

@@ -319,6 +319,26 @@ fn what_is_for_somebody_else_is_not_shown_and_a_list_nobody_asked_for_moves_noth
 }
 
 #[test]
+fn who_only_looks_around_is_answered_and_not_kept_in_mind() {
+    let mut peer = Bench::new(on_lan());
+    peer.feed(Event::Woke);
+    let question = |body| datagram("rollcall-scan@10.0.0.9", "10.0.0.9:8009", body, Dialect::Compact);
+    let actions = peer.feed(question(lan::Body::ListRequest));
+    let answers: Vec<&Action> =
+        actions.iter().filter(|action| matches!(action, Action::SendDatagram { .. } | Action::Shout(_))).collect();
+    assert!(
+        matches!(answers[..], [Action::SendDatagram { to, datagram, .. }]
+            if to.port() == 8009 && matches!(datagram.body, lan::Body::ListResponse(_))),
+        "{answers:?}"
+    );
+    assert!(told(&actions).is_empty() && peer.engine.known().is_empty());
+    // One that announced itself may ask, too, and stays.
+    peer.feed(question(lan::Body::Discovery { port: 8009 }));
+    peer.feed(question(lan::Body::ListRequest));
+    assert_eq!(peer.engine.known().len(), 1);
+}
+
+#[test]
 fn a_claimed_address_that_is_not_the_source_is_told_and_moves_nobody() {
     let mut bench = Bench::new(on_lan());
     bench.feed(datagram("bob@10.0.0.2", "10.0.0.2:8200", lan::Body::Discovery { port: 8200 }, Dialect::Compact));

@@ -135,6 +135,10 @@ impl Datagram {
             }
             Body::ListRequest => {
                 lines.add("FROM", self.from.as_ref()?);
+                // The documented one has no number; a look around needs one to know its own questions.
+                if let Some(id) = self.id {
+                    lines.add("MESSAGE_ID", digits(id));
+                }
             }
             Body::ListResponse(users) => {
                 lines.add("FROM", self.from.as_ref()?).add("PEERS", serde_json::to_string(users).ok()?);
@@ -246,7 +250,10 @@ mod tests {
                     "TYPE:PROFILE\nUSER_ID:alice@192.168.1.11\nDISPLAY_NAME:Al\nSTATUS:here\n{stamp}AVATAR_TYPE:image/jpeg\nAVATAR_ENCODING:base64\nAVATAR_DATA:/9j/4A==\n\n"
                 ),
             ),
-            (Body::ListRequest, "TYPE:PEER_LIST_REQUEST\nFROM:alice@192.168.1.11\n\n".into()),
+            (
+                Body::ListRequest,
+                "TYPE:PEER_LIST_REQUEST\nFROM:alice@192.168.1.11\nMESSAGE_ID:0000000000abc123\n\n".into(),
+            ),
             (
                 Body::ListResponse(vec![alice(), bob]),
                 format!(
@@ -256,6 +263,8 @@ mod tests {
         ] {
             assert_eq!(written(&from_alice(body), Dialect::Compact), expected);
         }
+        let question = Datagram { id: None, ..from_alice(Body::ListRequest) };
+        assert_eq!(written(&question, Dialect::Compact), "TYPE:PEER_LIST_REQUEST\nFROM:alice@192.168.1.11\n\n");
     }
 
     #[test]

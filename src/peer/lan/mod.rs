@@ -1,8 +1,11 @@
-//! The LAN: one UDP datagram, one message. The codec is pure; `socket` knows the sockets.
+//! The LAN: one UDP datagram, one message. The codec and [`findings`] are pure; `socket` and `scan` know the sockets.
 
 mod datagram;
 mod fields;
+pub mod findings;
+mod scan;
 pub(super) mod socket;
 
 pub use datagram::{Body, Datagram, MAX_DATAGRAM_BYTES};
 pub use fields::Dialect;
+pub(super) use scan::scan;

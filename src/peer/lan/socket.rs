@@ -1,6 +1,7 @@
 //! The two UDP sockets of the LAN: a port of this peer alone, at which it is answered, and the shared one, at which it hears
 //! everybody.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::RangeInclusive;
@@ -39,20 +40,11 @@ pub(crate) struct Heard {
 impl Sockets {
     /// Binds the first of `ports` that is free, and the shared port, without which a peer hears answers only.
     pub(crate) fn bind(ports: impl Iterator<Item = u16>, tallies: Arc<Tallies>) -> io::Result<Self> {
-        let mut refusal = io::Error::other("no port was tried");
-        for port in ports {
-            match bound(port, false) {
-                Ok(own) => {
-                    let shared = bound(LAN_PORT, true).map(Arc::new);
-                    let shared = shared.inspect_err(|error| {
-                        warn!("cannot hear announcements: UDP port {LAN_PORT} cannot be shared: {error}");
-                    });
-                    return Ok(Self { own: Arc::new(own), shared: shared.ok(), port, tallies });
-                }
-                Err(error) => refusal = error,
-            }
-        }
-        Err(refusal)
+        let (own, port) = bind_own(ports)?;
+        let shared = bind_shared().map(Arc::new).inspect_err(|error| {
+            warn!("cannot hear announcements: UDP port {LAN_PORT} cannot be shared: {error}");
+        });
+        Ok(Self { own: Arc::new(own), shared: shared.ok(), port, tallies })
     }
 
     /// The port at which this peer is answered.
@@ -68,7 +60,7 @@ impl Sockets {
 
     /// Sends to everybody. That one way fails says nothing of the others: a machine without a network still has loopback.
     pub(crate) fn shout(&self, bytes: &[u8]) {
-        for ip in broadcast_addresses() {
+        for ip in broadcast_addresses().into_keys() {
             self.send(SocketAddr::from((ip, LAN_PORT)), bytes);
         }
     }
@@ -105,6 +97,23 @@ pub(crate) fn buffer() -> Vec<u8> {
     vec![0; MAX_DATAGRAM_BYTES]
 }
 
+/// A socket at the first of `ports` that is free, and that port.
+pub(super) fn bind_own(ports: impl Iterator<Item = u16>) -> io::Result<(UdpSocket, u16)> {
+    let mut refusal = io::Error::other("no port was tried");
+    for port in ports {
+        match bound(port, false) {
+            Ok(own) => return Ok((own, port)),
+            Err(error) => refusal = error,
+        }
+    }
+    Err(refusal)
+}
+
+/// A socket at the shared port.
+pub(super) fn bind_shared() -> io::Result<UdpSocket> {
+    bound(LAN_PORT, true)
+}
+
 fn bound(port: u16, shared: bool) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
@@ -116,22 +125,22 @@ fn bound(port: u16, shared: bool) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
-/// Where everybody on each network hears: the general broadcast address, that of each interface, and this machine. Loopback
-/// has a broadcast address, too; to its plain one only one of several peers on this machine would hear.
-fn broadcast_addresses() -> Vec<Ipv4Addr> {
+/// Where everybody on each network hears, and the interfaces there: the general broadcast address, that of each interface, and
+/// this machine. Loopback has a broadcast address, too; to its plain one only one of several peers on this machine would hear.
+pub(super) fn broadcast_addresses() -> BTreeMap<Ipv4Addr, Vec<String>> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         debug!("cannot list the interfaces: {error}");
         Vec::new()
     });
-    let each = interfaces.into_iter().filter_map(|interface| match interface.addr {
-        if_addrs::IfAddr::V4(addr) if addr.netmask != Ipv4Addr::BROADCAST => {
-            Some(Ipv4Addr::from(u32::from(addr.ip) | !u32::from(addr.netmask)))
+    let mut addresses = BTreeMap::from([Ipv4Addr::BROADCAST, Ipv4Addr::LOCALHOST].map(|ip| (ip, Vec::new())));
+    for interface in interfaces {
+        if let if_addrs::IfAddr::V4(addr) = interface.addr
+            && addr.netmask != Ipv4Addr::BROADCAST
+        {
+            let ip = Ipv4Addr::from(u32::from(addr.ip) | !u32::from(addr.netmask));
+            addresses.entry(ip).or_default().push(interface.name);
         }
-        _ => None,
-    });
-    let mut addresses: Vec<Ipv4Addr> = [Ipv4Addr::BROADCAST, Ipv4Addr::LOCALHOST].into_iter().chain(each).collect();
-    addresses.sort_unstable();
-    addresses.dedup();
+    }
     addresses
 }
 

@@ -1,5 +1,19 @@
 //! What a line means. A verb without arguments asks for them, one line each.
 
+/// The commands, and whether more follows on the line.
+pub(super) const VERBS: [(&str, bool); 8] = [
+    ("POST", true),
+    ("DM", true),
+    ("PROFILE", true),
+    ("LIST", false),
+    ("HISTORY", false),
+    ("VERBOSE", false),
+    ("HELP", false),
+    ("QUIT", false),
+];
+/// The question whose answer is a name.
+pub(super) const ASKS_FOR_NAME: &str = "To: ";
+
 /// What a person wants.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Command {
@@ -51,7 +65,7 @@ impl Verb {
     fn questions(self) -> &'static [&'static str] {
         match self {
             Self::Post => &["Message: "],
-            Self::Direct => &["To: ", "Message: "],
+            Self::Direct => &[ASKS_FOR_NAME, "Message: "],
             Self::Profile => &["Display name: ", "Status: "],
         }
     }
@@ -94,6 +108,12 @@ impl Dialogue {
         self.verb = Some(verb);
         self.answers = answers;
         None
+    }
+
+    /// Forgets what was asked; whether anything was.
+    pub fn give_up(&mut self) -> bool {
+        self.answers.clear();
+        self.verb.take().is_some()
     }
 
     /// What is asked now.
@@ -162,6 +182,18 @@ mod tests {
         assert_eq!((dialogue.take("DM bob"), dialogue.question()), (None, Some("Message: ")));
         assert_eq!((dialogue.take(""), dialogue.question()), (None, None), "an empty answer gives it up");
         assert_eq!((dialogue.take("POST"), dialogue.take("hi")), (None, Some(Command::Post("hi".into()))));
+        assert_eq!((dialogue.take("DM bob"), dialogue.give_up(), dialogue.question()), (None, true, None));
+        assert_eq!((dialogue.give_up(), dialogue.take("hi")), (false, Some(Command::Post("hi".into()))));
+    }
+
+    #[test]
+    fn every_command_that_is_completed_is_one() {
+        for (verb, wants_more) in VERBS {
+            let mut dialogue = Dialogue::default();
+            let command = dialogue.take(verb);
+            assert_eq!((command.is_none(), dialogue.question().is_some()), (wants_more, wants_more), "{verb}");
+            assert!(!matches!(command, Some(Command::Post(_))), "{verb}");
+        }
     }
 
     proptest! {

@@ -1,10 +1,14 @@
 //! What a person types and sees. Pure: lines in, wishes out; notices in, lines out.
 
 mod command;
+mod completion;
 mod lines;
+mod log_line;
 
 pub use command::{Command, Dialogue};
+pub use completion::{Choices, choices, wants_names};
 pub use lines::{history_lines, known_lines, notice_lines};
+pub use log_line::log_line;
 
 /// What `HELP` shows.
 pub const HELP: &str = "\

@@ -79,7 +79,7 @@ pub(super) fn round(
             _ => {}
         }
     }
-    tally.events += fed.next_link + fed.engine.counts().messages_in + fed.engine.counts().datagrams_in;
+    tally.events += fed.next_link + fed.engine.counts().received.total() + fed.engine.counts().datagrams_in;
 }
 
 fn at(ms: u64) -> Now {

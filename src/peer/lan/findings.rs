@@ -1,0 +1,548 @@
+//! What a look around the LAN saw, and what follows from it. Pure.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde::Serialize;
+
+use super::datagram::{Body, Datagram};
+use super::fields::Dialect;
+use crate::peer::engine::LAN_PORT;
+use crate::peer::user_id::UserId;
+
+/// The name under which a look around asks.
+pub const SCAN_NAME: &str = "rollcall-scan";
+/// The most peers that are remembered, and the most names that they tell.
+const MOST: usize = 1024;
+
+/// Why something of the system could not be had.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Refusal {
+    /// What kind it is, as far as it matters here.
+    pub kind: RefusalKind,
+    /// What the system said.
+    pub text: String,
+}
+
+/// The refusals that have a remedy of their own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// Another program has it.
+    Taken,
+    /// It is forbidden: by a firewall, if it was about sending.
+    Forbidden,
+    /// No way leads there.
+    NoRoute,
+    /// Another one.
+    Other,
+}
+
+/// An address to which the question was sent.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Asked {
+    /// The address.
+    pub to: Ipv4Addr,
+    /// The interfaces whose broadcast address it is; none if it belongs to no single one.
+    pub interfaces: Vec<String>,
+    /// Why it could not be sent, if it could not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
+    /// Whether the question was heard on the shared port of this machine itself.
+    pub was_heard: bool,
+}
+
+/// A peer that was heard.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Present {
+    /// What it calls itself, its address included.
+    pub user_id: UserId,
+    /// The part before the address.
+    pub name: String,
+    /// Where it is answered.
+    pub address: SocketAddr,
+    /// How it writes.
+    pub dialect: Style,
+    /// How it was found.
+    pub found_by: Way,
+    /// Whether it claims another address than the one it writes from.
+    pub mismatched: bool,
+}
+
+/// The dialects that a peer showed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Style {
+    /// `KEY:VALUE`.
+    Compact,
+    /// `KEY: VALUE`.
+    Spaced,
+    /// Whichever it was asked in.
+    Both,
+}
+
+/// How a peer was found.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// It said something else that was for everybody.
+    Message,
+    /// It announced itself meanwhile.
+    Announcement,
+    /// It answered the question.
+    Answer,
+}
+
+/// What was seen. Grows with what is heard.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Who asks.
+    pub me: UserId,
+    /// The port at which answers come in.
+    pub port: u16,
+    /// Why the shared port is not heard, if it is not.
+    pub shared_refusal: Option<Refusal>,
+    /// The addresses of this machine.
+    pub own_ips: Vec<IpAddr>,
+    /// To whom the question went; its number is the place in this list.
+    pub asked: Vec<Asked>,
+    present: BTreeMap<(UserId, IpAddr), Present>,
+    /// Who was named, and by whom first.
+    named: BTreeMap<UserId, UserId>,
+}
+
+/// One thing that a person should know.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Finding {
+    /// What kind it is, for programs.
+    pub kind: Kind,
+    /// What was seen and what it means.
+    pub text: String,
+    /// What can be done.
+    pub remedy: String,
+}
+
+/// The kinds of findings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The shared port cannot be bound.
+    SharedPortRefused,
+    /// There is no network but loopback.
+    OnlyLoopback,
+    /// A question could not be sent.
+    NotSent,
+    /// A question was sent, and this machine did not hear it.
+    NotHeardBack,
+    /// Nobody answered, and nothing is wrong here.
+    Silence,
+    /// A peer writes from another address than it claims.
+    Mismatch,
+    /// Two addresses use one name.
+    Doubled,
+    /// Peers know somebody who was not heard.
+    NamedOnly,
+}
+
+impl Seen {
+    /// Nothing, yet.
+    #[must_use]
+    pub fn new(
+        me: UserId,
+        port: u16,
+        shared_refusal: Option<Refusal>,
+        own_ips: Vec<IpAddr>,
+        asked: Vec<Asked>,
+    ) -> Self {
+        Self { me, port, shared_refusal, own_ips, asked, present: BTreeMap::new(), named: BTreeMap::new() }
+    }
+
+    /// Takes in what came to the shared port, or to the own one.
+    pub fn hear(&mut self, source: SocketAddr, shared: bool, datagram: &Datagram, dialect: Dialect) {
+        // An ACK says nothing of its sender.
+        let Some(user) = &datagram.from else { return };
+        if user == &self.me {
+            let number = datagram.id.and_then(|id| usize::try_from(id).ok());
+            let asked = number.and_then(|number| self.asked.get_mut(number));
+            if let Some(asked) = asked
+                && shared
+                && source.port() == self.port
+            {
+                asked.was_heard = true;
+            }
+            return;
+        }
+        // Another look around, on this machine or elsewhere, is nobody.
+        if user.name() == SCAN_NAME {
+            return;
+        }
+        let (found_by, told_port) = match &datagram.body {
+            Body::ListResponse(users) => {
+                for named in users.iter().filter(|named| named.name() != SCAN_NAME) {
+                    if self.named.len() < MOST {
+                        self.named.entry(named.clone()).or_insert_with(|| user.clone());
+                    }
+                }
+                (Way::Answer, None)
+            }
+            Body::Discovery { port } => (Way::Announcement, Some(*port)),
+            _ => (Way::Message, None),
+        };
+        let key = (user.clone(), source.ip());
+        if self.present.len() >= MOST && !self.present.contains_key(&key) {
+            return;
+        }
+        let style = match dialect {
+            Dialect::Compact => Style::Compact,
+            Dialect::Spaced => Style::Spaced,
+        };
+        let mismatched = !self.is_match(user, source.ip());
+        let address = SocketAddr::new(source.ip(), told_port.unwrap_or(source.port()));
+        let peer = self.present.entry(key).or_insert_with(|| Present {
+            user_id: user.clone(),
+            name: user.name().to_owned(),
+            address,
+            dialect: style,
+            found_by,
+            mismatched,
+        });
+        if peer.dialect != style {
+            peer.dialect = Style::Both;
+        }
+        peer.found_by = peer.found_by.max(found_by);
+        if let Some(port) = told_port {
+            peer.address.set_port(port);
+        }
+    }
+
+    /// Whether somebody who claims to be there may write from here. All addresses of this machine are one.
+    fn is_match(&self, user: &UserId, source: IpAddr) -> bool {
+        let is_own = |ip: IpAddr| ip.is_loopback() || self.own_ips.contains(&ip);
+        user.claimed_ip().is_some_and(|claimed| claimed == source || (is_own(claimed) && is_own(source)))
+    }
+
+    /// Who is there, by name.
+    #[must_use]
+    pub fn present(&self) -> impl ExactSizeIterator<Item = &Present> {
+        self.present.values()
+    }
+
+    /// What follows, the gravest first.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = self.shared_refusal.iter().map(shared_port_refused).collect();
+        findings.extend(self.only_loopback());
+        findings.extend(self.asked.iter().filter_map(not_sent));
+        findings.extend(self.not_heard_back());
+        if findings.is_empty() && self.present.is_empty() {
+            findings.push(silence());
+        }
+        findings.extend(self.present.values().filter(|peer| peer.mismatched).map(mismatch));
+        findings.extend(self.doubled());
+        findings.extend(self.named_only());
+        findings
+    }
+
+    fn only_loopback(&self) -> Option<Finding> {
+        let is_network = |asked: &Asked| !asked.interfaces.is_empty() && !asked.to.is_loopback();
+        (!self.asked.iter().any(is_network)).then(|| Finding {
+            kind: Kind::OnlyLoopback,
+            text: "this machine has no network with a broadcast address: only peers on this machine can be found"
+                .into(),
+            remedy: "connect it to a network, or reach peers by address (--peers) or through the registry (--registry)"
+                .into(),
+        })
+    }
+
+    fn not_heard_back(&self) -> Option<Finding> {
+        // Of several programs on the shared port only one gets what is not broadcast.
+        let is_broadcast = |asked: &&Asked| asked.to != Ipv4Addr::LOCALHOST && asked.refusal.is_none();
+        let sent: Vec<&Asked> = self.asked.iter().filter(is_broadcast).collect();
+        let lost: Vec<String> = sent.iter().filter(|asked| !asked.was_heard).map(|asked| place(asked)).collect();
+        if self.shared_refusal.is_some() || lost.is_empty() {
+            return None;
+        }
+        let whose = if lost.len() == sent.len() { "no question" } else { "not every question" };
+        Some(Finding {
+            kind: Kind::NotHeardBack,
+            text: format!(
+                "{whose} of this machine came to its own UDP port {LAN_PORT}; sent, and not heard: {}. What others \
+                 announce is probably not heard either",
+                lost.join(", ")
+            ),
+            remedy: format!(
+                "look whether a firewall of this machine drops incoming UDP to port {LAN_PORT}, and allow it"
+            ),
+        })
+    }
+
+    fn doubled(&self) -> Vec<Finding> {
+        let mut sources = BTreeMap::<&UserId, Vec<IpAddr>>::new();
+        for (user, ip) in self.present.keys() {
+            sources.entry(user).or_default().push(*ip);
+        }
+        // A peer of this machine is heard from each of its addresses.
+        let is_own = |ip: &IpAddr| ip.is_loopback() || self.own_ips.contains(ip);
+        sources.retain(|_, ips| ips.len() > 1 && !ips.iter().all(is_own));
+        let each = sources.into_iter().map(|(user, ips)| {
+            let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
+            Finding {
+                kind: Kind::Doubled,
+                text: format!(
+                    "{user} was heard from {}: two peers use one name, or one has two networks",
+                    ips.join(" and ")
+                ),
+                remedy: "if they are two, start one of them with another --name".into(),
+            }
+        });
+        each.collect()
+    }
+
+    fn named_only(&self) -> Option<Finding> {
+        let is_heard = |named: &UserId| self.present.keys().any(|(user, _)| user == named);
+        let missing: Vec<String> = self
+            .named
+            .iter()
+            .filter(|(named, _)| !is_heard(named))
+            .map(|(named, by)| format!("{named} (named by {by})"))
+            .collect();
+        (!missing.is_empty()).then(|| Finding {
+            kind: Kind::NamedOnly,
+            text: format!("others know peers that were not heard here: {}", missing.join(", ")),
+            remedy: "they left within the last five minutes, are on a network that this machine's broadcasts do not \
+                     reach, do not answer questions (--wait 35 hears what they announce), or drop them in a firewall"
+                .into(),
+        })
+    }
+}
+
+fn shared_port_refused(refusal: &Refusal) -> Finding {
+    let (text, remedy) = match refusal.kind {
+        RefusalKind::Taken => (
+            format!(
+                "UDP port {LAN_PORT} is held by another program that does not share it ({}): answers are heard, and \
+                 announcements are not",
+                refusal.text
+            ),
+            format!("find it with `ss -ulpn 'sport = :{LAN_PORT}'` and end it, or let it bind with address reuse"),
+        ),
+        RefusalKind::Forbidden | RefusalKind::NoRoute | RefusalKind::Other => (
+            format!(
+                "UDP port {LAN_PORT} cannot be bound ({}): answers are heard, and announcements are not",
+                refusal.text
+            ),
+            "allow this program to bind it: look at the sandbox or container it runs in".to_owned(),
+        ),
+    };
+    Finding { kind: Kind::SharedPortRefused, text, remedy }
+}
+
+fn not_sent(asked: &Asked) -> Option<Finding> {
+    let refusal = asked.refusal.as_ref()?;
+    let remedy = match refusal.kind {
+        RefusalKind::Forbidden => format!("allow outgoing UDP to port {LAN_PORT} in the firewall of this machine"),
+        // The general address needs a default route; those of the interfaces do without it.
+        RefusalKind::NoRoute if asked.interfaces.is_empty() => return None,
+        RefusalKind::NoRoute => "look whether the interface is up (`ip link`) and has a route (`ip route`)".to_owned(),
+        RefusalKind::Taken | RefusalKind::Other => "look at the interface and the log of the system".to_owned(),
+    };
+    let text = format!("the question to {} could not be sent: {}", place(asked), refusal.text);
+    Some(Finding { kind: Kind::NotSent, text, remedy })
+}
+
+fn silence() -> Finding {
+    Finding {
+        kind: Kind::Silence,
+        text: "nobody answered, and this machine can send and hear: nobody else is there, or nobody can hear it".into(),
+        remedy: format!(
+            "start a peer on another machine of this network and look again; if both are silent, look at that \
+             machine's firewall (UDP port {LAN_PORT}), and whether both are in one network: broadcasts pass no router, \
+             and many guest networks keep their guests apart. --wait 35 also hears peers that do not answer"
+        ),
+    }
+}
+
+fn mismatch(peer: &Present) -> Finding {
+    Finding {
+        kind: Kind::Mismatch,
+        text: format!("{} writes from {}, which is not the address it claims", peer.user_id, peer.address.ip()),
+        remedy: "it has several networks or stands behind a translation of addresses; or it is not who it says".into(),
+    }
+}
+
+fn place(asked: &Asked) -> String {
+    if asked.interfaces.is_empty() {
+        asked.to.to_string()
+    } else {
+        format!("{} ({})", asked.to, asked.interfaces.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ETH: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 255);
+
+    fn asked(to: Ipv4Addr, interfaces: &[&str]) -> Asked {
+        let interfaces = interfaces.iter().map(|name| (*name).to_owned()).collect();
+        Asked { to, interfaces, refusal: None, was_heard: true }
+    }
+
+    /// A machine with one network, on which all is well.
+    fn well() -> Seen {
+        let me = UserId::parse("rollcall-scan@10.0.0.1").unwrap();
+        let own = vec!["10.0.0.1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
+        let all = [
+            asked(ETH, &["eth0"]),
+            asked(Ipv4Addr::LOCALHOST, &[]),
+            asked(Ipv4Addr::new(127, 255, 255, 255), &["lo"]),
+            asked(Ipv4Addr::BROADCAST, &[]),
+        ];
+        Seen::new(me, 8001, None, own, all.to_vec())
+    }
+
+    fn refused(kind: RefusalKind) -> Option<Refusal> {
+        Some(Refusal { kind, text: "why".into() })
+    }
+
+    fn heard(seen: &mut Seen, user: &str, source: &str, body: Body) {
+        let datagram = Datagram { from: UserId::parse(user), id: None, sent_at: 0, body };
+        seen.hear(source.parse().unwrap(), false, &datagram, Dialect::Compact);
+    }
+
+    fn kinds(seen: &Seen) -> Vec<Kind> {
+        seen.findings().iter().map(|finding| finding.kind).collect()
+    }
+
+    #[test]
+    fn nothing_is_said_when_somebody_is_there_and_all_is_well() {
+        let mut seen = well();
+        heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", Body::ListResponse(vec![]));
+        assert_eq!(kinds(&seen), []);
+        let bob = seen.present().next().unwrap();
+        assert_eq!((bob.name.as_str(), bob.found_by, bob.dialect), ("bob", Way::Answer, Style::Compact));
+        assert_eq!(bob.address, "10.0.0.2:8002".parse().unwrap());
+    }
+
+    #[test]
+    fn silence_without_a_fault_here_points_at_the_others_and_the_network() {
+        let findings = well().findings();
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].kind, Kind::Silence);
+        assert!(findings[0].remedy.contains("firewall") && findings[0].remedy.contains("50999"));
+    }
+
+    #[test]
+    fn a_shared_port_that_another_program_holds_is_said_with_how_to_find_it() {
+        let seen = Seen { shared_refusal: refused(RefusalKind::Taken), ..well() };
+        assert_eq!(kinds(&seen), [Kind::SharedPortRefused], "that nobody is heard needs no other reason");
+        assert!(seen.findings()[0].remedy.contains("ss -ulpn"));
+        let seen = Seen { shared_refusal: refused(RefusalKind::Forbidden), ..well() };
+        assert!(seen.findings()[0].text.contains("cannot be bound (why)"));
+    }
+
+    #[test]
+    fn a_machine_with_loopback_alone_is_told_so() {
+        let mut seen = well();
+        seen.asked.retain(|asked| asked.to != ETH);
+        assert_eq!(kinds(&seen), [Kind::OnlyLoopback]);
+    }
+
+    #[test]
+    fn a_question_that_could_not_be_sent_is_said_with_its_address_and_the_remedy_for_its_error() {
+        for (kind, remedy) in [(RefusalKind::Forbidden, "firewall"), (RefusalKind::NoRoute, "ip link")] {
+            let mut seen = well();
+            seen.asked[0].refusal = refused(kind);
+            seen.asked[0].was_heard = false;
+            let findings = seen.findings();
+            assert_eq!(kinds(&seen), [Kind::NotSent]);
+            assert!(findings[0].text.contains("10.0.0.255 (eth0)") && findings[0].remedy.contains(remedy));
+        }
+        let mut seen = well();
+        seen.asked[3].refusal = refused(RefusalKind::NoRoute);
+        assert_eq!(kinds(&seen), [Kind::Silence], "the general address is not needed");
+        seen.asked[3].refusal = refused(RefusalKind::Forbidden);
+        assert_eq!(kinds(&seen), [Kind::NotSent]);
+    }
+
+    #[test]
+    fn questions_that_this_machine_does_not_hear_itself_point_at_its_own_firewall() {
+        let mut seen = well();
+        seen.asked[0].was_heard = false;
+        assert_eq!(kinds(&seen), [Kind::NotHeardBack]);
+        assert!(seen.findings()[0].text.contains("not every question") && seen.findings()[0].text.contains("(eth0)"));
+        seen.asked.iter_mut().for_each(|asked| asked.was_heard = false);
+        assert!(seen.findings()[0].text.contains("no question"));
+        assert!(!seen.findings()[0].text.contains("127.0.0.1,"), "only one program gets what is not broadcast");
+        seen.shared_refusal = refused(RefusalKind::Taken);
+        assert_eq!(kinds(&seen), [Kind::SharedPortRefused], "where nothing can be heard this says nothing");
+    }
+
+    #[test]
+    fn its_own_question_is_known_by_its_port_and_number() {
+        let mut seen = well();
+        seen.asked.iter_mut().for_each(|asked| asked.was_heard = false);
+        let own = Datagram { from: Some(seen.me.clone()), id: Some(1), sent_at: 0, body: Body::ListRequest };
+        seen.hear("10.0.0.1:8009".parse().unwrap(), true, &own, Dialect::Compact);
+        seen.hear("10.0.0.1:8001".parse().unwrap(), false, &own, Dialect::Compact);
+        seen.hear("10.0.0.1:8001".parse().unwrap(), true, &Datagram { id: Some(99), ..own.clone() }, Dialect::Compact);
+        assert!(seen.asked.iter().all(|asked| !asked.was_heard));
+        seen.hear("10.0.0.1:8001".parse().unwrap(), true, &own, Dialect::Compact);
+        assert!(seen.asked[1].was_heard && seen.present().len() == 0);
+    }
+
+    #[test]
+    fn a_claimed_address_that_is_not_the_source_is_said() {
+        let mut seen = well();
+        heard(&mut seen, "eve@10.0.0.9", "10.0.0.3:8003", Body::ListResponse(vec![]));
+        heard(&mut seen, "me@10.0.0.1", "127.0.0.1:8004", Body::ListResponse(vec![]));
+        assert_eq!(kinds(&seen), [Kind::Mismatch], "all addresses of this machine are one");
+        assert!(seen.findings()[0].text.starts_with("eve@10.0.0.9 writes from 10.0.0.3,"));
+    }
+
+    #[test]
+    fn a_name_that_is_used_at_two_addresses_is_said() {
+        let mut seen = well();
+        heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", Body::ListResponse(vec![]));
+        heard(&mut seen, "bob@10.0.0.2", "10.0.0.4:8002", Body::ListResponse(vec![]));
+        heard(&mut seen, "me@10.0.0.1", "127.0.0.1:8004", Body::ListResponse(vec![]));
+        heard(&mut seen, "me@10.0.0.1", "10.0.0.1:8004", Body::ListResponse(vec![]));
+        assert_eq!(kinds(&seen), [Kind::Mismatch, Kind::Doubled]);
+        assert!(seen.findings()[1].text.contains("10.0.0.2 and 10.0.0.4"));
+    }
+
+    #[test]
+    fn who_is_named_and_not_heard_is_said_and_a_look_around_is_nobody() {
+        let mut seen = well();
+        let names = ["bob@10.0.0.2", "cat@10.0.0.3", "rollcall-scan@10.0.0.7"].map(|name| UserId::parse(name).unwrap());
+        heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", Body::ListResponse(names.to_vec()));
+        heard(&mut seen, "rollcall-scan@10.0.0.7", "10.0.0.7:8002", Body::ListRequest);
+        assert_eq!(kinds(&seen), [Kind::NamedOnly]);
+        assert!(seen.findings()[0].text.ends_with("cat@10.0.0.3 (named by bob@10.0.0.2)"));
+        assert_eq!(seen.present().len(), 1);
+    }
+
+    #[test]
+    fn an_answer_counts_more_than_an_announcement_and_an_announced_port_more_than_the_source() {
+        let mut seen = well();
+        let bob = UserId::parse("bob@10.0.0.2");
+        let source = "10.0.0.2:4000".parse().unwrap();
+        let announced = Datagram { from: bob.clone(), id: None, sent_at: 0, body: Body::Discovery { port: 8002 } };
+        let answered = Datagram { from: bob, id: None, sent_at: 0, body: Body::ListResponse(vec![]) };
+        seen.hear(source, true, &announced, Dialect::Compact);
+        seen.hear(source, false, &answered, Dialect::Spaced);
+        let bob = seen.present().next().unwrap();
+        assert_eq!((bob.found_by, bob.address.port(), bob.dialect), (Way::Answer, 8002, Style::Both));
+    }
+
+    #[test]
+    fn a_crowd_is_bounded() {
+        let mut seen = well();
+        for number in 0..3000 {
+            let names = vec![UserId::parse(&format!("named{number}@10.0.0.5")).unwrap()];
+            heard(&mut seen, &format!("p{number}@10.0.0.2"), "10.0.0.2:8002", Body::ListResponse(names));
+        }
+        assert_eq!((seen.present().len(), seen.named.len()), (MOST, MOST));
+    }
+}

@@ -1,0 +1,136 @@
+//! A person at a peer on a pseudo-terminal.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+
+use super::screen::Screen;
+use crate::cluster::{rollcall, until};
+
+const COLUMNS: u16 = 80;
+const ROWS: u16 = 24;
+
+/// A peer whose input, output and errors are a terminal. It ends with the value.
+pub(crate) struct Typist {
+    child: Child,
+    keyboard: File,
+    /// The terminal, as programs on it see it.
+    terminal: OwnedFd,
+    before: Termios,
+    shown: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Typist {
+    /// Starts a peer with these flags and waits until a line can be typed.
+    pub(crate) async fn start(dir: &Path, name: &str, flags: &[&str]) -> Self {
+        let typist = Self::start_on("xterm", dir, name, flags);
+        typist.waits_for("a line to type in", |screen| screen.typed().0 == "> " && screen.has("listening at")).await;
+        typist
+    }
+
+    /// Starts a peer on a terminal of this kind.
+    pub(crate) fn start_on(kind: &str, dir: &Path, name: &str, flags: &[&str]) -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
+        grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("it is ours");
+        let flags_of_theirs = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let terminal = ioctl_tiocgptpeer(&ours, flags_of_theirs).expect("its other end");
+        let size = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&terminal, size).expect("a size");
+        let before = tcgetattr(&terminal).expect("modes");
+        let theirs = || Stdio::from(terminal.try_clone().expect("a descriptor"));
+        let mut command = rollcall(dir);
+        for variable in rollcall::peer::settings::variables() {
+            command.env_remove(variable);
+        }
+        command.args(["peer", "--name", name]).args(flags).env("TERM", kind);
+        // As at the other peers of these tests.
+        command.env("P2P_HEARTBEAT_INTERVAL", "1s").env("P2P_HEARTBEAT_TIMEOUT", "2s");
+        command.stdin(theirs()).stdout(theirs()).stderr(theirs()).process_group(0);
+        let child = command.spawn().expect("the program was built");
+        let keyboard = File::from(ours);
+        let mut screen = keyboard.try_clone().expect("a descriptor");
+        let shown: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let all = Arc::clone(&shown);
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // It ends with an error when nobody has the other end open any more.
+            while let Ok(count) = screen.read(&mut bytes) {
+                all.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&bytes[..count]);
+            }
+        });
+        Self { child, keyboard, terminal, before, shown }
+    }
+
+    /// Presses keys.
+    pub(crate) fn types(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).expect("it reads");
+    }
+
+    /// All bytes that came to the terminal.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn screen(&self) -> Screen {
+        Screen::showing(COLUMNS.into(), ROWS.into(), &self.bytes())
+    }
+
+    pub(crate) async fn waits_for(&self, what: &str, is_shown: impl Fn(&Screen) -> bool) {
+        until(what, async || is_shown(&self.screen())).await;
+    }
+
+    /// Waits until the line is this, with the cursor at its end.
+    pub(crate) async fn has_typed(&self, line: &str) {
+        self.waits_for(&format!("the line {line:?}"), |screen| screen.typed() == (line.to_owned(), String::new()))
+            .await;
+    }
+
+    /// Where it listens for the mesh.
+    pub(crate) fn listens_at(&self) -> String {
+        let lines = self.screen().lines();
+        let line = lines.iter().find_map(|line| line.split("listening at ").nth(1)).expect("it was said");
+        line.split(',').next().expect("an address").to_owned()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("it runs");
+    }
+
+    /// Waits until it has ended, and looks whether the terminal is as it was.
+    pub(crate) async fn ends(&mut self) -> ExitStatus {
+        let mut status = None;
+        until("the end of a peer", async || {
+            status = self.child.try_wait().expect("it is our child");
+            status.is_some()
+        })
+        .await;
+        let after = tcgetattr(&self.terminal).expect("modes");
+        let modes =
+            |termios: &Termios| (termios.input_modes, termios.output_modes, termios.control_modes, termios.local_modes);
+        assert_eq!(modes(&after), modes(&self.before), "the terminal's modes");
+        let bytes = self.bytes();
+        let mut switches = bytes.windows(8).filter(|bytes| bytes.starts_with(b"\x1b[?2004"));
+        assert_ne!(switches.next_back().map(|switch| switch[7]), Some(b'h'), "pastes are marked still");
+        status.expect("waited for")
+    }
+}
+
+impl Drop for Typist {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- the bytes that came:\n{}", String::from_utf8_lossy(&self.bytes()).escape_debug());
+        }
+    }
+}

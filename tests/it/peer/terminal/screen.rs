@@ -1,0 +1,120 @@
+//! What a terminal shows after it was sent some bytes: as much of one as a line editor needs. Every character is one column
+//! wide.
+
+/// What was shown.
+pub(crate) struct Screen {
+    columns: usize,
+    rows: usize,
+    /// All lines, those that were scrolled off the screen first.
+    lines: Vec<Vec<char>>,
+    /// The line at the top of the screen.
+    top: usize,
+    row: usize,
+    column: usize,
+}
+
+impl Screen {
+    /// Shows what a terminal of this size shows of the bytes.
+    ///
+    /// Panics at whatever it does not know, so that nothing unexpected passes.
+    pub(crate) fn showing(columns: usize, rows: usize, bytes: &[u8]) -> Self {
+        let mut screen = Self { columns, rows, lines: vec![Vec::new(); rows], top: 0, row: 0, column: 0 };
+        // The last character may not be there as a whole yet.
+        let text = String::from_utf8_lossy(bytes);
+        let mut rest = text.chars();
+        while let Some(c) = rest.next() {
+            match c {
+                '\r' => screen.column = 0,
+                '\n' => screen.down(),
+                '\u{1b}' => {
+                    let is_sequence = rest.next().is_none_or(|next| next == '[');
+                    assert!(is_sequence, "an escape that is no control sequence: {:?}", rest.as_str());
+                    let mut codes = String::new();
+                    match rest.find(|c| {
+                        let is_end = ('\u{40}'..='\u{7e}').contains(c);
+                        codes.extend((!is_end).then_some(*c));
+                        is_end
+                    }) {
+                        Some(end) => screen.obey(&codes, end),
+                        // The rest is not there yet.
+                        None => break,
+                    }
+                }
+                c => {
+                    assert!(!c.is_control(), "a control character reached the terminal: {c:?}");
+                    screen.put(c);
+                }
+            }
+        }
+        screen
+    }
+
+    fn obey(&mut self, codes: &str, end: char) {
+        let count = codes.parse::<usize>().unwrap_or(1).max(1);
+        match (codes, end) {
+            (_, 'A') => self.row = self.row.saturating_sub(count),
+            (_, 'B') => self.row = (self.row + count).min(self.rows - 1),
+            (_, 'C') => self.column = (self.column + count).min(self.columns - 1),
+            (_, 'D') => self.column = self.column.min(self.columns - 1).saturating_sub(count),
+            ("" | "0", 'K') => {
+                let column = self.column;
+                self.line().truncate(column);
+            }
+            ("" | "0", 'J') => {
+                let (at, column) = (self.top + self.row, self.column);
+                self.lines.truncate(at + 1);
+                self.lines[at].truncate(column);
+                self.lines.resize(self.top + self.rows, Vec::new());
+            }
+            // Pastes are marked, or not; an update is shown at once; weights and colours.
+            ("?2004" | "?2026", 'h' | 'l') | (_, 'm') => {}
+            _ => panic!("a control sequence that nobody should send: {codes:?} {end:?}"),
+        }
+    }
+
+    fn put(&mut self, c: char) {
+        if self.column == self.columns {
+            self.column = 0;
+            self.down();
+        }
+        let column = self.column;
+        let line = self.line();
+        if line.len() <= column {
+            line.resize(column + 1, ' ');
+        }
+        line[column] = c;
+        self.column += 1;
+    }
+
+    fn down(&mut self) {
+        if self.row + 1 == self.rows {
+            self.top += 1;
+            self.lines.push(Vec::new());
+        } else {
+            self.row += 1;
+        }
+    }
+
+    fn line(&mut self) -> &mut Vec<char> {
+        let at = self.top + self.row;
+        &mut self.lines[at]
+    }
+
+    /// The lines that are not empty, without spaces at their ends.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let texts = self.lines.iter().map(|line| line.iter().collect::<String>().trim_end().to_owned());
+        texts.filter(|line| !line.is_empty()).collect()
+    }
+
+    /// Whether a line has the text in it.
+    pub(crate) fn has(&self, text: &str) -> bool {
+        self.lines().iter().any(|line| line.contains(text))
+    }
+
+    /// The line in which the cursor is, up to the cursor and behind it.
+    pub(crate) fn typed(&self) -> (String, String) {
+        let line = &self.lines[self.top + self.row];
+        let at = self.column.min(line.len());
+        (line[..at].iter().collect(), line[at..].iter().collect())
+    }
+}
