@@ -8,7 +8,7 @@ use rollcall::commands::{self, Cli};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match commands::runtime(&cli) {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("cannot start the threads of the runtime: {error}"));

@@ -145,7 +145,7 @@ fn main() -> ExitCode {
 
 /// The program itself, as its `main.rs` runs it.
 fn run_node(cli: Cli) -> ExitCode {
-    let runtime = tokio::runtime::Runtime::new().expect("the threads of the runtime start");
+    let runtime = commands::runtime(&cli).expect("the threads of the runtime start");
     let ended = runtime.block_on(commands::run(cli));
     runtime.shutdown_background();
     match ended {

@@ -21,7 +21,7 @@ pub(crate) const COMMAND: &str = "node";
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 /// The longest wait for a node to be ready: long enough for a list of a hundred thousand users to be read.
-const START_TIME: Duration = Duration::from_secs(120);
+const START_TIME: Duration = Duration::from_mins(2);
 
 /// Between two looks at something that is waited for.
 const LOOK: Duration = Duration::from_millis(20);

@@ -10,7 +10,7 @@ use crate::api::Accepted;
 /// A server that suggests less would have its clients do nothing else.
 const SHORTEST: Duration = Duration::from_millis(100);
 /// Nobody suggests more.
-const LONGEST: Duration = Duration::from_secs(3600);
+const LONGEST: Duration = Duration::from_hours(1);
 
 /// When to send the next heartbeat.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

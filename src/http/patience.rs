@@ -18,7 +18,7 @@ const PROGRESS_BYTES: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The longest that a whole answer may take. Who needs longer asks for pages.
-const WHOLE: Duration = Duration::from_secs(120);
+const WHOLE: Duration = Duration::from_mins(2);
 
 /// What a connection and the answers on it share: whether a long answer is being read; set again at each progress.
 #[derive(Clone, Default)]

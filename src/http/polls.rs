@@ -25,7 +25,7 @@ use crate::clock;
 const PLACES: usize = 1024;
 
 /// The longest that a request waits, whatever it asks for.
-pub(super) const MOST_WAIT: Duration = Duration::from_secs(60);
+pub(super) const MOST_WAIT: Duration = Duration::from_mins(1);
 
 /// The state of the layer.
 #[derive(Clone)]

@@ -28,7 +28,7 @@ const DISCOVER: &str = "/discover";
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 
 /// For how long a browser may remember what a preflight allowed.
-const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
+const PREFLIGHT_AGE: Duration = Duration::from_mins(10);
 
 /// A line of the API's description.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

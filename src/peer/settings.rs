@@ -373,7 +373,7 @@ fn parse_period(text: &str) -> Option<Duration> {
         total = total.checked_add(Duration::try_from_secs_f64(number * unit).ok()?)?;
     }
     // Longer waits than a day are mistakes, and would overflow elsewhere.
-    (total <= Duration::from_secs(86_400)).then_some(total)
+    (total <= Duration::from_hours(24)).then_some(total)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/download_online_clien
 const NEEDED: [&str; 4] = ["bash", "curl", "jq", "base64"];
 
 /// The script waits 15 s for a leader; on a busy machine it takes its time besides.
-const SCRIPT_TIME: Duration = Duration::from_secs(60);
+const SCRIPT_TIME: Duration = Duration::from_mins(1);
 
 /// What a run left behind.
 struct Run {
