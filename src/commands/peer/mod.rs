@@ -7,6 +7,7 @@ mod scan;
 mod session;
 mod terminal;
 
+use std::future::pending;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
@@ -183,6 +184,7 @@ async fn chat(args: PeerArgs) -> Result<(), Failure> {
                 session.display.tell(&told);
                 told.clear();
             }
+            () = resumed(&mut terminal) => {}
             _ = signals.next() => break,
         }
     }
@@ -198,6 +200,13 @@ async fn chat(args: PeerArgs) -> Result<(), Failure> {
         session.display.tell(&[notice]);
     }
     if is_broken { Err(Failure::new(SOFTWARE, "the line editor broke".to_owned())) } else { Ok(()) }
+}
+
+async fn resumed(terminal: &mut Option<Terminal>) {
+    match terminal {
+        Some(terminal) => terminal.resumed().await,
+        None => pending().await,
+    }
 }
 
 /// That reading from the keyboard cannot begin.

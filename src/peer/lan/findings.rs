@@ -402,8 +402,8 @@ mod tests {
         Seen::new(me, 8001, None, own, all.to_vec())
     }
 
-    fn refused(kind: RefusalKind) -> Option<Refusal> {
-        Some(Refusal { kind, text: "why".into() })
+    fn refused(kind: RefusalKind) -> Refusal {
+        Refusal { kind, text: "why".into() }
     }
 
     fn heard(seen: &mut Seen, user: &str, source: &str, body: Body) {
@@ -435,10 +435,10 @@ mod tests {
 
     #[test]
     fn a_shared_port_that_another_program_holds_is_said_with_how_to_find_it() {
-        let seen = Seen { shared_refusal: refused(RefusalKind::Taken), ..well() };
+        let seen = Seen { shared_refusal: Some(refused(RefusalKind::Taken)), ..well() };
         assert_eq!(kinds(&seen), [Kind::SharedPortRefused], "that nobody is heard needs no other reason");
         assert!(seen.findings()[0].remedy.contains("ss -ulpn"));
-        let seen = Seen { shared_refusal: refused(RefusalKind::Forbidden), ..well() };
+        let seen = Seen { shared_refusal: Some(refused(RefusalKind::Forbidden)), ..well() };
         assert!(seen.findings()[0].text.contains("cannot be bound (why)"));
     }
 
@@ -453,16 +453,16 @@ mod tests {
     fn a_question_that_could_not_be_sent_is_said_with_its_address_and_the_remedy_for_its_error() {
         for (kind, remedy) in [(RefusalKind::Forbidden, "firewall"), (RefusalKind::NoRoute, "ip link")] {
             let mut seen = well();
-            seen.asked[0].refusal = refused(kind);
+            seen.asked[0].refusal = Some(refused(kind));
             seen.asked[0].was_heard = false;
             let findings = seen.findings();
             assert_eq!(kinds(&seen), [Kind::NotSent]);
             assert!(findings[0].text.contains("10.0.0.255 (eth0)") && findings[0].remedy.contains(remedy));
         }
         let mut seen = well();
-        seen.asked[3].refusal = refused(RefusalKind::NoRoute);
+        seen.asked[3].refusal = Some(refused(RefusalKind::NoRoute));
         assert_eq!(kinds(&seen), [Kind::Silence], "the general address is not needed");
-        seen.asked[3].refusal = refused(RefusalKind::Forbidden);
+        seen.asked[3].refusal = Some(refused(RefusalKind::Forbidden));
         assert_eq!(kinds(&seen), [Kind::NotSent]);
     }
 
@@ -475,7 +475,7 @@ mod tests {
         seen.asked.iter_mut().for_each(|asked| asked.was_heard = false);
         assert!(seen.findings()[0].text.contains("no question"));
         assert!(!seen.findings()[0].text.contains("127.0.0.1,"), "only one program gets what is not broadcast");
-        seen.shared_refusal = refused(RefusalKind::Taken);
+        seen.shared_refusal = Some(refused(RefusalKind::Taken));
         assert_eq!(kinds(&seen), [Kind::SharedPortRefused], "where nothing can be heard this says nothing");
     }
 

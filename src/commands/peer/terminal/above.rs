@@ -30,7 +30,9 @@ struct State {
     phase: Phase,
     /// What the editor has not shown yet; whole lines.
     pending: String,
-    /// Whether the editor was told that there is something.
+    /// Whether the line must be drawn anew.
+    is_spoilt: bool,
+    /// Whether the editor was told that there is something to draw.
     is_told: bool,
     /// Whether lines of the log were lost since something was shown.
     has_lost: bool,
@@ -96,6 +98,7 @@ impl Above {
         }
         state.phase = Phase::Editing;
         state.is_told = false;
+        state.is_spoilt = false;
         state.has_lost = false;
         self.changed.notify_all();
         self.shown.notify_waiters();
@@ -111,10 +114,19 @@ impl Above {
         }
     }
 
-    /// Waits until the editor must be told that there is something to show; whether it ever will be.
+    /// Something else may have been written where the line is; whether one is edited.
+    pub(super) fn spoil(&self) -> bool {
+        let mut state = self.state();
+        state.is_spoilt = true;
+        self.changed.notify_all();
+        state.phase == Phase::Editing
+    }
+
+    /// Waits until the editor must be told that there is something to draw; whether it ever will be.
     pub(super) fn wait(&self) -> bool {
         let is_idle = |state: &mut State| {
-            state.phase != Phase::Over && (state.phase != Phase::Editing || state.is_told || state.pending.is_empty())
+            let has_work = state.is_spoilt || !state.pending.is_empty();
+            state.phase != Phase::Over && (state.phase != Phase::Editing || state.is_told || !has_work)
         };
         let mut state = self.changed.wait_while(self.state(), is_idle).unwrap_or_else(PoisonError::into_inner);
         state.is_told = true;

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
 use super::above::Above;
+use super::modes::Modes;
 use super::typed::{MOST_LINES, TypedLines};
 use crate::commands::peer::keyboard::Input;
 use crate::peer::Ask;
@@ -51,6 +52,7 @@ impl LineEditor {
     /// An editor of standard input and output; `None` if this terminal cannot be edited on.
     pub(super) fn new(
         above: Arc<Above>,
+        modes: Arc<Modes>,
         asks: mpsc::Sender<Ask>,
         mut typed: Option<TypedLines>,
     ) -> Option<(Self, Waker)> {
@@ -81,6 +83,7 @@ impl LineEditor {
         };
         editor.set_helper(Some(Assistant {
             above: Arc::clone(&above),
+            modes,
             asks,
             question: Cell::new(None),
             is_empty: Cell::new(true),
@@ -153,6 +156,7 @@ impl Waker {
 /// What the editor asks while a line is edited.
 struct Assistant {
     above: Arc<Above>,
+    modes: Arc<Modes>,
     asks: mpsc::Sender<Ask>,
     /// What is asked; `None`: a command or something to say.
     question: Cell<Option<&'static str>>,
@@ -204,6 +208,7 @@ impl Highlighter for Assistant {
     }
 
     fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
+        self.modes.are_edited();
         // That of a search repeats what was typed.
         let prompt = if prompt.chars().any(is_odd) { prompt.replace(is_odd, "\u{fffd}") } else { prompt.to_owned() };
         Cow::Owned(self.above.take() + &prompt)

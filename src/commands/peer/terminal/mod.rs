@@ -14,6 +14,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use rustix::process::Signal as Number;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -28,9 +30,10 @@ use typed::TypedLines;
 /// A terminal that was taken over. However this ends, the terminal is afterwards as it was before.
 pub(super) struct Terminal {
     above: Arc<Above>,
-    modes: Modes,
+    modes: Arc<Modes>,
     stderr: Option<Stderr>,
     editor: Option<JoinHandle<()>>,
+    continued: Signal,
 }
 
 impl Terminal {
@@ -39,7 +42,8 @@ impl Terminal {
     /// What is typed is kept in `dir`. Without one nothing of a peer is kept, and neither are these lines, which are
     /// somebody's conversation.
     pub(super) fn open(dir: Option<&Path>, asks: mpsc::Sender<Ask>) -> io::Result<Option<(Self, Keyboard)>> {
-        let modes = Modes::save()?;
+        let modes = Arc::new(Modes::save()?);
+        let continued = signal(SignalKind::from_raw(Number::CONT.as_raw()))?;
         let above = Arc::new(Above::default());
         let typed = dir.and_then(|dir| match TypedLines::open(dir) {
             Ok(typed) => Some(typed),
@@ -48,11 +52,13 @@ impl Terminal {
                 None
             }
         });
-        let Some((editor, waker)) = LineEditor::new(Arc::clone(&above), asks, typed) else { return Ok(None) };
+        let Some((editor, waker)) = LineEditor::new(Arc::clone(&above), Arc::clone(&modes), asks, typed) else {
+            return Ok(None);
+        };
         let stderr = Stderr::capture(Arc::clone(&above))?;
         // Each awaited input holds the editor back, so one place is enough.
         let (inputs, keyboard) = mpsc::channel(1);
-        let mut terminal = Self { above, modes, stderr, editor: None };
+        let mut terminal = Self { above, modes, stderr, editor: None, continued };
         thread::Builder::new().name("waker".to_owned()).spawn(move || waker.run())?;
         let editor = thread::Builder::new().name("editor".to_owned()).spawn(move || editor.run(&inputs))?;
         terminal.editor = Some(editor);
@@ -62,6 +68,16 @@ impl Terminal {
     /// Where text goes that is to appear.
     pub(super) fn above(&self) -> Arc<Above> {
         Arc::clone(&self.above)
+    }
+
+    /// Waits until the program goes on after it was stopped (Ctrl-Z, then `fg`), and takes the terminal over again. The
+    /// editor does that, too, but may do it before the program stops: it asks for the stop, and another thread gets it. Then
+    /// the shell has changed the modes since.
+    pub(super) async fn resumed(&mut self) {
+        self.continued.recv().await;
+        if self.above.spoil() {
+            self.modes.edit_again();
+        }
     }
 
     /// Whether the editor broke; it must have ended.

@@ -109,7 +109,7 @@ mod tests {
             typed.add(line).unwrap();
         }
         assert_eq!(earlier(dir.path()), ["of old", "DM bob psst", "two lines"]);
-        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, MODE);
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -201,6 +201,28 @@ async fn a_signal_ends_it_in_the_middle_of_a_line_without_waiting_for_a_key() {
 }
 
 #[tokio::test]
+async fn a_program_that_was_stopped_takes_the_terminal_over_again() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut al = Typist::start(dir.path(), "al", &MESH).await;
+    let mut bob = bob(dir.path(), &al).await;
+    al.types("half a");
+    al.has_typed("> half a").await;
+    al.signal(Signal::STOP);
+    // As a shell does that was given the terminal meanwhile.
+    al.has_modes_of_a_shell();
+    al.signal(Signal::CONT);
+    until("the editor's modes", async || !al.is_as_before()).await;
+    al.types(&format!(" line{LEFT}{LEFT}"));
+    al.waits_for("the rest", |screen| screen.typed() == ("> half a li".into(), "ne".into())).await;
+    bob.types("welcome back");
+    al.waits_for("a message", |screen| screen.has(": welcome back")).await;
+    al.types("\r");
+    bob.hears("half a line").await;
+    al.types(CTRL_D);
+    assert_eq!(al.ends().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_terminal_that_cannot_move_its_cursor_is_read_line_by_line() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut al = Typist::start_on("dumb", dir.path(), "al", &MESH);

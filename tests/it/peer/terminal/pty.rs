@@ -11,7 +11,7 @@ use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::screen::Screen;
 use crate::cluster::{rollcall, until};
@@ -106,6 +106,18 @@ impl Typist {
         kill_process(pid, signal).expect("it runs");
     }
 
+    /// Does to the terminal what a shell does when its child stops.
+    pub(crate) fn has_modes_of_a_shell(&self) {
+        tcsetattr(&self.terminal, OptionalActions::Now, &self.before).expect("it is a terminal");
+    }
+
+    /// Whether the terminal has the modes that it had before the peer started.
+    pub(crate) fn is_as_before(&self) -> bool {
+        let modes =
+            |termios: &Termios| (termios.input_modes, termios.output_modes, termios.control_modes, termios.local_modes);
+        modes(&tcgetattr(&self.terminal).expect("it is a terminal")) == modes(&self.before)
+    }
+
     /// Waits until it has ended, and looks whether the terminal is as it was.
     pub(crate) async fn ends(&mut self) -> ExitStatus {
         let mut status = None;
@@ -114,10 +126,7 @@ impl Typist {
             status.is_some()
         })
         .await;
-        let after = tcgetattr(&self.terminal).expect("modes");
-        let modes =
-            |termios: &Termios| (termios.input_modes, termios.output_modes, termios.control_modes, termios.local_modes);
-        assert_eq!(modes(&after), modes(&self.before), "the terminal's modes");
+        assert!(self.is_as_before(), "the terminal's modes: {:?}", tcgetattr(&self.terminal));
         let bytes = self.bytes();
         let mut switches = bytes.windows(8).filter(|bytes| bytes.starts_with(b"\x1b[?2004"));
         assert_ne!(switches.next_back().map(|switch| switch[7]), Some(b'h'), "pastes are marked still");
