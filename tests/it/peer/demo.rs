@@ -1,8 +1,10 @@
 //! `tools/peers_demo.sh`, as `make demo` and the other targets call it.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::process::Command;
@@ -84,10 +86,13 @@ impl Drop for Demo<'_> {
 
 /// The first of as many free ports as a demo needs, above those that other tests or the system give away.
 fn free_ports() -> u16 {
+    // No two tests of this process get the same.
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let fits = |port: &u16| (*port..*port + PORTS).all(is_free);
-    let mut drawn = std::iter::repeat_with(|| rand::random_range(61_000..65_000)).take(1000);
-    drawn.find(fits).expect("some ports are free")
+    let drawn = std::iter::repeat_with(|| rand::random_range(0..333)).take(1000);
+    let mut first = drawn.map(|block: u16| 61_000 + block * PORTS);
+    first.find(|port| (*port..*port + PORTS).all(is_free) && given.insert(*port)).expect("some ports are free")
 }
 
 #[tokio::test]
