@@ -1,8 +1,10 @@
 //! `tools/peers_demo.sh`, as `make demo` and the other targets call it.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::process::Command;
@@ -24,7 +26,7 @@ struct Demo<'dir> {
 }
 
 impl Demo<'_> {
-    async fn run(&self, args: &[&str]) -> Output {
+    async fn run(&self, program: &Path, args: &[&str]) -> Output {
         let mut command = Command::new("bash");
         // Only for its environment, which has none of our variables.
         for (name, value) in rollcall(self.dir).get_envs() {
@@ -36,22 +38,27 @@ impl Demo<'_> {
         for (name, value) in self.variables() {
             command.env(name, value);
         }
+        command.env("ROLLCALL_BIN", program);
         command.arg(SCRIPT).args(args).current_dir(self.dir).stdin(Stdio::null()).kill_on_drop(true);
         timeout(SCRIPT_TIME, command.output()).await.expect("it ends").expect("bash is there")
     }
 
-    fn variables(&self) -> [(&'static str, String); 4] {
+    fn variables(&self) -> [(&'static str, String); 3] {
         [
             ("DEMO_DIR", self.dir.join("demo").display().to_string()),
             ("DEMO_PORT", self.port.to_string()),
             ("DEMO_METRICS_PORT", (self.port + PORTS / 2).to_string()),
-            ("ROLLCALL_BIN", env!("CARGO_BIN_EXE_rollcall").to_owned()),
         ]
     }
 
     /// What it says, if it ends with this code.
     async fn says(&self, args: &[&str], code: i32) -> String {
-        let output = self.run(args).await;
+        self.says_with(Path::new(env!("CARGO_BIN_EXE_rollcall")), args, code).await
+    }
+
+    /// The same with another program.
+    async fn says_with(&self, program: &Path, args: &[&str], code: i32) -> String {
+        let output = self.run(program, args).await;
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
         said
@@ -79,10 +86,13 @@ impl Drop for Demo<'_> {
 
 /// The first of as many free ports as a demo needs, above those that other tests or the system give away.
 fn free_ports() -> u16 {
+    // No two tests of this process get the same.
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let fits = |port: &u16| (*port..*port + PORTS).all(is_free);
-    let mut drawn = std::iter::repeat_with(|| rand::random_range(61_000..65_000)).take(1000);
-    drawn.find(fits).expect("some ports are free")
+    let drawn = std::iter::repeat_with(|| rand::random_range(0..333)).take(1000);
+    let mut first = drawn.map(|block: u16| 61_000 + block * PORTS);
+    first.find(|port| (*port..*port + PORTS).all(is_free) && given.insert(*port)).expect("some ports are free")
 }
 
 #[tokio::test]
@@ -141,12 +151,36 @@ async fn a_port_that_is_taken_is_named_before_anything_is_started() {
     assert!(said.contains(&format!("port {} is taken", demo.port + 8)) && said.contains("DEMO_PORT="), "{said}");
     assert!(!dir.path().join("demo").exists());
     drop(taken);
-    // Another program has the number of a peer that is gone: it is nobody's to stop.
-    std::fs::create_dir(dir.path().join("demo")).expect("the directory is ours");
-    std::fs::write(dir.path().join("demo/peer1.pid"), std::process::id().to_string()).expect("the directory is ours");
-    assert!(demo.says(&["status"], 1).await.lines().skip(1).all(|line| line.contains("down")));
-    assert!(demo.says(&["stop"], 0).await.contains("does not run"));
     assert!(demo.says(&["connect", "peer1"], 1).await.contains("does not run"));
     assert!(demo.says(&["connect", "peer9"], 1).await.contains("peer9"));
     demo.says(&["restart"], 2).await;
+}
+
+#[tokio::test]
+async fn a_process_that_has_the_number_of_a_peer_that_is_gone_is_not_stopped() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let demo = Demo { dir: dir.path(), port: free_ports() };
+    let mut other = Command::new("sleep").arg("60").kill_on_drop(true).spawn().expect("sleep is there");
+    let number = other.id().expect("it runs").to_string();
+    std::fs::create_dir(dir.path().join("demo")).expect("the directory is ours");
+    std::fs::write(dir.path().join("demo/peer1.pid"), number).expect("the directory is ours");
+    assert!(demo.says(&["status"], 1).await.lines().skip(1).all(|line| line.contains("down")));
+    assert!(demo.says(&["stop"], 0).await.contains("does not run"));
+    assert!(other.try_wait().expect("it is our child").is_none(), "it goes on");
+}
+
+#[tokio::test]
+async fn a_start_that_fails_says_why_and_leaves_nothing_running() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let broken = dir.path().join("broken");
+    let program = env!("CARGO_BIN_EXE_rollcall");
+    let text = format!(
+        "#!/bin/sh\ncase \"$*\" in *'--name peer3 '*) echo no luck >&2; exit 1;; esac\nexec {program} \"$@\"\n"
+    );
+    std::fs::write(&broken, text).expect("the directory is ours");
+    std::fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("it is ours");
+    let demo = Demo { dir: dir.path(), port: free_ports() };
+    let said = demo.says_with(&broken, &["start"], 1).await;
+    assert!(said.contains("no luck") && said.contains("peer3 ended"), "{said}");
+    assert_eq!(demo.processes(), [0; 0]);
 }

@@ -6,16 +6,19 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::person::Person;
 use crate::cluster::{Process, rollcall, until};
 
-/// Starts a peer that knows an address at which nobody is.
-fn start(dir: &Path, level: Option<&str>, format: &str) -> Process {
+/// Starts a peer that knows these addresses, and a registry that is not there.
+fn start(dir: &Path, peers: &str, level: Option<&str>, format: &str) -> Process {
     let mut command = rollcall(dir);
     for variable in rollcall::peer::settings::variables().chain(["RUST_LOG"]) {
         command.env_remove(variable);
     }
     command.args(["peer", "--name", "alice", "--no-lan", "--listen", "127.0.0.1:0"]);
-    command.args(["--peers", "127.0.0.1:1", "--registry", "http://127.0.0.1:1"]);
+    command.args(["--peers", peers, "--registry", "http://127.0.0.1:1"]);
+    // As its friend's, whom a longer silence would make end the link.
+    command.env("P2P_HEARTBEAT_INTERVAL", "1s").env("P2P_HEARTBEAT_TIMEOUT", "2s");
     // The flag and the variable, each once.
     command.args(["--log-format", format]);
     if let Some(level) = level {
@@ -31,7 +34,9 @@ fn log(dir: &Path) -> String {
 #[tokio::test]
 async fn a_log_of_json_has_one_object_a_line_with_what_an_operator_looks_for() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut peer = start(dir.path(), None, "json");
+    let friend = Person::start(dir.path(), "friend", &["--no-lan", "--listen", "127.0.0.1:0"]).await;
+    let (there, id) = (friend.listens_at(), friend.events()[0]["id"].clone());
+    let mut peer = start(dir.path(), &format!("127.0.0.1:1,{there}"), None, "json");
     let lines = || -> Vec<Value> {
         let text = log(dir.path());
         // The last line may be half written.
@@ -47,6 +52,14 @@ async fn a_log_of_json_has_one_object_a_line_with_what_an_operator_looks_for() {
     assert!(failed["timestamp"].as_str().is_some_and(|time| time.ends_with('Z')), "{failed}");
     let away = find("registry does not help").expect("waited for");
     assert!(away["level"] == "WARN" && away["reason"].as_str().is_some_and(|why| !why.is_empty()), "{away}");
+    until("a link", async || find("linked").is_some()).await;
+    let linked = find("linked").expect("waited for");
+    assert_eq!((&linked["peer"], &linked["dialled"], linked["address"].as_str()), (&id, &true.into(), Some(&*there)));
+    friend.quits().await;
+    until("its end", async || find("unlinked").is_some()).await;
+    let unlinked = find("unlinked").expect("waited for");
+    assert_eq!((&unlinked["peer"], &unlinked["link"]), (&id, &linked["link"]));
+    assert_eq!(unlinked["reason"], "the other end ended it");
     peer.signal(Signal::TERM);
     assert!(peer.end().await.success());
 }
@@ -54,7 +67,7 @@ async fn a_log_of_json_has_one_object_a_line_with_what_an_operator_looks_for() {
 #[tokio::test]
 async fn the_log_says_as_much_as_its_level_allows() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut peer = start(dir.path(), Some("warn"), "text");
+    let mut peer = start(dir.path(), "127.0.0.1:1", Some("warn"), "text");
     until("a warning", async || log(dir.path()).contains(" WARN ")).await;
     peer.signal(Signal::TERM);
     assert!(peer.end().await.success());
