@@ -184,6 +184,21 @@ fn a_peer_that_was_hard_to_reach_and_spoke_is_dialled_again_after_a_second_when_
 }
 
 #[test]
+fn of_two_that_come_at_the_same_moment_one_is_told_where_the_other_is() {
+    let mut bench = Bench::new(rules());
+    let lists = |actions: &Actions| -> Vec<Endpoint> {
+        let lists = actions.iter().filter_map(|action| match action {
+            Action::Send { message: Message { body: Body::PeerList(list), .. }, .. } => Some(list.clone()),
+            _ => None,
+        });
+        lists.flatten().collect()
+    };
+    assert_eq!((lists(&bench.link(1, 60, None)), lists(&bench.link(2, 61, None))), (vec![], vec![]));
+    assert_eq!(lists(&bench.hear(1, 60, 1, Body::heartbeat(Some(endpoint(7))))), []);
+    assert_eq!(lists(&bench.hear(2, 61, 1, Body::heartbeat(Some(endpoint(8))))), [endpoint(7)]);
+}
+
+#[test]
 fn chat_is_passed_on_once_and_never_back() {
     let mut bench = Bench::new(Rules { max_connections: 9, ..rules() });
     for link in [1, 2, 3, 4] {

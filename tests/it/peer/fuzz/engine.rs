@@ -60,21 +60,21 @@ pub(super) fn round(
         let event = events.swap_remove(rng.random_range(0..events.len()));
         let copies = if rng.random_range(0..4) == 0 { 2 } else { 1 };
         for _ in 0..copies {
-            fed.feed(event.clone(), rng);
+            fed.feed(&event, rng);
         }
         match rng.random_range(0..12) {
             0 => fed.link(rng),
-            1 => fed.feed(Event::Posted(samples::text(rng)), rng),
-            2 => fed.feed(Event::Whispered { to: samples::user(rng).to_string(), text: samples::text(rng) }, rng),
-            3 => fed.feed(Event::Listed, rng),
+            1 => fed.feed(&Event::Posted(samples::text(rng)), rng),
+            2 => fed.feed(&Event::Whispered { to: samples::user(rng).to_string(), text: samples::text(rng) }, rng),
+            3 => fed.feed(&Event::Listed, rng),
             4 => {
                 fed.now += rng.random_range(0..100_000);
-                fed.feed(Event::Woke, rng);
+                fed.feed(&Event::Woke, rng);
             }
-            5 => fed.feed(Event::Introduced(samples::profile(rng)), rng),
+            5 => fed.feed(&Event::Introduced(samples::profile(rng)), rng),
             6 => {
                 if let Some(endpoint) = fed.dialled.pop() {
-                    fed.feed(Event::DialFailed { endpoint, why: samples::text(rng) }, rng);
+                    fed.feed(&Event::DialFailed { endpoint, why: samples::text(rng) }, rng);
                 }
             }
             _ => {}
@@ -118,12 +118,12 @@ impl Fed {
         self.links.insert(link);
         let dialled = if rng.random() { Some(Endpoint::parse("10.0.0.1:8080").expect("an endpoint")) } else { None };
         self.feed(
-            Event::Linked { link, peer: samples::peer(rng), dialled, remote: IpAddr::V4(Ipv4Addr::LOCALHOST) },
+            &Event::Linked { link, peer: samples::peer(rng), dialled, remote: IpAddr::V4(Ipv4Addr::LOCALHOST) },
             rng,
         );
     }
 
-    fn feed(&mut self, event: Event, rng: &mut SmallRng) {
+    fn feed(&mut self, event: &Event, rng: &mut SmallRng) {
         let (now, draw) = (at(self.now), Draw(rng.random()));
         let known = self.engine.known().len();
         let actions = self.engine.handle(event.clone(), now, draw);
