@@ -9,6 +9,10 @@ use thiserror::Error;
 
 use super::endpoint::Endpoint;
 use super::nickname::Nickname;
+use super::text::harmless;
+
+/// The most characters that are repeated of what a parser says.
+const ERROR_CHARS: usize = 400;
 
 /// One value of each setting at most, as text, from one place.
 #[derive(Clone, Debug, Default)]
@@ -310,7 +314,8 @@ fn parse(path: &Path, text: &str) -> Result<Vec<(&'static str, String)>, Setting
     } else {
         serde_saphyr::from_str(text).map_err(|error| SettingsError::Syntax {
             path: path.to_owned(),
-            message: error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" "),
+            // It repeats the file's own words, however long they are.
+            message: harmless(&error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" "), ERROR_CHARS),
         })?
     };
     let registry = form.registry.map(|registry| match registry {
@@ -431,6 +436,8 @@ log_format: "text"
         );
         let error = read("heartbeat: 5s\n", &[], &[]).unwrap_err().to_string();
         assert!(error.contains("config.yaml: ") && error.contains("heartbeat"), "{error}");
+        let error = read(&format!("{}: 5\n", "\u{1b}x".repeat(9_999)), &[], &[]).unwrap_err().to_string();
+        assert!(error.chars().count() < 600 && !error.contains('\u{1b}'), "{error}");
         for bad in [
             "lan: maybe",
             "max_connections: 0",

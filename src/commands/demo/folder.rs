@@ -24,7 +24,11 @@ impl Folder {
 
     /// A new directory for this user alone; it goes when the value is dropped.
     pub(super) fn temporary() -> io::Result<Self> {
-        let parent = fs::canonicalize(std::env::temp_dir())?;
+        Self::temporary_in(&std::env::temp_dir())
+    }
+
+    fn temporary_in(parent: &Path) -> io::Result<Self> {
+        let parent = fs::canonicalize(parent)?;
         for n in 0..MOST_TRIES {
             let path = parent.join(format!("rollcall-demo-{}-{n}", std::process::id()));
             match DirBuilder::new().mode(0o700).create(&path) {
@@ -75,13 +79,14 @@ mod tests {
 
     #[test]
     fn a_temporary_folder_goes_and_a_named_one_stays() {
-        let folder = Folder::temporary().unwrap();
+        // Not where other tests of this process have theirs: they would take the name again.
+        let parent = tempfile::tempdir().unwrap();
+        let folder = Folder::temporary_in(parent.path()).unwrap();
         let path = folder.path().to_owned();
         fs::write(path.join("file"), "x").unwrap();
         drop(folder);
         assert!(!path.exists());
 
-        let parent = tempfile::tempdir().unwrap();
         let named = parent.path().join("a/b");
         drop(Folder::kept(&named).unwrap());
         assert!(named.exists());

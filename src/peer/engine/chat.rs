@@ -45,7 +45,7 @@ impl Engine {
         }
         if id == self.rules.id {
             // Said in an earlier run that kept nothing, or whose clock was ahead.
-            self.next_chat = self.next_chat.max(number.saturating_add(1));
+            self.has_said(number);
         } else if first.is_none() {
             self.counts.posts_in += 1;
             out.push(Action::Tell(Notice::Post {

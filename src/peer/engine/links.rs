@@ -196,6 +196,9 @@ impl Engine {
         if !is_extended || std::mem::replace(&mut known.form.extended, true) {
             return;
         }
+        // When the link was made, those who came at the same moment had not told their addresses. By now the one that told its
+        // own first is known, and the other learns of it.
+        self.send_addresses(link, now, out);
         self.ask_history(link, now, out);
         if let Some(profile) = self.profile.clone() {
             let message = self.control(Body::Profile(profile), now);

@@ -51,6 +51,10 @@ type Actions = Vec<Action>;
 /// Numbers stay below 2^53, which every JSON reader keeps exactly.
 const CONTROL_NUMBERS: u64 = 1 << 52;
 
+/// Chat of this peer's own is numbered below this, with room for whatever it will say. A higher number under its id was made
+/// up by somebody.
+const HIGHEST_CHAT: u64 = CONTROL_NUMBERS - (1 << 40);
+
 /// One peer.
 ///
 /// Invariant: `by_peer` names exactly one link of each linked peer, and every link is named.
@@ -213,6 +217,13 @@ impl Engine {
         Message { sender: self.rules.id, number: self.next_control, said_at: now.unix_s, name, body }
     }
 
+    /// This peer has said something with this number, in an earlier run.
+    fn has_said(&mut self, number: u64) {
+        if number < HIGHEST_CHAT {
+            self.next_chat = self.next_chat.max(number + 1);
+        }
+    }
+
     /// The sender's entry; whoever was silent longest makes room for somebody new.
     fn sender(&mut self, id: PeerId, now: BootMs) -> &mut Sender {
         if !self.senders.contains_key(&id) && self.senders.len() >= MAX_SENDERS {
@@ -232,7 +243,7 @@ impl Engine {
             known.seen.insert(entry.number);
             known.name = entry.name.clone().or(known.name.take());
             if sender == self.rules.id {
-                self.next_chat = self.next_chat.max(entry.number.saturating_add(1));
+                self.has_said(entry.number);
             }
             self.crossing.heard(lan_number(sender, entry.number, &entry.text), &entry.author);
         } else {

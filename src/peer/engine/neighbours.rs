@@ -273,12 +273,15 @@ impl Engine {
             Body::Post(text) if self.is_new_on_lan(user, id) => self.heard_post(user, id, sent_at, text, out),
             Body::Direct { to, text } => {
                 let Some(lan) = &self.neighbours else { return };
-                if to != lan.rules.user || !self.is_new_on_lan(user, id) {
+                if to != lan.rules.user {
                     return;
                 }
-                if let Some(from) = self.lan_contact_of(user) {
+                if self.is_new_on_lan(user, id)
+                    && let Some(from) = self.lan_contact_of(user)
+                {
                     out.push(Action::Tell(Notice::Direct { from, text, said_at: sent_at }));
                 }
+                // What comes again is acknowledged again: the first ACK may have been lost.
                 if dialect == Dialect::Spaced && id.is_some() {
                     let ack = Datagram { from: None, id, sent_at: 0, body: Body::Ack };
                     self.answer_source(source, ack, dialect, now, out);

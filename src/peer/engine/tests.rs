@@ -137,6 +137,8 @@ fn connections_are_bounded_whoever_dials() {
     assert_eq!(closed(&bench.link(3, 62, None)), [3]);
     assert_eq!(closed(&bench.link(4, 63, Some(2))), [4]);
     assert_eq!(closed(&bench.link(5, 61, None)), [2], "another link to a peer that is linked needs no room");
+    let actions = bench.feed(Event::Unlinked { link: LinkId(1), why: String::new() });
+    assert_eq!(actions, [Action::Dial(endpoint(3))], "whom there was no room for waits its turn");
 }
 
 #[test]
@@ -182,6 +184,21 @@ fn a_peer_that_was_hard_to_reach_and_spoke_is_dialled_again_after_a_second_when_
 }
 
 #[test]
+fn of_two_that_come_at_the_same_moment_one_is_told_where_the_other_is() {
+    let mut bench = Bench::new(rules());
+    let lists = |actions: &Actions| -> Vec<Endpoint> {
+        let lists = actions.iter().filter_map(|action| match action {
+            Action::Send { message: Message { body: Body::PeerList(list), .. }, .. } => Some(list.clone()),
+            _ => None,
+        });
+        lists.flatten().collect()
+    };
+    assert_eq!((lists(&bench.link(1, 60, None)), lists(&bench.link(2, 61, None))), (vec![], vec![]));
+    assert_eq!(lists(&bench.hear(1, 60, 1, Body::heartbeat(Some(endpoint(7))))), []);
+    assert_eq!(lists(&bench.hear(2, 61, 1, Body::heartbeat(Some(endpoint(8))))), [endpoint(7)]);
+}
+
+#[test]
 fn chat_is_passed_on_once_and_never_back() {
     let mut bench = Bench::new(Rules { max_connections: 9, ..rules() });
     for link in [1, 2, 3, 4] {
@@ -215,6 +232,27 @@ fn numbers_of_chat_follow_each_other_and_those_of_the_next_run_are_higher() {
     let actions = again.handle(Event::Posted("c".into()), earlier, Draw(0));
     assert_eq!(number(&actions), Some(first + 2));
     assert!(first + 2 < CONTROL_NUMBERS && CONTROL_NUMBERS * 2 == 1 << 53);
+}
+
+#[test]
+fn a_number_that_somebody_made_up_for_this_peer_does_not_use_up_its_own() {
+    let mut bench = Bench::new(Rules { history_size: 1_000, ..rules() });
+    bench.link(1, 60, None);
+    for number in [u64::MAX, u64::MAX - 1, CONTROL_NUMBERS, HIGHEST_CHAT] {
+        bench.hear(1, ME.0, number, chat("forged"));
+    }
+    let kept = bench.engine.history().entries().into_iter().cloned().collect();
+    for engine in [bench.engine.clone(), Engine::new(rules(), kept, at(0))] {
+        let mut bench = Bench { engine, now: 0 };
+        for text in ["one", "two"] {
+            let actions = bench.feed(Event::Posted(text.into()));
+            let number = actions.iter().find_map(|action| match action {
+                Action::Keep(entry) => Some(entry.number),
+                _ => None,
+            });
+            assert!(number.is_some_and(|number| number < HIGHEST_CHAT), "{number:?}");
+        }
+    }
 }
 
 #[test]
@@ -336,6 +374,22 @@ fn who_only_looks_around_is_answered_and_not_kept_in_mind() {
     peer.feed(question(lan::Body::Discovery { port: 8009 }));
     peer.feed(question(lan::Body::ListRequest));
     assert_eq!(peer.engine.known().len(), 1);
+}
+
+#[test]
+fn a_direct_message_that_comes_again_is_acknowledged_again_and_shown_once() {
+    let mut bench = Bench::new(on_lan());
+    bench.feed(Event::Woke);
+    let to = UserId::parse("me@10.0.0.1").unwrap();
+    let direct = lan::Body::Direct { to, text: "psst".into() };
+    let mut actions = Vec::new();
+    for _ in 0..3 {
+        actions.extend(bench.feed(datagram("di@10.0.0.3", "10.0.0.3:9", direct.clone(), Dialect::Spaced)));
+    }
+    let shown = told(&actions).into_iter().filter(|notice| matches!(notice, Notice::Direct { .. })).count();
+    let is_ack =
+        |action: &&Action| matches!(action, Action::SendDatagram { datagram, .. } if datagram.body == lan::Body::Ack);
+    assert_eq!((shown, actions.iter().filter(is_ack).count()), (1, 3));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use rollcall::peer::lan::{Body, Datagram, Dialect, MAX_DATAGRAM_BYTES};
-use rollcall::peer::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES, Profile, breaks_a_line, one_line};
+use rollcall::peer::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES, Profile};
 
 use super::Tally;
 use super::mutations::mutate;
@@ -23,6 +23,7 @@ pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Datagram, Dia
         let bytes = datagram.write(dialect).expect("a sample fits");
         let (read, found) = Datagram::read(&bytes).unwrap_or_else(|| panic!("not read: {datagram:?}"));
         assert_eq!((&read, found), (&as_read(&datagram, dialect), dialect), "{bytes:?}");
+        forge(&datagram, &bytes, dialect, rng);
         written.push(bytes.to_vec());
     }
     let mut all_read = Vec::new();
@@ -41,6 +42,28 @@ pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Datagram, Dia
         }
     }
     all_read
+}
+
+/// Whatever a text that was written carelessly adds behind the sender, it names no other.
+fn forge(datagram: &Datagram, bytes: &[u8], dialect: Dialect, rng: &mut SmallRng) {
+    let text = std::str::from_utf8(bytes).expect("text");
+    let mut lines: Vec<&str> = text.trim_end_matches('\n').split('\n').collect();
+    let colon = if dialect == Dialect::Spaced { ": " } else { ":" };
+    let forged = ["USER_ID", "FROM"].map(|key| format!("{key}{colon}evil@6.6.6.6"));
+    // The first line is the type, the second the sender.
+    let at = rng.random_range(2..=lines.len());
+    if datagram.from.is_some() {
+        let key = lines[1].split(':').next().unwrap_or_default();
+        let same = forged.iter().find(|line| line.starts_with(key)).expect("either key");
+        lines.insert(at, same);
+        let (read, _) = Datagram::read(format!("{}\n\n", lines.join("\n")).as_bytes()).expect("still a datagram");
+        assert_eq!(read.from, datagram.from, "forged: {lines:?}");
+    }
+}
+
+/// Where any reader of lines ends one; not asked of the program, whose list is tried here.
+fn ends_a_line(c: char) -> bool {
+    "\n\r\u{b}\u{c}\u{1c}\u{1d}\u{1e}\u{85}\u{2028}\u{2029}".contains(c)
 }
 
 fn dialect(rng: &mut SmallRng) -> Dialect {
@@ -76,7 +99,7 @@ fn check_written(datagram: &Datagram, dialect: Dialect) {
     let text = std::str::from_utf8(&bytes).expect("text");
     let keys = keys(datagram, dialect);
     // As the reader sees it that ends the most lines.
-    let lines: Vec<&str> = text.trim_end_matches('\n').split(breaks_a_line).collect();
+    let lines: Vec<&str> = text.trim_end_matches('\n').split(ends_a_line).collect();
     let found: Vec<&str> = lines.iter().map(|line| line.split(':').next().unwrap_or(line)).collect();
     assert_eq!(found, keys, "a field was forged: {text:?}");
     let (read, form) = Datagram::read(&bytes).unwrap_or_else(|| panic!("not read: {text:?}"));
@@ -106,7 +129,7 @@ fn keys(datagram: &Datagram, dialect: Dialect) -> Vec<&'static str> {
 
 /// What a reader gets of it: texts on one line and without space at their ends, and no more than the form has room for.
 fn as_read(datagram: &Datagram, dialect: Dialect) -> Datagram {
-    let line = |text: &str| one_line(text).trim().to_owned();
+    let line = |text: &str| text.replace(ends_a_line, " ").trim().to_owned();
     let mut read = datagram.clone();
     match &mut read.body {
         Body::Post(text) | Body::Direct { text, .. } => *text = line(text),

@@ -1,13 +1,13 @@
 //! The engine, fed with whatever the codecs let through: it does a bounded number of things for each, on links that it
 //! has, and shows nothing twice.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use rollcall::domain::BootMs;
-use rollcall::peer::engine::{Action, Draw, Engine, Event, LanRules, LinkId, Notice, Now, Rules};
+use rollcall::peer::engine::{Action, Author, Draw, Engine, Event, LanRules, LinkId, Notice, Now, Rules};
 use rollcall::peer::lan::{Datagram, Dialect};
 use rollcall::peer::mesh::Message;
 use rollcall::peer::{Endpoint, Nickname, PeerId, UserId};
@@ -39,7 +39,8 @@ pub(super) fn round(
     messages: Vec<(Message, bool)>,
 ) {
     let now = 1_000_000;
-    let engine = Engine::new(rules(), Vec::new(), at(now));
+    let is_on_lan = rng.random();
+    let engine = Engine::new(rules(is_on_lan), Vec::new(), at(now));
     let mut fed = Fed { engine, now, links: BTreeSet::new(), next_link: 0, dialled: Vec::new(), shown: HashSet::new() };
     for _ in 0..3 {
         fed.link(rng);
@@ -59,26 +60,27 @@ pub(super) fn round(
         let event = events.swap_remove(rng.random_range(0..events.len()));
         let copies = if rng.random_range(0..4) == 0 { 2 } else { 1 };
         for _ in 0..copies {
-            fed.feed(event.clone(), rng);
+            fed.feed(&event, rng);
         }
         match rng.random_range(0..12) {
             0 => fed.link(rng),
-            1 => fed.feed(Event::Posted(samples::text(rng)), rng),
-            2 => fed.feed(Event::Whispered { to: samples::user(rng).to_string(), text: samples::text(rng) }, rng),
-            3 => fed.feed(Event::Listed, rng),
+            1 => fed.feed(&Event::Posted(samples::text(rng)), rng),
+            2 => fed.feed(&Event::Whispered { to: samples::user(rng).to_string(), text: samples::text(rng) }, rng),
+            3 => fed.feed(&Event::Listed, rng),
             4 => {
                 fed.now += rng.random_range(0..100_000);
-                fed.feed(Event::Woke, rng);
+                fed.feed(&Event::Woke, rng);
             }
-            5 => fed.feed(Event::Introduced(samples::profile(rng)), rng),
+            5 => fed.feed(&Event::Introduced(samples::profile(rng)), rng),
             6 => {
                 if let Some(endpoint) = fed.dialled.pop() {
-                    fed.feed(Event::DialFailed { endpoint, why: samples::text(rng) }, rng);
+                    fed.feed(&Event::DialFailed { endpoint, why: samples::text(rng) }, rng);
                 }
             }
             _ => {}
         }
     }
+    fed.check_history();
     tally.events += fed.next_link + fed.engine.counts().received.total() + fed.engine.counts().datagrams_in;
 }
 
@@ -86,12 +88,12 @@ fn at(ms: u64) -> Now {
     Now { boot: BootMs(ms), unix_s: 1_795_000_000 }
 }
 
-fn rules() -> Rules {
+fn rules(is_on_lan: bool) -> Rules {
     let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 99));
     let name = Nickname::parse("me").expect("a name");
     Rules {
         id: PeerId(3),
-        lan: Some(LanRules { user: UserId::new(&name, ip), port: 8100, own_ips: vec![ip] }),
+        lan: is_on_lan.then(|| LanRules { user: UserId::new(&name, ip), port: 8100, own_ips: vec![ip] }),
         name,
         listen: Some(Endpoint::parse("0.0.0.0:8080").expect("an endpoint")),
         peers: vec![Endpoint::parse("10.0.0.1:8080").expect("an endpoint")],
@@ -116,17 +118,16 @@ impl Fed {
         self.links.insert(link);
         let dialled = if rng.random() { Some(Endpoint::parse("10.0.0.1:8080").expect("an endpoint")) } else { None };
         self.feed(
-            Event::Linked { link, peer: samples::peer(rng), dialled, remote: IpAddr::V4(Ipv4Addr::LOCALHOST) },
+            &Event::Linked { link, peer: samples::peer(rng), dialled, remote: IpAddr::V4(Ipv4Addr::LOCALHOST) },
             rng,
         );
     }
 
-    fn feed(&mut self, event: Event, rng: &mut SmallRng) {
+    fn feed(&mut self, event: &Event, rng: &mut SmallRng) {
         let (now, draw) = (at(self.now), Draw(rng.random()));
         let known = self.engine.known().len();
-        let described = format!("{event:?}");
-        let actions = self.engine.handle(event, now, draw);
-        assert!(actions.len() <= MOST_ACTIONS + 2 * known, "{} actions for {described:.300}", actions.len());
+        let actions = self.engine.handle(event.clone(), now, draw);
+        assert!(actions.len() <= MOST_ACTIONS + 2 * known, "{} actions for {event:?}", actions.len());
         for action in actions {
             self.check(action);
         }
@@ -134,6 +135,16 @@ impl Fed {
         assert!(self.engine.known().len() <= MAX_CONNECTIONS + MOST_NEIGHBOURS);
         let again = self.engine.handle(Event::Woke, now, draw);
         assert!(again.is_empty() && self.engine.wake_at().0 > self.now, "it does not come to rest: {again:?}");
+    }
+
+    /// Each number of an author once, and not too many of them.
+    fn check_history(&self) {
+        let mut numbers: BTreeMap<&Author, BTreeSet<u64>> = BTreeMap::new();
+        for entry in self.engine.history().entries() {
+            let is_new = numbers.entry(&entry.author).or_default().insert(entry.number);
+            assert!(is_new || matches!(entry.author, Author::Lan(_)), "kept twice: {entry:?}");
+        }
+        assert!(numbers.values().all(|numbers| numbers.len() <= HISTORY_SIZE));
     }
 
     fn check(&mut self, action: Action) {

@@ -9,7 +9,8 @@ const MOST_BYTES: usize = 65_507;
 const MOST_CHANGES: u32 = 5;
 
 /// Texts that mean something to some reader.
-const TOKENS: [&[u8]; 30] = [
+const TOKENS: [&[u8]; 31] = [
+    b"AAAA",
     b"\n",
     b"\r\n",
     b"\n\n",
@@ -77,7 +78,7 @@ fn change(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut SmallRng) {
         8 => replace_a_number(bytes, at, rng),
         _ => {
             let byte = TOKENS[rng.random_range(0..TOKENS.len())][0];
-            insert(bytes, at, &vec![byte; rng.random_range(1..20_000)]);
+            insert(bytes, at, &vec![byte; 4 * rng.random_range(1..5_000)]);
         }
     }
 }

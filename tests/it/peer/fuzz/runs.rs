@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::{Tally, round};
 
-const ROUNDS: u64 = 1500;
+const ROUNDS: u64 = 1000;
 
 #[test]
 fn no_bytes_break_a_codec_or_the_engine() {

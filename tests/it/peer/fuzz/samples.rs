@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use rollcall::peer::lan::{self, Datagram};
 use rollcall::peer::mesh::{self, Message};
-use rollcall::peer::{Avatar, Endpoint, MAX_TEXT_BYTES, Nickname, PeerId, Profile, UserId};
+use rollcall::peer::{Avatar, Endpoint, MAX_AVATAR_BYTES, MAX_TEXT_BYTES, Nickname, PeerId, Profile, UserId};
 
 /// Everybody who says something.
 const PEERS: u128 = 6;
@@ -64,7 +64,8 @@ fn endpoint(rng: &mut SmallRng) -> Endpoint {
 pub(super) fn profile(rng: &mut SmallRng) -> Profile {
     let mut picture =
         [&b"\x89PNG\r\n\x1a\n"[..], b"\xff\xd8\xff\xe0", b"RIFF\0\0\0\0WEBP"][rng.random_range(0..3)].to_vec();
-    picture.resize(picture.len() + rng.random_range(0..20_000), 7);
+    // Often as large as one may be.
+    picture.resize(if rng.random() { MAX_AVATAR_BYTES } else { picture.len() + rng.random_range(0..2_000) }, 7);
     let avatar = if rng.random() { Some(Avatar::new(&picture).expect("a picture")) } else { None };
     Profile::new(&text(rng), &text(rng), avatar)
 }

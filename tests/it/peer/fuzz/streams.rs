@@ -36,6 +36,9 @@ pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Message, bool
         }
         written.push(bytes.to_vec());
     }
+    // One after the other without a break: what comes out is what went in.
+    let texts: Vec<Vec<u8>> = written.iter().map(|bytes| bytes.trim_ascii_end().to_vec()).collect();
+    assert_eq!(feed(&texts.concat(), |rest| rest.min(1000)), (texts, None));
     let mut all_read = Vec::new();
     let mut stream = Vec::new();
     for index in 0..SAMPLES {
