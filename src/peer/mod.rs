@@ -142,7 +142,7 @@ impl Peer {
             None => None,
         };
         let tallies = Arc::new(Tallies::default());
-        let sockets = if settings.lan { Some(bind_lan(&tallies)?) } else { None };
+        let sockets = if settings.lan { Some(bind_lan(&settings, &tallies)?) } else { None };
         let lan_port = sockets.as_ref().map(Sockets::port);
         let rules = rules(&settings, id, listens_at, lan_port);
 
@@ -265,20 +265,21 @@ async fn bind_metrics(addr: &str) -> Result<(TcpListener, SocketAddr), StartErro
     bound.await.map_err(|cause| StartError::Metrics { addr: addr.to_owned(), cause })
 }
 
-/// Looks around the LAN for this long, without becoming a peer of it.
+/// Looks around the LAN for this long, at the addresses `only`, or on every network if there are none, without becoming a
+/// peer of it.
 ///
 /// # Errors
 /// What the system says if there is no port for the answers: then nobody can be asked.
-pub async fn scan(wait: Duration) -> io::Result<Seen> {
-    lan::scan(wait, draw_ports()).await
+pub async fn scan(wait: Duration, only: &[Ipv4Addr]) -> io::Result<Seen> {
+    lan::scan(wait, only, draw_ports()).await
 }
 
 fn draw_ports() -> impl Iterator<Item = u16> {
     std::iter::repeat_with(draw_port).take(MOST_PORTS)
 }
 
-fn bind_lan(tallies: &Arc<Tallies>) -> Result<Sockets, StartError> {
-    Sockets::bind(draw_ports(), Arc::clone(tallies)).map_err(StartError::Lan)
+fn bind_lan(settings: &Settings, tallies: &Arc<Tallies>) -> Result<Sockets, StartError> {
+    Sockets::bind(draw_ports(), settings.lan_addresses.clone(), Arc::clone(tallies)).map_err(StartError::Lan)
 }
 
 async fn receive(

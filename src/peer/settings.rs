@@ -1,5 +1,6 @@
 //! What a peer is told: defaults < file < environment < flags. Checked once; each error names where the value stands.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub registry: Vec<String>,
     /// Whether it takes part in the LAN.
     pub lan: bool,
+    /// Where it tells the LAN what is for all, such as the broadcast address of one network; empty: on every network.
+    pub lan_addresses: Vec<Ipv4Addr>,
     /// The most peers of the mesh at once, whoever dialled.
     pub max_connections: usize,
     /// For connecting, and then for the greeting.
@@ -103,12 +106,13 @@ struct Key {
     variable: &'static str,
 }
 
-const KEYS: [Key; 16] = [
+const KEYS: [Key; 17] = [
     Key { name: "name", variable: "P2P_NAME" },
     Key { name: "listen_addr", variable: "P2P_LISTEN_ADDR" },
     Key { name: "peers", variable: "P2P_PEERS" },
     Key { name: "registry", variable: "P2P_REGISTRY" },
     Key { name: "lan", variable: "P2P_LAN" },
+    Key { name: "lan_addresses", variable: "P2P_LAN_ADDRESSES" },
     Key { name: "max_connections", variable: "P2P_MAX_CONNECTIONS" },
     Key { name: "connect_timeout", variable: "P2P_CONNECT_TIMEOUT" },
     Key { name: "heartbeat_interval", variable: "P2P_HEARTBEAT_INTERVAL" },
@@ -169,6 +173,7 @@ struct FileForm {
     peers: Option<Vec<String>>,
     registry: Option<OneOrMany>,
     lan: Option<bool>,
+    lan_addresses: Option<Vec<Ipv4Addr>>,
     max_connections: Option<u64>,
     connect_timeout: Option<String>,
     heartbeat_interval: Option<String>,
@@ -256,6 +261,8 @@ impl Layers {
                 is_url(&text).then(|| text.trim_end_matches('/').to_owned())
             })?,
             lan: self.parsed("lan", "true or false", |text| text.parse().ok())?.unwrap_or(true),
+            lan_addresses: self
+                .list("lan_addresses", "IPv4 addresses such as 192.168.1.255", |text| text.parse().ok())?,
             max_connections: count("max_connections", 50)?,
             connect_timeout: period("connect_timeout", Duration::from_secs(10))?,
             heartbeat_interval: period("heartbeat_interval", Duration::from_secs(30))?,
@@ -328,6 +335,10 @@ fn parse(path: &Path, text: &str) -> Result<Vec<(&'static str, String)>, Setting
         ("peers", form.peers.map(|peers| peers.join(","))),
         ("registry", registry),
         ("lan", form.lan.map(|lan| lan.to_string())),
+        (
+            "lan_addresses",
+            form.lan_addresses.map(|ips| ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
+        ),
         ("max_connections", form.max_connections.map(|count| count.to_string())),
         ("connect_timeout", form.connect_timeout),
         ("heartbeat_interval", form.heartbeat_interval),
@@ -440,6 +451,7 @@ log_format: "text"
         assert!(error.chars().count() < 600 && !error.contains('\u{1b}'), "{error}");
         for bad in [
             "lan: maybe",
+            "lan_addresses: [here]",
             "max_connections: 0",
             "peers: [a]",
             "listen_addr: x",

@@ -36,7 +36,7 @@ Examples:
 
 Environment (a flag wins over a variable, and that over the file; an empty variable counts as unset):
   P2P_NAME, P2P_LAN, P2P_LISTEN_ADDR, P2P_PEERS, P2P_REGISTRY, P2P_DIR     as the flags
-  P2P_METRICS_ADDR, P2P_LOG_LEVEL, P2P_LOG_FORMAT                          as --metrics and the flags
+  P2P_METRICS_ADDR, P2P_LAN_ADDRESSES, P2P_LOG_LEVEL, P2P_LOG_FORMAT       as --metrics and the flags
   P2P_MAX_CONNECTIONS       peers of the mesh at once, whoever connected [50]
   P2P_CONNECT_TIMEOUT       for connecting, and then for the greeting [10s]
   P2P_HEARTBEAT_INTERVAL    between two heartbeats [30s]
@@ -66,6 +66,10 @@ pub(super) struct PeerArgs {
     /// Take no part in the chat of this LAN: the mesh alone
     #[arg(long)]
     no_lan: bool,
+
+    /// Tell the LAN what is for all at these addresses only, such as the broadcast address of one network
+    #[arg(long, value_name = "LIST")]
+    lan_addresses: Option<String>,
 
     /// Where other peers of the mesh can connect, HOST:PORT; port 0 takes any that is free
     #[arg(long, value_name = "HOST:PORT")]
@@ -220,6 +224,7 @@ fn flags(args: &PeerArgs) -> Layer {
     let given = [
         ("name", args.name.clone()),
         ("lan", lan),
+        ("lan_addresses", args.lan_addresses.clone()),
         ("listen_addr", args.listen.clone()),
         ("peers", args.peers.clone()),
         ("registry", args.registry.clone()),

@@ -1,6 +1,7 @@
 //! `rollcall peer scan`: who is on this LAN, and why nobody seems to be.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use clap::Args;
@@ -32,13 +33,17 @@ pub(super) struct ScanArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=120))]
     wait: u64,
 
+    /// Ask at these addresses only, such as the broadcast address of one network, separated by commas
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    addresses: Vec<Ipv4Addr>,
+
     #[command(flatten)]
     output: OutputArgs,
 }
 
 pub(super) async fn run(args: ScanArgs) -> Result<(), Failure> {
     let wait = Duration::from_secs(args.wait);
-    let seen = crate::peer::scan(wait)
+    let seen = crate::peer::scan(wait, &args.addresses)
         .await
         .map_err(|error| Failure::new(SYSTEM, format!("cannot look around: no UDP port of 8000 to 9999: {error}")))?;
     let output = Output::new(args.output);

@@ -26,17 +26,18 @@ const ROUNDS: [(Dialect, u32); 3] = [(Dialect::Compact, 0), (Dialect::Spaced, 25
 /// The most addresses that are asked.
 const MOST_ADDRESSES: usize = 64;
 
-/// Looks around for this long; ports for the answers are tried in turn.
+/// Looks around for this long, at the addresses `only`, or everywhere if there are none; ports for the answers are tried in
+/// turn.
 ///
 /// # Errors
 /// What the system says if there is no port for the answers: then nothing can be asked.
-pub(crate) async fn scan(wait: Duration, ports: impl Iterator<Item = u16>) -> io::Result<Seen> {
+pub(crate) async fn scan(wait: Duration, only: &[Ipv4Addr], ports: impl Iterator<Item = u16>) -> io::Result<Seen> {
     let (own, port) = socket::bind_own(ports)?;
     let shared = socket::bind_shared();
     let own_ips = socket::own_ips();
     let ip = own_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let me = UserId::new(&Nickname::parse(SCAN_NAME).expect("the rule allows it"), ip);
-    let mut seen = Seen::new(me, port, shared.as_ref().err().map(refusal), own_ips, addresses());
+    let mut seen = Seen::new(me, port, shared.as_ref().err().map(refusal), own_ips, addresses(only));
 
     let began = Instant::now();
     let mut rounds = ROUNDS.iter().map(|(dialect, hundredths)| (*dialect, began + wait * *hundredths / 100));
@@ -82,8 +83,8 @@ fn ask(own: &UdpSocket, seen: &mut Seen, dialect: Dialect) {
     }
 }
 
-fn addresses() -> Vec<Asked> {
-    let all = socket::broadcast_addresses().into_iter().take(MOST_ADDRESSES);
+fn addresses(only: &[Ipv4Addr]) -> Vec<Asked> {
+    let all = socket::addresses_for_all(only).into_iter().take(MOST_ADDRESSES);
     all.map(|(to, interfaces)| Asked { to, interfaces, refusal: None, was_heard: false }).collect()
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Sockets {
     shared: Option<Arc<UdpSocket>>,
     port: u16,
     tallies: Arc<Tallies>,
+    /// See [`Self::bind`].
+    only: Vec<Ipv4Addr>,
 }
 
 /// What came in on either socket.
@@ -39,12 +41,17 @@ pub(crate) struct Heard {
 
 impl Sockets {
     /// Binds the first of `ports` that is free, and the shared port, without which a peer hears answers only.
-    pub(crate) fn bind(ports: impl Iterator<Item = u16>, tallies: Arc<Tallies>) -> io::Result<Self> {
+    /// What is for all goes to the addresses `only`, or everywhere if there are none.
+    pub(crate) fn bind(
+        ports: impl Iterator<Item = u16>,
+        only: Vec<Ipv4Addr>,
+        tallies: Arc<Tallies>,
+    ) -> io::Result<Self> {
         let (own, port) = bind_own(ports)?;
         let shared = bind_shared().map(Arc::new).inspect_err(|error| {
             warn!("cannot hear announcements: UDP port {LAN_PORT} cannot be shared: {error}");
         });
-        Ok(Self { own: Arc::new(own), shared: shared.ok(), port, tallies })
+        Ok(Self { own: Arc::new(own), shared: shared.ok(), port, only, tallies })
     }
 
     /// The port at which this peer is answered.
@@ -60,7 +67,7 @@ impl Sockets {
 
     /// Sends to everybody. That one way fails says nothing of the others: a machine without a network still has loopback.
     pub(crate) fn shout(&self, bytes: &[u8]) {
-        for ip in broadcast_addresses().into_keys() {
+        for ip in addresses_for_all(&self.only).into_keys() {
             self.send(SocketAddr::from((ip, LAN_PORT)), bytes);
         }
     }
@@ -125,9 +132,18 @@ fn bound(port: u16, shared: bool) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
+/// Where what is for all is sent, and the interfaces there: the addresses `only`, or everywhere if there are none.
+pub(super) fn addresses_for_all(only: &[Ipv4Addr]) -> BTreeMap<Ipv4Addr, Vec<String>> {
+    let mut everywhere = broadcast_addresses();
+    if only.is_empty() {
+        return everywhere;
+    }
+    only.iter().map(|ip| (*ip, everywhere.remove(ip).unwrap_or_default())).collect()
+}
+
 /// Where everybody on each network hears, and the interfaces there: the general broadcast address, that of each interface, and
 /// this machine. Loopback has a broadcast address, too; to its plain one only one of several peers on this machine would hear.
-pub(super) fn broadcast_addresses() -> BTreeMap<Ipv4Addr, Vec<String>> {
+fn broadcast_addresses() -> BTreeMap<Ipv4Addr, Vec<String>> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         debug!("cannot list the interfaces: {error}");
         Vec::new()

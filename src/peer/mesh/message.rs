@@ -4,6 +4,7 @@
 //! `rollcall` (the extension it speaks), `name`, `listen`, `to`; and types, which it sends only to peers that have shown
 //! the extension.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -88,17 +89,18 @@ pub struct Form {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Wire {
+struct Wire<'w> {
     sender_id: PeerId,
     sequence_no: u64,
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    payload: String,
+    // Most messages come several times, and all but one are thrown away: so nothing is copied that can be borrowed.
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'w, str>,
+    #[serde(borrow, default)]
+    payload: Cow<'w, str>,
     #[serde(default)]
     timestamp: Stamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    name: Option<Cow<'w, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rollcall: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,8 +129,8 @@ impl Message {
     pub fn read(bytes: &[u8]) -> Option<(Self, bool)> {
         let wire: Wire = serde_json::from_slice(bytes).ok()?;
         let text_times = matches!(wire.timestamp, Stamp::Text(_));
-        let body = match wire.kind.as_str() {
-            "chat" => Body::Chat(checked(wire.payload)?),
+        let body = match wire.kind.as_ref() {
+            "chat" => Body::Chat(checked(wire.payload.into_owned())?),
             "heartbeat" => {
                 let listen = wire.listen.and_then(|text| Endpoint::parse(&text).ok());
                 Body::Heartbeat { extension: wire.rollcall, listen }
@@ -137,7 +139,7 @@ impl Message {
                 let texts: Vec<String> = serde_json::from_str(&wire.payload).ok()?;
                 Body::PeerList(texts.iter().take(MAX_LISTED).filter_map(|text| Endpoint::parse(text).ok()).collect())
             }
-            "dm" => Body::Direct { to: wire.to?, text: checked(wire.payload)? },
+            "dm" => Body::Direct { to: wire.to?, text: checked(wire.payload.into_owned())? },
             "profile" => Body::Profile(serde_json::from_str(&wire.payload).ok()?),
             "history_request" => {
                 let have: BTreeMap<PeerId, Runs> = serde_json::from_str(&wire.payload).ok()?;
@@ -160,28 +162,28 @@ impl Message {
         let mut wire = Wire {
             sender_id: self.sender,
             sequence_no: self.number,
-            kind: self.body.kind().to_owned(),
-            payload: String::new(),
+            kind: self.body.kind().into(),
+            payload: Cow::default(),
             timestamp: Stamp::written(self.said_at, form),
-            name: self.name.clone().map(Into::into),
+            name: self.name.as_ref().map(|name| name.as_str().into()),
             rollcall: None,
             listen: None,
             to: None,
         };
         match &self.body {
-            Body::Chat(text) => wire.payload.clone_from(text),
+            Body::Chat(text) => wire.payload = text.into(),
             Body::Heartbeat { extension, listen } => {
                 wire.rollcall = *extension;
                 wire.listen = listen.as_ref().map(ToString::to_string);
             }
-            Body::PeerList(endpoints) => wire.payload = serde_json::to_string(endpoints).ok()?,
+            Body::PeerList(endpoints) => wire.payload = serde_json::to_string(endpoints).ok()?.into(),
             Body::Direct { to, text } => {
                 wire.to = Some(*to);
-                wire.payload.clone_from(text);
+                wire.payload = text.into();
             }
-            Body::Profile(profile) => wire.payload = serde_json::to_string(profile).ok()?,
-            Body::HistoryRequest(have) => wire.payload = serde_json::to_string(have).ok()?,
-            Body::HistoryEnd { more } => wire.payload = more.to_string(),
+            Body::Profile(profile) => wire.payload = serde_json::to_string(profile).ok()?.into(),
+            Body::HistoryRequest(have) => wire.payload = serde_json::to_string(have).ok()?.into(),
+            Body::HistoryEnd { more } => wire.payload = more.to_string().into(),
             Body::Unknown => return None,
         }
         let mut bytes = serde_json::to_vec(&wire).ok()?;

@@ -3,6 +3,7 @@
 //! Each byte is looked at once, so a peer that sends a long message a byte at a time costs no more than one that does not.
 
 use bytes::{Bytes, BytesMut};
+use memchr::memchr2;
 use thiserror::Error;
 
 /// The longest message that is taken in.
@@ -53,6 +54,14 @@ impl Splitter {
             }
         }
         while self.scanned < self.buffer.len() {
+            if self.in_text && !self.escaped {
+                // Most of a message is text, of which only its end matters, and what could hide the end.
+                let rest = &self.buffer[self.scanned..];
+                self.scanned += memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+                if self.scanned == self.buffer.len() {
+                    return if self.scanned > MAX_MESSAGE_BYTES { Err(Broken::TooLong) } else { Ok(None) };
+                }
+            }
             let byte = self.buffer[self.scanned];
             self.scanned += 1;
             if self.scanned > MAX_MESSAGE_BYTES {

@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::cluster::{rollcall, until};
 
+/// Where peers shout in tests: on this machine, and not on the networks that it is in.
+pub(crate) const LOOPBACK: &str = "127.255.255.255,127.0.0.1";
+
 /// A running peer; it ends with the value.
 pub(crate) struct Person {
     pub(crate) name: String,
@@ -27,7 +30,11 @@ impl Person {
         }
         command.args(["peer", "--json", "--name", name]).args(flags);
         // Short beats, so that a dead link is noticed within a test.
-        command.env("P2P_HEARTBEAT_INTERVAL", "1s").env("P2P_HEARTBEAT_TIMEOUT", "2s").env("P2P_CONNECT_TIMEOUT", "2s");
+        command
+            .env("P2P_LAN_ADDRESSES", LOOPBACK)
+            .env("P2P_HEARTBEAT_INTERVAL", "1s")
+            .env("P2P_HEARTBEAT_TIMEOUT", "2s")
+            .env("P2P_CONNECT_TIMEOUT", "2s");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program was built");
         let screen: Arc<Mutex<Vec<Value>>> = Arc::default();
         let (out, shown) = (child.stdout.take().expect("piped"), Arc::clone(&screen));

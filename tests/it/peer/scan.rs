@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::person::Person;
+use super::person::{LOOPBACK, Person};
 use crate::cluster::rollcall;
 
 async fn scan(dir: &Path, flags: &[&str]) -> Value {
@@ -17,7 +17,7 @@ async fn scan(dir: &Path, flags: &[&str]) -> Value {
 
 fn command(dir: &Path, flags: &[&str]) -> Command {
     let mut command = rollcall(dir);
-    command.args(["peer", "scan", "--json"]).args(flags).stdin(Stdio::null());
+    command.args(["peer", "scan", "--json", "--addresses", LOOPBACK]).args(flags).stdin(Stdio::null());
     command
 }
 

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
+use super::super::person::LOOPBACK;
 use super::screen::Screen;
 use crate::cluster::{rollcall, until};
 
@@ -53,7 +54,10 @@ impl Typist {
         }
         command.args(["peer", "--name", name]).args(flags).env("TERM", kind);
         // As at the other peers of these tests.
-        command.env("P2P_HEARTBEAT_INTERVAL", "1s").env("P2P_HEARTBEAT_TIMEOUT", "2s");
+        command
+            .env("P2P_LAN_ADDRESSES", LOOPBACK)
+            .env("P2P_HEARTBEAT_INTERVAL", "1s")
+            .env("P2P_HEARTBEAT_TIMEOUT", "2s");
         command.stdin(theirs()).stdout(theirs()).stderr(theirs()).process_group(0);
         let child = command.spawn().expect("the program was built");
         let keyboard = File::from(ours);
