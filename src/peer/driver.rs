@@ -16,7 +16,7 @@ use super::engine::{Action, Contact, Draw, Engine, Entry, Event, Known, LinkId, 
 use super::lan::Dialect;
 use super::lan::socket::{Heard, Sockets};
 use super::mesh::network::{Network, News};
-use super::mesh::outbox::{Haste, Outbox};
+use super::mesh::outbox::Outbox;
 use super::metrics::{Drops, Measures};
 use super::narrator;
 use super::peer_id::PeerId;
@@ -196,10 +196,8 @@ impl Driver {
                     self.drops.too_long += links.len() as u64;
                     return;
                 };
-                let haste = if message.sender == self.network.me { Haste::AtOnce } else { Haste::Soon };
                 for link in links {
-                    let line = self.lines.get(&link);
-                    let pushed = line.map(|line| line.outbox.push(bytes.clone(), !form.extended, haste));
+                    let pushed = self.lines.get(&link).map(|line| line.outbox.push(bytes.clone(), !form.extended));
                     if pushed.is_some_and(|pushed| pushed.is_err()) {
                         self.drop_slow(link);
                     }

@@ -28,10 +28,6 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// Between two writes to a reader that takes one read for one message: by then it has read the first. What comes faster it
 /// reads as one, and loses both. So it gets at most 50 messages a second.
 const ALONE: Duration = Duration::from_millis(20);
-/// What is passed on waits so long after a write for more of its kind. A message comes to every neighbour from all its neighbours, and
-/// with a write for each copy a peer does little else: six peers that talk all the time need a third of the processor time so. The finest that
-/// the runtime's timers tell apart.
-const PASSING_ON: Duration = Duration::from_millis(1);
 /// What was sent and is not acknowledged for so long ends the connection.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 
@@ -137,7 +133,7 @@ async fn read(
 async fn write<W: AsyncWrite + Unpin>(mut writer: W, outbox: &Outbox, tallies: &Tallies) -> io::Result<W> {
     // The greeting was written before, and is read by itself, too.
     let mut written_at = Instant::now();
-    while let Some((bytes, alone)) = outbox.next(written_at + PASSING_ON).await {
+    while let Some((bytes, alone)) = outbox.next().await {
         if alone {
             sleep_until(written_at + ALONE).await;
         }
@@ -154,13 +150,12 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::peer::mesh::outbox::Haste;
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_takes_one_read_for_one_message_is_given_time_to_read_each() {
         let outbox = Outbox::new(1);
         for text in ["one", "two", "three"] {
-            outbox.push(Bytes::from(text), true, Haste::AtOnce).unwrap();
+            outbox.push(Bytes::from(text), true).unwrap();
         }
         let (writer, mut reader) = tokio::io::duplex(4096);
         let start = Instant::now();
@@ -176,7 +171,7 @@ mod tests {
             }
             // It shows that it reads a stream: nothing waits any more.
             for text in ["four", "five"] {
-                outbox.push(Bytes::from(text), false, Haste::AtOnce).unwrap();
+                outbox.push(Bytes::from(text), false).unwrap();
             }
             let before = Instant::now();
             let length = reader.read(&mut buffer).await.unwrap();

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::splitter::MAX_MESSAGE_BYTES;
@@ -32,17 +31,6 @@ struct Queue {
     closed: bool,
     /// Whether the reader takes one read for one message, as far as is known by now.
     alone: bool,
-    /// Whether something in the queue is not to wait for more.
-    hurries: bool,
-}
-
-/// How soon a message is to be written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Haste {
-    /// Without waiting for more: what this peer itself says, which reaches its neighbours in no other way.
-    AtOnce,
-    /// Together with others if there are many: what is passed on, which most neighbours have already.
-    Soon,
 }
 
 /// There is no room; what was to be sent is not in the queue.
@@ -59,13 +47,12 @@ impl Outbox {
 
     /// Adds a message. While each is to be `alone`, it is written by itself, for a reader that takes one read for one
     /// message. What waits goes by what is known of the reader last.
-    pub(crate) fn push(&self, message: Bytes, alone: bool, haste: Haste) -> Result<(), Full> {
+    pub(crate) fn push(&self, message: Bytes, alone: bool) -> Result<(), Full> {
         let mut queue = self.queue();
         if queue.bytes + message.len() > self.0.most_bytes {
             return Err(Full);
         }
         queue.bytes += message.len();
-        queue.hurries |= haste == Haste::AtOnce;
         queue.messages.push_back(message);
         queue.alone = alone;
         drop(queue);
@@ -95,24 +82,19 @@ impl Outbox {
         self.0.end.cancelled().await;
     }
 
-    /// The next bytes to write, and whether they are to be alone; `None` at the end. What is in no hurry waits until `soon`.
-    pub(super) async fn next(&self, soon: Instant) -> Option<(Bytes, bool)> {
+    /// The next bytes to write, and whether they are to be alone; `None` at the end.
+    pub(super) async fn next(&self) -> Option<(Bytes, bool)> {
         loop {
-            let waits = {
+            {
                 let mut queue = self.queue();
-                let is_time = queue.hurries || queue.closed || queue.alone || Instant::now() >= soon;
-                if is_time && let Some(bytes) = queue.take() {
+                if let Some(bytes) = queue.take() {
                     return Some((bytes, queue.alone));
                 }
                 if queue.closed {
                     return None;
                 }
-                !queue.messages.is_empty()
-            };
-            tokio::select! {
-                () = self.0.news.notified() => {}
-                () = sleep_until(soon), if waits => {}
             }
+            self.0.news.notified().await;
         }
     }
 
@@ -126,7 +108,6 @@ impl Queue {
     fn take(&mut self) -> Option<Bytes> {
         let first = self.messages.pop_front()?;
         self.bytes -= first.len();
-        self.hurries &= !self.messages.is_empty();
         let joins =
             |next: Option<&Bytes>, length: usize| next.is_some_and(|bytes| length + bytes.len() <= MAX_WRITE_BYTES);
         if self.alone || !joins(self.messages.front(), first.len()) {
@@ -138,68 +119,35 @@ impl Queue {
             self.bytes -= next.len();
             joined.extend_from_slice(&next);
         }
-        self.hurries &= !self.messages.is_empty();
         Some(joined.freeze())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
-
     use super::*;
-
-    fn now() -> Instant {
-        Instant::now()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_in_no_hurry_waits_for_more_and_goes_with_what_is() {
-        let (outbox, later) = (Outbox::new(1), Duration::from_millis(1));
-        let start = now();
-        outbox.push(Bytes::from("a"), false, Haste::Soon).unwrap();
-        outbox.push(Bytes::from("b"), false, Haste::Soon).unwrap();
-        assert_eq!(outbox.next(start + later).await.unwrap(), (Bytes::from("ab"), false));
-        assert_eq!(start.elapsed(), later);
-        // Where nothing was written for long, nothing waits.
-        outbox.push(Bytes::from("c"), false, Haste::Soon).unwrap();
-        assert_eq!(outbox.next(start).await.unwrap(), (Bytes::from("c"), false));
-        outbox.push(Bytes::from("d"), false, Haste::Soon).unwrap();
-        let mut waiting = Box::pin(outbox.next(now() + Duration::from_secs(9)));
-        assert!(timeout(later, &mut waiting).await.is_err());
-        outbox.push(Bytes::from("e"), false, Haste::AtOnce).unwrap();
-        assert_eq!(timeout(later, waiting).await.unwrap().unwrap(), (Bytes::from("de"), false));
-        // The hurry was that one's.
-        outbox.push(Bytes::from("f"), false, Haste::Soon).unwrap();
-        let mut waiting = Box::pin(outbox.next(now() + Duration::from_secs(9)));
-        assert!(timeout(later, &mut waiting).await.is_err());
-        outbox.close();
-        assert_eq!(timeout(later, waiting).await.unwrap().unwrap(), (Bytes::from("f"), false));
-    }
 
     #[tokio::test]
     async fn messages_are_joined_once_the_reader_is_known_to_tell_them_apart() {
         let outbox = Outbox::new(1);
         for text in ["a", "b", "c"] {
-            outbox.push(Bytes::from(text), true, Haste::AtOnce).unwrap();
+            outbox.push(Bytes::from(text), true).unwrap();
         }
-        assert_eq!(outbox.next(now()).await.unwrap(), (Bytes::from("a"), true));
-        outbox.push(Bytes::from("d"), false, Haste::AtOnce).unwrap();
+        assert_eq!(outbox.next().await.unwrap(), (Bytes::from("a"), true));
+        outbox.push(Bytes::from("d"), false).unwrap();
         outbox.close();
-        assert_eq!(outbox.next(now()).await.unwrap(), (Bytes::from("bcd"), false));
-        assert_eq!(outbox.next(now()).await, None);
+        assert_eq!(outbox.next().await.unwrap(), (Bytes::from("bcd"), false));
+        assert_eq!(outbox.next().await, None);
     }
 
     #[tokio::test]
     async fn a_full_queue_takes_nothing_until_something_is_written() {
         let outbox = Outbox::new(2);
         let long = Bytes::from(vec![0; MAX_MESSAGE_BYTES]);
-        outbox.push(long.clone(), false, Haste::AtOnce).unwrap();
-        outbox.push(long.clone(), false, Haste::AtOnce).unwrap();
-        assert_eq!(outbox.push(Bytes::from_static(b"x"), false, Haste::AtOnce), Err(Full));
-        outbox.next(now()).await.unwrap();
-        assert_eq!(outbox.push(Bytes::from_static(b"x"), false, Haste::AtOnce), Ok(()));
+        outbox.push(long.clone(), false).unwrap();
+        outbox.push(long.clone(), false).unwrap();
+        assert_eq!(outbox.push(Bytes::from_static(b"x"), false), Err(Full));
+        outbox.next().await.unwrap();
+        assert_eq!(outbox.push(Bytes::from_static(b"x"), false), Ok(()));
     }
 }
