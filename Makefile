@@ -33,7 +33,7 @@ run-config: ## Run a chat peer with the settings of a file (CONFIG=example-confi
 
 check: ## Format, lints, scripts and tests, without what needs root
 	$(CARGO) fmt --check
-	shellcheck ./*.sh tests/*.sh tools/*.sh .ci/run
+	shellcheck -x ./*.sh tests/*.sh tools/*.sh .ci/run
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked
 

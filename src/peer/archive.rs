@@ -1,7 +1,8 @@
 //! A peer's directory: who it is, and what was said. A process that ends at any moment loses at most the last lines.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -39,8 +40,8 @@ impl Archive {
     /// Opens or makes the directory; `fresh` is the id of a peer that has none yet. At most `most` entries an author are
     /// kept.
     pub(super) fn open(dir: &Path, fresh: PeerId, most: usize) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
-        let identity = File::options().create(true).truncate(false).read(true).write(true).open(dir.join(IDENTITY))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let identity = private().create(true).truncate(false).read(true).write(true).open(dir.join(IDENTITY))?;
         flock(&identity, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| io::Error::other("another peer uses this directory"))?;
         let id = who(&identity, fresh)?;
@@ -79,6 +80,13 @@ impl Drop for Log {
     }
 }
 
+/// How a file is made that nobody else may read.
+fn private() -> OpenOptions {
+    let mut options = File::options();
+    options.mode(0o600);
+    options
+}
+
 /// The id in the file, or the fresh one, which is written there.
 fn who(mut identity: &File, fresh: PeerId) -> io::Result<PeerId> {
     let text = io::read_to_string(identity)?;
@@ -110,7 +118,7 @@ fn compact(path: &Path, most: usize) -> io::Result<Vec<Entry>> {
     }
     let entries: Vec<Entry> = history.entries().into_iter().cloned().collect();
     let new: PathBuf = path.with_extension("new");
-    let mut file = BufWriter::new(File::create(&new)?);
+    let mut file = BufWriter::new(private().create(true).truncate(true).write(true).open(&new)?);
     for entry in &entries {
         line(&mut file, entry)?;
     }

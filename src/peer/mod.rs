@@ -54,6 +54,7 @@ use driver::{Driver, Inputs};
 use engine::{Engine, LanRules, Notice, Rules};
 use lan::findings::Seen;
 use lan::socket::{self, Heard, Sockets};
+use mesh::MAX_MESSAGE_BYTES;
 use mesh::network::Network;
 use metrics::{Facts, Reporter};
 use registry::{Registrant, Standing};
@@ -311,6 +312,8 @@ fn rules(settings: &Settings, id: PeerId, listens_at: SocketAddr, lan_port: Opti
         heartbeat_timeout_ms: millis(settings.heartbeat_timeout),
         dedup_cache_size: settings.dedup_cache_size,
         history_size: settings.history_size,
+        // Room is left for what is said meanwhile.
+        answer_bytes: settings.message_buffer_size.saturating_mul(MAX_MESSAGE_BYTES) / 2,
         lan: lan_port.map(|port| LanRules { user, port, own_ips }),
     }
 }

@@ -1,26 +1,34 @@
 //! What a person, or a program, sees.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 
 use serde_json::json;
 
+use super::stdout::Stdout;
 use super::terminal::Above;
+use crate::commands::plain::plain_json;
 use crate::peer::Peer;
 use crate::peer::engine::Notice;
 use crate::peer::screen::notice_lines;
 
 /// Where things are shown, and how. If nobody reads it any more, the chat goes on for the others until the person ends it.
 pub(super) struct Display {
-    /// The terminal whose line is edited, if one is.
-    above: Option<Arc<Above>>,
+    to: To,
     is_json: bool,
     is_verbose: bool,
 }
 
+/// Where to.
+pub(super) enum To {
+    /// Above the line that is edited.
+    Terminal(Arc<Above>),
+    /// Standard output.
+    Stdout(Stdout),
+}
+
 impl Display {
-    pub(super) fn new(above: Option<Arc<Above>>, is_json: bool, is_verbose: bool) -> Self {
-        Self { above, is_json, is_verbose }
+    pub(super) fn new(to: To, is_json: bool, is_verbose: bool) -> Self {
+        Self { to, is_json, is_verbose }
     }
 
     /// Says who this peer is, and where.
@@ -41,7 +49,7 @@ impl Display {
         let mut text = String::new();
         for notice in notices {
             if self.is_json {
-                text.push_str(&serde_json::to_string(notice).expect("notices are plain data"));
+                text.push_str(&plain_json(&serde_json::to_string(notice).expect("notices are plain data")));
                 text.push('\n');
             } else {
                 for line in notice_lines(notice, self.is_verbose) {
@@ -55,14 +63,14 @@ impl Display {
 
     /// Shows the answer to a command.
     pub(super) fn show(&mut self, event: &serde_json::Value, lines: impl FnOnce() -> Vec<String>) {
-        let text = if self.is_json { event.to_string() } else { lines().join("\n") };
+        let text = if self.is_json { plain_json(&event.to_string()) } else { lines().join("\n") };
         self.write(&format!("{text}\n"));
     }
 
     /// Asks, if the line editor does not.
     pub(super) fn ask(&mut self, question: &str) {
         // A question stays on the line on which it is answered.
-        if !self.is_json && self.above.is_none() {
+        if !self.is_json && matches!(self.to, To::Stdout(_)) {
             self.write(question);
         }
     }
@@ -75,17 +83,30 @@ impl Display {
 
     /// Waits until more can be shown.
     pub(super) async fn room(&self) {
-        if let Some(above) = &self.above {
-            above.room().await;
+        match &self.to {
+            To::Terminal(above) => above.room().await,
+            To::Stdout(out) => out.room().await,
+        }
+    }
+
+    /// Waits until more can be asked for. (Who edits a line sees what becomes of it.)
+    pub(super) async fn room_for_answers(&self) {
+        if let To::Stdout(out) = &self.to {
+            out.room().await;
+        }
+    }
+
+    /// Waits until all is shown, or nobody takes it. (When the line editor has ended, it is.)
+    pub(super) async fn end(&self) {
+        if let To::Stdout(out) = &self.to {
+            out.end().await;
         }
     }
 
     fn write(&mut self, text: &str) {
-        if let Some(above) = &self.above {
-            above.write(text);
-        } else {
-            let mut out = io::stdout().lock();
-            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        match &self.to {
+            To::Terminal(above) => above.write(text),
+            To::Stdout(out) => out.write(text),
         }
     }
 }

@@ -5,6 +5,7 @@ mod display;
 mod keyboard;
 mod scan;
 mod session;
+mod stdout;
 mod terminal;
 
 use std::future::pending;
@@ -19,9 +20,10 @@ use super::logging::{start_logging, start_logging_of_peer};
 use super::signals::Signals;
 use crate::peer::settings::{Layer, Settings, SettingsError};
 use crate::peer::{Peer, StartError};
-use display::Display;
+use display::{Display, To};
 use keyboard::Keyboard;
 use session::Session;
+use stdout::Stdout;
 use terminal::Terminal;
 
 /// Notices that are written at once.
@@ -166,13 +168,19 @@ async fn chat(args: PeerArgs) -> Result<(), Failure> {
         None if args.no_input => (None, Keyboard::none()),
         None => (None, Keyboard::of_lines().map_err(cannot)?),
     };
-    let mut display = Display::new(terminal.as_ref().map(Terminal::above), args.json, args.verbose);
+    let to = match &terminal {
+        Some(terminal) => To::Terminal(terminal.above()),
+        None => {
+            To::Stdout(Stdout::open().map_err(|error| Failure::new(SYSTEM, format!("cannot start a thread: {error}")))?)
+        }
+    };
+    let mut display = Display::new(to, args.json, args.verbose);
     display.ready(&peer, name.as_str());
     let mut session = Session::new(peer.asks(), display);
     let (mut told, mut is_broken) = (Vec::new(), false);
     loop {
         tokio::select! {
-            input = keyboard.next() => {
+            input = async { session.display.room_for_answers().await; keyboard.next().await } => {
                 let Some(input) = input else {
                     is_broken = terminal.as_mut().is_some_and(Terminal::is_broken);
                     break;
@@ -202,6 +210,10 @@ async fn chat(args: PeerArgs) -> Result<(), Failure> {
     }
     while let Some(notice) = peer.try_notice() {
         session.display.tell(&[notice]);
+    }
+    tokio::select! {
+        () = session.display.end() => {}
+        signal = signals.next() => signal.obey(),
     }
     if is_broken { Err(Failure::new(SOFTWARE, "the line editor broke".to_owned())) } else { Ok(()) }
 }

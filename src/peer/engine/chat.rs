@@ -6,6 +6,7 @@ use super::crossing::lan_number;
 use super::event::{Action, LinkId, Now};
 use super::history::{Author, Entry};
 use super::notice::Notice;
+use super::rules::MAX_SENDERS;
 use super::{Actions, Engine};
 use crate::peer::mesh::{Body, Form, Message, Runs};
 use crate::peer::peer_id::PeerId;
@@ -17,6 +18,11 @@ impl Engine {
     pub(super) fn heard_chat(&mut self, link: LinkId, message: &Message, now: Now, out: &mut Actions) {
         let (id, number) = (message.sender, message.number);
         let Body::Chat(text) = &message.body else { return };
+        // Looked at first: what makes room for a new sender must not be a repetition.
+        if self.recent.contains(id, number) {
+            self.counts.duplicates += 1;
+            return;
+        }
         let sender = self.sender(id, now.boot);
         sender.heard_at = now.boot;
         if !sender.seen.insert(number) {
@@ -25,6 +31,11 @@ impl Engine {
         }
         if message.name.is_some() {
             sender.name.clone_from(&message.name);
+        }
+        // With more senders than are remembered, one is forgotten while its message is still on its way round, and each
+        // copy would be new again, for ever.
+        if self.senders.len() >= MAX_SENDERS {
+            self.recent.insert(id, number);
         }
         if let Some(from) = self.links.get_mut(&link) {
             from.learned = true;
@@ -133,10 +144,19 @@ impl Engine {
     /// Gives a neighbour the next part of what it has not heard.
     pub(super) fn answer_history(&mut self, link: LinkId, have: &BTreeMap<PeerId, Runs>, now: Now, out: &mut Actions) {
         let (part, more) = self.history.missing(have);
+        let Some(form) = self.links.get(&link).map(|link| link.form) else { return };
         let messages: Vec<Message> = part.into_iter().filter_map(as_message).collect();
-        for message in &messages {
+        let mut bytes = 0;
+        let is_in_room = |message: &&Message| {
+            let is_first = bytes == 0;
+            bytes += message.write(form).map_or(0, |bytes| bytes.len());
+            is_first || bytes <= self.rules.answer_bytes
+        };
+        let count = messages.iter().take_while(is_in_room).count();
+        for message in &messages[..count] {
             self.send(vec![link], message, out);
         }
+        let more = more || count < messages.len();
         let end = self.control(Body::HistoryEnd { more }, now);
         self.send(vec![link], &end, out);
     }

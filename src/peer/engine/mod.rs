@@ -39,6 +39,8 @@ pub use notice::{Contact, Notice, Via};
 pub use rules::{LAN_PORT, LanRules, Rules};
 pub use seen::Seen;
 
+use seen::Recent;
+
 use book::Book;
 use crossing::Crossing;
 use links::Link;
@@ -65,6 +67,8 @@ pub struct Engine {
     next_chat: u64,
     next_control: u64,
     senders: BTreeMap<PeerId, Sender>,
+    /// What was passed on since there are more senders than can be remembered.
+    recent: Recent,
     history: History,
     crossing: Crossing,
     links: BTreeMap<LinkId, Link>,
@@ -99,6 +103,7 @@ impl Engine {
             next_chat: clock + 1,
             next_control: CONTROL_NUMBERS | clock,
             senders: BTreeMap::new(),
+            recent: Recent::default(),
             history: History::new(rules.history_size),
             crossing: Crossing::default(),
             links: BTreeMap::new(),

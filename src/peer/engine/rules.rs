@@ -22,7 +22,7 @@ pub(super) const FIRST_DIAL_WITHIN_MS: u64 = 300;
 pub(super) const MAX_SENDERS: usize = 512;
 /// The most messages, and bytes of text, of one part of an answer to a question for history.
 pub(super) const PART_MESSAGES: usize = 64;
-/// See [`PART_MESSAGES`]; less than an outbox of the default size holds.
+/// See [`PART_MESSAGES`] and [`Rules::answer_bytes`].
 pub(super) const PART_BYTES: usize = 128 * 1024;
 /// The most runs of one sender's numbers in a question for history.
 pub(super) const ASKED_RUNS: usize = 8;
@@ -63,6 +63,9 @@ pub struct Rules {
     pub dedup_cache_size: usize,
     /// How many messages of a sender are kept.
     pub history_size: usize,
+    /// The most bytes, as they are written, of one part of an answer to a question for history; one message always fits.
+    /// An outbox must have room for them, or the link is lost over them again and again.
+    pub answer_bytes: usize,
     /// The LAN, if this peer takes part in it.
     pub lan: Option<LanRules>,
 }

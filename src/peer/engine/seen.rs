@@ -1,7 +1,14 @@
 //! Which numbers of a sender were heard. Numbers of one run of a program follow each other, so what was heard is a few
 //! runs of them, however many messages there were.
 
+use std::collections::{BTreeSet, VecDeque};
+
 use crate::peer::mesh::Runs;
+use crate::peer::peer_id::PeerId;
+
+/// The most messages that are remembered of all senders together: more than can be under way between some peers, whose
+/// queues have a bound. Two megabytes when it is full.
+pub(super) const MAX_RECENT: usize = 32 * 1024;
 
 /// The numbers that were heard of one sender.
 ///
@@ -90,6 +97,34 @@ impl Seen {
     }
 }
 
+/// The latest messages of all senders together.
+///
+/// Invariant: `known` holds what `order` holds, at most [`MAX_RECENT`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recent {
+    order: VecDeque<(PeerId, u64)>,
+    known: BTreeSet<(PeerId, u64)>,
+}
+
+impl Recent {
+    pub(super) fn contains(&self, sender: PeerId, number: u64) -> bool {
+        self.known.contains(&(sender, number))
+    }
+
+    /// Adds a message that is not there; the oldest one makes room.
+    pub(super) fn insert(&mut self, sender: PeerId, number: u64) {
+        if !self.known.insert((sender, number)) {
+            return;
+        }
+        self.order.push_back((sender, number));
+        if self.order.len() > MAX_RECENT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
 /// Whether a number is in one of the runs that somebody else named.
 #[must_use]
 pub(super) fn is_in(runs: &[(u64, u64)], number: u64) -> bool {
@@ -98,11 +133,20 @@ pub(super) fn is_in(runs: &[(u64, u64)], number: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_latest_messages_of_all_are_remembered_and_no_more() {
+        let mut recent = Recent::default();
+        for number in 0..=MAX_RECENT as u64 {
+            recent.insert(PeerId(1), number);
+            recent.insert(PeerId(1), number);
+        }
+        assert!(!recent.contains(PeerId(1), 0) && recent.contains(PeerId(1), 1) && !recent.contains(PeerId(2), 1));
+        assert_eq!((recent.order.len(), recent.known.len()), (MAX_RECENT, MAX_RECENT));
+    }
 
     #[test]
     fn a_million_messages_in_order_are_one_run() {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::*;
 use crate::peer::endpoint::Endpoint;
 use crate::peer::lan::{self, Datagram, Dialect};
-use crate::peer::mesh::Form;
+use crate::peer::mesh::{Form, Runs};
 use crate::peer::user_id::UserId;
 
 const ME: PeerId = PeerId(50);
@@ -30,6 +30,7 @@ fn rules() -> Rules {
         heartbeat_timeout_ms: 5_000,
         dedup_cache_size: 100,
         history_size: 100,
+        answer_bytes: 512 * 1024,
         lan: None,
     }
 }
@@ -211,6 +212,60 @@ fn chat_is_passed_on_once_and_never_back() {
     assert_eq!(bench.hear(2, 63, 7, chat("hi")), []);
     assert_eq!(bench.engine.counts().duplicates, 1);
     assert_eq!(bench.hear(9, 63, 8, chat("late")), [], "from a link that is closed");
+}
+
+#[test]
+fn with_more_senders_than_are_remembered_nothing_goes_round_for_ever() {
+    let mut bench = Bench::new(Rules { max_connections: 9, ..rules() });
+    bench.link(1, 61, None);
+    bench.link(2, 62, None);
+    // As in a ring: whatever was passed on to one neighbour comes back from the other, again and again.
+    let mut rounds = Vec::new();
+    for _ in 0..4 {
+        let mut shown = 0;
+        for sender in 1_000..2_000 {
+            shown += told(&bench.hear(1, sender, 7, chat("hi"))).len();
+        }
+        rounds.push(shown);
+    }
+    assert_eq!((rounds[0], &rounds[2..]), (1_000, &[0, 0][..]), "{rounds:?}");
+    assert!(rounds[1] <= MAX_SENDERS, "only what came before the memory was full: {rounds:?}");
+}
+
+#[test]
+fn an_answer_to_a_question_for_history_is_no_longer_than_a_queue_has_room() {
+    let mut bench = Bench::new(Rules { answer_bytes: 5_000, ..rules() });
+    // Each takes twice as many bytes in JSON.
+    for _ in 0..10 {
+        bench.feed(Event::Posted("\"".repeat(1_000)));
+    }
+    bench.link(1, 60, None);
+    let mut have = BTreeMap::new();
+    let mut parts = Vec::new();
+    loop {
+        let actions = bench.hear(1, 60, (1 << 60) + parts.len() as u64, Body::HistoryRequest(have.clone()));
+        let mut numbers = Vec::new();
+        let mut end = None;
+        for action in &actions {
+            match action {
+                Action::Send { message: Message { body: Body::Chat(_), number, .. }, .. } => numbers.push(*number),
+                Action::Send { message: Message { body: Body::HistoryEnd { more }, .. }, .. } => end = Some(*more),
+                _ => {}
+            }
+        }
+        let first = have.get(&ME).map_or(numbers[0], |runs: &Runs| runs[0].0);
+        have.insert(ME, vec![(first, *numbers.last().unwrap())]);
+        parts.push(numbers.len());
+        if end == Some(false) {
+            break;
+        }
+    }
+    assert_eq!(parts, [2, 2, 2, 2, 2]);
+    // One that is longer than the room goes all the same.
+    let mut bench = Bench::new(Rules { answer_bytes: 10, ..rules() });
+    bench.feed(Event::Posted("a".into()));
+    bench.link(1, 60, None);
+    assert_eq!(chats(&bench.hear(1, 60, 1 << 60, Body::HistoryRequest(BTreeMap::new()))), [1]);
 }
 
 #[test]

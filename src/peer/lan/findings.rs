@@ -106,6 +106,8 @@ pub struct Seen {
     pub own_ips: Vec<IpAddr>,
     /// To whom the question went; its number is the place in this list.
     pub asked: Vec<Asked>,
+    /// Whether these are all that there are.
+    everywhere: bool,
     present: BTreeMap<(UserId, IpAddr), Present>,
     /// Who was named, and by whom first.
     named: BTreeMap<UserId, UserId>,
@@ -153,8 +155,9 @@ impl Seen {
         shared_refusal: Option<Refusal>,
         own_ips: Vec<IpAddr>,
         asked: Vec<Asked>,
+        everywhere: bool,
     ) -> Self {
-        Self { me, port, shared_refusal, own_ips, asked, present: BTreeMap::new(), named: BTreeMap::new() }
+        Self { me, port, shared_refusal, own_ips, asked, everywhere, present: BTreeMap::new(), named: BTreeMap::new() }
     }
 
     /// Takes in what came to the shared port, or to the own one.
@@ -245,7 +248,8 @@ impl Seen {
 
     fn only_loopback(&self) -> Option<Finding> {
         let is_network = |asked: &Asked| !asked.interfaces.is_empty() && !asked.to.is_loopback();
-        (!self.asked.iter().any(is_network)).then(|| Finding {
+        // Who wants to look at some addresses only does not ask about the others.
+        (self.everywhere && !self.asked.iter().any(is_network)).then(|| Finding {
             kind: Kind::OnlyLoopback,
             text: "this machine has no network with a broadcast address: only peers on this machine can be found"
                 .into(),
@@ -399,7 +403,7 @@ mod tests {
             asked(Ipv4Addr::new(127, 255, 255, 255), &["lo"]),
             asked(Ipv4Addr::BROADCAST, &[]),
         ];
-        Seen::new(me, 8001, None, own, all.to_vec())
+        Seen::new(me, 8001, None, own, all.to_vec(), true)
     }
 
     fn refused(kind: RefusalKind) -> Refusal {

@@ -37,7 +37,7 @@ pub(crate) async fn scan(wait: Duration, only: &[Ipv4Addr], ports: impl Iterator
     let own_ips = socket::own_ips();
     let ip = own_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let me = UserId::new(&Nickname::parse(SCAN_NAME).expect("the rule allows it"), ip);
-    let mut seen = Seen::new(me, port, shared.as_ref().err().map(refusal), own_ips, addresses(only));
+    let mut seen = Seen::new(me, port, shared.as_ref().err().map(refusal), own_ips, addresses(only), only.is_empty());
 
     let began = Instant::now();
     let mut rounds = ROUNDS.iter().map(|(dialect, hundredths)| (*dialect, began + wait * *hundredths / 100));

@@ -66,7 +66,7 @@ impl Verb {
         match self {
             Self::Post => &["Message: "],
             Self::Direct => &[ASKS_FOR_NAME, "Message: "],
-            Self::Profile => &["Display name: ", "Status: "],
+            Self::Profile => &["Display name: ", "Status: ", "Picture file (none if empty): "],
         }
     }
 }

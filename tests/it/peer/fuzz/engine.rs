@@ -102,6 +102,7 @@ fn rules(is_on_lan: bool) -> Rules {
         heartbeat_timeout_ms: 5_000,
         dedup_cache_size: 10,
         history_size: HISTORY_SIZE,
+        answer_bytes: 64 * 1024,
     }
 }
 

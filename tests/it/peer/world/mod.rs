@@ -122,6 +122,7 @@ impl World {
             heartbeat_timeout_ms: 2_000,
             dedup_cache_size: 100,
             history_size: 1_000,
+            answer_bytes: 2_000,
             lan: self.weather.lan.then_some(lan),
         }
     }
