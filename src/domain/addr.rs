@@ -1,6 +1,5 @@
 //! The address at which a client can be reached by other clients.
 
-use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 
@@ -64,7 +63,7 @@ impl Addr {
                     text.push(mark);
                 }
             }
-            IpAddr::V6(ip) => write!(text, "[{ip}]:").expect("a vector takes everything"),
+            IpAddr::V6(ip) => text.extend_from_slice(format!("[{ip}]:").as_bytes()),
         }
         text.extend_from_slice(digits.format(self.port.get()).as_bytes());
     }

@@ -119,7 +119,8 @@ fn keys(datagram: &Datagram, dialect: Dialect) -> Vec<&'static str> {
             let avatar = only(profile.avatar.is_some(), &["AVATAR_TYPE", "AVATAR_ENCODING", "AVATAR_DATA"]);
             vec![&["USER_ID", "DISPLAY_NAME", "STATUS"], if is_draft { &[] } else { stamp }, avatar]
         }
-        Body::ListRequest => vec![&["FROM"]],
+        // Numbered by a look around, which must know its own questions.
+        Body::ListRequest => vec![&["FROM"], only(datagram.id.is_some(), &["MESSAGE_ID"])],
         Body::ListResponse(_) => vec![&["FROM", "PEERS", "COUNT"], stamp],
         Body::Ping => vec![&["USER_ID"]],
         Body::Ack => vec![&["MESSAGE_ID", "STATUS"]],
@@ -141,10 +142,10 @@ fn as_read(datagram: &Datagram, dialect: Dialect) -> Datagram {
         Body::Discovery { .. } | Body::ListRequest | Body::Ping | Body::Ack => {}
     }
     let is_draft_profile = dialect == Dialect::Spaced && matches!(read.body, Body::Profile { .. });
-    if is_draft_profile || matches!(read.body, Body::ListRequest | Body::Ping) {
+    if is_draft_profile || read.body == Body::Ping {
         (read.id, read.sent_at) = (None, 0);
     }
-    if read.body == Body::Ack {
+    if matches!(read.body, Body::Ack | Body::ListRequest) {
         read.sent_at = 0;
     }
     read

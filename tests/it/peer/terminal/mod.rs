@@ -189,7 +189,8 @@ async fn ctrl_d_and_ctrl_c_leave_in_order_and_the_terminal_is_as_it_was() {
 async fn a_signal_ends_it_in_the_middle_of_a_line_without_waiting_for_a_key() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-        let mut al = Typist::start(dir.path(), "al", &MESH).await;
+        let flags = [&MESH[..], &["--log-level", "info"]].concat();
+        let mut al = Typist::start(dir.path(), "al", &flags).await;
         al.types("half a li");
         al.has_typed("> half a li").await;
         al.signal(signal);
