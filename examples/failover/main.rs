@@ -104,7 +104,6 @@ fn main() -> ExitCode {
     };
     if is_node {
         words.remove(1);
-        commands::start_logging();
         let ended = runtime.block_on(commands::run(Cli::parse_from(words)));
         runtime.shutdown_background();
         return ended.map_or_else(

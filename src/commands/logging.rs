@@ -14,7 +14,7 @@ use super::plain::{plain, plain_json};
 use crate::peer::settings::{LogFormat, Settings};
 
 /// Logs text, as much as `RUST_LOG` says, coloured only for people who want colours.
-pub fn start_logging() {
+pub(super) fn start_logging() {
     let (filter, wrong) = as_environment_says("info");
     start(filter, LogFormat::Text);
     complain(wrong);

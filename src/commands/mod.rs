@@ -30,7 +30,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tokio::runtime::{self, Runtime};
 
 pub use exit::Failure;
-pub use logging::start_logging;
+use logging::start_logging;
 
 const LONG_ABOUT: &str = "\
 Rollcall answers three questions for peer-to-peer programs: who is registered, who is online now, and where can I \
