@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -15,6 +15,7 @@ use super::endpoint::Endpoint;
 use super::engine::{Action, Contact, Draw, Engine, Entry, Event, Known, LinkId, Notice, Now};
 use super::lan::Dialect;
 use super::lan::socket::{Heard, Sockets};
+use super::mesh::Message;
 use super::mesh::network::{Network, News};
 use super::mesh::outbox::Outbox;
 use super::metrics::{Drops, Measures};
@@ -25,6 +26,8 @@ use crate::clock::{boot_now, wall_now};
 
 /// A sleep without anything to wake for.
 const LONGEST_SLEEP_MS: u64 = 3_600_000;
+/// News that are taken in at once, before anything else gets its turn.
+const BATCH: usize = 64;
 /// The longest that the links may take to write what was said last.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -84,12 +87,26 @@ impl Driver {
     /// Runs until the end is wanted; then everything that was said is in the queues of the links, and these are closed.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         self.feed(Event::Woke);
+        let (mut alarm, mut rings_at) = (std::pin::pin!(sleep(Duration::ZERO)), None);
+        let mut news = Vec::with_capacity(BATCH);
         loop {
-            let wait = self.engine.wake_at().since(boot_now()).min(LONGEST_SLEEP_MS);
+            let wake_at = self.engine.wake_at();
+            if rings_at != Some(wake_at) {
+                let wait = wake_at.since(boot_now()).min(LONGEST_SLEEP_MS);
+                alarm.as_mut().reset(Instant::now() + Duration::from_millis(wait));
+                rings_at = Some(wake_at);
+            }
             tokio::select! {
                 () = inputs.stop.cancelled() => break,
-                () = sleep(Duration::from_millis(wait)) => self.feed(Event::Woke),
-                Some(news) = inputs.news.recv() => self.take(news),
+                () = &mut alarm => {
+                    rings_at = None;
+                    self.feed(Event::Woke);
+                }
+                1.. = inputs.news.recv_many(&mut news, BATCH) => {
+                    for news in news.drain(..) {
+                        self.take(news);
+                    }
+                }
                 Some(heard) = inputs.datagrams.recv() => {
                     let Heard { from, shared, datagram, dialect } = heard;
                     self.feed(Event::HeardDatagram { from, shared, datagram, dialect });
@@ -140,8 +157,8 @@ impl Driver {
                 self.feed(Event::DialFailed { endpoint, why });
             }
             News::Heard { link, messages } => {
-                for (message, text_times) in messages {
-                    self.feed(Event::Heard { link, message, text_times });
+                for bytes in messages {
+                    self.heard(link, &bytes);
                 }
             }
             News::Unlinked { link, why } => {
@@ -150,6 +167,19 @@ impl Driver {
                 }
                 self.feed(Event::Unlinked { link, why });
             }
+        }
+    }
+
+    fn heard(&mut self, link: LinkId, bytes: &[u8]) {
+        if let Some((sender, number)) = Message::read_head(bytes)
+            && self.engine.hears_again(link, sender, number, boot_now())
+        {
+            return;
+        }
+        match Message::read(bytes) {
+            Some((message, text_times)) => self.feed(Event::Heard { link, message, text_times }),
+            // What is no message by its content does not break the stream.
+            None => self.network.tallies.unread_messages.add(1),
         }
     }
 

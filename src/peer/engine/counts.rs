@@ -89,8 +89,8 @@ impl Kinds {
         self.0.iter().sum()
     }
 
-    pub(super) fn add(&mut self, body: &Body, count: usize) {
-        self.0[Kind::of(body) as usize] += count as u64;
+    pub(super) fn add(&mut self, kind: Kind, count: usize) {
+        self.0[kind as usize] += count as u64;
     }
 }
 
@@ -104,8 +104,8 @@ mod tests {
             assert_eq!(kind as usize, place);
         }
         let mut kinds = Kinds::default();
-        kinds.add(&Body::Chat("hi".into()), 3);
-        kinds.add(&Body::HistoryEnd { more: false }, 1);
+        kinds.add(Kind::of(&Body::Chat("hi".into())), 3);
+        kinds.add(Kind::of(&Body::HistoryEnd { more: false }), 1);
         assert_eq!(Kind::ALL.map(|kind| kinds.of(kind)), [3, 0, 0, 0, 1, 0, 0]);
         assert_eq!(kinds.total(), 4);
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::contacts::mesh_contact;
+use super::counts::Kind;
 use super::draw::Draw;
 use super::event::{Action, LinkId, Now};
 use super::notice::Notice;
@@ -21,7 +22,7 @@ pub(super) struct Link {
     dialled: Option<Endpoint>,
     remote: IpAddr,
     pub(super) form: Form,
-    heard_at: BootMs,
+    pub(super) heard_at: BootMs,
     /// Whether the peer itself said something, here or on the link whose place this took: then its name is known, and the
     /// person was told of it.
     has_spoken: bool,
@@ -136,7 +137,7 @@ impl Engine {
     ) {
         // What was under way on a link that was closed is not lost: the link that took its place asks for it.
         let Some(known) = self.links.get_mut(&link) else { return };
-        self.counts.received.add(&message.body, 1);
+        self.counts.received.add(Kind::of(&message.body), 1);
         known.heard_at = now.boot;
         let (peer, remote) = (known.peer, known.remote);
         let is_own_word = message.sender == peer;
@@ -274,7 +275,7 @@ impl Engine {
             }
         }
         for (form, links) in by_form {
-            self.counts.sent.add(&message.body, links.len());
+            self.counts.sent.add(Kind::of(&message.body), links.len());
             out.push(Action::Send { links, message: message.clone(), form });
         }
     }

@@ -154,6 +154,27 @@ impl Engine {
         out
     }
 
+    /// Chat came of which only the sender and the number are known yet: takes it in, if it was heard before and tells
+    /// nothing else. Otherwise it must be read and fed as [`Event::Heard`]. Either way the engine comes to the same.
+    #[must_use]
+    pub fn hears_again(&mut self, link: LinkId, sender: PeerId, number: u64, now: BootMs) -> bool {
+        let Some(known) = self.links.get_mut(&link) else { return false };
+        // What a neighbour says itself tells more of it.
+        if known.peer == sender {
+            return false;
+        }
+        if !self.recent.contains(sender, number) {
+            match self.senders.get_mut(&sender) {
+                Some(sender) if sender.seen.contains(number) => sender.heard_at = now,
+                _ => return false,
+            }
+        }
+        known.heard_at = now;
+        self.counts.received.add(Kind::Chat, 1);
+        self.counts.duplicates += 1;
+        true
+    }
+
     /// When [`Event::Woke`] is due. An earlier one does no harm.
     #[must_use]
     pub fn wake_at(&self) -> BootMs {

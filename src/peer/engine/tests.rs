@@ -215,6 +215,32 @@ fn chat_is_passed_on_once_and_never_back() {
 }
 
 #[test]
+fn a_copy_that_is_known_by_its_head_leaves_the_engine_as_if_it_had_been_read() {
+    let mut bench = Bench::new(Rules { max_connections: 9, ..rules() });
+    for link in [1, 2] {
+        bench.link(link, 60 + u128::from(link), None);
+    }
+    bench.hear(1, 61, 7, chat("hi"));
+    bench.hear(1, 70, 7, chat("hi"));
+    bench.engine.recent.insert(PeerId(80), 7);
+    bench.now = 5;
+    let again = [(2, 70, 7), (1, 70, 7), (2, 61, 7), (2, 80, 7)];
+    // New, of somebody new, a neighbour's own word, and on a link that is closed.
+    let others = [(2, 70, 8), (2, 71, 7), (1, 61, 7), (2, 62, 7), (9, 70, 7)];
+    for (link, sender, number) in again.into_iter().chain(others) {
+        let (mut read, mut glanced) = (bench.engine.clone(), bench.engine.clone());
+        let is_known = glanced.hears_again(LinkId(link), PeerId(sender), number, at(5).boot);
+        assert_eq!(is_known, again.contains(&(link, sender, number)), "{sender}/{number} on {link}");
+        if is_known {
+            let message = Message { sender: PeerId(sender), number, said_at: 5, name: None, body: chat("hi") };
+            let heard = Event::Heard { link: LinkId(link), message, text_times: false };
+            assert_eq!(read.handle(heard, at(5), Draw(5)), []);
+        }
+        assert_eq!(format!("{glanced:?}"), format!("{read:?}"), "{sender}/{number} on {link}");
+    }
+}
+
+#[test]
 fn with_more_senders_than_are_remembered_nothing_goes_round_for_ever() {
     let mut bench = Bench::new(Rules { max_connections: 9, ..rules() });
     bench.link(1, 61, None);

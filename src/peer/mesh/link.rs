@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::greeting::{MAX_GREETING_BYTES, greeting, read_greeting};
-use super::message::Message;
 use super::network::News;
 use super::outbox::Outbox;
 use super::splitter::Splitter;
@@ -88,17 +87,12 @@ async fn read(
     news: mpsc::Sender<News>,
     tallies: &Tallies,
 ) -> String {
-    let mut buffer = vec![0; READ_BYTES];
     loop {
         loop {
             let mut messages = Vec::new();
             let broken = loop {
                 match splitter.next_message() {
-                    // What is no message by its content does not break the stream.
-                    Ok(Some(bytes)) => match Message::read(&bytes) {
-                        Some(message) => messages.push(message),
-                        None => tallies.unread_messages.add(1),
-                    },
+                    Ok(Some(message)) => messages.push(message),
                     Ok(None) => break None,
                     Err(broken) => break Some(broken),
                 }
@@ -118,12 +112,9 @@ async fn read(
                 break;
             }
         }
-        match reader.read(&mut buffer).await {
+        match reader.read_buf(splitter.room(READ_BYTES)).await {
             Ok(0) => return "the other end ended it".to_owned(),
-            Ok(length) => {
-                tallies.bytes_in.add(length);
-                splitter.extend(&buffer[..length]);
-            }
+            Ok(length) => tallies.bytes_in.add(length),
             Err(error) => return error.to_string(),
         }
     }

@@ -14,7 +14,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::peer::endpoint::Endpoint;
 use crate::peer::nickname::Nickname;
-use crate::peer::peer_id::PeerId;
+use crate::peer::peer_id::{PEER_ID_DIGITS, PeerId};
 use crate::peer::profile::Profile;
 use crate::peer::text::MAX_TEXT_BYTES;
 
@@ -123,7 +123,25 @@ impl Default for Stamp {
     }
 }
 
+/// How peers of this program, and others that write the fields in the documented order, begin a message.
+const HEAD_TO_SENDER: &[u8] = br#"{"sender_id":""#;
+const HEAD_TO_NUMBER: &[u8] = br#"","sequence_no":"#;
+const HEAD_TO_CHAT: &[u8] = br#","type":"chat","#;
+
 impl Message {
+    /// The sender and the number of a chat, at a glance; `None` if it is something else, or if only [`Message::read`] can
+    /// tell. What stands behind these is not looked at. Of the copies that come over several links all but one need no
+    /// more than this.
+    #[must_use]
+    pub fn read_head(bytes: &[u8]) -> Option<(PeerId, u64)> {
+        let (sender, rest) = bytes.strip_prefix(HEAD_TO_SENDER)?.split_at_checked(PEER_ID_DIGITS)?;
+        let rest = rest.strip_prefix(HEAD_TO_NUMBER)?;
+        let (number, rest) = rest.split_at(rest.iter().position(|byte| !byte.is_ascii_digit())?);
+        let is_chat = rest.starts_with(HEAD_TO_CHAT);
+        let number = std::str::from_utf8(number).ok()?.parse().ok()?;
+        is_chat.then_some((PeerId::parse_digits(sender).ok()?, number))
+    }
+
     /// Reads one message; besides, whether its time was written as a text. `None` if it is none.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<(Self, bool)> {
@@ -273,6 +291,22 @@ mod tests {
     }
 
     #[test]
+    fn a_head_that_is_not_whole_or_of_no_chat_is_left_to_the_reader_of_the_whole() {
+        let bytes = chat("hi").write(EXTENDED).unwrap();
+        let end = bytes.windows(7).position(|part| part == b"payload").unwrap() - 1;
+        assert_eq!(Message::read_head(&bytes[..end]), Some((PeerId(7), 5)));
+        for length in 0..end {
+            assert_eq!(Message::read_head(&bytes[..length]), None, "{length}");
+        }
+        let beat = Message { body: Body::heartbeat(None), ..chat("") }.write(EXTENDED).unwrap();
+        assert_eq!(Message::read_head(&beat), None);
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        for (part, other) in [(":5,", ":,"), (":5,", ":-5,"), (":5,", ":99999999999999999999,"), ("0007", "000x")] {
+            assert_eq!(Message::read_head(text.replace(part, other).as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
     fn a_message_of_another_program_is_read() {
         let id = PeerId(9);
         for (time, seconds, is_text) in [
@@ -351,6 +385,8 @@ mod tests {
         fn every_message_is_read_back(body in body(), number in any::<u64>(), text_times in any::<bool>()) {
             let message = Message { number, body, ..chat("") };
             if let Some(bytes) = message.write(Form { extended: true, text_times }) {
+                let is_chat = matches!(message.body, Body::Chat(_));
+                prop_assert_eq!(Message::read_head(&bytes), is_chat.then_some((message.sender, number)));
                 prop_assert_eq!(Message::read(&bytes), Some((message, text_times)));
             }
         }
@@ -358,6 +394,7 @@ mod tests {
         #[test]
         fn noise_never_panics(noise in any::<Vec<u8>>()) {
             let _ = Message::read(&noise);
+            let _ = Message::read_head(&noise);
         }
     }
 }

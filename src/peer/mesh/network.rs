@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
@@ -14,7 +15,6 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::link::Link;
-use super::message::Message;
 use super::outbox::Outbox;
 use crate::peer::endpoint::Endpoint;
 use crate::peer::engine::LinkId;
@@ -33,8 +33,8 @@ pub(crate) enum News {
     Linked { link: LinkId, peer: PeerId, dialled: Option<Endpoint>, remote: IpAddr, outbox: Outbox },
     /// A dialled address did not become a connection.
     DialFailed { endpoint: Endpoint, why: String },
-    /// Messages came in; each with whether its time was a text.
-    Heard { link: LinkId, messages: Vec<(Message, bool)> },
+    /// Messages came in; what they say is not looked at yet.
+    Heard { link: LinkId, messages: Vec<Bytes> },
     /// A connection ended.
     Unlinked { link: LinkId, why: String },
 }

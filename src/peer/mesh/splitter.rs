@@ -38,6 +38,12 @@ impl Splitter {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Where to read to: room for `bytes` behind what is not understood yet.
+    pub(super) fn room(&mut self, bytes: usize) -> &mut BytesMut {
+        self.buffer.reserve(bytes);
+        &mut self.buffer
+    }
+
     /// The next whole message, from its first brace to its last; `None` if more must come. That it is valid JSON inside is
     /// for the reader of the message to find out.
     ///

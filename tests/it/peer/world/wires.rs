@@ -1,9 +1,10 @@
 //! The connections of the mesh: in order and whole while they last, and gone with all that is under way when they break.
 
 use rand::RngExt;
+use rollcall::domain::BootMs;
 use rollcall::peer::Endpoint;
 use rollcall::peer::engine::{Event, LinkId};
-use rollcall::peer::mesh::Message;
+use rollcall::peer::mesh::{Body, Message};
 
 use super::World;
 
@@ -102,6 +103,14 @@ impl World {
             if self.wires[wire].broken || self.wires[wire].closed[end] {
                 return;
             }
+        }
+        // As the driver does: a copy of what was heard before is known by its head.
+        if let Event::Heard { link, message, .. } = &event
+            && matches!(message.body, Body::Chat(_))
+            && let Some(engine) = &mut self.hosts[host].engine
+            && engine.hears_again(*link, message.sender, message.number, BootMs(self.now_ms))
+        {
+            return;
         }
         self.feed(host, event);
     }
