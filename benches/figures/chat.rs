@@ -20,6 +20,9 @@ const BYTES: usize = 200;
 /// Messages that each peer says in a second.
 const A_SECOND: u64 = 1000;
 
+/// Before the first of them, when all have heard what is wanted.
+const STARTS_AFTER_US: u64 = 10_000;
+
 /// The peers of a chat with many.
 const MANY: usize = 6;
 
@@ -49,7 +52,10 @@ fn talk(peers: usize, talkers: usize, seconds: u64) -> anyhow::Result<()> {
     for (index, chatter) in all.iter_mut().enumerate() {
         let talks = index < talkers;
         let hear = said * (talkers - usize::from(talks)) as u64;
-        chatter.wish(Wish::Talk { say: if talks { said } else { 0 }, a_second: A_SECOND, bytes: BYTES, hear })?;
+        let say = if talks { said } else { 0 };
+        // Each has its own moment, as peers have that know nothing of each other.
+        let after_us = STARTS_AFTER_US + 1_000_000 / A_SECOND * index as u64 / peers as u64;
+        chatter.wish(Wish::Talk { say, a_second: A_SECOND, after_us, bytes: BYTES, hear })?;
     }
     let mut heard = Heard::default();
     for chatter in &mut all {
@@ -144,7 +150,7 @@ fn percent(used: Duration, of: Duration) -> f64 {
 }
 
 /// The least delay that `percent` of the messages did not exceed.
-fn quantile(delays_us: &BTreeMap<u64, u64>, percent: u64) -> u64 {
+fn quantile(delays_us: &BTreeMap<u128, u64>, percent: u64) -> u128 {
     let wanted = (delays_us.values().sum::<u64>() * percent).div_ceil(100);
     let mut seen = 0;
     let reached = delays_us.iter().find(|(_, count)| {

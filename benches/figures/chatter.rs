@@ -13,7 +13,7 @@ use rollcall::peer::{Ask, Peer};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 /// The first argument of a process of this program that is to be such a peer.
 pub(crate) const COMMAND: &str = "chatter";
@@ -32,8 +32,9 @@ const BATCH: usize = 256;
 pub(crate) enum Wish {
     /// The number of peers that are linked.
     Links,
-    /// Say so many messages of so many bytes, so many a second, and hear as many as are expected.
-    Talk { say: u64, a_second: u64, bytes: usize, hear: u64 },
+    /// Say so many messages of so many bytes, so many a second, the first after so many microseconds, and hear as many as
+    /// are expected.
+    Talk { say: u64, a_second: u64, after_us: u64, bytes: usize, hear: u64 },
 }
 
 /// What came of it.
@@ -55,7 +56,7 @@ pub(crate) struct Heard {
     /// Messages that had been heard before.
     pub(crate) doubles: u64,
     /// How often a message took so many microseconds, from the wish to say it to the notice of it.
-    pub(crate) delays_us: BTreeMap<u64, u64>,
+    pub(crate) delays_us: BTreeMap<u128, u64>,
 }
 
 /// Is such a peer until the standard input ends. `peers` are those that it dials, separated by commas.
@@ -71,9 +72,11 @@ pub(crate) fn run(name: &str, peers: &str) -> anyhow::Result<()> {
         while let Some(wish) = wishes.recv().await {
             let report = match wish {
                 Wish::Links => Report::Links(links(&peer).await?),
-                Wish::Talk { say, a_second, bytes, hear } => {
+                Wish::Talk { say, a_second, after_us, bytes, hear } => {
                     let asks = peer.asks();
-                    let (heard, talked) = tokio::join!(listen(&mut peer, hear), talk(asks, name, say, a_second, bytes));
+                    let between = Duration::from_secs(1) / u32::try_from(a_second)?;
+                    let beats = beats(Duration::from_micros(after_us), between);
+                    let (heard, talked) = tokio::join!(listen(&mut peer, hear), talk(asks, name, say, beats, bytes));
                     talked?;
                     Report::Heard(heard)
                 }
@@ -110,15 +113,36 @@ async fn links(peer: &Peer) -> anyhow::Result<usize> {
     Ok(answer.await?.len())
 }
 
-async fn talk(asks: mpsc::Sender<Ask>, name: &str, say: u64, a_second: u64, bytes: usize) -> anyhow::Result<()> {
-    let mut beat = interval(Duration::from_secs(1) / u32::try_from(a_second)?);
-    beat.set_missed_tick_behavior(MissedTickBehavior::Burst);
+async fn talk(
+    asks: mpsc::Sender<Ask>,
+    name: &str,
+    say: u64,
+    mut beats: mpsc::Receiver<()>,
+    bytes: usize,
+) -> anyhow::Result<()> {
     for number in 0..say {
-        beat.tick().await;
-        let text = format!("{name} {number} {} ", now_ns());
+        beats.recv().await.context("the beats have ended")?;
+        let text = format!("{name} {number} {} ", now().as_nanos());
         asks.send(Ask::Post(format!("{text:.<bytes$}"))).await?;
     }
     Ok(())
+}
+
+/// The moments to speak at, until nobody wants to know them. They come from a thread: a timer of the runtime's is good to a
+/// millisecond only, so that what is said would come in bursts.
+fn beats(first: Duration, between: Duration) -> mpsc::Receiver<()> {
+    let (sender, beats) = mpsc::channel(BATCH);
+    thread::spawn(move || {
+        let mut next = now() + first;
+        loop {
+            thread::sleep(next.saturating_sub(now()));
+            next += between;
+            if sender.blocking_send(()).is_err() {
+                return;
+            }
+        }
+    });
+    beats
 }
 
 async fn listen(peer: &mut Peer, hear: u64) -> Heard {
@@ -128,17 +152,18 @@ async fn listen(peer: &mut Peer, hear: u64) -> Heard {
         count = peer.notices(&mut notices, BATCH) => count > 0,
         () = sleep_until(until) => false,
     } {
-        let now = now_ns();
+        let heard_at = now();
         for notice in notices.drain(..) {
             let Notice::Post { text, .. } = notice else { continue };
-            if let Some((name, number, said_at)) = read(&text) {
+            if let Some((name, number, said_at_ns)) = read(&text) {
                 let numbers: &mut Vec<bool> = known.entry(name.to_owned()).or_default();
                 numbers.resize(numbers.len().max(number + 1), false);
                 if std::mem::replace(&mut numbers[number], true) {
                     heard.doubles += 1;
                 } else {
                     heard.messages += 1;
-                    *heard.delays_us.entry(now.saturating_sub(said_at) / 1000).or_default() += 1;
+                    let delay = heard_at.saturating_sub(Duration::from_nanos(said_at_ns));
+                    *heard.delays_us.entry(delay.as_micros()).or_default() += 1;
                 }
             }
         }
@@ -153,11 +178,10 @@ fn read(text: &str) -> Option<(&str, usize, u64)> {
     Some((words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }
 
-/// Nanoseconds on a clock that all processes share.
-fn now_ns() -> u64 {
+/// Now on a clock that all processes share.
+fn now() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
-    let (seconds, nanoseconds) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
-    seconds.unwrap_or(0) * 1_000_000_000 + nanoseconds.unwrap_or(0)
+    Duration::try_from(now).expect("it began before the machine did")
 }
 
 impl Report {

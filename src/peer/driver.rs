@@ -119,6 +119,7 @@ impl Driver {
         while let Ok(ask) = inputs.asks.try_recv() {
             self.asked(ask);
         }
+        self.feed(Event::Left);
         for line in self.lines.values() {
             line.outbox.close();
         }

@@ -25,6 +25,7 @@ impl Engine {
         }
         let sender = self.sender(id, now.boot);
         sender.heard_at = now.boot;
+        sender.ways.brought(link, now.boot);
         if !sender.seen.insert(number) {
             self.counts.duplicates += 1;
             return;
@@ -72,7 +73,7 @@ impl Engine {
         out.push(Action::Keep(entry));
         let others = self.links.iter().filter(|(other, known)| **other != link && known.peer != id);
         let others = others.map(|(other, _)| *other).collect();
-        self.send(others, message, out);
+        self.pass_on(others, message, now, out);
     }
 
     /// The person says something to everybody.

@@ -89,6 +89,8 @@ pub enum Event {
     Introduced(Profile),
     /// The person wants to know who is there; the LAN is asked, too.
     Listed,
+    /// This peer is about to end: nothing may wait any longer.
+    Left,
 }
 
 /// What is to be done, in this order.

@@ -15,6 +15,7 @@ mod limit;
 mod links;
 mod neighbours;
 mod notice;
+mod passing;
 mod rules;
 mod seen;
 #[cfg(test)]
@@ -45,6 +46,7 @@ use book::Book;
 use crossing::Crossing;
 use links::Link;
 use neighbours::Neighbours;
+use passing::{Passing, Ways};
 use rules::MAX_SENDERS;
 
 type Actions = Vec<Action>;
@@ -75,6 +77,7 @@ pub struct Engine {
     by_peer: BTreeMap<PeerId, LinkId>,
     book: Book,
     neighbours: Option<Neighbours>,
+    passing: Passing,
     counts: Counts,
     wake_at: BootMs,
 }
@@ -86,6 +89,7 @@ struct Sender {
     name: Option<Nickname>,
     profile: Option<Profile>,
     heard_at: BootMs,
+    ways: Ways,
 }
 
 impl Engine {
@@ -110,6 +114,7 @@ impl Engine {
             by_peer: BTreeMap::new(),
             book,
             neighbours: rules.lan.clone().map(|lan| Neighbours::new(lan, now.boot)),
+            passing: Passing::default(),
             counts: Counts::default(),
             wake_at: now.boot,
             rules,
@@ -146,8 +151,9 @@ impl Engine {
             Event::Whispered { to, text } => self.whisper(&to, text, now, &mut out),
             Event::Introduced(profile) => self.introduce(profile, now, &mut out),
             Event::Listed => self.ask_neighbours(now, &mut out),
+            Event::Left => self.pass_on_what_waits(&mut out),
         }
-        // A chat moves no deadline but that of its link's silence, and that only further away: waking early does no harm.
+        // A chat moves no deadline but its own, and that of its link's silence, which moves away: waking early does no harm.
         if !is_chat || now.boot >= self.wake_at {
             self.pass_time(now, &mut draw, &mut out);
         }
@@ -165,7 +171,10 @@ impl Engine {
         }
         if !self.recent.contains(sender, number) {
             match self.senders.get_mut(&sender) {
-                Some(sender) if sender.seen.contains(number) => sender.heard_at = now,
+                Some(sender) if sender.seen.contains(number) => {
+                    sender.heard_at = now;
+                    sender.ways.brought(link, now);
+                }
                 _ => return false,
             }
         }
@@ -229,11 +238,14 @@ impl Engine {
         self.send_heartbeats(now, out);
         self.dial_due(now, out);
         self.pass_lan_time(now, out);
+        if self.passing.due_at() <= now.boot {
+            self.pass_on_what_waits(out);
+        }
         let links = self.links.values().map(|link| link.next_at(&self.rules)).min().unwrap_or(BootMs::NEVER);
         let room = self.links.len() + self.book.dialling() < self.rules.max_connections;
         let dials = if room { self.book.next_at(|peer| self.by_peer.contains_key(&peer)) } else { BootMs::NEVER };
         let lan = self.neighbours.as_ref().map_or(BootMs::NEVER, Neighbours::next_at);
-        self.wake_at = links.min(dials).min(lan);
+        self.wake_at = links.min(dials).min(lan).min(self.passing.due_at());
     }
 
     /// A message of this peer that is no chat.
@@ -259,7 +271,8 @@ impl Engine {
             }
         }
         let seen = || Seen::new(self.rules.dedup_cache_size);
-        self.senders.entry(id).or_insert_with(|| Sender { seen: seen(), name: None, profile: None, heard_at: now })
+        let fresh = || Sender { seen: seen(), name: None, profile: None, heard_at: now, ways: Ways::default() };
+        self.senders.entry(id).or_insert_with(fresh)
     }
 
     /// Takes in what an earlier run kept.

@@ -240,6 +240,51 @@ fn a_copy_that_is_known_by_its_head_leaves_the_engine_as_if_it_had_been_read() {
     }
 }
 
+/// Peers 61 to 63 on links 1 to 3; what peer 70 says comes from 61, and then again from 62.
+fn one_with_a_way_of_its_own() -> Bench {
+    let mut bench = Bench::new(Rules { max_connections: 9, ..rules() });
+    for link in [1, 2, 3] {
+        bench.link(link, 60 + u128::from(link), None);
+    }
+    assert_eq!(chats(&bench.hear(1, 70, 1, chat("hi"))), [2, 3]);
+    assert_eq!(bench.hear(2, 70, 1, chat("hi")), []);
+    bench
+}
+
+#[test]
+fn chat_waits_a_moment_for_a_neighbour_with_a_way_of_its_own_and_for_nobody_else() {
+    let mut bench = one_with_a_way_of_its_own();
+    bench.now = 10;
+    for number in [2, 3] {
+        assert_eq!(chats(&bench.hear(1, 70, number, chat("hi"))), [3]);
+    }
+    assert_eq!(chats(&bench.hear(1, 71, 1, chat("hi"))), [2, 3], "it has no way to somebody else");
+    assert_eq!(bench.engine.wake_at(), BootMs(15));
+    bench.now = 14;
+    assert_eq!(bench.feed(Event::Woke), []);
+    bench.now = 15;
+    assert_eq!(chats(&bench.feed(Event::Woke)), [2, 2]);
+    assert!(bench.engine.wake_at() > BootMs(15), "nothing waits any more");
+    // The copy came at 0 ms.
+    bench.now = 999;
+    assert_eq!(chats(&bench.hear(1, 70, 4, chat("hi"))), [3]);
+    bench.now = 1000;
+    assert_eq!(chats(&bench.hear(1, 70, 5, chat("hi"))), [2, 3], "it may have lost its way");
+    bench.now = 1004;
+    assert_eq!(chats(&bench.feed(Event::Woke)), [2]);
+}
+
+#[test]
+fn what_waits_to_be_passed_on_is_bounded_and_goes_before_the_end() {
+    let mut bench = one_with_a_way_of_its_own();
+    let mut passed = 0;
+    for number in 2..1_000 {
+        passed += chats(&bench.hear(1, 70, number, chat("hi"))).iter().filter(|link| **link == 2).count();
+    }
+    assert_eq!(passed, 998 / 256 * 256);
+    assert_eq!(chats(&bench.feed(Event::Left)), vec![2; 998 % 256]);
+}
+
 #[test]
 fn with_more_senders_than_are_remembered_nothing_goes_round_for_ever() {
     let mut bench = Bench::new(Rules { max_connections: 9, ..rules() });

@@ -1,0 +1,96 @@
+//! When chat is passed on. A neighbour that brought somebody's chat lately has a way to it that does not lead through this
+//! peer. It gets more of that chat a few milliseconds later, many messages in one write, since most likely it has them by
+//! then. Everybody else gets it at once. So nobody misses anything, and in a mesh where all are linked with all, what is
+//! new is not held up by copies of what is not.
+
+use super::event::{LinkId, Now};
+use super::{Actions, Engine};
+use crate::domain::BootMs;
+use crate::peer::mesh::Message;
+
+/// What waits is passed on after so long.
+const PASSED_ON_AFTER_MS: u64 = 5;
+/// A neighbour that brought nothing for so long has no way of its own any more.
+const WAY_LASTS_MS: u64 = 1_000;
+/// With so many waiting messages nothing waits any longer.
+const MAX_WAITING: usize = 256;
+
+/// The links on which somebody's chat came lately, and when it last did.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ways(Vec<(LinkId, BootMs)>);
+
+impl Ways {
+    /// A message, or another copy of one, came on this link.
+    pub(super) fn brought(&mut self, link: LinkId, now: BootMs) {
+        if let Some((_, at)) = self.0.iter_mut().find(|(known, _)| *known == link) {
+            *at = now;
+        } else {
+            self.0.retain(|(_, at)| is_late(*at, now));
+            self.0.push((link, now));
+        }
+    }
+
+    fn leads(&self, link: LinkId, now: BootMs) -> bool {
+        self.0.iter().any(|(known, at)| *known == link && is_late(*at, now))
+    }
+}
+
+fn is_late(brought_at: BootMs, now: BootMs) -> bool {
+    now < brought_at.plus(WAY_LASTS_MS)
+}
+
+/// What waits to be passed on.
+///
+/// Invariant: `due_at` is a moment exactly while something waits, and at most [`MAX_WAITING`] messages do.
+#[derive(Clone, Debug)]
+pub(super) struct Passing {
+    waiting: Vec<(Message, Vec<LinkId>)>,
+    due_at: BootMs,
+}
+
+impl Default for Passing {
+    fn default() -> Self {
+        Self { waiting: Vec::new(), due_at: BootMs::NEVER }
+    }
+}
+
+impl Passing {
+    /// When the oldest has waited long enough.
+    pub(super) fn due_at(&self) -> BootMs {
+        self.due_at
+    }
+
+    /// Whether nothing may be added before what waits is passed on.
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= MAX_WAITING
+    }
+}
+
+impl Engine {
+    /// Passes new chat on to these links: now, or soon.
+    pub(super) fn pass_on(&mut self, links: Vec<LinkId>, message: &Message, now: Now, out: &mut Actions) {
+        let ways = self.senders.get(&message.sender).map(|sender| &sender.ways);
+        let has_way = |link: &LinkId| ways.is_some_and(|ways| ways.leads(*link, now.boot));
+        let (later, at_once): (Vec<LinkId>, Vec<LinkId>) = links.into_iter().partition(has_way);
+        if !at_once.is_empty() {
+            self.send(at_once, message, out);
+        }
+        if later.is_empty() {
+            return;
+        }
+        self.passing.waiting.push((message.clone(), later));
+        self.passing.due_at = self.passing.due_at.min(now.boot.plus(PASSED_ON_AFTER_MS));
+        self.wake_at = self.wake_at.min(self.passing.due_at);
+        if self.passing.is_full() {
+            self.pass_on_what_waits(out);
+        }
+    }
+
+    /// Passes on whatever waits, however long it did.
+    pub(super) fn pass_on_what_waits(&mut self, out: &mut Actions) {
+        let passing = std::mem::take(&mut self.passing);
+        for (message, links) in passing.waiting {
+            self.send(links, &message, out);
+        }
+    }
+}
