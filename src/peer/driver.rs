@@ -180,7 +180,10 @@ impl Driver {
         match Message::read(bytes) {
             Some((message, text_times)) => self.feed(Event::Heard { link, message, text_times }),
             // What is no message by its content does not break the stream.
-            None => self.network.tallies.unread_messages.add(1),
+            None => {
+                narrator::unread(link, bytes.len());
+                self.network.tallies.unread_messages.add(1);
+            }
         }
     }
 

@@ -18,6 +18,11 @@ pub(super) fn unlinked(link: LinkId, peer: PeerId, why: &str) {
     info!(%peer, link = link.0, reason = why, "unlinked");
 }
 
+/// What came is no message, or longer than one may be.
+pub(super) fn unread(link: LinkId, bytes: usize) {
+    debug!(link = link.0, bytes, "something came that is no message");
+}
+
 /// What waits for it is of no use to anybody.
 pub(super) fn too_slow(link: LinkId, peer: PeerId, queued_bytes: usize) {
     warn!(%peer, link = link.0, queued_bytes, "dropped: it reads too slowly; message_buffer_size says how much may wait");

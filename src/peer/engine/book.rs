@@ -38,10 +38,13 @@ impl Book {
         self.places.insert(endpoint, place);
     }
 
-    /// Adds an address that somebody told, and who is there if that is known.
+    /// Adds an address that somebody told, and who is there if that is known. Who is at a configured address is seen there
+    /// and nowhere else: a neighbour that claims it must not keep it from being dialled.
     pub(super) fn learn(&mut self, endpoint: Endpoint, peer: Option<PeerId>, now: BootMs, draw: &mut Draw) {
         if let Some(place) = self.places.get_mut(&endpoint) {
-            place.peer = peer.or(place.peer);
+            if !place.is_kept {
+                place.peer = peer.or(place.peer);
+            }
             return;
         }
         if self.places.len() >= MAX_ENDPOINTS {
@@ -83,6 +86,11 @@ impl Book {
     /// Whether a link was lost at this address, or a dial failed.
     pub(super) fn was_tried(&self, endpoint: &Endpoint) -> bool {
         self.places.get(endpoint).is_some_and(|place| place.was_tried)
+    }
+
+    /// How often in a row nobody was reached at the address, or nobody who said anything.
+    pub(super) fn failures(&self, endpoint: &Endpoint) -> u32 {
+        self.places.get(endpoint).map_or(0, |place| place.failures)
     }
 
     /// Whether the address is configured, or somebody was there or said to be.

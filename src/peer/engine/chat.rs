@@ -6,7 +6,6 @@ use super::crossing::lan_number;
 use super::event::{Action, LinkId, Now};
 use super::history::{Author, Entry};
 use super::notice::Notice;
-use super::rules::MAX_SENDERS;
 use super::{Actions, Engine};
 use crate::peer::mesh::{Body, Form, Message, Runs};
 use crate::peer::peer_id::PeerId;
@@ -19,7 +18,7 @@ impl Engine {
         let (id, number) = (message.sender, message.number);
         let Body::Chat(text) = &message.body else { return };
         // Looked at first: what makes room for a new sender must not be a repetition.
-        if self.recent.contains(id, number) {
+        if !self.senders.contains_key(&id) && self.forgotten.has(id, number) {
             self.counts.duplicates += 1;
             return;
         }
@@ -33,11 +32,6 @@ impl Engine {
         if message.name.is_some() {
             sender.name.clone_from(&message.name);
         }
-        // With more senders than are remembered, one is forgotten while its message is still on its way round, and each
-        // copy would be new again, for ever.
-        if self.senders.len() >= MAX_SENDERS {
-            self.recent.insert(id, number);
-        }
         if let Some(from) = self.links.get_mut(&link) {
             from.learned = true;
         }
@@ -50,8 +44,7 @@ impl Engine {
             text: text.clone(),
         };
         // Only with a LAN can it have come by another way.
-        let first =
-            self.neighbours.is_some().then(|| self.crossing.heard(lan_number(id, number, text), &author)).flatten();
+        let first = self.neighbours.is_some().then(|| self.crossing.heard(entry.lan_number(), &author)).flatten();
         if let (Some(Author::Lan(user)), Some(neighbours)) = (&first, &mut self.neighbours) {
             neighbours.is_peer(user, id);
         }
@@ -69,7 +62,7 @@ impl Engine {
         } else {
             self.counts.duplicates += 1;
         }
-        self.history.add(entry.clone());
+        self.add_to_history(entry.clone(), first);
         out.push(Action::Keep(entry));
         let others = self.links.iter().filter(|(other, known)| **other != link && known.peer != id);
         let others = others.map(|(other, _)| *other).collect();

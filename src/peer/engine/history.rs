@@ -8,6 +8,7 @@ use crate::peer::mesh::Runs;
 use crate::peer::nickname::Nickname;
 use crate::peer::peer_id::PeerId;
 
+use super::crossing::lan_number;
 use super::rules::{MAX_SENDERS, PART_BYTES, PART_MESSAGES};
 use super::seen::is_in;
 
@@ -35,6 +36,16 @@ pub struct Entry {
     pub said_at: i64,
     /// What.
     pub text: String,
+}
+
+impl Entry {
+    /// Its number on the LAN, where it may have come, too.
+    pub(super) fn lan_number(&self) -> u64 {
+        match self.author {
+            Author::Mesh(sender) => lan_number(sender, self.number, &self.text),
+            Author::Lan(_) => self.number,
+        }
+    }
 }
 
 /// The log.
@@ -66,6 +77,15 @@ impl History {
         };
         log.insert(at, entry);
         (log.len() > self.most).then(|| log.pop_front()).flatten()
+    }
+
+    /// Takes an entry out, if it is there.
+    pub(super) fn remove(&mut self, author: &Author, number: u64) {
+        let Some(log) = self.logs.get_mut(author) else { return };
+        log.retain(|entry| entry.number != number);
+        if log.is_empty() {
+            self.logs.remove(author);
+        }
     }
 
     /// The author whose last word is the oldest makes room.

@@ -1,5 +1,6 @@
 //! The links of the mesh: who is let in, which of two is kept, heartbeats, and what neighbours tell each other.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -8,12 +9,16 @@ use super::counts::Kind;
 use super::draw::Draw;
 use super::event::{Action, LinkId, Now};
 use super::notice::Notice;
-use super::rules::{ASKED_RUNS, Rules};
-use super::{Actions, Engine};
+use super::rules::{ASKED_RUNS, ASKED_RUNS_IN_ALL, Rules};
+use super::{Actions, Engine, Sender};
 use crate::domain::BootMs;
 use crate::peer::endpoint::Endpoint;
-use crate::peer::mesh::{Body, Form, Message};
+use crate::peer::mesh::{Body, Form, MAX_ASKED, Message};
 use crate::peer::peer_id::PeerId;
+
+/// When somebody who accepts links and ends them at once has done so as often in a row, the person is told. Once may be two
+/// that dialled each other at the same moment.
+const TELLING_FAILURES: u32 = 2;
 
 /// One link.
 #[derive(Clone, Debug)]
@@ -49,8 +54,7 @@ impl Link {
     }
 
     fn silent_at(&self, rules: &Rules) -> BootMs {
-        let patience_ms = rules.heartbeat_interval_ms.saturating_add(rules.heartbeat_timeout_ms);
-        if self.beats { self.heard_at.plus(patience_ms) } else { BootMs::NEVER }
+        if self.beats { self.heard_at.plus(rules.patience_ms()) } else { BootMs::NEVER }
     }
 
     pub(super) fn next_at(&self, rules: &Rules) -> BootMs {
@@ -78,7 +82,7 @@ impl Engine {
             }
             new.has_spoken = self.links.remove(&old).is_some_and(|old| old.has_spoken);
             out.push(Action::Close { link: old, why: "another link to this peer took its place" });
-        } else if self.links.len() >= self.rules.max_connections {
+        } else if self.links.len() >= self.rules.max_connections && !self.end_speechless_link(now, draw, out) {
             self.book.lost(new.peer, false, now.boot, draw);
             out.push(Action::Close { link, why: "max_connections is reached" });
             return;
@@ -90,6 +94,19 @@ impl Engine {
         // First of all a heartbeat: it tells the other that this is a peer with the extension.
         self.beat(vec![link], now, out);
         self.send_addresses(link, now, out);
+    }
+
+    /// Ends the link whose peer has been there for longest without a word, so that another can have its place; whether
+    /// there is one. Until it had time for a heartbeat, nobody's silence tells anything.
+    fn end_speechless_link(&mut self, now: Now, draw: &mut Draw, out: &mut Actions) -> bool {
+        let patience_ms = self.rules.patience_ms();
+        let is_useless = |link: &Link| !link.has_spoken && link.heard_at.plus(patience_ms) <= now.boot;
+        let useless = self.links.iter().filter(|(_, link)| is_useless(link));
+        let Some(link) = useless.min_by_key(|(_, link)| link.heard_at).map(|(id, _)| *id) else { return false };
+        let why = "it never said a word, and another needs its place";
+        out.push(Action::Close { link, why });
+        self.unlinked(link, why, now, draw, out);
+        true
     }
 
     /// Which of two links to one peer is kept. Both ends must come to the same end: of two that were dialled from opposite
@@ -120,6 +137,13 @@ impl Engine {
         self.counts.lost_links += 1;
         self.by_peer.remove(&ended.peer);
         self.book.lost(ended.peer, ended.has_spoken, now.boot, draw);
+        if let Some(endpoint) = ended.dialled.filter(|endpoint| self.rules.peers.contains(endpoint))
+            && !ended.has_spoken
+            && self.book.failures(&endpoint) == TELLING_FAILURES
+        {
+            let why = format!("{why} before it said a word; it may have as many peers as it takes");
+            out.push(Action::Tell(Notice::Unreachable { endpoint, why }));
+        }
         if ended.has_spoken {
             out.push(Action::Tell(Notice::Lost { peer: self.contact(ended.peer), why: why.to_owned() }));
         }
@@ -209,8 +233,13 @@ impl Engine {
 
     /// Asks the neighbour for what this peer has not heard.
     fn ask_history(&mut self, link: LinkId, now: Now, out: &mut Actions) {
-        let have = self.senders.iter().map(|(id, sender)| (*id, sender.seen.newest_runs(ASKED_RUNS)));
-        let have = have.filter(|(_, runs)| !runs.is_empty()).collect();
+        let mut heard: Vec<(&PeerId, &Sender)> = self.senders.iter().collect();
+        heard.retain(|(_, sender)| sender.seen.highest().is_some());
+        heard.sort_by_key(|(_, sender)| Reverse(sender.heard_at));
+        heard.truncate(MAX_ASKED);
+        // With many senders there is room for their newest runs only. What is older counts as heard then.
+        let most = (ASKED_RUNS_IN_ALL / heard.len().max(1)).clamp(1, ASKED_RUNS);
+        let have = heard.into_iter().map(|(id, sender)| (*id, sender.seen.newest_runs(most))).collect();
         if let Some(known) = self.links.get_mut(&link) {
             known.learned = false;
         }

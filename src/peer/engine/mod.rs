@@ -40,7 +40,7 @@ pub use notice::{Contact, Notice, Via};
 pub use rules::{LAN_PORT, LanRules, Rules};
 pub use seen::Seen;
 
-use seen::Recent;
+use seen::Forgotten;
 
 use book::Book;
 use crossing::Crossing;
@@ -69,8 +69,8 @@ pub struct Engine {
     next_chat: u64,
     next_control: u64,
     senders: BTreeMap<PeerId, Sender>,
-    /// What was passed on since there are more senders than can be remembered.
-    recent: Recent,
+    /// Those who were among the senders and made room.
+    forgotten: Forgotten,
     history: History,
     crossing: Crossing,
     links: BTreeMap<LinkId, Link>,
@@ -107,7 +107,7 @@ impl Engine {
             next_chat: clock + 1,
             next_control: CONTROL_NUMBERS | clock,
             senders: BTreeMap::new(),
-            recent: Recent::default(),
+            forgotten: Forgotten::default(),
             history: History::new(rules.history_size),
             crossing: Crossing::default(),
             links: BTreeMap::new(),
@@ -164,21 +164,21 @@ impl Engine {
     /// nothing else. Otherwise it must be read and fed as [`Event::Heard`]. Either way the engine comes to the same.
     #[must_use]
     pub fn hears_again(&mut self, link: LinkId, sender: PeerId, number: u64, now: BootMs) -> bool {
-        let Some(known) = self.links.get_mut(&link) else { return false };
         // What a neighbour says itself tells more of it.
-        if known.peer == sender {
+        if self.links.get(&link).is_none_or(|known| known.peer == sender) {
             return false;
         }
-        if !self.recent.contains(sender, number) {
-            match self.senders.get_mut(&sender) {
-                Some(sender) if sender.seen.contains(number) => {
-                    sender.heard_at = now;
-                    sender.ways.brought(link, now);
-                }
-                _ => return false,
+        match self.senders.get_mut(&sender) {
+            Some(sender) if sender.seen.contains(number) => {
+                sender.heard_at = now;
+                sender.ways.brought(link, now);
             }
+            None if self.forgotten.has(sender, number) => {}
+            _ => return false,
         }
-        known.heard_at = now;
+        if let Some(known) = self.links.get_mut(&link) {
+            known.heard_at = now;
+        }
         self.counts.received.add(Kind::Chat, 1);
         self.counts.duplicates += 1;
         true
@@ -267,16 +267,39 @@ impl Engine {
         if !self.senders.contains_key(&id) && self.senders.len() >= MAX_SENDERS {
             let idle = self.senders.iter().filter(|(id, _)| !self.by_peer.contains_key(id));
             if let Some(oldest) = idle.min_by_key(|(_, sender)| sender.heard_at).map(|(id, _)| *id) {
-                self.senders.remove(&oldest);
+                let highest = self.senders.remove(&oldest).and_then(|sender| sender.seen.highest());
+                // Copies of what it said may be on their way still. Each would be new again, and with many senders make
+                // room for itself and go round for ever.
+                if let Some(highest) = highest {
+                    self.forgotten.insert(oldest, highest);
+                }
             }
         }
-        let seen = || Seen::new(self.rules.dedup_cache_size);
+        let seen = || {
+            let mut seen = Seen::new(self.rules.dedup_cache_size);
+            if let Some(highest) = self.forgotten.highest(id) {
+                seen.forget_below(highest.saturating_add(1));
+            }
+            seen
+        };
         let fresh = || Sender { seen: seen(), name: None, profile: None, heard_at: now, ways: Ways::default() };
         self.senders.entry(id).or_insert_with(fresh)
     }
 
+    /// Adds what was said to the history; `first` if it was there already as somebody else's on the other link. It stays
+    /// once, as the mesh's, whose number neighbours know it by. Returns what made room.
+    fn add_to_history(&mut self, entry: Entry, first: Option<Author>) -> Option<Entry> {
+        match (&entry.author, first) {
+            (Author::Lan(_), Some(Author::Mesh(_))) => return None,
+            (Author::Mesh(_), Some(lan @ Author::Lan(_))) => self.history.remove(&lan, entry.lan_number()),
+            _ => {}
+        }
+        self.history.add(entry)
+    }
+
     /// Takes in what an earlier run kept.
     fn remember(&mut self, entry: Entry, now: BootMs) {
+        let first = self.crossing.heard(entry.lan_number(), &entry.author);
         if let Author::Mesh(sender) = entry.author {
             let known = self.sender(sender, now);
             known.seen.insert(entry.number);
@@ -284,11 +307,8 @@ impl Engine {
             if sender == self.rules.id {
                 self.has_said(entry.number);
             }
-            self.crossing.heard(lan_number(sender, entry.number, &entry.text), &entry.author);
-        } else {
-            self.crossing.heard(entry.number, &entry.author);
         }
-        if let Some(gone) = self.history.add(entry)
+        if let Some(gone) = self.add_to_history(entry, first)
             && let Author::Mesh(sender) = gone.author
         {
             // What was kept and made room was heard: others may have it still.

@@ -26,6 +26,9 @@ pub(super) const PART_MESSAGES: usize = 64;
 pub(super) const PART_BYTES: usize = 128 * 1024;
 /// The most runs of one sender's numbers in a question for history.
 pub(super) const ASKED_RUNS: usize = 8;
+/// The most runs of all senders' numbers in it, so that it is no longer than a message may be: a run takes 44 bytes at most,
+/// and each sender 40 besides.
+pub(super) const ASKED_RUNS_IN_ALL: usize = 900;
 
 /// The shared port of the LAN.
 pub const LAN_PORT: u16 = 50_999;
@@ -68,6 +71,13 @@ pub struct Rules {
     pub answer_bytes: usize,
     /// The LAN, if this peer takes part in it.
     pub lan: Option<LanRules>,
+}
+
+impl Rules {
+    /// How long who sends heartbeats may be silent.
+    pub(super) fn patience_ms(&self) -> u64 {
+        self.heartbeat_interval_ms.saturating_add(self.heartbeat_timeout_ms)
+    }
 }
 
 /// What an engine is told of the LAN.

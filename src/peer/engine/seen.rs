@@ -1,14 +1,13 @@
 //! Which numbers of a sender were heard. Numbers of one run of a program follow each other, so what was heard is a few
 //! runs of them, however many messages there were.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::peer::mesh::Runs;
 use crate::peer::peer_id::PeerId;
 
-/// The most messages that are remembered of all senders together: more than can be under way between some peers, whose
-/// queues have a bound. Two megabytes when it is full.
-pub(super) const MAX_RECENT: usize = 32 * 1024;
+/// The most senders of whom nothing is remembered but the highest number. Two megabytes when it is full.
+pub(super) const MAX_FORGOTTEN: usize = 32 * 1024;
 
 /// The numbers that were heard of one sender.
 ///
@@ -97,31 +96,39 @@ impl Seen {
     }
 }
 
-/// The latest messages of all senders together.
+/// What is left of senders who made room for others: the highest number that was heard of each.
 ///
-/// Invariant: `known` holds what `order` holds, at most [`MAX_RECENT`].
+/// Invariant: `order` names whom `highest` knows, each once; at most [`MAX_FORGOTTEN`].
 #[derive(Clone, Debug, Default)]
-pub(super) struct Recent {
-    order: VecDeque<(PeerId, u64)>,
-    known: BTreeSet<(PeerId, u64)>,
+pub(super) struct Forgotten {
+    order: VecDeque<PeerId>,
+    highest: BTreeMap<PeerId, u64>,
 }
 
-impl Recent {
-    pub(super) fn contains(&self, sender: PeerId, number: u64) -> bool {
-        self.known.contains(&(sender, number))
-    }
-
-    /// Adds a message that is not there; the oldest one makes room.
-    pub(super) fn insert(&mut self, sender: PeerId, number: u64) {
-        if !self.known.insert((sender, number)) {
+impl Forgotten {
+    /// Adds somebody of whom this number was heard, and maybe lower ones; whoever was forgotten first makes room.
+    pub(super) fn insert(&mut self, sender: PeerId, highest: u64) {
+        if let Some(known) = self.highest.get_mut(&sender) {
+            *known = highest.max(*known);
             return;
         }
-        self.order.push_back((sender, number));
-        if self.order.len() > MAX_RECENT
+        self.highest.insert(sender, highest);
+        self.order.push_back(sender);
+        if self.order.len() > MAX_FORGOTTEN
             && let Some(oldest) = self.order.pop_front()
         {
-            self.known.remove(&oldest);
+            self.highest.remove(&oldest);
         }
+    }
+
+    /// Whether the number was heard before the sender was forgotten, or is so low that it counts as heard.
+    pub(super) fn has(&self, sender: PeerId, number: u64) -> bool {
+        self.highest(sender).is_some_and(|highest| number <= highest)
+    }
+
+    /// The highest number that was heard before the sender was forgotten.
+    pub(super) fn highest(&self, sender: PeerId) -> Option<u64> {
+        self.highest.get(&sender).copied()
     }
 }
 
@@ -133,19 +140,23 @@ pub(super) fn is_in(runs: &[(u64, u64)], number: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
 
     #[test]
-    fn the_latest_messages_of_all_are_remembered_and_no_more() {
-        let mut recent = Recent::default();
-        for number in 0..=MAX_RECENT as u64 {
-            recent.insert(PeerId(1), number);
-            recent.insert(PeerId(1), number);
+    fn of_the_forgotten_the_highest_number_is_known_and_the_memory_is_bounded() {
+        let mut forgotten = Forgotten::default();
+        for sender in 0..=MAX_FORGOTTEN as u128 {
+            forgotten.insert(PeerId(sender), 7);
+            forgotten.insert(PeerId(sender), 5);
         }
-        assert!(!recent.contains(PeerId(1), 0) && recent.contains(PeerId(1), 1) && !recent.contains(PeerId(2), 1));
-        assert_eq!((recent.order.len(), recent.known.len()), (MAX_RECENT, MAX_RECENT));
+        assert_eq!([0, 1, 2].map(|sender| forgotten.highest(PeerId(sender))), [None, Some(7), Some(7)]);
+        forgotten.insert(PeerId(1), 9);
+        assert_eq!(forgotten.highest(PeerId(1)), Some(9));
+        assert_eq!((forgotten.order.len(), forgotten.highest.len()), (MAX_FORGOTTEN, MAX_FORGOTTEN));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::*;
 use crate::peer::endpoint::Endpoint;
 use crate::peer::lan::{self, Datagram, Dialect};
-use crate::peer::mesh::{Form, Runs};
+use crate::peer::mesh::{Form, MAX_MESSAGE_BYTES, Runs};
 use crate::peer::user_id::UserId;
 
 const ME: PeerId = PeerId(50);
@@ -90,6 +90,15 @@ fn chats(actions: &Actions) -> Vec<u64> {
     sent.flatten().map(|link| link.0).collect()
 }
 
+impl Action {
+    fn kept(&self) -> Option<Entry> {
+        match self {
+            Self::Keep(entry) => Some(entry.clone()),
+            _ => None,
+        }
+    }
+}
+
 fn chat(text: &str) -> Body {
     Body::Chat(text.to_owned())
 }
@@ -140,6 +149,84 @@ fn connections_are_bounded_whoever_dials() {
     assert_eq!(closed(&bench.link(5, 61, None)), [2], "another link to a peer that is linked needs no room");
     let actions = bench.feed(Event::Unlinked { link: LinkId(1), why: String::new() });
     assert_eq!(actions, [Action::Dial(endpoint(3))], "whom there was no room for waits its turn");
+}
+
+#[test]
+fn who_never_says_a_word_makes_room_once_it_had_time_for_a_heartbeat() {
+    let mut bench = Bench::new(Rules { peers: Vec::new(), ..rules() });
+    bench.link(1, 60, None);
+    bench.now = 1;
+    bench.link(2, 61, None);
+    bench.link(3, 60, None);
+    bench.hear(3, 60, 1, chat("hi"));
+    bench.now = 35_000;
+    assert_eq!(closed(&bench.link(4, 62, None)), [4], "35 s are an interval and a timeout");
+    bench.now = 35_001;
+    assert_eq!(closed(&bench.link(5, 62, None)), [2]);
+    assert_eq!(
+        closed(&bench.link(6, 63, None)),
+        [6],
+        "the one that is left has spoken, and the other has only just come"
+    );
+}
+
+#[test]
+fn a_configured_peer_that_ends_the_link_without_a_word_twice_is_told_of_once() {
+    let mut bench = Bench::new(rules());
+    let mut told_of = Vec::new();
+    for link in 1..5 {
+        bench.now += 600_000;
+        assert!(bench.feed(Event::Woke).contains(&Action::Dial(endpoint(1))));
+        bench.link(link, 60, Some(1));
+        let ended = bench.feed(Event::Unlinked { link: LinkId(link), why: "it ended".into() });
+        told_of.push(told(&ended).iter().filter(|notice| matches!(notice, Notice::Unreachable { .. })).count());
+    }
+    assert_eq!(told_of, [0, 1, 0, 0]);
+}
+
+#[test]
+fn a_neighbour_that_claims_a_configured_address_does_not_keep_it_from_being_dialled() {
+    let mut bench = Bench::new(rules());
+    bench.feed(Event::Woke);
+    bench.feed(Event::DialFailed { endpoint: endpoint(1), why: String::new() });
+    bench.link(1, 60, None);
+    bench.hear(1, 60, 1 << 60, Body::heartbeat(Some(endpoint(1))));
+    bench.hear(1, 60, 1 << 61, Body::heartbeat(Some(endpoint(2))));
+    bench.now = 2_000;
+    let dials = bench.feed(Event::Woke).into_iter().filter(|action| matches!(action, Action::Dial(_)));
+    assert_eq!(dials.collect::<Vec<_>>(), [Action::Dial(endpoint(1))], "elsewhere it is believed to be there");
+}
+
+#[test]
+fn a_question_for_history_is_no_longer_than_a_message_however_many_senders_there_are() {
+    let mut bench = Bench::new(rules());
+    bench.link(1, 60, None);
+    let question = |actions: &Actions| {
+        actions.iter().find_map(|action| match action {
+            Action::Send { message, form, .. } => match &message.body {
+                Body::HistoryRequest(have) => Some((have.clone(), message.write(*form).map(|bytes| bytes.len()))),
+                _ => None,
+            },
+            _ => None,
+        })
+    };
+    // The longest numbers, and a gap after each.
+    let hear = |bench: &mut Bench, senders: std::ops::Range<u128>| {
+        for sender in senders {
+            for number in 0..20 {
+                bench.hear(1, sender, u64::MAX - 2 * number, chat("hi"));
+            }
+        }
+    };
+    hear(&mut bench, 1_000..1_100);
+    let (have, length) = question(&bench.extend(1, 60)).expect("it asks");
+    assert_eq!((have.len(), have.values().map(Vec::len).max()), (100, Some(8)));
+    assert!(length.is_some());
+    hear(&mut bench, 2_000..2_600);
+    bench.link(2, 60, None);
+    let (have, length) = question(&bench.extend(2, 60)).expect("it asks");
+    assert!(have.len() > MAX_SENDERS - 3 && have.values().all(|runs| runs.len() == 1), "{}", have.len());
+    assert!(length.is_some_and(|length| length < MAX_MESSAGE_BYTES), "{length:?}");
 }
 
 #[test]
@@ -222,7 +309,7 @@ fn a_copy_that_is_known_by_its_head_leaves_the_engine_as_if_it_had_been_read() {
     }
     bench.hear(1, 61, 7, chat("hi"));
     bench.hear(1, 70, 7, chat("hi"));
-    bench.engine.recent.insert(PeerId(80), 7);
+    bench.engine.forgotten.insert(PeerId(80), 7);
     bench.now = 5;
     let again = [(2, 70, 7), (1, 70, 7), (2, 61, 7), (2, 80, 7)];
     // New, of somebody new, a neighbour's own word, and on a link that is closed.
@@ -299,8 +386,8 @@ fn with_more_senders_than_are_remembered_nothing_goes_round_for_ever() {
         }
         rounds.push(shown);
     }
-    assert_eq!((rounds[0], &rounds[2..]), (1_000, &[0, 0][..]), "{rounds:?}");
-    assert!(rounds[1] <= MAX_SENDERS, "only what came before the memory was full: {rounds:?}");
+    assert_eq!(rounds, [1_000, 0, 0, 0]);
+    assert_eq!(told(&bench.hear(1, 1_000, 8, chat("hi"))).len(), 1, "who was forgotten may say more");
 }
 
 #[test]
@@ -585,6 +672,12 @@ fn one_post_on_both_links_is_shown_once_and_the_two_are_one_person() {
         actions.extend(bench.feed(on_lan));
         let posts = told(&actions).into_iter().filter(|notice| matches!(notice, Notice::Post { .. })).count();
         assert_eq!(posts, 1, "LAN first: {lan_first}");
+        let kept: Vec<Entry> = actions.iter().filter_map(Action::kept).collect();
+        let started_again = Engine::new(self::on_lan(), kept, at(0));
+        for engine in [&bench.engine, &started_again] {
+            let authors: Vec<&Author> = engine.history().entries().iter().map(|entry| &entry.author).collect();
+            assert_eq!(authors, [&Author::Mesh(PeerId(60))], "once, and as neighbours know it; LAN first: {lan_first}");
+        }
         let lan = bench.engine.neighbours.as_ref().unwrap();
         assert_eq!(lan.peers.values().next().unwrap().peer, Some(PeerId(60)));
     }

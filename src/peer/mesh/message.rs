@@ -25,7 +25,7 @@ const EXTENSION: u32 = 1;
 /// The most addresses that are taken from one list.
 const MAX_LISTED: usize = 256;
 /// The most senders in a question for history, and the most runs of each.
-const MAX_ASKED: usize = 512;
+pub const MAX_ASKED: usize = 512;
 
 /// One message.
 #[derive(Clone, Debug, PartialEq)]
