@@ -52,7 +52,7 @@ pub use user_id::UserId;
 use archive::Archive;
 use driver::{Driver, Inputs};
 use engine::{Engine, LanRules, Notice, Rules};
-use lan::findings::Seen;
+use lan::seen::Seen;
 use lan::socket::{self, Heard, Sockets};
 use mesh::MAX_MESSAGE_BYTES;
 use mesh::network::Network;
