@@ -1,15 +1,18 @@
 //! Where settings stand: the file, the environment and the flags, and which of them wins.
 
-use std::net::Ipv4Addr;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::UserMessageFormatter;
 use thiserror::Error;
 
 use crate::peer::text::harmless;
 
 /// The most characters that are repeated of what a parser says.
 const ERROR_CHARS: usize = 400;
+/// The most characters that are repeated of what was given.
+const GIVEN_CHARS: usize = 80;
 
 /// One value of each setting at most, as text, from one place.
 #[derive(Clone, Debug, Default)]
@@ -24,26 +27,37 @@ pub struct Layer {
 pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) variable: &'static str,
+    is_list: bool,
+}
+
+impl Key {
+    const fn one(name: &'static str, variable: &'static str) -> Self {
+        Self { name, variable, is_list: false }
+    }
+
+    const fn list(name: &'static str, variable: &'static str) -> Self {
+        Self { name, variable, is_list: true }
+    }
 }
 
 pub(super) const KEYS: [Key; 17] = [
-    Key { name: "name", variable: "P2P_NAME" },
-    Key { name: "listen_addr", variable: "P2P_LISTEN_ADDR" },
-    Key { name: "peers", variable: "P2P_PEERS" },
-    Key { name: "registry", variable: "P2P_REGISTRY" },
-    Key { name: "lan", variable: "P2P_LAN" },
-    Key { name: "lan_addresses", variable: "P2P_LAN_ADDRESSES" },
-    Key { name: "max_connections", variable: "P2P_MAX_CONNECTIONS" },
-    Key { name: "connect_timeout", variable: "P2P_CONNECT_TIMEOUT" },
-    Key { name: "heartbeat_interval", variable: "P2P_HEARTBEAT_INTERVAL" },
-    Key { name: "heartbeat_timeout", variable: "P2P_HEARTBEAT_TIMEOUT" },
-    Key { name: "message_buffer_size", variable: "P2P_MESSAGE_BUFFER_SIZE" },
-    Key { name: "dedup_cache_size", variable: "P2P_DEDUP_CACHE_SIZE" },
-    Key { name: "history_size", variable: "P2P_HISTORY_SIZE" },
-    Key { name: "dir", variable: "P2P_DIR" },
-    Key { name: "metrics_addr", variable: "P2P_METRICS_ADDR" },
-    Key { name: "log_level", variable: "P2P_LOG_LEVEL" },
-    Key { name: "log_format", variable: "P2P_LOG_FORMAT" },
+    Key::one("name", "P2P_NAME"),
+    Key::one("listen_addr", "P2P_LISTEN_ADDR"),
+    Key::list("peers", "P2P_PEERS"),
+    Key::list("registry", "P2P_REGISTRY"),
+    Key::one("lan", "P2P_LAN"),
+    Key::list("lan_addresses", "P2P_LAN_ADDRESSES"),
+    Key::one("max_connections", "P2P_MAX_CONNECTIONS"),
+    Key::one("connect_timeout", "P2P_CONNECT_TIMEOUT"),
+    Key::one("heartbeat_interval", "P2P_HEARTBEAT_INTERVAL"),
+    Key::one("heartbeat_timeout", "P2P_HEARTBEAT_TIMEOUT"),
+    Key::one("message_buffer_size", "P2P_MESSAGE_BUFFER_SIZE"),
+    Key::one("dedup_cache_size", "P2P_DEDUP_CACHE_SIZE"),
+    Key::one("history_size", "P2P_HISTORY_SIZE"),
+    Key::one("dir", "P2P_DIR"),
+    Key::one("metrics_addr", "P2P_METRICS_ADDR"),
+    Key::one("log_level", "P2P_LOG_LEVEL"),
+    Key::one("log_format", "P2P_LOG_FORMAT"),
 ];
 
 /// The environment variables of a peer.
@@ -62,7 +76,7 @@ pub enum SettingsError {
         /// What the system said.
         cause: std::io::Error,
     },
-    /// The file is neither YAML nor JSON, or has a key or type that is wrong.
+    /// The file is neither YAML nor JSON, has a key that is none, or a list where one value is right.
     #[error("{}: {message}", .path.display())]
     Syntax {
         /// The file.
@@ -84,34 +98,75 @@ pub enum SettingsError {
     },
 }
 
-/// The file. YAML is read, and JSON with it, since that is YAML, too.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FileForm {
-    name: Option<String>,
-    listen_addr: Option<String>,
-    peers: Option<Vec<String>>,
-    registry: Option<OneOrMany>,
-    lan: Option<bool>,
-    lan_addresses: Option<Vec<Ipv4Addr>>,
-    max_connections: Option<u64>,
-    connect_timeout: Option<String>,
-    heartbeat_interval: Option<String>,
-    heartbeat_timeout: Option<String>,
-    message_buffer_size: Option<u64>,
-    dedup_cache_size: Option<u64>,
-    history_size: Option<u64>,
-    dir: Option<String>,
-    metrics_addr: Option<String>,
-    log_level: Option<String>,
-    log_format: Option<String>,
+/// What the file says, each value as the text that stands there. YAML is read, and JSON with it, since that is YAML, too.
+#[derive(Default)]
+struct FileForm(Vec<(&'static str, String)>);
+
+impl<'de> Deserialize<'de> for FileForm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Form)
+    }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
+struct Form;
+
+impl<'de> Visitor<'de> for Form {
+    type Value = FileForm;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("settings, each as `key: value`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FileForm, A::Error> {
+        let mut values = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let Some(key) = KEYS.iter().find(|key| key.name == name) else {
+                let name: String = name.chars().take(GIVEN_CHARS).collect();
+                let names = KEYS.each_ref().map(|key| key.name).join(", ");
+                return Err(A::Error::custom(format!("there is no setting {name:?}; there are {names}")));
+            };
+            let value = if key.is_list {
+                map.next_value::<Option<Items>>().map(|items| items.map(|items| items.0.join(",")))
+            } else {
+                map.next_value()
+            };
+            // What the parser says names the line and not the key.
+            let value: Option<String> = value.map_err(|error| A::Error::custom(format!("{name}: {error}")))?;
+            values.extend(value.map(|value| (key.name, value)));
+        }
+        Ok(FileForm(values))
+    }
+}
+
+/// A list, or the only one on it.
+struct Items(Vec<String>);
+
+impl<'de> Deserialize<'de> for Items {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ListForm)
+    }
+}
+
+struct ListForm;
+
+impl<'de> Visitor<'de> for ListForm {
+    type Value = Items;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of texts")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Items, E> {
+        Ok(Items(vec![text.to_owned()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Items, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Items(items))
+    }
 }
 
 /// From the one that wins down.
@@ -137,7 +192,7 @@ impl Layers {
             None => Err(SettingsError::Invalid {
                 place: layer.place.clone(),
                 name,
-                given: text.chars().take(80).collect(),
+                given: text.chars().take(GIVEN_CHARS).collect(),
                 right,
             }),
         }
@@ -163,34 +218,8 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<(&'static str, String
         serde_saphyr::from_str(text).map_err(|error| SettingsError::Syntax {
             path: path.to_owned(),
             // It repeats the file's own words, however long they are.
-            message: harmless(&error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" "), ERROR_CHARS),
+            message: harmless(&error.without_snippet().render_with_formatter(&UserMessageFormatter), ERROR_CHARS),
         })?
     };
-    let registry = form.registry.map(|registry| match registry {
-        OneOrMany::One(url) => url,
-        OneOrMany::Many(urls) => urls.join(","),
-    });
-    let values = [
-        ("name", form.name),
-        ("listen_addr", form.listen_addr),
-        ("peers", form.peers.map(|peers| peers.join(","))),
-        ("registry", registry),
-        ("lan", form.lan.map(|lan| lan.to_string())),
-        (
-            "lan_addresses",
-            form.lan_addresses.map(|ips| ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
-        ),
-        ("max_connections", form.max_connections.map(|count| count.to_string())),
-        ("connect_timeout", form.connect_timeout),
-        ("heartbeat_interval", form.heartbeat_interval),
-        ("heartbeat_timeout", form.heartbeat_timeout),
-        ("message_buffer_size", form.message_buffer_size.map(|count| count.to_string())),
-        ("dedup_cache_size", form.dedup_cache_size.map(|count| count.to_string())),
-        ("history_size", form.history_size.map(|count| count.to_string())),
-        ("dir", form.dir),
-        ("metrics_addr", form.metrics_addr),
-        ("log_level", form.log_level),
-        ("log_format", form.log_format),
-    ];
-    Ok(values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+    Ok(form.0)
 }

@@ -152,7 +152,7 @@ impl Layers {
             registry: self.list("registry", "URLs such as http://127.0.0.1:3000", |text| {
                 is_url(&text).then(|| text.trim_end_matches('/').to_owned())
             })?,
-            lan: self.parsed("lan", "true or false", |text| text.parse().ok())?.unwrap_or(true),
+            lan: self.parsed("lan", "true or false", parse_switch)?.unwrap_or(true),
             lan_addresses: self
                 .list("lan_addresses", "IPv4 addresses such as 192.168.1.255", |text| text.parse().ok())?,
             max_connections: count("max_connections", 50)?,
@@ -167,6 +167,15 @@ impl Layers {
             log_level,
             log_format: log_format.unwrap_or_default(),
         })
+    }
+}
+
+/// Also as YAML may have it.
+fn parse_switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" => Some(true),
+        "false" | "no" | "off" => Some(false),
+        _ => None,
     }
 }
 
@@ -261,8 +270,6 @@ log_format: "text"
             error,
             r#"environment: heartbeat_interval is "soon", but must be a time such as 500ms, 5s or 1m30s"#
         );
-        let error = read("heartbeat: 5s\n", &[], &[]).unwrap_err().to_string();
-        assert!(error.contains("config.yaml: ") && error.contains("heartbeat"), "{error}");
         let error = read(&format!("{}: 5\n", "\u{1b}x".repeat(9_999)), &[], &[]).unwrap_err().to_string();
         assert!(error.chars().count() < 600 && !error.contains('\u{1b}'), "{error}");
         for bad in [
@@ -280,6 +287,37 @@ log_format: "text"
             assert!(read(bad, &[], &[]).is_err(), "{bad}");
         }
         assert!(read("", &[], &[]).is_ok());
+    }
+
+    #[test]
+    fn an_error_of_the_file_is_one_line_with_the_file_the_key_and_what_is_right() {
+        for (file, said) in [
+            ("lan: maybe", r#"lan is "maybe", but must be true or false"#),
+            ("max_connections: many", r#"max_connections is "many", but must be a whole number from 1 to 1000000"#),
+            ("history_size: -1", r#"history_size is "-1", but must be a whole number from 1 to 1000000"#),
+            ("connect_timeout: 10", r#"connect_timeout is "10", but must be a time such as 500ms, 5s or 1m30s"#),
+            ("lan_addresses: here", r#"lan_addresses is "here", but must be IPv4 addresses such as 192.168.1.255"#),
+            ("name: [al, bo]", "name: expected string scalar at line 1, column 7"),
+            ("peers: {a: 1}", "peers: invalid type: map, expected a list of texts at line 1, column 8"),
+            ("name: al\nname: bo", "duplicate mapping key `name` is not allowed here at line 2, column 1"),
+            ("hello", "expected mapping start at line 1, column 1"),
+            ("name: \"al", "name: unclosed quote at line 1, column 7"),
+        ] {
+            let error = read(file, &[], &[]).unwrap_err().to_string();
+            assert_eq!(error.split_once("config.yaml: ").expect("the file").1, said, "{file}");
+        }
+        let error = read("heartbeat: 5s\n", &[], &[]).unwrap_err().to_string();
+        let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+        let said = format!(r#"config.yaml: there is no setting "heartbeat"; there are {}"#, names.join(", "));
+        assert!(error.ends_with(&said), "{error}");
+    }
+
+    #[test]
+    fn a_value_of_the_file_is_the_text_that_stands_there() {
+        let settings =
+            read("name: 007\nlan: No\npeers: a:1\nregistry: [http://a, http://b/]\ndir: ~\n", &[], &[]).unwrap();
+        assert_eq!((settings.name.as_str(), settings.lan, settings.dir), ("007", false, None));
+        assert_eq!((settings.peers.len(), settings.registry), (1, vec!["http://a".to_owned(), "http://b".to_owned()]));
     }
 
     #[test]
