@@ -36,7 +36,8 @@ Examples:
   rollcall peer --name carol --registry http://127.0.0.1:3000,http://127.0.0.1:3001
   rollcall peer scan
 
-Environment (a flag wins over a variable, and that over the file; an empty variable counts as unset):
+Environment (a flag wins over a variable, and that over the file; an empty variable counts as unset, and what cannot be
+read is refused wherever it stands):
   P2P_NAME, P2P_LAN, P2P_LISTEN_ADDR, P2P_PEERS, P2P_REGISTRY, P2P_DIR     as the flags
   P2P_METRICS_ADDR, P2P_LAN_ADDRESSES, P2P_LOG_LEVEL, P2P_LOG_FORMAT       as --metrics and the flags
   P2P_MAX_CONNECTIONS       peers of the mesh at once, whoever connected [50]

@@ -169,33 +169,45 @@ impl<'de> Visitor<'de> for ListForm {
     }
 }
 
+impl Layer {
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.values.iter().any(|(key, _)| *key == name)
+    }
+}
+
+/// The place of the file among the layers; before it are the flags and the environment.
+pub(super) const FILE: usize = 2;
+
 /// From the one that wins down.
 pub(super) struct Layers(pub(super) Vec<Layer>);
 
 impl Layers {
-    fn find(&self, name: &str) -> Option<(&Layer, &str)> {
-        self.0.iter().find_map(|layer| {
-            let (_, value) = layer.values.iter().find(|(key, _)| *key == name)?;
-            Some((layer, value.as_str()))
-        })
-    }
-
+    /// What wins of what is given. What cannot be read is refused wherever it stands: who wrote it expects it to count.
     pub(super) fn parsed<T>(
         &self,
         name: &'static str,
         right: &'static str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Option<T>, SettingsError> {
-        let Some((layer, text)) = self.find(name) else { return Ok(None) };
-        match parse(text.trim()) {
-            Some(value) => Ok(Some(value)),
-            None => Err(SettingsError::Invalid {
+        let mut found = None;
+        for (layer, text) in self.given(name) {
+            let value = parse(text.trim()).ok_or_else(|| SettingsError::Invalid {
                 place: layer.place.clone(),
                 name,
                 given: text.chars().take(GIVEN_CHARS).collect(),
                 right,
-            }),
+            })?;
+            found.get_or_insert(value);
         }
+        Ok(found)
+    }
+
+    /// Everything that is given for a setting, the one that wins first.
+    fn given(&self, name: &str) -> impl Iterator<Item = (&Layer, &str)> {
+        self.0.iter().flat_map(move |layer| {
+            let values = layer.values.iter().filter(move |(key, _)| *key == name);
+            values.map(move |(_, value)| (layer, value.as_str()))
+        })
     }
 
     pub(super) fn list<T>(

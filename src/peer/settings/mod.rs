@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::endpoint::Endpoint;
 use super::nickname::Nickname;
-use layers::{KEYS, Layers, parse};
+use layers::{FILE, KEYS, Layers, parse};
 
 pub use layers::{Layer, SettingsError, variables};
 
@@ -108,12 +108,7 @@ impl Settings {
         if let Some(path) = file {
             let text = std::fs::read_to_string(path)
                 .map_err(|cause| SettingsError::Unreadable { path: path.to_owned(), cause })?;
-            let mut values = parse(path, &text)?;
-            // It is of the environment, and that wins over the file.
-            if variable("RUST_LOG").is_some_and(|text| !text.is_empty()) {
-                values.retain(|(key, _)| *key != "log_level");
-            }
-            layers.push(Layer { place: format!("{}: ", path.display()), values });
+            layers.push(Layer { place: format!("{}: ", path.display()), values: parse(path, &text)? });
         }
         Layers(layers).settings(variable)
     }
@@ -140,6 +135,10 @@ impl Layers {
         let log_level = self.parsed("log_level", "error, warn, info, debug or trace", |text| {
             LogLevel::ALL.into_iter().find(|level| level.name() == text)
         })?;
+        // It is of the environment, and that wins over the file.
+        let is_rust_log_set = variable("RUST_LOG").is_some_and(|text| !text.is_empty());
+        let is_of_file = self.0.iter().position(|layer| layer.has("log_level")) == Some(FILE);
+        let log_level = log_level.filter(|_| !(is_of_file && is_rust_log_set));
         let log_format = self.parsed("log_format", "text or json", |text| match text {
             "text" => Some(LogFormat::Text),
             "json" => Some(LogFormat::Json),
@@ -162,7 +161,7 @@ impl Layers {
             message_buffer_size: count("message_buffer_size", 16)?,
             dedup_cache_size: count("dedup_cache_size", 100)?,
             history_size: count("history_size", 100)?,
-            dir: self.parsed("dir", "a directory", |text| Some(PathBuf::from(text)))?,
+            dir: self.parsed("dir", "a directory", |text| (!text.is_empty()).then(|| PathBuf::from(text)))?,
             metrics_addr: self.parsed("metrics_addr", "host:port, or a port of this machine alone", metrics_addr)?,
             log_level,
             log_format: log_format.unwrap_or_default(),
@@ -287,6 +286,28 @@ log_format: "text"
             assert!(read(bad, &[], &[]).is_err(), "{bad}");
         }
         assert!(read("", &[], &[]).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_also_where_something_else_wins() {
+        let said = |file, variables: &[(&str, &str)], flags: &[(&'static str, &str)]| {
+            read(file, variables, flags).unwrap_err().to_string()
+        };
+        assert_eq!(
+            said("", &[("P2P_LAN", "maybe")], &[("lan", "false")]),
+            r#"environment: lan is "maybe", but must be true or false"#
+        );
+        let error = said("connect_timeout: soon", &[("P2P_CONNECT_TIMEOUT", "5s")], &[("connect_timeout", "6s")]);
+        assert!(error.contains(r#"config.yaml: connect_timeout is "soon""#), "{error}");
+        let error = said("log_level: loud", &[("RUST_LOG", "warn")], &[]);
+        assert!(error.contains(r#"config.yaml: log_level is "loud""#), "{error}");
+    }
+
+    #[test]
+    fn a_directory_has_a_name_and_an_empty_variable_is_none() {
+        assert_eq!(read("", &[], &[("dir", "")]).unwrap_err().to_string(), r#"--dir is "", but must be a directory"#);
+        assert!(read("dir: ' '", &[], &[]).is_err());
+        assert_eq!(read("", &[("P2P_DIR", "")], &[]).unwrap().dir, None);
     }
 
     #[test]
