@@ -32,6 +32,8 @@ pub enum Kind {
     NotSent,
     /// A question was sent, and this machine did not hear it.
     NotHeardBack,
+    /// A question came to this look around itself, and so to no other program of this machine.
+    HeardHereAlone,
     /// Nobody answered, and nothing is wrong here.
     Silence,
     /// A peer writes from another address than it claims.
@@ -50,6 +52,7 @@ impl Seen {
         findings.extend(self.only_loopback());
         findings.extend(self.asked.iter().filter_map(not_sent));
         findings.extend(self.not_heard_back());
+        findings.extend(self.heard_here_alone());
         if findings.is_empty() && self.present.is_empty() {
             findings.push(silence());
         }
@@ -72,9 +75,8 @@ impl Seen {
     }
 
     fn not_heard_back(&self) -> Option<Finding> {
-        // Of several programs on the shared port only one gets what is not broadcast.
-        let is_broadcast = |asked: &&Asked| asked.to != Ipv4Addr::LOCALHOST && asked.refusal.is_none();
-        let sent: Vec<&Asked> = self.asked.iter().filter(is_broadcast).collect();
+        let is_sent = |asked: &&Asked| is_for_all_here(asked) && asked.refusal.is_none();
+        let sent: Vec<&Asked> = self.asked.iter().filter(is_sent).collect();
         let lost: Vec<String> = sent.iter().filter(|asked| !asked.was_heard).map(|asked| place(asked)).collect();
         if self.shared_refusal.is_some() || lost.is_empty() {
             return None;
@@ -90,6 +92,22 @@ impl Seen {
             remedy: format!(
                 "look whether a firewall of this machine drops incoming UDP to port {LAN_PORT}, and allow it"
             ),
+        })
+    }
+
+    fn heard_here_alone(&self) -> Option<Finding> {
+        let (for_all, for_one): (Vec<&Asked>, Vec<&Asked>) =
+            self.asked.iter().filter(|asked| asked.was_heard).partition(|asked| is_for_all_here(asked));
+        let places: Vec<String> = for_one.into_iter().map(place).collect();
+        // Peers of this machine have heard what was for all.
+        (for_all.is_empty() && !places.is_empty()).then(|| Finding {
+            kind: Kind::HeardHereAlone,
+            text: format!(
+                "what is sent to {} comes to one program of this machine, and now that was this look around: peers here \
+                 did not hear the question",
+                places.join(", ")
+            ),
+            remedy: "ask where all of them hear: --addresses 127.255.255.255, or leave --addresses out".into(),
         })
     }
 
@@ -187,6 +205,11 @@ fn mismatch(peer: &Present) -> Finding {
     }
 }
 
+/// Whether this machine's programs on the shared port all hear what is sent there; else one of them does, or none.
+fn is_for_all_here(asked: &Asked) -> bool {
+    !asked.interfaces.is_empty() || asked.to == Ipv4Addr::BROADCAST
+}
+
 fn place(asked: &Asked) -> String {
     if asked.interfaces.is_empty() {
         asked.to.to_string()
@@ -272,6 +295,17 @@ mod tests {
         assert!(!seen.findings()[0].text.contains("127.0.0.1,"), "only one program gets what is not broadcast");
         seen.shared_refusal = Some(refused(RefusalKind::Taken));
         assert_eq!(kinds(&seen), [Kind::SharedPortRefused], "where nothing can be heard this says nothing");
+    }
+
+    #[test]
+    fn a_question_that_only_this_look_around_heard_is_no_silence() {
+        let mut seen = Seen { everywhere: false, ..well() };
+        seen.asked.retain(|asked| asked.to == Ipv4Addr::LOCALHOST);
+        assert_eq!(kinds(&seen), [Kind::HeardHereAlone]);
+        assert!(seen.findings()[0].text.contains("127.0.0.1 comes to one program"));
+        // Another program has it.
+        seen.asked[0].was_heard = false;
+        assert_eq!(kinds(&seen), [Kind::Silence], "a plain address is not expected to be heard here");
     }
 
     #[test]
