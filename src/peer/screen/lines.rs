@@ -13,6 +13,8 @@ const TEXT_CHARS: usize = 8 * 1024;
 #[must_use]
 pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
     match notice {
+        // Nothing would be there but a name.
+        Notice::Post { text, .. } | Notice::Direct { text, .. } if text.trim().is_empty() => Vec::new(),
         Notice::Found { peer, .. } if is_verbose => vec![format!("[DISCOVERY] Found peer: {}", uid(peer))],
         Notice::Lost { peer, why } if is_verbose => {
             vec![format!("[DISCOVERY] Lost peer: {}: {}", uid(peer), text(why))]
@@ -139,6 +141,17 @@ mod tests {
             known_lines(&[known]),
             ["[KNOWN PEERS] (1 peers):", "  alice@192.168.1.11 (Al) at 192.168.1.11:8500 [LAN]"]
         );
+    }
+
+    #[test]
+    fn a_message_of_white_space_is_not_shown() {
+        for (text, is_blank) in [("", true), (" \t\r\n\u{a0}\u{2003}\u{2028}", true), (" . ", false)] {
+            let post = Notice::Post { from: al(), text: text.into(), said_at: 0, number: "1".into() };
+            let direct = Notice::Direct { from: al(), text: text.into(), said_at: 0 };
+            for (notice, is_verbose) in [(&post, true), (&post, false), (&direct, true), (&direct, false)] {
+                assert_eq!(notice_lines(notice, is_verbose).is_empty(), is_blank, "{text:?}");
+            }
+        }
     }
 
     #[test]
