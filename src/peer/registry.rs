@@ -17,6 +17,8 @@ use crate::domain::{Addr, Username};
 
 /// Between two looks at who is online, unless the registry wants a heartbeat sooner.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// A list that many join at once may be a tenth of a second old.
+const SETTLED: Duration = Duration::from_millis(200);
 
 /// How a peer stands with the registry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,30 +67,44 @@ impl Registrant {
     }
 
     async fn round(&self, is_registered: &mut bool) -> Result<Duration, ClientError> {
-        let online = self.client.online().await?.online_clients;
-        let mine = online.iter().find(|client| client.username == self.user);
-        let others = online.iter().filter(|client| client.username != self.user);
-        let endpoints = others.filter_map(|client| client.addr).map(|addr| Endpoint::of(addr.socket_addr()));
-        let _ = self.found.send(endpoints.collect()).await;
-        if !*is_registered {
-            let user = NewUser { addr: Some(self.addr.into()), ..NewUser::named(self.user.clone()) };
-            match self.client.register(&user).await {
-                Ok(_) => {}
-                // Registered at another address: by an earlier run of this peer, or by somebody else who is there now.
-                Err(ClientError::Refused { code, .. }) if code == "user_exists" => {
-                    if let Some(there) = mine.and_then(|mine| mine.addr).filter(|there| *there != self.addr) {
-                        warn!("somebody called {} is online at {there}; choose another --name to be found", self.user);
-                        return Ok(LOOK_EVERY);
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-            *is_registered = true;
-            narrator::registered(self.user.as_str(), &self.addr.to_string());
+        let there = self.look().await?;
+        if !*is_registered && !self.is_registered(there).await? {
+            return Ok(LOOK_EVERY);
         }
         let accepted = self.client.heartbeat(&self.user, Some(self.addr.into())).await?;
         debug!("online for another {} ms", accepted.ttl_ms);
+        if !std::mem::replace(is_registered, true) {
+            narrator::registered(self.user.as_str(), &self.addr.to_string());
+            // Of two that come at the same moment, neither was on the list yet that the other has seen.
+            sleep(SETTLED).await;
+            self.look().await?;
+        }
         Ok(Duration::from_millis(accepted.next_heartbeat_ms).min(LOOK_EVERY))
+    }
+
+    /// Tells who else is online; where somebody of this peer's own name is.
+    async fn look(&self) -> Result<Option<Addr>, ClientError> {
+        let online = self.client.online().await?.online_clients;
+        let there = online.iter().find(|client| client.username == self.user).and_then(|mine| mine.addr);
+        let others = online.iter().filter(|client| client.username != self.user);
+        let endpoints = others.filter_map(|client| client.addr).map(|addr| Endpoint::of(addr.socket_addr()));
+        let _ = self.found.send(endpoints.collect()).await;
+        Ok(there)
+    }
+
+    /// Registers; whether the name may be this peer's.
+    async fn is_registered(&self, there: Option<Addr>) -> Result<bool, ClientError> {
+        let user = NewUser { addr: Some(self.addr.into()), ..NewUser::named(self.user.clone()) };
+        match self.client.register(&user).await {
+            Ok(_) => Ok(true),
+            // Registered at another address: by an earlier run of this peer, or by somebody else who is there now.
+            Err(ClientError::Refused { code, .. }) if code == "user_exists" => {
+                let Some(there) = there.filter(|there| *there != self.addr) else { return Ok(true) };
+                warn!("somebody called {} is online at {there}; choose another --name to be found", self.user);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -107,4 +123,72 @@ pub(super) fn address_towards(url: &str) -> IpAddr {
         socket.local_addr()
     };
     seen().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |addr: SocketAddr| addr.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::task::JoinSet;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::client::DEFAULT_PATIENCE;
+    use crate::client::testing::{health, serve};
+
+    /// Long for an answer, and shorter than a pause between two looks.
+    const SOON: Duration = Duration::from_secs(6);
+
+    /// A node at which alice registers and `beat` is what her heartbeat gets; bob is on its lists once she has sent one.
+    async fn node(tasks: &mut JoinSet<()>, asked: Arc<Mutex<Vec<String>>>, beat: (u16, &'static str)) -> String {
+        serve(tasks, move |_, line| {
+            let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+            let mut asked = asked.lock().unwrap();
+            let body = match path.as_str() {
+                "/" => return health(true, None),
+                "/discover" if asked.iter().any(|path| path == "/heartbeat") => {
+                    r#"{"online_clients":[{"username":"bob","addr":"10.0.0.2:9000"}],"count":1,"is_leader":true}"#
+                }
+                "/discover" => r#"{"online_clients":[],"count":0,"is_leader":true}"#,
+                "/register" => {
+                    r#"{"success":true,"status":"ok","message":"m","user_id":"00000000-0000-4000-8000-000000000000"}"#
+                }
+                _ => beat.1,
+            };
+            let status = if path == "/heartbeat" { beat.0 } else { 200 };
+            asked.push(path);
+            (status, body.to_owned())
+        })
+        .await
+    }
+
+    fn alice(base: String) -> (Registrant, mpsc::Receiver<Vec<Endpoint>>, watch::Receiver<Standing>) {
+        let (found, founds) = mpsc::channel(1);
+        let (standing, stands) = watch::channel(Standing::Unasked);
+        let registrant = Registrant {
+            client: Client::new([base], DEFAULT_PATIENCE).unwrap(),
+            user: Username::parse("alice").unwrap(),
+            addr: Addr::new("10.0.0.1:9000".parse().unwrap()).unwrap(),
+            found,
+            standing,
+            tallies: Arc::default(),
+        };
+        (registrant, founds, stands)
+    }
+
+    #[tokio::test]
+    async fn who_is_on_the_list_for_the_first_time_looks_who_came_at_the_same_moment() {
+        let mut tasks = JoinSet::new();
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let accepted =
+            r#"{"success":true,"status":"ok","message":"m","last_seen":"t","ttl_ms":30000,"next_heartbeat_ms":10000}"#;
+        let base = node(&mut tasks, Arc::clone(&asked), (200, accepted)).await;
+        let (registrant, mut founds, mut stands) = alice(base);
+        tasks.spawn(registrant.run());
+        assert_eq!(founds.recv().await, Some(vec![]));
+        let bob = Endpoint::parse("10.0.0.2:9000").unwrap();
+        assert_eq!(timeout(SOON, founds.recv()).await.expect("at once"), Some(vec![bob]));
+        stands.wait_for(|standing| *standing == Standing::Answers).await.unwrap();
+        assert_eq!(*asked.lock().unwrap(), ["/discover", "/register", "/heartbeat", "/discover"], "and then it waits");
+    }
 }
