@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
-use tracing::{debug, warn};
+use tokio::time::{Instant, sleep};
+use tracing::debug;
 
 use super::endpoint::Endpoint;
 use super::narrator;
@@ -19,6 +19,8 @@ use crate::domain::{Addr, Username};
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// A list that many join at once may be a tenth of a second old.
 const SETTLED: Duration = Duration::from_millis(200);
+/// For so long an earlier run of this peer is listed after its end, unless the registry was told another time to live.
+const FORMER_RUN: Duration = Duration::from_secs(30);
 
 /// How a peer stands with the registry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,12 +43,50 @@ pub(super) struct Registrant {
     pub(super) tallies: Arc<Tallies>,
 }
 
+/// What is known of this peer's name there.
+#[derive(Debug)]
+enum Name {
+    /// Nothing.
+    New,
+    /// It is online at another address, and has been since this was first seen.
+    Elsewhere { since: Instant, is_told: bool },
+    /// It is this peer's.
+    Ours,
+}
+
+/// What there is to say of a name that is online elsewhere.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Namesake {
+    /// It may be an earlier run of this peer.
+    Earlier,
+    /// An earlier run would not be listed any more.
+    SomebodyElse,
+    /// That was said.
+    Told,
+}
+
+impl Name {
+    /// It is online at another address.
+    fn is_elsewhere(&mut self, now: Instant) -> Namesake {
+        match self {
+            Self::Elsewhere { since, is_told } if now.duration_since(*since) >= FORMER_RUN => {
+                if std::mem::replace(is_told, true) { Namesake::Told } else { Namesake::SomebodyElse }
+            }
+            Self::Elsewhere { .. } => Namesake::Told,
+            Self::New | Self::Ours => {
+                *self = Self::Elsewhere { since: now, is_told: false };
+                Namesake::Earlier
+            }
+        }
+    }
+}
+
 impl Registrant {
     /// Registers, then says that it is online and looks who else is, for ever.
     pub(super) async fn run(self) {
-        let mut is_registered = false;
+        let mut name = Name::New;
         loop {
-            let pause = match self.round(&mut is_registered).await {
+            let pause = match self.round(&mut name).await {
                 Ok(pause) => {
                     if self.standing.send_replace(Standing::Answers) == Standing::Away {
                         narrator::registry_back();
@@ -66,14 +106,14 @@ impl Registrant {
         }
     }
 
-    async fn round(&self, is_registered: &mut bool) -> Result<Duration, ClientError> {
+    async fn round(&self, name: &mut Name) -> Result<Duration, ClientError> {
         let there = self.look().await?;
-        if !*is_registered && !self.is_registered(there).await? {
+        if !self.is_registered(name, there).await? {
             return Ok(LOOK_EVERY);
         }
         let accepted = self.client.heartbeat(&self.user, Some(self.addr.into())).await?;
         debug!("online for another {} ms", accepted.ttl_ms);
-        if !std::mem::replace(is_registered, true) {
+        if !matches!(std::mem::replace(name, Name::Ours), Name::Ours) {
             narrator::registered(self.user.as_str(), &self.addr.to_string());
             // Of two that come at the same moment, neither was on the list yet that the other has seen.
             sleep(SETTLED).await;
@@ -92,15 +132,22 @@ impl Registrant {
         Ok(there)
     }
 
-    /// Registers; whether the name may be this peer's.
-    async fn is_registered(&self, there: Option<Addr>) -> Result<bool, ClientError> {
+    /// Registers, if that is still to be done; whether the name may be this peer's.
+    async fn is_registered(&self, name: &mut Name, there: Option<Addr>) -> Result<bool, ClientError> {
+        if matches!(name, Name::Ours) {
+            return Ok(true);
+        }
         let user = NewUser { addr: Some(self.addr.into()), ..NewUser::named(self.user.clone()) };
         match self.client.register(&user).await {
             Ok(_) => Ok(true),
             // Registered at another address: by an earlier run of this peer, or by somebody else who is there now.
             Err(ClientError::Refused { code, .. }) if code == "user_exists" => {
                 let Some(there) = there.filter(|there| *there != self.addr) else { return Ok(true) };
-                warn!("somebody called {} is online at {there}; choose another --name to be found", self.user);
+                match name.is_elsewhere(Instant::now()) {
+                    Namesake::Earlier => narrator::name_elsewhere(self.user.as_str(), &there.to_string()),
+                    Namesake::SomebodyElse => narrator::name_taken(self.user.as_str(), &there.to_string()),
+                    Namesake::Told => {}
+                }
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -190,5 +237,13 @@ mod tests {
         assert_eq!(timeout(SOON, founds.recv()).await.expect("at once"), Some(vec![bob]));
         stands.wait_for(|standing| *standing == Standing::Answers).await.unwrap();
         assert_eq!(*asked.lock().unwrap(), ["/discover", "/register", "/heartbeat", "/discover"], "and then it waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_is_online_elsewhere_is_somebody_elses_once_an_earlier_run_would_be_forgotten() {
+        let (began, mut name) = (Instant::now(), Name::New);
+        let told = [0, 10, 20, 29, 30, 40].map(|seconds| name.is_elsewhere(began + Duration::from_secs(seconds)));
+        let (earlier, told_before, other) = (Namesake::Earlier, Namesake::Told, Namesake::SomebodyElse);
+        assert_eq!(told, [earlier, told_before, told_before, told_before, other, told_before]);
     }
 }

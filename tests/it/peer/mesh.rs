@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::person::Person;
-use crate::cluster::{Plan, until};
+use crate::cluster::{Plan, Process, rollcall, until};
 
 const MESH: [&str; 3] = ["--no-lan", "--listen", "127.0.0.1:0"];
 
@@ -129,4 +129,23 @@ async fn peers_find_each_other_through_the_registry_and_go_on_when_it_is_gone() 
             person.hears(&format!("{name} goes on")).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_peer_that_starts_again_at_another_port_waits_for_its_earlier_run_and_nobody_is_warned() {
+    let cluster = Plan::quick().nodes(1).env("HEARTBEAT_TTL_SECONDS", "3").start().await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let url = cluster.url(0);
+    let start = |log: &str| {
+        let mut command = rollcall(dir.path());
+        command.args(["peer", "--name", "dora", "--registry", &url]).args(MESH);
+        Process::start_plain(command, &dir.path().join("out"), &dir.path().join(log))
+    };
+    let log = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap_or_default();
+    let first = start("first");
+    until("the first run", async || log("first").contains(" registered ")).await;
+    first.kill();
+    let _second = start("second");
+    until("the second run", async || log("second").contains(" registered ")).await;
+    assert!(log("second").contains("an earlier run") && !log("second").contains(" WARN "), "{}", log("second"));
 }
