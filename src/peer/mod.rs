@@ -333,7 +333,11 @@ fn registrant(
         listens_at.ip()
     };
     let addr = Addr::new(SocketAddr::new(ip, listens_at.port())).expect("a bound port at an address of this machine");
-    Ok(Registrant { client, user, addr, found, standing, tallies })
+    let password = settings.password.clone();
+    if let Some(password) = &password {
+        client.log_in_when_asked(user.clone(), password.clone());
+    }
+    Ok(Registrant { client, user, password, addr, found, standing, tallies })
 }
 
 fn millis(period: Duration) -> u64 {

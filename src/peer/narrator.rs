@@ -52,6 +52,14 @@ pub(super) fn name_taken(name: &str, address: &str) {
     warn!(address, "somebody else called {name} is online; choose another --name to be found");
 }
 
+pub(super) fn name_refused(name: &str, why: &str) {
+    warn!(
+        reason = why,
+        "the registry does not list this peer as {name}: give the password of that name (--password, --password-file or \
+         ROLLCALL_PASSWORD), or choose another --name"
+    );
+}
+
 pub(super) fn registry_gone(why: &str) {
     warn!(reason = why, "the registry does not help at the moment; the chat goes on");
 }

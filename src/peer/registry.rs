@@ -13,7 +13,7 @@ use super::endpoint::Endpoint;
 use super::narrator;
 use super::tallies::Tallies;
 use crate::client::{Client, ClientError, NewUser};
-use crate::domain::{Addr, Username};
+use crate::domain::{Addr, Password, Username};
 
 /// Between two looks at who is online, unless the registry wants a heartbeat sooner.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -29,6 +29,8 @@ pub(crate) enum Standing {
     Unasked,
     /// It answered last time.
     Answers,
+    /// It answered; but this peer's name needs a password that it does not have, so it is not listed.
+    Refuses,
     /// It did not.
     Away,
 }
@@ -37,6 +39,8 @@ pub(crate) enum Standing {
 pub(super) struct Registrant {
     pub(super) client: Client,
     pub(super) user: Username,
+    /// The client has it, too, for when it is asked for it.
+    pub(super) password: Option<Password>,
     pub(super) addr: Addr,
     pub(super) found: mpsc::Sender<Vec<Endpoint>>,
     pub(super) standing: watch::Sender<Standing>,
@@ -52,6 +56,8 @@ enum Name {
     Elsewhere { since: Instant, is_told: bool },
     /// It is this peer's.
     Ours,
+    /// It needs a password that this peer does not have.
+    Refused,
 }
 
 /// What there is to say of a name that is online elsewhere.
@@ -73,7 +79,7 @@ impl Name {
                 if std::mem::replace(is_told, true) { Namesake::Told } else { Namesake::SomebodyElse }
             }
             Self::Elsewhere { .. } => Namesake::Told,
-            Self::New | Self::Ours => {
+            Self::New | Self::Ours | Self::Refused => {
                 *self = Self::Elsewhere { since: now, is_told: false };
                 Namesake::Earlier
             }
@@ -88,7 +94,8 @@ impl Registrant {
         loop {
             let pause = match self.round(&mut name).await {
                 Ok(pause) => {
-                    if self.standing.send_replace(Standing::Answers) == Standing::Away {
+                    let standing = if matches!(name, Name::Refused) { Standing::Refuses } else { Standing::Answers };
+                    if self.standing.send_replace(standing) == Standing::Away {
                         narrator::registry_back();
                     }
                     pause
@@ -111,7 +118,10 @@ impl Registrant {
         if !self.is_registered(name, there).await? {
             return Ok(LOOK_EVERY);
         }
-        let accepted = self.client.heartbeat(&self.user, Some(self.addr.into())).await?;
+        let accepted = match self.client.heartbeat(&self.user, Some(self.addr.into())).await {
+            Err(error) if self.is_refused(name, &error) => return Ok(LOOK_EVERY),
+            accepted => accepted?,
+        };
         debug!("online for another {} ms", accepted.ttl_ms);
         if !matches!(std::mem::replace(name, Name::Ours), Name::Ours) {
             narrator::registered(self.user.as_str(), &self.addr.to_string());
@@ -134,10 +144,16 @@ impl Registrant {
 
     /// Registers, if that is still to be done; whether the name may be this peer's.
     async fn is_registered(&self, name: &mut Name, there: Option<Addr>) -> Result<bool, ClientError> {
-        if matches!(name, Name::Ours) {
-            return Ok(true);
+        match name {
+            Name::Ours => return Ok(true),
+            Name::Refused => return Ok(false),
+            Name::New | Name::Elsewhere { .. } => {}
         }
-        let user = NewUser { addr: Some(self.addr.into()), ..NewUser::named(self.user.clone()) };
+        let user = NewUser {
+            addr: Some(self.addr.into()),
+            password: self.password.clone(),
+            ..NewUser::named(self.user.clone())
+        };
         match self.client.register(&user).await {
             Ok(_) => Ok(true),
             // Registered at another address: by an earlier run of this peer, or by somebody else who is there now.
@@ -150,8 +166,25 @@ impl Registrant {
                 }
                 Ok(false)
             }
+            Err(error) if self.is_refused(name, &error) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the name needs a password that this peer does not have: it is said, and not tried again, since wrong
+    /// passwords are counted.
+    fn is_refused(&self, name: &mut Name, error: &ClientError) -> bool {
+        let ClientError::Refused { code, message, .. } = error else { return false };
+        let is_refused = match code.as_str() {
+            "wrong_password" | "password_required" => true,
+            "unauthorized" => self.password.is_none(),
+            _ => false,
+        };
+        if is_refused {
+            *name = Name::Refused;
+            narrator::name_refused(self.user.as_str(), message);
+        }
+        is_refused
     }
 }
 
@@ -215,6 +248,7 @@ mod tests {
         let registrant = Registrant {
             client: Client::new([base], DEFAULT_PATIENCE).unwrap(),
             user: Username::parse("alice").unwrap(),
+            password: None,
             addr: Addr::new("10.0.0.1:9000".parse().unwrap()).unwrap(),
             found,
             standing,
@@ -237,6 +271,23 @@ mod tests {
         assert_eq!(timeout(SOON, founds.recv()).await.expect("at once"), Some(vec![bob]));
         stands.wait_for(|standing| *standing == Standing::Answers).await.unwrap();
         assert_eq!(*asked.lock().unwrap(), ["/discover", "/register", "/heartbeat", "/discover"], "and then it waits");
+    }
+
+    #[tokio::test]
+    async fn a_name_whose_password_is_not_known_is_no_reason_not_to_look() {
+        let mut tasks = JoinSet::new();
+        let refusal = (401, r#"{"success":false,"message":"m","code":"unauthorized"}"#);
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let base = node(&mut tasks, Arc::clone(&asked), refusal).await;
+        let (registrant, mut founds, _) = alice(base);
+        let mut name = Name::New;
+        for _ in 0..3 {
+            assert_eq!(registrant.round(&mut name).await.unwrap(), LOOK_EVERY);
+            founds.recv().await.unwrap();
+        }
+        assert!(matches!(name, Name::Refused));
+        let asked = asked.lock().unwrap().iter().filter(|path| *path != "/discover").cloned().collect::<Vec<_>>();
+        assert_eq!(asked, ["/register", "/heartbeat"], "each once");
     }
 
     #[tokio::test(start_paused = true)]

@@ -69,6 +69,7 @@ pub(super) fn health(
         None => "none",
         Some(Standing::Unasked) => "unasked",
         Some(Standing::Answers) => "answers",
+        Some(Standing::Refuses) => "refuses",
         Some(Standing::Away) => "away",
     };
     let status = measures.as_ref().err().map_or("ok", |unwell| unwell.name());

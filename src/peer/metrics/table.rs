@@ -42,7 +42,7 @@ fn state(page: &mut Page, measures: &Measures, around: &Surroundings<'_>) {
     page.gauge("rollcall_peer_known_addresses", "Addresses of the mesh that are remembered.").is(measures.addresses);
     page.gauge("rollcall_peer_history_entries", "Messages that are remembered.").is(measures.history);
     if let Some(standing) = around.standing {
-        let up = u8::from(standing == Standing::Answers);
+        let up = u8::from(matches!(standing, Standing::Answers | Standing::Refuses));
         page.gauge("rollcall_peer_registry_up", "Whether the registry answered last time.").is(up);
     }
     if let Some(bytes) = around.resident_bytes {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::endpoint::Endpoint;
 use super::nickname::Nickname;
+use crate::domain::Password;
 use layers::{FILE, KEYS, Layers, parse};
 
 pub use layers::{Layer, SettingsError, variables};
@@ -24,6 +25,9 @@ pub struct Settings {
     pub peers: Vec<Endpoint>,
     /// Base URLs of nodes of the registry.
     pub registry: Vec<String>,
+    /// The password of its name there. Not a setting of the file or the environment of a peer: whoever reads the command line
+    /// adds it.
+    pub password: Option<Password>,
     /// Whether it takes part in the LAN.
     pub lan: bool,
     /// Where it tells the LAN what is for all, such as the broadcast address of one network; empty: on every network.
@@ -151,6 +155,7 @@ impl Layers {
             registry: self.list("registry", "URLs such as http://127.0.0.1:3000", |text| {
                 is_url(&text).then(|| text.trim_end_matches('/').to_owned())
             })?,
+            password: None,
             lan: self.parsed("lan", "true or false", parse_switch)?.unwrap_or(true),
             lan_addresses: self
                 .list("lan_addresses", "IPv4 addresses such as 192.168.1.255", |text| text.parse().ok())?,
