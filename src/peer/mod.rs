@@ -157,7 +157,7 @@ impl Peer {
             let received = receive(receiver, shared, datagrams_in.clone(), Arc::clone(&tallies));
             tasks.spawn(stop.clone().run_until_cancelled_owned(received));
         }
-        let (standing, stands) = watch::channel(Standing::Unasked);
+        let (standing, stands) = watch::channel(Standing::UNASKED);
         if !settings.registry.is_empty() {
             let registrant = registrant(&settings, listens_at, found_in, standing, Arc::clone(&tallies))?;
             tasks.spawn(stop.clone().run_until_cancelled_owned(registrant.run()));

@@ -13,7 +13,8 @@ use super::endpoint::Endpoint;
 use super::narrator;
 use super::tallies::Tallies;
 use crate::client::{Client, ClientError, NewUser};
-use crate::domain::{Addr, Password, Username};
+use crate::clock::boot_now;
+use crate::domain::{Addr, BootMs, Password, Username};
 
 /// Between two looks at who is online, unless the registry wants a heartbeat sooner.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -24,14 +25,28 @@ const FORMER_RUN: Duration = Duration::from_secs(30);
 
 /// How a peer stands with the registry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Standing {
+pub(crate) struct Standing {
+    /// What became of the latest question.
+    pub(crate) latest: Latest,
+    /// When it answered last.
+    pub(crate) answered_at: Option<BootMs>,
+}
+
+impl Standing {
     /// It was not asked yet.
+    pub(crate) const UNASKED: Self = Self { latest: Latest::Unasked, answered_at: None };
+}
+
+/// What became of a question.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Latest {
+    /// There was none yet.
     Unasked,
-    /// It answered last time.
-    Answers,
-    /// It answered; but this peer's name needs a password that it does not have, so it is not listed.
-    Refuses,
-    /// It did not.
+    /// It was answered.
+    Answered,
+    /// It was answered; but this peer's name needs a password that it does not have, so it is not listed.
+    Refused,
+    /// It was not.
     Away,
 }
 
@@ -94,8 +109,8 @@ impl Registrant {
         loop {
             let pause = match self.round(&mut name).await {
                 Ok(pause) => {
-                    let standing = if matches!(name, Name::Refused) { Standing::Refuses } else { Standing::Answers };
-                    if self.standing.send_replace(standing) == Standing::Away {
+                    let latest = if matches!(name, Name::Refused) { Latest::Refused } else { Latest::Answered };
+                    if self.stands(latest) == Latest::Away {
                         narrator::registry_back();
                     }
                     pause
@@ -103,7 +118,7 @@ impl Registrant {
                 Err(error) => {
                     self.tallies.registry_failures.add(1);
                     // Once, and not with each try.
-                    if self.standing.send_replace(Standing::Away) != Standing::Away {
+                    if self.stands(Latest::Away) != Latest::Away {
                         narrator::registry_gone(&error.to_string());
                     }
                     LOOK_EVERY
@@ -111,6 +126,12 @@ impl Registrant {
             };
             sleep(pause).await;
         }
+    }
+
+    /// Notes how it stands now; what became of the question before.
+    fn stands(&self, latest: Latest) -> Latest {
+        let answered_at = (latest != Latest::Away).then(boot_now).or(self.standing.borrow().answered_at);
+        self.standing.send_replace(Standing { latest, answered_at }).latest
     }
 
     async fn round(&self, name: &mut Name) -> Result<Duration, ClientError> {
@@ -244,7 +265,7 @@ mod tests {
 
     fn alice(base: String) -> (Registrant, mpsc::Receiver<Vec<Endpoint>>, watch::Receiver<Standing>) {
         let (found, founds) = mpsc::channel(1);
-        let (standing, stands) = watch::channel(Standing::Unasked);
+        let (standing, stands) = watch::channel(Standing::UNASKED);
         let registrant = Registrant {
             client: Client::new([base], DEFAULT_PATIENCE).unwrap(),
             user: Username::parse("alice").unwrap(),
@@ -269,7 +290,7 @@ mod tests {
         assert_eq!(founds.recv().await, Some(vec![]));
         let bob = Endpoint::parse("10.0.0.2:9000").unwrap();
         assert_eq!(timeout(SOON, founds.recv()).await.expect("at once"), Some(vec![bob]));
-        stands.wait_for(|standing| *standing == Standing::Answers).await.unwrap();
+        stands.wait_for(|standing| standing.latest == Latest::Answered).await.unwrap();
         assert_eq!(*asked.lock().unwrap(), ["/discover", "/register", "/heartbeat", "/discover"], "and then it waits");
     }
 
@@ -279,7 +300,7 @@ mod tests {
         let refusal = (401, r#"{"success":false,"message":"m","code":"unauthorized"}"#);
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let base = node(&mut tasks, Arc::clone(&asked), refusal).await;
-        let (registrant, mut founds, _) = alice(base);
+        let (registrant, mut founds, stands) = alice(base);
         let mut name = Name::New;
         for _ in 0..3 {
             assert_eq!(registrant.round(&mut name).await.unwrap(), LOOK_EVERY);
@@ -288,6 +309,12 @@ mod tests {
         assert!(matches!(name, Name::Refused));
         let asked = asked.lock().unwrap().iter().filter(|path| *path != "/discover").cloned().collect::<Vec<_>>();
         assert_eq!(asked, ["/register", "/heartbeat"], "each once");
+        assert_eq!(*stands.borrow(), Standing::UNASKED);
+        assert_eq!(registrant.stands(Latest::Answered), Latest::Unasked);
+        let answered_at = stands.borrow().answered_at;
+        assert_eq!(registrant.stands(Latest::Away), Latest::Answered);
+        assert_eq!(*stands.borrow(), Standing { latest: Latest::Away, answered_at });
+        assert!(answered_at.is_some());
     }
 
     #[tokio::test(start_paused = true)]
