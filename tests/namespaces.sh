@@ -18,6 +18,9 @@ WORLD=
 FAILED=0
 FIGURES=()
 declare -A PIDS=()
+# The options of a script that take a number, each with its default; and the rows that it is asked for.
+declare -A NUMBERS=()
+ASKED=()
 
 die() {
     printf 'error: %s\n' "$*" >&2
@@ -29,6 +32,29 @@ now() { printf '%s' "$((${EPOCHREALTIME/[.,]/} / 1000))"; }
 # within VALUE MOST [LEAST]
 within() {
     if [[ $1 =~ ^[0-9]+$ ]] && [ "$1" -le "$2" ] && [ "$1" -ge "${3:-0}" ]; then printf yes; else printf no; fi
+}
+
+# read_arguments ARGUMENT…: what the person wants goes into PROFILE, NUMBERS and ASKED, which are all ROWS if none is named.
+read_arguments() {
+    local name
+    while [ "$#" -gt 0 ]; do
+        if [[ $1 != -* ]]; then
+            ASKED+=("$1")
+        elif [ "$1" = --release ]; then
+            PROFILE=release
+        elif [ -n "${NUMBERS[$1]-}" ]; then
+            [[ ${2-} =~ ^[1-9][0-9]{0,4}$ ]] || die "$1 needs a number from 1 to 99999"
+            NUMBERS[$1]=$2
+            shift
+        else
+            die "there is no option $1; there are: --release ${!NUMBERS[*]}"
+        fi
+        shift
+    done
+    if [ "${#ASKED[@]}" -eq 0 ]; then ASKED=("${ROWS[@]}"); fi
+    for name in "${ASKED[@]}"; do
+        declare -F "row_$name" >/dev/null || die "there is no row $name here; there are: ${ROWS[*]}"
+    done
 }
 
 # check_tools TOOL:PACKAGE…: beside those that every such script needs.

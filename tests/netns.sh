@@ -33,29 +33,12 @@ CUTS=${NETNS_CUTS:-8}
 LOSS_SECONDS=${NETNS_LOSS_SECONDS:-45}
 
 outside() {
-    local number
-    local -a asked=()
-    while [ "$#" -gt 0 ]; do
-        case $1 in
-        --cuts | --loss)
-            [[ ${2-} =~ ^[1-9][0-9]{0,4}$ ]] || die "$1 needs a number from 1 to 99999"
-            if [ "$1" = --cuts ]; then CUTS=$2; else LOSS_SECONDS=$2; fi
-            shift
-            ;;
-        --release) PROFILE=release ;;
-        -*) die "there is no option $1; there are: --cuts N, --loss SECONDS, --release" ;;
-        *) asked+=("$1") ;;
-        esac
-        shift
-    done
-    if [ "${#asked[@]}" -eq 0 ]; then asked=("${ROWS[@]}"); fi
-    for number in "${asked[@]}"; do
-        declare -F "row_$number" >/dev/null || die "there is no row $number here; there are: ${ROWS[*]}"
-    done
+    NUMBERS=([--cuts]=$CUTS [--loss]=$LOSS_SECONDS)
+    read_arguments "$@"
     check_tools curl:curl
     end_with_this
     build --bin rollcall --example failover
-    isolate NETNS_CUTS="$CUTS" NETNS_LOSS_SECONDS="$LOSS_SECONDS" -- "${asked[@]}"
+    isolate NETNS_CUTS="${NUMBERS[--cuts]}" NETNS_LOSS_SECONDS="${NUMBERS[--loss]}" -- "${ASKED[@]}"
 }
 
 # --- The network ---------------------------------------------------------------------------------------------------------

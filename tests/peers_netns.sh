@@ -31,24 +31,11 @@ readonly SETTLE_MOST=99 STORM_MOST=60
 # --- Outside -------------------------------------------------------------------------------------------------------------
 
 outside() {
-    local name
-    local -a asked=()
-    while [ "$#" -gt 0 ]; do
-        case $1 in
-        --release) PROFILE=release ;;
-        -*) die "there is no option $1; there is: --release" ;;
-        *) asked+=("$1") ;;
-        esac
-        shift
-    done
-    if [ "${#asked[@]}" -eq 0 ]; then asked=("${ROWS[@]}"); fi
-    for name in "${asked[@]}"; do
-        declare -F "row_$name" >/dev/null || die "there is no row $name here; there are: ${ROWS[*]}"
-    done
+    read_arguments "$@"
     check_tools jq:jq python3:python3
     end_with_this
     build --bin rollcall
-    isolate PYTHON="$(python3 -c 'import sys; print(sys.executable)')" -- "${asked[@]}"
+    isolate PYTHON="$(python3 -c 'import sys; print(sys.executable)')" -- "${ASKED[@]}"
 }
 
 # --- The network ---------------------------------------------------------------------------------------------------------
@@ -241,7 +228,7 @@ row_find() {
 }
 
 row_cut() {
-    local took missed ok=no
+    local missed
     start_ring
     say_all before "${HOSTS[@]}"
     ip link set lan3 down
@@ -251,15 +238,11 @@ row_cut() {
     say_all later 0 1 2 3
     missed=$(missing 3)
     ip link set lan3 up
-    delivered "${HOSTS[@]}"
-    took=$TOOK
-    await "lists as before" all_listed
-    if [ "$LACKING $TWICE $missed" = "0 0 $((6 * TEXTS))" ] && [ "$TOOK" != never ]; then ok=yes; fi
-    row cut "$ok" "a host was cut off while all talked: it had the $missed texts that it missed, and the others its own, $took ms after the cable was back, $LACKING texts are missing, $TWICE came twice; everybody is listed once on each link after $TOOK ms" "$took ms"
+    made_up cut "$missed" $((6 * TEXTS)) "a host was cut off while all talked: when the cable was back, it had the $missed texts that it missed, and the others its own"
 }
 
 row_halves() {
-    local host took apart ok=no
+    local host apart
     start_ring
     # What goes from one half to the other is dropped by whoever gets it.
     for host in 0 1; do rule "$host" input ip saddr "{ $(addr 2), $(addr 3) }" drop; done
@@ -269,11 +252,18 @@ row_halves() {
     sleep 1
     apart=$(missing 0)
     heal
+    made_up halves "$apart" $((2 * TEXTS)) "two halves talked apart: together again they had the $apart texts of the other half"
+}
+
+# made_up ROW MISSED EXPECTED WHAT: the line of a row in which somebody missed texts, as many as expected, and gets them now
+# that the network is whole; and everybody knows everybody as before.
+made_up() {
+    local took ok=no
     delivered "${HOSTS[@]}"
     took=$TOOK
     await "lists as before" all_listed
-    if [ "$LACKING $TWICE $apart" = "0 0 $((2 * TEXTS))" ] && [ "$TOOK" != never ]; then ok=yes; fi
-    row halves "$ok" "two halves talked apart: together again they had the $apart texts of the other half after $took ms, $LACKING texts are missing, $TWICE came twice; lists as before after $TOOK ms" "$took ms"
+    if [ "$LACKING $TWICE $2" = "0 0 $3" ] && [ "$TOOK" != never ]; then ok=yes; fi
+    row "$1" "$ok" "$4 after $took ms; $LACKING texts are missing, $TWICE came twice; everybody is listed once on each link after $TOOK ms" "$took ms"
 }
 
 # rule HOST input|output MATCH…: for what comes and goes on its cable.

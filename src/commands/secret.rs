@@ -51,6 +51,11 @@ fn parse(text: &str) -> Result<Password, std::convert::Infallible> {
 }
 
 impl PasswordArgs {
+    /// Whether the command line says anything of a password.
+    pub(super) fn is_given(&self) -> bool {
+        self.password.is_some() || self.password_file.is_some()
+    }
+
     /// The password if one is given, or wanted to be asked for.
     pub(super) fn optional(&self, is_new: bool) -> Result<Option<Password>, Failure> {
         match (&self.password, &self.password_file) {

@@ -52,7 +52,7 @@ pub use user_id::UserId;
 use archive::Archive;
 use driver::{Driver, Inputs};
 use engine::{Engine, LanRules, Notice, Rules};
-use lan::findings::Seen;
+use lan::seen::Seen;
 use lan::socket::{self, Heard, Sockets};
 use mesh::MAX_MESSAGE_BYTES;
 use mesh::network::Network;
@@ -157,7 +157,7 @@ impl Peer {
             let received = receive(receiver, shared, datagrams_in.clone(), Arc::clone(&tallies));
             tasks.spawn(stop.clone().run_until_cancelled_owned(received));
         }
-        let (standing, stands) = watch::channel(Standing::Unasked);
+        let (standing, stands) = watch::channel(Standing::UNASKED);
         if !settings.registry.is_empty() {
             let registrant = registrant(&settings, listens_at, found_in, standing, Arc::clone(&tallies))?;
             tasks.spawn(stop.clone().run_until_cancelled_owned(registrant.run()));
@@ -333,7 +333,11 @@ fn registrant(
         listens_at.ip()
     };
     let addr = Addr::new(SocketAddr::new(ip, listens_at.port())).expect("a bound port at an address of this machine");
-    Ok(Registrant { client, user, addr, found, standing, tallies })
+    let password = settings.password.clone();
+    if let Some(password) = &password {
+        client.log_in_when_asked(user.clone(), password.clone());
+    }
+    Ok(Registrant { client, user, password, addr, found, standing, tallies })
 }
 
 fn millis(period: Duration) -> u64 {

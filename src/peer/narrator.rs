@@ -45,6 +45,26 @@ pub(super) fn registered(name: &str, address: &str) {
     info!(name, address, "registered");
 }
 
+/// Which is nothing to worry about, as long as it is not for good.
+pub(super) fn name_elsewhere(name: &str, address: &str) {
+    info!(
+        name,
+        address, "an earlier run is listed still, at another address; this one is registered when that is forgotten"
+    );
+}
+
+pub(super) fn name_taken(name: &str, address: &str) {
+    warn!(address, "somebody else called {name} is online; choose another --name to be found");
+}
+
+pub(super) fn name_refused(name: &str, why: &str) {
+    warn!(
+        reason = why,
+        "the registry does not list this peer as {name}: give the password of that name (--password, --password-file or \
+         ROLLCALL_PASSWORD), or choose another --name"
+    );
+}
+
 pub(super) fn registry_gone(why: &str) {
     warn!(reason = why, "the registry does not help at the moment; the chat goes on");
 }

@@ -44,6 +44,7 @@ const PURE: &[&str] = &[
     "peer/lan/datagram.rs",
     "peer/lan/fields.rs",
     "peer/lan/findings.rs",
+    "peer/lan/seen.rs",
     "peer/mesh/greeting.rs",
     "peer/mesh/message.rs",
     "peer/mesh/splitter.rs",

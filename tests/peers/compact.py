@@ -7,13 +7,12 @@ Commands, one a line: announce | post TEXT | dm USER TEXT | profile NAME|STATUS|
 flood COUNT own|shared same|new USER | counts | peers | quit
 """
 
-import argparse
 import base64
 import json
 import secrets
 import time
 
-from wires import LAN_PORT, MAX_DATAGRAM, Lan, Loop, say
+from wires import LAN_PORT, MAX_DATAGRAM, Lan, Loop, lan_flags, say
 
 ANNOUNCE_EVERY = 30
 # The table of the requirement: what each type has, in this order.
@@ -168,14 +167,10 @@ class Peer:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", required=True)
+    parser = lan_flags(__doc__)
     parser.add_argument("--claim", default="127.0.0.1", help="the address in the user id")
     parser.add_argument("--storm", help="answer every announcement of users whose names begin so")
-    parser.add_argument("--broadcast", action="append", help="where to announce [255.255.255.255 and 127.0.0.1]")
-    flags = parser.parse_args()
-    flags.broadcast = flags.broadcast or ["255.255.255.255", "127.0.0.1"]
-    Peer(flags).loop.run()
+    Peer(parser.parse_args()).loop.run()
 
 
 if __name__ == "__main__":

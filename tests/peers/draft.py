@@ -6,13 +6,12 @@ What is not written so, it does not read. It makes itself known by its profile; 
 Commands, one a line: announce | ping | post TEXT | dm USER TEXT | profile NAME|STATUS|FILE | ask USER | peers | quit
 """
 
-import argparse
 import base64
 import json
 import secrets
 import time
 
-from wires import MAX_DATAGRAM, Lan, Loop, say
+from wires import MAX_DATAGRAM, Lan, Loop, lan_flags, say
 
 ANNOUNCE_EVERY = 30
 TTL = 3600
@@ -146,13 +145,9 @@ class Peer:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", required=True)
+    parser = lan_flags(__doc__)
     parser.add_argument("--silent", action="store_true", help="announce nothing unless told to")
-    parser.add_argument("--broadcast", action="append", help="where to announce [255.255.255.255 and 127.0.0.1]")
-    flags = parser.parse_args()
-    flags.broadcast = flags.broadcast or ["255.255.255.255", "127.0.0.1"]
-    Peer(flags).loop.run()
+    Peer(parser.parse_args()).loop.run()
 
 
 if __name__ == "__main__":

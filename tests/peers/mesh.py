@@ -7,13 +7,12 @@ one stands for.
 Commands, one a line: chat TEXT | again | peer_list JSON-ARRAY | dial HOST:PORT | burst COUNT | quit
 """
 
-import argparse
 import collections
 import json
 import socket
 import time
 
-from wires import Loop, say
+from wires import Loop, described, say
 
 MOST_READ = 4096
 MOST_GREETING = 64
@@ -122,7 +121,7 @@ def address(text):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = described(__doc__)
     parser.add_argument("--id", required=True)
     parser.add_argument("--listen", default="127.0.0.1:0")
     parser.add_argument("--dial")

@@ -1,5 +1,6 @@
 """What the small peers share: lines of JSON out, commands in, and one loop that waits for both and for sockets."""
 
+import argparse
 import json
 import os
 import selectors
@@ -10,11 +11,26 @@ import time
 LAN_PORT = 50999
 OWN_PORTS = range(8000, 10000)
 MAX_DATAGRAM = 65535
+# Where everybody hears.
+EVERYBODY = ["255.255.255.255", "127.0.0.1"]
 
 
 def say(event, **fields):
     """Tells whoever started this what happened, one line of JSON each."""
     print(json.dumps({"event": event, **fields}), flush=True)
+
+
+def described(description):
+    """What reads the flags of a peer, and shows this text with them."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def lan_flags(description):
+    """The same with the flags of every peer of the LAN."""
+    parser = described(description)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--broadcast", action="append", help=f"where to announce [{' and '.join(EVERYBODY)}]")
+    return parser
 
 
 class Loop:
@@ -62,7 +78,7 @@ class Lan:
     """The two sockets of a peer of the LAN: a port of its own and the one that all share."""
 
     def __init__(self, broadcast):
-        self.broadcast = broadcast
+        self.broadcast = broadcast or EVERYBODY
         self.own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.own.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         # Not the first free one: others on this machine look for theirs at the same time.

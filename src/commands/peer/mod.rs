@@ -15,9 +15,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use tracing::info;
 
-use super::exit::{CONFIGURATION, Failure, SOFTWARE, SYSTEM};
+use super::exit::{CONFIGURATION, Failure, SOFTWARE, SYSTEM, USAGE};
 use super::logging::{start_logging, start_logging_of_peer};
+use super::secret::PasswordArgs;
 use super::signals::Signals;
+use crate::domain::Password;
 use crate::peer::settings::{Layer, Settings, SettingsError};
 use crate::peer::{Peer, StartError};
 use display::{Display, To};
@@ -34,9 +36,11 @@ Examples:
   rollcall peer --name alice
   rollcall peer --name bob --no-lan --listen 0.0.0.0:8081 --peers 10.0.0.7:8080
   rollcall peer --name carol --registry http://127.0.0.1:3000,http://127.0.0.1:3001
+  rollcall peer --name dave --registry http://127.0.0.1:3000 --password      # asks for the password of that name
   rollcall peer scan
 
-Environment (a flag wins over a variable, and that over the file; an empty variable counts as unset):
+Environment (a flag wins over a variable, and that over the file; an empty variable counts as unset, and what cannot be
+read is refused wherever it stands):
   P2P_NAME, P2P_LAN, P2P_LISTEN_ADDR, P2P_PEERS, P2P_REGISTRY, P2P_DIR     as the flags
   P2P_METRICS_ADDR, P2P_LAN_ADDRESSES, P2P_LOG_LEVEL, P2P_LOG_FORMAT       as --metrics and the flags
   P2P_MAX_CONNECTIONS       peers of the mesh at once, whoever connected [50]
@@ -46,6 +50,7 @@ Environment (a flag wins over a variable, and that over the file; an empty varia
   P2P_MESSAGE_BUFFER_SIZE   for so many of the longest messages (64 KiB) the queue to each peer has room [16]
   P2P_DEDUP_CACHE_SIZE      runs of numbers remembered of each sender, so at least as many messages [100]
   P2P_HISTORY_SIZE          messages kept of each sender [100]
+  ROLLCALL_PASSWORD         the password of the name at the registry, if it has one
   RUST_LOG                  as P2P_LOG_LEVEL, and may name modules; without both, info is logged, and warn on a terminal
 The file of --config has the same keys in lower case without P2P_, in YAML or JSON.";
 
@@ -84,6 +89,9 @@ pub(super) struct PeerArgs {
     /// Find others, and be found, through the nodes at these URLs, separated by commas
     #[arg(long, value_name = "URL")]
     registry: Option<String>,
+
+    #[command(flatten)]
+    password: PasswordArgs,
 
     /// Settings in YAML or JSON
     #[arg(long, value_name = "FILE")]
@@ -154,7 +162,8 @@ pub(super) async fn run(args: PeerArgs) -> Result<(), Failure> {
 
 async fn chat(args: PeerArgs) -> Result<(), Failure> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let settings = Settings::read(args.config.as_deref(), &variable, flags(&args))?;
+    let mut settings = Settings::read(args.config.as_deref(), &variable, flags(&args))?;
+    settings.password = password(&args.password, &settings)?;
     start_logging_of_peer(&settings);
     let mut signals =
         Signals::listen().map_err(|error| Failure::new(SYSTEM, format!("cannot listen for signals: {error}")))?;
@@ -216,6 +225,16 @@ async fn chat(args: PeerArgs) -> Result<(), Failure> {
         signal = signals.next() => signal.obey(),
     }
     if is_broken { Err(Failure::new(SOFTWARE, "the line editor broke".to_owned())) } else { Ok(()) }
+}
+
+/// The password of the name at the registry.
+fn password(args: &PasswordArgs, settings: &Settings) -> Result<Option<Password>, Failure> {
+    if settings.registry.is_empty() {
+        let why = "a password is for a name at the registry; say with --registry where that is";
+        return if args.is_given() { Err(Failure::new(USAGE, why)) } else { Ok(None) };
+    }
+    let password = args.optional(false)?.map(Password::check).transpose();
+    password.map_err(|invalid| Failure::new(USAGE, invalid.to_string()))
 }
 
 async fn resumed(terminal: &mut Option<Terminal>) {

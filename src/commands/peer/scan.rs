@@ -12,7 +12,7 @@ use crate::commands::output::{Output, OutputArgs};
 use crate::commands::plain::plain;
 use crate::commands::table::{Colour, Table, count};
 use crate::peer::engine::LAN_PORT;
-use crate::peer::lan::findings::{Asked, Present, Seen, Style, Way};
+use crate::peer::lan::seen::{Asked, Present, Seen, Style, Way};
 
 const AFTER_HELP: &str = "\
 Examples:

@@ -17,6 +17,11 @@ const MOST_BYTES: usize = 256 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The way to standard output. If nobody reads it any more, what is written is thrown away.
+///
+/// Invariant: on its way are at most [`MOST_BYTES`] and what is given at once. The channel has no bound of its own, since whoever
+/// writes waits for [`Self::room`] first: the session does so before each batch of notices and before each line that it takes,
+/// which gives one answer. Only at the end nobody waits, and what is written then has been in memory before, in the queue of
+/// notices, which has a bound.
 pub(super) struct Stdout {
     texts: mpsc::Sender<String>,
     way: Arc<Way>,

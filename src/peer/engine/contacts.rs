@@ -7,7 +7,7 @@ use super::{Actions, Engine};
 use crate::peer::nickname::Nickname;
 use crate::peer::peer_id::PeerId;
 use crate::peer::profile::Profile;
-use crate::peer::text::{MAX_TEXT_BYTES, one_line};
+use crate::peer::text::{MAX_TEXT_BYTES, harmless, one_line};
 use crate::peer::user_id::UserId;
 
 /// One line of the list of who is there.
@@ -72,18 +72,20 @@ impl Engine {
         }
     }
 
-    /// Looks for somebody by the whole name, then by the part before the `@`.
+    /// Looks for somebody by the whole name, then by the part before the `@`, then by the name that is displayed.
     fn find(&self, wanted: &str) -> Result<Target, String> {
         let wanted = wanted.trim();
-        let mut found: Vec<(String, Target)> = Vec::new();
+        let (mut found, mut displayed) = (Vec::new(), Vec::new());
         let named = |uid: &str| uid.rsplit_once('@').map_or(uid, |(name, _)| name) == wanted;
         for peer in self.by_peer.keys() {
-            let uid = self.contact(*peer).uid;
-            if uid == wanted || peer.to_string() == wanted {
+            let contact = self.contact(*peer);
+            if contact.uid == wanted || peer.to_string() == wanted {
                 return Ok(Target::Mesh(*peer));
             }
-            if named(&uid) {
-                found.push((uid, Target::Mesh(*peer)));
+            if named(&contact.uid) {
+                found.push((contact.uid, Target::Mesh(*peer)));
+            } else if is_displayed(&contact, wanted) {
+                displayed.push((contact.uid, Target::Mesh(*peer)));
             }
         }
         for (user, peer) in self.neighbours.iter().flat_map(|lan| &lan.peers) {
@@ -92,9 +94,17 @@ impl Engine {
             }
             // One who is known to be a linked peer of the mesh is reached there.
             let is_linked = peer.peer.is_some_and(|peer| self.by_peer.contains_key(&peer));
-            if named(user.as_str()) && !is_linked {
-                found.push((user.to_string(), Target::Lan(user.clone())));
+            if is_linked {
+                continue;
             }
+            if named(user.as_str()) {
+                found.push((user.to_string(), Target::Lan(user.clone())));
+            } else if is_displayed(&lan_contact(user, peer), wanted) {
+                displayed.push((user.to_string(), Target::Lan(user.clone())));
+            }
+        }
+        if found.is_empty() && !self.is_reserved(wanted) {
+            found = displayed;
         }
         match found.len() {
             0 => Err(format!("nobody here is called {:?}; LIST shows who is there", one_line(wanted))),
@@ -105,6 +115,20 @@ impl Engine {
             }
         }
     }
+
+    /// Whether nobody is found by displaying this. Anybody may display anything, so it must not stand for what tells peers
+    /// apart, nor for somebody else of the mesh who is not linked, or has left.
+    fn is_reserved(&self, wanted: &str) -> bool {
+        let is_name = |name: &Nickname| name.as_str() == wanted;
+        wanted.contains('@')
+            || PeerId::parse(wanted).is_ok()
+            || self.senders.values().any(|sender| sender.name.as_ref().is_some_and(is_name))
+    }
+}
+
+/// Whether this is what a person sees as the name.
+fn is_displayed(contact: &Contact, wanted: &str) -> bool {
+    contact.display_name.as_ref().is_some_and(|name| harmless(name, name.len()).trim() == wanted)
 }
 
 pub(super) fn mesh_contact(peer: PeerId, known: Option<(Option<&Nickname>, Option<&Profile>)>) -> Contact {
@@ -119,4 +143,81 @@ pub(super) fn lan_contact(user: &UserId, peer: &Neighbour) -> Contact {
 
 fn display_name(profile: Option<&Profile>) -> Option<String> {
     profile.map(|profile| profile.display_name.clone()).filter(|name| !name.trim().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Draw, Event, LinkId, Rules};
+    use super::*;
+    use crate::domain::BootMs;
+    use crate::peer::mesh::{Body, Message};
+
+    const NOW: Now = Now { boot: BootMs(0), unix_s: 1_728_938_500 };
+
+    /// An engine that is linked to peers 1, 2, ... of these names, each with what it displays.
+    fn among(peers: &[(&str, &str)]) -> Engine {
+        let rules = Rules {
+            id: PeerId(50),
+            name: Nickname::parse("me").unwrap(),
+            listen: None,
+            peers: Vec::new(),
+            max_connections: 9,
+            heartbeat_interval_ms: 30_000,
+            heartbeat_timeout_ms: 5_000,
+            dedup_cache_size: 100,
+            history_size: 100,
+            answer_bytes: 512 * 1024,
+            lan: None,
+        };
+        let mut engine = Engine::new(rules, Vec::new(), NOW);
+        for (number, (name, displayed)) in (1..).zip(peers) {
+            let (link, peer) = (LinkId(number), PeerId(number.into()));
+            engine.handle(
+                Event::Linked { link, peer, dialled: None, remote: "10.0.0.9".parse().unwrap() },
+                NOW,
+                Draw(number),
+            );
+            let name = Nickname::parse(name).unwrap();
+            for (count, body) in (0..).zip([Body::heartbeat(None), Body::Profile(Profile::new(displayed, "", None))]) {
+                let name = Some(name.clone());
+                let message = Message { sender: peer, number: (1 << 60) + count, said_at: 5, name, body };
+                engine.handle(Event::Heard { link, message, text_times: false }, NOW, Draw(number));
+            }
+        }
+        engine
+    }
+
+    fn found(engine: &Engine, wanted: &str) -> Result<u128, String> {
+        engine.find(wanted).map(|target| match target {
+            Target::Mesh(peer) => peer.0,
+            Target::Lan(user) => panic!("{user} is not of the mesh"),
+        })
+    }
+
+    #[test]
+    fn somebody_is_found_by_the_name_that_is_displayed_unless_it_is_anothers() {
+        let engine = among(&[
+            ("bob", "Bob the Builder "),
+            ("al", "bob"),
+            ("eve", "al@00000000"),
+            ("cat", "Tom"),
+            ("dan", "Tom"),
+        ]);
+        assert_eq!(found(&engine, "Bob the Builder"), Ok(1));
+        assert_eq!(found(&engine, "bob"), Ok(1), "a name wins over one that is displayed");
+        assert_eq!(found(&engine, &engine.contact(PeerId(2)).uid), Ok(2), "and a whole name over everything");
+        let several = found(&engine, "Tom").unwrap_err();
+        assert!(several.contains("cat@") && several.contains("dan@"), "{several}");
+        assert!(found(&engine, "Bob").unwrap_err().starts_with("nobody here is called"));
+    }
+
+    #[test]
+    fn nobody_displays_an_id_a_whole_name_or_the_name_of_who_has_left() {
+        let gone = PeerId(77).to_string();
+        let mut engine = among(&[("bob", "hi"), ("eve", "bob"), ("fay", &gone), ("gus", "x@10.0.0.1")]);
+        engine.handle(Event::Unlinked { link: LinkId(1), why: String::new() }, NOW, Draw(1));
+        for wanted in ["bob", gone.as_str(), "x@10.0.0.1"] {
+            assert!(found(&engine, wanted).unwrap_err().starts_with("nobody here is called"), "{wanted}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::datagram::{Body, Datagram};
 use super::fields::Dialect;
-use super::findings::{Asked, Refusal, RefusalKind, SCAN_NAME, Seen};
+use super::seen::{Asked, Refusal, RefusalKind, SCAN_NAME, Seen};
 use super::socket::{self, Heard};
 use crate::peer::engine::LAN_PORT;
 use crate::peer::nickname::Nickname;

@@ -126,7 +126,7 @@ impl Reporter {
     async fn health(&self) -> Response<Full<Bytes>> {
         let measures = self.measures().await;
         let status = if measures.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let body = health(self.identity(), &measures, self.facts.lan_port, self.standing());
+        let body = health(self.identity(), &measures, self.facts.lan_port, self.standing(), boot_now());
         answer(status, "application/json", body)
     }
 

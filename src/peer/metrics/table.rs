@@ -4,7 +4,7 @@ use super::health::Identity;
 use super::measures::Measures;
 use super::page::Page;
 use crate::peer::engine::{Counts, Kind};
-use crate::peer::registry::Standing;
+use crate::peer::registry::{Latest, Standing};
 use crate::peer::tallies::Tallies;
 
 /// What does not come from the driver.
@@ -42,7 +42,7 @@ fn state(page: &mut Page, measures: &Measures, around: &Surroundings<'_>) {
     page.gauge("rollcall_peer_known_addresses", "Addresses of the mesh that are remembered.").is(measures.addresses);
     page.gauge("rollcall_peer_history_entries", "Messages that are remembered.").is(measures.history);
     if let Some(standing) = around.standing {
-        let up = u8::from(standing == Standing::Answers);
+        let up = u8::from(matches!(standing.latest, Latest::Answered | Latest::Refused));
         page.gauge("rollcall_peer_registry_up", "Whether the registry answered last time.").is(up);
     }
     if let Some(bytes) = around.resident_bytes {
@@ -221,7 +221,11 @@ mod tests {
     #[test]
     fn every_line_can_be_read_and_every_sample_has_its_description_first() {
         let measures = Measures { lan_peers: Some(1), ..Measures::default() };
-        let samples = parsed(&text(&measures, Some(Standing::Away), "eve\"} 1\nforged_total 7\\"));
+        let samples = parsed(&text(
+            &measures,
+            Some(Standing { latest: Latest::Away, answered_at: None }),
+            "eve\"} 1\nforged_total 7\\",
+        ));
         assert!(samples.len() > 40, "{samples:?}");
         let info = r#"rollcall_peer_info[("id", "00ff"), ("name", "eve\"} 1\nforged_total 7\\"), ("version", "1")]"#;
         assert_eq!(samples.get(info), Some(&1), "{samples:?}");

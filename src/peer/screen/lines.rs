@@ -13,6 +13,8 @@ const TEXT_CHARS: usize = 8 * 1024;
 #[must_use]
 pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
     match notice {
+        // Nothing would be there but a name.
+        Notice::Post { text, .. } | Notice::Direct { text, .. } if text.trim().is_empty() => Vec::new(),
         Notice::Found { peer, .. } if is_verbose => vec![format!("[DISCOVERY] Found peer: {}", uid(peer))],
         Notice::Lost { peer, why } if is_verbose => {
             vec![format!("[DISCOVERY] Lost peer: {}: {}", uid(peer), text(why))]
@@ -52,6 +54,8 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
             let names: Vec<String> = uids.iter().map(|uid| name(uid)).collect();
             vec![format!("[PEER LIST] From {}: {}", uid(from), names.join(", "))]
         }
+        // Whoever was meant by the name that it displays: this is who got it.
+        Notice::SentTo { to } if to.display_name.is_some() => vec![format!("[DM] To {} ({})", shown(to), uid(to))],
         Notice::Found { .. }
         | Notice::Lost { .. }
         | Notice::Listed { .. }
@@ -142,6 +146,24 @@ mod tests {
     }
 
     #[test]
+    fn who_displays_a_name_is_told_apart_when_a_message_went_there() {
+        let to = |display_name| notice_lines(&Notice::SentTo { to: Contact { display_name, ..al() } }, false);
+        assert_eq!(to(al().display_name), ["[DM] To Al (alice@192.168.1.11)"]);
+        assert_eq!(to(None), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_message_of_white_space_is_not_shown() {
+        for (text, is_blank) in [("", true), (" \t\r\n\u{a0}\u{2003}\u{2028}", true), (" . ", false)] {
+            let post = Notice::Post { from: al(), text: text.into(), said_at: 0, number: "1".into() };
+            let direct = Notice::Direct { from: al(), text: text.into(), said_at: 0 };
+            for (notice, is_verbose) in [(&post, true), (&post, false), (&direct, true), (&direct, false)] {
+                assert_eq!(notice_lines(notice, is_verbose).is_empty(), is_blank, "{text:?}");
+            }
+        }
+    }
+
+    #[test]
     fn nothing_that_others_write_reaches_the_terminal_as_it_came() {
         let evil = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}\r\n[POST] bob: forged".repeat(999);
         let from = Contact { uid: evil.clone(), display_name: Some(evil.clone()), via: Via::Mesh };
@@ -156,6 +178,7 @@ mod tests {
                 Notice::Lost { peer: from.clone(), why: evil.clone() },
                 Notice::Mismatch { uid: evil.clone(), source: "1.2.3.4".parse().unwrap() },
                 Notice::Listed { from: from.clone(), uids: vec![evil.clone()] },
+                Notice::SentTo { to: from.clone() },
                 Notice::Refused { why: evil.clone() },
             ];
             let lines = notices.iter().flat_map(|notice| notice_lines(notice, is_verbose));

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::person::Person;
-use crate::cluster::{Plan, until};
+use crate::cluster::{Plan, Process, rollcall, until};
 
 const MESH: [&str; 3] = ["--no-lan", "--listen", "127.0.0.1:0"];
 
@@ -129,4 +129,61 @@ async fn peers_find_each_other_through_the_registry_and_go_on_when_it_is_gone() 
             person.hears(&format!("{name} goes on")).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_name_with_a_password_is_for_who_has_it_and_the_others_are_told_what_to_do() {
+    let cluster = Plan::quick().nodes(1).start().await;
+    let url = cluster.url(0);
+    let registration = r#"{"username":"carol","password":"secret","addr":"10.0.0.1:9000"}"#;
+    assert_eq!(cluster.lead().post("/register", registration).await.status, 201);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let start = |password: Option<&str>, log: &str| {
+        let mut command = rollcall(dir.path());
+        command.args(["peer", "--name", "carol", "--registry", &url]).args(MESH);
+        command.envs(password.map(|password| ("ROLLCALL_PASSWORD", password)));
+        Process::start_plain(command, &dir.path().join("out"), &dir.path().join(log))
+    };
+    let log = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap_or_default();
+    for (password, file, why) in
+        [(None, "without", "is protected by a password"), (Some("wrong"), "wrong", "is another one")]
+    {
+        let _carol = start(password, file);
+        until("what to do", async || log(file).contains("--password-file or ROLLCALL_PASSWORD")).await;
+        let line = log(file).lines().find(|line| line.contains(" WARN ")).expect("waited for").to_owned();
+        assert!(line.contains(why) && !line.contains("secret"), "{line}");
+        assert!(!log(file).contains("registered"), "{}", log(file));
+    }
+    assert_eq!(cluster.lead().get("/discovery/online").await.json()["online"], serde_json::json!([]));
+    let _carol = start(Some("secret"), "right");
+    until("carol", async || {
+        cluster.lead().get("/discovery/online").await.json()["online"] == serde_json::json!(["carol"])
+    })
+    .await;
+    assert!(!log("right").contains(" WARN "), "{}", log("right"));
+
+    let mut command = rollcall(dir.path());
+    let refused =
+        command.args(["peer", "--name", "carol", "--password", "secret"]).args(MESH).output().expect("it was built");
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && stderr.contains("--registry"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_peer_that_starts_again_at_another_port_waits_for_its_earlier_run_and_nobody_is_warned() {
+    let cluster = Plan::quick().nodes(1).env("HEARTBEAT_TTL_SECONDS", "3").start().await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let url = cluster.url(0);
+    let start = |log: &str| {
+        let mut command = rollcall(dir.path());
+        command.args(["peer", "--name", "dora", "--registry", &url]).args(MESH);
+        Process::start_plain(command, &dir.path().join("out"), &dir.path().join(log))
+    };
+    let log = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap_or_default();
+    let first = start("first");
+    until("the first run", async || log("first").contains(" registered ")).await;
+    first.kill();
+    let _second = start("second");
+    until("the second run", async || log("second").contains(" registered ")).await;
+    assert!(log("second").contains("an earlier run") && !log("second").contains(" WARN "), "{}", log("second"));
 }

@@ -13,5 +13,6 @@ mod scan;
 mod shipped;
 mod storms;
 mod strangers;
+mod talker;
 mod terminal;
 mod world;

@@ -45,6 +45,17 @@ fn containers_are_given_variables_that_the_program_knows() {
 }
 
 #[test]
+fn no_container_may_take_all_of_its_machine_or_more_rights_than_it_needs() {
+    for file in ["docker-compose.yml", "docker-compose.registry.yml"] {
+        let compose = read(file);
+        let shared = compose.split("\nservices:").next().expect("what all have stands first");
+        for limit in ["cap_drop: [ALL]", "no-new-privileges:true", "read_only: true", "mem_limit: ", "pids_limit: "] {
+            assert!(shared.contains(limit), "{file} lacks {limit}");
+        }
+    }
+}
+
+#[test]
 fn a_script_that_forgets_the_variables_of_a_peer_forgets_all_but_the_logs() {
     let script = read("tools/peers_demo.sh");
     let forgotten = script.split("unset ").nth(1).and_then(|rest| rest.split('}').next()).expect("it forgets them");

@@ -9,10 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use rollcall::peer::MAX_AVATAR_BYTES;
 use serde_json::Value;
 
-use super::Stranger;
 use crate::cluster::until;
 use crate::peer::neighbours::unique;
 use crate::peer::person::Person;
+use crate::peer::talker::Talker;
 
 /// Everybody on this machine, and nobody beyond it.
 const LOOPBACK: &str = "127.255.255.255";
@@ -67,14 +67,14 @@ impl Ours {
     }
 }
 
-async fn stranger(script: &'static str, name: &str, more: &[&str]) -> Stranger {
+async fn stranger(script: &'static str, name: &str, more: &[&str]) -> Talker {
     let name = unique(name);
     let flags: Vec<&str> = ["--name", &name, "--broadcast", LOOPBACK].into_iter().chain(more.iter().copied()).collect();
-    Stranger::start(script, &flags).await
+    super::start(script, &flags).await
 }
 
 /// Says something each way, to all and to one, and shows pictures; each is heard exactly once.
-async fn talk(ours: &mut Ours, other: &mut Stranger) -> String {
+async fn talk(ours: &mut Ours, other: &mut Talker) -> String {
     let uid = other.told("user");
     ours.finds(&uid).await;
     let hello = other.sees("an announcement", |event| ours.said(event, "PEER_DISCOVERY")).await;

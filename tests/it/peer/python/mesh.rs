@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::Stranger;
+use super::start;
 use crate::cluster::until;
 use crate::peer::neighbours::unique;
 use crate::peer::person::Person;
+use crate::peer::talker::Talker;
 
 const MESH: [&str; 3] = ["--no-lan", "--listen", "127.0.0.1:0"];
 
@@ -18,8 +19,8 @@ fn is_message(event: &Value, kind: &str) -> bool {
 }
 
 /// Starts one and links it to our peer.
-async fn linked(ours: &Person, number: u32) -> Stranger {
-    let mut other = Stranger::start("mesh.py", &["--id", &id(number)]).await;
+async fn linked(ours: &Person, number: u32) -> Talker {
+    let mut other = start("mesh.py", &["--id", &id(number)]).await;
     other.types(&format!("dial {}", ours.listens_at()));
     let mine = ours.events()[0]["id"].clone();
     let link = other.sees("a greeting", |event| event["event"] == "linked").await;
@@ -89,7 +90,7 @@ async fn what_is_said_in_one_go_is_read_message_by_message() {
 async fn lists_and_chat_go_from_one_such_peer_to_another_through_ours() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut ours = Person::start(dir.path(), "alice", &MESH).await;
-    let far = Stranger::start("mesh.py", &["--id", &id(0xb2)]).await;
+    let far = start("mesh.py", &["--id", &id(0xb2)]).await;
     let mut near = linked(&ours, 0xb1).await;
     near.types(&format!("peer_list {}", json!([far.told("listen"), "nonsense", "0.0.0.0:1"])));
     far.sees("a link", |event| event["event"] == "linked").await;
@@ -132,13 +133,13 @@ async fn lists_and_chat_go_from_one_such_peer_to_another_through_ours() {
 #[tokio::test]
 async fn ours_dials_such_a_peer_and_dials_it_again_when_it_comes_back() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let first = Stranger::start("mesh.py", &["--id", &id(0xc1)]).await;
+    let first = start("mesh.py", &["--id", &id(0xc1)]).await;
     let place = first.told("listen");
     let flags: Vec<&str> = MESH.iter().copied().chain(["--peers", &place]).collect();
     let mut ours = Person::start(dir.path(), "alice", &flags).await;
     first.sees("a link", |event| event["event"] == "linked").await;
     drop(first);
-    let mut second = Stranger::start("mesh.py", &["--id", &id(0xc1), "--listen", &place]).await;
+    let mut second = start("mesh.py", &["--id", &id(0xc1), "--listen", &place]).await;
     second.sees("a link", |event| event["event"] == "linked").await;
     second.types("chat back again");
     ours.hears("back again").await;

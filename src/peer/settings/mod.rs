@@ -1,28 +1,18 @@
 //! What a peer is told: defaults < file < environment < flags. Checked once; each error names where the value stands.
 
+mod layers;
+
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::Deserialize;
-use thiserror::Error;
-
 use super::endpoint::Endpoint;
 use super::nickname::Nickname;
-use super::text::harmless;
+use crate::domain::Password;
+use layers::{FILE, KEYS, Layers, parse};
 
-/// The most characters that are repeated of what a parser says.
-const ERROR_CHARS: usize = 400;
-
-/// One value of each setting at most, as text, from one place.
-#[derive(Clone, Debug, Default)]
-pub struct Layer {
-    /// What the place is called in errors, before the key.
-    pub place: String,
-    /// `(key, value)`; a list is separated by commas.
-    pub values: Vec<(&'static str, String)>,
-}
+pub use layers::{Layer, SettingsError, variables};
 
 /// A peer's settings.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,6 +25,9 @@ pub struct Settings {
     pub peers: Vec<Endpoint>,
     /// Base URLs of nodes of the registry.
     pub registry: Vec<String>,
+    /// The password of its name there. Not a setting of the file or the environment of a peer: whoever reads the command line
+    /// adds it.
+    pub password: Option<Password>,
     /// Whether it takes part in the LAN.
     pub lan: bool,
     /// Where it tells the LAN what is for all, such as the broadcast address of one network; empty: on every network.
@@ -100,100 +93,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// A setting, and its environment variable.
-struct Key {
-    name: &'static str,
-    variable: &'static str,
-}
-
-const KEYS: [Key; 17] = [
-    Key { name: "name", variable: "P2P_NAME" },
-    Key { name: "listen_addr", variable: "P2P_LISTEN_ADDR" },
-    Key { name: "peers", variable: "P2P_PEERS" },
-    Key { name: "registry", variable: "P2P_REGISTRY" },
-    Key { name: "lan", variable: "P2P_LAN" },
-    Key { name: "lan_addresses", variable: "P2P_LAN_ADDRESSES" },
-    Key { name: "max_connections", variable: "P2P_MAX_CONNECTIONS" },
-    Key { name: "connect_timeout", variable: "P2P_CONNECT_TIMEOUT" },
-    Key { name: "heartbeat_interval", variable: "P2P_HEARTBEAT_INTERVAL" },
-    Key { name: "heartbeat_timeout", variable: "P2P_HEARTBEAT_TIMEOUT" },
-    Key { name: "message_buffer_size", variable: "P2P_MESSAGE_BUFFER_SIZE" },
-    Key { name: "dedup_cache_size", variable: "P2P_DEDUP_CACHE_SIZE" },
-    Key { name: "history_size", variable: "P2P_HISTORY_SIZE" },
-    Key { name: "dir", variable: "P2P_DIR" },
-    Key { name: "metrics_addr", variable: "P2P_METRICS_ADDR" },
-    Key { name: "log_level", variable: "P2P_LOG_LEVEL" },
-    Key { name: "log_format", variable: "P2P_LOG_FORMAT" },
-];
-
-/// The environment variables of a peer.
-pub fn variables() -> impl Iterator<Item = &'static str> {
-    KEYS.iter().map(|key| key.variable)
-}
-
-/// What is wrong with the settings; one line.
-#[derive(Debug, Error)]
-pub enum SettingsError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration file {}: {cause}", .path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-    /// The file is neither YAML nor JSON, or has a key or type that is wrong.
-    #[error("{}: {message}", .path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// What the parser said.
-        message: String,
-    },
-    /// A value is wrong.
-    #[error("{place}{name} is {given:?}, but must be {right}")]
-    Invalid {
-        /// Where it stands.
-        place: String,
-        /// The setting.
-        name: &'static str,
-        /// The value, cut to a length that is safe to repeat.
-        given: String,
-        /// What is right.
-        right: &'static str,
-    },
-}
-
-/// The file. YAML is read, and JSON with it, since that is YAML, too.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FileForm {
-    name: Option<String>,
-    listen_addr: Option<String>,
-    peers: Option<Vec<String>>,
-    registry: Option<OneOrMany>,
-    lan: Option<bool>,
-    lan_addresses: Option<Vec<Ipv4Addr>>,
-    max_connections: Option<u64>,
-    connect_timeout: Option<String>,
-    heartbeat_interval: Option<String>,
-    heartbeat_timeout: Option<String>,
-    message_buffer_size: Option<u64>,
-    dedup_cache_size: Option<u64>,
-    history_size: Option<u64>,
-    dir: Option<String>,
-    metrics_addr: Option<String>,
-    log_level: Option<String>,
-    log_format: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
 impl Settings {
     /// Reads the file, if one is named, and the environment, and puts the flags on top.
     ///
@@ -213,19 +112,11 @@ impl Settings {
         if let Some(path) = file {
             let text = std::fs::read_to_string(path)
                 .map_err(|cause| SettingsError::Unreadable { path: path.to_owned(), cause })?;
-            let mut values = parse(path, &text)?;
-            // It is of the environment, and that wins over the file.
-            if variable("RUST_LOG").is_some_and(|text| !text.is_empty()) {
-                values.retain(|(key, _)| *key != "log_level");
-            }
-            layers.push(Layer { place: format!("{}: ", path.display()), values });
+            layers.push(Layer { place: format!("{}: ", path.display()), values: parse(path, &text)? });
         }
         Layers(layers).settings(variable)
     }
 }
-
-/// From the one that wins down.
-struct Layers(Vec<Layer>);
 
 impl Layers {
     fn settings(&self, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, SettingsError> {
@@ -248,6 +139,10 @@ impl Layers {
         let log_level = self.parsed("log_level", "error, warn, info, debug or trace", |text| {
             LogLevel::ALL.into_iter().find(|level| level.name() == text)
         })?;
+        // It is of the environment, and that wins over the file.
+        let is_rust_log_set = variable("RUST_LOG").is_some_and(|text| !text.is_empty());
+        let is_of_file = self.0.iter().position(|layer| layer.has("log_level")) == Some(FILE);
+        let log_level = log_level.filter(|_| !(is_of_file && is_rust_log_set));
         let log_format = self.parsed("log_format", "text or json", |text| match text {
             "text" => Some(LogFormat::Text),
             "json" => Some(LogFormat::Json),
@@ -260,7 +155,8 @@ impl Layers {
             registry: self.list("registry", "URLs such as http://127.0.0.1:3000", |text| {
                 is_url(&text).then(|| text.trim_end_matches('/').to_owned())
             })?,
-            lan: self.parsed("lan", "true or false", |text| text.parse().ok())?.unwrap_or(true),
+            password: None,
+            lan: self.parsed("lan", "true or false", parse_switch)?.unwrap_or(true),
             lan_addresses: self
                 .list("lan_addresses", "IPv4 addresses such as 192.168.1.255", |text| text.parse().ok())?,
             max_connections: count("max_connections", 50)?,
@@ -270,88 +166,21 @@ impl Layers {
             message_buffer_size: count("message_buffer_size", 16)?,
             dedup_cache_size: count("dedup_cache_size", 100)?,
             history_size: count("history_size", 100)?,
-            dir: self.parsed("dir", "a directory", |text| Some(PathBuf::from(text)))?,
+            dir: self.parsed("dir", "a directory", |text| (!text.is_empty()).then(|| PathBuf::from(text)))?,
             metrics_addr: self.parsed("metrics_addr", "host:port, or a port of this machine alone", metrics_addr)?,
             log_level,
             log_format: log_format.unwrap_or_default(),
         })
     }
-
-    fn find(&self, name: &str) -> Option<(&Layer, &str)> {
-        self.0.iter().find_map(|layer| {
-            let (_, value) = layer.values.iter().find(|(key, _)| *key == name)?;
-            Some((layer, value.as_str()))
-        })
-    }
-
-    fn parsed<T>(
-        &self,
-        name: &'static str,
-        right: &'static str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Option<T>, SettingsError> {
-        let Some((layer, text)) = self.find(name) else { return Ok(None) };
-        match parse(text.trim()) {
-            Some(value) => Ok(Some(value)),
-            None => Err(SettingsError::Invalid {
-                place: layer.place.clone(),
-                name,
-                given: text.chars().take(80).collect(),
-                right,
-            }),
-        }
-    }
-
-    fn list<T>(
-        &self,
-        name: &'static str,
-        right: &'static str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Vec<T>, SettingsError> {
-        let items = |text: &str| -> Option<Vec<T>> {
-            text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(&parse).collect()
-        };
-        Ok(self.parsed(name, right, items)?.unwrap_or_default())
-    }
 }
 
-fn parse(path: &Path, text: &str) -> Result<Vec<(&'static str, String)>, SettingsError> {
-    let form: FileForm = if text.trim().is_empty() {
-        FileForm::default()
-    } else {
-        serde_saphyr::from_str(text).map_err(|error| SettingsError::Syntax {
-            path: path.to_owned(),
-            // It repeats the file's own words, however long they are.
-            message: harmless(&error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" "), ERROR_CHARS),
-        })?
-    };
-    let registry = form.registry.map(|registry| match registry {
-        OneOrMany::One(url) => url,
-        OneOrMany::Many(urls) => urls.join(","),
-    });
-    let values = [
-        ("name", form.name),
-        ("listen_addr", form.listen_addr),
-        ("peers", form.peers.map(|peers| peers.join(","))),
-        ("registry", registry),
-        ("lan", form.lan.map(|lan| lan.to_string())),
-        (
-            "lan_addresses",
-            form.lan_addresses.map(|ips| ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
-        ),
-        ("max_connections", form.max_connections.map(|count| count.to_string())),
-        ("connect_timeout", form.connect_timeout),
-        ("heartbeat_interval", form.heartbeat_interval),
-        ("heartbeat_timeout", form.heartbeat_timeout),
-        ("message_buffer_size", form.message_buffer_size.map(|count| count.to_string())),
-        ("dedup_cache_size", form.dedup_cache_size.map(|count| count.to_string())),
-        ("history_size", form.history_size.map(|count| count.to_string())),
-        ("dir", form.dir),
-        ("metrics_addr", form.metrics_addr),
-        ("log_level", form.log_level),
-        ("log_format", form.log_format),
-    ];
-    Ok(values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+/// Also as YAML may have it.
+fn parse_switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" => Some(true),
+        "false" | "no" | "off" => Some(false),
+        _ => None,
+    }
 }
 
 fn is_listen(text: &str) -> bool {
@@ -445,8 +274,6 @@ log_format: "text"
             error,
             r#"environment: heartbeat_interval is "soon", but must be a time such as 500ms, 5s or 1m30s"#
         );
-        let error = read("heartbeat: 5s\n", &[], &[]).unwrap_err().to_string();
-        assert!(error.contains("config.yaml: ") && error.contains("heartbeat"), "{error}");
         let error = read(&format!("{}: 5\n", "\u{1b}x".repeat(9_999)), &[], &[]).unwrap_err().to_string();
         assert!(error.chars().count() < 600 && !error.contains('\u{1b}'), "{error}");
         for bad in [
@@ -467,8 +294,61 @@ log_format: "text"
     }
 
     #[test]
+    fn what_cannot_be_read_is_refused_also_where_something_else_wins() {
+        let said = |file, variables: &[(&str, &str)], flags: &[(&'static str, &str)]| {
+            read(file, variables, flags).unwrap_err().to_string()
+        };
+        assert_eq!(
+            said("", &[("P2P_LAN", "maybe")], &[("lan", "false")]),
+            r#"environment: lan is "maybe", but must be true or false"#
+        );
+        let error = said("connect_timeout: soon", &[("P2P_CONNECT_TIMEOUT", "5s")], &[("connect_timeout", "6s")]);
+        assert!(error.contains(r#"config.yaml: connect_timeout is "soon""#), "{error}");
+        let error = said("log_level: loud", &[("RUST_LOG", "warn")], &[]);
+        assert!(error.contains(r#"config.yaml: log_level is "loud""#), "{error}");
+    }
+
+    #[test]
+    fn a_directory_has_a_name_and_an_empty_variable_is_none() {
+        assert_eq!(read("", &[], &[("dir", "")]).unwrap_err().to_string(), r#"--dir is "", but must be a directory"#);
+        assert!(read("dir: ' '", &[], &[]).is_err());
+        assert_eq!(read("", &[("P2P_DIR", "")], &[]).unwrap().dir, None);
+    }
+
+    #[test]
+    fn an_error_of_the_file_is_one_line_with_the_file_the_key_and_what_is_right() {
+        for (file, said) in [
+            ("lan: maybe", r#"lan is "maybe", but must be true or false"#),
+            ("max_connections: many", r#"max_connections is "many", but must be a whole number from 1 to 1000000"#),
+            ("history_size: -1", r#"history_size is "-1", but must be a whole number from 1 to 1000000"#),
+            ("connect_timeout: 10", r#"connect_timeout is "10", but must be a time such as 500ms, 5s or 1m30s"#),
+            ("lan_addresses: here", r#"lan_addresses is "here", but must be IPv4 addresses such as 192.168.1.255"#),
+            ("name: [al, bo]", "name: expected string scalar at line 1, column 7"),
+            ("peers: {a: 1}", "peers: invalid type: map, expected a list of texts at line 1, column 8"),
+            ("name: al\nname: bo", "duplicate mapping key `name` is not allowed here at line 2, column 1"),
+            ("hello", "expected mapping start at line 1, column 1"),
+            ("name: \"al", "name: unclosed quote at line 1, column 7"),
+        ] {
+            let error = read(file, &[], &[]).unwrap_err().to_string();
+            assert_eq!(error.split_once("config.yaml: ").expect("the file").1, said, "{file}");
+        }
+        let error = read("heartbeat: 5s\n", &[], &[]).unwrap_err().to_string();
+        let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+        let said = format!(r#"config.yaml: there is no setting "heartbeat"; there are {}"#, names.join(", "));
+        assert!(error.ends_with(&said), "{error}");
+    }
+
+    #[test]
+    fn a_value_of_the_file_is_the_text_that_stands_there() {
+        let settings =
+            read("name: 007\nlan: No\npeers: a:1\nregistry: [http://a, http://b/]\ndir: ~\n", &[], &[]).unwrap();
+        assert_eq!((settings.name.as_str(), settings.lan, settings.dir), ("007", false, None));
+        assert_eq!((settings.peers.len(), settings.registry), (1, vec!["http://a".to_owned(), "http://b".to_owned()]));
+    }
+
+    #[test]
     fn the_sample_file_has_the_documented_values() {
-        let sample = include_str!("../../example-config.yaml");
+        let sample = include_str!("../../../example-config.yaml");
         assert_eq!(read(sample, &[], &[]).unwrap(), read(EXAMPLE, &[], &[]).unwrap());
     }
 
