@@ -177,13 +177,12 @@ impl Driver {
         {
             return;
         }
-        match Message::read(bytes) {
-            Some((message, text_times)) => self.feed(Event::Heard { link, message, text_times }),
+        if let Some((message, text_times)) = Message::read(bytes) {
+            self.feed(Event::Heard { link, message, text_times });
+        } else {
             // What is no message by its content does not break the stream.
-            None => {
-                narrator::unread(link, bytes.len());
-                self.network.tallies.unread_messages.add(1);
-            }
+            narrator::unread(link, bytes.len());
+            self.network.tallies.unread_messages.add(1);
         }
     }
 
