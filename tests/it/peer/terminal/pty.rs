@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
@@ -24,10 +24,11 @@ const ROWS: u16 = 24;
 pub(crate) struct Typist {
     child: Child,
     keyboard: File,
-    /// The terminal, as programs on it see it.
-    terminal: OwnedFd,
+    /// The terminal, as programs on it see it; until the peer has ended.
+    terminal: Option<OwnedFd>,
     before: Termios,
     shown: Arc<Mutex<Vec<u8>>>,
+    screen: Option<JoinHandle<()>>,
 }
 
 impl Typist {
@@ -64,14 +65,14 @@ impl Typist {
         let mut screen = keyboard.try_clone().expect("a descriptor");
         let shown: Arc<Mutex<Vec<u8>>> = Arc::default();
         let all = Arc::clone(&shown);
-        thread::spawn(move || {
+        let screen = thread::spawn(move || {
             let mut bytes = [0; 4096];
             // It ends with an error when nobody has the other end open any more.
             while let Ok(count) = screen.read(&mut bytes) {
                 all.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&bytes[..count]);
             }
         });
-        Self { child, keyboard, terminal, before, shown }
+        Self { child, keyboard, terminal: Some(terminal), before, shown, screen: Some(screen) }
     }
 
     /// Presses keys.
@@ -112,17 +113,21 @@ impl Typist {
 
     /// Does to the terminal what a shell does when its child stops.
     pub(crate) fn has_modes_of_a_shell(&self) {
-        tcsetattr(&self.terminal, OptionalActions::Now, &self.before).expect("it is a terminal");
+        tcsetattr(self.terminal(), OptionalActions::Now, &self.before).expect("it is a terminal");
     }
 
     /// Whether the terminal has the modes that it had before the peer started.
     pub(crate) fn is_as_before(&self) -> bool {
         let modes =
             |termios: &Termios| (termios.input_modes, termios.output_modes, termios.control_modes, termios.local_modes);
-        modes(&tcgetattr(&self.terminal).expect("it is a terminal")) == modes(&self.before)
+        modes(&tcgetattr(self.terminal()).expect("it is a terminal")) == modes(&self.before)
     }
 
-    /// Waits until it has ended, and looks whether the terminal is as it was.
+    fn terminal(&self) -> &OwnedFd {
+        self.terminal.as_ref().expect("it has not ended")
+    }
+
+    /// Waits until it has ended and all that it showed was read, and looks whether the terminal is as it was.
     pub(crate) async fn ends(&mut self) -> ExitStatus {
         let mut status = None;
         until("the end of a peer", async || {
@@ -130,7 +135,11 @@ impl Typist {
             status.is_some()
         })
         .await;
-        assert!(self.is_as_before(), "the terminal's modes: {:?}", tcgetattr(&self.terminal));
+        assert!(self.is_as_before(), "the terminal's modes: {:?}", tcgetattr(self.terminal()));
+        drop(self.terminal.take());
+        if let Some(screen) = self.screen.take() {
+            screen.join().expect("it reads until nobody has the terminal any more");
+        }
         let bytes = self.bytes();
         let mut switches = bytes.windows(8).filter(|bytes| bytes.starts_with(b"\x1b[?2004"));
         assert_ne!(switches.next_back().map(|switch| switch[7]), Some(b'h'), "pastes are marked still");
