@@ -11,6 +11,8 @@ mod terminal;
 use std::future::pending;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use tracing::info;
@@ -18,7 +20,7 @@ use tracing::info;
 use super::exit::{CONFIGURATION, Failure, SOFTWARE, SYSTEM, USAGE};
 use super::logging::{start_logging, start_logging_of_peer};
 use super::secret::PasswordArgs;
-use super::signals::Signals;
+use super::signals::{ExitAtOnce, Signals};
 use crate::domain::Password;
 use crate::peer::settings::{Layer, Settings, SettingsError};
 use crate::peer::{Peer, StartError};
@@ -30,6 +32,8 @@ use terminal::Terminal;
 
 /// Notices that are written at once.
 const BATCH: usize = 256;
+/// How long an orderly end may take after a signal; the farewell to the links is two seconds of it.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -179,9 +183,7 @@ async fn chat(args: PeerArgs) -> Result<(), Failure> {
     };
     let to = match &terminal {
         Some(terminal) => To::Terminal(terminal.above()),
-        None => {
-            To::Stdout(Stdout::open().map_err(|error| Failure::new(SYSTEM, format!("cannot start a thread: {error}")))?)
-        }
+        None => To::Stdout(Stdout::open().map_err(no_thread)?),
     };
     let mut display = Display::new(to, args.json, args.verbose);
     display.ready(&peer, name.as_str());
@@ -206,7 +208,10 @@ async fn chat(args: PeerArgs) -> Result<(), Failure> {
                 told.clear();
             }
             () = resumed(&mut terminal) => {}
-            _ = signals.next() => break,
+            signal = signals.next() => {
+                obey_in_time(signal).map_err(no_thread)?;
+                break;
+            }
         }
     }
     if let Some(terminal) = &mut terminal {
@@ -242,6 +247,21 @@ async fn resumed(terminal: &mut Option<Terminal>) {
         Some(terminal) => terminal.resumed().await,
         None => pending().await,
     }
+}
+
+/// Sees to it that the signal is obeyed, however much stands in the way of an orderly end: a terminal whose output was
+/// stopped (Ctrl-S), for instance, takes in nothing for ever, and whoever writes to it waits as long.
+fn obey_in_time(signal: ExitAtOnce) -> io::Result<()> {
+    let wait = move || {
+        thread::sleep(ENDS_WITHIN);
+        signal.obey()
+    };
+    thread::Builder::new().name("end".to_owned()).spawn(wait).map(|_| ())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
+fn no_thread(error: io::Error) -> Failure {
+    Failure::new(SYSTEM, format!("cannot start a thread: {error}"))
 }
 
 /// That reading from the keyboard cannot begin.

@@ -202,6 +202,16 @@ async fn a_signal_ends_it_in_the_middle_of_a_line_without_waiting_for_a_key() {
 }
 
 #[tokio::test]
+async fn a_signal_ends_it_though_the_terminal_takes_in_nothing() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut al = Typist::start(dir.path(), "al", &MESH).await;
+    al.stops_output();
+    al.signal(Signal::TERM);
+    assert_eq!(al.ends_somehow().await.code(), Some(143), "as after a second signal");
+    assert!(al.is_as_before());
+}
+
+#[tokio::test]
 async fn a_program_that_was_stopped_takes_the_terminal_over_again() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut al = Typist::start(dir.path(), "al", &MESH).await;

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
+use rustix::termios::{Action, OptionalActions, Termios, Winsize, tcflow, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::super::person::LOOPBACK;
 use super::screen::Screen;
@@ -127,14 +127,25 @@ impl Typist {
         self.terminal.as_ref().expect("it has not ended")
     }
 
-    /// Waits until it has ended and all that it showed was read, and looks whether the terminal is as it was.
-    pub(crate) async fn ends(&mut self) -> ExitStatus {
+    /// The person presses Ctrl-S: whatever writes to the terminal waits.
+    pub(crate) fn stops_output(&self) {
+        tcflow(self.terminal(), Action::OOff).expect("it is a terminal");
+    }
+
+    /// Waits until it has ended, however it left the terminal.
+    pub(crate) async fn ends_somehow(&mut self) -> ExitStatus {
         let mut status = None;
         until("the end of a peer", async || {
             status = self.child.try_wait().expect("it is our child");
             status.is_some()
         })
         .await;
+        status.expect("waited for")
+    }
+
+    /// Waits until it has ended and all that it showed was read, and looks whether the terminal is as it was.
+    pub(crate) async fn ends(&mut self) -> ExitStatus {
+        let status = self.ends_somehow().await;
         assert!(self.is_as_before(), "the terminal's modes: {:?}", tcgetattr(self.terminal()));
         drop(self.terminal.take());
         if let Some(screen) = self.screen.take() {
@@ -143,7 +154,7 @@ impl Typist {
         let bytes = self.bytes();
         let mut switches = bytes.windows(8).filter(|bytes| bytes.starts_with(b"\x1b[?2004"));
         assert_ne!(switches.next_back().map(|switch| switch[7]), Some(b'h'), "pastes are marked still");
-        status.expect("waited for")
+        status
     }
 }
 
