@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use tracing::info;
 
+use super::deferred::Deferred;
 use super::exit::{CONFIGURATION, Failure, SOFTWARE, SYSTEM};
 use super::logging::{start_logging, start_logging_of_peer};
 use super::signals::Signals;
@@ -121,7 +122,7 @@ pub(super) struct PeerArgs {
 #[derive(Debug, Subcommand)]
 enum PeerCommand {
     /// Show who is on this LAN, and why nobody seems to be
-    Scan(scan::ScanArgs),
+    Scan(Deferred<scan::ScanArgs>),
 }
 
 impl From<SettingsError> for Failure {
@@ -144,7 +145,7 @@ impl From<StartError> for Failure {
 
 pub(super) async fn run(args: PeerArgs) -> Result<(), Failure> {
     match args.command {
-        Some(PeerCommand::Scan(args)) => {
+        Some(PeerCommand::Scan(Deferred(args))) => {
             start_logging();
             scan::run(args).await
         }
