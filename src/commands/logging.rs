@@ -6,16 +6,23 @@ use std::io::{self, IsTerminal, Write, stderr};
 
 use tracing::field::Field;
 use tracing::warn;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::plain::{plain, plain_json};
-use crate::peer::settings::{LogFormat, Settings};
+use crate::peer::settings::{LogFormat, LogLevel, Settings};
+
+/// Names the levels, and with `target=level` the modules, for all commands.
+const VARIABLE: &str = "RUST_LOG";
 
 /// Logs text, as much as `RUST_LOG` says, coloured only for people who want colours.
 pub(super) fn start_logging() {
-    let (filter, wrong) = as_environment_says("info");
+    let (filter, wrong) = as_environment_says(LevelFilter::INFO);
     start(filter, LogFormat::Text);
     complain(wrong);
 }
@@ -24,11 +31,25 @@ pub(super) fn start_logging() {
 /// standard error goes anywhere else, it is a log that is read later.
 pub(super) fn start_logging_of_peer(settings: &Settings) {
     let (filter, wrong) = match settings.log_level {
-        Some(level) => (EnvFilter::new(level.name()), None),
-        None => as_environment_says(if stderr().is_terminal() { "warn" } else { "info" }),
+        Some(level) => (everywhere(filter_of(level)), None),
+        None => as_environment_says(if stderr().is_terminal() { LevelFilter::WARN } else { LevelFilter::INFO }),
     };
     start(filter, settings.log_format);
     complain(wrong);
+}
+
+fn filter_of(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
+
+fn everywhere(level: LevelFilter) -> Targets {
+    Targets::new().with_default(level)
 }
 
 fn is_set(name: &str) -> bool {
@@ -36,35 +57,51 @@ fn is_set(name: &str) -> bool {
 }
 
 /// What `RUST_LOG` says, or else `default`; and what is wrong with the variable.
-fn as_environment_says(default: &str) -> (EnvFilter, Option<String>) {
-    match is_set(EnvFilter::DEFAULT_ENV).then(EnvFilter::try_from_default_env) {
-        Some(Ok(filter)) => (filter, None),
-        Some(Err(error)) => (EnvFilter::new(default), Some(error.to_string())),
-        None => (EnvFilter::new(default), None),
+fn as_environment_says(default: LevelFilter) -> (Targets, Option<String>) {
+    let Some(text) = std::env::var_os(VARIABLE).filter(|text| !text.is_empty()) else {
+        return (everywhere(default), None);
+    };
+    match parsed(&text.to_string_lossy()) {
+        Ok(filter) => (filter, None),
+        Err(error) => (everywhere(default), Some(error.to_string())),
     }
+}
+
+/// The filter alone knows what a directive is; a comma too many is no directive.
+fn parsed(text: &str) -> Result<Targets, ParseError> {
+    let directives: Vec<&str> = text.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
+    directives.join(",").parse()
 }
 
 fn complain(wrong: Option<String>) {
     if let Some(why) = wrong {
-        warn!("environment variable RUST_LOG is ignored: {why}; give error, warn, info, debug or trace");
+        warn!("environment variable {VARIABLE} is ignored: {why}; give error, warn, info, debug or trace");
     }
 }
 
-fn start(filter: EnvFilter, format: LogFormat) {
+fn start(filter: Targets, format: LogFormat) {
     // A line that cannot be written is lost. To complain about it there, too, would be a panic.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
+    let lines = layer().log_internal_errors(false);
     match format {
-        LogFormat::Text => log
-            .with_ansi(stderr().is_terminal() && !is_set("NO_COLOR"))
-            .fmt_fields(debug_fn(write_field).delimited(" "))
-            .with_writer(stderr)
+        LogFormat::Text => registry()
+            .with(
+                lines
+                    .with_ansi(stderr().is_terminal() && !is_set("NO_COLOR"))
+                    .fmt_fields(debug_fn(write_field).delimited(" "))
+                    .with_writer(stderr),
+            )
+            .with(filter)
             .init(),
-        LogFormat::Json => log
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .with_writer(|| PlainJson(stderr()))
+        LogFormat::Json => registry()
+            .with(
+                lines
+                    .json()
+                    .flatten_event(true)
+                    .with_current_span(false)
+                    .with_span_list(false)
+                    .with_writer(|| PlainJson(stderr())),
+            )
+            .with(filter)
             .init(),
     }
 }
@@ -98,7 +135,7 @@ impl<W: Write> Write for PlainJson<W> {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use tracing::info;
+    use tracing::{Level, info};
 
     use super::*;
 
@@ -127,6 +164,16 @@ mod tests {
 
     fn say_hostile_things() {
         info!(peer = %HOSTILE, reason = HOSTILE, link = 7, "{HOSTILE} came");
+    }
+
+    #[test]
+    fn the_environment_names_levels_and_modules() {
+        let is_logged = |text: &str, target: &str, level| parsed(text).unwrap().would_enable(target, &level);
+        assert!(is_logged("info", "rollcall::http", Level::INFO) && !is_logged("info", "rollcall::http", Level::DEBUG));
+        assert!(is_logged("WARN, rollcall::http=debug,", "rollcall::http::gate", Level::DEBUG));
+        assert!(!is_logged("WARN, rollcall::http=debug,", "rollcall::peer", Level::INFO));
+        assert!(!is_logged("off", "rollcall", Level::ERROR) && is_logged("rollcall", "rollcall", Level::TRACE));
+        assert!(parsed("rollcall=loud").is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod completions;
 mod connection;
+mod deferred;
 mod demo;
 mod download;
 pub mod exit;
@@ -29,6 +30,7 @@ use std::io;
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio::runtime::{self, Runtime};
 
+use deferred::Deferred;
 pub use exit::Failure;
 use logging::start_logging;
 
@@ -89,49 +91,49 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run three nodes and some clients on this machine and say where to look
-    Demo(demo::DemoArgs),
+    Demo(Deferred<demo::DemoArgs>),
 
     /// Register a user
-    Register(register::RegisterArgs),
+    Register(Deferred<register::RegisterArgs>),
 
     /// Get a token for a user's password, and keep it
-    Login(login::LoginArgs),
+    Login(Deferred<login::LoginArgs>),
 
     /// Change a user's password
-    Passwd(login::PasswdArgs),
+    Passwd(Deferred<login::PasswdArgs>),
 
     /// Keep a user online until Ctrl-C
-    StartHeartbeat(heartbeat::HeartbeatArgs),
+    StartHeartbeat(Deferred<heartbeat::HeartbeatArgs>),
 
     /// List who is online
-    ListOnline(lists::OnlineArgs),
+    ListOnline(Deferred<lists::OnlineArgs>),
 
     /// List all registered users
-    Users(lists::UsersArgs),
+    Users(Deferred<lists::UsersArgs>),
 
     /// Upload images of a user
-    Upload(upload::UploadArgs),
+    Upload(Deferred<upload::UploadArgs>),
 
     /// List a user's images
-    Images(lists::ImagesArgs),
+    Images(Deferred<lists::ImagesArgs>),
 
     /// Download who is online, with their images, into a directory
-    Download(download::DownloadArgs),
+    Download(Deferred<download::DownloadArgs>),
 
     /// Show how each node is
-    Status(status::StatusArgs),
+    Status(Deferred<status::StatusArgs>),
 
     /// Show who comes and goes, as it happens
-    Watch(watch::WatchArgs),
+    Watch(Deferred<watch::WatchArgs>),
 
     /// Chat with other peers: on this LAN, over a mesh, found through the registry
     Peer(peer::PeerArgs),
 
     /// Print a script that completes commands in a shell
-    Completions(completions::CompletionsArgs),
+    Completions(Deferred<completions::CompletionsArgs>),
 
     /// Print a page of the manual, or write all of them
-    Man(completions::ManArgs),
+    Man(Deferred<completions::ManArgs>),
 }
 
 /// What a command runs on. Messages of a peer go from task to task, and a step to another thread costs more than what is
@@ -157,21 +159,21 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     }
     let ended = match cli.command {
         None => node::run(cli.node).await,
-        Some(Command::Demo(args)) => demo::run(args).await,
-        Some(Command::Register(args)) => register::run(args).await,
-        Some(Command::Login(args)) => login::log_in(args).await,
-        Some(Command::Passwd(args)) => login::change_password(args).await,
-        Some(Command::StartHeartbeat(args)) => heartbeat::run(args).await,
-        Some(Command::ListOnline(args)) => lists::online(args).await,
-        Some(Command::Users(args)) => lists::users(args).await,
-        Some(Command::Upload(args)) => upload::run(args).await,
-        Some(Command::Images(args)) => lists::images(args).await,
-        Some(Command::Download(args)) => download::run(args).await,
-        Some(Command::Status(args)) => status::run(args).await,
-        Some(Command::Watch(args)) => watch::run(args).await,
+        Some(Command::Demo(Deferred(args))) => demo::run(args).await,
+        Some(Command::Register(Deferred(args))) => register::run(args).await,
+        Some(Command::Login(Deferred(args))) => login::log_in(args).await,
+        Some(Command::Passwd(Deferred(args))) => login::change_password(args).await,
+        Some(Command::StartHeartbeat(Deferred(args))) => heartbeat::run(args).await,
+        Some(Command::ListOnline(Deferred(args))) => lists::online(args).await,
+        Some(Command::Users(Deferred(args))) => lists::users(args).await,
+        Some(Command::Upload(Deferred(args))) => upload::run(args).await,
+        Some(Command::Images(Deferred(args))) => lists::images(args).await,
+        Some(Command::Download(Deferred(args))) => download::run(args).await,
+        Some(Command::Status(Deferred(args))) => status::run(args).await,
+        Some(Command::Watch(Deferred(args))) => watch::run(args).await,
         Some(Command::Peer(args)) => peer::run(args).await,
-        Some(Command::Completions(args)) => completions::completions(&args, Cli::command()),
-        Some(Command::Man(args)) => completions::man(&args, Cli::command()),
+        Some(Command::Completions(Deferred(args))) => completions::completions(&args, Cli::command()),
+        Some(Command::Man(Deferred(args))) => completions::man(&args, Cli::command()),
     };
     match ended {
         Err(failure) if failure.is_unread() => Ok(()),

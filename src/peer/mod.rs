@@ -299,9 +299,6 @@ async fn receive(
 }
 
 fn rules(settings: &Settings, id: PeerId, listens_at: SocketAddr, lan_port: Option<u16>) -> Rules {
-    let own_ips = socket::own_ips();
-    let ip = own_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let user = UserId::new(&settings.name, ip);
     Rules {
         id,
         name: settings.name.clone(),
@@ -314,8 +311,14 @@ fn rules(settings: &Settings, id: PeerId, listens_at: SocketAddr, lan_port: Opti
         history_size: settings.history_size,
         // Room is left for what is said meanwhile.
         answer_bytes: settings.message_buffer_size.saturating_mul(MAX_MESSAGE_BYTES) / 2,
-        lan: lan_port.map(|port| LanRules { user, port, own_ips }),
+        lan: lan_port.map(|port| lan_rules(settings, port)),
     }
+}
+
+fn lan_rules(settings: &Settings, port: u16) -> LanRules {
+    let own_ips = socket::own_ips();
+    let ip = own_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    LanRules { user: UserId::new(&settings.name, ip), port, own_ips }
 }
 
 fn registrant(

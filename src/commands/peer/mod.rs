@@ -17,6 +17,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use tracing::info;
 
+use super::deferred::Deferred;
 use super::exit::{CONFIGURATION, Failure, SOFTWARE, SYSTEM, USAGE};
 use super::logging::{start_logging, start_logging_of_peer};
 use super::secret::PasswordArgs;
@@ -133,7 +134,7 @@ pub(super) struct PeerArgs {
 #[derive(Debug, Subcommand)]
 enum PeerCommand {
     /// Show who is on this LAN, and why nobody seems to be
-    Scan(scan::ScanArgs),
+    Scan(Deferred<scan::ScanArgs>),
 }
 
 impl From<SettingsError> for Failure {
@@ -156,7 +157,7 @@ impl From<StartError> for Failure {
 
 pub(super) async fn run(args: PeerArgs) -> Result<(), Failure> {
     match args.command {
-        Some(PeerCommand::Scan(args)) => {
+        Some(PeerCommand::Scan(Deferred(args))) => {
             start_logging();
             scan::run(args).await
         }
