@@ -141,6 +141,11 @@ impl Registrant {
         }
         let accepted = match self.client.heartbeat(&self.user, Some(self.addr.into())).await {
             Err(error) if self.is_refused(name, &error) => return Ok(LOOK_EVERY),
+            // It has lost its users, or an operator has deleted this one.
+            Err(ClientError::Refused { code, .. }) if code == "user_not_registered" => {
+                *name = Name::New;
+                return Ok(LOOK_EVERY);
+            }
             accepted => accepted?,
         };
         debug!("online for another {} ms", accepted.ttl_ms);
@@ -315,6 +320,22 @@ mod tests {
         assert_eq!(registrant.stands(Latest::Away), Latest::Answered);
         assert_eq!(*stands.borrow(), Standing { latest: Latest::Away, answered_at });
         assert!(answered_at.is_some());
+    }
+
+    #[tokio::test]
+    async fn who_is_not_registered_any_more_registers_again() {
+        let mut tasks = JoinSet::new();
+        let unknown = (404, r#"{"success":false,"message":"m","code":"user_not_registered"}"#);
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let base = node(&mut tasks, Arc::clone(&asked), unknown).await;
+        let (registrant, mut founds, _stands) = alice(base);
+        let mut name = Name::Ours;
+        for _ in 0..2 {
+            assert_eq!(registrant.round(&mut name).await.unwrap(), LOOK_EVERY);
+            founds.recv().await.unwrap();
+        }
+        let asked = asked.lock().unwrap().iter().filter(|path| *path != "/discover").cloned().collect::<Vec<_>>();
+        assert_eq!(asked, ["/heartbeat", "/register", "/heartbeat"]);
     }
 
     #[tokio::test(start_paused = true)]

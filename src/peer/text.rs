@@ -21,7 +21,7 @@ pub fn is_hidden(c: char) -> bool {
 /// spaces; whatever else does not show becomes `U+FFFD`.
 #[must_use]
 pub fn harmless(text: &str, most_chars: usize) -> String {
-    let mut shown = String::with_capacity(text.len().min(most_chars * 4));
+    let mut shown = String::with_capacity(text.len().min(most_chars.saturating_mul(4)));
     for (count, c) in text.chars().enumerate() {
         if count == most_chars {
             shown.push('…');
@@ -61,6 +61,7 @@ mod tests {
         assert_eq!(harmless("a\u{202e}b", 100), "a\u{fffd}b");
         assert_eq!(harmless("äöü", 3), "äöü");
         assert_eq!(harmless("äöüß", 3), "äöü…");
+        assert_eq!(harmless("äöüß", usize::MAX), "äöüß");
     }
 
     proptest! {
