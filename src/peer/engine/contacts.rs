@@ -147,6 +147,7 @@ fn display_name(profile: Option<&Profile>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::rules;
     use super::super::{Draw, Event, LinkId, Rules};
     use super::*;
     use crate::domain::BootMs;
@@ -156,19 +157,7 @@ mod tests {
 
     /// An engine that is linked to peers 1, 2, ... of these names, each with what it displays.
     fn among(peers: &[(&str, &str)]) -> Engine {
-        let rules = Rules {
-            id: PeerId(50),
-            name: Nickname::parse("me").unwrap(),
-            listen: None,
-            peers: Vec::new(),
-            max_connections: 9,
-            heartbeat_interval_ms: 30_000,
-            heartbeat_timeout_ms: 5_000,
-            dedup_cache_size: 100,
-            history_size: 100,
-            answer_bytes: 512 * 1024,
-            lan: None,
-        };
+        let rules = Rules { peers: Vec::new(), max_connections: 9, ..rules() };
         let mut engine = Engine::new(rules, Vec::new(), NOW);
         for (number, (name, displayed)) in (1..).zip(peers) {
             let (link, peer) = (LinkId(number), PeerId(number.into()));

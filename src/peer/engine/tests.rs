@@ -19,7 +19,7 @@ fn endpoint(port: u16) -> Endpoint {
     Endpoint::parse(&format!("10.0.0.9:{port}")).unwrap()
 }
 
-fn rules() -> Rules {
+pub(super) fn rules() -> Rules {
     Rules {
         id: ME,
         name: Nickname::parse("me").unwrap(),
