@@ -28,6 +28,11 @@ use crate::clock::{boot_now, wall_now};
 const LONGEST_SLEEP_MS: u64 = 3_600_000;
 /// News that are taken in at once, before anything else gets its turn.
 const BATCH: usize = 64;
+/// The longest wait for a link whose queue is crowded; everybody waits with it. With the default queue, who reads less than
+/// 768 KB a second is given up then.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Between two looks meanwhile.
+const BREATH: Duration = Duration::from_millis(1);
 /// The longest that the links may take to write what was said last.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -72,6 +77,8 @@ pub(super) struct Driver {
     pub(super) drops: Drops,
     /// Whether the person was told that there is more than can be told.
     pub(super) complained: bool,
+    /// Whether anything was put into a queue since the links were last given time to write.
+    pub(super) pushed: bool,
 }
 
 /// What comes in from everywhere.
@@ -105,6 +112,7 @@ impl Driver {
                 1.. = inputs.news.recv_many(&mut news, BATCH) => {
                     for news in news.drain(..) {
                         self.take(news);
+                        self.let_links_write().await;
                     }
                 }
                 Some(heard) = inputs.datagrams.recv() => {
@@ -112,12 +120,16 @@ impl Driver {
                     self.feed(Event::HeardDatagram { from, shared, datagram, dialect });
                 }
                 Some(endpoints) = inputs.found.recv() => self.feed(Event::Told(endpoints)),
-                Some(ask) = inputs.asks.recv() => self.asked(ask),
+                Some(ask) = inputs.asks.recv() => {
+                    self.asked(ask);
+                    self.let_links_write().await;
+                }
             }
         }
         // What the person said last may be waiting still.
         while let Ok(ask) = inputs.asks.try_recv() {
             self.asked(ask);
+            self.let_links_write().await;
         }
         self.feed(Event::Left);
         for line in self.lines.values() {
@@ -143,6 +155,24 @@ impl Driver {
                     }
                 }
             }
+        }
+    }
+
+    /// If a link's queue is crowded, waits until it is not nearly so, and takes nothing in meanwhile: a burst goes at the pace
+    /// of its readers. Who makes no room in time does not read, or so slowly that everybody else would wait for it.
+    async fn let_links_write(&mut self) {
+        if !std::mem::take(&mut self.pushed) {
+            return;
+        }
+        let crowded = |(link, line): (&LinkId, &Line)| line.outbox.is_crowded().then_some(*link);
+        let mut crowded: Vec<LinkId> = self.lines.iter().filter_map(crowded).collect();
+        let until = Instant::now() + PATIENCE;
+        while !crowded.is_empty() && Instant::now() < until {
+            sleep(BREATH).await;
+            crowded.retain(|link| self.lines.get(link).is_some_and(|line| !line.outbox.is_roomy()));
+        }
+        for link in crowded {
+            self.drop_slow(link);
         }
     }
 
@@ -229,6 +259,7 @@ impl Driver {
                     self.drops.too_long += links.len() as u64;
                     return;
                 };
+                self.pushed = true;
                 for link in links {
                     let pushed = self.lines.get(&link).map(|line| line.outbox.push(bytes.clone(), !form.extended));
                     if pushed.is_some_and(|pushed| pushed.is_err()) {

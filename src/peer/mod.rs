@@ -183,6 +183,7 @@ impl Peer {
             lines: HashMap::new(),
             drops: Drops::default(),
             complained: false,
+            pushed: false,
         };
         let ended = CancellationToken::new();
         let end = ended.clone().drop_guard();

@@ -33,8 +33,9 @@ use terminal::Terminal;
 
 /// Notices that are written at once.
 const BATCH: usize = 256;
-/// How long an orderly end may take after a signal; the farewell to the links is two seconds of it.
-const ENDS_WITHIN: Duration = Duration::from_secs(5);
+/// How long an orderly end may take after a signal: a second for the terminal, two for the farewell to the links, five for who
+/// reads standard output.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 const AFTER_HELP: &str = "\
 Examples:

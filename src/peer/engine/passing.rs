@@ -6,14 +6,16 @@
 use super::event::{LinkId, Now};
 use super::{Actions, Engine};
 use crate::domain::BootMs;
-use crate::peer::mesh::Message;
+use crate::peer::mesh::{Body, Message};
 
 /// What waits is passed on after so long.
 const PASSED_ON_AFTER_MS: u64 = 5;
 /// A neighbour that brought nothing for so long has no way of its own any more.
 const WAY_LASTS_MS: u64 = 1_000;
-/// With so many waiting messages nothing waits any longer.
+/// With so many waiting messages nothing waits any longer,
 const MAX_WAITING: usize = 256;
+/// nor with so many bytes of text: what goes at once must find room in the queue of a link.
+const MAX_WAITING_BYTES: usize = 32 * 1024;
 
 /// The links on which somebody's chat came lately, and when it last did.
 #[derive(Clone, Debug, Default)]
@@ -41,16 +43,18 @@ fn is_late(brought_at: BootMs, now: BootMs) -> bool {
 
 /// What waits to be passed on.
 ///
-/// Invariant: `due_at` is a moment exactly while something waits, and at most [`MAX_WAITING`] messages do.
+/// Invariant: `due_at` is a moment exactly while something waits; at most [`MAX_WAITING`] messages do, and with more than
+/// [`MAX_WAITING_BYTES`] none.
 #[derive(Clone, Debug)]
 pub(super) struct Passing {
     waiting: Vec<(Message, Vec<LinkId>)>,
+    bytes: usize,
     due_at: BootMs,
 }
 
 impl Default for Passing {
     fn default() -> Self {
-        Self { waiting: Vec::new(), due_at: BootMs::NEVER }
+        Self { waiting: Vec::new(), bytes: 0, due_at: BootMs::NEVER }
     }
 }
 
@@ -62,7 +66,7 @@ impl Passing {
 
     /// Whether nothing may be added before what waits is passed on.
     fn is_full(&self) -> bool {
-        self.waiting.len() >= MAX_WAITING
+        self.waiting.len() >= MAX_WAITING || self.bytes > MAX_WAITING_BYTES
     }
 }
 
@@ -77,6 +81,9 @@ impl Engine {
         }
         if later.is_empty() {
             return;
+        }
+        if let Body::Chat(text) = &message.body {
+            self.passing.bytes += text.len();
         }
         self.passing.waiting.push((message.clone(), later));
         self.passing.due_at = self.passing.due_at.min(now.boot.plus(PASSED_ON_AFTER_MS));

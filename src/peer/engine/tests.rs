@@ -370,6 +370,10 @@ fn what_waits_to_be_passed_on_is_bounded_and_goes_before_the_end() {
     }
     assert_eq!(passed, 998 / 256 * 256);
     assert_eq!(chats(&bench.feed(Event::Left)), vec![2; 998 % 256]);
+    // The longest texts: as many as go beyond 32 KiB.
+    let long = |bench: &mut Bench, number| chats(&bench.hear(1, 70, number, chat(&"x".repeat(8192)))).len();
+    let sent: Vec<usize> = (1_000..1_010).map(|number| long(&mut bench, number)).collect();
+    assert_eq!(sent, [1, 1, 1, 1, 6, 1, 1, 1, 1, 6], "to 63 at once, to 62 five at a time");
 }
 
 #[test]

@@ -47,6 +47,9 @@ impl Outbox {
 
     /// Adds a message. While each is to be `alone`, it is written by itself, for a reader that takes one read for one
     /// message. What waits goes by what is known of the reader last.
+    ///
+    /// # Errors
+    /// [`Full`], if there is no room.
     pub(crate) fn push(&self, message: Bytes, alone: bool) -> Result<(), Full> {
         let mut queue = self.queue();
         if queue.bytes + message.len() > self.0.most_bytes {
@@ -70,6 +73,18 @@ impl Outbox {
     pub(crate) fn abandon(&self) {
         *self.queue() = Queue { closed: true, ..Queue::default() };
         self.0.end.cancel();
+    }
+
+    /// Whether more than half of the room is taken, by a reader that could have read it: one that takes a message at a time
+    /// gets no more than it can take.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let queue = self.queue();
+        !queue.alone && queue.bytes > self.0.most_bytes / 2
+    }
+
+    /// Whether at most an eighth of the room is taken.
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.queue().bytes <= self.0.most_bytes / 8
     }
 
     /// How much waits.
@@ -138,6 +153,20 @@ mod tests {
         outbox.close();
         assert_eq!(outbox.next().await.unwrap(), (Bytes::from("bcd"), false));
         assert_eq!(outbox.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_queue_is_crowded_when_more_than_half_of_it_is_taken() {
+        let outbox = Outbox::new(2);
+        outbox.push(Bytes::from(vec![0; MAX_MESSAGE_BYTES]), false).unwrap();
+        assert!(!outbox.is_crowded());
+        outbox.push(Bytes::from_static(b"x"), false).unwrap();
+        assert!(outbox.is_crowded());
+        outbox.push(Bytes::from_static(b"x"), true).unwrap();
+        assert!(!outbox.is_crowded(), "its reader cannot be quicker");
+        assert!(!outbox.is_roomy());
+        outbox.next().await.unwrap();
+        assert!(outbox.is_roomy());
     }
 
     #[tokio::test]

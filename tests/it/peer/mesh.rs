@@ -68,6 +68,30 @@ async fn six_peers_that_know_one_address_all_hear_each_other_exactly_once() {
 }
 
 #[tokio::test]
+async fn a_burst_longer_than_any_queue_reaches_everybody_who_reads() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let hub = Person::start(dir.path(), "hub", &MESH).await;
+    // So what one of them says comes to the other through the hub alone.
+    let one_link = dir.path().join("one_link.yaml");
+    fs::write(&one_link, "max_connections: 1").expect("written");
+    let config = ["--config", one_link.to_str().expect("a path")];
+    let mut author = joined(dir.path(), "author", &hub.listens_at(), &config).await;
+    let mut reader = joined(dir.path(), "reader", &hub.listens_at(), &config).await;
+    author.sees(1).await;
+    reader.sees(1).await;
+    // Three megabytes; a queue has room for one.
+    let filling = "x".repeat(4_000);
+    for number in 0..800 {
+        author.types(&format!("{number} {filling}"));
+    }
+    let heard = |person: &Person| person.count(|event| event["event"] == "post");
+    until("all of it", async || heard(&hub) == 800 && heard(&reader) == 800).await;
+    for person in [&hub, &reader] {
+        assert_eq!(person.count(|event| event["event"] == "lost"), 0, "{} lost nobody", person.name);
+    }
+}
+
+#[tokio::test]
 async fn a_peer_that_was_killed_gets_what_it_missed_and_nothing_twice() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut alice = Person::start(dir.path(), "alice", &MESH).await;
