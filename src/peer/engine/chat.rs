@@ -20,6 +20,9 @@ impl Engine {
         // Looked at first: what makes room for a new sender must not be a repetition.
         if !self.senders.contains_key(&id) && self.forgotten.has(id, number) {
             self.counts.duplicates += 1;
+            if let Some(from) = self.links.get_mut(&link) {
+                from.repeats(id);
+            }
             return;
         }
         let sender = self.sender(id, now.boot);

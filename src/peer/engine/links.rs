@@ -1,7 +1,7 @@
 //! The links of the mesh: who is let in, which of two is kept, heartbeats, and what neighbours tell each other.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::contacts::mesh_contact;
@@ -9,11 +9,11 @@ use super::counts::Kind;
 use super::draw::Draw;
 use super::event::{Action, LinkId, Now};
 use super::notice::Notice;
-use super::rules::{ASKED_RUNS, ASKED_RUNS_IN_ALL, Rules};
+use super::rules::{ASKED_RUNS, ASKED_RUNS_IN_ALL, MAX_REPEATED, Rules};
 use super::{Actions, Engine, Sender};
 use crate::domain::BootMs;
 use crate::peer::endpoint::Endpoint;
-use crate::peer::mesh::{Body, Form, MAX_ASKED, Message};
+use crate::peer::mesh::{Body, Form, MAX_ASKED, Message, Runs};
 use crate::peer::peer_id::PeerId;
 
 /// When somebody who accepts links and ends them at once has done so as often in a row, the person is told. Once may be two
@@ -36,6 +36,8 @@ pub(super) struct Link {
     next_beat: BootMs,
     /// Whether chat came that was new since the last question for history.
     pub(super) learned: bool,
+    /// Forgotten senders whose chat came again here: the next question names them.
+    repeated: BTreeSet<PeerId>,
 }
 
 impl Link {
@@ -50,6 +52,15 @@ impl Link {
             beats: false,
             next_beat: now,
             learned: false,
+            repeated: BTreeSet::new(),
+        }
+    }
+
+    /// Chat of a forgotten sender came again. An answer that has nothing else is no reason to stop asking, since the next
+    /// question leaves that out.
+    pub(super) fn repeats(&mut self, sender: PeerId) {
+        if self.repeated.len() < MAX_REPEATED && self.repeated.insert(sender) {
+            self.learned = true;
         }
     }
 
@@ -236,10 +247,14 @@ impl Engine {
         let mut heard: Vec<(&PeerId, &Sender)> = self.senders.iter().collect();
         heard.retain(|(_, sender)| sender.seen.highest().is_some());
         heard.sort_by_key(|(_, sender)| Reverse(sender.heard_at));
-        heard.truncate(MAX_ASKED);
+        let repeated = self.links.get(&link).into_iter().flat_map(|link| &link.repeated);
+        let forgotten = repeated.filter(|sender| !self.senders.contains_key(sender));
+        let forgotten = forgotten.filter_map(|sender| Some((*sender, vec![(0, self.forgotten.highest(*sender)?)])));
+        let mut have: BTreeMap<PeerId, Runs> = forgotten.collect();
+        heard.truncate(MAX_ASKED - have.len());
         // With many senders there is room for their newest runs only. What is older counts as heard then.
         let most = (ASKED_RUNS_IN_ALL / heard.len().max(1)).clamp(1, ASKED_RUNS);
-        let have = heard.into_iter().map(|(id, sender)| (*id, sender.seen.newest_runs(most))).collect();
+        have.extend(heard.into_iter().map(|(id, sender)| (*id, sender.seen.newest_runs(most))));
         if let Some(known) = self.links.get_mut(&link) {
             known.learned = false;
         }

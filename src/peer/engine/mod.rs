@@ -168,16 +168,20 @@ impl Engine {
         if self.links.get(&link).is_none_or(|known| known.peer == sender) {
             return false;
         }
-        match self.senders.get_mut(&sender) {
+        let is_forgotten = match self.senders.get_mut(&sender) {
             Some(sender) if sender.seen.contains(number) => {
                 sender.heard_at = now;
                 sender.ways.brought(link, now);
+                false
             }
-            None if self.forgotten.has(sender, number) => {}
+            None if self.forgotten.has(sender, number) => true,
             _ => return false,
-        }
+        };
         if let Some(known) = self.links.get_mut(&link) {
             known.heard_at = now;
+            if is_forgotten {
+                known.repeats(sender);
+            }
         }
         self.counts.received.add(Kind::Chat, 1);
         self.counts.duplicates += 1;

@@ -45,6 +45,9 @@ pub(super) const ANSWERS_AT_ONCE: u32 = 16;
 /// See [`ANSWERS_AT_ONCE`].
 pub(super) const ANSWERS_A_SECOND: u32 = 2;
 
+/// The most forgotten senders that a question for history names; the others have the rest of its places.
+pub(super) const MAX_REPEATED: usize = 128;
+
 /// What an engine is told at its start.
 #[derive(Clone, Debug)]
 pub struct Rules {

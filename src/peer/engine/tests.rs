@@ -395,6 +395,33 @@ fn with_more_senders_than_are_remembered_nothing_goes_round_for_ever() {
 }
 
 #[test]
+fn an_answer_of_what_forgotten_senders_said_is_not_the_end_of_asking() {
+    let mut bench = Bench::new(rules());
+    bench.link(1, 60, None);
+    bench.extend(1, 60);
+    for number in 1..=100 {
+        bench.hear(1, 1_000, number, chat("hi"));
+    }
+    for sender in 2_000..2_600 {
+        bench.hear(1, sender, 1, chat("hi"));
+    }
+    bench.hear(1, 60, 8, Body::HistoryEnd { more: false });
+    bench.link(2, 60, None);
+    bench.extend(2, 60);
+    for number in 37..=100 {
+        assert_eq!(bench.hear(2, 1_000, number, chat("hi")), [], "it was heard");
+    }
+    let asked = bench.hear(2, 60, 9, Body::HistoryEnd { more: true });
+    let named = asked.iter().find_map(|action| match action {
+        Action::Send { message: Message { body: Body::HistoryRequest(have), .. }, .. } => have.get(&PeerId(1_000)),
+        _ => None,
+    });
+    assert_eq!(named, Some(&vec![(0, 100)]), "the next part is of something else");
+    bench.hear(2, 1_000, 100, chat("hi"));
+    assert_eq!(bench.hear(2, 60, 10, Body::HistoryEnd { more: true }), [], "who repeats itself is not asked for ever");
+}
+
+#[test]
 fn an_answer_to_a_question_for_history_is_no_longer_than_a_queue_has_room() {
     let mut bench = Bench::new(Rules { answer_bytes: 5_000, ..rules() });
     // Each takes twice as many bytes in JSON.
