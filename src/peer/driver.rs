@@ -26,8 +26,6 @@ use crate::clock::{boot_now, wall_now};
 
 /// A sleep without anything to wake for.
 const LONGEST_SLEEP_MS: u64 = 3_600_000;
-/// News that are taken in at once, before anything else gets its turn.
-const BATCH: usize = 64;
 /// The longest wait for a link whose queue is crowded; everybody waits with it. With the default queue, who reads less than
 /// 768 KB a second is given up then.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -95,7 +93,6 @@ impl Driver {
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         self.feed(Event::Woke);
         let (mut alarm, mut rings_at) = (std::pin::pin!(sleep(Duration::ZERO)), None);
-        let mut news = Vec::with_capacity(BATCH);
         loop {
             let wake_at = self.engine.wake_at();
             if rings_at != Some(wake_at) {
@@ -109,11 +106,9 @@ impl Driver {
                     rings_at = None;
                     self.feed(Event::Woke);
                 }
-                1.. = inputs.news.recv_many(&mut news, BATCH) => {
-                    for news in news.drain(..) {
-                        self.take(news);
-                        self.let_links_write().await;
-                    }
+                Some(news) = inputs.news.recv() => {
+                    self.take(news);
+                    self.let_links_write().await;
                 }
                 Some(heard) = inputs.datagrams.recv() => {
                     let Heard { from, shared, datagram, dialect } = heard;

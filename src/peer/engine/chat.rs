@@ -7,6 +7,7 @@ use super::event::{Action, LinkId, Now};
 use super::history::{Author, Entry};
 use super::notice::Notice;
 use super::{Actions, Engine};
+use crate::domain::BootMs;
 use crate::peer::mesh::{Body, Form, Message, Runs};
 use crate::peer::peer_id::PeerId;
 use crate::peer::profile::Profile;
@@ -17,21 +18,14 @@ impl Engine {
     pub(super) fn heard_chat(&mut self, link: LinkId, message: &Message, now: Now, out: &mut Actions) {
         let (id, number) = (message.sender, message.number);
         let Body::Chat(text) = &message.body else { return };
-        // Looked at first: what makes room for a new sender must not be a repetition.
-        if !self.senders.contains_key(&id) && self.forgotten.has(id, number) {
-            self.counts.duplicates += 1;
-            if let Some(from) = self.links.get_mut(&link) {
-                from.repeats(id);
-            }
+        // Asked first: what makes room for a new sender must not be a repetition.
+        if self.was_heard(link, id, number, now.boot) {
             return;
         }
         let sender = self.sender(id, now.boot);
         sender.heard_at = now.boot;
         sender.ways.brought(link, now.boot);
-        if !sender.seen.insert(number) {
-            self.counts.duplicates += 1;
-            return;
-        }
+        sender.seen.insert(number);
         if message.name.is_some() {
             sender.name.clone_from(&message.name);
         }
@@ -70,6 +64,24 @@ impl Engine {
         let others = self.links.iter().filter(|(other, known)| **other != link && known.peer != id);
         let others = others.map(|(other, _)| *other).collect();
         self.pass_on(others, message, now, out);
+    }
+
+    /// Whether chat was heard before; then that is all that it tells, and it is noted.
+    pub(super) fn was_heard(&mut self, link: LinkId, id: PeerId, number: u64, now: BootMs) -> bool {
+        match self.senders.get_mut(&id) {
+            Some(sender) if sender.seen.contains(number) => {
+                sender.heard_at = now;
+                sender.ways.brought(link, now);
+            }
+            None if self.forgotten.has(id, number) => {
+                if let Some(from) = self.links.get_mut(&link) {
+                    from.repeats(id);
+                }
+            }
+            _ => return false,
+        }
+        self.counts.duplicates += 1;
+        true
     }
 
     /// The person says something to everybody.

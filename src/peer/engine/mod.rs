@@ -168,23 +168,13 @@ impl Engine {
         if self.links.get(&link).is_none_or(|known| known.peer == sender) {
             return false;
         }
-        let is_forgotten = match self.senders.get_mut(&sender) {
-            Some(sender) if sender.seen.contains(number) => {
-                sender.heard_at = now;
-                sender.ways.brought(link, now);
-                false
-            }
-            None if self.forgotten.has(sender, number) => true,
-            _ => return false,
-        };
+        if !self.was_heard(link, sender, number, now) {
+            return false;
+        }
         if let Some(known) = self.links.get_mut(&link) {
             known.heard_at = now;
-            if is_forgotten {
-                known.repeats(sender);
-            }
         }
         self.counts.received.add(Kind::Chat, 1);
-        self.counts.duplicates += 1;
         true
     }
 

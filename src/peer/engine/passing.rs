@@ -12,9 +12,9 @@ use crate::peer::mesh::{Body, Message};
 const PASSED_ON_AFTER_MS: u64 = 5;
 /// A neighbour that brought nothing for so long has no way of its own any more.
 const WAY_LASTS_MS: u64 = 1_000;
-/// With so many waiting messages nothing waits any longer,
+/// So many messages wait at most.
 const MAX_WAITING: usize = 256;
-/// nor with so many bytes of text: what goes at once must find room in the queue of a link.
+/// And with more bytes of text than these nothing waits: what goes at once must find room in the queue of a link.
 const MAX_WAITING_BYTES: usize = 32 * 1024;
 
 /// The links on which somebody's chat came lately, and when it last did.
@@ -27,17 +27,17 @@ impl Ways {
         if let Some((_, at)) = self.0.iter_mut().find(|(known, _)| *known == link) {
             *at = now;
         } else {
-            self.0.retain(|(_, at)| is_late(*at, now));
+            self.0.retain(|(_, at)| is_recent(*at, now));
             self.0.push((link, now));
         }
     }
 
     fn leads(&self, link: LinkId, now: BootMs) -> bool {
-        self.0.iter().any(|(known, at)| *known == link && is_late(*at, now))
+        self.0.iter().any(|(known, at)| *known == link && is_recent(*at, now))
     }
 }
 
-fn is_late(brought_at: BootMs, now: BootMs) -> bool {
+fn is_recent(brought_at: BootMs, now: BootMs) -> bool {
     now < brought_at.plus(WAY_LASTS_MS)
 }
 
@@ -64,8 +64,13 @@ impl Passing {
         self.due_at
     }
 
-    /// Whether nothing may be added before what waits is passed on.
-    fn is_full(&self) -> bool {
+    /// Adds chat for these links; whether all that waits is to be passed on before anything is added again.
+    fn add(&mut self, message: Message, links: Vec<LinkId>, now: BootMs) -> bool {
+        if let Body::Chat(text) = &message.body {
+            self.bytes += text.len();
+        }
+        self.waiting.push((message, links));
+        self.due_at = self.due_at.min(now.plus(PASSED_ON_AFTER_MS));
         self.waiting.len() >= MAX_WAITING || self.bytes > MAX_WAITING_BYTES
     }
 }
@@ -82,15 +87,10 @@ impl Engine {
         if later.is_empty() {
             return;
         }
-        if let Body::Chat(text) = &message.body {
-            self.passing.bytes += text.len();
-        }
-        self.passing.waiting.push((message.clone(), later));
-        self.passing.due_at = self.passing.due_at.min(now.boot.plus(PASSED_ON_AFTER_MS));
-        self.wake_at = self.wake_at.min(self.passing.due_at);
-        if self.passing.is_full() {
+        if self.passing.add(message.clone(), later, now.boot) {
             self.pass_on_what_waits(out);
         }
+        self.wake_at = self.wake_at.min(self.passing.due_at);
     }
 
     /// Passes on whatever waits, however long it did.
