@@ -3,7 +3,9 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write, stderr};
+use std::sync::Arc;
 
+use serde_json::json;
 use tracing::field::Field;
 use tracing::warn;
 use tracing_subscriber::field::MakeExt;
@@ -14,7 +16,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::outlet::Outlet;
 use super::plain::{plain, plain_json};
+use crate::clock::wall_now;
 use crate::peer::settings::{LogFormat, LogLevel, Settings};
 
 /// Names the levels, and with `target=level` the modules, for all commands.
@@ -23,19 +27,61 @@ const VARIABLE: &str = "RUST_LOG";
 /// Logs text, as much as `RUST_LOG` says, coloured only for people who want colours.
 pub(super) fn start_logging() {
     let (filter, wrong) = as_environment_says(LevelFilter::INFO);
-    start(filter, LogFormat::Text);
+    start(filter, LogFormat::Text, Arc::new(|| Box::new(stderr())));
     complain(wrong);
 }
 
 /// Logs as a peer's settings say. Without a level only warnings disturb somebody who chats at this terminal; where
-/// standard error goes anywhere else, it is a log that is read later.
-pub(super) fn start_logging_of_peer(settings: &Settings) {
+/// standard error goes anywhere else, it is a log that is read later. Returns where the lines go: a peer has one thread
+/// for everybody, so they have another, and are lost if nobody reads them in time.
+///
+/// # Errors
+/// What the system says if it has no thread for it.
+pub(super) fn start_logging_of_peer(settings: &Settings) -> io::Result<Outlet> {
     let (filter, wrong) = match settings.log_level {
         Some(level) => (everywhere(filter_of(level)), None),
         None => as_environment_says(if stderr().is_terminal() { LevelFilter::WARN } else { LevelFilter::INFO }),
     };
-    start(filter, settings.log_format);
+    let complaint = match settings.log_format {
+        LogFormat::Text => lost_as_text,
+        LogFormat::Json => lost_as_json,
+    };
+    let outlet = Outlet::stderr(complaint)?;
+    let lines = outlet.clone();
+    start(filter, settings.log_format, Arc::new(move || Box::new(Lines(lines.clone()))));
     complain(wrong);
+    Ok(outlet)
+}
+
+/// Opens the way for one event.
+type Open = Arc<dyn Fn() -> Box<dyn Write> + Send + Sync>;
+
+/// Each write is an event's line.
+struct Lines(Outlet);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is said in place of lines that nobody read in time.
+const LOST: &str = "lines of the log were lost: they were not read in time";
+
+fn lost_as_text(lines: u64) -> String {
+    format!("{}  WARN {}: {LOST} lines={lines}\n", wall_now().to_rfc3339(), module_path!())
+}
+
+fn lost_as_json(lines: u64) -> String {
+    let event = json!({
+        "timestamp": wall_now().to_rfc3339(), "level": "WARN", "message": LOST, "lines": lines, "target": module_path!(),
+    });
+    format!("{event}\n")
 }
 
 fn filter_of(level: LogLevel) -> LevelFilter {
@@ -79,7 +125,7 @@ fn complain(wrong: Option<String>) {
     }
 }
 
-fn start(filter: Targets, format: LogFormat) {
+fn start(filter: Targets, format: LogFormat, open: Open) {
     // A line that cannot be written is lost. To complain about it there, too, would be a panic.
     let lines = layer().log_internal_errors(false);
     match format {
@@ -88,7 +134,7 @@ fn start(filter: Targets, format: LogFormat) {
                 lines
                     .with_ansi(stderr().is_terminal() && !is_set("NO_COLOR"))
                     .fmt_fields(debug_fn(write_field).delimited(" "))
-                    .with_writer(stderr),
+                    .with_writer(move || open()),
             )
             .with(filter)
             .init(),
@@ -99,7 +145,7 @@ fn start(filter: Targets, format: LogFormat) {
                     .flatten_event(true)
                     .with_current_span(false)
                     .with_span_list(false)
-                    .with_writer(|| PlainJson(stderr())),
+                    .with_writer(move || PlainJson(open())),
             )
             .with(filter)
             .init(),
@@ -133,7 +179,7 @@ impl<W: Write> Write for PlainJson<W> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use tracing::{Level, info};
 

@@ -13,6 +13,7 @@ mod lists;
 mod logging;
 mod login;
 mod node;
+mod outlet;
 mod output;
 mod peer;
 mod plain;

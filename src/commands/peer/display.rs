@@ -1,15 +1,19 @@
 //! What a person, or a program, sees.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
-use super::stdout::Stdout;
 use super::terminal::Above;
+use crate::commands::outlet::Outlet;
 use crate::commands::plain::plain_json;
 use crate::peer::Peer;
 use crate::peer::engine::Notice;
 use crate::peer::screen::notice_lines;
+
+/// At the end nobody waits longer for a reader that takes nothing.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where things are shown, and how. If nobody reads it any more, the chat goes on for the others until the person ends it.
 pub(super) struct Display {
@@ -23,7 +27,7 @@ pub(super) enum To {
     /// Above the line that is edited.
     Terminal(Arc<Above>),
     /// Standard output.
-    Stdout(Stdout),
+    Stdout(Outlet),
 }
 
 impl Display {
@@ -99,7 +103,7 @@ impl Display {
     /// Waits until all is shown, or nobody takes it. (When the line editor has ended, it is.)
     pub(super) async fn end(&self) {
         if let To::Stdout(out) = &self.to {
-            out.end().await;
+            out.end(PATIENCE).await;
         }
     }
 

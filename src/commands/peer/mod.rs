@@ -5,7 +5,6 @@ mod display;
 mod keyboard;
 mod scan;
 mod session;
-mod stdout;
 mod terminal;
 
 use std::future::pending;
@@ -20,6 +19,7 @@ use tracing::info;
 use super::deferred::Deferred;
 use super::exit::{CONFIGURATION, Failure, SOFTWARE, SYSTEM, USAGE};
 use super::logging::{start_logging, start_logging_of_peer};
+use super::outlet::Outlet;
 use super::secret::PasswordArgs;
 use super::signals::{ExitAtOnce, Signals};
 use crate::domain::Password;
@@ -28,14 +28,15 @@ use crate::peer::{Peer, StartError};
 use display::{Display, To};
 use keyboard::Keyboard;
 use session::Session;
-use stdout::Stdout;
 use terminal::Terminal;
 
 /// Notices that are written at once.
 const BATCH: usize = 256;
 /// How long an orderly end may take after a signal: a second for the terminal, two for the farewell to the links, five for who
-/// reads standard output.
+/// reads standard output, one for who reads the log.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// At the end nobody waits longer for somebody who reads no line of the log.
+const PATIENCE_FOR_LOG: Duration = Duration::from_secs(1);
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -170,9 +171,19 @@ async fn chat(args: PeerArgs) -> Result<(), Failure> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let mut settings = Settings::read(args.config.as_deref(), &variable, flags(&args))?;
     settings.password = password(&args.password, &settings)?;
-    start_logging_of_peer(&settings);
+    let log = start_logging_of_peer(&settings).map_err(no_thread)?;
     let mut signals =
         Signals::listen().map_err(|error| Failure::new(SYSTEM, format!("cannot listen for signals: {error}")))?;
+    let ended = converse(args, settings, &mut signals).await;
+    tokio::select! {
+        () = log.end(PATIENCE_FOR_LOG) => {}
+        signal = signals.next() => signal.obey(),
+    }
+    ended
+}
+
+/// The peer, until the person, the end of what is read or a signal ends it.
+async fn converse(args: PeerArgs, settings: Settings, signals: &mut Signals) -> Result<(), Failure> {
     let (name, dir) = (settings.name.clone(), settings.dir.clone());
     let mut peer = Peer::start(settings).await?;
     let is_terminal = !args.json && !args.no_input && io::stdin().is_terminal() && io::stdout().is_terminal();
@@ -185,7 +196,7 @@ async fn chat(args: PeerArgs) -> Result<(), Failure> {
     };
     let to = match &terminal {
         Some(terminal) => To::Terminal(terminal.above()),
-        None => To::Stdout(Stdout::open().map_err(no_thread)?),
+        None => To::Stdout(Outlet::stdout().map_err(no_thread)?),
     };
     let mut display = Display::new(to, args.json, args.verbose);
     display.ready(&peer, name.as_str());

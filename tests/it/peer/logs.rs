@@ -1,12 +1,18 @@
 //! The log of a real peer, with standard error in a file.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
+use std::thread;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use super::person::Person;
+use super::strangers::{ID, greet, message};
+use super::talker::Talker;
 use crate::cluster::{Process, rollcall, until};
 
 /// Starts a peer that knows these addresses, and a registry that is not there.
@@ -74,4 +80,37 @@ async fn the_log_says_as_much_as_its_level_allows() {
     let text = log(dir.path());
     assert!(!text.contains(" INFO ") && text.lines().count() == 1, "{text}");
     assert!(text.contains(" reason=\""), "{text}");
+}
+
+#[tokio::test]
+async fn who_does_not_read_the_log_stops_nobody_and_is_told_what_was_lost() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (mut unread, stderr) = std::io::pipe().expect("a pipe");
+    let mut command = rollcall(dir.path());
+    for variable in rollcall::peer::settings::variables() {
+        command.env_remove(variable);
+    }
+    command.args(["peer", "--json", "--name", "alice", "--no-lan", "--listen", "127.0.0.1:0", "--log-level", "debug"]);
+    command.stderr(stderr);
+    let mut alice = Talker::start("alice", command).await.expect("the program was built");
+    let mut stream = TcpStream::connect(alice.told("listen")).await.expect("it listens");
+    greet(&mut stream, ID).await;
+    // Each is a line of the log, and all of them are six times as much as a pipe and the queue hold.
+    let noise = "{}\n".repeat(20_000) + &message(ID, 1, "chat", "still here");
+    stream.write_all(noise.as_bytes()).await.expect("it reads");
+    alice.sees("what comes after the noise", |event| event["text"] == "still here").await;
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        unread.read_to_string(&mut text).map(|_| text)
+    });
+    alice.types("QUIT");
+    assert!(alice.end().await.success());
+    let text = reader.join().expect("it only reads").expect("text");
+    let lost = text.lines().filter(|line| line.contains("lines of the log were lost"));
+    let counts = lost.map(|line| line.rsplit_once("lines=").and_then(|(_, count)| count.parse::<usize>().ok()));
+    let counts: Vec<usize> = counts.map(|count| count.expect("how many")).collect();
+    assert!(!counts.is_empty(), "it is said");
+    let kept = text.lines().filter(|line| line.contains("no message")).count();
+    assert_eq!(kept + counts.iter().sum::<usize>(), 20_000, "{counts:?}");
+    assert!(text.lines().last().is_some_and(|line| line.contains("unlinked") || line.contains("leaving")), "{text}");
 }

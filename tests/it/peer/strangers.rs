@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::person::Person;
 use crate::cluster::{SOON, until};
 
-const ID: &str = "000000000000000000000000000000aa";
+pub(super) const ID: &str = "000000000000000000000000000000aa";
 
 async fn start(dir: &tempfile::TempDir) -> Person {
     Person::start(dir.path(), "alice", &["--no-lan", "--listen", "127.0.0.1:0"]).await
@@ -23,14 +23,14 @@ async fn greeted(person: &Person, id: &str) -> TcpStream {
     stream
 }
 
-async fn greet(stream: &mut TcpStream, id: &str) {
+pub(super) async fn greet(stream: &mut TcpStream, id: &str) {
     stream.write_all(format!("{id}\n").as_bytes()).await.expect("it reads");
     let mut line = [0; 33];
     stream.read_exact(&mut line).await.expect("a greeting");
     assert!(line[..32].iter().all(u8::is_ascii_hexdigit) && line[32] == b'\n', "{line:?}");
 }
 
-fn message(id: &str, number: u64, kind: &str, payload: &str) -> String {
+pub(super) fn message(id: &str, number: u64, kind: &str, payload: &str) -> String {
     json!({"sender_id": id, "sequence_no": number, "type": kind, "payload": payload, "timestamp": 1_728_938_500})
         .to_string()
 }
