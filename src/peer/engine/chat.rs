@@ -40,8 +40,9 @@ impl Engine {
             said_at: message.said_at,
             text: text.clone(),
         };
-        // Only with a LAN can it have come by another way.
-        let first = self.neighbours.is_some().then(|| self.crossing.heard(entry.lan_number(), &author)).flatten();
+        // Only with a LAN, now or in an earlier run, can it have come by another way.
+        let may_cross = self.neighbours.is_some() || self.crossing.has_lan();
+        let first = may_cross.then(|| self.crossing.heard(entry.lan_number(), &author)).flatten();
         if let (Some(Author::Lan(user)), Some(neighbours)) = (&first, &mut self.neighbours) {
             neighbours.is_peer(user, id);
         }

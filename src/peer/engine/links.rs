@@ -91,6 +91,8 @@ impl Engine {
                 out.push(Action::Close { link, why: "there is a link to this peer already" });
                 return;
             }
+            // What waits for the old link goes out on it while it is there: the peer may know no history to ask for.
+            self.pass_on_what_waits(out);
             new.has_spoken = self.links.remove(&old).is_some_and(|old| old.has_spoken);
             out.push(Action::Close { link: old, why: "another link to this peer took its place" });
         } else if self.links.len() >= self.rules.max_connections && !self.end_speechless_link(now, draw, out) {
@@ -101,6 +103,7 @@ impl Engine {
         let peer = new.peer;
         self.by_peer.insert(peer, link);
         self.links.insert(link, new);
+        self.look_for_announcement(peer);
         self.sender(peer, now.boot);
         // First of all a heartbeat: it tells the other that this is a peer with the extension.
         self.beat(vec![link], now, out);
@@ -208,9 +211,11 @@ impl Engine {
                 out.push(Action::Tell(Notice::Direct { from, text, said_at: message.said_at }));
             }
             Body::Profile(profile) => {
+                let is_known = self.is_known_on_lan(peer, &profile);
                 let sender = self.sender(peer, now.boot);
-                if sender.profile.as_ref() != Some(&profile) {
-                    sender.profile = Some(profile.clone());
+                let is_new = sender.profile.as_ref() != Some(&profile);
+                sender.profile = Some(profile.clone());
+                if is_new && !is_known {
                     out.push(Action::Tell(Notice::Profile { from: self.contact(peer), profile, refused: None }));
                 }
             }

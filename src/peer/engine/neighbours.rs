@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use super::contacts::lan_contact;
-use super::crossing::lan_number;
+use super::crossing::{announcement_number, lan_number};
 use super::event::{Action, Now};
 use super::history::{Author, Entry};
 use super::limit::Limit;
@@ -43,8 +43,20 @@ pub(super) struct Neighbour {
     pub(super) profile: Option<Profile>,
     /// The latest numbers of its messages.
     remembered: VecDeque<u64>,
-    /// The peer of the mesh that it is, if it said something on both.
+    /// The peer of the mesh that it is, if it is known to be one.
     pub(super) peer: Option<PeerId>,
+    /// The latest of its announcements that was looked at.
+    pub(super) announced: Option<Announced>,
+}
+
+/// What an announcement tells of who made it.
+#[derive(Clone, Debug)]
+pub(super) struct Announced {
+    pub(super) number: u64,
+    /// By the sender's clock, in Unix seconds.
+    pub(super) sent_at: i64,
+    /// When it came.
+    pub(super) at: BootMs,
 }
 
 /// The LAN as this peer sees it.
@@ -135,8 +147,8 @@ impl Engine {
 
     /// "I am here."
     fn announcement(&mut self, now: Now) -> Datagram {
-        let id = self.next_lan_id();
         let lan = self.neighbours.as_ref().expect("only a peer of the LAN announces itself");
+        let id = announcement_number(self.rules.id, &lan.rules.user, now.unix_s);
         lan.datagram(Body::Discovery { port: lan.rules.port }, id, now)
     }
 
@@ -207,6 +219,7 @@ impl Engine {
             profile: None,
             remembered: VecDeque::new(),
             peer: None,
+            announced: None,
         });
         if is_mismatched && (is_new || !peer.is_mismatched) {
             out.push(Action::Tell(Notice::Mismatch { uid: user.to_string(), source: source.ip() }));
@@ -266,9 +279,9 @@ impl Engine {
         now: Now,
         out: &mut Actions,
     ) {
-        let Datagram { id, body, .. } = datagram;
+        let Datagram { id, body, sent_at: told_at, .. } = datagram;
         // Posts of the draft do not say when.
-        let sent_at = if datagram.sent_at == 0 { now.unix_s } else { datagram.sent_at };
+        let sent_at = if told_at == 0 { now.unix_s } else { told_at };
         match body {
             Body::Post(text) if self.is_new_on_lan(user, id) => self.heard_post(user, id, sent_at, text, out),
             Body::Direct { to, text } => {
@@ -295,7 +308,8 @@ impl Engine {
                 self.answer_source(source, answer, dialect, now, out);
             }
             Body::ListResponse(users) => self.heard_list(user, &users, now, out),
-            Body::Post(_) | Body::Discovery { .. } | Body::Ping | Body::Ack => {}
+            Body::Discovery { .. } => self.heard_announcement(user, id, told_at, now.boot),
+            Body::Post(_) | Body::Ping | Body::Ack => {}
         }
     }
 
@@ -349,6 +363,10 @@ impl Engine {
             return;
         }
         peer.profile = Some(profile.clone());
+        let on_mesh = peer.peer.and_then(|peer| self.senders.get(&peer)).and_then(|sender| sender.profile.as_ref());
+        if on_mesh == Some(&profile) && refused.is_none() {
+            return;
+        }
         let from = lan_contact(user, peer);
         out.push(Action::Tell(Notice::Profile { from, profile, refused: refused.map(|why| why.to_string()) }));
     }

@@ -7,6 +7,7 @@ use super::event::{LinkId, Now};
 use super::{Actions, Engine};
 use crate::domain::BootMs;
 use crate::peer::mesh::{Body, Message};
+use crate::peer::peer_id::PeerId;
 
 /// What waits is passed on after so long.
 const PASSED_ON_AFTER_MS: u64 = 5;
@@ -73,6 +74,13 @@ impl Passing {
         self.due_at = self.due_at.min(now.plus(PASSED_ON_AFTER_MS));
         self.waiting.len() >= MAX_WAITING || self.bytes > MAX_WAITING_BYTES
     }
+
+    /// Whether chat of this sender waits for any of these links.
+    fn holds(&self, sender: PeerId, links: &[LinkId]) -> bool {
+        self.waiting
+            .iter()
+            .any(|(message, waits)| message.sender == sender && waits.iter().any(|link| links.contains(link)))
+    }
 }
 
 impl Engine {
@@ -82,6 +90,10 @@ impl Engine {
         let has_way = |link: &LinkId| ways.is_some_and(|ways| ways.leads(*link, now.boot));
         let (later, at_once): (Vec<LinkId>, Vec<LinkId>) = links.into_iter().partition(has_way);
         if !at_once.is_empty() {
+            // Whoever has lost its own way since gets what was said before this first.
+            if self.passing.holds(message.sender, &at_once) {
+                self.pass_on_what_waits(out);
+            }
             self.send(at_once, message, out);
         }
         if later.is_empty() {

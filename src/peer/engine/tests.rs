@@ -356,9 +356,44 @@ fn chat_waits_a_moment_for_a_neighbour_with_a_way_of_its_own_and_for_nobody_else
     bench.now = 999;
     assert_eq!(chats(&bench.hear(1, 70, 4, chat("hi"))), [3]);
     bench.now = 1000;
-    assert_eq!(chats(&bench.hear(1, 70, 5, chat("hi"))), [2, 3], "it may have lost its way");
+    assert_eq!(
+        chats(&bench.hear(1, 70, 5, chat("hi"))),
+        [2, 2, 3],
+        "it may have lost its way, and waits for nothing more"
+    );
     bench.now = 1004;
-    assert_eq!(chats(&bench.feed(Event::Woke)), [2]);
+    assert!(chats(&bench.feed(Event::Woke)).is_empty());
+}
+
+#[test]
+fn who_has_lost_its_way_gets_what_was_said_before_first() {
+    let mut bench = one_with_a_way_of_its_own();
+    bench.now = 998;
+    bench.hear(1, 70, 2, chat("hi"));
+    bench.now = 1000;
+    let numbers = |actions: &Actions, to: u64| -> Vec<u64> {
+        let sent = actions.iter().filter_map(|action| match action {
+            Action::Send { links, message, .. } if links.contains(&LinkId(to)) => Some(message.number),
+            _ => None,
+        });
+        sent.collect()
+    };
+    let of_another = bench.hear(1, 71, 1, chat("hi"));
+    assert_eq!(numbers(&of_another, 2), [1], "of two authors none has to wait for the other");
+    let actions = bench.hear(1, 70, 3, chat("hi"));
+    assert_eq!((numbers(&actions, 2), numbers(&actions, 3)), (vec![2, 3], vec![3]));
+}
+
+#[test]
+fn what_waits_for_a_link_goes_out_on_it_before_another_takes_its_place() {
+    let mut bench = one_with_a_way_of_its_own();
+    bench.hear(1, 70, 2, chat("hi"));
+    let actions = bench.link(4, 62, None);
+    assert_eq!((chats(&actions), closed(&actions)), (vec![2], vec![2]));
+    let is_chat = |action: &Action| matches!(action, Action::Send { links, .. } if links[..] == [LinkId(2)]);
+    assert!(
+        actions.iter().position(is_chat) < actions.iter().position(|action| !closed(&vec![action.clone()]).is_empty())
+    );
 }
 
 #[test]

@@ -178,3 +178,96 @@ fn one_post_on_both_links_is_shown_once_and_the_two_are_one_person() {
         assert_eq!(lan.peers.values().next().unwrap().peer, Some(PeerId(60)));
     }
 }
+
+#[test]
+fn a_post_that_was_kept_of_the_lan_is_not_shown_again_when_the_mesh_alone_brings_it() {
+    let lan_id = lan_number(PeerId(60), 7, "hi");
+    let author = Author::Lan("bob@10.0.0.2".into());
+    let kept = Entry { author, name: None, number: lan_id, said_at: 5, text: "hi".into() };
+    let mut bench = Bench { engine: Engine::new(rules(), vec![kept], at(0)), now: 0 };
+    bench.link(1, 60, None);
+    let posts = |actions: &Actions| told(actions).iter().filter(|told| matches!(told, Notice::Post { .. })).count();
+    assert_eq!(posts(&bench.hear(1, 60, 7, chat("hi"))), 0);
+    assert_eq!(posts(&bench.hear(1, 60, 8, chat("hi"))), 1, "this is another one");
+    let authors: Vec<&Author> = bench.engine.history().entries().iter().map(|entry| &entry.author).collect();
+    assert_eq!(authors, [&Author::Mesh(PeerId(60)); 2]);
+}
+
+/// Bob, who is peer 60 of the mesh, announces himself on the LAN as this peer's own engine does.
+fn bobs_announcement() -> Event {
+    let user = UserId::parse("bob@10.0.0.2").unwrap();
+    let lan = LanRules { user, port: 8200, own_ips: Vec::new() };
+    let mut bob = Bench::new(Rules { id: PeerId(60), lan: Some(lan), ..rules() });
+    let shouted = bob.feed(Event::Woke).into_iter().find_map(|action| match action {
+        Action::Shout(datagram) => Some(datagram),
+        _ => None,
+    });
+    let (from, datagram) = ("10.0.0.2:8200".parse().unwrap(), shouted.unwrap());
+    Event::HeardDatagram { from, shared: true, datagram, dialect: Dialect::Compact }
+}
+
+#[test]
+fn who_is_on_both_links_is_one_person_from_its_announcement_on() {
+    for link_first in [true, false] {
+        let mut bench = Bench::new(on_lan());
+        if link_first {
+            bench.link(1, 60, None);
+        }
+        bench.feed(bobs_announcement());
+        if !link_first {
+            bench.link(1, 60, None);
+        }
+        bench.extend(1, 60);
+        let message = Message {
+            sender: PeerId(60),
+            number: 1 << 61,
+            said_at: 5,
+            name: Nickname::parse("bob").ok(),
+            body: Body::heartbeat(None),
+        };
+        bench.feed(Event::Heard { link: LinkId(1), message, text_times: false });
+        let actions = bench.feed(Event::Whispered { to: "bob".into(), text: "psst".into() });
+        let sent_to = told(&actions).into_iter().find_map(|notice| match notice {
+            Notice::SentTo { to } => Some(to.via),
+            _ => None,
+        });
+        assert_eq!(sent_to, Some(Via::Mesh), "there are no two to choose from; link first: {link_first}");
+    }
+}
+
+#[test]
+fn an_announcement_under_another_name_or_of_another_time_is_nobody_who_is_linked() {
+    let is_eves = |datagram: &mut Datagram| datagram.from = UserId::parse("eve@10.0.0.2");
+    let is_late = |datagram: &mut Datagram| datagram.sent_at += 1;
+    for change in [is_eves, is_late] {
+        let mut bench = Bench::new(on_lan());
+        bench.link(1, 60, None);
+        let Event::HeardDatagram { from, shared, mut datagram, dialect } = bobs_announcement() else { panic!() };
+        change(&mut datagram);
+        bench.feed(Event::HeardDatagram { from, shared, datagram, dialect });
+        let lan = bench.engine.neighbours.as_ref().unwrap();
+        assert_eq!(lan.peers.values().map(|peer| peer.peer).collect::<Vec<_>>(), [None]);
+    }
+}
+
+#[test]
+fn a_profile_on_both_links_is_shown_once() {
+    let profile = Profile::new("Bob", "away", None);
+    for lan_first in [true, false] {
+        let mut bench = Bench::new(on_lan());
+        bench.link(1, 60, None);
+        bench.extend(1, 60);
+        bench.feed(bobs_announcement());
+        let body = lan::Body::Profile { profile: profile.clone(), refused: None };
+        let on_lan = datagram("bob@10.0.0.2", "10.0.0.2:8200", body, Dialect::Compact);
+        let mut actions = if lan_first { bench.feed(on_lan.clone()) } else { Vec::new() };
+        actions.extend(bench.hear(1, 60, 1 << 61, Body::Profile(profile.clone())));
+        actions.extend(bench.feed(on_lan));
+        let shown = |actions: &Actions| {
+            told(actions).into_iter().filter(|notice| matches!(notice, Notice::Profile { .. })).count()
+        };
+        assert_eq!(shown(&actions), 1, "LAN first: {lan_first}");
+        let changed = Profile::new("Bob", "back", None);
+        assert_eq!(shown(&bench.hear(1, 60, 1 << 62, Body::Profile(changed))), 1);
+    }
+}
