@@ -65,6 +65,13 @@ pub(super) fn name_refused(name: &str, why: &str) {
     );
 }
 
+/// The password that was given protects nothing.
+pub(super) fn password_unasked(name: &str) {
+    warn!(
+        "the name {name} has no password at the registry, so anybody can be listed by it; choose a --name that is not registered"
+    );
+}
+
 pub(super) fn registry_gone(why: &str) {
     warn!(reason = why, "the registry does not help at the moment; the chat goes on");
 }

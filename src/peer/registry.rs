@@ -151,6 +151,10 @@ impl Registrant {
         debug!("online for another {} ms", accepted.ttl_ms);
         if !matches!(std::mem::replace(name, Name::Ours), Name::Ours) {
             narrator::registered(self.user.as_str(), &self.addr.to_string());
+            // Whoever has a token was asked for proof, or has just given the name its password.
+            if self.password.is_some() && self.client.token().is_none() {
+                narrator::password_unasked(self.user.as_str());
+            }
             // Of two that come at the same moment, neither was on the list yet that the other has seen.
             sleep(SETTLED).await;
             self.look().await?;

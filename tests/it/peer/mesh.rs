@@ -194,6 +194,24 @@ async fn a_name_with_a_password_is_for_who_has_it_and_the_others_are_told_what_t
 }
 
 #[tokio::test]
+async fn who_gives_a_password_for_a_name_that_has_none_is_told_that_it_protects_nothing() {
+    let cluster = Plan::quick().nodes(1).start().await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    assert_eq!(cluster.lead().post("/register", r#"{"username":"olga","addr":"10.0.0.1:9000"}"#).await.status, 201);
+    let log = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap_or_default();
+    let start = |name: &str| {
+        let mut command = rollcall(dir.path());
+        command.args(["peer", "--name", name, "--registry", &cluster.url(0)]).args(MESH);
+        command.env("ROLLCALL_PASSWORD", "secret");
+        Process::start_plain(command, &dir.path().join("out"), &dir.path().join(name))
+    };
+    let (_open, _new) = (start("olga"), start("nora"));
+    until("both", async || ["olga", "nora"].iter().all(|name| log(name).contains(" registered "))).await;
+    until("the warning", async || log("olga").contains("has no password at the registry")).await;
+    assert!(!log("nora").contains(" WARN "), "this one's protects the name from now on: {}", log("nora"));
+}
+
+#[tokio::test]
 async fn a_peer_that_starts_again_at_another_port_waits_for_its_earlier_run_and_nobody_is_warned() {
     let cluster = Plan::quick().nodes(1).env("HEARTBEAT_TTL_SECONDS", "3").start().await;
     let dir = tempfile::tempdir().expect("a temporary directory");
