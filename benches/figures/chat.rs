@@ -12,7 +12,7 @@ use crate::chatter::{COMMAND, Heard, Report, Wish};
 use crate::memory::mb;
 use crate::processes::Process;
 use crate::rounds::now;
-use crate::{Arguments, nodes, progress};
+use crate::{Arguments, progress};
 
 /// Bytes of a message's text.
 const BYTES: usize = 200;
@@ -86,8 +86,9 @@ fn idle(seconds: u64) -> anyhow::Result<()> {
     let mut addrs: Vec<String> = Vec::new();
     let mut all = Vec::new();
     for index in 0..MANY {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args([nodes::COMMAND, "peer", "--json", "--no-lan", "--listen", "127.0.0.1:0"]);
+        // The program itself: the benchmark's is larger, and laid out otherwise.
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
+        command.args(["peer", "--json", "--no-lan", "--listen", "127.0.0.1:0"]);
         command.args(["--name", &format!("peer{index}")]);
         if !addrs.is_empty() {
             command.args(["--peers", &addrs.join(",")]);

@@ -7,6 +7,7 @@ mod documented;
 mod election;
 mod faults;
 mod http;
+mod layout;
 mod model;
 mod peer;
 mod pictures;
