@@ -42,7 +42,7 @@ impl Engine {
         };
         // Only with a LAN, now or in an earlier run, can it have come by another way.
         let may_cross = self.neighbours.is_some() || self.crossing.has_lan();
-        let first = may_cross.then(|| self.crossing.heard(entry.lan_number(), &author)).flatten();
+        let first = may_cross.then(|| self.crossing.heard(entry.lan_number(), &entry.text, &author)).flatten();
         if let (Some(Author::Lan(user)), Some(neighbours)) = (&first, &mut self.neighbours) {
             neighbours.is_peer(user, id);
         }
@@ -103,7 +103,7 @@ impl Engine {
         out.push(Action::Keep(entry));
         let lan_id = lan_number(id, number, &text);
         let neighbours = if self.neighbours.is_some() {
-            self.crossing.heard(lan_id, &author);
+            self.crossing.heard(lan_id, &text, &author);
             self.post_to_neighbours(&text, lan_id, now, out)
         } else {
             0

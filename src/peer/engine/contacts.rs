@@ -93,8 +93,7 @@ impl Engine {
                 return Ok(Target::Lan(user.clone()));
             }
             // One who is known to be a linked peer of the mesh is reached there.
-            let is_linked = peer.peer.is_some_and(|peer| self.by_peer.contains_key(&peer));
-            if is_linked {
+            if self.linked_peer(peer).is_some() {
                 continue;
             }
             if named(user.as_str()) {

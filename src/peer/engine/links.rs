@@ -25,7 +25,7 @@ const TELLING_FAILURES: u32 = 2;
 pub(super) struct Link {
     pub(super) peer: PeerId,
     dialled: Option<Endpoint>,
-    remote: IpAddr,
+    pub(super) remote: IpAddr,
     pub(super) form: Form,
     pub(super) heard_at: BootMs,
     /// Whether the peer itself said something, here or on the link whose place this took: then its name is known, and the
@@ -210,15 +210,7 @@ impl Engine {
                 let from = self.contact(peer);
                 out.push(Action::Tell(Notice::Direct { from, text, said_at: message.said_at }));
             }
-            Body::Profile(profile) => {
-                let is_known = self.is_known_on_lan(peer, &profile);
-                let sender = self.sender(peer, now.boot);
-                let is_new = sender.profile.as_ref() != Some(&profile);
-                sender.profile = Some(profile.clone());
-                if is_new && !is_known {
-                    out.push(Action::Tell(Notice::Profile { from: self.contact(peer), profile, refused: None }));
-                }
-            }
+            Body::Profile(profile) => self.heard_profile_on_mesh(peer, profile, now.boot, out),
             Body::HistoryRequest(have) => self.answer_history(link, &have, now, out),
             Body::HistoryEnd { more } => {
                 // A neighbour that says "more" for ever and sends nothing is not asked for ever.

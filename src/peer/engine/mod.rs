@@ -293,7 +293,7 @@ impl Engine {
 
     /// Takes in what an earlier run kept.
     fn remember(&mut self, entry: Entry, now: BootMs) {
-        let first = self.crossing.heard(entry.lan_number(), &entry.author);
+        let first = self.crossing.heard(entry.lan_number(), &entry.text, &entry.author);
         if let Author::Mesh(sender) = entry.author {
             let known = self.sender(sender, now);
             known.seen.insert(entry.number);

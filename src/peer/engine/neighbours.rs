@@ -45,7 +45,7 @@ pub(super) struct Neighbour {
     remembered: VecDeque<u64>,
     /// The peer of the mesh that it is, if it is known to be one.
     pub(super) peer: Option<PeerId>,
-    /// The latest of its announcements that was looked at.
+    /// The latest of its announcements.
     pub(super) announced: Option<Announced>,
 }
 
@@ -55,8 +55,6 @@ pub(super) struct Announced {
     pub(super) number: u64,
     /// By the sender's clock, in Unix seconds.
     pub(super) sent_at: i64,
-    /// When it came.
-    pub(super) at: BootMs,
 }
 
 /// The LAN as this peer sees it.
@@ -103,8 +101,20 @@ impl Neighbours {
     }
 
     /// Whether a peer that claims to be there may write from here. All addresses of this machine are one.
-    fn is_match(&self, user: &UserId, source: IpAddr) -> bool {
+    pub(super) fn is_match(&self, user: &UserId, source: IpAddr) -> bool {
         user.claimed_ip().is_some_and(|claimed| claimed == source || (self.is_own(claimed) && self.is_own(source)))
+    }
+
+    /// Whether two addresses are of one host. All addresses of this machine are.
+    pub(super) fn is_one_host(&self, one: IpAddr, other: IpAddr) -> bool {
+        let (one, other) = (one.to_canonical(), other.to_canonical());
+        one == other || (self.is_own(one) && self.is_own(other))
+    }
+
+    /// Whether a known peer announces itself at another port: its program was started again, and knows nobody.
+    fn is_back(&self, user: &UserId, source: IpAddr, body: &Body) -> bool {
+        let (Body::Discovery { port }, Some(peer)) = (body, self.peers.get(user)) else { return false };
+        peer.told_port && peer.addr.port() != *port && (peer.is_mismatched || self.is_match(user, source))
     }
 
     /// Whom this peer names to another: itself, and those others that it heard last.
@@ -189,9 +199,10 @@ impl Engine {
             self.heard_body(&user, source, datagram, dialect, now, out);
             return;
         }
+        let is_back = lan.is_back(&user, source.ip(), &datagram.body);
         self.refresh(&user, source, &datagram.body, dialect, now, out);
         // Only who was heard on the shared port may not know this peer yet.
-        if is_new && shared {
+        if (is_new || is_back) && shared {
             self.answer_newcomer(&user, now, out);
         }
         self.heard_body(&user, source, datagram, dialect, now, out);
@@ -308,7 +319,7 @@ impl Engine {
                 self.answer_source(source, answer, dialect, now, out);
             }
             Body::ListResponse(users) => self.heard_list(user, &users, now, out),
-            Body::Discovery { .. } => self.heard_announcement(user, id, told_at, now.boot),
+            Body::Discovery { .. } => self.heard_announcement(user, source.ip(), id, told_at),
             Body::Post(_) | Body::Ping | Body::Ack => {}
         }
     }
@@ -341,7 +352,7 @@ impl Engine {
     fn heard_post(&mut self, user: &UserId, id: Option<u64>, said_at: i64, text: String, out: &mut Actions) {
         let author = Author::Lan(user.to_string());
         let number = id.unwrap_or(0);
-        let first = id.and_then(|id| self.crossing.heard(id, &author));
+        let first = id.and_then(|id| self.crossing.heard(id, &text, &author));
         if let Some(first) = first {
             self.counts.duplicates += 1;
             if let (Author::Mesh(peer), Some(lan)) = (first, &mut self.neighbours) {
@@ -358,13 +369,15 @@ impl Engine {
     }
 
     fn heard_profile(&mut self, user: &UserId, profile: Profile, refused: Option<InvalidAvatar>, out: &mut Actions) {
-        let Some(peer) = self.neighbours.as_mut().and_then(|lan| lan.peers.get_mut(user)) else { return };
-        if peer.profile.as_ref() == Some(&profile) && refused.is_none() {
+        let peer = self.neighbours.as_ref().and_then(|lan| lan.peers.get(user));
+        let is_whole = refused.is_none();
+        if is_whole && peer.is_some_and(|peer| peer.profile.as_ref() == Some(&profile)) {
             return;
         }
+        let is_known = is_whole && self.is_known_on_mesh(user, &profile);
+        let Some(peer) = self.neighbours.as_mut().and_then(|lan| lan.peers.get_mut(user)) else { return };
         peer.profile = Some(profile.clone());
-        let on_mesh = peer.peer.and_then(|peer| self.senders.get(&peer)).and_then(|sender| sender.profile.as_ref());
-        if on_mesh == Some(&profile) && refused.is_none() {
+        if is_known {
             return;
         }
         let from = lan_contact(user, peer);

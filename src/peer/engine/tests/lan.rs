@@ -193,17 +193,55 @@ fn a_post_that_was_kept_of_the_lan_is_not_shown_again_when_the_mesh_alone_brings
     assert_eq!(authors, [&Author::Mesh(PeerId(60)); 2]);
 }
 
-/// Bob, who is peer 60 of the mesh, announces himself on the LAN as this peer's own engine does.
-fn bobs_announcement() -> Event {
-    let user = UserId::parse("bob@10.0.0.2").unwrap();
+#[test]
+fn nobody_suppresses_a_text_by_using_its_number_for_another() {
+    let mut bench = Bench::new(on_lan());
+    bench.link(1, 60, None);
+    let id = lan_number(PeerId(60), 7, "the truth");
+    let body = lan::Body::Post("a lie".into());
+    let datagram = Datagram { from: UserId::parse("eve@10.0.0.3"), id: Some(id), sent_at: 5, body };
+    let from = "10.0.0.3:8200".parse().unwrap();
+    bench.feed(Event::HeardDatagram { from, shared: false, datagram, dialect: Dialect::Compact });
+    let actions = bench.hear(1, 60, 7, chat("the truth"));
+    assert!(told(&actions).iter().any(|told| matches!(told, Notice::Post { text, .. } if text == "the truth")));
+}
+
+/// Where bob is, on both links.
+const BOB: &str = "10.0.0.9:8200";
+
+/// What bob shouts on the LAN at this time if he is this peer of the mesh: what this peer's own engine would.
+fn announcement(peer: u128, at_ms: u64) -> Datagram {
+    let user = UserId::parse("bob@10.0.0.9").unwrap();
     let lan = LanRules { user, port: 8200, own_ips: Vec::new() };
-    let mut bob = Bench::new(Rules { id: PeerId(60), lan: Some(lan), ..rules() });
-    let shouted = bob.feed(Event::Woke).into_iter().find_map(|action| match action {
+    let mut bob = Engine::new(Rules { id: PeerId(peer), lan: Some(lan), ..rules() }, Vec::new(), at(at_ms));
+    let shouted = bob.handle(Event::Woke, at(at_ms), Draw(0)).into_iter().find_map(|action| match action {
         Action::Shout(datagram) => Some(datagram),
         _ => None,
     });
-    let (from, datagram) = ("10.0.0.2:8200".parse().unwrap(), shouted.unwrap());
-    Event::HeardDatagram { from, shared: true, datagram, dialect: Dialect::Compact }
+    shouted.expect("a peer of the LAN announces itself at once")
+}
+
+fn heard_from(source: &str, datagram: Datagram) -> Event {
+    Event::HeardDatagram { from: source.parse().unwrap(), shared: true, datagram, dialect: Dialect::Compact }
+}
+
+impl Bench {
+    /// Links peer 60, which says that it is called bob.
+    fn link_bob(&mut self) {
+        self.link(1, 60, None);
+        let (sender, name) = (PeerId(60), Nickname::parse("bob").ok());
+        let message = Message { sender, number: 1 << 61, said_at: 5, name, body: Body::heartbeat(None) };
+        self.feed(Event::Heard { link: LinkId(1), message, text_times: false });
+    }
+
+    /// Where a direct message to bob goes; nowhere if it is not clear who that is.
+    fn whispers_to_bob(&mut self) -> Option<Via> {
+        let actions = self.feed(Event::Whispered { to: "bob".into(), text: "psst".into() });
+        told(&actions).into_iter().find_map(|notice| match notice {
+            Notice::SentTo { to } => Some(to.via),
+            _ => None,
+        })
+    }
 }
 
 #[test]
@@ -211,63 +249,112 @@ fn who_is_on_both_links_is_one_person_from_its_announcement_on() {
     for link_first in [true, false] {
         let mut bench = Bench::new(on_lan());
         if link_first {
-            bench.link(1, 60, None);
+            bench.link_bob();
         }
-        bench.feed(bobs_announcement());
+        bench.feed(heard_from(BOB, announcement(60, 0)));
         if !link_first {
-            bench.link(1, 60, None);
+            bench.link_bob();
         }
-        bench.extend(1, 60);
-        let message = Message {
-            sender: PeerId(60),
-            number: 1 << 61,
-            said_at: 5,
-            name: Nickname::parse("bob").ok(),
-            body: Body::heartbeat(None),
-        };
-        bench.feed(Event::Heard { link: LinkId(1), message, text_times: false });
-        let actions = bench.feed(Event::Whispered { to: "bob".into(), text: "psst".into() });
-        let sent_to = told(&actions).into_iter().find_map(|notice| match notice {
-            Notice::SentTo { to } => Some(to.via),
-            _ => None,
-        });
-        assert_eq!(sent_to, Some(Via::Mesh), "there are no two to choose from; link first: {link_first}");
+        assert_eq!(bench.whispers_to_bob(), Some(Via::Mesh), "link first: {link_first}");
     }
 }
 
 #[test]
+fn who_starts_again_with_another_id_is_another_until_that_is_linked() {
+    let mut bench = Bench::new(on_lan());
+    bench.link_bob();
+    bench.feed(heard_from(BOB, announcement(60, 0)));
+    bench.feed(heard_from(BOB, announcement(61, 0)));
+    assert_eq!(bench.whispers_to_bob(), None, "its former link is there still");
+    bench.feed(Event::Unlinked { link: LinkId(1), why: "gone".into() });
+    assert_eq!(bench.whispers_to_bob(), Some(Via::Lan));
+    bench.link(2, 61, None);
+    let lan = bench.engine.neighbours.as_ref().unwrap();
+    assert_eq!(lan.peers.values().map(|peer| bench.engine.linked_peer(peer)).collect::<Vec<_>>(), [Some(PeerId(61))]);
+}
+
+#[test]
+fn nobody_is_another_by_what_it_says_alone() {
+    // Peer 60 is linked from 10.0.0.9. Bob, who is on the LAN alone, is somewhere else.
+    let bob = UserId::parse("bob@10.0.0.2").unwrap();
+    let claim = |sent_at| Datagram {
+        from: Some(bob.clone()),
+        id: Some(crossing::announcement_number(PeerId(60), &bob, sent_at)),
+        sent_at,
+        body: lan::Body::Discovery { port: 8200 },
+    };
+    for source in ["10.0.0.9:8200", "10.0.0.2:8200"] {
+        let mut bench = Bench::new(on_lan());
+        bench.link_bob();
+        bench.feed(datagram("bob@10.0.0.2", "10.0.0.2:8200", lan::Body::Ping, Dialect::Compact));
+        bench.feed(heard_from(source, claim(5)));
+        assert_eq!(bench.whispers_to_bob(), None, "both are called bob; it came from {source}");
+    }
+    // A post on both links is no better a proof.
+    let mut bench = Bench::new(on_lan());
+    bench.link_bob();
+    bench.hear(1, 60, 7, chat("hi"));
+    let body = lan::Body::Post("hi".into());
+    let post = Datagram { from: Some(bob.clone()), id: Some(lan_number(PeerId(60), 7, "hi")), sent_at: 5, body };
+    bench.feed(heard_from("10.0.0.2:8200", post));
+    assert_eq!(bench.whispers_to_bob(), None);
+}
+
+#[test]
 fn an_announcement_under_another_name_or_of_another_time_is_nobody_who_is_linked() {
-    let is_eves = |datagram: &mut Datagram| datagram.from = UserId::parse("eve@10.0.0.2");
+    let is_eves = |datagram: &mut Datagram| datagram.from = UserId::parse("eve@10.0.0.9");
     let is_late = |datagram: &mut Datagram| datagram.sent_at += 1;
     for change in [is_eves, is_late] {
         let mut bench = Bench::new(on_lan());
-        bench.link(1, 60, None);
-        let Event::HeardDatagram { from, shared, mut datagram, dialect } = bobs_announcement() else { panic!() };
-        change(&mut datagram);
-        bench.feed(Event::HeardDatagram { from, shared, datagram, dialect });
+        bench.link_bob();
+        let mut changed = announcement(60, 0);
+        change(&mut changed);
+        bench.feed(heard_from(BOB, changed));
         let lan = bench.engine.neighbours.as_ref().unwrap();
         assert_eq!(lan.peers.values().map(|peer| peer.peer).collect::<Vec<_>>(), [None]);
     }
 }
 
 #[test]
-fn a_profile_on_both_links_is_shown_once() {
-    let profile = Profile::new("Bob", "away", None);
+fn a_profile_on_both_links_is_shown_once_and_each_change_is_shown() {
+    let shown =
+        |actions: &Actions| told(actions).into_iter().filter(|notice| matches!(notice, Notice::Profile { .. })).count();
+    let on_lan = |status: &str| {
+        let body = lan::Body::Profile { profile: Profile::new("Bob", status, None), refused: None };
+        datagram("bob@10.0.0.9", BOB, body, Dialect::Compact)
+    };
     for lan_first in [true, false] {
-        let mut bench = Bench::new(on_lan());
-        bench.link(1, 60, None);
-        bench.extend(1, 60);
-        bench.feed(bobs_announcement());
-        let body = lan::Body::Profile { profile: profile.clone(), refused: None };
-        let on_lan = datagram("bob@10.0.0.2", "10.0.0.2:8200", body, Dialect::Compact);
-        let mut actions = if lan_first { bench.feed(on_lan.clone()) } else { Vec::new() };
-        actions.extend(bench.hear(1, 60, 1 << 61, Body::Profile(profile.clone())));
-        actions.extend(bench.feed(on_lan));
-        let shown = |actions: &Actions| {
-            told(actions).into_iter().filter(|notice| matches!(notice, Notice::Profile { .. })).count()
+        let mut bench = Bench::new(self::on_lan());
+        bench.link_bob();
+        bench.feed(heard_from(BOB, announcement(60, 0)));
+        let on_mesh = |bench: &mut Bench, status: &str| {
+            shown(&bench.hear(1, 60, 1 << 61, Body::Profile(Profile::new("Bob", status, None))))
         };
-        assert_eq!(shown(&actions), 1, "LAN first: {lan_first}");
-        let changed = Profile::new("Bob", "back", None);
-        assert_eq!(shown(&bench.hear(1, 60, 1 << 62, Body::Profile(changed))), 1);
+        let mut count = if lan_first { shown(&bench.feed(on_lan("away"))) } else { 0 };
+        count += on_mesh(&mut bench, "away");
+        count += shown(&bench.feed(on_lan("away")));
+        assert_eq!(count, 1, "LAN first: {lan_first}");
+        // The datagrams of both changes are lost, or the mesh is slow.
+        assert_eq!([on_mesh(&mut bench, "back"), on_mesh(&mut bench, "away")], [1, 1], "LAN first: {lan_first}");
+        assert_eq!(["back", "away"].map(|status| shown(&bench.feed(on_lan(status)))), [1, 1]);
+        assert_eq!(on_mesh(&mut bench, "away"), 0);
     }
+}
+
+#[test]
+fn who_starts_again_at_another_port_is_answered_again() {
+    let mut bench = Bench::new(on_lan());
+    bench.feed(Event::Woke);
+    let mut answers = |source: &str, port, shared| {
+        let body = lan::Body::Discovery { port };
+        let datagram = Datagram { from: UserId::parse("bob@10.0.0.9"), id: Some(77), sent_at: 5, body };
+        let from = source.parse().unwrap();
+        let actions = bench.feed(Event::HeardDatagram { from, shared, datagram, dialect: Dialect::Compact });
+        actions.iter().filter(|action| matches!(action, Action::SendDatagram { .. })).count()
+    };
+    assert_eq!(answers(BOB, 8200, true), 1);
+    assert_eq!(answers(BOB, 8200, true), 0, "it knows this peer");
+    assert_eq!(answers(BOB, 8300, true), 1, "it was started again");
+    assert_eq!(answers(BOB, 8400, false), 0, "what comes to this peer's own port is an answer");
+    assert_eq!(answers("10.0.0.66:8500", 8500, true), 0, "this is somebody else");
 }
