@@ -5,20 +5,19 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write, stderr};
 use std::sync::Arc;
 
-use serde_json::json;
 use tracing::field::Field;
 use tracing::warn;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::layer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::outlet::Outlet;
 use super::plain::{plain, plain_json};
-use crate::clock::wall_now;
 use crate::peer::settings::{LogFormat, LogLevel, Settings};
 
 /// Names the levels, and with `target=level` the modules, for all commands.
@@ -74,14 +73,24 @@ impl Write for Lines {
 const LOST: &str = "lines of the log were lost: they were not read in time";
 
 fn lost_as_text(lines: u64) -> String {
-    format!("{}  WARN {}: {LOST} lines={lines}\n", wall_now().to_rfc3339(), module_path!())
+    format!("{}  WARN {}: {LOST} lines={lines}\n", timestamp(), module_path!())
 }
 
 fn lost_as_json(lines: u64) -> String {
-    let event = json!({
-        "timestamp": wall_now().to_rfc3339(), "level": "WARN", "message": LOST, "lines": lines, "target": module_path!(),
-    });
-    format!("{event}\n")
+    // Nothing in it needs an escape, and the keys are in the order in which all lines have them.
+    format!(
+        "{{\"timestamp\":\"{}\",\"level\":\"WARN\",\"message\":\"{LOST}\",\"lines\":{lines},\"target\":\"{}\"}}\n",
+        timestamp(),
+        module_path!()
+    )
+}
+
+/// Now, as each line begins.
+fn timestamp() -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut text));
+    text
 }
 
 fn filter_of(level: LogLevel) -> LevelFilter {
@@ -220,6 +229,19 @@ mod tests {
         assert!(!is_logged("WARN, rollcall::http=debug,", "rollcall::peer", Level::INFO));
         assert!(!is_logged("off", "rollcall", Level::ERROR) && is_logged("rollcall", "rollcall", Level::TRACE));
         assert!(parsed("rollcall=loud").is_err());
+    }
+
+    #[test]
+    fn what_is_said_of_lost_lines_is_a_line_like_all_others() {
+        let text = lost_as_text(7);
+        assert!(text.contains("Z  WARN rollcall::commands::logging: lines of the log were lost"), "{text}");
+        assert!(text.ends_with(" lines=7\n") && text.lines().count() == 1, "{text}");
+        let json = lost_as_json(7);
+        let event: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((event["level"].as_str(), event["lines"].as_u64()), (Some("WARN"), Some(7)));
+        let time = event["timestamp"].as_str().unwrap();
+        assert!(time.ends_with('Z') && time.contains('.'), "{time}");
+        assert_eq!(json.matches('\n').count(), 1, "{json}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use tokio::time::timeout;
 use tracing::info;
 
 use super::deferred::Deferred;
@@ -35,7 +36,7 @@ const BATCH: usize = 256;
 /// How long an orderly end may take after a signal: a second for the terminal, two for the farewell to the links, five for who
 /// reads standard output, one for who reads the log.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
-/// At the end nobody waits longer for somebody who reads no line of the log.
+/// At the end nobody waits longer for who reads the log, however slowly.
 const PATIENCE_FOR_LOG: Duration = Duration::from_secs(1);
 
 const AFTER_HELP: &str = "\
@@ -176,7 +177,7 @@ async fn chat(args: PeerArgs) -> Result<(), Failure> {
         Signals::listen().map_err(|error| Failure::new(SYSTEM, format!("cannot listen for signals: {error}")))?;
     let ended = converse(args, settings, &mut signals).await;
     tokio::select! {
-        () = log.end(PATIENCE_FOR_LOG) => {}
+        _ = timeout(PATIENCE_FOR_LOG, log.end(PATIENCE_FOR_LOG)) => {}
         signal = signals.next() => signal.obey(),
     }
     ended
