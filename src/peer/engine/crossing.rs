@@ -10,12 +10,9 @@ use std::net::IpAddr;
 
 use sha2::{Digest, Sha256};
 
-use super::event::Action;
+use super::Engine;
 use super::history::Author;
 use super::neighbours::{Announced, Neighbour};
-use super::notice::Notice;
-use super::{Actions, Engine};
-use crate::domain::BootMs;
 use crate::peer::peer_id::PeerId;
 use crate::peer::profile::Profile;
 use crate::peer::text::one_line;
@@ -103,8 +100,8 @@ impl Engine {
         let is_match = self.neighbours.as_ref().is_some_and(|lan| lan.is_match(user, source));
         let Some(number) = number.filter(|_| is_match) else { return };
         let announced = Announced { number, sent_at };
-        let here = self.by_peer.keys().copied().filter(|peer| self.is_linked_from(*peer, source));
-        let found = here.into_iter().find(|peer| announced.is_by(*peer, user));
+        let is_it = |peer: &PeerId| self.is_linked_from(*peer, source) && announced.is_by(*peer, user);
+        let found = self.by_peer.keys().copied().find(is_it);
         if let Some(neighbour) = self.neighbours.as_mut().and_then(|lan| lan.peers.get_mut(user)) {
             neighbour.peer = found;
             neighbour.announced = Some(announced);
@@ -118,27 +115,6 @@ impl Engine {
                 neighbour.peer = Some(peer);
             }
         }
-    }
-
-    /// A peer of the mesh says who it is.
-    pub(super) fn heard_profile_on_mesh(&mut self, peer: PeerId, profile: Profile, now: BootMs, out: &mut Actions) {
-        let sender = self.sender(peer, now);
-        if sender.profile.as_ref() == Some(&profile) {
-            return;
-        }
-        sender.profile = Some(profile.clone());
-        // What comes on the LAN, too, is not shown again.
-        let lan = self.neighbours.iter().flat_map(|lan| &lan.peers);
-        let same: Vec<UserId> = lan
-            .filter(|(_, neighbour)| self.linked_peer(neighbour) == Some(peer))
-            .map(|(user, _)| user.clone())
-            .collect();
-        for user in same {
-            if let Some(neighbour) = self.neighbours.as_mut().and_then(|lan| lan.peers.get_mut(&user)) {
-                neighbour.profile = Some(profile.clone());
-            }
-        }
-        out.push(Action::Tell(Notice::Profile { from: self.contact(peer), profile, refused: None }));
     }
 
     /// A profile came on the LAN, whole; whether the mesh brought the same already. If not, it need not any more.

@@ -210,7 +210,13 @@ impl Engine {
                 let from = self.contact(peer);
                 out.push(Action::Tell(Notice::Direct { from, text, said_at: message.said_at }));
             }
-            Body::Profile(profile) => self.heard_profile_on_mesh(peer, profile, now.boot, out),
+            Body::Profile(profile) => {
+                let sender = self.sender(peer, now.boot);
+                if sender.profile.as_ref() != Some(&profile) {
+                    sender.profile = Some(profile.clone());
+                    out.push(Action::Tell(Notice::Profile { from: self.contact(peer), profile, refused: None }));
+                }
+            }
             Body::HistoryRequest(have) => self.answer_history(link, &have, now, out),
             Body::HistoryEnd { more } => {
                 // A neighbour that says "more" for ever and sends nothing is not asked for ever.
