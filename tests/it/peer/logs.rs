@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rustix::process::Signal;
@@ -99,13 +100,25 @@ async fn who_does_not_read_the_log_stops_nobody_and_is_told_what_was_lost() {
     let noise = "{}\n".repeat(20_000) + &message(ID, 1, "chat", "still here");
     stream.write_all(noise.as_bytes()).await.expect("it reads");
     alice.sees("what comes after the noise", |event| event["text"] == "still here").await;
+    let read = Arc::<Mutex<Vec<u8>>>::default();
+    let text = || String::from_utf8(read.lock().expect("nobody panics with it").clone()).expect("text");
+    let sink = Arc::clone(&read);
     let reader = thread::spawn(move || {
-        let mut text = String::new();
-        unread.read_to_string(&mut text).map(|_| text)
+        let mut buffer = [0; 4096];
+        loop {
+            let length = unread.read(&mut buffer).expect("a pipe");
+            if length == 0 {
+                return;
+            }
+            sink.lock().expect("nobody panics with it").extend_from_slice(&buffer[..length]);
+        }
     });
+    // From then on there is room, so only noise can have been lost.
+    until("what was lost", async || text().contains("lines of the log were lost")).await;
     alice.types("QUIT");
     assert!(alice.end().await.success());
-    let text = reader.join().expect("it only reads").expect("text");
+    reader.join().expect("it only reads");
+    let text = text();
     let lost = text.lines().filter(|line| line.contains("lines of the log were lost"));
     let counts = lost.map(|line| line.rsplit_once("lines=").and_then(|(_, count)| count.parse::<usize>().ok()));
     let counts: Vec<usize> = counts.map(|count| count.expect("how many")).collect();
