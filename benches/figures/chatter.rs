@@ -120,10 +120,12 @@ async fn talk(
     mut beats: mpsc::Receiver<()>,
     bytes: usize,
 ) -> anyhow::Result<()> {
+    let filling = ".".repeat(bytes);
     for number in 0..say {
         beats.recv().await.context("the beats have ended")?;
-        let text = format!("{name} {number} {} ", now().as_nanos());
-        asks.send(Ask::Post(format!("{text:.<bytes$}"))).await?;
+        let mut text = format!("{name} {number} {} ", now().as_nanos());
+        text.push_str(&filling[text.len().min(bytes)..]);
+        asks.send(Ask::Post(text)).await?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use rustix::fs::{FlockOperation, flock};
@@ -31,7 +31,7 @@ pub(super) struct Archive {
 
 /// Adds entries to the file, on a thread of its own, until it is dropped.
 pub(super) struct Log {
-    entries: Option<mpsc::SyncSender<Entry>>,
+    entries: Option<mpsc::SyncSender<Arc<Entry>>>,
     writer: Option<thread::JoinHandle<()>>,
     complained: bool,
 }
@@ -61,7 +61,7 @@ impl Archive {
 
 impl Log {
     /// Whether the entry is on its way to the file.
-    pub(super) fn add(&mut self, entry: Entry) -> bool {
+    pub(super) fn add(&mut self, entry: Arc<Entry>) -> bool {
         let added = self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_ok());
         if !added && !std::mem::replace(&mut self.complained, true) {
             warn!("the disk is too slow to keep all that is said");
@@ -106,10 +106,10 @@ fn compact(path: &Path, most: usize) -> io::Result<Vec<Entry>> {
             for line in BufReader::new(file).split(b'\n') {
                 let line = line?;
                 // The last line may be half written.
-                if let Ok(entry) = serde_json::from_slice(&line)
+                if let Ok(entry) = serde_json::from_slice::<Entry>(&line)
                     && line.len() <= MAX_LINE_BYTES
                 {
-                    history.add(entry);
+                    history.add(entry.into());
                 }
             }
         }
@@ -127,7 +127,7 @@ fn compact(path: &Path, most: usize) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn write(path: &Path, most: usize, queue: &mpsc::Receiver<Entry>) -> io::Result<()> {
+fn write(path: &Path, most: usize, queue: &mpsc::Receiver<Arc<Entry>>) -> io::Result<()> {
     loop {
         let mut file = BufWriter::new(File::options().append(true).open(path)?);
         for _ in 0..MOST_LINES {
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!((archive.id, archive.kept.len()), (PeerId(1), 0));
         assert!(Archive::open(dir.path(), PeerId(1), 3).is_err(), "another peer uses it");
         for number in 1..=5 {
-            assert!(archive.log.add(entry(number)));
+            assert!(archive.log.add(entry(number).into()));
         }
         drop(archive);
         // As after a kill in the middle of a line.

@@ -1,6 +1,7 @@
 //! What is said to everybody, and to one: numbered, remembered, shown once, passed on to whom it did not come from.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::crossing::lan_number;
 use super::event::{Action, LinkId, Now};
@@ -15,34 +16,27 @@ use crate::peer::text::MAX_TEXT_BYTES;
 
 impl Engine {
     /// Chat of the mesh: flooded over the links, each message over each link at most once each way.
-    pub(super) fn heard_chat(&mut self, link: LinkId, message: &Message, now: Now, out: &mut Actions) {
-        let (id, number) = (message.sender, message.number);
-        let Body::Chat(text) = &message.body else { return };
+    pub(super) fn heard_chat(&mut self, link: LinkId, entry: Entry, now: Now, out: &mut Actions) {
+        let Author::Mesh(id) = entry.author else { return };
+        let number = entry.number;
         // Asked first: what makes room for a new sender must not be a repetition.
         if self.was_heard(link, id, number, now.boot) {
+            self.choose_source(link, id, now, out);
             return;
         }
         let sender = self.sender(id, now.boot);
         sender.heard_at = now.boot;
-        sender.ways.brought(link, now.boot);
         sender.seen.insert(number);
-        if message.name.is_some() {
-            sender.name.clone_from(&message.name);
+        if entry.name.is_some() {
+            sender.name.clone_from(&entry.name);
         }
         if let Some(from) = self.links.get_mut(&link) {
             from.learned = true;
         }
-        let author = Author::Mesh(id);
-        let entry = Entry {
-            author: author.clone(),
-            name: message.name.clone(),
-            number,
-            said_at: message.said_at,
-            text: text.clone(),
-        };
+        self.choose_source(link, id, now, out);
         // Only with a LAN, now or in an earlier run, can it have come by another way.
         let may_cross = self.neighbours.is_some() || self.crossing.has_lan();
-        let first = may_cross.then(|| self.crossing.heard(entry.lan_number(), &entry.text, &author)).flatten();
+        let first = may_cross.then(|| self.crossing.heard(entry.lan_number(), &entry.text, &entry.author)).flatten();
         if let (Some(Author::Lan(user)), Some(neighbours)) = (&first, &mut self.neighbours) {
             neighbours.is_peer(user, id);
         }
@@ -60,11 +54,11 @@ impl Engine {
         } else {
             self.counts.duplicates += 1;
         }
-        self.add_to_history(entry.clone(), first);
+        let entry = Arc::new(entry);
+        let gone = self.add_to_history(Arc::clone(&entry), first);
+        self.keep_for_late_questions(gone, now);
+        self.pass_on(link, id, &entry, now, out);
         out.push(Action::Keep(entry));
-        let others = self.links.iter().filter(|(other, known)| **other != link && known.peer != id);
-        let others = others.map(|(other, _)| *other).collect();
-        self.pass_on(others, message, now, out);
     }
 
     /// Whether chat was heard before; then that is all that it tells, and it is noted.
@@ -72,7 +66,6 @@ impl Engine {
         match self.senders.get_mut(&id) {
             Some(sender) if sender.seen.contains(number) => {
                 sender.heard_at = now;
-                sender.ways.brought(link, now);
             }
             None if self.forgotten.has(id, number) => {
                 if let Some(from) = self.links.get_mut(&link) {
@@ -99,10 +92,11 @@ impl Engine {
         self.sender(id, now.boot).seen.insert(number);
         let entry =
             Entry { author: author.clone(), name: name.clone(), number, said_at: now.unix_s, text: text.clone() };
-        self.history.add(entry.clone());
+        let entry = Arc::new(entry);
+        self.history.add(Arc::clone(&entry));
         out.push(Action::Keep(entry));
-        let lan_id = lan_number(id, number, &text);
         let neighbours = if self.neighbours.is_some() {
+            let lan_id = lan_number(id, number, &text);
             self.crossing.heard(lan_id, &text, &author);
             self.post_to_neighbours(&text, lan_id, now, out)
         } else {
@@ -112,7 +106,7 @@ impl Engine {
         let links: Vec<LinkId> = self.links.keys().copied().collect();
         let peers = links.len() + neighbours;
         self.warn_of_length(&message, out);
-        self.send(links, &message, out);
+        self.send(links, message, out);
         out.push(Action::Tell(Notice::Sent { peers }));
     }
 
@@ -135,7 +129,7 @@ impl Engine {
             return;
         };
         let message = self.control(Body::Direct { to, text }, now);
-        self.send(vec![link], &message, out);
+        self.send(vec![link], message, out);
         out.push(Action::Tell(Notice::SentTo { to: self.contact(to) }));
     }
 
@@ -147,14 +141,16 @@ impl Engine {
         let links: Vec<LinkId> = extended.map(|(id, _)| *id).collect();
         let peers = links.len() + neighbours;
         let message = self.control(Body::Profile(profile), now);
-        self.send(links, &message, out);
+        self.send(links, message, out);
         out.push(Action::Tell(Notice::Sent { peers }));
     }
 
     /// Gives a neighbour the next part of what it has not heard.
     pub(super) fn answer_history(&mut self, link: LinkId, have: &BTreeMap<PeerId, Runs>, now: Now, out: &mut Actions) {
-        let (part, more) = self.history.missing(have);
-        let Some(form) = self.links.get(&link).map(|link| link.form) else { return };
+        let Some(known) = self.links.get_mut(&link) else { return };
+        known.sparing.is_asked_for_all();
+        let form = known.form;
+        let (part, more) = self.history.missing(have, self.late.missing(have));
         let messages: Vec<Message> = part.into_iter().filter_map(as_message).collect();
         let mut bytes = 0;
         let is_in_room = |message: &&Message| {
@@ -163,16 +159,16 @@ impl Engine {
             is_first || bytes <= self.rules.answer_bytes
         };
         let count = messages.iter().take_while(is_in_room).count();
-        for message in &messages[..count] {
+        let more = more || count < messages.len();
+        for message in messages.into_iter().take(count) {
             self.send(vec![link], message, out);
         }
-        let more = more || count < messages.len();
         let end = self.control(Body::HistoryEnd { more }, now);
-        self.send(vec![link], &end, out);
+        self.send(vec![link], end, out);
     }
 }
 
-fn as_message(entry: &Entry) -> Option<Message> {
+pub(super) fn as_message(entry: &Entry) -> Option<Message> {
     let Author::Mesh(sender) = entry.author else { return None };
     let body = Body::Chat(entry.text.clone());
     Some(Message { sender, number: entry.number, said_at: entry.said_at, name: entry.name.clone(), body })

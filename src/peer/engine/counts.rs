@@ -48,6 +48,8 @@ pub enum Kind {
     PeerList,
     /// A question for history, or the end of an answer; the answer itself is chat.
     History,
+    /// Who need not be sent whose chat, and what is there instead.
+    LazyPush,
     /// That somebody lives.
     Heartbeat,
     /// What this version does not know.
@@ -56,8 +58,16 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 7] =
-        [Self::Chat, Self::Direct, Self::Profile, Self::PeerList, Self::History, Self::Heartbeat, Self::Other];
+    pub const ALL: [Self; 8] = [
+        Self::Chat,
+        Self::Direct,
+        Self::Profile,
+        Self::PeerList,
+        Self::History,
+        Self::LazyPush,
+        Self::Heartbeat,
+        Self::Other,
+    ];
 
     pub(super) fn of(body: &Body) -> Self {
         match body {
@@ -66,6 +76,7 @@ impl Kind {
             Body::Profile(_) => Self::Profile,
             Body::PeerList(_) => Self::PeerList,
             Body::HistoryRequest(_) | Body::HistoryEnd { .. } => Self::History,
+            Body::Prune(_) | Body::Have(_) => Self::LazyPush,
             Body::Heartbeat { .. } => Self::Heartbeat,
             Body::Unknown => Self::Other,
         }
@@ -106,7 +117,7 @@ mod tests {
         let mut kinds = Kinds::default();
         kinds.add(Kind::of(&Body::Chat("hi".into())), 3);
         kinds.add(Kind::of(&Body::HistoryEnd { more: false }), 1);
-        assert_eq!(Kind::ALL.map(|kind| kinds.of(kind)), [3, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(Kind::ALL.map(|kind| kinds.of(kind)), [3, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(kinds.total(), 4);
     }
 }

@@ -1,6 +1,7 @@
 //! What goes into the engine and what comes out.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use super::history::Entry;
 use super::notice::Notice;
@@ -126,7 +127,7 @@ pub enum Action {
         dialect: Dialect,
     },
     /// Keep this for the next start.
-    Keep(Entry),
+    Keep(Arc<Entry>),
     /// Tell the person.
     Tell(Notice),
 }

@@ -1,6 +1,7 @@
 //! What was said: a bounded log for each author.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +55,7 @@ impl Entry {
 #[derive(Clone, Debug, Default)]
 pub struct History {
     most: usize,
-    logs: BTreeMap<Author, VecDeque<Entry>>,
+    logs: BTreeMap<Author, VecDeque<Arc<Entry>>>,
 }
 
 impl History {
@@ -65,17 +66,21 @@ impl History {
     }
 
     /// Adds an entry; the oldest of its author goes if there are too many. Returns what went.
-    pub fn add(&mut self, entry: Entry) -> Option<Entry> {
-        if !self.logs.contains_key(&entry.author) && self.logs.len() >= MAX_SENDERS {
-            self.forget_longest_silent();
-        }
-        let log = self.logs.entry(entry.author.clone()).or_default();
-        let at = match entry.author {
-            Author::Mesh(_) => log.partition_point(|before| before.number < entry.number),
-            // Numbers of the LAN are drawn; there the order is that of their coming.
-            Author::Lan(_) => log.len(),
+    pub fn add(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
+        let Some(log) = self.logs.get_mut(&entry.author) else {
+            if self.logs.len() >= MAX_SENDERS {
+                self.forget_longest_silent();
+            }
+            self.logs.insert(entry.author.clone(), VecDeque::from([entry]));
+            return None;
         };
-        log.insert(at, entry);
+        // Numbers of the LAN are drawn; there the order is that of their coming.
+        let is_next = |last: &Arc<Entry>| matches!(entry.author, Author::Lan(_)) || last.number < entry.number;
+        if log.back().is_none_or(is_next) {
+            log.push_back(entry);
+        } else {
+            log.insert(log.partition_point(|before| before.number < entry.number), entry);
+        }
         (log.len() > self.most).then(|| log.pop_front()).flatten()
     }
 
@@ -90,20 +95,32 @@ impl History {
 
     /// The author whose last word is the oldest makes room.
     fn forget_longest_silent(&mut self) {
-        let last = |log: &VecDeque<Entry>| log.iter().map(|entry| entry.said_at).max();
+        let last = |log: &VecDeque<Arc<Entry>>| log.iter().map(|entry| entry.said_at).max();
         let silent = self.logs.iter().min_by_key(|(_, log)| last(log)).map(|(author, _)| author.clone());
         if let Some(author) = silent {
             self.logs.remove(&author);
         }
     }
 
-    /// The next part of what is not in `have`, oldest first, and whether there is more.
-    pub(super) fn missing(&self, have: &BTreeMap<PeerId, Runs>) -> (Vec<&Entry>, bool) {
-        let mut missing = Vec::new();
+    /// One entry of the mesh.
+    pub(super) fn get(&self, author: PeerId, number: u64) -> Option<&Entry> {
+        let log = self.logs.get(&Author::Mesh(author))?;
+        let at = log.binary_search_by_key(&number, |entry| entry.number).ok()?;
+        log.get(at).map(Arc::as_ref)
+    }
+
+    /// The next part of what is not in `have`, oldest first, and whether there is more. What stands elsewhere comes in
+    /// `others`.
+    pub(super) fn missing<'e>(
+        &'e self,
+        have: &BTreeMap<PeerId, Runs>,
+        others: impl Iterator<Item = &'e Entry>,
+    ) -> (Vec<&'e Entry>, bool) {
+        let mut missing: Vec<&Entry> = others.collect();
         for (author, log) in &self.logs {
             let Author::Mesh(sender) = author else { continue };
             let has = have.get(sender).map_or(&[][..], Vec::as_slice);
-            missing.extend(log.iter().filter(|entry| !is_in(has, entry.number)));
+            missing.extend(log.iter().map(Arc::as_ref).filter(|entry| !is_in(has, entry.number)));
         }
         missing.sort_by_key(|entry| (entry.said_at, entry.number));
         let mut bytes = 0;
@@ -133,7 +150,7 @@ impl History {
     /// Everything, oldest first.
     #[must_use]
     pub fn entries(&self) -> Vec<&Entry> {
-        let mut entries: Vec<&Entry> = self.logs.values().flatten().collect();
+        let mut entries: Vec<&Entry> = self.logs.values().flatten().map(Arc::as_ref).collect();
         entries.sort_by_key(|entry| entry.said_at);
         entries
     }
@@ -156,9 +173,9 @@ mod tests {
     fn the_oldest_of_an_author_makes_room_for_its_newest_only() {
         let mut history = History::new(2);
         for number in [5, 7, 6] {
-            history.add(entry(1, number));
+            history.add(entry(1, number).into());
         }
-        history.add(entry(2, 1));
+        history.add(entry(2, 1).into());
         assert_eq!(numbers(&history.entries()), [1, 6, 7]);
         assert_eq!((history.len(), history.is_empty()), (3, false));
     }
@@ -168,26 +185,26 @@ mod tests {
         let mut history = History::new(1000);
         let count = PART_MESSAGES as u64 + 10;
         for number in 1..=count {
-            history.add(entry(1, number));
+            history.add(entry(1, number).into());
         }
-        history.add(Entry { author: Author::Lan("a@1.2.3.4".into()), ..entry(0, 1) });
+        history.add(Entry { author: Author::Lan("a@1.2.3.4".into()), ..entry(0, 1) }.into());
         let have = |last| BTreeMap::from([(PeerId(1), vec![(1, last)])]);
-        let (part, more) = history.missing(&BTreeMap::new());
+        let (part, more) = history.missing(&BTreeMap::new(), [].into_iter());
         assert_eq!((part.len(), more), (PART_MESSAGES, true));
-        let (part, more) = history.missing(&have(PART_MESSAGES as u64));
+        let (part, more) = history.missing(&have(PART_MESSAGES as u64), [].into_iter());
         assert_eq!((part.len(), more), (10, false));
-        assert_eq!(history.missing(&have(count)), (vec![], false));
+        assert_eq!(history.missing(&have(count), [].into_iter()), (vec![], false));
         let holes = BTreeMap::from([(PeerId(1), vec![(0, 3), (6, count)])]);
-        assert_eq!(numbers(&history.missing(&holes).0), [4, 5]);
+        assert_eq!(numbers(&history.missing(&holes, [].into_iter()).0), [4, 5]);
     }
 
     #[test]
     fn a_part_of_long_texts_is_shorter() {
         let mut history = History::new(1000);
         for number in 1..=40 {
-            history.add(Entry { text: "x".repeat(8192), ..entry(1, number) });
+            history.add(Entry { text: "x".repeat(8192), ..entry(1, number) }.into());
         }
-        let (part, more) = history.missing(&BTreeMap::new());
+        let (part, more) = history.missing(&BTreeMap::new(), [].into_iter());
         assert_eq!((part.len(), more), (PART_BYTES / 8192, true));
     }
 
@@ -195,7 +212,7 @@ mod tests {
     fn authors_are_bounded_too() {
         let mut history = History::new(5);
         for sender in 0..=MAX_SENDERS as u128 {
-            history.add(entry(sender, u64::try_from(sender).unwrap() + 1));
+            history.add(entry(sender, u64::try_from(sender).unwrap() + 1).into());
         }
         let entries = history.entries();
         assert_eq!((entries.len(), entries[0].number), (MAX_SENDERS, 2));

@@ -8,12 +8,14 @@ use super::contacts::mesh_contact;
 use super::counts::Kind;
 use super::draw::Draw;
 use super::event::{Action, LinkId, Now};
+use super::history::{Author, Entry};
 use super::notice::Notice;
+use super::passing::Sparing;
 use super::rules::{ASKED_RUNS, ASKED_RUNS_IN_ALL, MAX_REPEATED, Rules};
 use super::{Actions, Engine, Sender};
 use crate::domain::BootMs;
 use crate::peer::endpoint::Endpoint;
-use crate::peer::mesh::{Body, Form, MAX_ASKED, Message, Runs};
+use crate::peer::mesh::{Body, Form, LAZY_PUSH, MAX_ASKED, Message, Runs};
 use crate::peer::peer_id::PeerId;
 
 /// When somebody who accepts links and ends them at once has done so as often in a row, the person is told. Once may be two
@@ -38,6 +40,7 @@ pub(super) struct Link {
     pub(super) learned: bool,
     /// Forgotten senders whose chat came again here: the next question names them.
     repeated: BTreeSet<PeerId>,
+    pub(super) sparing: Sparing,
 }
 
 impl Link {
@@ -53,6 +56,7 @@ impl Link {
             next_beat: now,
             learned: false,
             repeated: BTreeSet::new(),
+            sparing: Sparing::default(),
         }
     }
 
@@ -69,7 +73,7 @@ impl Link {
     }
 
     pub(super) fn next_at(&self, rules: &Rules) -> BootMs {
-        self.next_beat.min(self.silent_at(rules))
+        self.next_beat.min(self.silent_at(rules)).min(self.sparing.next_at())
     }
 }
 
@@ -91,8 +95,6 @@ impl Engine {
                 out.push(Action::Close { link, why: "there is a link to this peer already" });
                 return;
             }
-            // What waits for the old link goes out on it while it is there: the peer may know no history to ask for.
-            self.pass_on_what_waits(out);
             new.has_spoken = self.links.remove(&old).is_some_and(|old| old.has_spoken);
             out.push(Action::Close { link: old, why: "another link to this peer took its place" });
         } else if self.links.len() >= self.rules.max_connections && !self.end_speechless_link(now, draw, out) {
@@ -151,6 +153,7 @@ impl Engine {
         self.counts.lost_links += 1;
         self.by_peer.remove(&ended.peer);
         self.book.lost(ended.peer, ended.has_spoken, now.boot, draw);
+        self.replace_source(link, now, out);
         if let Some(endpoint) = ended.dialled.filter(|endpoint| self.rules.peers.contains(endpoint))
             && !ended.has_spoken
             && self.book.failures(&endpoint) == TELLING_FAILURES
@@ -192,14 +195,17 @@ impl Engine {
             }
         }
         match message.body {
-            Body::Chat(_) => self.heard_chat(link, &message, now, out),
+            Body::Chat(text) => {
+                let Message { sender, number, said_at, name, .. } = message;
+                self.heard_chat(link, Entry { author: Author::Mesh(sender), name, number, said_at, text }, now, out);
+            }
             // All else is between neighbours, and counts only from the neighbour itself.
             _ if !is_own_word => {}
             Body::Heartbeat { extension, listen } => {
                 if let Some(listen) = listen {
                     self.book.learn(listen.seen_from(remote), Some(peer), now.boot, draw);
                 }
-                self.heard_heartbeat(link, extension.is_some(), now, out);
+                self.heard_heartbeat(link, extension, now, out);
             }
             Body::PeerList(endpoints) => {
                 for endpoint in endpoints {
@@ -218,10 +224,17 @@ impl Engine {
                 }
             }
             Body::HistoryRequest(have) => self.answer_history(link, &have, now, out),
+            Body::Have(there) => self.heard_what_is_there(link, there, now),
+            Body::Prune(author) => {
+                if let Some(known) = self.links.get_mut(&link) {
+                    known.sparing.is_pruned(author);
+                }
+            }
             Body::HistoryEnd { more } => {
                 // A neighbour that says "more" for ever and sends nothing is not asked for ever.
-                let learned = self.links.get(&link).is_some_and(|link| link.learned);
-                if more && learned {
+                let Some(known) = self.links.get_mut(&link) else { return };
+                known.sparing.is_answered();
+                if more && known.learned {
                     self.ask_history(link, now, out);
                 }
             }
@@ -229,10 +242,11 @@ impl Engine {
         }
     }
 
-    fn heard_heartbeat(&mut self, link: LinkId, is_extended: bool, now: Now, out: &mut Actions) {
+    fn heard_heartbeat(&mut self, link: LinkId, extension: Option<u32>, now: Now, out: &mut Actions) {
         let Some(known) = self.links.get_mut(&link) else { return };
         known.beats = true;
-        if !is_extended || std::mem::replace(&mut known.form.extended, true) {
+        known.sparing.is_known = extension >= Some(LAZY_PUSH);
+        if extension.is_none() || std::mem::replace(&mut known.form.extended, true) {
             return;
         }
         // When the link was made, those who came at the same moment had not told their addresses. By now the one that told its
@@ -241,12 +255,12 @@ impl Engine {
         self.ask_history(link, now, out);
         if let Some(profile) = self.profile.clone() {
             let message = self.control(Body::Profile(profile), now);
-            self.send(vec![link], &message, out);
+            self.send(vec![link], message, out);
         }
     }
 
     /// Asks the neighbour for what this peer has not heard.
-    fn ask_history(&mut self, link: LinkId, now: Now, out: &mut Actions) {
+    pub(super) fn ask_history(&mut self, link: LinkId, now: Now, out: &mut Actions) {
         let mut heard: Vec<(&PeerId, &Sender)> = self.senders.iter().collect();
         heard.retain(|(_, sender)| sender.seen.highest().is_some());
         heard.sort_by_key(|(_, sender)| Reverse(sender.heard_at));
@@ -260,9 +274,10 @@ impl Engine {
         have.extend(heard.into_iter().map(|(id, sender)| (*id, sender.seen.newest_runs(most))));
         if let Some(known) = self.links.get_mut(&link) {
             known.learned = false;
+            known.sparing.asks_for_all();
         }
         let message = self.control(Body::HistoryRequest(have), now);
-        self.send(vec![link], &message, out);
+        self.send(vec![link], message, out);
     }
 
     /// Tells a new neighbour where others can be dialled.
@@ -273,7 +288,7 @@ impl Engine {
         // What is only good on this machine is of no use elsewhere.
         endpoints.retain(|endpoint| is_here || !is_loopback(endpoint));
         let message = self.control(Body::PeerList(endpoints), now);
-        self.send(vec![link], &message, out);
+        self.send(vec![link], message, out);
     }
 
     pub(super) fn send_heartbeats(&mut self, now: Now, out: &mut Actions) {
@@ -291,7 +306,7 @@ impl Engine {
             }
         }
         let message = self.control(Body::heartbeat(self.rules.listen.clone()), now);
-        self.send(links, &message, out);
+        self.send(links, message, out);
     }
 
     pub(super) fn end_silent_links(&mut self, now: Now, draw: &mut Draw, out: &mut Actions) {
@@ -314,16 +329,18 @@ impl Engine {
     }
 
     /// One message to some links, each in the form it wants.
-    pub(super) fn send(&mut self, links: Vec<LinkId>, message: &Message, out: &mut Actions) {
-        let mut by_form: BTreeMap<Form, Vec<LinkId>> = BTreeMap::new();
-        for id in links {
-            if let Some(link) = self.links.get(&id) {
-                by_form.entry(link.form).or_default().push(id);
+    pub(super) fn send(&mut self, mut links: Vec<LinkId>, message: Message, out: &mut Actions) {
+        links.retain(|id| self.links.contains_key(id));
+        self.counts.sent.add(Kind::of(&message.body), links.len());
+        let form_of = |id: &LinkId| self.links.get(id).map(|link| link.form).unwrap_or_default();
+        // Mostly all want the same.
+        while let Some(form) = links.first().map(form_of) {
+            let others: Vec<LinkId> = links.extract_if(.., |id| form_of(id) != form).collect();
+            if others.is_empty() {
+                out.push(Action::Send { links, message, form });
+                return;
             }
-        }
-        for (form, links) in by_form {
-            self.counts.sent.add(Kind::of(&message.body), links.len());
-            out.push(Action::Send { links, message: message.clone(), form });
+            out.push(Action::Send { links: std::mem::replace(&mut links, others), message: message.clone(), form });
         }
     }
 

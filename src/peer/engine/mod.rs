@@ -11,6 +11,7 @@ mod crossing;
 mod draw;
 mod event;
 mod history;
+mod late;
 mod limit;
 mod links;
 mod neighbours;
@@ -22,6 +23,7 @@ mod seen;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::domain::BootMs;
 use crate::peer::endpoint::Endpoint;
@@ -44,9 +46,9 @@ use seen::Forgotten;
 
 use book::Book;
 use crossing::Crossing;
+use late::Late;
 use links::Link;
 use neighbours::Neighbours;
-use passing::{Passing, Ways};
 use rules::MAX_SENDERS;
 
 type Actions = Vec<Action>;
@@ -77,7 +79,10 @@ pub struct Engine {
     by_peer: BTreeMap<PeerId, LinkId>,
     book: Book,
     neighbours: Option<Neighbours>,
-    passing: Passing,
+    /// What left the history lately.
+    late: Late,
+    /// When neighbours are told of what they were spared.
+    told_at: BootMs,
     counts: Counts,
     wake_at: BootMs,
 }
@@ -89,7 +94,8 @@ struct Sender {
     name: Option<Nickname>,
     profile: Option<Profile>,
     heard_at: BootMs,
-    ways: Ways,
+    /// The link by which its chat comes; the others spare this peer.
+    source: Option<LinkId>,
 }
 
 impl Engine {
@@ -114,7 +120,8 @@ impl Engine {
             by_peer: BTreeMap::new(),
             book,
             neighbours: rules.lan.clone().map(|lan| Neighbours::new(lan, now.boot)),
-            passing: Passing::default(),
+            late: Late::default(),
+            told_at: BootMs::NEVER,
             counts: Counts::default(),
             wake_at: now.boot,
             rules,
@@ -151,7 +158,7 @@ impl Engine {
             Event::Whispered { to, text } => self.whisper(&to, text, now, &mut out),
             Event::Introduced(profile) => self.introduce(profile, now, &mut out),
             Event::Listed => self.ask_neighbours(now, &mut out),
-            Event::Left => self.pass_on_what_waits(&mut out),
+            Event::Left => self.send_what_is_untold(&mut out),
         }
         // A chat moves no deadline but its own, and that of its link's silence, which moves away: waking early does no harm.
         if !is_chat || now.boot >= self.wake_at {
@@ -168,7 +175,7 @@ impl Engine {
         if self.links.get(&link).is_none_or(|known| known.peer == sender) {
             return false;
         }
-        if !self.was_heard(link, sender, number, now) {
+        if !self.is_source_chosen(link, sender) || !self.was_heard(link, sender, number, now) {
             return false;
         }
         if let Some(known) = self.links.get_mut(&link) {
@@ -232,14 +239,16 @@ impl Engine {
         self.send_heartbeats(now, out);
         self.dial_due(now, out);
         self.pass_lan_time(now, out);
-        if self.passing.due_at() <= now.boot {
-            self.pass_on_what_waits(out);
+        self.late.forget_old(now.boot);
+        self.ask_for_what_is_missing(now, out);
+        if self.told_at <= now.boot {
+            self.tell_what_is_here(now, out);
         }
         let links = self.links.values().map(|link| link.next_at(&self.rules)).min().unwrap_or(BootMs::NEVER);
         let room = self.links.len() + self.book.dialling() < self.rules.max_connections;
         let dials = if room { self.book.next_at(|peer| self.by_peer.contains_key(&peer)) } else { BootMs::NEVER };
         let lan = self.neighbours.as_ref().map_or(BootMs::NEVER, Neighbours::next_at);
-        self.wake_at = links.min(dials).min(lan).min(self.passing.due_at());
+        self.wake_at = links.min(dials).min(lan).min(self.told_at);
     }
 
     /// A message of this peer that is no chat.
@@ -276,13 +285,13 @@ impl Engine {
             }
             seen
         };
-        let fresh = || Sender { seen: seen(), name: None, profile: None, heard_at: now, ways: Ways::default() };
+        let fresh = || Sender { seen: seen(), name: None, profile: None, heard_at: now, source: None };
         self.senders.entry(id).or_insert_with(fresh)
     }
 
     /// Adds what was said to the history; `first` if it was there already as somebody else's on the other link. It stays
     /// once, as the mesh's, whose number neighbours know it by. Returns what made room.
-    fn add_to_history(&mut self, entry: Entry, first: Option<Author>) -> Option<Entry> {
+    fn add_to_history(&mut self, entry: Arc<Entry>, first: Option<Author>) -> Option<Arc<Entry>> {
         match (&entry.author, first) {
             (Author::Lan(_), Some(Author::Mesh(_))) => return None,
             (Author::Mesh(_), Some(lan @ Author::Lan(_))) => self.history.remove(&lan, entry.lan_number()),
@@ -302,7 +311,7 @@ impl Engine {
                 self.has_said(entry.number);
             }
         }
-        if let Some(gone) = self.add_to_history(entry, first)
+        if let Some(gone) = self.add_to_history(entry.into(), first)
             && let Author::Mesh(sender) = gone.author
         {
             // What was kept and made room was heard: others may have it still.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use super::contacts::lan_contact;
 use super::crossing::{announcement_number, lan_number};
@@ -361,10 +362,10 @@ impl Engine {
             return;
         }
         let Some(from) = self.lan_contact_of(user) else { return };
-        let entry = Entry { author, name: None, number, said_at, text: text.clone() };
+        let entry = Arc::new(Entry { author, name: None, number, said_at, text: text.clone() });
         self.counts.posts_in += 1;
         out.push(Action::Tell(Notice::Post { from, text, said_at, number: number.to_string() }));
-        self.history.add(entry.clone());
+        self.history.add(Arc::clone(&entry));
         out.push(Action::Keep(entry));
     }
 

@@ -1,115 +1,287 @@
-//! When chat is passed on. A neighbour that brought somebody's chat lately has a way to it that does not lead through this
-//! peer. It gets more of that chat a few milliseconds later, many messages in one write, since most likely it has them by
-//! then. Everybody else gets it at once. So nobody misses anything, and in a mesh where all are linked with all, what is
-//! new is not held up by copies of what is not.
+//! Who is sent chat at once, and who is only told that it is here.
+//!
+//! In a mesh where all are linked with all, everybody has every message from its author, and whatever else comes of it is
+//! read to be thrown away. So a peer that gets an author's chat on one link asks the others to spare it. They tell it every
+//! few milliseconds which numbers they have, and it asks for what has not come. Whoever did not ask to be spared gets
+//! everything at once. This is the lazy push of Plumtree (Leitão, Pereira and Rodrigues, *Epidemic Broadcast Trees*, 2007),
+//! with a tree for each author; `prune` and `have` are its names.
+//!
+//! The receiver alone decides, since it alone knows its other ways: it keeps one link for each author that spares it
+//! nothing. A question for history ends all sparing on its link, at both ends.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::chat::as_message;
 use super::event::{LinkId, Now};
+use super::history::Entry;
+use super::rules::MAX_SENDERS;
 use super::{Actions, Engine};
 use crate::domain::BootMs;
-use crate::peer::mesh::{Body, Message};
+use crate::peer::mesh::{Body, Runs};
 use crate::peer::peer_id::PeerId;
 
-/// What waits is passed on after so long.
-const PASSED_ON_AFTER_MS: u64 = 5;
-/// A neighbour that brought nothing for so long has no way of its own any more.
-const WAY_LASTS_MS: u64 = 1_000;
-/// So many messages wait at most.
-const MAX_WAITING: usize = 256;
-/// And with more bytes of text than these nothing waits: what goes at once must find room in the queue of a link.
-const MAX_WAITING_BYTES: usize = 32 * 1024;
+/// What is here is told of within so long.
+const TOLD_AFTER_MS: u64 = 20;
+/// The most numbers that one neighbour is told at once: whatever they are, they fit into a message.
+const MAX_UNTOLD: usize = 512;
+/// What a neighbour has may be on its way from where it mostly comes from; it is asked for after so long.
+const ASKED_AFTER_MS: u64 = 100;
+/// The most runs of numbers that are waited for of one neighbour; with more it is asked at once.
+const MAX_MISSING: usize = 512;
 
-/// The links on which somebody's chat came lately, and when it last did.
+/// What two neighbours have agreed on, and told each other, about the chat of others.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ways(Vec<(LinkId, BootMs)>);
-
-impl Ways {
-    /// A message, or another copy of one, came on this link.
-    pub(super) fn brought(&mut self, link: LinkId, now: BootMs) {
-        if let Some((_, at)) = self.0.iter_mut().find(|(known, _)| *known == link) {
-            *at = now;
-        } else {
-            self.0.retain(|(_, at)| is_recent(*at, now));
-            self.0.push((link, now));
-        }
-    }
-
-    fn leads(&self, link: LinkId, now: BootMs) -> bool {
-        self.0.iter().any(|(known, at)| *known == link && is_recent(*at, now))
-    }
+pub(super) struct Sparing {
+    /// Whether the other end knows how to spare and be spared.
+    pub(super) is_known: bool,
+    /// Whose chat the other end has from elsewhere.
+    spared: BTreeSet<PeerId>,
+    /// What it is still to be told of that.
+    untold: Vec<(PeerId, u64)>,
+    /// Whose chat this end has from elsewhere.
+    spares: BTreeSet<PeerId>,
+    /// What this end was told of that and has not got yet.
+    missing: Vec<Missing>,
+    /// Whether a question for history is not answered yet.
+    is_asked: bool,
 }
 
-fn is_recent(brought_at: BootMs, now: BootMs) -> bool {
-    now < brought_at.plus(WAY_LASTS_MS)
-}
-
-/// What waits to be passed on.
-///
-/// Invariant: `due_at` is a moment exactly while something waits; at most [`MAX_WAITING`] messages do, and with more than
-/// [`MAX_WAITING_BYTES`] none.
+/// Numbers of an author, from the first to the last, that a neighbour has.
 #[derive(Clone, Debug)]
-pub(super) struct Passing {
-    waiting: Vec<(Message, Vec<LinkId>)>,
-    bytes: usize,
-    due_at: BootMs,
+struct Missing {
+    author: PeerId,
+    run: (u64, u64),
+    asked_at: BootMs,
 }
 
-impl Default for Passing {
-    fn default() -> Self {
-        Self { waiting: Vec::new(), bytes: 0, due_at: BootMs::NEVER }
-    }
-}
-
-impl Passing {
-    /// When the oldest has waited long enough.
-    pub(super) fn due_at(&self) -> BootMs {
-        self.due_at
+impl Sparing {
+    /// The other end asks for what it has not heard: it is spared nothing any more, and told all of it.
+    pub(super) fn is_asked_for_all(&mut self) {
+        self.spared.clear();
+        self.untold.clear();
     }
 
-    /// Adds chat for these links; whether all that waits is to be passed on before anything is added again.
-    fn add(&mut self, message: Message, links: Vec<LinkId>, now: BootMs) -> bool {
-        if let Body::Chat(text) = &message.body {
-            self.bytes += text.len();
+    /// This end asks for what it has not heard.
+    pub(super) fn asks_for_all(&mut self) {
+        self.spares.clear();
+        self.missing.clear();
+        self.is_asked = true;
+    }
+
+    /// The last question was answered, and no other follows.
+    pub(super) fn is_answered(&mut self) {
+        self.is_asked = false;
+    }
+
+    /// The other end has an author's chat from elsewhere.
+    pub(super) fn is_pruned(&mut self, author: PeerId) {
+        if self.spared.len() < MAX_SENDERS {
+            self.spared.insert(author);
         }
-        self.waiting.push((message, links));
-        self.due_at = self.due_at.min(now.plus(PASSED_ON_AFTER_MS));
-        self.waiting.len() >= MAX_WAITING || self.bytes > MAX_WAITING_BYTES
     }
 
-    /// Whether chat of this sender waits for any of these links.
-    fn holds(&self, sender: PeerId, links: &[LinkId]) -> bool {
-        self.waiting
-            .iter()
-            .any(|(message, waits)| message.sender == sender && waits.iter().any(|link| links.contains(link)))
+    fn could_spare(&self, author: PeerId) -> bool {
+        self.is_known && self.spares.len() < MAX_SENDERS && !self.spares.contains(&author)
+    }
+
+    /// When something that is missing is to be asked for; never before an answer to the last question is complete.
+    pub(super) fn next_at(&self) -> BootMs {
+        if self.is_asked {
+            return BootMs::NEVER;
+        }
+        self.missing.iter().map(|missing| missing.asked_at).min().unwrap_or(BootMs::NEVER)
+    }
+
+    fn waits_for(&mut self, missing: Missing) {
+        if self.missing.len() < MAX_MISSING {
+            self.missing.push(missing);
+        } else {
+            // The answer will be about everything.
+            self.missing[0].asked_at = BootMs(0);
+        }
     }
 }
 
 impl Engine {
-    /// Passes new chat on to these links: now, or soon.
-    pub(super) fn pass_on(&mut self, links: Vec<LinkId>, message: &Message, now: Now, out: &mut Actions) {
-        let ways = self.senders.get(&message.sender).map(|sender| &sender.ways);
-        let has_way = |link: &LinkId| ways.is_some_and(|ways| ways.leads(*link, now.boot));
-        let (later, at_once): (Vec<LinkId>, Vec<LinkId>) = links.into_iter().partition(has_way);
-        if !at_once.is_empty() {
-            // Whoever has lost its own way since gets what was said before this first.
-            if self.passing.holds(message.sender, &at_once) {
-                self.pass_on_what_waits(out);
+    /// Passes new chat on to everybody but its author and those on the link that it came by.
+    pub(super) fn pass_on(&mut self, from: LinkId, author: PeerId, entry: &Arc<Entry>, now: Now, out: &mut Actions) {
+        // What could not be asked for later must not only be told of.
+        let may_spare = !self.late.is_full();
+        let (mut at_once, mut is_full) = (Vec::new(), false);
+        for (id, link) in &mut self.links {
+            if *id == from || link.peer == author {
+                continue;
             }
+            if may_spare && link.sparing.spared.contains(&author) {
+                link.sparing.untold.push((author, entry.number));
+                is_full |= link.sparing.untold.len() >= MAX_UNTOLD;
+                self.told_at = self.told_at.min(now.boot.plus(TOLD_AFTER_MS));
+            } else {
+                at_once.push(*id);
+            }
+        }
+        if !at_once.is_empty()
+            && let Some(message) = as_message(entry)
+        {
             self.send(at_once, message, out);
         }
-        if later.is_empty() {
-            return;
+        if is_full {
+            self.tell_what_is_here(now, out);
         }
-        if self.passing.add(message.clone(), later, now.boot) {
-            self.pass_on_what_waits(out);
-        }
-        self.wake_at = self.wake_at.min(self.passing.due_at);
+        self.wake_at = self.wake_at.min(self.told_at);
     }
 
-    /// Passes on whatever waits, however long it did.
-    pub(super) fn pass_on_what_waits(&mut self, out: &mut Actions) {
-        let passing = std::mem::take(&mut self.passing);
-        for (message, links) in passing.waiting {
-            self.send(links, &message, out);
+    /// Keeps what has left the history, if a neighbour may have been told of it.
+    pub(super) fn keep_for_late_questions(&mut self, gone: Option<Arc<Entry>>, now: Now) {
+        let Some(gone) = gone else { return };
+        if self.links.values().any(|link| !link.sparing.spared.is_empty()) {
+            self.late.add(gone, now.boot);
         }
+    }
+
+    /// Tells those who are spared what they were spared.
+    pub(super) fn tell_what_is_here(&mut self, now: Now, out: &mut Actions) {
+        self.told_at = BootMs::NEVER;
+        let untold = self.links.iter_mut().filter(|(_, link)| !link.sparing.untold.is_empty());
+        let untold: Vec<_> = untold.map(|(id, link)| (*id, std::mem::take(&mut link.sparing.untold))).collect();
+        for (link, numbers) in untold {
+            let message = self.control(Body::Have(in_runs(numbers)), now);
+            self.send(vec![link], message, out);
+        }
+    }
+
+    /// This peer leaves, and cannot be asked later: what it would have told of is sent.
+    pub(super) fn send_what_is_untold(&mut self, out: &mut Actions) {
+        let untold = self.links.iter_mut().map(|(id, link)| (*id, std::mem::take(&mut link.sparing.untold)));
+        for (link, numbers) in untold.collect::<Vec<_>>() {
+            for (author, number) in numbers {
+                let entry = self.history.get(author, number).or_else(|| self.late.get(author, number));
+                if let Some(message) = entry.and_then(as_message) {
+                    self.send(vec![link], message, out);
+                }
+            }
+        }
+        self.told_at = BootMs::NEVER;
+    }
+
+    /// A neighbour has this.
+    pub(super) fn heard_what_is_there(&mut self, link: LinkId, there: BTreeMap<PeerId, Runs>, now: Now) {
+        // Who only claims to have something is not asked time and again for nothing.
+        let is_useful = self.links.get(&link).is_some_and(|known| known.learned);
+        for (author, runs) in there {
+            let may_come = !is_useful || self.source_of(author).is_some();
+            let asked_at = if may_come { now.boot.plus(ASKED_AFTER_MS) } else { now.boot };
+            for run in runs {
+                if !self.has_heard(author, run)
+                    && let Some(known) = self.links.get_mut(&link)
+                {
+                    known.sparing.waits_for(Missing { author, run, asked_at });
+                }
+            }
+        }
+    }
+
+    /// Asks neighbours for what they have and this peer does not, after it was waited for. Whatever was missing is heard from
+    /// them from now on.
+    pub(super) fn ask_for_what_is_missing(&mut self, now: Now, out: &mut Actions) {
+        let due = self.links.iter().filter(|(_, link)| link.sparing.next_at() <= now.boot);
+        for link in due.map(|(id, _)| *id).collect::<Vec<_>>() {
+            let Some(known) = self.links.get_mut(&link) else { continue };
+            let all = std::mem::take(&mut known.sparing.missing);
+            let (due, later): (Vec<_>, Vec<_>) = all.into_iter().partition(|missing| missing.asked_at <= now.boot);
+            known.sparing.missing = later;
+            let missing = due.into_iter().filter(|missing| !self.has_heard(missing.author, missing.run));
+            let authors: BTreeSet<PeerId> = missing.map(|missing| missing.author).collect();
+            for author in &authors {
+                if let Some(sender) = self.senders.get_mut(author) {
+                    sender.source = Some(link);
+                }
+            }
+            if !authors.is_empty() {
+                self.ask_history(link, now, out);
+            }
+        }
+    }
+
+    /// Chat of an author came on a link: decides whether it is heard there from now on, or is to be spared.
+    pub(super) fn choose_source(&mut self, link: LinkId, author: PeerId, now: Now, out: &mut Actions) {
+        let source = self.source_of(author);
+        let (Some(known), Some(sender)) = (self.links.get_mut(&link), self.senders.get_mut(&author)) else { return };
+        if known.peer == author {
+            // Nobody has it sooner.
+            sender.source = Some(link);
+        } else if source.is_none() {
+            sender.source = Some(link);
+            if known.sparing.spares.contains(&author) {
+                self.ask_history(link, now, out);
+            }
+        } else if source != Some(link) && known.sparing.could_spare(author) {
+            known.sparing.spares.insert(author);
+            let message = self.control(Body::Prune(author), now);
+            self.send(vec![link], message, out);
+        }
+    }
+
+    /// Whether [`Engine::choose_source`] has nothing to do.
+    pub(super) fn is_source_chosen(&self, link: LinkId, author: PeerId) -> bool {
+        // Nothing is chosen for those who are forgotten.
+        if !self.senders.contains_key(&author) {
+            return true;
+        }
+        match self.source_of(author) {
+            Some(source) if source == link => true,
+            Some(_) => self.links.get(&link).is_none_or(|known| !known.sparing.could_spare(author)),
+            None => false,
+        }
+    }
+
+    /// A link has ended: whoever spared this peer what it brought is asked for it.
+    pub(super) fn replace_source(&mut self, ended: LinkId, now: Now, out: &mut Actions) {
+        let lost = self.senders.iter().filter(|(_, sender)| sender.source == Some(ended)).map(|(author, _)| author);
+        let spares = |author| self.links.iter().find(|(_, link)| link.sparing.spares.contains(author));
+        let others: BTreeSet<LinkId> = lost.filter_map(spares).map(|(id, _)| *id).collect();
+        for other in others {
+            self.ask_history(other, now, out);
+        }
+    }
+
+    /// The link by which the chat of an author comes.
+    fn source_of(&self, author: PeerId) -> Option<LinkId> {
+        self.senders.get(&author)?.source.filter(|source| self.links.contains_key(source))
+    }
+
+    /// Whether all of these numbers were heard, or count as heard.
+    fn has_heard(&self, author: PeerId, (first, last): (u64, u64)) -> bool {
+        author == self.rules.id
+            || self.senders.get(&author).is_some_and(|sender| sender.seen.contains_run(first, last))
+            || self.forgotten.has(author, last)
+    }
+}
+
+/// Numbers of authors in runs that do not touch.
+fn in_runs(mut numbers: Vec<(PeerId, u64)>) -> BTreeMap<PeerId, Runs> {
+    numbers.sort_unstable();
+    let mut all: BTreeMap<PeerId, Runs> = BTreeMap::new();
+    for (author, number) in numbers {
+        let runs = all.entry(author).or_default();
+        match runs.last_mut() {
+            Some((_, last)) if number <= last.saturating_add(1) => *last = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_is_in_order_and_in_runs_that_do_not_touch() {
+        let (a, b) = (PeerId(1), PeerId(2));
+        let numbers = vec![(b, 7), (a, 3), (a, 1), (a, 2), (a, 9), (a, 9), (b, u64::MAX), (b, u64::MAX - 1)];
+        let expected = BTreeMap::from([(a, vec![(1, 3), (9, 9)]), (b, vec![(7, 7), (u64::MAX - 1, u64::MAX)])]);
+        assert_eq!(in_runs(numbers), expected);
     }
 }

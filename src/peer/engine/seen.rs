@@ -56,6 +56,13 @@ impl Seen {
         self.runs.get(at).is_some_and(|(first, _)| *first <= number)
     }
 
+    /// Whether all numbers from the first to the last were heard, or count as heard.
+    #[must_use]
+    pub fn contains_run(&self, first: u64, last: u64) -> bool {
+        let at = self.runs.partition_point(|(_, end)| *end < last);
+        self.runs.get(at).is_some_and(|(start, _)| *start <= first)
+    }
+
     /// Whatever is lower than `number` counts as heard from now on.
     pub fn forget_below(&mut self, number: u64) {
         let Some(last) = number.checked_sub(1) else { return };
@@ -212,6 +219,8 @@ mod tests {
                 }
                 model.insert(number);
                 prop_assert!(model.iter().all(|number| seen.contains(*number)));
+                let all = |first, last| (first..=last).all(|number| seen.contains(number));
+                prop_assert_eq!(seen.contains_run(number / 2, number), all(number / 2, number));
                 prop_assert!(seen.runs.len() <= most);
                 prop_assert!(seen.runs.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "{:?}", seen.runs);
             }

@@ -1,6 +1,7 @@
 //! The engine's rules one by one. What they come to together is for the simulation in `tests/it/peer`.
 
 mod lan;
+mod passing;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -93,7 +94,7 @@ fn chats(actions: &Actions) -> Vec<u64> {
 impl Action {
     fn kept(&self) -> Option<Entry> {
         match self {
-            Self::Keep(entry) => Some(entry.clone()),
+            Self::Keep(entry) => Some(entry.as_ref().clone()),
             _ => None,
         }
     }
@@ -325,90 +326,6 @@ fn a_copy_that_is_known_by_its_head_leaves_the_engine_as_if_it_had_been_read() {
         }
         assert_eq!(format!("{glanced:?}"), format!("{read:?}"), "{sender}/{number} on {link}");
     }
-}
-
-/// Peers 61 to 63 on links 1 to 3; what peer 70 says comes from 61, and then again from 62.
-fn one_with_a_way_of_its_own() -> Bench {
-    let mut bench = Bench::new(Rules { max_connections: 9, ..rules() });
-    for link in [1, 2, 3] {
-        bench.link(link, 60 + u128::from(link), None);
-    }
-    assert_eq!(chats(&bench.hear(1, 70, 1, chat("hi"))), [2, 3]);
-    assert_eq!(bench.hear(2, 70, 1, chat("hi")), []);
-    bench
-}
-
-#[test]
-fn chat_waits_a_moment_for_a_neighbour_with_a_way_of_its_own_and_for_nobody_else() {
-    let mut bench = one_with_a_way_of_its_own();
-    bench.now = 10;
-    for number in [2, 3] {
-        assert_eq!(chats(&bench.hear(1, 70, number, chat("hi"))), [3]);
-    }
-    assert_eq!(chats(&bench.hear(1, 71, 1, chat("hi"))), [2, 3], "it has no way to somebody else");
-    assert_eq!(bench.engine.wake_at(), BootMs(15));
-    bench.now = 14;
-    assert_eq!(bench.feed(Event::Woke), []);
-    bench.now = 15;
-    assert_eq!(chats(&bench.feed(Event::Woke)), [2, 2]);
-    assert!(bench.engine.wake_at() > BootMs(15), "nothing waits any more");
-    // The copy came at 0 ms.
-    bench.now = 999;
-    assert_eq!(chats(&bench.hear(1, 70, 4, chat("hi"))), [3]);
-    bench.now = 1000;
-    assert_eq!(
-        chats(&bench.hear(1, 70, 5, chat("hi"))),
-        [2, 2, 3],
-        "it may have lost its way, and waits for nothing more"
-    );
-    bench.now = 1004;
-    assert!(chats(&bench.feed(Event::Woke)).is_empty());
-}
-
-#[test]
-fn who_has_lost_its_way_gets_what_was_said_before_first() {
-    let mut bench = one_with_a_way_of_its_own();
-    bench.now = 998;
-    bench.hear(1, 70, 2, chat("hi"));
-    bench.now = 1000;
-    let numbers = |actions: &Actions, to: u64| -> Vec<u64> {
-        let sent = actions.iter().filter_map(|action| match action {
-            Action::Send { links, message, .. } if links.contains(&LinkId(to)) => Some(message.number),
-            _ => None,
-        });
-        sent.collect()
-    };
-    let of_another = bench.hear(1, 71, 1, chat("hi"));
-    assert_eq!(numbers(&of_another, 2), [1], "of two authors none has to wait for the other");
-    let actions = bench.hear(1, 70, 3, chat("hi"));
-    assert_eq!((numbers(&actions, 2), numbers(&actions, 3)), (vec![2, 3], vec![3]));
-}
-
-#[test]
-fn what_waits_for_a_link_goes_out_on_it_before_another_takes_its_place() {
-    let mut bench = one_with_a_way_of_its_own();
-    bench.hear(1, 70, 2, chat("hi"));
-    let actions = bench.link(4, 62, None);
-    assert_eq!((chats(&actions), closed(&actions)), (vec![2], vec![2]));
-    let is_chat = |action: &Action| matches!(action, Action::Send { links, .. } if links[..] == [LinkId(2)]);
-    assert!(
-        actions.iter().position(is_chat) < actions.iter().position(|action| !closed(&vec![action.clone()]).is_empty())
-    );
-}
-
-#[test]
-fn what_waits_to_be_passed_on_is_bounded_and_goes_before_the_end() {
-    let mut bench = one_with_a_way_of_its_own();
-    let mut passed = 0;
-    for number in 2..1_000 {
-        passed += chats(&bench.hear(1, 70, number, chat("hi"))).iter().filter(|link| **link == 2).count();
-    }
-    assert_eq!(passed, 998 / 256 * 256);
-    assert_eq!(chats(&bench.feed(Event::Left)), vec![2; 998 % 256]);
-    // The longest texts: as many as go beyond 32 KiB.
-    let long = |bench: &mut Bench, number| chats(&bench.hear(1, 70, number, chat(&"x".repeat(8192)))).len();
-    let sent: Vec<usize> = (1_000..1_010).map(|number| long(&mut bench, number)).collect();
-    assert_eq!(sent, [1, 1, 1, 1, 6, 1, 1, 1, 1, 6], "to 63 at once, to 62 five at a time");
 }
 
 #[test]

@@ -20,8 +20,10 @@ use crate::peer::text::MAX_TEXT_BYTES;
 
 /// What a peer without the extension takes in at once; it reads a longer message as two broken ones.
 pub const MAX_PLAIN_BYTES: usize = 4095;
-/// The extension that this program speaks.
-const EXTENSION: u32 = 1;
+/// The extension that this program speaks: with the first came names, profiles, direct messages and history.
+const EXTENSION: u32 = LAZY_PUSH;
+/// The extension from which on a peer takes in [`Body::Prune`] and [`Body::Have`].
+pub const LAZY_PUSH: u32 = 2;
 /// The most addresses that are taken from one list.
 const MAX_LISTED: usize = 256;
 /// The most senders in a question for history, and the most runs of each.
@@ -75,6 +77,11 @@ pub enum Body {
         /// Whether there is more.
         more: bool,
     },
+    /// Extension: the receiver need not send this author's chat any more, but only tell that it is there, until the sender
+    /// asks it for history.
+    Prune(PeerId),
+    /// Extension: what the sender has got lately of the authors whose chat the receiver wants to be told of only.
+    Have(BTreeMap<PeerId, Runs>),
     /// A type that this version does not know.
     Unknown,
 }
@@ -159,13 +166,9 @@ impl Message {
             }
             "dm" => Body::Direct { to: wire.to?, text: checked(wire.payload.into_owned())? },
             "profile" => Body::Profile(serde_json::from_str(&wire.payload).ok()?),
-            "history_request" => {
-                let have: BTreeMap<PeerId, Runs> = serde_json::from_str(&wire.payload).ok()?;
-                if have.len() > MAX_ASKED || have.values().any(|runs| runs.len() > MAX_ASKED) {
-                    return None;
-                }
-                Body::HistoryRequest(have)
-            }
+            "history_request" => Body::HistoryRequest(read_runs(&wire.payload)?),
+            "have" => Body::Have(read_runs(&wire.payload)?),
+            "prune" => Body::Prune(PeerId::parse(&wire.payload).ok()?),
             "history_end" => Body::HistoryEnd { more: serde_json::from_str(&wire.payload).ok()? },
             _ => Body::Unknown,
         };
@@ -200,7 +203,8 @@ impl Message {
                 wire.payload = text.into();
             }
             Body::Profile(profile) => wire.payload = serde_json::to_string(profile).ok()?.into(),
-            Body::HistoryRequest(have) => wire.payload = serde_json::to_string(have).ok()?.into(),
+            Body::HistoryRequest(have) | Body::Have(have) => wire.payload = serde_json::to_string(have).ok()?.into(),
+            Body::Prune(author) => wire.payload = author.to_string().into(),
             Body::HistoryEnd { more } => wire.payload = more.to_string().into(),
             Body::Unknown => return None,
         }
@@ -234,9 +238,16 @@ impl Body {
             Self::Profile(_) => "profile",
             Self::HistoryRequest(_) => "history_request",
             Self::HistoryEnd { .. } => "history_end",
+            Self::Prune(_) => "prune",
+            Self::Have(_) => "have",
             Self::Unknown => "unknown",
         }
     }
+}
+
+fn read_runs(payload: &str) -> Option<BTreeMap<PeerId, Runs>> {
+    let runs: BTreeMap<PeerId, Runs> = serde_json::from_str(payload).ok()?;
+    (runs.len() <= MAX_ASKED && runs.values().all(|runs| runs.len() <= MAX_ASKED)).then_some(runs)
 }
 
 fn checked(text: String) -> Option<String> {
@@ -375,7 +386,10 @@ mod tests {
                 .prop_map(|(extension, listen)| Body::Heartbeat { extension, listen }),
             prop::collection::vec(endpoint, 0..9).prop_map(Body::PeerList),
             (any::<u128>(), any::<String>()).prop_map(|(to, text)| Body::Direct { to: PeerId(to), text }),
-            prop::collection::btree_map(any::<u128>().prop_map(PeerId), runs, 0..4).prop_map(Body::HistoryRequest),
+            prop::collection::btree_map(any::<u128>().prop_map(PeerId), runs.clone(), 0..4)
+                .prop_map(Body::HistoryRequest),
+            prop::collection::btree_map(any::<u128>().prop_map(PeerId), runs, 0..4).prop_map(Body::Have),
+            any::<u128>().prop_map(|author| Body::Prune(PeerId(author))),
             any::<bool>().prop_map(|more| Body::HistoryEnd { more }),
         ]
     }

@@ -128,6 +128,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Profile => "profile",
         Kind::PeerList => "peer_list",
         Kind::History => "history",
+        Kind::LazyPush => "lazy_push",
         Kind::Heartbeat => "heartbeat",
         Kind::Other => "other",
     }

@@ -165,7 +165,7 @@ impl Fed {
             Action::Shout(datagram) => assert!(datagram.write(Dialect::Compact).is_some()),
             Action::Keep(entry) => {
                 let line = serde_json::to_string(&entry).expect("plain data");
-                assert_eq!(serde_json::from_str::<rollcall::peer::engine::Entry>(&line).expect("plain data"), entry);
+                assert_eq!(serde_json::from_str::<rollcall::peer::engine::Entry>(&line).expect("plain data"), *entry);
             }
             Action::Tell(Notice::Post { from, text, number, .. }) => {
                 // What has no number is never known again.

@@ -1,5 +1,7 @@
 //! Valid datagrams and messages of every kind, with texts of every kind.
 
+use std::collections::BTreeMap;
+
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use rollcall::peer::lan::{self, Datagram};
@@ -85,8 +87,13 @@ pub(super) fn datagram(rng: &mut SmallRng) -> Datagram {
     Datagram { from, id: Some(rng.random()), sent_at: rng.random_range(0..2_000_000_000), body }
 }
 
+fn runs(rng: &mut SmallRng) -> BTreeMap<PeerId, mesh::Runs> {
+    let mut run = |_| (rng.random_range(0..200), rng.random_range(0..200));
+    (1..=PEERS).map(|id| (PeerId(id), (0..4).map(&mut run).collect())).collect()
+}
+
 pub(super) fn message(rng: &mut SmallRng) -> Message {
-    let body = match rng.random_range(0..7) {
+    let body = match rng.random_range(0..9) {
         0 => mesh::Body::Chat(text(rng)),
         1 => mesh::Body::Heartbeat {
             extension: if rng.random() { Some(rng.random_range(0..3)) } else { None },
@@ -95,11 +102,9 @@ pub(super) fn message(rng: &mut SmallRng) -> Message {
         2 => mesh::Body::PeerList((0..rng.random_range(0..300)).map(|_| endpoint(rng)).collect()),
         3 => mesh::Body::Direct { to: peer(rng), text: text(rng) },
         4 => mesh::Body::Profile(profile(rng)),
-        5 => {
-            let mut runs = |_| (rng.random_range(0..200), rng.random_range(0..200));
-            let all = (1..=PEERS).map(|id| (PeerId(id), (0..4).map(&mut runs).collect()));
-            mesh::Body::HistoryRequest(all.collect())
-        }
+        5 => mesh::Body::HistoryRequest(runs(rng)),
+        6 => mesh::Body::Have(runs(rng)),
+        7 => mesh::Body::Prune(peer(rng)),
         _ => mesh::Body::HistoryEnd { more: rng.random() },
     };
     let name = if rng.random() { Some(Nickname::parse("al:\"ü").expect("a name")) } else { None };

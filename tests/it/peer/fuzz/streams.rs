@@ -68,10 +68,10 @@ fn check(message: &Message, length: usize, text_times: bool) {
         Body::Profile(profile) => {
             assert!(profile.avatar.as_ref().is_none_or(|avatar| avatar.size() <= MAX_AVATAR_BYTES));
         }
-        Body::HistoryRequest(have) => {
+        Body::HistoryRequest(have) | Body::Have(have) => {
             assert!(have.len() <= MOST_ASKED && have.values().all(|runs| runs.len() <= MOST_ASKED));
         }
-        Body::Heartbeat { .. } | Body::HistoryEnd { .. } => {}
+        Body::Heartbeat { .. } | Body::HistoryEnd { .. } | Body::Prune(_) => {}
         Body::Unknown => return,
     }
     let Some(bytes) = message.write(Form { extended: true, text_times }) else {

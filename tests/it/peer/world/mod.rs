@@ -215,7 +215,7 @@ impl World {
                     self.carry(host, found, shared, &datagram, dialect);
                 }
             }
-            Action::Keep(entry) => self.hosts[host].kept.push(entry),
+            Action::Keep(entry) => self.hosts[host].kept.push(entry.as_ref().clone()),
             Action::Tell(notice) => self.tell(host, notice),
         }
     }

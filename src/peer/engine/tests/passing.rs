@@ -1,0 +1,250 @@
+//! Who is sent chat, who is told of it, and what comes of that when a link is lost.
+
+use super::*;
+
+/// Peers 61 to 63 of this program on links 1 to 3.
+fn among_three() -> Bench {
+    let mut bench = Bench::new(Rules { max_connections: 9, peers: Vec::new(), ..rules() });
+    for link in [1, 2, 3] {
+        let peer = 60 + u128::from(link);
+        bench.link(link, peer, None);
+        bench.extend(link, peer);
+        bench.hear(link, peer, 1 << 61, Body::HistoryEnd { more: false });
+    }
+    bench
+}
+
+impl Bench {
+    /// Peer 70 says it, and it comes on this link.
+    fn hear_70(&mut self, link: u64, number: u64) -> Actions {
+        self.hear(link, 70, number, chat("hi"))
+    }
+
+    /// The neighbour says this of others' chat.
+    fn agree(&mut self, link: u64, body: Body) -> Actions {
+        self.hear(link, 60 + u128::from(link), 1 << 62, body)
+    }
+
+    fn wait(&mut self, ms: u64) -> Actions {
+        self.now += ms;
+        self.feed(Event::Woke)
+    }
+}
+
+/// What was sent of this kind, and where to.
+fn sent<T>(actions: &Actions, pick: impl Fn(&Body) -> Option<T>) -> Vec<(u64, T)> {
+    let sent = actions.iter().filter_map(|action| match action {
+        Action::Send { links, message, .. } => pick(&message.body).map(|picked| (links[0].0, picked)),
+        _ => None,
+    });
+    sent.collect()
+}
+
+fn pruned(actions: &Actions) -> Vec<(u64, PeerId)> {
+    sent(actions, |body| if let Body::Prune(author) = body { Some(*author) } else { None })
+}
+
+fn told_of(actions: &Actions) -> Vec<(u64, BTreeMap<PeerId, Runs>)> {
+    sent(actions, |body| if let Body::Have(runs) = body { Some(runs.clone()) } else { None })
+}
+
+fn asked(actions: &Actions) -> Vec<u64> {
+    let asked = sent(actions, |body| matches!(body, Body::HistoryRequest(_)).then_some(()));
+    asked.into_iter().map(|(link, ())| link).collect()
+}
+
+fn of_70(first: u64, last: u64) -> BTreeMap<PeerId, Runs> {
+    BTreeMap::from([(PeerId(70), vec![(first, last)])])
+}
+
+#[test]
+fn whoever_brings_what_comes_from_elsewhere_is_asked_to_spare_it_once() {
+    let mut bench = among_three();
+    assert_eq!(pruned(&bench.hear_70(1, 1)), [], "it is where 70 is heard");
+    assert_eq!(pruned(&bench.hear_70(2, 1)), [(2, PeerId(70))]);
+    assert_eq!(pruned(&bench.hear_70(2, 1)), []);
+    assert_eq!(pruned(&bench.hear_70(3, 2)), [(3, PeerId(70))], "though it was quicker this time");
+    assert_eq!(pruned(&bench.hear_70(1, 2)), [], "one link is left");
+    assert_eq!(pruned(&bench.hear(1, 71, 1, chat("hi"))), []);
+    assert_eq!(pruned(&bench.hear(2, 71, 1, chat("hi"))), [(2, PeerId(71))], "each author by itself");
+}
+
+#[test]
+fn an_author_who_is_linked_is_heard_from_itself() {
+    let mut bench = among_three();
+    // A copy overtakes what the author sent here.
+    assert_eq!(pruned(&bench.hear(2, 61, 1, chat("hi"))), []);
+    assert_eq!(pruned(&bench.hear(1, 61, 1, chat("hi"))), []);
+    assert_eq!(pruned(&bench.hear(2, 61, 2, chat("hi"))), [(2, PeerId(61))]);
+    assert_eq!(pruned(&bench.hear(1, 61, 2, chat("hi"))), []);
+}
+
+#[test]
+fn who_is_spared_is_told_a_moment_later_and_nobody_else_waits() {
+    let mut bench = among_three();
+    bench.agree(2, Body::Prune(PeerId(70)));
+    bench.now = 10;
+    assert_eq!(chats(&bench.hear_70(1, 7)), [3]);
+    bench.now = 20;
+    assert_eq!(chats(&bench.hear_70(1, 8)), [3]);
+    assert_eq!(chats(&bench.hear(1, 71, 1, chat("hi"))), [2, 3], "of somebody else it is spared nothing");
+    assert_eq!(bench.engine.wake_at(), BootMs(30));
+    assert_eq!(bench.wait(9), []);
+    let actions = bench.wait(1);
+    assert_eq!((told_of(&actions), actions.len()), (vec![(2, of_70(7, 8))], 1));
+    assert!(bench.engine.wake_at() > BootMs(1_000), "nothing is left to tell");
+}
+
+#[test]
+fn a_question_for_history_ends_all_sparing_and_is_answered_with_all_that_was_spared() {
+    let mut bench = among_three();
+    bench.agree(2, Body::Prune(PeerId(70)));
+    bench.hear_70(1, 7);
+    let answer = bench.agree(2, Body::HistoryRequest(BTreeMap::new()));
+    assert_eq!(chats(&answer), [2]);
+    assert_eq!(told_of(&bench.wait(20)), [], "it was sent");
+    assert_eq!(chats(&bench.hear_70(1, 8)), [2, 3]);
+}
+
+#[test]
+fn what_does_not_come_is_asked_for_after_a_while() {
+    let mut bench = among_three();
+    for number in 1..=2 {
+        bench.hear_70(1, number);
+        bench.hear_70(2, number);
+    }
+    bench.agree(2, Body::Have(of_70(1, 3)));
+    bench.agree(2, Body::Have(of_70(4, 5)));
+    assert_eq!(bench.engine.wake_at(), BootMs(100));
+    assert_eq!(asked(&bench.wait(99)), [0u64; 0]);
+    let actions = bench.wait(1);
+    assert_eq!(asked(&actions), [2]);
+    let have = sent(&actions, |body| if let Body::HistoryRequest(have) = body { Some(have.clone()) } else { None });
+    assert_eq!(have[0].1[&PeerId(70)], [(1, 2)]);
+    // From now on it is heard there, and the link that failed is the one that is spared.
+    for number in 3..=5 {
+        assert_eq!(pruned(&bench.hear_70(2, number)), []);
+    }
+    assert_eq!(pruned(&bench.hear_70(1, 5)), [(1, PeerId(70))]);
+}
+
+#[test]
+fn what_comes_in_time_is_not_asked_for() {
+    let mut bench = among_three();
+    bench.hear_70(1, 1);
+    bench.hear_70(2, 1);
+    bench.agree(2, Body::Have(of_70(2, 3)));
+    bench.hear_70(1, 2);
+    bench.now = 99;
+    bench.hear_70(1, 3);
+    assert_eq!(asked(&bench.wait(1)), [0u64; 0]);
+    assert!(bench.engine.wake_at() > BootMs(1_000));
+}
+
+#[test]
+fn a_link_that_ends_is_replaced_by_one_that_spared_its_authors() {
+    let mut bench = among_three();
+    bench.hear_70(1, 1);
+    bench.hear_70(2, 1);
+    let ended = bench.feed(Event::Unlinked { link: LinkId(1), why: String::new() });
+    assert_eq!(asked(&ended), [2]);
+    // It told of something meanwhile, and was not asked for it in vain before.
+    bench.hear_70(2, 2);
+    assert_eq!(pruned(&bench.hear_70(3, 2)), [(3, PeerId(70))]);
+    let ended = bench.feed(Event::Unlinked { link: LinkId(3), why: String::new() });
+    assert_eq!(asked(&ended), [0u64; 0], "nothing came by it");
+}
+
+#[test]
+fn an_answer_is_waited_for_before_the_next_question_and_who_has_nothing_is_asked_seldom() {
+    let mut bench = among_three();
+    bench.agree(2, Body::Have(of_70(1, 1)));
+    assert_eq!(asked(&bench.wait(100)), [2]);
+    bench.agree(2, Body::Have(of_70(2, 2)));
+    assert_eq!(asked(&bench.wait(1_000)), [0u64; 0]);
+    bench.hear_70(2, 1);
+    // It was useful, and nobody else is known to bring what is missing.
+    bench.feed(Event::Unlinked { link: LinkId(1), why: String::new() });
+    assert_eq!(asked(&bench.agree(2, Body::HistoryEnd { more: false })), [2]);
+    bench.agree(2, Body::HistoryEnd { more: false });
+    let mut questions = 0;
+    for number in 0..1_000 {
+        bench.now += 1;
+        let mut actions = bench.agree(2, Body::Have(BTreeMap::from([(PeerId(80), vec![(number, u64::MAX)])])));
+        actions.extend(bench.agree(2, Body::HistoryEnd { more: false }));
+        questions += asked(&actions).len();
+    }
+    assert!((9..=10).contains(&questions), "{questions} in a second");
+}
+
+#[test]
+fn what_left_the_history_is_there_still_for_those_who_were_told_of_it() {
+    let mut bench = Bench { engine: Engine::new(Rules { history_size: 1, ..rules() }, Vec::new(), at(0)), now: 0 };
+    for link in [1, 2] {
+        bench.link(link, 60 + u128::from(link), None);
+        bench.extend(link, 60 + u128::from(link));
+    }
+    bench.hear_70(1, 1);
+    bench.agree(2, Body::Prune(PeerId(70)));
+    for number in 2..=4 {
+        bench.hear_70(1, number);
+    }
+    let numbers = |actions: &Actions| -> Vec<u64> {
+        let chats = actions.iter().filter_map(|action| match action {
+            Action::Send { message: Message { body: Body::Chat(_), number, .. }, .. } => Some(*number),
+            _ => None,
+        });
+        chats.collect()
+    };
+    let mut asked = bench.engine.clone();
+    let request = Message {
+        sender: PeerId(62),
+        number: 1 << 62,
+        said_at: 5,
+        name: None,
+        body: Body::HistoryRequest(of_70(1, 1)),
+    };
+    let event = Event::Heard { link: LinkId(2), message: request, text_times: false };
+    assert_eq!(numbers(&asked.handle(event.clone(), at(499), Draw(0))), [2, 3, 4]);
+    asked.handle(Event::Woke, at(500), Draw(0));
+    assert_eq!(numbers(&asked.handle(event, at(500), Draw(0))), [4]);
+    // Who leaves cannot be asked.
+    let left = bench.feed(Event::Left);
+    assert_eq!((numbers(&left), chats(&left)), (vec![2, 3, 4], vec![2, 2, 2]));
+}
+
+#[test]
+fn what_is_still_to_be_told_is_bounded() {
+    let mut bench = among_three();
+    bench.agree(2, Body::Prune(PeerId(70)));
+    let mut told = Vec::new();
+    for number in 1..=600 {
+        told.extend(told_of(&bench.hear_70(1, number)));
+    }
+    assert_eq!(told, [(2, of_70(1, 512))]);
+    // The worst that can be told fits into a message.
+    for author in 0..512 {
+        bench.agree(3, Body::Prune(PeerId(u128::MAX - author)));
+    }
+    let longest = (0..512).map(|author| told_of(&bench.hear(1, u128::MAX - author, u64::MAX - 1, chat("hi"))));
+    let (_, runs) = longest.flatten().find(|(link, _)| *link == 3).expect("it is told");
+    let message = Message { sender: ME, number: u64::MAX, said_at: i64::MIN, name: None, body: Body::Have(runs) };
+    let form = Form { extended: true, text_times: true };
+    assert_eq!(message.body, message.write(form).and_then(|bytes| Message::read(&bytes)).unwrap().0.body);
+    bench.agree(3, Body::Prune(PeerId(70)));
+    assert_eq!(chats(&bench.hear_70(1, 700)), [3], "there is a most of authors, too");
+}
+
+#[test]
+fn peers_that_know_nothing_of_sparing_get_everything_at_once() {
+    let mut bench = Bench::new(Rules { max_connections: 9, ..rules() });
+    for (link, extension) in [(1, Some(2)), (2, None), (3, Some(1))] {
+        bench.link(link, 60 + u128::from(link), None);
+        bench.agree(link, Body::Heartbeat { extension, listen: None });
+    }
+    for number in 1..=3 {
+        assert_eq!(chats(&bench.hear_70(1, number)), [2, 3]);
+        assert_eq!(pruned(&bench.hear_70(2, number)), []);
+        assert_eq!(pruned(&bench.hear_70(3, number)), []);
+    }
+}
