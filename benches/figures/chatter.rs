@@ -150,10 +150,20 @@ fn beats(first: Duration, between: Duration) -> mpsc::Receiver<()> {
 async fn listen(peer: &mut Peer, hear: u64) -> Heard {
     let (mut heard, mut known, mut notices) = (Heard::default(), BTreeMap::new(), Vec::new());
     let mut until = Instant::now() + SILENCE;
-    while tokio::select! {
-        count = peer.notices(&mut notices, BATCH) => count > 0,
-        () = sleep_until(until) => false,
-    } {
+    let mut silence = std::pin::pin!(sleep_until(until));
+    loop {
+        tokio::select! {
+            count = peer.notices(&mut notices, BATCH) => if count == 0 {
+                break;
+            },
+            () = &mut silence => {
+                if Instant::now() >= until {
+                    break;
+                }
+                // Something came meanwhile. A timer that is set anew for each message would cost more than the message.
+                silence.as_mut().reset(until);
+            },
+        }
         let heard_at = now();
         for notice in notices.drain(..) {
             let Notice::Post { text, .. } = notice else { continue };
@@ -169,7 +179,12 @@ async fn listen(peer: &mut Peer, hear: u64) -> Heard {
                 }
             }
         }
-        until = Instant::now() + if heard.messages >= hear { AFTERTIME } else { SILENCE };
+        if heard.messages < hear {
+            until = Instant::now() + SILENCE;
+        } else {
+            until = Instant::now() + AFTERTIME;
+            silence.as_mut().reset(until);
+        }
     }
     heard
 }

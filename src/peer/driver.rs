@@ -1,7 +1,7 @@
 //! Joins the engine to the links, the clock, the disk and the person. It holds no policy: one event, the engine's answer,
 //! the actions.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -15,9 +15,9 @@ use super::endpoint::Endpoint;
 use super::engine::{Action, Contact, Draw, Engine, Entry, Event, Known, LinkId, Notice, Now};
 use super::lan::Dialect;
 use super::lan::socket::{Heard, Sockets};
-use super::mesh::Message;
 use super::mesh::network::{Network, News};
-use super::mesh::outbox::Outbox;
+use super::mesh::outbox::{Full, Outbox};
+use super::mesh::{Head, Message};
 use super::metrics::{Drops, Measures};
 use super::narrator;
 use super::peer_id::PeerId;
@@ -71,12 +71,12 @@ pub(super) struct Driver {
     pub(super) sockets: Option<Sockets>,
     pub(super) log: Option<Log>,
     pub(super) notices: mpsc::Sender<Notice>,
-    pub(super) lines: HashMap<LinkId, Line>,
+    pub(super) lines: BTreeMap<LinkId, Line>,
     pub(super) drops: Drops,
     /// Whether the person was told that there is more than can be told.
     pub(super) complained: bool,
-    /// Whether anything was put into a queue since the links were last given time to write.
-    pub(super) pushed: bool,
+    /// Whether a queue was found crowded since the links were last given time to write.
+    pub(super) crowded: bool,
 }
 
 /// What comes in from everywhere.
@@ -93,6 +93,8 @@ impl Driver {
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         self.feed(Event::Woke);
         let (mut alarm, mut rings_at) = (std::pin::pin!(sleep(Duration::ZERO)), None);
+        let stop = inputs.stop.clone();
+        let mut stopped = std::pin::pin!(stop.cancelled());
         loop {
             let wake_at = self.engine.wake_at();
             if rings_at != Some(wake_at) {
@@ -101,7 +103,7 @@ impl Driver {
                 rings_at = Some(wake_at);
             }
             tokio::select! {
-                () = inputs.stop.cancelled() => break,
+                () = &mut stopped => break,
                 () = &mut alarm => {
                     rings_at = None;
                     self.feed(Event::Woke);
@@ -156,7 +158,7 @@ impl Driver {
     /// If a link's queue is crowded, waits until it is not nearly so, and takes nothing in meanwhile: a burst goes at the pace
     /// of its readers. Who makes no room in time does not read, or so slowly that everybody else would wait for it.
     async fn let_links_write(&mut self) {
-        if !std::mem::take(&mut self.pushed) {
+        if !std::mem::take(&mut self.crowded) {
             return;
         }
         let crowded = |(link, line): (&LinkId, &Line)| line.outbox.is_crowded().then_some(*link);
@@ -197,12 +199,14 @@ impl Driver {
     }
 
     fn heard(&mut self, link: LinkId, bytes: &[u8]) {
-        if let Some((sender, number)) = Message::read_head(bytes)
+        let head = Message::read_head(bytes);
+        if let Some(Head { sender, number, .. }) = head
             && self.engine.hears_again(link, sender, number, boot_now())
         {
             return;
         }
-        if let Some((message, text_times)) = Message::read(bytes) {
+        let simple = head.and_then(|head| Message::read_simple(bytes, head)).map(|message| (message, false));
+        if let Some((message, text_times)) = simple.or_else(|| Message::read(bytes)) {
             self.feed(Event::Heard { link, message, text_times });
         } else {
             // What is no message by its content does not break the stream.
@@ -254,11 +258,11 @@ impl Driver {
                     self.drops.too_long += links.len() as u64;
                     return;
                 };
-                self.pushed = true;
                 for link in links {
-                    let pushed = self.lines.get(&link).map(|line| line.outbox.push(bytes.clone(), !form.extended));
-                    if pushed.is_some_and(|pushed| pushed.is_err()) {
-                        self.drop_slow(link);
+                    match self.lines.get(&link).map(|line| line.outbox.push(bytes.clone(), !form.extended)) {
+                        Some(Ok(is_crowded)) => self.crowded |= is_crowded,
+                        Some(Err(Full)) => self.drop_slow(link),
+                        None => {}
                     }
                 }
             }

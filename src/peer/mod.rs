@@ -23,7 +23,7 @@ mod tallies;
 mod text;
 mod user_id;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -180,10 +180,10 @@ impl Peer {
             sockets,
             log,
             notices: notices_in,
-            lines: HashMap::new(),
+            lines: BTreeMap::new(),
             drops: Drops::default(),
             complained: false,
-            pushed: false,
+            crowded: false,
         };
         let ended = CancellationToken::new();
         let end = ended.clone().drop_guard();

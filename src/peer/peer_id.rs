@@ -42,7 +42,8 @@ impl PeerId {
         Ok(Self(u128::from(half(high)?) << 64 | u128::from(half(low)?)))
     }
 
-    fn digits(self) -> [u8; PEER_ID_DIGITS] {
+    /// Its digits.
+    pub(super) fn digits(self) -> [u8; PEER_ID_DIGITS] {
         let mut digits = [0; PEER_ID_DIGITS];
         for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
             pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]);
@@ -53,9 +54,7 @@ impl PeerId {
     /// The first digits, for people.
     #[must_use]
     pub fn short(self) -> String {
-        let mut digits = self.to_string();
-        digits.truncate(SHORT_DIGITS);
-        digits
+        as_text(&self.digits())[..SHORT_DIGITS].to_owned()
     }
 }
 

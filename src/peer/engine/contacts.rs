@@ -132,7 +132,8 @@ fn is_displayed(contact: &Contact, wanted: &str) -> bool {
 
 pub(super) fn mesh_contact(peer: PeerId, known: Option<(Option<&Nickname>, Option<&Profile>)>) -> Contact {
     let (name, profile) = known.unwrap_or_default();
-    let uid = name.map_or_else(|| peer.to_string(), |name| format!("{name}@{}", peer.short()));
+    // It is made for every message.
+    let uid = name.map_or_else(|| peer.to_string(), |name| [name.as_str(), "@", &peer.short()].concat());
     Contact { uid, display_name: display_name(profile), via: Via::Mesh }
 }
 

@@ -130,7 +130,10 @@ async fn write<W: AsyncWrite + Unpin>(mut writer: W, outbox: &Outbox, tallies: &
         }
         writer.write_all(&bytes).await?;
         tallies.bytes_out.add(bytes.len());
-        written_at = Instant::now();
+        // Who is known to read a stream is never again taken for one that does not.
+        if alone {
+            written_at = Instant::now();
+        }
     }
     writer.shutdown().await?;
     Ok(writer)

@@ -48,9 +48,12 @@ impl Outbox {
     /// Adds a message. While each is to be `alone`, it is written by itself, for a reader that takes one read for one
     /// message. What waits goes by what is known of the reader last.
     ///
+    /// Whether the queue is crowded now, by a reader that could have read it: one that takes a message at a time gets no more
+    /// than it can take. It is, if more than half of the room is taken.
+    ///
     /// # Errors
     /// [`Full`], if there is no room.
-    pub(crate) fn push(&self, message: Bytes, alone: bool) -> Result<(), Full> {
+    pub(crate) fn push(&self, message: Bytes, alone: bool) -> Result<bool, Full> {
         let mut queue = self.queue();
         if queue.bytes + message.len() > self.0.most_bytes {
             return Err(Full);
@@ -58,9 +61,10 @@ impl Outbox {
         queue.bytes += message.len();
         queue.messages.push_back(message);
         queue.alone = alone;
+        let is_crowded = queue.is_crowded(self.0.most_bytes);
         drop(queue);
         self.0.news.notify_one();
-        Ok(())
+        Ok(is_crowded)
     }
 
     /// Nothing will be added; what is in the queue is still to be written.
@@ -75,11 +79,9 @@ impl Outbox {
         self.0.end.cancel();
     }
 
-    /// Whether more than half of the room is taken, by a reader that could have read it: one that takes a message at a time
-    /// gets no more than it can take.
+    /// Whether it is crowded, as [`Outbox::push`] says.
     pub(crate) fn is_crowded(&self) -> bool {
-        let queue = self.queue();
-        !queue.alone && queue.bytes > self.0.most_bytes / 2
+        self.queue().is_crowded(self.0.most_bytes)
     }
 
     /// Whether at most an eighth of the room is taken.
@@ -119,6 +121,10 @@ impl Outbox {
 }
 
 impl Queue {
+    fn is_crowded(&self, most_bytes: usize) -> bool {
+        !self.alone && self.bytes > most_bytes / 2
+    }
+
     /// One message that is to be alone, or as many others as fit into one write.
     fn take(&mut self) -> Option<Bytes> {
         let first = self.messages.pop_front()?;
@@ -158,12 +164,12 @@ mod tests {
     #[tokio::test]
     async fn a_queue_is_crowded_when_more_than_half_of_it_is_taken() {
         let outbox = Outbox::new(2);
-        outbox.push(Bytes::from(vec![0; MAX_MESSAGE_BYTES]), false).unwrap();
+        assert_eq!(outbox.push(Bytes::from(vec![0; MAX_MESSAGE_BYTES]), false), Ok(false));
         assert!(!outbox.is_crowded());
-        outbox.push(Bytes::from_static(b"x"), false).unwrap();
+        assert_eq!(outbox.push(Bytes::from_static(b"x"), false), Ok(true));
         assert!(outbox.is_crowded());
-        outbox.push(Bytes::from_static(b"x"), true).unwrap();
-        assert!(!outbox.is_crowded(), "its reader cannot be quicker");
+        assert_eq!(outbox.push(Bytes::from_static(b"x"), true), Ok(false), "its reader cannot be quicker");
+        assert!(!outbox.is_crowded());
         assert!(!outbox.is_roomy());
         outbox.next().await.unwrap();
         assert!(outbox.is_roomy());
@@ -177,6 +183,6 @@ mod tests {
         outbox.push(long.clone(), false).unwrap();
         assert_eq!(outbox.push(Bytes::from_static(b"x"), false), Err(Full));
         outbox.next().await.unwrap();
-        assert_eq!(outbox.push(Bytes::from_static(b"x"), false), Ok(()));
+        assert_eq!(outbox.push(Bytes::from_static(b"x"), false), Ok(true));
     }
 }
