@@ -64,8 +64,10 @@ pub(crate) fn run(name: &str, peers: &str) -> anyhow::Result<()> {
     let values = [("name", name), ("listen_addr", "127.0.0.1:0"), ("peers", peers), ("lan", "false")];
     let values = values.map(|(key, value)| (key, value.to_owned())).into();
     let settings = Settings::read(None, &|_| None, Layer { place: "figures: ".to_owned(), values })?;
-    // The same runtime as the program's.
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    let name = name.to_owned();
+    // The same runtime as the program's, and a task as there.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.spawn(async move {
         let mut peer = Peer::start(settings).await?;
         print(&Report::Listens(peer.listens_at().to_string()))?;
         let mut wishes = wishes();
@@ -76,7 +78,7 @@ pub(crate) fn run(name: &str, peers: &str) -> anyhow::Result<()> {
                     let asks = peer.asks();
                     let between = Duration::from_secs(1) / u32::try_from(a_second)?;
                     let beats = beats(Duration::from_micros(after_us), between);
-                    let (heard, talked) = tokio::join!(listen(&mut peer, hear), talk(asks, name, say, beats, bytes));
+                    let (heard, talked) = tokio::join!(listen(&mut peer, hear), talk(asks, &name, say, beats, bytes));
                     talked?;
                     Report::Heard(heard)
                 }
@@ -84,8 +86,9 @@ pub(crate) fn run(name: &str, peers: &str) -> anyhow::Result<()> {
             print(&report)?;
         }
         peer.stop().await;
-        Ok(())
-    })
+        anyhow::Ok(())
+    });
+    runtime.block_on(ended)?
 }
 
 fn print(report: &Report) -> anyhow::Result<()> {

@@ -199,15 +199,16 @@ impl Driver {
     }
 
     fn heard(&mut self, link: LinkId, bytes: &[u8]) {
+        let now = now();
         let head = Message::read_head(bytes);
         if let Some(Head { sender, number, .. }) = head
-            && self.engine.hears_again(link, sender, number, boot_now())
+            && self.engine.hears_again(link, sender, number, now.boot)
         {
             return;
         }
         let simple = head.and_then(|head| Message::read_simple(bytes, head)).map(|message| (message, false));
         if let Some((message, text_times)) = simple.or_else(|| Message::read(bytes)) {
-            self.feed(Event::Heard { link, message, text_times });
+            self.feed_at(Event::Heard { link, message, text_times }, now);
         } else {
             // What is no message by its content does not break the stream.
             narrator::unread(link, bytes.len());
@@ -241,7 +242,11 @@ impl Driver {
     }
 
     fn feed(&mut self, event: Event) {
-        let actions = self.engine.handle(event, now(), Draw(draw()));
+        self.feed_at(event, now());
+    }
+
+    fn feed_at(&mut self, event: Event, now: Now) {
+        let actions = self.engine.handle(event, now, Draw(draw()));
         for action in actions {
             self.act(action);
         }

@@ -9,6 +9,7 @@ mod terminal;
 
 use std::future::pending;
 use std::io::{self, IsTerminal};
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -164,7 +165,8 @@ pub(super) async fn run(args: PeerArgs) -> Result<(), Failure> {
             start_logging();
             scan::run(args).await
         }
-        None => chat(args).await,
+        // A task of its own: what the runtime itself waits for is polled only after another look at all sockets.
+        None => tokio::spawn(chat(args)).await.unwrap_or_else(|ended| resume_unwind(ended.into_panic())),
     }
 }
 

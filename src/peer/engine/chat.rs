@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::contacts::mesh_contact;
 use super::crossing::lan_number;
 use super::event::{Action, LinkId, Now};
 use super::history::{Author, Entry};
@@ -30,10 +31,14 @@ impl Engine {
         if entry.name.is_some() {
             sender.name.clone_from(&entry.name);
         }
-        if let Some(from) = self.links.get_mut(&link) {
-            from.learned = true;
+        let from = mesh_contact(id, Some((sender.name.as_ref(), sender.profile.as_ref())));
+        let is_chosen = sender.source == Some(link);
+        if let Some(link) = self.links.get_mut(&link) {
+            link.learned = true;
         }
-        self.choose_source(link, id, now, out);
+        if !is_chosen {
+            self.choose_source(link, id, now, out);
+        }
         // Only with a LAN, now or in an earlier run, can it have come by another way.
         let may_cross = self.neighbours.is_some() || self.crossing.has_lan();
         let first = may_cross.then(|| self.crossing.heard(entry.lan_number(), &entry.text, &entry.author)).flatten();
@@ -46,7 +51,7 @@ impl Engine {
         } else if first.is_none() {
             self.counts.posts_in += 1;
             out.push(Action::Tell(Notice::Post {
-                from: self.contact(id),
+                from,
                 text: entry.text.clone(),
                 said_at: entry.said_at,
                 number: number.to_string(),

@@ -11,7 +11,7 @@ use crate::peer::mesh::Runs;
 use crate::peer::peer_id::PeerId;
 
 /// It stays for so long: longer than a neighbour waits before it asks, and its question takes.
-const LATE_MS: u64 = 500;
+const LATE_MS: u64 = 250;
 /// The most bytes of it; while there are more, nobody is only told of anything.
 const MAX_LATE_BYTES: usize = 2 * 1024 * 1024;
 /// What an entry occupies beside its text, about.
@@ -79,17 +79,17 @@ mod tests {
     }
 
     #[test]
-    fn what_left_is_there_for_half_a_second() {
+    fn what_left_is_there_for_a_quarter_of_a_second() {
         let mut late = Late::default();
         late.add(entry(1, 10), BootMs(100));
         late.add(entry(2, 10), BootMs(200));
-        late.forget_old(BootMs(599));
+        late.forget_old(BootMs(349));
         let have = BTreeMap::from([(PeerId(1), vec![(2, 2)])]);
         assert_eq!(late.missing(&have).map(|entry| entry.number).collect::<Vec<_>>(), [1]);
         assert_eq!(late.missing(&BTreeMap::new()).count(), 2);
-        late.forget_old(BootMs(600));
+        late.forget_old(BootMs(350));
         assert_eq!((late.get(PeerId(1), 1), late.get(PeerId(1), 2).is_some()), (None, true));
-        late.forget_old(BootMs(700));
+        late.forget_old(BootMs(450));
         assert_eq!((late.entries.len(), late.bytes), (0, 0));
     }
 

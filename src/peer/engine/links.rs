@@ -186,7 +186,8 @@ impl Engine {
             known.form.text_times |= text_times;
             let is_news = !std::mem::replace(&mut known.has_spoken, true);
             let at = known.dialled.as_ref().map_or_else(|| remote.to_string(), ToString::to_string);
-            if message.name.is_some() {
+            // With a chat it is taken in later.
+            if message.name.is_some() && (is_news || !matches!(message.body, Body::Chat(_))) {
                 self.sender(peer, now.boot).name.clone_from(&message.name);
             }
             if is_news {

@@ -171,6 +171,10 @@ impl Engine {
     /// nothing else. Otherwise it must be read and fed as [`Event::Heard`]. Either way the engine comes to the same.
     #[must_use]
     pub fn hears_again(&mut self, link: LinkId, sender: PeerId, number: u64, now: BootMs) -> bool {
+        let is_new = |known: &Sender| !known.seen.contains(number);
+        if self.senders.get(&sender).is_some_and(is_new) {
+            return false;
+        }
         // What a neighbour says itself tells more of it.
         if self.links.get(&link).is_none_or(|known| known.peer == sender) {
             return false;

@@ -7,6 +7,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
+use tokio::select;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -67,10 +68,8 @@ impl Link {
     pub(super) async fn run(self, link: LinkId, outbox: Outbox, news: mpsc::Sender<News>, tallies: &Tallies) -> String {
         let (reader, writer) = self.stream.into_split();
         let mut reading = std::pin::pin!(read(reader, self.splitter, link, news, tallies));
-        tokio::select! {
+        select! {
             why = &mut reading => why,
-            // A write to a reader that does not read would wait for ever.
-            () = outbox.abandoned() => "it reads too slowly".to_owned(),
             written = write(writer, &outbox, tallies) => match written {
                 // The other end has what was written once it ends the connection, too.
                 Ok(_open) => timeout(FAREWELL, reading).await.unwrap_or_else(|_| "it was ended".to_owned()),
@@ -128,12 +127,20 @@ async fn write<W: AsyncWrite + Unpin>(mut writer: W, outbox: &Outbox, tallies: &
         if alone {
             sleep_until(written_at + ALONE).await;
         }
-        writer.write_all(&bytes).await?;
+        // To a reader that does not read a write would wait for ever.
+        select! {
+            biased;
+            written = writer.write_all(&bytes) => written?,
+            () = outbox.abandoned() => {}
+        }
         tallies.bytes_out.add(bytes.len());
         // Who is known to read a stream is never again taken for one that does not.
         if alone {
             written_at = Instant::now();
         }
+    }
+    if outbox.is_abandoned() {
+        return Err(io::Error::other("it reads too slowly"));
     }
     writer.shutdown().await?;
     Ok(writer)

@@ -77,6 +77,7 @@ impl Outbox {
     pub(crate) fn abandon(&self) {
         *self.queue() = Queue { closed: true, ..Queue::default() };
         self.0.end.cancel();
+        self.0.news.notify_one();
     }
 
     /// Whether it is crowded, as [`Outbox::push`] says.
@@ -97,6 +98,11 @@ impl Outbox {
     /// Waits until the queue is abandoned.
     pub(super) async fn abandoned(&self) {
         self.0.end.cancelled().await;
+    }
+
+    /// Whether the queue was abandoned.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.0.end.is_cancelled()
     }
 
     /// The next bytes to write, and whether they are to be alone; `None` at the end.

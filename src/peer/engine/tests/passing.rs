@@ -205,9 +205,9 @@ fn what_left_the_history_is_there_still_for_those_who_were_told_of_it() {
         body: Body::HistoryRequest(of_70(1, 1)),
     };
     let event = Event::Heard { link: LinkId(2), message: request, text_times: false };
-    assert_eq!(numbers(&asked.handle(event.clone(), at(499), Draw(0))), [2, 3, 4]);
-    asked.handle(Event::Woke, at(500), Draw(0));
-    assert_eq!(numbers(&asked.handle(event, at(500), Draw(0))), [4]);
+    assert_eq!(numbers(&asked.handle(event.clone(), at(249), Draw(0))), [2, 3, 4]);
+    asked.handle(Event::Woke, at(250), Draw(0));
+    assert_eq!(numbers(&asked.handle(event, at(250), Draw(0))), [4]);
     // Who leaves cannot be asked.
     let left = bench.feed(Event::Left);
     assert_eq!((numbers(&left), chats(&left)), (vec![2, 3, 4], vec![2, 2, 2]));
