@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::chatter::{COMMAND, Heard, Report, Wish};
+use crate::bare_chatter;
+use crate::chatter::{self, Heard, Report, Wish};
 use crate::memory::mb;
 use crate::processes::Process;
 use crate::rounds::now;
@@ -37,15 +38,18 @@ const SETTLED: Duration = Duration::from_secs(5);
 
 pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     for (peers, talkers) in [(2, 1), (MANY, MANY)] {
-        talk(peers, talkers, arguments.chat_seconds)?;
+        for command in [chatter::COMMAND, bare_chatter::COMMAND] {
+            talk(command, peers, talkers, arguments.chat_seconds)?;
+        }
     }
     idle(arguments.idle_seconds)
 }
 
-/// `talkers` of the `peers` talk, all others listen.
-fn talk(peers: usize, talkers: usize, seconds: u64) -> anyhow::Result<()> {
-    progress(&format!("chat: {peers} peers, of which {talkers} say {A_SECOND} messages a second for {seconds} s"));
-    let mut all = linked(peers)?;
+/// `talkers` of the `peers` talk, all others listen. They are processes of this program with this first argument.
+fn talk(command: &str, peers: usize, talkers: usize, seconds: u64) -> anyhow::Result<()> {
+    let kind = if command == bare_chatter::COMMAND { "bare programs" } else { "peers" };
+    progress(&format!("chat: {peers} {kind}, of which {talkers} say {A_SECOND} messages a second for {seconds} s"));
+    let mut all = linked(command, peers)?;
     let before = cpu_time(&all)?;
     let started = now();
     let said = A_SECOND * seconds;
@@ -69,7 +73,7 @@ fn talk(peers: usize, talkers: usize, seconds: u64) -> anyhow::Result<()> {
     let busy = percent(cpu_time(&all)?.saturating_sub(before), now() - started);
     let expected = said * (talkers * (peers - 1)) as u64;
     println!(
-        "chat, {talkers} of {peers} peers say {A_SECOND} messages of {BYTES} bytes a second: {} of {expected} arrived, {} twice; \
+        "chat, {talkers} of {peers} {kind} say {A_SECOND} messages of {BYTES} bytes a second: {} of {expected} arrived, {} twice; \
          p50 {} µs, p99 {} µs, worst {} µs; processor {busy:.0}% in all",
         heard.messages,
         heard.doubles,
@@ -117,11 +121,11 @@ fn idle(seconds: u64) -> anyhow::Result<()> {
 }
 
 /// Peers, each linked with all others.
-fn linked(count: usize) -> anyhow::Result<Vec<Chatter>> {
+fn linked(kind: &str, count: usize) -> anyhow::Result<Vec<Chatter>> {
     let (mut addrs, mut all): (Vec<String>, Vec<Chatter>) = (Vec::new(), Vec::new());
     for index in 0..count {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args([COMMAND, &format!("peer{index}"), &addrs.join(",")]);
+        command.args([kind, &format!("peer{index}"), &addrs.join(",")]);
         let mut chatter = Chatter::start(&mut command)?;
         let Report::Listens(addr) = chatter.report()? else { anyhow::bail!("a peer says something else") };
         addrs.push(addr);

@@ -19,10 +19,10 @@ use tokio::time::{Instant, sleep_until};
 pub(crate) const COMMAND: &str = "chatter";
 
 /// After so long without a message, those that are missing are taken for lost.
-const SILENCE: Duration = Duration::from_secs(3);
+pub(crate) const SILENCE: Duration = Duration::from_secs(3);
 
 /// For so long after the last message that is expected, one that comes twice would be noticed.
-const AFTERTIME: Duration = Duration::from_millis(300);
+pub(crate) const AFTERTIME: Duration = Duration::from_millis(300);
 
 /// Notices that are taken at once.
 const BATCH: usize = 256;
@@ -91,12 +91,12 @@ pub(crate) fn run(name: &str, peers: &str) -> anyhow::Result<()> {
     runtime.block_on(ended)?
 }
 
-fn print(report: &Report) -> anyhow::Result<()> {
+pub(crate) fn print(report: &Report) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string(report)?);
     Ok(())
 }
 
-fn wishes() -> mpsc::Receiver<Wish> {
+pub(crate) fn wishes() -> mpsc::Receiver<Wish> {
     let (sender, wishes) = mpsc::channel(1);
     // A read of standard input cannot be interrupted, so it has a thread that ends with the process.
     thread::spawn(move || {
@@ -126,16 +126,14 @@ async fn talk(
     let filling = ".".repeat(bytes);
     for number in 0..say {
         beats.recv().await.context("the beats have ended")?;
-        let mut text = format!("{name} {number} {} ", now().as_nanos());
-        text.push_str(&filling[text.len().min(bytes)..]);
-        asks.send(Ask::Post(text)).await?;
+        asks.send(Ask::Post(text(name, number, bytes, &filling))).await?;
     }
     Ok(())
 }
 
 /// The moments to speak at, until nobody wants to know them. They come from a thread: a timer of the runtime's is good to a
 /// millisecond only, so that what is said would come in bursts.
-fn beats(first: Duration, between: Duration) -> mpsc::Receiver<()> {
+pub(crate) fn beats(first: Duration, between: Duration) -> mpsc::Receiver<()> {
     let (sender, beats) = mpsc::channel(BATCH);
     thread::spawn(move || {
         let mut next = now() + first;
@@ -151,7 +149,7 @@ fn beats(first: Duration, between: Duration) -> mpsc::Receiver<()> {
 }
 
 async fn listen(peer: &mut Peer, hear: u64) -> Heard {
-    let (mut heard, mut known, mut notices) = (Heard::default(), BTreeMap::new(), Vec::new());
+    let (mut ear, mut notices) = (Ear::default(), Vec::new());
     let mut until = Instant::now() + SILENCE;
     let mut silence = std::pin::pin!(sleep_until(until));
     loop {
@@ -169,27 +167,50 @@ async fn listen(peer: &mut Peer, hear: u64) -> Heard {
         }
         let heard_at = now();
         for notice in notices.drain(..) {
-            let Notice::Post { text, .. } = notice else { continue };
-            if let Some((name, number, said_at_ns)) = read(&text) {
-                let numbers: &mut Vec<bool> = known.entry(name.to_owned()).or_default();
-                numbers.resize(numbers.len().max(number + 1), false);
-                if std::mem::replace(&mut numbers[number], true) {
-                    heard.doubles += 1;
-                } else {
-                    heard.messages += 1;
-                    let delay = heard_at.saturating_sub(Duration::from_nanos(said_at_ns));
-                    *heard.delays_us.entry(delay.as_micros()).or_default() += 1;
-                }
+            if let Notice::Post { text, .. } = notice {
+                ear.hears(&text, heard_at);
             }
         }
-        if heard.messages < hear {
+        if ear.heard.messages < hear {
             until = Instant::now() + SILENCE;
         } else {
             until = Instant::now() + AFTERTIME;
             silence.as_mut().reset(until);
         }
     }
-    heard
+    ear.heard
+}
+
+/// What was heard, and which messages that were.
+#[derive(Default)]
+pub(crate) struct Ear {
+    pub(crate) heard: Heard,
+    known: BTreeMap<String, Vec<bool>>,
+}
+
+impl Ear {
+    pub(crate) fn hears(&mut self, text: &str, heard_at: Duration) {
+        let Some((name, number, said_at_ns)) = read(text) else { return };
+        if !self.known.contains_key(name) {
+            self.known.insert(name.to_owned(), Vec::new());
+        }
+        let Some(numbers) = self.known.get_mut(name) else { return };
+        numbers.resize(numbers.len().max(number + 1), false);
+        if std::mem::replace(&mut numbers[number], true) {
+            self.heard.doubles += 1;
+        } else {
+            self.heard.messages += 1;
+            let delay = heard_at.saturating_sub(Duration::from_nanos(said_at_ns));
+            *self.heard.delays_us.entry(delay.as_micros()).or_default() += 1;
+        }
+    }
+}
+
+/// What is said: by whom, the how manieth it is, and when; filled up to so many bytes.
+pub(crate) fn text(name: &str, number: u64, bytes: usize, filling: &str) -> String {
+    let mut text = format!("{name} {number} {} ", now().as_nanos());
+    text.push_str(&filling[text.len().min(bytes)..]);
+    text
 }
 
 /// Who said it, the how manieth it is, and when it was said.
@@ -199,7 +220,7 @@ fn read(text: &str) -> Option<(&str, usize, u64)> {
 }
 
 /// Now on a clock that all processes share.
-fn now() -> Duration {
+pub(crate) fn now() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
     Duration::try_from(now).expect("it began before the machine did")
 }

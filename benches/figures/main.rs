@@ -8,10 +8,11 @@
 //! ```
 //!
 //! BENCHMARKS.md says what is measured and how. All servers are processes of this very program (its hidden commands `node`,
-//! which is `rollcall`, `bare` and `chatter`), so what is measured is never an older build. They listen on 127.0.0.1 only and end when
+//! which is `rollcall`, `bare`, `chatter` and `bare-chatter`), so what is measured is never an older build. They listen on 127.0.0.1 only and end when
 //! this process does, however it ends.
 
 mod bare;
+mod bare_chatter;
 mod beater;
 mod chat;
 mod chatter;
@@ -132,6 +133,10 @@ fn main() -> ExitCode {
         chatter::COMMAND => {
             let word = |at: usize| words.get(at).and_then(|word| word.to_str()).unwrap_or_default();
             chatter::run(word(2), word(3))
+        }
+        bare_chatter::COMMAND => {
+            let word = |at: usize| words.get(at).and_then(|word| word.to_str()).unwrap_or_default();
+            bare_chatter::run(word(2), word(3))
         }
         bare::COMMAND => bare::run(words.get(2).map(AsRef::as_ref)),
         _ => measure(&Arguments::parse_from(words).scaled()),

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use super::deferred::Deferred;
@@ -166,7 +167,7 @@ pub(super) async fn run(args: PeerArgs) -> Result<(), Failure> {
             scan::run(args).await
         }
         // A task of its own: what the runtime itself waits for is polled only after another look at all sockets.
-        None => tokio::spawn(chat(args)).await.unwrap_or_else(|ended| resume_unwind(ended.into_panic())),
+        None => TaskTracker::new().spawn(chat(args)).await.unwrap_or_else(|ended| resume_unwind(ended.into_panic())),
     }
 }
 

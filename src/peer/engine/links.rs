@@ -232,10 +232,10 @@ impl Engine {
                 }
             }
             Body::HistoryEnd { more } => {
-                // A neighbour that says "more" for ever and sends nothing is not asked for ever.
+                // A neighbour that says "more" for ever and sends nothing new is not asked for ever.
                 let Some(known) = self.links.get_mut(&link) else { return };
-                known.sparing.is_answered();
-                if more && known.learned {
+                let is_new = known.learned;
+                if known.sparing.is_answered(is_new, more) {
                     self.ask_history(link, now, out);
                 }
             }

@@ -45,6 +45,8 @@ pub(super) struct Sparing {
     missing: Vec<Missing>,
     /// Whether a question for history is not answered yet.
     is_asked: bool,
+    /// Whether it was asked though the answer before had nothing new.
+    is_asked_again: bool,
 }
 
 /// Numbers of an author, from the first to the last, that a neighbour has.
@@ -69,9 +71,15 @@ impl Sparing {
         self.is_asked = true;
     }
 
-    /// The last question was answered, and no other follows.
-    pub(super) fn is_answered(&mut self) {
-        self.is_asked = false;
+    /// The last question was answered, by something new or not; whether to ask for `more`. All that was new may have come from
+    /// elsewhere meanwhile: so an answer without anything new is no reason yet to ask no more, but a second one is.
+    pub(super) fn is_answered(&mut self, is_new: bool, more: bool) -> bool {
+        if !std::mem::take(&mut self.is_asked) {
+            return false;
+        }
+        let again = more && !is_new && !self.is_asked_again;
+        self.is_asked_again = again;
+        more && is_new || again
     }
 
     /// The other end has an author's chat from elsewhere.
@@ -186,21 +194,37 @@ impl Engine {
     /// them from now on.
     pub(super) fn ask_for_what_is_missing(&mut self, now: Now, out: &mut Actions) {
         let due = self.links.iter().filter(|(_, link)| link.sparing.next_at() <= now.boot);
+        let mut asked = BTreeSet::new();
         for link in due.map(|(id, _)| *id).collect::<Vec<_>>() {
             let Some(known) = self.links.get_mut(&link) else { continue };
-            let all = std::mem::take(&mut known.sparing.missing);
-            let (due, later): (Vec<_>, Vec<_>) = all.into_iter().partition(|missing| missing.asked_at <= now.boot);
-            known.sparing.missing = later;
-            let missing = due.into_iter().filter(|missing| !self.has_heard(missing.author, missing.run));
-            let authors: BTreeSet<PeerId> = missing.map(|missing| missing.author).collect();
+            let (mut authors, mut later) = (BTreeSet::new(), Vec::new());
+            for mut missing in std::mem::take(&mut known.sparing.missing) {
+                if self.has_heard(missing.author, missing.run) {
+                    continue;
+                }
+                // One answer is enough.
+                if asked.contains(&missing.author) {
+                    missing.asked_at = missing.asked_at.max(now.boot.plus(ASKED_AFTER_MS));
+                }
+                if missing.asked_at <= now.boot {
+                    authors.insert(missing.author);
+                } else {
+                    later.push(missing);
+                }
+            }
+            if let Some(known) = self.links.get_mut(&link) {
+                known.sparing.missing = later;
+            }
+            if authors.is_empty() {
+                continue;
+            }
             for author in &authors {
                 if let Some(sender) = self.senders.get_mut(author) {
                     sender.source = Some(link);
                 }
             }
-            if !authors.is_empty() {
-                self.ask_history(link, now, out);
-            }
+            self.ask_history(link, now, out);
+            asked.append(&mut authors);
         }
     }
 

@@ -370,7 +370,9 @@ fn an_answer_of_what_forgotten_senders_said_is_not_the_end_of_asking() {
     });
     assert_eq!(named, Some(&vec![(0, 100)]), "the next part is of something else");
     bench.hear(2, 1_000, 100, chat("hi"));
-    assert_eq!(bench.hear(2, 60, 10, Body::HistoryEnd { more: true }), [], "who repeats itself is not asked for ever");
+    assert_ne!(bench.hear(2, 60, 10, Body::HistoryEnd { more: true }), []);
+    bench.hear(2, 1_000, 100, chat("hi"));
+    assert_eq!(bench.hear(2, 60, 11, Body::HistoryEnd { more: true }), [], "who repeats itself is not asked for ever");
 }
 
 #[test]
@@ -477,7 +479,9 @@ fn a_peer_with_the_extension_is_asked_for_history_until_there_is_no_more() {
     assert!(!bench.extend(1, 60).iter().any(is_question), "once");
     bench.hear(1, 77, 3, chat("old"));
     assert!(bench.hear(1, 60, 9, Body::HistoryEnd { more: true }).iter().any(is_question));
-    assert!(!bench.hear(1, 60, 9, Body::HistoryEnd { more: true }).iter().any(is_question), "it gave nothing new");
+    // All of the part may have come from elsewhere meanwhile.
+    let ends = [(); 4].map(|()| bench.hear(1, 60, 9, Body::HistoryEnd { more: true }).iter().any(is_question));
+    assert_eq!(ends, [true, false, false, false], "it gave nothing new twice");
 }
 
 #[test]

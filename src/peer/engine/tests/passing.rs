@@ -129,6 +129,20 @@ fn what_does_not_come_is_asked_for_after_a_while() {
 }
 
 #[test]
+fn of_several_that_have_what_is_missing_one_is_asked_and_then_another() {
+    let mut bench = among_three();
+    for link in [1, 2, 3] {
+        bench.hear_70(link, 1);
+    }
+    for link in [2, 3] {
+        bench.agree(link, Body::Have(of_70(2, 2)));
+    }
+    assert_eq!(asked(&bench.wait(100)), [2]);
+    assert_eq!(asked(&bench.wait(99)), [0u64; 0]);
+    assert_eq!(asked(&bench.wait(1)), [3]);
+}
+
+#[test]
 fn what_comes_in_time_is_not_asked_for() {
     let mut bench = among_three();
     bench.hear_70(1, 1);
