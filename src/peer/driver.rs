@@ -75,6 +75,8 @@ pub(super) struct Driver {
     pub(super) drops: Drops,
     /// Whether the person was told that there is more than can be told.
     pub(super) complained: bool,
+    /// Links whose queues were found full.
+    pub(super) slow: Vec<LinkId>,
     /// Whether a queue was found crowded since the links were last given time to write.
     pub(super) crowded: bool,
 }
@@ -250,6 +252,10 @@ impl Driver {
         for action in actions {
             self.act(action);
         }
+        // Only now: what the engine says to that must not overtake what it said before.
+        while let Some(link) = self.slow.pop() {
+            self.drop_slow(link);
+        }
     }
 
     fn act(&mut self, action: Action) {
@@ -266,7 +272,7 @@ impl Driver {
                 for link in links {
                     match self.lines.get(&link).map(|line| line.outbox.push(bytes.clone(), !form.extended)) {
                         Some(Ok(is_crowded)) => self.crowded |= is_crowded,
-                        Some(Err(Full)) => self.drop_slow(link),
+                        Some(Err(Full)) => self.slow.push(link),
                         None => {}
                     }
                 }

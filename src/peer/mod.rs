@@ -183,6 +183,7 @@ impl Peer {
             lines: BTreeMap::new(),
             drops: Drops::default(),
             complained: false,
+            slow: Vec::new(),
             crowded: false,
         };
         let ended = CancellationToken::new();

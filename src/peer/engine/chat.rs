@@ -22,7 +22,7 @@ impl Engine {
         let number = entry.number;
         // Asked first: what makes room for a new sender must not be a repetition.
         if self.was_heard(link, id, number, now.boot) {
-            self.choose_source(link, id, now, out);
+            self.choose_source(link, id, false, now, out);
             return;
         }
         let sender = self.sender(id, now.boot);
@@ -37,7 +37,7 @@ impl Engine {
             link.learned = true;
         }
         if !is_chosen {
-            self.choose_source(link, id, now, out);
+            self.choose_source(link, id, true, now, out);
         }
         // Only with a LAN, now or in an earlier run, can it have come by another way.
         let may_cross = self.neighbours.is_some() || self.crossing.has_lan();
@@ -167,6 +167,9 @@ impl Engine {
         let more = more || count < messages.len();
         for message in messages.into_iter().take(count) {
             self.send(vec![link], message, out);
+        }
+        if let Some(known) = self.links.get_mut(&link) {
+            known.sparing.has_answered(more, now.boot);
         }
         let end = self.control(Body::HistoryEnd { more }, now);
         self.send(vec![link], end, out);

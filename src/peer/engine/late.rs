@@ -1,5 +1,5 @@
 //! What has just left the history. Neighbours may have been told that it is here and ask for it, however few messages the
-//! history keeps.
+//! history keeps, and however far away they are.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,10 +10,16 @@ use crate::domain::BootMs;
 use crate::peer::mesh::Runs;
 use crate::peer::peer_id::PeerId;
 
-/// It stays for so long: longer than a neighbour waits before it asks, and its question takes.
-const LATE_MS: u64 = 250;
-/// The most bytes of it; while there are more, nobody is only told of anything.
-const MAX_LATE_BYTES: usize = 2 * 1024 * 1024;
+/// It stays for so long at least: longer than a neighbour nearby waits before it asks.
+const LEAST_MS: u64 = 250;
+/// And for so long while there is little of it, for those that are far away.
+const LONGEST_MS: u64 = 5_000;
+/// So many bytes are little.
+const FEW_BYTES: usize = 512 * 1024;
+/// With more bytes than these nobody is only told of anything.
+const MANY_BYTES: usize = 2 * 1024 * 1024;
+/// With more than these the oldest go, whoever may ask for them.
+const MOST_BYTES: usize = 2 * MANY_BYTES;
 /// What an entry occupies beside its text, about.
 const ENTRY_BYTES: usize = 160;
 
@@ -27,26 +33,35 @@ pub(super) struct Late {
 }
 
 impl Late {
-    /// Adds what has just left, and drops what left long ago.
+    /// Adds what has just left.
     pub(super) fn add(&mut self, entry: Arc<Entry>, now: BootMs) {
-        self.forget_old(now);
+        while self.bytes > MOST_BYTES {
+            self.forget_first();
+        }
         self.bytes += occupied(&entry);
         self.entries.push_back((now, entry));
     }
 
     /// Drops what left long ago.
     pub(super) fn forget_old(&mut self, now: BootMs) {
-        while let Some((left_at, entry)) = self.entries.front()
-            && (left_at.plus(LATE_MS) <= now || self.bytes > 2 * MAX_LATE_BYTES)
-        {
-            self.bytes -= occupied(entry);
-            self.entries.pop_front();
+        while let Some((left_at, _)) = self.entries.front() {
+            let stays_ms = if self.bytes > FEW_BYTES { LEAST_MS } else { LONGEST_MS };
+            if now < left_at.plus(stays_ms) {
+                return;
+            }
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        if let Some((_, entry)) = self.entries.pop_front() {
+            self.bytes -= occupied(&entry);
         }
     }
 
     /// Whether more leaves the history than stays here.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes > MAX_LATE_BYTES
+        self.bytes > MANY_BYTES
     }
 
     /// What is not in `have`, oldest first.
@@ -79,18 +94,25 @@ mod tests {
     }
 
     #[test]
-    fn what_left_is_there_for_a_quarter_of_a_second() {
+    fn what_left_is_there_for_some_seconds_and_for_less_if_there_is_much() {
         let mut late = Late::default();
         late.add(entry(1, 10), BootMs(100));
         late.add(entry(2, 10), BootMs(200));
-        late.forget_old(BootMs(349));
+        late.forget_old(BootMs(5_099));
         let have = BTreeMap::from([(PeerId(1), vec![(2, 2)])]);
         assert_eq!(late.missing(&have).map(|entry| entry.number).collect::<Vec<_>>(), [1]);
         assert_eq!(late.missing(&BTreeMap::new()).count(), 2);
-        late.forget_old(BootMs(350));
+        late.forget_old(BootMs(5_100));
         assert_eq!((late.get(PeerId(1), 1), late.get(PeerId(1), 2).is_some()), (None, true));
-        late.forget_old(BootMs(450));
+        late.forget_old(BootMs(5_200));
         assert_eq!((late.entries.len(), late.bytes), (0, 0));
+        for number in 0..10 {
+            late.add(entry(number, 100_000), BootMs(6_000 + number));
+        }
+        late.forget_old(BootMs(6_249));
+        assert_eq!(late.entries.len(), 10);
+        late.forget_old(BootMs(6_260));
+        assert_eq!(late.entries.len(), 5);
     }
 
     #[test]
@@ -105,6 +127,6 @@ mod tests {
         for number in 0..10_000 {
             late.add(entry(number, 1000), BootMs(0));
         }
-        assert!(late.bytes <= 2 * MAX_LATE_BYTES + 2000, "{}", late.bytes);
+        assert!(late.bytes <= MOST_BYTES + 2000, "{}", late.bytes);
     }
 }

@@ -11,7 +11,7 @@ use super::event::{Action, LinkId, Now};
 use super::history::{Author, Entry};
 use super::notice::Notice;
 use super::passing::Sparing;
-use super::rules::{ASKED_RUNS, ASKED_RUNS_IN_ALL, MAX_REPEATED, Rules};
+use super::rules::{ASKED_RUNS, ASKED_RUNS_IN_ALL, MAX_REPEATED, MISSING_RUNS, Rules};
 use super::{Actions, Engine, Sender};
 use crate::domain::BootMs;
 use crate::peer::endpoint::Endpoint;
@@ -96,6 +96,7 @@ impl Engine {
                 return;
             }
             new.has_spoken = self.links.remove(&old).is_some_and(|old| old.has_spoken);
+            self.move_sources(old, link);
             out.push(Action::Close { link: old, why: "another link to this peer took its place" });
         } else if self.links.len() >= self.rules.max_connections && !self.end_speechless_link(now, draw, out) {
             self.book.lost(new.peer, false, now.boot, draw);
@@ -269,13 +270,22 @@ impl Engine {
         let forgotten = repeated.filter(|sender| !self.senders.contains_key(sender));
         let forgotten = forgotten.filter_map(|sender| Some((*sender, vec![(0, self.forgotten.highest(*sender)?)])));
         let mut have: BTreeMap<PeerId, Runs> = forgotten.collect();
+        // With many senders there is room for their newest runs only. What is older counts as heard then: so those of whom
+        // something is missing come first.
+        let missing = self.links.get(&link).map(|link| link.sparing.missing_authors()).unwrap_or_default();
+        heard.sort_by_key(|(id, _)| !missing.contains(id));
         heard.truncate(MAX_ASKED - have.len());
-        // With many senders there is room for their newest runs only. What is older counts as heard then.
-        let most = (ASKED_RUNS_IN_ALL / heard.len().max(1)).clamp(1, ASKED_RUNS);
-        have.extend(heard.into_iter().map(|(id, sender)| (*id, sender.seen.newest_runs(most))));
+        let reserved = if missing.is_empty() { 0 } else { ASKED_RUNS_IN_ALL - MAX_ASKED };
+        let (mut room, most) = (reserved, (ASKED_RUNS_IN_ALL - reserved) / heard.len().max(1));
+        have.extend(heard.into_iter().map(|(id, sender)| {
+            let most = if missing.contains(id) { MISSING_RUNS.min(room) } else { most.min(ASKED_RUNS) };
+            let runs = sender.seen.newest_runs(most.max(1));
+            room = room.saturating_sub(runs.len());
+            (*id, runs)
+        }));
         if let Some(known) = self.links.get_mut(&link) {
             known.learned = false;
-            known.sparing.asks_for_all();
+            known.sparing.asks_for_all(now.boot);
         }
         let message = self.control(Body::HistoryRequest(have), now);
         self.send(vec![link], message, out);

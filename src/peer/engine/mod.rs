@@ -243,7 +243,7 @@ impl Engine {
         self.send_heartbeats(now, out);
         self.dial_due(now, out);
         self.pass_lan_time(now, out);
-        self.late.forget_old(now.boot);
+        self.forget_what_is_late(now);
         self.ask_for_what_is_missing(now, out);
         if self.told_at <= now.boot {
             self.tell_what_is_here(now, out);

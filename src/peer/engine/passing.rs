@@ -27,8 +27,14 @@ const TOLD_AFTER_MS: u64 = 20;
 const MAX_UNTOLD: usize = 512;
 /// What a neighbour has may be on its way from where it mostly comes from; it is asked for after so long.
 const ASKED_AFTER_MS: u64 = 100;
-/// The most runs of numbers that are waited for of one neighbour; with more it is asked at once.
+/// The most runs of numbers that are waited for of one neighbour; with more it is asked for everything.
 const MAX_MISSING: usize = 512;
+/// After so many answers in a row that had nothing new no more is expected of the next.
+const MOST_VAIN: u32 = 3;
+/// After so many questions for something it is not expected any more, whatever else the answers have.
+const MOST_ASKED: u32 = 50;
+/// Who was given a part of an answer may ask for the next for so long.
+const ASKS_ON_FOR_MS: u64 = 2_000;
 
 /// What two neighbours have agreed on, and told each other, about the chat of others.
 #[derive(Clone, Debug, Default)]
@@ -43,10 +49,14 @@ pub(super) struct Sparing {
     spares: BTreeSet<PeerId>,
     /// What this end was told of that and has not got yet.
     missing: Vec<Missing>,
+    /// When to ask because there was no room for all that is missing.
+    overflow: Option<BootMs>,
     /// Whether a question for history is not answered yet.
     is_asked: bool,
-    /// Whether it was asked though the answer before had nothing new.
-    is_asked_again: bool,
+    /// How many answers in a row had nothing new.
+    vain: u32,
+    /// Until when the other end may ask for more of an answer.
+    owed_until: Option<BootMs>,
 }
 
 /// Numbers of an author, from the first to the last, that a neighbour has.
@@ -54,7 +64,11 @@ pub(super) struct Sparing {
 struct Missing {
     author: PeerId,
     run: (u64, u64),
+    /// When it is asked for next.
     asked_at: BootMs,
+    /// How often it was asked for, and how often the answer had nothing new.
+    asked: u32,
+    vain: u32,
 }
 
 impl Sparing {
@@ -64,22 +78,56 @@ impl Sparing {
         self.untold.clear();
     }
 
-    /// This end asks for what it has not heard.
-    pub(super) fn asks_for_all(&mut self) {
+    /// This end asks for what it has not heard. What is missing stays so until it is heard, or was asked for in vain.
+    pub(super) fn asks_for_all(&mut self, now: BootMs) {
         self.spares.clear();
-        self.missing.clear();
+        self.overflow = None;
         self.is_asked = true;
+        for missing in &mut self.missing {
+            missing.asked += 1;
+            missing.asked_at = missing.asked_at.max(now.plus(ASKED_AFTER_MS));
+        }
     }
 
-    /// The last question was answered, by something new or not; whether to ask for `more`. All that was new may have come from
-    /// elsewhere meanwhile: so an answer without anything new is no reason yet to ask no more, but a second one is.
+    /// Whose chat is missing.
+    pub(super) fn missing_authors(&self) -> BTreeSet<PeerId> {
+        self.missing.iter().map(|missing| missing.author).collect()
+    }
+
+    /// Whether this author's chat was asked for here and is waited for.
+    fn was_asked_for(&self, author: PeerId) -> bool {
+        self.missing.iter().any(|missing| missing.author == author && missing.asked > 0)
+    }
+
+    /// A part of an answer was given, and there is more or not.
+    pub(super) fn has_answered(&mut self, more: bool, now: BootMs) {
+        self.owed_until = more.then(|| now.plus(ASKS_ON_FOR_MS));
+    }
+
+    /// Whether the other end may ask for what has left the history.
+    fn may_ask(&self, now: BootMs) -> bool {
+        !self.spared.is_empty() || self.is_owed(now)
+    }
+
+    fn is_owed(&self, now: BootMs) -> bool {
+        self.owed_until.is_some_and(|until| now < until)
+    }
+
+    /// The last question was answered, by something new or not; whether to ask for `more` at once. All of a part may have come
+    /// from elsewhere meanwhile: so an answer without anything new is no reason yet to ask no more, but several in a row are.
     pub(super) fn is_answered(&mut self, is_new: bool, more: bool) -> bool {
         if !std::mem::take(&mut self.is_asked) {
             return false;
         }
-        let again = more && !is_new && !self.is_asked_again;
-        self.is_asked_again = again;
-        more && is_new || again
+        if is_new {
+            self.vain = 0;
+        } else {
+            self.vain += 1;
+            let asked = self.missing.iter_mut().filter(|missing| missing.asked > 0);
+            asked.for_each(|missing| missing.vain += 1);
+        }
+        self.missing.retain(|missing| missing.vain < MOST_VAIN && missing.asked < MOST_ASKED);
+        more && self.vain < MOST_VAIN
     }
 
     /// The other end has an author's chat from elsewhere.
@@ -90,7 +138,7 @@ impl Sparing {
     }
 
     fn could_spare(&self, author: PeerId) -> bool {
-        self.is_known && self.spares.len() < MAX_SENDERS && !self.spares.contains(&author)
+        self.is_known && !self.spares.contains(&author) && !self.was_asked_for(author)
     }
 
     /// When something that is missing is to be asked for; never before an answer to the last question is complete.
@@ -98,15 +146,15 @@ impl Sparing {
         if self.is_asked {
             return BootMs::NEVER;
         }
-        self.missing.iter().map(|missing| missing.asked_at).min().unwrap_or(BootMs::NEVER)
+        let missing = self.missing.iter().map(|missing| missing.asked_at).min().unwrap_or(BootMs::NEVER);
+        missing.min(self.overflow.unwrap_or(BootMs::NEVER))
     }
 
     fn waits_for(&mut self, missing: Missing) {
         if self.missing.len() < MAX_MISSING {
             self.missing.push(missing);
         } else {
-            // The answer will be about everything.
-            self.missing[0].asked_at = BootMs(0);
+            self.overflow.get_or_insert(missing.asked_at);
         }
     }
 }
@@ -143,7 +191,7 @@ impl Engine {
     /// Keeps what has left the history, if a neighbour may have been told of it.
     pub(super) fn keep_for_late_questions(&mut self, gone: Option<Arc<Entry>>, now: Now) {
         let Some(gone) = gone else { return };
-        if self.links.values().any(|link| !link.sparing.spared.is_empty()) {
+        if self.links.values().any(|link| link.sparing.may_ask(now.boot)) {
             self.late.add(gone, now.boot);
         }
     }
@@ -156,6 +204,13 @@ impl Engine {
         for (link, numbers) in untold {
             let message = self.control(Body::Have(in_runs(numbers)), now);
             self.send(vec![link], message, out);
+        }
+    }
+
+    /// Drops what left the history long ago, if nobody is owed the rest of an answer.
+    pub(super) fn forget_what_is_late(&mut self, now: Now) {
+        if !self.links.values().any(|link| link.sparing.is_owed(now.boot)) {
+            self.late.forget_old(now.boot);
         }
     }
 
@@ -184,14 +239,13 @@ impl Engine {
                 if !self.has_heard(author, run)
                     && let Some(known) = self.links.get_mut(&link)
                 {
-                    known.sparing.waits_for(Missing { author, run, asked_at });
+                    known.sparing.waits_for(Missing { author, run, asked_at, asked: 0, vain: 0 });
                 }
             }
         }
     }
 
-    /// Asks neighbours for what they have and this peer does not, after it was waited for. Whatever was missing is heard from
-    /// them from now on.
+    /// Asks neighbours for what they have and this peer does not, after it was waited for.
     pub(super) fn ask_for_what_is_missing(&mut self, now: Now, out: &mut Actions) {
         let due = self.links.iter().filter(|(_, link)| link.sparing.next_at() <= now.boot);
         let mut asked = BTreeSet::new();
@@ -208,39 +262,38 @@ impl Engine {
                 }
                 if missing.asked_at <= now.boot {
                     authors.insert(missing.author);
-                } else {
-                    later.push(missing);
                 }
+                later.push(missing);
             }
-            if let Some(known) = self.links.get_mut(&link) {
-                known.sparing.missing = later;
-            }
-            if authors.is_empty() {
+            let Some(known) = self.links.get_mut(&link) else { continue };
+            known.sparing.missing = later;
+            if authors.is_empty() && known.sparing.overflow.is_none_or(|at| now.boot < at) {
                 continue;
-            }
-            for author in &authors {
-                if let Some(sender) = self.senders.get_mut(author) {
-                    sender.source = Some(link);
-                }
             }
             self.ask_history(link, now, out);
             asked.append(&mut authors);
         }
     }
 
-    /// Chat of an author came on a link: decides whether it is heard there from now on, or is to be spared.
-    pub(super) fn choose_source(&mut self, link: LinkId, author: PeerId, now: Now, out: &mut Actions) {
+    /// Chat of an author came on a link, new or not: decides whether it is heard there from now on, or is to be spared.
+    pub(super) fn choose_source(&mut self, link: LinkId, author: PeerId, is_new: bool, now: Now, out: &mut Actions) {
         let source = self.source_of(author);
         let (Some(known), Some(sender)) = (self.links.get_mut(&link), self.senders.get_mut(&author)) else { return };
-        if known.peer == author {
-            // Nobody has it sooner.
-            sender.source = Some(link);
-        } else if source.is_none() {
+        let is_authors = known.peer == author;
+        if source.is_none() {
             sender.source = Some(link);
             if known.sparing.spares.contains(&author) {
                 self.ask_history(link, now, out);
             }
-        } else if source != Some(link) && known.sparing.could_spare(author) {
+        } else if is_new && (is_authors || known.sparing.was_asked_for(author)) {
+            // Nobody has it sooner; or where it was heard until now it did not come.
+            sender.source = Some(link);
+        } else if source != Some(link) && !is_authors && known.sparing.could_spare(author) {
+            if known.sparing.spares.len() >= MAX_SENDERS {
+                // Most of them have long been silent: both ends begin anew.
+                self.ask_history(link, now, out);
+                return;
+            }
             known.sparing.spares.insert(author);
             let message = self.control(Body::Prune(author), now);
             self.send(vec![link], message, out);
@@ -257,6 +310,13 @@ impl Engine {
             Some(source) if source == link => true,
             Some(_) => self.links.get(&link).is_none_or(|known| !known.sparing.could_spare(author)),
             None => false,
+        }
+    }
+
+    /// Another link to the same peer has taken the place of one.
+    pub(super) fn move_sources(&mut self, from: LinkId, to: LinkId) {
+        for sender in self.senders.values_mut().filter(|sender| sender.source == Some(from)) {
+            sender.source = Some(to);
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) const PART_MESSAGES: usize = 64;
 pub(super) const PART_BYTES: usize = 128 * 1024;
 /// The most runs of one sender's numbers in a question for history.
 pub(super) const ASKED_RUNS: usize = 8;
+/// Of a sender of whom something is missing it has so many.
+pub(super) const MISSING_RUNS: usize = 64;
 /// The most runs of all senders' numbers in it, so that it is no longer than a message may be: a run takes 44 bytes at most,
 /// and each sender 40 besides.
 pub(super) const ASKED_RUNS_IN_ALL: usize = 900;

@@ -372,7 +372,9 @@ fn an_answer_of_what_forgotten_senders_said_is_not_the_end_of_asking() {
     bench.hear(2, 1_000, 100, chat("hi"));
     assert_ne!(bench.hear(2, 60, 10, Body::HistoryEnd { more: true }), []);
     bench.hear(2, 1_000, 100, chat("hi"));
-    assert_eq!(bench.hear(2, 60, 11, Body::HistoryEnd { more: true }), [], "who repeats itself is not asked for ever");
+    assert_ne!(bench.hear(2, 60, 11, Body::HistoryEnd { more: true }), []);
+    bench.hear(2, 1_000, 100, chat("hi"));
+    assert_eq!(bench.hear(2, 60, 12, Body::HistoryEnd { more: true }), [], "who repeats itself is not asked for ever");
 }
 
 #[test]
@@ -481,7 +483,7 @@ fn a_peer_with_the_extension_is_asked_for_history_until_there_is_no_more() {
     assert!(bench.hear(1, 60, 9, Body::HistoryEnd { more: true }).iter().any(is_question));
     // All of the part may have come from elsewhere meanwhile.
     let ends = [(); 4].map(|()| bench.hear(1, 60, 9, Body::HistoryEnd { more: true }).iter().any(is_question));
-    assert_eq!(ends, [true, false, false, false], "it gave nothing new twice");
+    assert_eq!(ends, [true, true, false, false], "it gave nothing new three times");
 }
 
 #[test]

@@ -75,8 +75,9 @@ fn an_author_who_is_linked_is_heard_from_itself() {
     // A copy overtakes what the author sent here.
     assert_eq!(pruned(&bench.hear(2, 61, 1, chat("hi"))), []);
     assert_eq!(pruned(&bench.hear(1, 61, 1, chat("hi"))), []);
-    assert_eq!(pruned(&bench.hear(2, 61, 2, chat("hi"))), [(2, PeerId(61))]);
+    // From now on it does not.
     assert_eq!(pruned(&bench.hear(1, 61, 2, chat("hi"))), []);
+    assert_eq!(pruned(&bench.hear(2, 61, 2, chat("hi"))), [(2, PeerId(61))]);
 }
 
 #[test]
@@ -140,6 +141,95 @@ fn of_several_that_have_what_is_missing_one_is_asked_and_then_another() {
     assert_eq!(asked(&bench.wait(100)), [2]);
     assert_eq!(asked(&bench.wait(99)), [0u64; 0]);
     assert_eq!(asked(&bench.wait(1)), [3]);
+}
+
+/// The part of an answer came from elsewhere just before it.
+#[test]
+fn what_is_missing_is_asked_for_until_it_is_heard() {
+    let mut bench = among_three();
+    bench.hear_70(1, 1);
+    bench.hear_70(2, 1);
+    bench.agree(2, Body::Have(of_70(2, 200)));
+    assert_eq!(asked(&bench.wait(100)), [2]);
+    for number in 2..=65 {
+        bench.hear_70(1, number);
+    }
+    bench.engine.links.get_mut(&LinkId(2)).unwrap().learned = false;
+    for number in 2..=65 {
+        bench.hear_70(2, number);
+    }
+    assert_eq!(asked(&bench.agree(2, Body::HistoryEnd { more: true })), [2], "for the next part");
+    bench.agree(2, Body::HistoryEnd { more: false });
+    bench.feed(Event::Unlinked { link: LinkId(1), why: String::new() });
+    assert_eq!(asked(&bench.wait(100)), [2], "as long as something is missing");
+    for number in 66..=200 {
+        bench.hear_70(2, number);
+    }
+    bench.agree(2, Body::HistoryEnd { more: false });
+    assert_eq!(asked(&bench.wait(1_000)), [0u64; 0]);
+}
+
+#[test]
+fn the_rest_of_an_answer_stays_until_it_was_asked_for() {
+    let mut bench = Bench { engine: Engine::new(Rules { history_size: 1, ..rules() }, Vec::new(), at(0)), now: 0 };
+    for link in [1, 2] {
+        bench.link(link, 60 + u128::from(link), None);
+        bench.extend(link, 60 + u128::from(link));
+    }
+    bench.hear_70(1, 1);
+    bench.agree(2, Body::Prune(PeerId(70)));
+    for number in 2..=100 {
+        bench.hear_70(1, number);
+    }
+    // 64 are a part. What is said meanwhile goes at once, and leaves the history, too.
+    assert_eq!(chats(&bench.agree(2, Body::HistoryRequest(of_70(1, 1)))).len(), 64);
+    assert_eq!(chats(&bench.hear_70(1, 101)), [2]);
+    bench.now = 1_999;
+    assert_eq!(chats(&bench.agree(2, Body::HistoryRequest(of_70(1, 65)))).len(), 36);
+}
+
+#[test]
+fn of_whom_something_is_missing_all_that_was_heard_is_named_however_many_others_there_are() {
+    let mut bench = among_three();
+    for number in 0..30 {
+        bench.hear_70(1, 2 * number);
+    }
+    for author in 1_000..1_500 {
+        bench.hear(1, author, 1, chat("hi"));
+        bench.hear(1, author, 3, chat("hi"));
+    }
+    bench.agree(2, Body::Have(of_70(1, 1)));
+    let actions = bench.wait(100);
+    let have = sent(&actions, |body| if let Body::HistoryRequest(have) = body { Some(have.clone()) } else { None });
+    assert_eq!(have[0].1[&PeerId(70)].len(), 30);
+    let others = have[0].1.iter().filter(|(author, _)| **author != PeerId(70));
+    assert!(others.clone().count() > 490 && others.clone().all(|(_, runs)| runs.len() == 1));
+}
+
+#[test]
+fn when_too_much_is_missing_everything_is_asked_for() {
+    let mut bench = among_three();
+    bench.hear_70(1, 1);
+    let odd = |from: u64| (from..from + 300).map(|number| (2 * number, 2 * number)).collect::<Runs>();
+    bench.agree(2, Body::Have(BTreeMap::from([(PeerId(70), odd(10))])));
+    bench.agree(2, Body::Have(BTreeMap::from([(PeerId(70), odd(1_000))])));
+    for number in 10..310 {
+        bench.hear_70(1, 2 * number);
+    }
+    for number in 1_000..1_212 {
+        bench.hear_70(1, 2 * number);
+    }
+    assert_eq!(asked(&bench.wait(100)), [2], "there was no room for the others");
+}
+
+#[test]
+fn the_links_of_a_peer_that_are_replaced_stay_its_way() {
+    let mut bench = among_three();
+    bench.hear_70(1, 1);
+    bench.hear_70(2, 1);
+    bench.link(4, 61, None);
+    let ended = bench.feed(Event::Unlinked { link: LinkId(4), why: String::new() });
+    assert_eq!(asked(&ended), [2]);
 }
 
 #[test]
@@ -219,9 +309,9 @@ fn what_left_the_history_is_there_still_for_those_who_were_told_of_it() {
         body: Body::HistoryRequest(of_70(1, 1)),
     };
     let event = Event::Heard { link: LinkId(2), message: request, text_times: false };
-    assert_eq!(numbers(&asked.handle(event.clone(), at(249), Draw(0))), [2, 3, 4]);
-    asked.handle(Event::Woke, at(250), Draw(0));
-    assert_eq!(numbers(&asked.handle(event, at(250), Draw(0))), [4]);
+    assert_eq!(numbers(&asked.handle(event.clone(), at(4_999), Draw(0))), [2, 3, 4]);
+    asked.handle(Event::Woke, at(5_000), Draw(0));
+    assert_eq!(numbers(&asked.handle(event, at(5_000), Draw(0))), [4]);
     // Who leaves cannot be asked.
     let left = bench.feed(Event::Left);
     assert_eq!((numbers(&left), chats(&left)), (vec![2, 3, 4], vec![2, 2, 2]));
