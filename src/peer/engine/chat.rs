@@ -98,7 +98,8 @@ impl Engine {
         let entry =
             Entry { author: author.clone(), name: name.clone(), number, said_at: now.unix_s, text: text.clone() };
         let entry = Arc::new(entry);
-        self.history.add(Arc::clone(&entry));
+        let gone = self.history.add(Arc::clone(&entry));
+        self.keep_own_for_late_questions(gone, now);
         out.push(Action::Keep(entry));
         let neighbours = if self.neighbours.is_some() {
             let lan_id = lan_number(id, number, &text);

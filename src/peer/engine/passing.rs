@@ -7,7 +7,7 @@
 //! with a tree for each author; `prune` and `have` are its names.
 //!
 //! The receiver alone decides, since it alone knows its other ways: it keeps one link for each author that spares it
-//! nothing. A question for history ends all sparing on its link, at both ends.
+//! nothing. A question for history ends all that its sender is spared, at both ends of the link.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -51,8 +51,8 @@ pub(super) struct Sparing {
     missing: Vec<Missing>,
     /// When to ask because there was no room for all that is missing.
     overflow: Option<BootMs>,
-    /// Whether a question for history is not answered yet.
-    is_asked: bool,
+    /// How many questions for history are not answered yet.
+    asked: u32,
     /// How many answers in a row had nothing new.
     vain: u32,
     /// Until when the other end may ask for more of an answer.
@@ -82,7 +82,7 @@ impl Sparing {
     pub(super) fn asks_for_all(&mut self, now: BootMs) {
         self.spares.clear();
         self.overflow = None;
-        self.is_asked = true;
+        self.asked += 1;
         for missing in &mut self.missing {
             missing.asked += 1;
             missing.asked_at = missing.asked_at.max(now.plus(ASKED_AFTER_MS));
@@ -116,14 +116,14 @@ impl Sparing {
     /// The last question was answered, by something new or not; whether to ask for `more` at once. All of a part may have come
     /// from elsewhere meanwhile: so an answer without anything new is no reason yet to ask no more, but several in a row are.
     pub(super) fn is_answered(&mut self, is_new: bool, more: bool) -> bool {
-        if !std::mem::take(&mut self.is_asked) {
-            return false;
-        }
+        let Some(asked) = self.asked.checked_sub(1) else { return false };
+        self.asked = asked;
         if is_new {
             self.vain = 0;
         } else {
             self.vain += 1;
-            let asked = self.missing.iter_mut().filter(|missing| missing.asked > 0);
+            // What is missing may be in another part.
+            let asked = self.missing.iter_mut().filter(|missing| missing.asked > 0 && !more);
             asked.for_each(|missing| missing.vain += 1);
         }
         self.missing.retain(|missing| missing.vain < MOST_VAIN && missing.asked < MOST_ASKED);
@@ -143,7 +143,7 @@ impl Sparing {
 
     /// When something that is missing is to be asked for; never before an answer to the last question is complete.
     pub(super) fn next_at(&self) -> BootMs {
-        if self.is_asked {
+        if self.asked > 0 {
             return BootMs::NEVER;
         }
         let missing = self.missing.iter().map(|missing| missing.asked_at).min().unwrap_or(BootMs::NEVER);
@@ -192,6 +192,15 @@ impl Engine {
     pub(super) fn keep_for_late_questions(&mut self, gone: Option<Arc<Entry>>, now: Now) {
         let Some(gone) = gone else { return };
         if self.links.values().any(|link| link.sparing.may_ask(now.boot)) {
+            self.late.add(gone, now.boot);
+        }
+    }
+
+    /// Keeps what this peer said itself and has left the history, if a neighbour is owed the rest of an answer.
+    pub(super) fn keep_own_for_late_questions(&mut self, gone: Option<Arc<Entry>>, now: Now) {
+        if let Some(gone) = gone
+            && self.links.values().any(|link| link.sparing.is_owed(now.boot))
+        {
             self.late.add(gone, now.boot);
         }
     }

@@ -318,6 +318,54 @@ fn what_left_the_history_is_there_still_for_those_who_were_told_of_it() {
 }
 
 #[test]
+fn of_two_questions_each_is_answered_and_own_posts_stay_for_the_rest_of_an_answer() {
+    let mut bench = among_three();
+    bench.hear_70(1, 1);
+    bench.hear_70(2, 1);
+    bench.agree(2, Body::Have(of_70(2, 2)));
+    assert_eq!(asked(&bench.wait(100)), [2]);
+    bench.hear_70(2, 2);
+    bench.hear_70(3, 1);
+    bench.engine.links.get_mut(&LinkId(2)).unwrap().sparing.asks_for_all(BootMs(100));
+    assert_eq!(asked(&bench.agree(2, Body::HistoryEnd { more: false })), [0u64; 0]);
+    assert_eq!(asked(&bench.agree(2, Body::HistoryEnd { more: true })), [2], "the second has more");
+
+    let mut bench = Bench::new(Rules { history_size: 70, ..rules() });
+    bench.link(1, 61, None);
+    bench.extend(1, 61);
+    let post = |bench: &mut Bench| (0..70).for_each(|_| drop(bench.feed(Event::Posted("hi".into()))));
+    post(&mut bench);
+    let ask = |bench: &mut Bench, have| bench.hear(1, 61, 1 << 62, Body::HistoryRequest(have));
+    let first = ask(&mut bench, BTreeMap::new());
+    let numbers = sent_numbers(&first);
+    post(&mut bench);
+    let have = BTreeMap::from([(ME, vec![(numbers[0], numbers[63])])]);
+    assert_eq!(sent_numbers(&ask(&mut bench, have))[..6], (1..=6).map(|n| numbers[63] + n).collect::<Vec<u64>>());
+}
+
+fn sent_numbers(actions: &Actions) -> Vec<u64> {
+    let chats = actions.iter().filter_map(|action| match action {
+        Action::Send { message: Message { body: Body::Chat(_), number, .. }, .. } => Some(*number),
+        _ => None,
+    });
+    chats.collect()
+}
+
+#[test]
+fn what_could_not_be_asked_for_later_is_sent() {
+    let mut bench = Bench { engine: Engine::new(Rules { history_size: 1, ..rules() }, Vec::new(), at(0)), now: 0 };
+    for link in [1, 2] {
+        bench.link(link, 60 + u128::from(link), None);
+        bench.extend(link, 60 + u128::from(link));
+    }
+    bench.agree(2, Body::Prune(PeerId(70)));
+    let mut long = |number| chats(&bench.hear(1, 70, number, chat(&"x".repeat(8_000)))).len();
+    // More than 2 MiB have left the history within a moment.
+    assert_eq!((1..=256).map(&mut long).sum::<usize>(), 0);
+    assert_eq!((257..=356).map(&mut long).sum::<usize>(), 98, "257 texts and what they occupy beside are 2 MiB");
+}
+
+#[test]
 fn what_is_still_to_be_told_is_bounded() {
     let mut bench = among_three();
     bench.agree(2, Body::Prune(PeerId(70)));
