@@ -14,6 +14,16 @@ fn among_three() -> Bench {
     bench
 }
 
+/// Peers 61 and 62 of this program on links 1 and 2, and room for one message of each author.
+fn with_a_history_of_one() -> Bench {
+    let mut bench = Bench { engine: Engine::new(Rules { history_size: 1, ..rules() }, Vec::new(), at(0)), now: 0 };
+    for link in [1, 2] {
+        bench.link(link, 60 + u128::from(link), None);
+        bench.extend(link, 60 + u128::from(link));
+    }
+    bench
+}
+
 impl Bench {
     /// Peer 70 says it, and it comes on this link.
     fn hear_70(&mut self, link: u64, number: u64) -> Actions {
@@ -171,11 +181,7 @@ fn what_is_missing_is_asked_for_until_it_is_heard() {
 
 #[test]
 fn the_rest_of_an_answer_stays_until_it_was_asked_for() {
-    let mut bench = Bench { engine: Engine::new(Rules { history_size: 1, ..rules() }, Vec::new(), at(0)), now: 0 };
-    for link in [1, 2] {
-        bench.link(link, 60 + u128::from(link), None);
-        bench.extend(link, 60 + u128::from(link));
-    }
+    let mut bench = with_a_history_of_one();
     bench.hear_70(1, 1);
     bench.agree(2, Body::Prune(PeerId(70)));
     for number in 2..=100 {
@@ -283,23 +289,12 @@ fn an_answer_is_waited_for_before_the_next_question_and_who_has_nothing_is_asked
 
 #[test]
 fn what_left_the_history_is_there_still_for_those_who_were_told_of_it() {
-    let mut bench = Bench { engine: Engine::new(Rules { history_size: 1, ..rules() }, Vec::new(), at(0)), now: 0 };
-    for link in [1, 2] {
-        bench.link(link, 60 + u128::from(link), None);
-        bench.extend(link, 60 + u128::from(link));
-    }
+    let mut bench = with_a_history_of_one();
     bench.hear_70(1, 1);
     bench.agree(2, Body::Prune(PeerId(70)));
     for number in 2..=4 {
         bench.hear_70(1, number);
     }
-    let numbers = |actions: &Actions| -> Vec<u64> {
-        let chats = actions.iter().filter_map(|action| match action {
-            Action::Send { message: Message { body: Body::Chat(_), number, .. }, .. } => Some(*number),
-            _ => None,
-        });
-        chats.collect()
-    };
     let mut asked = bench.engine.clone();
     let request = Message {
         sender: PeerId(62),
@@ -309,12 +304,12 @@ fn what_left_the_history_is_there_still_for_those_who_were_told_of_it() {
         body: Body::HistoryRequest(of_70(1, 1)),
     };
     let event = Event::Heard { link: LinkId(2), message: request, text_times: false };
-    assert_eq!(numbers(&asked.handle(event.clone(), at(4_999), Draw(0))), [2, 3, 4]);
+    assert_eq!(sent_numbers(&asked.handle(event.clone(), at(4_999), Draw(0))), [2, 3, 4]);
     asked.handle(Event::Woke, at(5_000), Draw(0));
-    assert_eq!(numbers(&asked.handle(event, at(5_000), Draw(0))), [4]);
+    assert_eq!(sent_numbers(&asked.handle(event, at(5_000), Draw(0))), [4]);
     // Who leaves cannot be asked.
     let left = bench.feed(Event::Left);
-    assert_eq!((numbers(&left), chats(&left)), (vec![2, 3, 4], vec![2, 2, 2]));
+    assert_eq!((sent_numbers(&left), chats(&left)), (vec![2, 3, 4], vec![2, 2, 2]));
 }
 
 #[test]
@@ -353,11 +348,7 @@ fn sent_numbers(actions: &Actions) -> Vec<u64> {
 
 #[test]
 fn what_could_not_be_asked_for_later_is_sent() {
-    let mut bench = Bench { engine: Engine::new(Rules { history_size: 1, ..rules() }, Vec::new(), at(0)), now: 0 };
-    for link in [1, 2] {
-        bench.link(link, 60 + u128::from(link), None);
-        bench.extend(link, 60 + u128::from(link));
-    }
+    let mut bench = with_a_history_of_one();
     bench.agree(2, Body::Prune(PeerId(70)));
     let mut long = |number| chats(&bench.hear(1, 70, number, chat(&"x".repeat(8_000)))).len();
     // More than 2 MiB have left the history within a moment.
