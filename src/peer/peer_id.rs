@@ -44,7 +44,11 @@ impl PeerId {
 
     /// Its digits.
     pub(super) fn digits(self) -> [u8; PEER_ID_DIGITS] {
-        let mut digits = [0; PEER_ID_DIGITS];
+        self.first_digits()
+    }
+
+    fn first_digits<const COUNT: usize>(self) -> [u8; COUNT] {
+        let mut digits = [0; COUNT];
         for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
             pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]);
         }
@@ -54,7 +58,7 @@ impl PeerId {
     /// The first digits, for people.
     #[must_use]
     pub fn short(self) -> String {
-        as_text(&self.digits())[..SHORT_DIGITS].to_owned()
+        as_text(&self.first_digits::<SHORT_DIGITS>()).to_owned()
     }
 }
 
@@ -65,7 +69,7 @@ fn half(digits: &[u8]) -> Result<u64, InvalidPeerId> {
     })
 }
 
-fn as_text(digits: &[u8; PEER_ID_DIGITS]) -> &str {
+fn as_text(digits: &[u8]) -> &str {
     std::str::from_utf8(digits).expect("hex digits are ASCII")
 }
 

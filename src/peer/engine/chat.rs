@@ -100,7 +100,6 @@ impl Engine {
         let entry = Arc::new(entry);
         let gone = self.history.add(Arc::clone(&entry));
         self.keep_own_for_late_questions(gone, now);
-        out.push(Action::Keep(entry));
         let neighbours = if self.neighbours.is_some() {
             let lan_id = lan_number(id, number, &text);
             self.crossing.heard(lan_id, &text, &author);
@@ -113,6 +112,8 @@ impl Engine {
         let peers = links.len() + neighbours;
         self.warn_of_length(&message, out);
         self.send(links, message, out);
+        // The disk has a thread of its own, and to wake it takes longer than to send.
+        out.push(Action::Keep(entry));
         out.push(Action::Tell(Notice::Sent { peers }));
     }
 

@@ -186,12 +186,13 @@ impl Engine {
         if is_own_word {
             known.form.text_times |= text_times;
             let is_news = !std::mem::replace(&mut known.has_spoken, true);
-            let at = known.dialled.as_ref().map_or_else(|| remote.to_string(), ToString::to_string);
             // With a chat it is taken in later.
             if message.name.is_some() && (is_news || !matches!(message.body, Body::Chat(_))) {
                 self.sender(peer, now.boot).name.clone_from(&message.name);
             }
             if is_news {
+                let dialled = self.links.get(&link).and_then(|known| known.dialled.as_ref());
+                let at = dialled.map_or_else(|| remote.to_string(), ToString::to_string);
                 self.book.is_well(peer);
                 out.push(Action::Tell(Notice::Found { peer: self.contact(peer), at: Some(at) }));
             }

@@ -182,8 +182,7 @@ impl Message {
     /// Writes a chat with a name, if nothing in it is to be escaped.
     fn write_simple(&self, form: Form) -> Option<Vec<u8>> {
         let (Body::Chat(text), Some(name)) = (&self.body, &self.name) else { return None };
-        let is_simple = |text: &str| text.bytes().all(is_plain);
-        if form.text_times || self.said_at < 0 || !is_simple(text) || !is_simple(name.as_str()) {
+        if form.text_times || self.said_at < 0 || !are_plain(text.as_bytes()) || !are_plain(name.as_str().as_bytes()) {
             return None;
         }
         let mut bytes = Vec::with_capacity(CHAT_BYTES + text.len());
@@ -293,13 +292,14 @@ fn whole_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
 fn simple_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let length = memchr::memchr2(b'"', b'\\', bytes)?;
     let (text, rest) = bytes.split_at(length);
-    let is_simple = rest[0] == b'"' && text.iter().all(|byte| is_plain(*byte));
+    let is_simple = rest[0] == b'"' && are_plain(text);
     is_simple.then_some((std::str::from_utf8(text).ok()?, rest))
 }
 
-/// Whether JSON has a byte of a text as it is.
-fn is_plain(byte: u8) -> bool {
-    byte >= 0x20 && byte != b'"' && byte != b'\\'
+/// Whether JSON has these bytes of a text as they are. All are looked at, many at a time.
+fn are_plain(text: &[u8]) -> bool {
+    let is_plain = |byte: u8| (byte >= 0x20) & (byte != b'"') & (byte != b'\\');
+    text.iter().fold(true, |all, byte| all & is_plain(*byte))
 }
 
 impl Body {
