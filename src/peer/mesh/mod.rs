@@ -5,8 +5,10 @@ mod link;
 mod message;
 pub(super) mod network;
 pub(super) mod outbox;
+mod simple_chat;
 mod splitter;
 
 pub use greeting::{InvalidGreeting, MAX_GREETING_BYTES, greeting, read_greeting};
-pub use message::{Body, Form, Head, LAZY_PUSH, MAX_ASKED, MAX_PLAIN_BYTES, Message, Runs};
+pub use message::{Body, Form, LAZY_PUSH, MAX_ASKED, MAX_PLAIN_BYTES, Message, Runs};
+pub use simple_chat::Head;
 pub use splitter::{Broken, MAX_MESSAGE_BYTES, Splitter};
