@@ -136,6 +136,8 @@ mod tests {
         let bytes = message.write_simple(EXTENDED).unwrap();
         let head = Message::read_head(&bytes).unwrap();
         assert_eq!(Message::read_simple(&bytes, head), Some(message));
+        let broken = String::from_utf8(bytes).unwrap().replace("all", "a\u{1f}l");
+        assert_eq!(Message::read_simple(broken.as_bytes(), head), None, "JSON has no such byte in a text");
         for text in ["a \"quote\"", "a\\b", "two\nlines", "\u{1b}"] {
             assert_eq!(chat(text).write_simple(EXTENDED), None, "{text:?}");
             let bytes = chat(text).write(EXTENDED).unwrap();
@@ -146,7 +148,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_and_read_in_the_simple_way_is_as_in_the_other(
-            text in ".{0,40}",
+            text in prop_oneof!["[a-z ]{0,40}", ".{0,40}"],
             said_at in any::<i64>(),
             number in any::<u64>(),
             at in any::<prop::sample::Index>(),

@@ -80,6 +80,17 @@ fn whoever_brings_what_comes_from_elsewhere_is_asked_to_spare_it_once() {
 }
 
 #[test]
+fn a_copy_is_known_at_a_glance_once_its_link_is_asked_to_spare_it() {
+    let mut bench = among_three();
+    bench.hear_70(1, 1);
+    let glance = |bench: &mut Bench, link| bench.engine.hears_again(LinkId(link), PeerId(70), 1, at(bench.now).boot);
+    assert!(glance(&mut bench, 1));
+    assert!(!glance(&mut bench, 2), "the whole is read, and the neighbour asked");
+    assert_eq!(pruned(&bench.hear_70(2, 1)), [(2, PeerId(70))]);
+    assert!(glance(&mut bench, 2));
+}
+
+#[test]
 fn an_author_who_is_linked_is_heard_from_itself() {
     let mut bench = among_three();
     // A copy overtakes what the author sent here.
