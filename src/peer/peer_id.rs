@@ -79,7 +79,7 @@ impl fmt::Display for PeerId {
     }
 }
 
-// An id stands in every message, most of which are thrown away after a look at it: so no text is made of it on the way.
+// An id stands in every message, and some are thrown away after a look at it: so no text is made of it on the way.
 impl Serialize for PeerId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(as_text(&self.digits()))

@@ -47,6 +47,7 @@ const PURE: &[&str] = &[
     "peer/lan/seen.rs",
     "peer/mesh/greeting.rs",
     "peer/mesh/message.rs",
+    "peer/mesh/simple_chat.rs",
     "peer/mesh/splitter.rs",
     "peer/metrics/health.rs",
     "peer/metrics/measures.rs",

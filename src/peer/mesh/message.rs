@@ -99,7 +99,7 @@ pub struct Form {
 struct Wire<'w> {
     sender_id: PeerId,
     sequence_no: u64,
-    // Most messages come several times, and all but one are thrown away: so nothing is copied that can be borrowed.
+    // Some messages come several times, and all but one are thrown away: so nothing is copied that can be borrowed.
     #[serde(borrow, rename = "type")]
     kind: Cow<'w, str>,
     #[serde(borrow, default)]

@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(Message::read_simple(broken.as_bytes(), head), None, "JSON has no such byte in a text");
         for text in ["a \"quote\"", "a\\b", "two\nlines", "\u{1b}"] {
             assert_eq!(chat(text).write_simple(EXTENDED), None, "{text:?}");
-            let bytes = chat(text).write(EXTENDED).unwrap();
+            let bytes = chat(text).write_any(EXTENDED).unwrap();
             assert_eq!(Message::read_simple(&bytes, Message::read_head(&bytes).unwrap()), None, "{text:?}");
         }
     }
