@@ -112,7 +112,6 @@ impl Engine {
         let peers = links.len() + neighbours;
         self.warn_of_length(&message, out);
         self.send(links, message, out);
-        // The disk has a thread of its own, and to wake it takes longer than to send.
         out.push(Action::Keep(entry));
         out.push(Action::Tell(Notice::Sent { peers }));
     }
