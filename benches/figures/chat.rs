@@ -1,6 +1,7 @@
 //! The chat: how long a message takes and whether all arrive, and what a peer costs that has nothing to do.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::sleep;
@@ -11,8 +12,8 @@ use anyhow::Context;
 use crate::bare_chatter;
 use crate::chatter::{self, Heard, Report, Wish};
 use crate::memory::mb;
-use crate::processes::Process;
-use crate::rounds::now;
+use crate::processes::{Process, stolen_time};
+use crate::rounds::{median, now};
 use crate::{Arguments, progress};
 
 /// Bytes of a message's text.
@@ -30,6 +31,13 @@ const MANY: usize = 6;
 /// The longest wait for peers to be linked.
 const LINK_TIME: Duration = Duration::from_secs(20);
 
+/// A run counts if the host took no more of the processors' time away than this. What is left is then the time of the machine
+/// that the figure is for.
+const QUIET_PERCENT: f64 = 2.0;
+
+/// So many of those are enough.
+const ENOUGH: usize = 5;
+
 /// Between two looks at whether they are.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -38,19 +46,87 @@ const SETTLED: Duration = Duration::from_secs(5);
 
 pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     for (peers, talkers) in [(2, 1), (MANY, MANY)] {
-        for command in [chatter::COMMAND, bare_chatter::COMMAND] {
-            talk(command, peers, talkers, arguments.chat_seconds)?;
-        }
+        compare(peers, talkers, arguments)?;
     }
     idle(arguments.idle_seconds)
 }
 
+/// Peers and bare programs in turn, until enough of the peers' runs count. All runs are printed, whether they count or not.
+fn compare(peers: usize, talkers: usize, arguments: &Arguments) -> anyhow::Result<()> {
+    let (mut ours, mut bares) = (Vec::<Run>::new(), Vec::new());
+    println!("chat, {talkers} of {peers} say {A_SECOND} messages of {BYTES} bytes a second:");
+    for number in 1..=arguments.chat_runs {
+        progress(&format!("chat: {talkers} of {peers} talk, run {number} of at most {}", arguments.chat_runs));
+        let run = talk(chatter::COMMAND, peers, talkers, arguments.chat_seconds)?;
+        let bare = talk(bare_chatter::COMMAND, peers, talkers, arguments.chat_seconds)?;
+        println!("    {run}; a bare program: {bare}");
+        ours.push(run);
+        bares.push(bare);
+        if ours.iter().filter(|run| run.is_quiet()).count() == ENOUGH {
+            break;
+        }
+    }
+    println!("    all: {}", summary(&ours));
+    println!("    bare programs: {}", summary(&bares));
+    Ok(())
+}
+
+/// One run of a chat.
+struct Run {
+    heard: Heard,
+    expected: u64,
+    /// Processor time of all peers, and what the host took away, as parts of one processor and of all.
+    busy_percent: f64,
+    stolen_percent: f64,
+}
+
+impl Run {
+    fn is_quiet(&self) -> bool {
+        self.stolen_percent <= QUIET_PERCENT
+    }
+
+    fn delay(&self, percent: u64) -> f64 {
+        u32::try_from(quantile(&self.heard.delays_us, percent)).map_or(f64::INFINITY, f64::from)
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { busy_percent, stolen_percent, .. } = self;
+        let [p50, p99, worst] = [50, 99, 100].map(|percent| self.delay(percent));
+        write!(f, "p50 {p50} µs, p99 {p99}, worst {worst}, processor {busy_percent:.0}%, stolen {stolen_percent:.1}%")
+    }
+}
+
+/// What arrived in all runs, and how fast in those that count.
+fn summary(runs: &[Run]) -> String {
+    let sum = |part: fn(&Run) -> u64| runs.iter().map(part).sum::<u64>();
+    let arrived = sum(|run| run.heard.messages);
+    let (expected, doubles) = (sum(|run| run.expected), sum(|run| run.heard.doubles));
+    let quiet: Vec<&Run> = runs.iter().filter(|run| run.is_quiet()).collect();
+    let middle =
+        |runs: &[&Run], part: fn(&Run) -> f64| median(&mut runs.iter().map(|run| part(run)).collect::<Vec<_>>());
+    let delays = if quiet.is_empty() {
+        "none had so little stolen that it counts".to_owned()
+    } else {
+        let [p50, p99, busy] = [|run: &Run| run.delay(50), |run: &Run| run.delay(99), |run: &Run| run.busy_percent]
+            .map(|part| middle(&quiet, part));
+        let count = quiet.len();
+        format!(
+            "medians of the {count} with at most {QUIET_PERCENT}% stolen: p50 {p50} µs, p99 {p99} µs, processor {busy:.0}% in all"
+        )
+    };
+    let all = middle(&runs.iter().collect::<Vec<_>>(), |run| run.delay(50));
+    format!(
+        "{arrived} of {expected} arrived, {doubles} twice; {delays}; p50 of all {} runs: median {all} µs",
+        runs.len()
+    )
+}
+
 /// `talkers` of the `peers` talk, all others listen. They are processes of this program with this first argument.
-fn talk(command: &str, peers: usize, talkers: usize, seconds: u64) -> anyhow::Result<()> {
-    let kind = if command == bare_chatter::COMMAND { "bare programs" } else { "peers" };
-    progress(&format!("chat: {peers} {kind}, of which {talkers} say {A_SECOND} messages a second for {seconds} s"));
+fn talk(command: &str, peers: usize, talkers: usize, seconds: u64) -> anyhow::Result<Run> {
     let mut all = linked(command, peers)?;
-    let before = cpu_time(&all)?;
+    let (before, stolen_before) = (cpu_time(&all)?, stolen_time()?);
     let started = now();
     let said = A_SECOND * seconds;
     for (index, chatter) in all.iter_mut().enumerate() {
@@ -70,18 +146,14 @@ fn talk(command: &str, peers: usize, talkers: usize, seconds: u64) -> anyhow::Re
             *heard.delays_us.entry(delay).or_default() += count;
         }
     }
-    let busy = percent(cpu_time(&all)?.saturating_sub(before), now() - started);
-    let expected = said * (talkers * (peers - 1)) as u64;
-    println!(
-        "chat, {talkers} of {peers} {kind} say {A_SECOND} messages of {BYTES} bytes a second: {} of {expected} arrived, {} twice; \
-         p50 {} µs, p99 {} µs, worst {} µs; processor {busy:.0}% in all",
-        heard.messages,
-        heard.doubles,
-        quantile(&heard.delays_us, 50),
-        quantile(&heard.delays_us, 99),
-        quantile(&heard.delays_us, 100),
-    );
-    Ok(())
+    let time = now() - started;
+    let processors = u32::try_from(std::thread::available_parallelism()?.get())?;
+    Ok(Run {
+        heard,
+        expected: said * (talkers * (peers - 1)) as u64,
+        busy_percent: percent(cpu_time(&all)?.saturating_sub(before), time),
+        stolen_percent: percent(stolen_time()?.saturating_sub(stolen_before), time * processors),
+    })
 }
 
 /// The real command, with nothing to do.

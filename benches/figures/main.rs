@@ -90,9 +90,13 @@ struct Arguments {
     #[arg(long, default_value_t = 45)]
     watch_seconds: u64,
 
-    /// For how long peers talk
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    /// For how long peers talk in each run
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     chat_seconds: u64,
+
+    /// The most runs of each chat; it ends sooner when the host left enough of them alone
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100))]
+    chat_runs: u64,
 
     /// For how long peers have nothing to do
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -179,6 +183,7 @@ impl Arguments {
             self.takeovers = vec![100];
             (self.watch_seconds, self.chat_seconds, self.idle_seconds) = (1, 1, 1);
             self.rounds = self.rounds.min(2);
+            self.chat_runs = 1;
         }
         self
     }

@@ -32,7 +32,7 @@ impl Process {
         // The name in parentheses may hold spaces; behind it the fields are 3, 4, ...; 14 and 15 are the times in ticks.
         let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat has another form")?;
         let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
-        Ok(Duration::from_micros(ticks * 1_000_000 / rustix::param::clock_ticks_per_second()))
+        Ok(from_ticks(ticks))
     }
 
     /// Bytes of memory that it occupies.
@@ -49,6 +49,19 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// What the host of this virtual machine has taken away from all its processors so far; nothing on a machine of its own.
+pub(crate) fn stolen_time() -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    // user, nice, system, idle, iowait, irq, softirq, steal: proc_stat(5).
+    let ticks =
+        stat.lines().next().and_then(|line| line.split_whitespace().nth(8)).context("/proc/stat has another form")?;
+    Ok(from_ticks(ticks.parse()?))
+}
+
+fn from_ticks(ticks: u64) -> Duration {
+    Duration::from_micros(ticks * 1_000_000 / rustix::param::clock_ticks_per_second())
 }
 
 /// What the figures were measured on.

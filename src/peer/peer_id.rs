@@ -19,9 +19,10 @@ pub struct InvalidPeerId;
 
 /// Hex digits of an id.
 pub const PEER_ID_DIGITS: usize = 32;
-const HEX: &[u8; 16] = b"0123456789abcdef";
-/// As many digits tell peers apart well enough for people.
-const SHORT_DIGITS: usize = 8;
+/// Digits that are written at once. As many tell peers apart well enough for people.
+const WORD: usize = 8;
+/// A one in each byte.
+const EACH: u64 = u64::from_ne_bytes([1; WORD]);
 
 impl PeerId {
     /// Reads 32 hex digits.
@@ -44,13 +45,9 @@ impl PeerId {
 
     /// Its digits.
     pub(super) fn digits(self) -> [u8; PEER_ID_DIGITS] {
-        self.first_digits()
-    }
-
-    fn first_digits<const COUNT: usize>(self) -> [u8; COUNT] {
-        let mut digits = [0; COUNT];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
-            pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]);
+        let mut digits = [0; PEER_ID_DIGITS];
+        for (word, bytes) in digits.as_chunks_mut().0.iter_mut().zip(self.0.to_be_bytes().as_chunks().0) {
+            *word = write_word(u32::from_be_bytes(*bytes));
         }
         digits
     }
@@ -58,7 +55,8 @@ impl PeerId {
     /// The first digits, for people.
     #[must_use]
     pub fn short(self) -> String {
-        as_text(&self.first_digits::<SHORT_DIGITS>()).to_owned()
+        let [a, b, c, d, ..] = self.0.to_be_bytes();
+        as_text(&write_word(u32::from_be_bytes([a, b, c, d]))).to_owned()
     }
 }
 
@@ -67,6 +65,17 @@ fn half(digits: &[u8]) -> Result<u64, InvalidPeerId> {
         let digit = char::from(*digit).to_digit(16).ok_or(InvalidPeerId)?;
         Ok(value << 4 | u64::from(digit))
     })
+}
+
+/// Eight hex digits, all at once: each half of a byte is spread to a byte of its own.
+fn write_word(word: u32) -> [u8; WORD] {
+    let mut halves = u64::from(word);
+    halves = (halves << 16 | halves) & 0x0000_ffff_0000_ffff;
+    halves = (halves << 8 | halves) & 0x00ff_00ff_00ff_00ff;
+    halves = (halves << 4 | halves) & 0x0f0f_0f0f_0f0f_0f0f;
+    // One in each byte that is more than nine: there a letter is to stand.
+    let letters = (halves + EACH * 6) >> 4 & EACH;
+    (halves + EACH * u64::from(b'0') + letters * u64::from(b'a' - b'9' - 1)).to_be_bytes()
 }
 
 fn as_text(digits: &[u8]) -> &str {

@@ -135,7 +135,11 @@ impl Engine {
     /// Takes in one event.
     pub fn handle(&mut self, event: Event, now: Now, mut draw: Draw) -> Vec<Action> {
         let mut out = Actions::new();
-        let is_chat = matches!(&event, Event::Heard { message: Message { body: Body::Chat(_), .. }, .. });
+        let is_chat = match &event {
+            Event::Heard { message, .. } => matches!(message.body, Body::Chat(_)),
+            Event::Posted(_) => self.neighbours.is_none(),
+            _ => false,
+        };
         match event {
             Event::Woke => {}
             Event::Linked { link, peer, dialled, remote } => {
@@ -160,7 +164,8 @@ impl Engine {
             Event::Listed => self.ask_neighbours(now, &mut out),
             Event::Left => self.send_what_is_untold(&mut out),
         }
-        // A chat moves no deadline but its own, and that of its link's silence, which moves away: waking early does no harm.
+        // A chat of the mesh moves no deadline but its own, and that of its link's silence, which moves away: waking early does
+        // no harm.
         if !is_chat || now.boot >= self.wake_at {
             self.pass_time(now, &mut draw, &mut out);
         }

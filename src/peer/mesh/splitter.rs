@@ -2,7 +2,7 @@
 //!
 //! Each byte is looked at once, so a peer that sends a long message a byte at a time costs no more than one that does not.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
 use thiserror::Error;
 
@@ -52,7 +52,7 @@ impl Splitter {
     pub fn next_message(&mut self) -> Result<Option<Bytes>, Broken> {
         if self.depth == 0 {
             let gap = self.buffer.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(self.buffer.len());
-            let _ = self.buffer.split_to(gap);
+            self.buffer.advance(gap);
             match self.buffer.first() {
                 None => return Ok(None),
                 Some(b'{') => {}
@@ -74,7 +74,9 @@ impl Splitter {
                 return Err(Broken::TooLong);
             }
             if self.ends_with(byte) {
-                let message = self.buffer.split_to(self.scanned).freeze();
+                // A copy is cheaper than a share of the buffer, which could not be filled again before the message is gone.
+                let message = Bytes::copy_from_slice(&self.buffer[..self.scanned]);
+                self.buffer.advance(self.scanned);
                 self.scanned = 0;
                 return Ok(Some(message));
             }
