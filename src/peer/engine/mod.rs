@@ -137,7 +137,7 @@ impl Engine {
         let mut out = Actions::new();
         let is_chat = match &event {
             Event::Heard { message, .. } => matches!(message.body, Body::Chat(_)),
-            Event::Posted(_) => self.neighbours.is_none(),
+            Event::Posted(_) => true,
             _ => false,
         };
         match event {
@@ -164,8 +164,7 @@ impl Engine {
             Event::Listed => self.ask_neighbours(now, &mut out),
             Event::Left => self.send_what_is_untold(&mut out),
         }
-        // A chat of the mesh moves no deadline but its own, and that of its link's silence, which moves away: waking early does
-        // no harm.
+        // A chat moves no deadline but its own, and that of its link's silence, which moves away: waking early does no harm.
         if !is_chat || now.boot >= self.wake_at {
             self.pass_time(now, &mut draw, &mut out);
         }
