@@ -2,7 +2,7 @@
 //! a bare loop that does the same on the disk.
 //!
 //! ```text
-//! cargo bench --bench figures                     # everything; about twelve minutes
+//! cargo bench --bench figures                     # everything; up to half an hour
 //! cargo bench --bench figures -- heartbeat lists  # some parts
 //! cargo bench --bench figures -- --quick          # everything, hundredfold smaller, to see that it works
 //! ```
