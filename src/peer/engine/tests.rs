@@ -247,6 +247,29 @@ fn heartbeats_are_sent_and_a_silent_link_ends_at_the_interval_and_the_timeout() 
 }
 
 #[test]
+fn posts_move_no_deadline_and_what_is_due_is_done_with_them() {
+    for rules in [rules(), lan::on_lan()] {
+        let mut bench = Bench::new(rules);
+        bench.link(1, 60, None);
+        bench.extend(1, 60);
+        bench.feed(Event::Woke);
+        while bench.engine.wake_at() < BootMs(30_000) {
+            bench.now = bench.engine.wake_at().0;
+            bench.feed(Event::Woke);
+        }
+        let is_beat = |action: &Action| matches!(action, Action::Send { message, .. } if matches!(message.body, Body::Heartbeat { .. }));
+        for (now, beats) in [(29_999, false), (30_000, true)] {
+            bench.now = now;
+            let posted = bench.feed(Event::Posted("hi".to_owned()));
+            assert_eq!(posted.iter().any(is_beat), beats, "at {now} ms");
+            let wake_at = bench.engine.wake_at();
+            bench.feed(Event::Woke);
+            assert_eq!(bench.engine.wake_at(), wake_at, "at {now} ms nothing else was due, and nothing is sooner");
+        }
+    }
+}
+
+#[test]
 fn a_peer_that_never_sent_a_heartbeat_is_not_dropped_for_sending_none() {
     let mut bench = Bench::new(rules());
     bench.link(1, 60, None);

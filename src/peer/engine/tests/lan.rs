@@ -4,7 +4,7 @@ use super::*;
 use crate::peer::lan::{self, Datagram, Dialect};
 use crate::peer::user_id::UserId;
 
-fn on_lan() -> Rules {
+pub(super) fn on_lan() -> Rules {
     let user = UserId::parse("me@10.0.0.1").unwrap();
     Rules {
         lan: Some(LanRules { user, port: 8100, own_ips: vec!["10.0.0.1".parse().unwrap()] }),
