@@ -28,15 +28,15 @@ const STARTS_AFTER_US: u64 = 10_000;
 /// The peers of a chat with many.
 const MANY: usize = 6;
 
-/// The longest wait for peers to be linked.
-const LINK_TIME: Duration = Duration::from_secs(20);
-
 /// A run counts if the host took no more of the processors' time away than this. What is left is then the time of the machine
 /// that the figure is for.
 const QUIET_PERCENT: f64 = 2.0;
 
 /// So many of those are enough.
 const ENOUGH: usize = 5;
+
+/// The longest wait for peers to be linked.
+const LINK_TIME: Duration = Duration::from_secs(20);
 
 /// Between two looks at whether they are.
 const LOOK: Duration = Duration::from_millis(50);
@@ -147,12 +147,11 @@ fn talk(command: &str, peers: usize, talkers: usize, seconds: u64) -> anyhow::Re
         }
     }
     let time = now() - started;
-    let processors = u32::try_from(std::thread::available_parallelism()?.get())?;
     Ok(Run {
         heard,
         expected: said * (talkers * (peers - 1)) as u64,
         busy_percent: percent(cpu_time(&all)?.saturating_sub(before), time),
-        stolen_percent: percent(stolen_time()?.saturating_sub(stolen_before), time * processors),
+        stolen_percent: percent(stolen_time()?.saturating_sub(stolen_before), time),
     })
 }
 

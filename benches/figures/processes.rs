@@ -51,13 +51,15 @@ impl Drop for Process {
     }
 }
 
-/// What the host of this virtual machine has taken away from all its processors so far; nothing on a machine of its own.
+/// What the host of this virtual machine has taken away from each of its processors so far, in the mean. Nothing on a machine
+/// of its own, or if the host does not tell.
 pub(crate) fn stolen_time() -> anyhow::Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;
-    // user, nice, system, idle, iowait, irq, softirq, steal: proc_stat(5).
-    let ticks =
-        stat.lines().next().and_then(|line| line.split_whitespace().nth(8)).context("/proc/stat has another form")?;
-    Ok(from_ticks(ticks.parse()?))
+    let ticks = stat.lines().next().and_then(|line| line.split_whitespace().nth(8));
+    // cpu, user, nice, system, idle, iowait, irq, softirq, steal: proc_stat(5). The lines of cpu0, cpu1, ... follow.
+    let ticks = ticks.context("/proc/stat has another form")?.parse()?;
+    let processors = stat.lines().skip(1).filter(|line| line.starts_with("cpu")).count();
+    Ok(from_ticks(ticks) / u32::try_from(processors.max(1))?)
 }
 
 fn from_ticks(ticks: u64) -> Duration {
