@@ -26,8 +26,9 @@ use crate::clock::{boot_now, wall_now};
 
 /// A sleep without anything to wake for.
 const LONGEST_SLEEP_MS: u64 = 3_600_000;
-/// The longest wait for a link whose queue is crowded; everybody waits with it. With the default queue, who reads less than
-/// 768 KB a second is given up then.
+/// The longest wait for a link whose queue is crowded; everybody waits with it. With the default queue, who does not read
+/// 384 KB in this time is given up. The system opens its window in lumps, so in a burst that can be somebody who reads 2 MB a
+/// second on average; with 4 MB nobody was seen to be.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Between two looks meanwhile.
 const BREATH: Duration = Duration::from_millis(1);
