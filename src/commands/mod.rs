@@ -3,7 +3,6 @@
 
 mod completions;
 mod connection;
-mod deferred;
 mod demo;
 mod download;
 pub mod exit;
@@ -31,7 +30,6 @@ use std::io;
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio::runtime::{self, Runtime};
 
-use deferred::Deferred;
 pub use exit::Failure;
 use logging::start_logging;
 
@@ -92,49 +90,49 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run three nodes and some clients on this machine and say where to look
-    Demo(Deferred<demo::DemoArgs>),
+    Demo(demo::DemoArgs),
 
     /// Register a user
-    Register(Deferred<register::RegisterArgs>),
+    Register(register::RegisterArgs),
 
     /// Get a token for a user's password, and keep it
-    Login(Deferred<login::LoginArgs>),
+    Login(login::LoginArgs),
 
     /// Change a user's password
-    Passwd(Deferred<login::PasswdArgs>),
+    Passwd(login::PasswdArgs),
 
     /// Keep a user online until Ctrl-C
-    StartHeartbeat(Deferred<heartbeat::HeartbeatArgs>),
+    StartHeartbeat(heartbeat::HeartbeatArgs),
 
     /// List who is online
-    ListOnline(Deferred<lists::OnlineArgs>),
+    ListOnline(lists::OnlineArgs),
 
     /// List all registered users
-    Users(Deferred<lists::UsersArgs>),
+    Users(lists::UsersArgs),
 
     /// Upload images of a user
-    Upload(Deferred<upload::UploadArgs>),
+    Upload(upload::UploadArgs),
 
     /// List a user's images
-    Images(Deferred<lists::ImagesArgs>),
+    Images(lists::ImagesArgs),
 
     /// Download who is online, with their images, into a directory
-    Download(Deferred<download::DownloadArgs>),
+    Download(download::DownloadArgs),
 
     /// Show how each node is
-    Status(Deferred<status::StatusArgs>),
+    Status(status::StatusArgs),
 
     /// Show who comes and goes, as it happens
-    Watch(Deferred<watch::WatchArgs>),
+    Watch(watch::WatchArgs),
 
     /// Chat with other peers: on this LAN, over a mesh, found through the registry
     Peer(peer::PeerArgs),
 
     /// Print a script that completes commands in a shell
-    Completions(Deferred<completions::CompletionsArgs>),
+    Completions(completions::CompletionsArgs),
 
     /// Print a page of the manual, or write all of them
-    Man(Deferred<completions::ManArgs>),
+    Man(completions::ManArgs),
 }
 
 /// What a command runs on. Messages of a peer go from task to task, and a step to another thread costs more than what is
@@ -160,21 +158,21 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     }
     let ended = match cli.command {
         None => node::run(cli.node).await,
-        Some(Command::Demo(Deferred(args))) => demo::run(args).await,
-        Some(Command::Register(Deferred(args))) => register::run(args).await,
-        Some(Command::Login(Deferred(args))) => login::log_in(args).await,
-        Some(Command::Passwd(Deferred(args))) => login::change_password(args).await,
-        Some(Command::StartHeartbeat(Deferred(args))) => heartbeat::run(args).await,
-        Some(Command::ListOnline(Deferred(args))) => lists::online(args).await,
-        Some(Command::Users(Deferred(args))) => lists::users(args).await,
-        Some(Command::Upload(Deferred(args))) => upload::run(args).await,
-        Some(Command::Images(Deferred(args))) => lists::images(args).await,
-        Some(Command::Download(Deferred(args))) => download::run(args).await,
-        Some(Command::Status(Deferred(args))) => status::run(args).await,
-        Some(Command::Watch(Deferred(args))) => watch::run(args).await,
+        Some(Command::Demo(args)) => demo::run(args).await,
+        Some(Command::Register(args)) => register::run(args).await,
+        Some(Command::Login(args)) => login::log_in(args).await,
+        Some(Command::Passwd(args)) => login::change_password(args).await,
+        Some(Command::StartHeartbeat(args)) => heartbeat::run(args).await,
+        Some(Command::ListOnline(args)) => lists::online(args).await,
+        Some(Command::Users(args)) => lists::users(args).await,
+        Some(Command::Upload(args)) => upload::run(args).await,
+        Some(Command::Images(args)) => lists::images(args).await,
+        Some(Command::Download(args)) => download::run(args).await,
+        Some(Command::Status(args)) => status::run(args).await,
+        Some(Command::Watch(args)) => watch::run(args).await,
         Some(Command::Peer(args)) => peer::run(args).await,
-        Some(Command::Completions(Deferred(args))) => completions::completions(&args, Cli::command()),
-        Some(Command::Man(Deferred(args))) => completions::man(&args, Cli::command()),
+        Some(Command::Completions(args)) => completions::completions(&args, Cli::command()),
+        Some(Command::Man(args)) => completions::man(&args, Cli::command()),
     };
     match ended {
         Err(failure) if failure.is_unread() => Ok(()),

@@ -7,7 +7,6 @@ mod documented;
 mod election;
 mod faults;
 mod http;
-mod layout;
 mod model;
 mod peer;
 mod pictures;

@@ -19,7 +19,6 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-use super::deferred::Deferred;
 use super::exit::{CONFIGURATION, Failure, SOFTWARE, SYSTEM, USAGE};
 use super::logging::{start_logging, start_logging_of_peer};
 use super::outlet::Outlet;
@@ -139,7 +138,7 @@ pub(super) struct PeerArgs {
 #[derive(Debug, Subcommand)]
 enum PeerCommand {
     /// Show who is on this LAN, and why nobody seems to be
-    Scan(Deferred<scan::ScanArgs>),
+    Scan(scan::ScanArgs),
 }
 
 impl From<SettingsError> for Failure {
@@ -162,7 +161,7 @@ impl From<StartError> for Failure {
 
 pub(super) async fn run(args: PeerArgs) -> Result<(), Failure> {
     match args.command {
-        Some(PeerCommand::Scan(Deferred(args))) => {
+        Some(PeerCommand::Scan(args)) => {
             start_logging();
             scan::run(args).await
         }
