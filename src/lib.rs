@@ -6,12 +6,7 @@
 //! [`client`] is the other end, [`peer`] a chat program that finds others through it, and [`commands`] is what a person
 //! types. ARCHITECTURE.md has the map and its reasons.
 
-pub mod domain;
-
-pub mod api;
-pub mod clock;
 pub mod config;
-pub mod election;
 pub mod presence;
 pub mod storage;
 
@@ -19,9 +14,7 @@ pub mod registry;
 pub mod replication;
 pub mod snapshot;
 
-pub mod client;
 pub mod http;
 pub mod node;
-pub mod peer;
 
 pub mod commands;

@@ -18,15 +18,15 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 use uuid::Uuid;
 
-use crate::clock::boot_now;
 use crate::config::{self, Config, Storage};
-use crate::domain::NodeAddr;
-use crate::election::{self, Carrier, Election, Peers, Role};
 use crate::http::{App, Cors, ENDPOINTS, api, news, serve};
 use crate::registry::{Epoch, Registry, Settings, TokenKey, TokenKeyError};
 use crate::replication::{Flusher, Replication};
 use crate::snapshot::Keeper;
 use crate::storage::{Backend, BackendError, Bucket, BucketError, Created, Gcs, GcsConfig, Key, Local, RetryPolicy};
+use rollcall_core::NodeAddr;
+use rollcall_core::clock::boot_now;
+use rollcall_election::{Carrier, Election, Peers, Role};
 
 /// The file whose lock keeps two processes from being one node.
 const LOCK_FILE: &str = "lock";
@@ -264,7 +264,7 @@ struct Past {
 /// Whether this node has never been started on this bucket. A node without a ballot is new only if its trace in the bucket
 /// is made now: else it has lost the ballot, and with it the memory of its votes.
 async fn is_first_start(config: &Config, bucket: &Bucket) -> Result<bool, NodeError> {
-    if election::has_ballot(&config.node_dir()) {
+    if rollcall_election::has_ballot(&config.node_dir()) {
         return Ok(false);
     }
     let trace = serde_json::to_vec(&NodeFile { first_start: draw_id() }).expect("a struct with one id is JSON");
@@ -286,12 +286,12 @@ fn start_election(
     let peers = Peers::new(config.peers.clone(), config.node)
         .ok_or_else(|| NodeError::Configuration(format!("{} is not in `peers`", config.node)))?;
     let timings = config.timings;
-    let options = election::Options {
+    let options = rollcall_election::Options {
         peers,
         cluster,
         api_url: config.api.url.clone(),
         api_port: config.api.port,
-        timings: election::Timings {
+        timings: rollcall_election::Timings {
             heartbeat_interval_ms: timings.heartbeat_interval_ms,
             election_timeout_min_ms: timings.election_timeout_min_ms,
             election_timeout_max_ms: timings.election_timeout_max_ms,
@@ -302,8 +302,8 @@ fn start_election(
         trust_end_of_stream: config.trust_end_of_stream,
         key: config.cluster_key.clone(),
         load_source: match &config.load_source {
-            config::LoadSource::Cpu => election::LoadSource::Cpu,
-            config::LoadSource::File(path) => election::LoadSource::File(path.clone()),
+            config::LoadSource::Cpu => rollcall_election::LoadSource::Cpu,
+            config::LoadSource::File(path) => rollcall_election::LoadSource::File(path.clone()),
         },
         cpu_refresh_ms: timings.cpu_refresh_ms,
         dir: config.node_dir(),

@@ -7,9 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use rollcall::peer::engine::Notice;
-use rollcall::peer::settings::{Layer, Settings};
-use rollcall::peer::{Ask, Peer};
+use rollcall_chat::engine::Notice;
+use rollcall_chat::settings::{Layer, Settings};
+use rollcall_chat::{Ask, Peer};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::Context;
-use rollcall::domain::{Addr, Metadata, Profile, UserId, Username};
 use rollcall::storage::Key;
+use rollcall_core::{Addr, Metadata, Profile, UserId, Username};
 
 use crate::wire::request;
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use rollcall::client::{Client, DEFAULT_PATIENCE, NewUser};
-use rollcall::domain::Username;
+use rollcall_client::{Client, DEFAULT_PATIENCE, NewUser};
+use rollcall_core::Username;
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use rollcall::client::{Client, DEFAULT_PATIENCE, NewUser};
-use rollcall::domain::Username;
+use rollcall_client::{Client, DEFAULT_PATIENCE, NewUser};
+use rollcall_core::Username;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
 

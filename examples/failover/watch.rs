@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use rollcall::clock::wall_now;
+use rollcall_core::clock::wall_now;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 

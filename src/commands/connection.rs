@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::exit::{Failure, USAGE};
-use crate::client::{Client, DEFAULT_PATIENCE, Server, Settings};
-use crate::domain::Username;
+use rollcall_client::{Client, DEFAULT_PATIENCE, Server, Settings};
+use rollcall_core::Username;
 
 /// Where a node is that was started as the documentation says.
 const DEFAULT_SERVER: &str = "http://localhost:3000";

@@ -4,9 +4,9 @@
 use std::process::ExitCode;
 
 use super::plain::plain;
-use crate::client::{ClientError, SettingsError};
 use crate::config::ConfigError;
 use crate::node::NodeError;
+use rollcall_client::{ClientError, SettingsError};
 
 /// The registry, or this machine, refuses what is asked for.
 pub const REFUSED: u8 = 1;

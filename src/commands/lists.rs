@@ -8,8 +8,8 @@ use super::exit::Failure;
 use super::output::{Output, OutputArgs, note};
 use super::plain::plain;
 use super::table::{Colour, Table, count};
-use crate::api::User;
-use crate::domain::{Addr, Username};
+use rollcall_core::api::User;
+use rollcall_core::{Addr, Username};
 
 /// What stands in a table where nothing is known.
 const NOTHING: &str = "-";

@@ -18,7 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::outlet::Outlet;
 use super::plain::{plain, plain_json};
-use crate::peer::settings::{LogFormat, LogLevel, Settings};
+use rollcall_chat::settings::{LogFormat, LogLevel, Settings};
 
 /// Names the levels, and with `target=level` the modules, for all commands.
 const VARIABLE: &str = "RUST_LOG";

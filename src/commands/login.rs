@@ -8,7 +8,7 @@ use super::exit::{Failure, USAGE};
 use super::output::{Output, OutputArgs};
 use super::plain::plain;
 use super::secret::{NewPasswordArgs, PasswordArgs};
-use crate::api::LoggedIn;
+use rollcall_core::api::LoggedIn;
 
 /// The flags of `login`.
 #[derive(Args, Debug)]

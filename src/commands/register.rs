@@ -8,8 +8,8 @@ use super::exit::{Failure, USAGE};
 use super::output::{Output, OutputArgs};
 use super::plain::plain;
 use super::secret::PasswordArgs;
-use crate::client::NewUser;
-use crate::domain::{AddrForm, Metadata, MetadataForm};
+use rollcall_client::NewUser;
+use rollcall_core::{AddrForm, Metadata, MetadataForm};
 
 /// The flags.
 #[derive(Args, Debug)]

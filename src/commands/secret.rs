@@ -9,7 +9,7 @@ use clap::Args;
 use super::connection::variable;
 use super::exit::{Failure, SYSTEM, USAGE};
 use super::output::note;
-use crate::domain::Password;
+use rollcall_core::Password;
 
 /// More than any password has.
 const MAX_BYTES: usize = 4096;

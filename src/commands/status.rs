@@ -7,8 +7,8 @@ use super::connection::ServerArgs;
 use super::exit::{Failure, UNREACHABLE};
 use super::output::{Output, OutputArgs};
 use super::table::{Colour, Table};
-use crate::client::Surveyed;
-use crate::domain::MemberRole;
+use rollcall_client::Surveyed;
+use rollcall_core::MemberRole;
 
 /// What stands in the table where nothing is known.
 const NOTHING: &str = "-";

@@ -15,8 +15,8 @@ use super::plain::plain;
 use super::progress::Progress;
 use super::secret::PasswordArgs;
 use super::table::{Colour, count};
-use crate::client::{ClientError, Uploads};
-use crate::domain::ImageKind;
+use rollcall_client::{ClientError, Uploads};
+use rollcall_core::ImageKind;
 
 /// What no registry takes need not be sent.
 const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;

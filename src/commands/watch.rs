@@ -11,9 +11,9 @@ use super::exit::{Failure, SYSTEM};
 use super::output::{Output, OutputArgs, note};
 use super::signals::Signals;
 use super::table::{Colour, count};
-use crate::client::{Client, ClientError, Roster, Turn};
-use crate::clock::wall_now;
-use crate::domain::Addr;
+use rollcall_client::{Client, ClientError, Roster, Turn};
+use rollcall_core::Addr;
+use rollcall_core::clock::wall_now;
 
 /// How long a node may wait for something to tell: a leader that hangs is left after this and a little more.
 const WAIT: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use http::Uri;
 
 use super::layers::{Given, Layers};
 use super::{Api, Config, ConfigError, Cors, Flags, LoadSource, Passwords, Presence, Storage, Timings, keys};
-use crate::domain::{ClusterKey, MAX_NODES, MIN_KEY_CHARS, NodeAddr};
+use rollcall_core::{ClusterKey, MAX_NODES, MIN_KEY_CHARS, NodeAddr};
 
 /// No time may be longer: one that is, is a slip of the pen, and sums of times must not overflow.
 const MAX_MS: u64 = 24 * 60 * 60 * 1000;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::DEFAULT_FILE;
-use crate::domain::{InvalidClusterKey, NodeAddr};
+use rollcall_core::{InvalidClusterKey, NodeAddr};
 
 /// Where a value was given.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -8,10 +8,10 @@ use tokio_util::task::TaskTracker;
 
 use super::error::ApiError;
 use super::news::News;
-use crate::clock;
-use crate::domain::{BootMs, NodeAddr, Term};
-use crate::election::{Leader, Member, Role};
 use crate::registry::Registry;
+use rollcall_core::clock;
+use rollcall_core::{BootMs, NodeAddr, Term};
+use rollcall_election::{Leader, Member, Role};
 
 /// What the API is made of. The composition root fills it in.
 pub struct App {

@@ -8,9 +8,9 @@ use super::app::Shared;
 use super::cursor::Cursor;
 use super::error::ApiError;
 use super::lists::on_a_thread;
-use crate::api::{Changed, ClientLeft, LeftReason, ListChanges, OnlineClient};
-use crate::clock;
 use crate::registry::{News, Online, Reason, Registry};
+use rollcall_core::api::{Changed, ClientLeft, LeftReason, ListChanges, OnlineClient};
+use rollcall_core::clock;
 
 /// More changes than these are put together on another thread.
 const FEW: u64 = 1000;

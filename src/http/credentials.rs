@@ -7,8 +7,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::params::Remote;
-use crate::clock;
 use crate::registry::{Caller, Credentials};
+use rollcall_core::clock;
 
 /// How a client may show for whom it acts; on every 401.
 pub(super) const CHALLENGE: HeaderValue =

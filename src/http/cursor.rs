@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::domain::{BootMs, Term};
+use rollcall_core::{BootMs, Term};
 
 /// What a cursor that knows nothing yet looks like; anybody may write it.
 const NOTHING_YET: &str = "0";

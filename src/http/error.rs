@@ -8,12 +8,12 @@ use thiserror::Error;
 
 use super::credentials::CHALLENGE;
 use super::json::Json;
-use crate::api::Refusal;
-use crate::domain::{InvalidAddr, InvalidMetadata, InvalidPassword, InvalidUsername};
-use crate::election::Leader;
 use crate::registry::{
     AuthError, BulkError, ImageError, LookupError, RegisterError, Rejected, Unavailable, UploadError, UsersError,
 };
+use rollcall_core::api::Refusal;
+use rollcall_core::{InvalidAddr, InvalidMetadata, InvalidPassword, InvalidUsername};
+use rollcall_election::Leader;
 
 /// Seconds after which a client should try again when it is not its fault: about the time of an election.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");

@@ -6,8 +6,8 @@ use super::app::Shared;
 use super::error::ApiError;
 use super::json::Json;
 use super::leader::Leader;
-use crate::api::{Alive, Cluster, ClusterNode, Health, Leading, Status};
-use crate::clock;
+use rollcall_core::api::{Alive, Cluster, ClusterNode, Health, Leading, Status};
+use rollcall_core::clock;
 
 const ALIVE: Alive = Alive { status: Status::Ok };
 
@@ -64,7 +64,7 @@ pub(super) async fn cluster(State(app): State<Shared>) -> Json<Cluster> {
             // What a node was when it was last heard says nothing of what it is now.
             role: member.role.filter(|_| member.reachable),
             reachable: member.reachable,
-            load: member.load.map(crate::domain::Load::share),
+            load: member.load.map(rollcall_core::Load::share),
             term: member.term,
             last_heard_ago_ms: member.last_heard.map(|heard| now.since(heard)),
         })
@@ -77,11 +77,11 @@ mod tests {
     use serde_json::json;
 
     use super::super::testing::{Node, TERM, following, leading, leading_until, request, without_leader};
-    use crate::clock;
-    use crate::domain::MemberRole;
-    use crate::domain::{BootMs, Load};
-    use crate::election::Member;
     use crate::storage::{Backend, Fault, Key};
+    use rollcall_core::MemberRole;
+    use rollcall_core::clock;
+    use rollcall_core::{BootMs, Load};
+    use rollcall_election::Member;
 
     #[tokio::test]
     async fn health_on_the_leader_counts_its_own_clients() {

@@ -18,10 +18,10 @@ use super::leader::Leader;
 use super::params::{Name, Paging, Remote};
 use super::patience::Patience;
 use super::uploads::{Held, Uploads};
-use crate::api::{Images, Uploaded};
-use crate::clock;
-use crate::domain::{ImageName, Username};
 use crate::registry::ImageError;
+use rollcall_core::api::{Images, Uploaded};
+use rollcall_core::clock;
+use rollcall_core::{ImageName, Username};
 
 /// The most bytes that a picture may have.
 const MAX_IMAGE_BYTES: usize = 512 * 1024;
@@ -170,9 +170,9 @@ mod tests {
 
     use super::super::testing::{Answer, Node, request};
     use super::*;
-    use crate::domain::Page;
     use crate::registry::testing::{picture, png_chunk, png_with};
     use crate::storage::Fault;
+    use rollcall_core::Page;
 
     /// A form as `curl -F` makes it, with one field.
     fn form(field: &str, content: &[u8]) -> (String, Vec<u8>) {

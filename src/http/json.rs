@@ -144,7 +144,7 @@ fn kind(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Heartbeat;
+    use rollcall_core::api::Heartbeat;
 
     const FIELDS: &[Field] = &[
         Field { name: "username", wanted: "a text", required: true, fits: Value::is_string },

@@ -19,10 +19,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::app::Shared;
 use super::body;
 use super::error::ApiError;
-use crate::clock;
-use crate::domain::{BootMs, Term};
-use crate::election;
 use crate::registry::Epoch;
+use rollcall_core::clock;
+use rollcall_core::{BootMs, Term};
 
 /// Proof that this node served when the request came in. Stands first among the arguments of each handler that only the
 /// leader may run.
@@ -144,7 +143,7 @@ fn redirect(uri: &Uri, refusal: &ApiError) -> Option<Response> {
 
 /// The same request at the leader, without the `redirect`: two nodes that take each other for the leader must not send a
 /// client to and fro.
-fn location(uri: &Uri, leader: &election::Leader) -> Option<String> {
+fn location(uri: &Uri, leader: &rollcall_election::Leader) -> Option<String> {
     let (asks, rest): (Vec<&str>, Vec<&str>) = uri
         .query()?
         .split('&')
@@ -170,9 +169,9 @@ mod tests {
     use super::super::Cors;
     use super::super::testing::{Node, TERM, following, leading, leading_until, request, without_leader};
     use super::*;
-    use crate::clock;
-    use crate::election::{Role, Standing};
     use crate::storage::{Backend, BackendError, Entry, Folder, Key, ListPage, Memory, Version};
+    use rollcall_core::clock;
+    use rollcall_election::{Role, Standing};
 
     /// Every route that only the leader answers, with a body that it would take.
     const LEADER_ONLY: &[(&str, &str, &str)] = &[
@@ -301,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_redirect_names_the_same_request_at_the_leader() {
-        let leader = election::Leader {
+        let leader = rollcall_election::Leader {
             node: "127.0.0.1:8081".parse().unwrap(),
             api_url: "http://127.0.0.1:3001".to_owned(),
             term: Term(7),

@@ -17,9 +17,9 @@ use super::changes::Told;
 use super::error::ApiError;
 use super::rebuilds::Rebuilds;
 use super::sending::{self, List, Place, Places, Reader};
-use crate::clock;
-use crate::domain::{Page, Term};
 use crate::registry::UsersVersion;
+use rollcall_core::clock;
+use rollcall_core::{Page, Term};
 
 /// Parts of lists that are made at once. Each is made for one reader, and may be as long as the whole.
 const PARTS_AT_ONCE: usize = 4;

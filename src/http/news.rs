@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::clock;
-use crate::domain::Term;
-use crate::election::Role;
 use crate::registry::Registry;
+use rollcall_core::Term;
+use rollcall_core::clock;
+use rollcall_election::Role;
 
 /// The least time between two wake-ups for changes of the list: whoever waits is woken for all of them together, at most
 /// twenty times a second. The first change after a quiet time is told at once.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::cursor::Given;
 use super::error::ApiError;
 use super::polls::parse_wait;
-use crate::domain::{InvalidUsername, Page, Username};
+use rollcall_core::{InvalidUsername, Page, Username};
 
 /// The `{username}` of the path.
 pub(super) struct Name(pub(super) Username);

@@ -12,9 +12,9 @@ use super::json::{Field, Json, JsonBody};
 use super::leader::Leader;
 use super::params::Remote;
 use super::users::USERNAME;
-use crate::api::{Grant, LoggedIn, Login, PasswordChange, Status};
-use crate::domain::Username;
 use crate::registry::Granted;
+use rollcall_core::Username;
+use rollcall_core::api::{Grant, LoggedIn, Login, PasswordChange, Status};
 
 const PASSWORD: Field = Field { name: "password", wanted: "a text", required: true, fits: Value::is_string };
 

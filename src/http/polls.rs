@@ -19,7 +19,7 @@ use tracing::debug;
 use super::app::Shared;
 use super::cursor::{Given, Source};
 use super::error::ApiError;
-use crate::clock;
+use rollcall_core::clock;
 
 /// Requests that wait at once; half of all connections, so that there is room for those that do not wait.
 const PLACES: usize = 1024;
@@ -96,7 +96,7 @@ mod tests {
 
     use super::super::testing::{Answer, Node, following, leading_until, request};
     use super::*;
-    use crate::election::Standing;
+    use rollcall_election::Standing;
 
     #[test]
     fn a_wait_is_whole_seconds_and_at_most_a_minute() {

@@ -17,10 +17,10 @@ use super::lists::{Lists, write_rows};
 use super::params::{Paging, Remote, Since};
 use super::sending::{self, List, Reader};
 use super::users::{ADDR, USERNAME};
-use crate::api::Heartbeat;
-use crate::clock;
-use crate::domain::{Addr, AddrForm, BootMs, Page, Username, WallMs};
 use crate::registry::{Beat, Caller, Registry};
+use rollcall_core::api::Heartbeat;
+use rollcall_core::clock;
+use rollcall_core::{Addr, AddrForm, BootMs, Page, Username, WallMs};
 
 const HEARTBEAT: &[Field] = &[USERNAME, ADDR];
 
@@ -69,7 +69,7 @@ fn told(remote: Remote, body: &JsonBody) -> Result<(Username, Option<Addr>), Api
     Ok((username, addr))
 }
 
-/// An [`Accepted`](crate::api::Accepted). Nothing is written as often, and nothing in it needs to be escaped, so it is put
+/// An [`Accepted`](rollcall_core::api::Accepted). Nothing is written as often, and nothing in it needs to be escaped, so it is put
 /// together by hand.
 fn accepted(username: &Username, beat: Beat, wall: WallMs) -> Vec<u8> {
     debug!(user = %username, "heartbeat of {username}");

@@ -1,6 +1,6 @@
 //! How often a list that changes all the time is made anew. Pure: time comes as an argument.
 
-use crate::domain::BootMs;
+use rollcall_core::BootMs;
 
 /// Builds that may follow each other at once, so that who writes now and then reads its own writes.
 const BURST: u64 = 10;

@@ -12,9 +12,9 @@ use super::lists::Lists;
 use super::params::{Paging, quoted};
 use super::sending::{List, Reader};
 use super::{presence, users};
-use crate::clock;
-use crate::domain::Page;
 use crate::registry::UsersError;
+use rollcall_core::Page;
+use rollcall_core::clock;
 
 /// How many milliseconds ago the list was last known to be the leader's.
 pub(super) const AGE: HeaderName = HeaderName::from_static("rollcall-age-ms");
@@ -113,7 +113,7 @@ mod tests {
 
     /// When all was copied, and when the users were, in milliseconds before now.
     fn copied(node: &Node, all_ago_ms: u64, users_ago_ms: u64) {
-        let ago = |ms| Some(crate::domain::BootMs(clock::boot_now().0 - ms));
+        let ago = |ms| Some(rollcall_core::BootMs(clock::boot_now().0 - ms));
         node.copied.send_replace(ago(all_ago_ms));
         node.users_copied.send_replace(ago(users_ago_ms));
     }

@@ -16,9 +16,9 @@ use tracing::{error, warn};
 use super::app::Shared;
 use super::body;
 use super::error::{ApiError, Cause};
-use crate::clock;
-use crate::domain::{BootMs, Term};
-use crate::election::{Leader, Role};
+use rollcall_core::clock;
+use rollcall_core::{BootMs, Term};
+use rollcall_election::{Leader, Role};
 
 const LEADER: HeaderName = HeaderName::from_static("rollcall-leader");
 const LEADER_URL: HeaderName = HeaderName::from_static("rollcall-leader-url");

@@ -21,12 +21,12 @@ use super::params::Remote;
 use super::router::routes;
 use super::stamp::Stamp;
 use super::{App, Cors, news};
-use crate::clock;
-use crate::domain::{BootMs, NodeAddr, Term};
-use crate::election::{Leader, Member, Role, Standing};
 use crate::registry::testing::settings;
 use crate::registry::{Epoch, Registry, TokenKey};
 use crate::storage::{Backend, Bucket, Memory, RetryPolicy};
+use rollcall_core::clock;
+use rollcall_core::{BootMs, NodeAddr, Term};
+use rollcall_election::{Leader, Member, Role, Standing};
 
 /// The term in which somebody leads.
 pub(super) const TERM: Term = Term(7);

@@ -15,10 +15,10 @@ use super::lists::{Lists, write_rows};
 use super::params::{Paging, Remote};
 use super::passwords::grant;
 use super::sending::{List, Reader};
-use crate::api::{Presence, Registered, Registration, Status, User};
-use crate::clock;
-use crate::domain::{AddrForm, MetadataForm, Page, Password, Username, WallMs};
 use crate::registry::{NewUser, Outcome, Registry, UserRow};
+use rollcall_core::api::{Presence, Registered, Registration, Status, User};
+use rollcall_core::clock;
+use rollcall_core::{AddrForm, MetadataForm, Page, Password, Username, WallMs};
 
 /// How the field `username` is described to who got it wrong; heartbeats have it too.
 pub(super) const USERNAME: Field =

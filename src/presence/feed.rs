@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::Online;
-use crate::domain::{Addr, Username};
+use rollcall_core::{Addr, Username};
 
 /// Changes that are remembered, which is some 1 MB. Who missed more reads the whole list.
 const MOST_CHANGES: usize = 16_384;

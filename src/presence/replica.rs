@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Moment;
 use super::rows::Row;
 use super::table::Table;
-use crate::domain::{Addr, BootMs, Username};
+use rollcall_core::{Addr, BootMs, Username};
 
 /// Which heartbeat a row tells of. Greater ones came later: there is one leader an epoch, and it counts them.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]

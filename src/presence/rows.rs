@@ -7,7 +7,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use super::Moment;
 use super::replica::Stamp;
 use super::stall::AwakeMs;
-use crate::domain::{Addr, Username};
+use rollcall_core::{Addr, Username};
 
 /// What is known of a client.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@
 
 use std::marker::PhantomData;
 
-use crate::domain::BootMs;
+use rollcall_core::BootMs;
 
 /// Two observations further apart than this are a stall. Whoever owns the clock observes several times a second, so
 /// only a process that did not run leaves such a gap. For as long, too, a sign that a leader serves is good.

@@ -9,7 +9,7 @@ use super::feed::{Change, Event, Feed, Reason};
 use super::replica::Stamp;
 use super::rows::{Row, Rows};
 use super::{AwakeMs, Moment, PresenceMs};
-use crate::domain::{Addr, Page, Username};
+use rollcall_core::{Addr, Page, Username};
 
 /// For how long after its last heartbeat it is remembered when a client was seen: a day, after which "last seen" says
 /// nothing that an operator acts on.

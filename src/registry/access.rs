@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use super::index::Entry;
 use super::lookup::Stored;
 use super::{AuthError, LookupError, Registry, Unavailable, lock};
-use crate::domain::{BootMs, Password, Username, WallMs};
 use crate::storage::Key;
+use rollcall_core::{BootMs, Password, Username, WallMs};
 
 /// How long a token waits at a new leader for what the other nodes know, before the bucket is read for it.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::{BulkError, Registry, Unavailable};
-use crate::domain::{BootMs, ImageName, Page, Username};
 use crate::presence::Online;
+use rollcall_core::{BootMs, ImageName, Page, Username};
 
 /// The most pictures of one client.
 const IMAGES_PER_CLIENT: usize = 20;
@@ -195,9 +195,9 @@ mod tests {
 
     use super::super::testing::{caller, name, picture, registry, registry_in, user};
     use super::*;
-    use crate::api::DiscoveredWithImages;
     use crate::registry::Credentials;
     use crate::storage::{Backend, Fault, Key};
+    use rollcall_core::api::DiscoveredWithImages;
 
     async fn online(usernames: &[&str]) -> (Registry, crate::storage::Memory) {
         let (registry, memory) = registry();
@@ -249,7 +249,7 @@ mod tests {
             let chunk = writer.write(registry.clone().fetch(Ok(piece), BootMs(0)).await.unwrap());
             text += std::str::from_utf8(&chunk.text).unwrap();
         }
-        let client: crate::api::ClientWithImages = serde_json::from_str(&text).unwrap();
+        let client: rollcall_core::api::ClientWithImages = serde_json::from_str(&text).unwrap();
         let names: Vec<&str> = client.images.iter().map(|image| image.filename.as_str()).collect();
         assert_eq!(names, [images[1].as_str(), images[2].as_str()]);
     }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::rows::{RowNo, Rows};
 use super::{Epoch, Registry, lock};
-use crate::domain::{BootMs, Username};
+use rollcall_core::{BootMs, Username};
 
 /// How long a registration waits until a majority knows it: longer than a node is away whose link broke for a moment,
 /// shorter than clients wait.

@@ -3,7 +3,7 @@
 use rand::RngExt;
 
 use super::TokenKey;
-use crate::domain::{UserId, WallMs};
+use rollcall_core::{UserId, WallMs};
 
 /// The id of a new registration.
 #[expect(clippy::disallowed_methods, reason = "this is the place of the registry that draws")]

@@ -4,8 +4,8 @@ use thiserror::Error;
 
 use super::access::Denied;
 use super::picture::Rejected;
-use crate::domain::Username;
 use crate::storage::BucketError;
+use rollcall_core::Username;
 
 /// The bucket did not answer. A write may have taken effect all the same; to repeat it is safe. What the bucket said is
 /// the source, for the log only.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 
-use crate::domain::{BootMs, ImageName, Username};
+use rollcall_core::{BootMs, ImageName, Username};
 
 /// The bytes of all pictures that are kept: some thousand ordinary ones, or 64 of the largest.
 const MOST_BYTES: usize = 32 * 1024 * 1024;

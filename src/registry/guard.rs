@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Epoch;
-use crate::domain::{Profile, UserId};
+use rollcall_core::{Profile, UserId};
 
 /// Keeps these digests apart from whatever else is ever made of the same bytes.
 const DOMAIN: &[u8] = b"rollcall password mark 1";
@@ -116,8 +116,8 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::{Metadata, PasswordHash};
     use crate::registry::testing::name;
+    use rollcall_core::{Metadata, PasswordHash};
 
     fn profile(hash: Option<&str>) -> Profile {
         Profile {

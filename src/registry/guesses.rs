@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::domain::{BootMs, Username};
+use rollcall_core::{BootMs, Username};
 
 /// Wrong passwords for one user from one address that cost nothing.
 const FREE: u32 = 5;

@@ -3,7 +3,7 @@
 use super::access::{Caller, Credentials, Verdict};
 use super::index::Entry;
 use super::{AuthError, Registry, lock};
-use crate::domain::{Addr, BootMs, Username};
+use rollcall_core::{Addr, BootMs, Username};
 
 /// Heartbeats that fit in one TTL if the client follows our advice, so that two may be lost without harm.
 const BEATS_PER_TTL: u64 = 3;
@@ -83,9 +83,9 @@ impl Registry {
 mod tests {
     use super::super::testing::{caller, name, registry, registry_on, user};
     use super::*;
-    use crate::domain::{Page, Password};
     use crate::registry::{Epoch, LookupError, NewUser};
     use crate::storage::Fault;
+    use rollcall_core::{Page, Password};
 
     #[tokio::test]
     async fn a_client_is_listed_until_exactly_the_ttl_after_its_heartbeat() {

@@ -5,8 +5,8 @@ use tracing::{debug, info};
 
 use super::access::{Caller, Credentials};
 use super::{AuthError, ImageError, LookupError, Registry, Unavailable, UploadError, draw, lock};
-use crate::domain::{BootMs, ImageName, Username, WallMs};
 use crate::storage::{Created, Folder, Key};
+use rollcall_core::{BootMs, ImageName, Username, WallMs};
 
 /// Names that are drawn for one picture before it is given up: two pictures of one millisecond share one with a chance
 /// of one in four million.
@@ -127,7 +127,7 @@ mod tests {
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         // Every suffix but the last few is passed, and the next one is taken.
         *lock(&registry.0.last_image) = (wall().unix_seconds(), u32::MAX - 2);
-        let taken = ImageName::new(wall(), u32::MAX - 1, crate::domain::ImageKind::Png);
+        let taken = ImageName::new(wall(), u32::MAX - 1, rollcall_core::ImageKind::Png);
         memory.create(&Key::Image(name("alice"), taken), b"x".as_slice().into()).await.unwrap();
         let bytes = picture(ImageFormat::Png, 1, 1);
         let image = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
@@ -145,7 +145,7 @@ mod tests {
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let bytes = picture(ImageFormat::Png, 1, 1);
         let image = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
-        let other = ImageName::new(wall(), 1, crate::domain::ImageKind::Png);
+        let other = ImageName::new(wall(), 1, rollcall_core::ImageKind::Png);
         let before = memory.faults().calls();
         for (asked, at, calls) in
             [(&image, 0, 1), (&image, 59_999, 1), (&image, 60_000, 2), (&other, 60_000, 3), (&other, 60_000, 4)]
@@ -163,7 +163,7 @@ mod tests {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), []);
-        let image = ImageName::new(wall(), 1, crate::domain::ImageKind::Png);
+        let image = ImageName::new(wall(), 1, rollcall_core::ImageKind::Png);
         memory.create(&Key::Image(name("alice"), image.clone()), b"x".as_slice().into()).await.unwrap();
         assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), [image]);
         let unknown = registry.images(&name("bob"), BootMs(0)).await;

@@ -13,7 +13,7 @@ use super::Epoch;
 use super::guard::Guard;
 use super::misses::Misses;
 use super::rows::{RowNo, UserFacts};
-use crate::domain::{Addr, BootMs, Metadata, Page, Profile, UserId, Username};
+use rollcall_core::{Addr, BootMs, Metadata, Page, Profile, UserId, Username};
 
 /// A profile without its name and its password.
 #[derive(Debug, PartialEq)]

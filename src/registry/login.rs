@@ -8,8 +8,8 @@ use super::lookup::Stored;
 use super::register::to_bytes;
 use super::token::Granted;
 use super::{AuthError, Epoch, LookupError, Registry, Unavailable, lock};
-use crate::domain::{Password, PasswordHash, Profile, Username, WallMs};
 use crate::storage::{Key, Version};
+use rollcall_core::{Password, PasswordHash, Profile, Username, WallMs};
 
 /// How often a change is begun anew because another one came between.
 const TRIES: usize = 3;

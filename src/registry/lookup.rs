@@ -8,8 +8,8 @@ use tracing::error;
 use super::guard::Guard;
 use super::index::{Facts, Known};
 use super::{Epoch, LookupError, Registry, Unavailable, lock};
-use crate::domain::{BootMs, Profile, Username};
 use crate::storage::{Key, Version};
+use rollcall_core::{BootMs, Profile, Username};
 
 /// What the bucket holds under a user's name.
 pub(super) enum Stored {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use crate::domain::{BootMs, Username};
+use rollcall_core::{BootMs, Username};
 
 /// For how long a miss is remembered: short, since another leader may register the name at any time.
 const REMEMBER_MS: u64 = 2000;

@@ -3,8 +3,8 @@
 use std::iter;
 
 use super::{Registry, lock};
-use crate::domain::{BootMs, Page};
 use crate::presence::{Changes, Online, Table};
+use rollcall_core::{BootMs, Page};
 
 /// Rows that are looked at under one lock, so that heartbeats do not wait for a long list: some 0.1 ms.
 pub(super) const ROWS_A_LOCK: usize = 1000;

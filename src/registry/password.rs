@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::AuthError;
-use crate::domain::{Password, PasswordHash};
+use rollcall_core::{Password, PasswordHash};
 
 /// Hashes that are computed at once: each takes 19 MiB and a processor for some ten milliseconds.
 const AT_ONCE: usize = 2;

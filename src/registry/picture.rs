@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::domain::ImageKind;
+use rollcall_core::ImageKind;
 
 /// The most pixels that a picture may have in a row and in a column.
 const MAX_SIDE: u32 = 128;

@@ -1,8 +1,8 @@
 //! Finds out whether the bucket answers, at most once a second.
 
 use super::{Registry, Unavailable};
-use crate::domain::BootMs;
 use crate::storage::{BucketError, Key};
+use rollcall_core::BootMs;
 
 /// For how long an answer holds: balancers ask often, and a store is not there to be asked.
 const HOLDS_MS: u64 = 1000;

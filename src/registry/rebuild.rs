@@ -12,8 +12,8 @@ use tracing::{debug, info, warn};
 use super::copy::Confirmed;
 use super::lookup::Stored;
 use super::{Epoch, Registry, Unavailable, lock};
-use crate::domain::Username;
 use crate::storage::{Folder, Key};
+use rollcall_core::Username;
 
 /// Profiles that are read at once.
 const READS_AT_ONCE: usize = 16;
@@ -143,10 +143,10 @@ impl Registry {
 mod tests {
     use super::super::testing::{caller, name, registry, registry_in, registry_on, user};
     use super::*;
-    use crate::domain::{BootMs, Page};
     use crate::registry::Credentials;
     use crate::registry::{AuthError, LookupError, RegisterError, UsersError};
     use crate::storage::{Backend, Fault, Memory};
+    use rollcall_core::{BootMs, Page};
 
     fn names(registry: &Registry) -> Vec<String> {
         registry.users(&Page::default(), BootMs(0)).into_iter().map(|user| user.username.to_string()).collect()
@@ -167,7 +167,7 @@ mod tests {
         memory.create(&damaged, b"{}".as_slice().into()).await.unwrap();
         let other = memory.get(&Key::Profile(name("bob"))).await.unwrap().unwrap();
         memory.create(&Key::Profile(name("not-bob")), other.bytes).await.unwrap();
-        let image = crate::domain::ImageName::parse("1733511234-a1b2c3d4.png").unwrap();
+        let image = rollcall_core::ImageName::parse("1733511234-a1b2c3d4.png").unwrap();
         memory.create(&Key::Image(name("only-images"), image), b"x".as_slice().into()).await.unwrap();
         registry.begin_term(Epoch(3));
         registry.rebuild_index(Epoch(3)).await;

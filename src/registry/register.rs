@@ -7,8 +7,8 @@ use super::access::Caller;
 use super::lookup::Stored;
 use super::token::Granted;
 use super::{AuthError, Epoch, RegisterError, Registry, Unavailable, draw, lock};
-use crate::domain::{Addr, Metadata, Password, PasswordHash, Profile, UserId, Username};
 use crate::storage::{Created, Key};
+use rollcall_core::{Addr, Metadata, Password, PasswordHash, Profile, UserId, Username};
 
 /// What a client registers.
 #[derive(Clone, Debug, PartialEq)]
@@ -161,9 +161,9 @@ mod tests {
 
     use super::super::testing::{caller, name, registry, registry_on, user};
     use super::*;
-    use crate::domain::BootMs;
     use crate::registry::Credentials;
     use crate::storage::{Backend, Fault};
+    use rollcall_core::BootMs;
 
     fn with_password(password: &str) -> NewUser {
         NewUser { password: Some(Password::new(password.to_owned())), ..user("alice") }

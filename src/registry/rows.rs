@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::Epoch;
 use super::guard::Guard;
 use super::index::Facts;
-use crate::domain::{Addr, Metadata, UserId, Username};
 use crate::presence::Beat;
+use rollcall_core::{Addr, Metadata, UserId, Username};
 
 /// Rows of clients and of users.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

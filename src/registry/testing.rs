@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Caller, NewUser, Registry, Settings, TokenKey};
-use crate::domain::{BootMs, Metadata, Username, WallMs};
 use crate::storage::{Backend, Bucket, Local, Memory, RetryPolicy};
+use rollcall_core::{BootMs, Metadata, Username, WallMs};
 
 /// When registrations of tests happen.
 pub(super) fn wall() -> WallMs {

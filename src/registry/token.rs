@@ -13,7 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::guard::Mark;
-use crate::domain::{Token, UserId, WallMs};
+use rollcall_core::{Token, UserId, WallMs};
 
 /// Says what it is to who finds one, and which form it has.
 const PREFIX: &str = "rc1.";

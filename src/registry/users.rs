@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use super::index::Facts;
 use super::online::ROWS_A_LOCK;
 use super::{Epoch, Registry, UsersError, lock};
-use crate::domain::{Addr, BootMs, Metadata, Page, UserId, Username};
 use crate::presence::Seen;
+use rollcall_core::{Addr, BootMs, Metadata, Page, UserId, Username};
 
 /// How long a question waits for the index to become whole: longer than a new leader needs for some thousand users,
 /// shorter than clients wait.
@@ -114,7 +114,7 @@ mod tests {
         for number in 0..=2 * ROWS_A_LOCK {
             let mut index = lock(&registry.0.index);
             let profile = Facts {
-                id: crate::domain::UserId::nil(),
+                id: rollcall_core::UserId::nil(),
                 addr: None,
                 registered_at: "".into(),
                 metadata: Metadata::default(),

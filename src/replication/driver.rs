@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use super::message::Message;
 use super::replica::{Output, Replica, Store};
-use crate::clock::boot_now;
-use crate::domain::{BootMs, Term, Username};
-use crate::election::{Carrier, Parcel, Role};
 use crate::registry::{Epoch, Registry, RowNo, Rows};
+use rollcall_core::clock::boot_now;
+use rollcall_core::{BootMs, Term, Username};
+use rollcall_election::{Carrier, Parcel, Role};
 
 /// How often changes are told. What a leader was told since may be lost with it.
 const TICK: Duration = Duration::from_millis(100);
@@ -240,9 +240,9 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::domain::NodeAddr;
-    use crate::election::{Peers, Standing};
     use crate::registry::testing::replicated;
+    use rollcall_core::NodeAddr;
+    use rollcall_election::{Peers, Standing};
 
     fn peers() -> Peers {
         let addrs: Vec<NodeAddr> = (1..=3).map(|port| format!("127.0.0.1:{port}").parse().unwrap()).collect();

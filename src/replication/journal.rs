@@ -74,7 +74,7 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Term, Username};
+    use rollcall_core::{Term, Username};
 
     fn at(number: u64) -> Position {
         Position { term: Term(1), number }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::pulling::Pulling;
-use crate::domain::{BootMs, Term};
-use crate::election::NodeId;
 use crate::registry::RowNo;
+use rollcall_core::{BootMs, Term};
+use rollcall_election::NodeId;
 
 /// The most bytes that are under way to one follower. Beyond that it misses batches, and pulls them when it can.
 const MOST_UNDER_WAY: usize = 512 * 1024;

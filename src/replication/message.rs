@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Term, Username};
 use crate::registry::Rows;
+use rollcall_core::{Term, Username};
 
 /// What one replica says to another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

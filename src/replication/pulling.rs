@@ -1,7 +1,7 @@
 //! A pull under way: one question after the other, each repeated until it is answered.
 
 use super::message::{Cursor, Message, Next};
-use crate::domain::BootMs;
+use rollcall_core::BootMs;
 
 /// How long a question goes without an answer before it is asked again.
 const ASK_AGAIN_MS: u64 = 500;

@@ -4,9 +4,9 @@ use super::journal::Journal;
 use super::leading::Leading;
 use super::message::{Cursor, Message, Next, Position};
 use super::pulling::{Asks, Pulling};
-use crate::domain::{BootMs, Term};
-use crate::election::NodeId;
 use crate::registry::{RowNo, Rows};
+use rollcall_core::{BootMs, Term};
+use rollcall_election::NodeId;
 
 /// How often a leader says that it is there, if it has nothing else to say. Followers take it for alive for a second.
 const PULSE_MS: u64 = 300;
@@ -22,9 +22,9 @@ pub(super) trait Store {
     /// given; `None` if there are none.
     fn take_changes(&mut self) -> Option<(Rows, Option<RowNo>)>;
     /// Some rows of clients after a name, or from the first on; fewer than that only if there are no more.
-    fn clients_after(&mut self, after: Option<&crate::domain::Username>) -> Rows;
+    fn clients_after(&mut self, after: Option<&rollcall_core::Username>) -> Rows;
     /// Some rows of users after a name, or from the first on; fewer than that only if there are no more.
-    fn users_after(&mut self, after: Option<&crate::domain::Username>) -> Rows;
+    fn users_after(&mut self, after: Option<&rollcall_core::Username>) -> Rows;
     /// Whether this node, since it was started, has once had every registration that was acknowledged until then.
     fn is_complete(&self) -> bool;
     /// Notes that it has.

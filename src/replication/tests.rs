@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::message::{Cursor, Message};
 use super::replica::{Output, Replica, Store};
-use crate::domain::{BootMs, Term, Username};
-use crate::election::NodeId;
 use crate::registry::{RowNo, Rows};
+use rollcall_core::{BootMs, Term, Username};
+use rollcall_election::NodeId;
 
 const NODES: usize = 3;
 

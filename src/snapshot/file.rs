@@ -12,8 +12,8 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::format::{Encoder, decode};
-use crate::clock::{boot_now, wall_now};
 use crate::registry::{Registry, Rows};
+use rollcall_core::clock::{boot_now, wall_now};
 
 const FILE: &str = "snapshot";
 const NEW_FILE: &str = "snapshot.new";
@@ -143,8 +143,8 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::domain::Username;
     use crate::registry::testing::replicated;
+    use rollcall_core::Username;
 
     fn keeper(dir: &Path) -> Keeper {
         Keeper::new(replicated(boot_now()), dir.to_owned(), Uuid::from_u128(7))

@@ -95,7 +95,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::Username;
+    use rollcall_core::Username;
 
     fn encode(names: &[&str]) -> Vec<u8> {
         let (mut encoder, mut bytes) = Encoder::start(Uuid::from_u128(7), 99);

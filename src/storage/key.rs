@@ -1,6 +1,6 @@
 //! The one file that knows a path in the bucket.
 
-use crate::domain::{ImageName, NodeAddr, Username};
+use rollcall_core::{ImageName, NodeAddr, Username};
 
 /// What can be stored, each at its own path.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -82,7 +82,7 @@ impl std::fmt::Display for Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{ImageKind, WallMs};
+    use rollcall_core::{ImageKind, WallMs};
 
     #[test]
     fn the_bucket_is_laid_out_as_documented() {

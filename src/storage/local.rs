@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use self::files::Files;
 use super::{Backend, BackendError, Entry, Folder, Key, ListPage, Version};
-use crate::clock;
+use rollcall_core::clock;
 
 /// Operations that work on the disk at once; more wait. It keeps room for others among tokio's blocking threads (512).
 const OPERATIONS_AT_ONCE: usize = 32;

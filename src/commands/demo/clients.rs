@@ -7,8 +7,8 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::pictures;
-use crate::client::{Client, ClientError, NewUser};
-use crate::domain::{Addr, Username};
+use rollcall_client::{Client, ClientError, NewUser};
+use rollcall_core::{Addr, Username};
 
 /// The most clients that the demo runs; their addresses take as many ports, on which nobody listens.
 pub(super) const MAX_CLIENTS: u16 = 200;

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use image::{ImageFormat, ImageResult, Rgb, RgbImage};
 
-use crate::domain::ImageKind;
+use rollcall_core::ImageKind;
 
 /// Within what the registry takes (128×128).
 const SIDE: u32 = 96;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::api::Health;
-use crate::domain::BootMs;
+use rollcall_core::BootMs;
+use rollcall_core::api::Health;
 
 /// A node that answers nothing for so long is reported; shorter silences are the machine's.
 const SILENT_MS: u64 = 2000;
@@ -191,9 +191,9 @@ impl fmt::Display for Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Status;
-    use crate::domain::MemberRole;
-    use crate::domain::Term;
+    use rollcall_core::MemberRole;
+    use rollcall_core::Term;
+    use rollcall_core::api::Status;
 
     fn says(is_leader: bool, term: u64, online: u64) -> Health {
         Health {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
-use crate::domain::{ImageName, Username};
+use rollcall_core::{ImageName, Username};
 
 const INFO: &str = "info.json";
 /// What is larger was not put there by us, and is fetched again.

@@ -6,8 +6,8 @@ use reqwest::Url;
 use tokio::net::{UdpSocket, lookup_host};
 
 use super::super::exit::{Failure, USAGE};
-use crate::client::Client;
-use crate::domain::{Addr, AddrForm};
+use rollcall_client::Client;
+use rollcall_core::{Addr, AddrForm};
 
 const AUTO: &str = "auto";
 

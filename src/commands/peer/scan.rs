@@ -11,8 +11,8 @@ use crate::commands::exit::{Failure, SYSTEM};
 use crate::commands::output::{Output, OutputArgs};
 use crate::commands::plain::plain;
 use crate::commands::table::{Colour, Table, count};
-use crate::peer::engine::LAN_PORT;
-use crate::peer::lan::seen::{Asked, Present, Seen, Style, Way};
+use rollcall_chat::engine::LAN_PORT;
+use rollcall_chat::lan::seen::{Asked, Present, Seen, Style, Way};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -43,7 +43,7 @@ pub(super) struct ScanArgs {
 
 pub(super) async fn run(args: ScanArgs) -> Result<(), Failure> {
     let wait = Duration::from_secs(args.wait);
-    let seen = crate::peer::scan(wait, &args.addresses)
+    let seen = rollcall_chat::scan(wait, &args.addresses)
         .await
         .map_err(|error| Failure::new(SYSTEM, format!("cannot look around: no UDP port of 8000 to 9999: {error}")))?;
     let output = Output::new(args.output);

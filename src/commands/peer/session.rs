@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::display::Display;
 use super::keyboard::Input;
-use crate::peer::engine::Notice;
-use crate::peer::screen::{Command, Dialogue, HELP, history_lines, known_lines};
-use crate::peer::{Ask, Avatar, MAX_AVATAR_BYTES, Profile};
+use rollcall_chat::engine::Notice;
+use rollcall_chat::screen::{Command, Dialogue, HELP, history_lines, known_lines};
+use rollcall_chat::{Ask, Avatar, MAX_AVATAR_BYTES, Profile};
 
 /// The person at the peer.
 pub(super) struct Session {

@@ -5,10 +5,10 @@ use futures_util::{StreamExt, stream};
 
 use super::super::testing::{Answer, Node, TERM, following, leading, leading_until, remote, request, without_leader};
 use super::*;
-use crate::clock;
-use crate::domain::BootMs;
-use crate::election::{Role, Standing};
 use crate::storage::{Fault, Memory};
+use rollcall_core::BootMs;
+use rollcall_core::clock;
+use rollcall_election::{Role, Standing};
 
 /// Everything that a heartbeat's body may be, right and wrong.
 fn bodies() -> Vec<String> {

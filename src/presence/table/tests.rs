@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::BootMs;
 use crate::presence::StallClock;
+use rollcall_core::BootMs;
 
 const TTL_MS: u64 = 30_000;
 

@@ -1,9 +1,9 @@
 use super::super::testing::{caller, name, registry, registry_on, settings, user, wall};
 use super::super::{Credentials, Denied, NewUser, TokenKey};
 use super::*;
-use crate::domain::BootMs;
 use crate::registry::{RegisterError, Settings};
 use crate::storage::{Backend, Bucket, Fault, Memory, RetryPolicy};
+use rollcall_core::BootMs;
 
 fn password(text: &str) -> Password {
     Password::new(text.to_owned())

@@ -146,7 +146,7 @@ mod tests {
     use super::super::super::testing::{picture, png_chunk, png_with};
     use super::super::{Rejected, decode};
     use super::*;
-    use crate::domain::ImageKind;
+    use rollcall_core::ImageKind;
 
     fn store(bytes: &[u8]) -> Result<(), Rejected> {
         decode(bytes, ImageKind::Png)

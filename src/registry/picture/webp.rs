@@ -66,7 +66,7 @@ mod tests {
     use super::super::super::testing::picture;
     use super::super::decode;
     use super::*;
-    use crate::domain::ImageKind;
+    use rollcall_core::ImageKind;
 
     fn chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {
         let length = u32::try_from(data.len()).unwrap();

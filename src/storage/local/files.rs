@@ -21,7 +21,7 @@ use super::super::{BackendError, Entry, Folder, Key, ListPage, Version};
 use super::read::{read, read_failed};
 use super::root::Root;
 use super::trouble::{cannot_link, ended_late, failed};
-use crate::domain::{Username, WallMs};
+use rollcall_core::{Username, WallMs};
 
 /// Where writes begin; beside `users/`, so that no listing meets it.
 const TEMP_DIR: &str = ".tmp";

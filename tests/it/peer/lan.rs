@@ -3,9 +3,9 @@
 
 use std::net::SocketAddr;
 
-use rollcall::peer::UserId;
-use rollcall::peer::engine::{Event, Notice};
-use rollcall::peer::lan::{Body, Datagram, Dialect};
+use rollcall_chat::UserId;
+use rollcall_chat::engine::{Event, Notice};
+use rollcall_chat::lan::{Body, Datagram, Dialect};
 
 use super::world::{Weather, World};
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use rollcall::clock;
 use rollcall::storage::{Backend, BackendError, Bucket, BucketError, Created, Folder, Key, Local};
+use rollcall_core::clock;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 

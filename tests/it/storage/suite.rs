@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rollcall::domain::{ImageKind, ImageName, Username, WallMs};
 use rollcall::storage::{Backend, Bucket, Created, Folder, Key, RetryPolicy};
+use rollcall_core::{ImageKind, ImageName, Username, WallMs};
 use tokio::task::JoinSet;
 
 /// The page size of every store under test, so that few objects cross a border.

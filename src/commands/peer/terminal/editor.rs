@@ -24,9 +24,9 @@ use super::above::Above;
 use super::modes::Modes;
 use super::typed::{MOST_LINES, TypedLines};
 use crate::commands::peer::keyboard::Input;
-use crate::peer::Ask;
-use crate::peer::is_hidden;
-use crate::peer::screen::{choices, wants_names};
+use rollcall_chat::Ask;
+use rollcall_chat::is_hidden;
+use rollcall_chat::screen::{choices, wants_names};
 
 /// Stands before the line if nothing else is asked.
 const PROMPT: &str = "> ";

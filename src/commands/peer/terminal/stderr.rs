@@ -9,7 +9,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio::dup2_stderr;
 
 use super::above::Above;
-use crate::peer::screen::log_line;
+use rollcall_chat::screen::log_line;
 
 /// A longer line is broken.
 const MAX_LINE_BYTES: u64 = 16 * 1024;

@@ -2,8 +2,8 @@
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use rollcall::peer::lan::{Body, Datagram, Dialect, MAX_DATAGRAM_BYTES};
-use rollcall::peer::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES, Profile};
+use rollcall_chat::lan::{Body, Datagram, Dialect, MAX_DATAGRAM_BYTES};
+use rollcall_chat::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES, Profile};
 
 use super::Tally;
 use super::mutations::mutate;

@@ -6,11 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use rollcall::domain::BootMs;
-use rollcall::peer::engine::{Action, Author, Draw, Engine, Event, LanRules, LinkId, Notice, Now, Rules};
-use rollcall::peer::lan::{Datagram, Dialect};
-use rollcall::peer::mesh::Message;
-use rollcall::peer::{Endpoint, Nickname, PeerId, UserId};
+use rollcall_chat::engine::{Action, Author, Draw, Engine, Event, LanRules, LinkId, Notice, Now, Rules};
+use rollcall_chat::lan::{Datagram, Dialect};
+use rollcall_chat::mesh::Message;
+use rollcall_chat::{Endpoint, Nickname, PeerId, UserId};
+use rollcall_core::BootMs;
 
 use super::Tally;
 use super::samples;
@@ -165,7 +165,7 @@ impl Fed {
             Action::Shout(datagram) => assert!(datagram.write(Dialect::Compact).is_some()),
             Action::Keep(entry) => {
                 let line = serde_json::to_string(&entry).expect("plain data");
-                assert_eq!(serde_json::from_str::<rollcall::peer::engine::Entry>(&line).expect("plain data"), *entry);
+                assert_eq!(serde_json::from_str::<rollcall_chat::engine::Entry>(&line).expect("plain data"), *entry);
             }
             Action::Tell(Notice::Post { from, text, number, .. }) => {
                 // What has no number is never known again.

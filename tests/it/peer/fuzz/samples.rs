@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use rollcall::peer::lan::{self, Datagram};
-use rollcall::peer::mesh::{self, Message};
-use rollcall::peer::{Avatar, Endpoint, MAX_AVATAR_BYTES, MAX_TEXT_BYTES, Nickname, PeerId, Profile, UserId};
+use rollcall_chat::lan::{self, Datagram};
+use rollcall_chat::mesh::{self, Message};
+use rollcall_chat::{Avatar, Endpoint, MAX_AVATAR_BYTES, MAX_TEXT_BYTES, Nickname, PeerId, Profile, UserId};
 
 /// Everybody who says something.
 const PEERS: u128 = 6;

@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use rollcall::peer::settings::{Layer, Settings};
+use rollcall_chat::settings::{Layer, Settings};
 
 use super::Tally;
 use super::mutations::mutate;

@@ -2,11 +2,11 @@
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use rollcall::peer::mesh::{
+use rollcall_chat::mesh::{
     Body, Broken, Form, MAX_GREETING_BYTES, MAX_MESSAGE_BYTES, MAX_PLAIN_BYTES, Message, Splitter, greeting,
     read_greeting,
 };
-use rollcall::peer::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES};
+use rollcall_chat::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES};
 
 use super::Tally;
 use super::mutations::mutate;

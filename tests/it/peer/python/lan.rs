@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rollcall::peer::MAX_AVATAR_BYTES;
+use rollcall_chat::MAX_AVATAR_BYTES;
 use serde_json::Value;
 
 use crate::cluster::until;

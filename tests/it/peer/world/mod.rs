@@ -9,10 +9,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use rollcall::domain::BootMs;
-use rollcall::peer::engine::{Action, Draw, Engine, Entry, Event, LanRules, LinkId, Notice, Now, Rules};
-use rollcall::peer::lan::{Datagram, Dialect};
-use rollcall::peer::{Endpoint, Nickname, PeerId, UserId};
+use rollcall_chat::engine::{Action, Draw, Engine, Entry, Event, LanRules, LinkId, Notice, Now, Rules};
+use rollcall_chat::lan::{Datagram, Dialect};
+use rollcall_chat::{Endpoint, Nickname, PeerId, UserId};
+use rollcall_core::BootMs;
 
 pub(crate) use wires::Wire;
 
@@ -210,7 +210,7 @@ impl World {
                 self.datagrams += 1;
                 let found = (0..self.hosts.len()).find(|host| Self::ip(*host) == to.ip());
                 if let Some(found) = found {
-                    let shared = to.port() == rollcall::peer::engine::LAN_PORT;
+                    let shared = to.port() == rollcall_chat::engine::LAN_PORT;
                     assert!(shared || to.port() == Self::lan_port(found), "a datagram to a port that nobody has: {to}");
                     self.carry(host, found, shared, &datagram, dialect);
                 }

@@ -1,10 +1,10 @@
 //! The connections of the mesh: in order and whole while they last, and gone with all that is under way when they break.
 
 use rand::RngExt;
-use rollcall::domain::BootMs;
-use rollcall::peer::Endpoint;
-use rollcall::peer::engine::{Event, LinkId};
-use rollcall::peer::mesh::{Body, Message};
+use rollcall_chat::Endpoint;
+use rollcall_chat::engine::{Event, LinkId};
+use rollcall_chat::mesh::{Body, Message};
+use rollcall_core::BootMs;
 
 use super::World;
 
@@ -47,7 +47,7 @@ impl World {
         self.arrive(there, to, Event::Linked { link: Self::link(wire, 1), peer: near, dialled: None, remote });
     }
 
-    fn id(&self, host: usize) -> rollcall::peer::PeerId {
+    fn id(&self, host: usize) -> rollcall_chat::PeerId {
         self.rules(host).id
     }
 

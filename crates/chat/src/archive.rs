@@ -1,0 +1,188 @@
+//! A peer's directory: who it is, and what was said. A process that ends at any moment loses at most the last lines.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use rustix::fs::{FlockOperation, flock};
+use tracing::warn;
+
+use super::engine::{Entry, History};
+use super::peer_id::PeerId;
+
+const IDENTITY: &str = "identity";
+const HISTORY: &str = "history.jsonl";
+/// After so many lines the file is written anew without what is too old.
+const MOST_LINES: usize = 50_000;
+/// The longest line that is read; what is longer was not written by this program.
+const MAX_LINE_BYTES: usize = 128 * 1024;
+/// Entries on their way to the file; with more the disk is too slow, and some are not kept.
+const QUEUE: usize = 4096;
+
+/// What was found in the directory, and the way to add to it.
+pub(super) struct Archive {
+    pub(super) id: PeerId,
+    pub(super) kept: Vec<Entry>,
+    pub(super) log: Log,
+}
+
+/// Adds entries to the file, on a thread of its own, until it is dropped.
+pub(super) struct Log {
+    entries: Option<mpsc::SyncSender<Arc<Entry>>>,
+    writer: Option<thread::JoinHandle<()>>,
+    complained: bool,
+}
+
+impl Archive {
+    /// Opens or makes the directory; `fresh` is the id of a peer that has none yet. At most `most` entries an author are
+    /// kept.
+    pub(super) fn open(dir: &Path, fresh: PeerId, most: usize) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let identity = private().create(true).truncate(false).read(true).write(true).open(dir.join(IDENTITY))?;
+        flock(&identity, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| io::Error::other("another peer uses this directory"))?;
+        let id = who(&identity, fresh)?;
+        let path = dir.join(HISTORY);
+        let kept = compact(&path, most)?;
+        let (entries, queue) = mpsc::sync_channel(QUEUE);
+        let writer = thread::Builder::new().name("archive".into()).spawn(move || {
+            // Held as long as the file may be written.
+            let _lock = identity;
+            if let Err(error) = write(&path, most, &queue) {
+                warn!("what is said is not kept any more: {}: {error}", path.display());
+            }
+        })?;
+        Ok(Self { id, kept, log: Log { entries: Some(entries), writer: Some(writer), complained: false } })
+    }
+}
+
+impl Log {
+    /// Whether the entry is on its way to the file.
+    pub(super) fn add(&mut self, entry: Arc<Entry>) -> bool {
+        let added = self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_ok());
+        if !added && !std::mem::replace(&mut self.complained, true) {
+            warn!("the disk is too slow to keep all that is said");
+        }
+        added
+    }
+}
+
+/// Waits until all is written.
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.entries = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+/// How a file is made that nobody else may read.
+fn private() -> OpenOptions {
+    let mut options = File::options();
+    options.mode(0o600);
+    options
+}
+
+/// The id in the file, or the fresh one, which is written there.
+fn who(mut identity: &File, fresh: PeerId) -> io::Result<PeerId> {
+    let text = io::read_to_string(identity)?;
+    if text.is_empty() {
+        writeln!(identity, "{fresh}")?;
+        identity.sync_all()?;
+        return Ok(fresh);
+    }
+    PeerId::parse(text.trim()).map_err(|why| io::Error::other(format!("the file {IDENTITY} is damaged: {why}")))
+}
+
+/// Reads what was kept, and leaves no more of it in the file than is to be kept.
+fn compact(path: &Path, most: usize) -> io::Result<Vec<Entry>> {
+    let mut history = History::new(most);
+    match File::open(path) {
+        Ok(file) => {
+            for line in BufReader::new(file).split(b'\n') {
+                let line = line?;
+                // The last line may be half written.
+                if let Ok(entry) = serde_json::from_slice::<Entry>(&line)
+                    && line.len() <= MAX_LINE_BYTES
+                {
+                    history.add(entry.into());
+                }
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let entries: Vec<Entry> = history.entries().into_iter().cloned().collect();
+    let new: PathBuf = path.with_extension("new");
+    let mut file = BufWriter::new(private().create(true).truncate(true).write(true).open(&new)?);
+    for entry in &entries {
+        line(&mut file, entry)?;
+    }
+    file.into_inner()?.sync_all()?;
+    fs::rename(new, path)?;
+    Ok(entries)
+}
+
+fn write(path: &Path, most: usize, queue: &mpsc::Receiver<Arc<Entry>>) -> io::Result<()> {
+    loop {
+        let mut file = BufWriter::new(File::options().append(true).open(path)?);
+        for _ in 0..MOST_LINES {
+            let entry = if let Ok(entry) = queue.try_recv() {
+                entry
+            } else {
+                // Before it waits, what was said is in the file.
+                file.flush()?;
+                let Ok(entry) = queue.recv() else { return Ok(()) };
+                entry
+            };
+            line(&mut file, &entry)?;
+        }
+        file.flush()?;
+        compact(path, most)?;
+    }
+}
+
+fn line(file: &mut impl Write, entry: &Entry) -> io::Result<()> {
+    serde_json::to_writer(&mut *file, entry)?;
+    file.write_all(b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Author;
+
+    fn entry(number: u64) -> Entry {
+        let author = Author::Mesh(PeerId(7));
+        Entry { author, name: None, number, said_at: 5, text: format!("text {number}\n") }
+    }
+
+    #[test]
+    fn a_peer_that_starts_again_is_the_same_and_knows_what_was_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut archive = Archive::open(dir.path(), PeerId(1), 3).unwrap();
+        assert_eq!((archive.id, archive.kept.len()), (PeerId(1), 0));
+        assert!(Archive::open(dir.path(), PeerId(1), 3).is_err(), "another peer uses it");
+        for number in 1..=5 {
+            assert!(archive.log.add(entry(number).into()));
+        }
+        drop(archive);
+        // As after a kill in the middle of a line.
+        let mut file = File::options().append(true).open(dir.path().join(HISTORY)).unwrap();
+        file.write_all(b"{\"author\":{\"mesh").unwrap();
+        let archive = Archive::open(dir.path(), PeerId(2), 3).unwrap();
+        assert_eq!((archive.id, archive.kept), (PeerId(1), vec![entry(3), entry(4), entry(5)]));
+    }
+
+    #[test]
+    fn a_damaged_identity_is_said_and_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(IDENTITY), "hello").unwrap();
+        let error = Archive::open(dir.path(), PeerId(1), 3).err().unwrap().to_string();
+        assert!(error.contains("damaged"), "{error}");
+    }
+}

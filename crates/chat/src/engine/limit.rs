@@ -1,0 +1,63 @@
+//! How many answers a source address gets: what keeps two peers that answer each other's answers calm.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::rules::{ANSWERS_A_SECOND, ANSWERS_AT_ONCE};
+use rollcall_core::BootMs;
+
+/// The most addresses that are counted one by one; beyond that nobody new is answered until some are idle again.
+const MAX_SOURCES: usize = 1024;
+
+/// A token bucket for each source.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Limit {
+    /// The moment at which a source's bucket is full again.
+    full_at: BTreeMap<IpAddr, BootMs>,
+}
+
+impl Limit {
+    /// Takes a token for one more answer, if there is one.
+    pub(super) fn allows(&mut self, source: IpAddr, now: BootMs) -> bool {
+        let each_ms = u64::from(1000 / ANSWERS_A_SECOND);
+        if !self.full_at.contains_key(&source) && self.full_at.len() >= MAX_SOURCES {
+            self.full_at.retain(|_, full_at| *full_at > now);
+            if self.full_at.len() >= MAX_SOURCES {
+                return false;
+            }
+        }
+        let full_at = self.full_at.entry(source).or_insert(now);
+        let next = (*full_at).max(now).plus(each_ms);
+        let allows = next.since(now) <= u64::from(ANSWERS_AT_ONCE) * each_ms;
+        if allows {
+            *full_at = next;
+        }
+        allows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_gets_some_answers_at_once_and_then_two_a_second() {
+        let (mut limit, one, other) = (Limit::default(), "10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        let allowed = |limit: &mut Limit, now| (0..1000).filter(|_| limit.allows(one, BootMs(now))).count();
+        assert_eq!(allowed(&mut limit, 1000), 16);
+        assert!(limit.allows(other, BootMs(1000)), "each source has its own");
+        assert_eq!(allowed(&mut limit, 1499), 0);
+        assert_eq!(allowed(&mut limit, 2000), 2);
+        assert_eq!(allowed(&mut limit, 100_000), 16);
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let mut limit = Limit::default();
+        for number in 0..2000u32 {
+            limit.allows(IpAddr::from(number.to_be_bytes()), BootMs(5));
+        }
+        assert_eq!(limit.full_at.len(), MAX_SOURCES);
+        assert!(limit.allows("1.1.1.1".parse().unwrap(), BootMs(10_000)));
+    }
+}

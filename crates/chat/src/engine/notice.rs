@@ -1,0 +1,124 @@
+//! What the person at the peer is told.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::endpoint::Endpoint;
+use crate::profile::Profile;
+
+/// Somebody, as people see it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Contact {
+    /// What tells it apart: `name@ip` on the LAN, `name@` and the first digits of its id on the mesh.
+    pub uid: String,
+    /// The display name of its profile, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// The link.
+    pub via: Via,
+}
+
+/// The links.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// Datagrams on the LAN.
+    Lan,
+    /// Connections of the mesh.
+    Mesh,
+}
+
+/// One thing to tell.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Notice {
+    /// A peer is there that was not, or came back.
+    Found {
+        /// Who.
+        peer: Contact,
+        /// Where.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
+    },
+    /// A peer is gone.
+    Lost {
+        /// Who.
+        peer: Contact,
+        /// Why.
+        why: String,
+    },
+    /// Somebody said something to everybody.
+    Post {
+        /// Who.
+        from: Contact,
+        /// What.
+        text: String,
+        /// When, by the author's clock, in Unix seconds.
+        said_at: i64,
+        /// The author's number of it, in decimal digits.
+        number: String,
+    },
+    /// Somebody said something to this peer.
+    Direct {
+        /// Who.
+        from: Contact,
+        /// What.
+        text: String,
+        /// When, by the author's clock, in Unix seconds.
+        said_at: i64,
+    },
+    /// Somebody said who it is.
+    Profile {
+        /// Who.
+        from: Contact,
+        /// What it said.
+        profile: Profile,
+        /// Why its avatar was left out, if it was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refused: Option<String>,
+    },
+    /// A peer of the LAN claims an address that it does not write from.
+    Mismatch {
+        /// Who it says it is.
+        uid: String,
+        /// Where it writes from.
+        source: IpAddr,
+    },
+    /// Another program on the LAN has this peer's own name.
+    Doubled {
+        /// The name.
+        uid: String,
+        /// Where it writes from.
+        source: IpAddr,
+    },
+    /// Names that a peer of the LAN knows.
+    Listed {
+        /// Who told.
+        from: Contact,
+        /// Whom it knows.
+        uids: Vec<String>,
+    },
+    /// An address is not reached; it is tried again.
+    Unreachable {
+        /// The address.
+        endpoint: Endpoint,
+        /// Why.
+        why: String,
+    },
+    /// Something was said.
+    Sent {
+        /// To how many peers it goes directly.
+        peers: usize,
+    },
+    /// A direct message was sent.
+    SentTo {
+        /// Whom.
+        to: Contact,
+    },
+    /// What the person wanted was not done.
+    Refused {
+        /// Why, and what can be done.
+        why: String,
+    },
+}

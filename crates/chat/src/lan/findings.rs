@@ -1,0 +1,341 @@
+//! What follows from what a look around the LAN saw. Pure.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::Serialize;
+
+use super::seen::{Asked, Present, Refusal, RefusalKind, Seen};
+use crate::engine::LAN_PORT;
+use crate::user_id::UserId;
+
+/// One thing that a person should know.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Finding {
+    /// What kind it is, for programs.
+    pub kind: Kind,
+    /// What was seen and what it means.
+    pub text: String,
+    /// What can be done.
+    pub remedy: String,
+}
+
+/// The kinds of findings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The shared port cannot be bound.
+    SharedPortRefused,
+    /// There is no network but loopback.
+    OnlyLoopback,
+    /// A question could not be sent.
+    NotSent,
+    /// A question was sent, and this machine did not hear it.
+    NotHeardBack,
+    /// A question came to this look around itself, and so to no other program of this machine.
+    HeardHereAlone,
+    /// Nobody answered, and nothing is wrong here.
+    Silence,
+    /// A peer writes from another address than it claims.
+    Mismatch,
+    /// Two addresses use one name.
+    Doubled,
+    /// Peers know somebody who was not heard.
+    NamedOnly,
+}
+
+impl Seen {
+    /// What follows, the gravest first.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = self.shared_refusal.iter().map(shared_port_refused).collect();
+        findings.extend(self.only_loopback());
+        findings.extend(self.asked.iter().filter_map(not_sent));
+        findings.extend(self.not_heard_back());
+        findings.extend(self.heard_here_alone());
+        if findings.is_empty() && self.present.is_empty() {
+            findings.push(silence());
+        }
+        findings.extend(self.present.values().filter(|peer| peer.mismatched).map(mismatch));
+        findings.extend(self.doubled());
+        findings.extend(self.named_only());
+        findings
+    }
+
+    fn only_loopback(&self) -> Option<Finding> {
+        let is_network = |asked: &Asked| !asked.interfaces.is_empty() && !asked.to.is_loopback();
+        // Who wants to look at some addresses only does not ask about the others.
+        (self.everywhere && !self.asked.iter().any(is_network)).then(|| Finding {
+            kind: Kind::OnlyLoopback,
+            text: "this machine has no network with a broadcast address: only peers on this machine can be found"
+                .into(),
+            remedy: "connect it to a network, or reach peers by address (--peers) or through the registry (--registry)"
+                .into(),
+        })
+    }
+
+    fn not_heard_back(&self) -> Option<Finding> {
+        let is_sent = |asked: &&Asked| is_for_all_here(asked) && asked.refusal.is_none();
+        let sent: Vec<&Asked> = self.asked.iter().filter(is_sent).collect();
+        let lost: Vec<String> = sent.iter().filter(|asked| !asked.was_heard).map(|asked| place(asked)).collect();
+        if self.shared_refusal.is_some() || lost.is_empty() {
+            return None;
+        }
+        let whose = if lost.len() == sent.len() { "no question" } else { "not every question" };
+        Some(Finding {
+            kind: Kind::NotHeardBack,
+            text: format!(
+                "{whose} of this machine came to its own UDP port {LAN_PORT}; sent, and not heard: {}. What others \
+                 announce is probably not heard either",
+                lost.join(", ")
+            ),
+            remedy: format!(
+                "look whether a firewall of this machine drops incoming UDP to port {LAN_PORT}, and allow it"
+            ),
+        })
+    }
+
+    fn heard_here_alone(&self) -> Option<Finding> {
+        let (for_all, for_one): (Vec<&Asked>, Vec<&Asked>) =
+            self.asked.iter().filter(|asked| asked.was_heard).partition(|asked| is_for_all_here(asked));
+        let places: Vec<String> = for_one.into_iter().map(place).collect();
+        // Peers of this machine have heard what was for all.
+        (for_all.is_empty() && !places.is_empty()).then(|| Finding {
+            kind: Kind::HeardHereAlone,
+            text: format!(
+                "what is sent to {} comes to one program of this machine, and now that was this look around: peers here \
+                 did not hear the question",
+                places.join(", ")
+            ),
+            remedy: "ask where all of them hear: --addresses 127.255.255.255, or leave --addresses out".into(),
+        })
+    }
+
+    fn doubled(&self) -> Vec<Finding> {
+        let mut sources = BTreeMap::<&UserId, Vec<IpAddr>>::new();
+        for (user, ip) in self.present.keys() {
+            sources.entry(user).or_default().push(*ip);
+        }
+        // A peer of this machine is heard from each of its addresses.
+        let is_own = |ip: &IpAddr| ip.is_loopback() || self.own_ips.contains(ip);
+        sources.retain(|_, ips| ips.len() > 1 && !ips.iter().all(is_own));
+        let each = sources.into_iter().map(|(user, ips)| {
+            let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
+            Finding {
+                kind: Kind::Doubled,
+                text: format!(
+                    "{user} was heard from {}: two peers use one name, or one has two networks",
+                    ips.join(" and ")
+                ),
+                remedy: "if they are two, start one of them with another --name".into(),
+            }
+        });
+        each.collect()
+    }
+
+    fn named_only(&self) -> Option<Finding> {
+        let is_heard = |named: &UserId| self.present.keys().any(|(user, _)| user == named);
+        let missing: Vec<String> = self
+            .named
+            .iter()
+            .filter(|(named, _)| !is_heard(named))
+            .map(|(named, by)| format!("{named} (named by {by})"))
+            .collect();
+        (!missing.is_empty()).then(|| Finding {
+            kind: Kind::NamedOnly,
+            text: format!("others know peers that were not heard here: {}", missing.join(", ")),
+            remedy: "they left within the last five minutes, are on a network that this machine's broadcasts do not \
+                     reach, do not answer questions (--wait 35 hears what they announce), or drop them in a firewall"
+                .into(),
+        })
+    }
+}
+
+fn shared_port_refused(refusal: &Refusal) -> Finding {
+    let (text, remedy) = match refusal.kind {
+        RefusalKind::Taken => (
+            format!(
+                "UDP port {LAN_PORT} is held by another program that does not share it ({}): answers are heard, and \
+                 announcements are not",
+                refusal.text
+            ),
+            format!("find it with `ss -ulpn 'sport = :{LAN_PORT}'` and end it, or let it bind with address reuse"),
+        ),
+        RefusalKind::Forbidden | RefusalKind::NoRoute | RefusalKind::Other => (
+            format!(
+                "UDP port {LAN_PORT} cannot be bound ({}): answers are heard, and announcements are not",
+                refusal.text
+            ),
+            "allow this program to bind it: look at the sandbox or container it runs in".to_owned(),
+        ),
+    };
+    Finding { kind: Kind::SharedPortRefused, text, remedy }
+}
+
+fn not_sent(asked: &Asked) -> Option<Finding> {
+    let refusal = asked.refusal.as_ref()?;
+    let remedy = match refusal.kind {
+        RefusalKind::Forbidden => format!("allow outgoing UDP to port {LAN_PORT} in the firewall of this machine"),
+        // The general address needs a default route; those of the interfaces do without it.
+        RefusalKind::NoRoute if asked.interfaces.is_empty() => return None,
+        RefusalKind::NoRoute => "look whether the interface is up (`ip link`) and has a route (`ip route`)".to_owned(),
+        RefusalKind::Taken | RefusalKind::Other => "look at the interface and the log of the system".to_owned(),
+    };
+    let text = format!("the question to {} could not be sent: {}", place(asked), refusal.text);
+    Some(Finding { kind: Kind::NotSent, text, remedy })
+}
+
+fn silence() -> Finding {
+    Finding {
+        kind: Kind::Silence,
+        text: "nobody answered, and this machine can send and hear: nobody else is there, or nobody can hear it".into(),
+        remedy: format!(
+            "start a peer on another machine of this network and look again; if both are silent, look at that \
+             machine's firewall (UDP port {LAN_PORT}), and whether both are in one network: broadcasts pass no router, \
+             and many guest networks keep their guests apart. --wait 35 also hears peers that do not answer"
+        ),
+    }
+}
+
+fn mismatch(peer: &Present) -> Finding {
+    Finding {
+        kind: Kind::Mismatch,
+        text: format!("{} writes from {}, which is not the address it claims", peer.user_id, peer.address.ip()),
+        remedy: "it has several networks or stands behind a translation of addresses; or it is not who it says".into(),
+    }
+}
+
+/// Whether this machine's programs on the shared port all hear what is sent there; else one of them does, or none.
+fn is_for_all_here(asked: &Asked) -> bool {
+    !asked.interfaces.is_empty() || asked.to == Ipv4Addr::BROADCAST
+}
+
+fn place(asked: &Asked) -> String {
+    if asked.interfaces.is_empty() {
+        asked.to.to_string()
+    } else {
+        format!("{} ({})", asked.to, asked.interfaces.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::datagram::Body;
+    use super::super::seen::tests::{ETH, heard, well};
+    use super::super::seen::{Style, Way};
+    use super::*;
+
+    fn refused(kind: RefusalKind) -> Refusal {
+        Refusal { kind, text: "why".into() }
+    }
+
+    fn kinds(seen: &Seen) -> Vec<Kind> {
+        seen.findings().iter().map(|finding| finding.kind).collect()
+    }
+
+    #[test]
+    fn nothing_is_said_when_somebody_is_there_and_all_is_well() {
+        let mut seen = well();
+        heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", Body::ListResponse(vec![]));
+        assert_eq!(kinds(&seen), []);
+        let bob = seen.present().next().unwrap();
+        assert_eq!((bob.name.as_str(), bob.found_by, bob.dialect), ("bob", Way::Answer, Style::Compact));
+        assert_eq!(bob.address, "10.0.0.2:8002".parse().unwrap());
+    }
+
+    #[test]
+    fn silence_without_a_fault_here_points_at_the_others_and_the_network() {
+        let findings = well().findings();
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].kind, Kind::Silence);
+        assert!(findings[0].remedy.contains("firewall") && findings[0].remedy.contains("50999"));
+    }
+
+    #[test]
+    fn a_shared_port_that_another_program_holds_is_said_with_how_to_find_it() {
+        let seen = Seen { shared_refusal: Some(refused(RefusalKind::Taken)), ..well() };
+        assert_eq!(kinds(&seen), [Kind::SharedPortRefused], "that nobody is heard needs no other reason");
+        assert!(seen.findings()[0].remedy.contains("ss -ulpn"));
+        let seen = Seen { shared_refusal: Some(refused(RefusalKind::Forbidden)), ..well() };
+        assert!(seen.findings()[0].text.contains("cannot be bound (why)"));
+    }
+
+    #[test]
+    fn a_machine_with_loopback_alone_is_told_so() {
+        let mut seen = well();
+        seen.asked.retain(|asked| asked.to != ETH);
+        assert_eq!(kinds(&seen), [Kind::OnlyLoopback]);
+    }
+
+    #[test]
+    fn a_question_that_could_not_be_sent_is_said_with_its_address_and_the_remedy_for_its_error() {
+        for (kind, remedy) in [(RefusalKind::Forbidden, "firewall"), (RefusalKind::NoRoute, "ip link")] {
+            let mut seen = well();
+            seen.asked[0].refusal = Some(refused(kind));
+            seen.asked[0].was_heard = false;
+            let findings = seen.findings();
+            assert_eq!(kinds(&seen), [Kind::NotSent]);
+            assert!(findings[0].text.contains("10.0.0.255 (eth0)") && findings[0].remedy.contains(remedy));
+        }
+        let mut seen = well();
+        seen.asked[3].refusal = Some(refused(RefusalKind::NoRoute));
+        assert_eq!(kinds(&seen), [Kind::Silence], "the general address is not needed");
+        seen.asked[3].refusal = Some(refused(RefusalKind::Forbidden));
+        assert_eq!(kinds(&seen), [Kind::NotSent]);
+    }
+
+    #[test]
+    fn questions_that_this_machine_does_not_hear_itself_point_at_its_own_firewall() {
+        let mut seen = well();
+        seen.asked[0].was_heard = false;
+        assert_eq!(kinds(&seen), [Kind::NotHeardBack]);
+        assert!(seen.findings()[0].text.contains("not every question") && seen.findings()[0].text.contains("(eth0)"));
+        seen.asked.iter_mut().for_each(|asked| asked.was_heard = false);
+        assert!(seen.findings()[0].text.contains("no question"));
+        assert!(!seen.findings()[0].text.contains("127.0.0.1,"), "only one program gets what is not broadcast");
+        seen.shared_refusal = Some(refused(RefusalKind::Taken));
+        assert_eq!(kinds(&seen), [Kind::SharedPortRefused], "where nothing can be heard this says nothing");
+    }
+
+    #[test]
+    fn a_question_that_only_this_look_around_heard_is_no_silence() {
+        let mut seen = Seen { everywhere: false, ..well() };
+        seen.asked.retain(|asked| asked.to == Ipv4Addr::LOCALHOST);
+        assert_eq!(kinds(&seen), [Kind::HeardHereAlone]);
+        assert!(seen.findings()[0].text.contains("127.0.0.1 comes to one program"));
+        // Another program has it.
+        seen.asked[0].was_heard = false;
+        assert_eq!(kinds(&seen), [Kind::Silence], "a plain address is not expected to be heard here");
+    }
+
+    #[test]
+    fn a_claimed_address_that_is_not_the_source_is_said() {
+        let mut seen = well();
+        heard(&mut seen, "eve@10.0.0.9", "10.0.0.3:8003", Body::ListResponse(vec![]));
+        heard(&mut seen, "me@10.0.0.1", "127.0.0.1:8004", Body::ListResponse(vec![]));
+        assert_eq!(kinds(&seen), [Kind::Mismatch], "all addresses of this machine are one");
+        assert!(seen.findings()[0].text.starts_with("eve@10.0.0.9 writes from 10.0.0.3,"));
+    }
+
+    #[test]
+    fn a_name_that_is_used_at_two_addresses_is_said() {
+        let mut seen = well();
+        heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", Body::ListResponse(vec![]));
+        heard(&mut seen, "bob@10.0.0.2", "10.0.0.4:8002", Body::ListResponse(vec![]));
+        heard(&mut seen, "me@10.0.0.1", "127.0.0.1:8004", Body::ListResponse(vec![]));
+        heard(&mut seen, "me@10.0.0.1", "10.0.0.1:8004", Body::ListResponse(vec![]));
+        assert_eq!(kinds(&seen), [Kind::Mismatch, Kind::Doubled]);
+        assert!(seen.findings()[1].text.contains("10.0.0.2 and 10.0.0.4"));
+    }
+
+    #[test]
+    fn who_is_named_and_not_heard_is_said_and_a_look_around_is_nobody() {
+        let mut seen = well();
+        let names = ["bob@10.0.0.2", "cat@10.0.0.3", "rollcall-scan@10.0.0.7"].map(|name| UserId::parse(name).unwrap());
+        heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", Body::ListResponse(names.to_vec()));
+        heard(&mut seen, "rollcall-scan@10.0.0.7", "10.0.0.7:8002", Body::ListRequest);
+        assert_eq!(kinds(&seen), [Kind::NamedOnly]);
+        assert!(seen.findings()[0].text.ends_with("cat@10.0.0.3 (named by bob@10.0.0.2)"));
+        assert_eq!(seen.present().len(), 1);
+    }
+}

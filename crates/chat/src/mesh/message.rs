@@ -1,0 +1,388 @@
+//! The messages of the mesh and their JSON. Pure.
+//!
+//! `sender_id, sequence_no, type, payload, timestamp` is what every peer knows. Ours adds fields, which others ignore:
+//! `rollcall` (the extension it speaks), `name`, `listen`, `to`; and types, which it sends only to peers that have shown
+//! the extension.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::endpoint::Endpoint;
+use crate::nickname::Nickname;
+use crate::peer_id::PeerId;
+use crate::profile::Profile;
+use crate::text::MAX_TEXT_BYTES;
+
+/// What a peer without the extension takes in at once; it reads a longer message as two broken ones.
+pub const MAX_PLAIN_BYTES: usize = 4095;
+/// The extension that this program speaks: with the first came names, profiles, direct messages and history.
+const EXTENSION: u32 = LAZY_PUSH;
+/// The extension from which on a peer takes in [`Body::Prune`] and [`Body::Have`].
+pub const LAZY_PUSH: u32 = 2;
+/// The most addresses that are taken from one list.
+const MAX_LISTED: usize = 256;
+/// The most senders in a question for history, and the most runs of each.
+pub const MAX_ASKED: usize = 512;
+
+/// One message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// Who said it first; whoever passes it on does not change that.
+    pub sender: PeerId,
+    /// Different for every message of the sender.
+    pub number: u64,
+    /// When it was said by the sender's clock, in Unix seconds. For people only.
+    pub said_at: i64,
+    /// What the sender is called, if it told.
+    pub name: Option<Nickname>,
+    /// What it says.
+    pub body: Body,
+}
+
+/// Numbers that a peer has of a sender, in order, each from the first to the last with nothing missing between.
+pub type Runs = Vec<(u64, u64)>;
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// To everybody.
+    Chat(String),
+    /// That the sender lives. With the extension it also says so, and where the sender can be dialled.
+    Heartbeat {
+        /// The extension it speaks, if any.
+        extension: Option<u32>,
+        /// Where it listens; an unspecified host means "where you see me".
+        listen: Option<Endpoint>,
+    },
+    /// Where other peers can be dialled.
+    PeerList(Vec<Endpoint>),
+    /// Extension: to one peer.
+    Direct {
+        /// Whom.
+        to: PeerId,
+        /// What.
+        text: String,
+    },
+    /// Extension: who the sender is.
+    Profile(Profile),
+    /// Extension: what the sender has of everybody's chat; the answer is the rest.
+    HistoryRequest(BTreeMap<PeerId, Runs>),
+    /// Extension: the end of an answer, and whether asking again would give more.
+    HistoryEnd {
+        /// Whether there is more.
+        more: bool,
+    },
+    /// Extension: the receiver need not send this author's chat any more, but only tell that it is there, until the sender
+    /// asks it for history.
+    Prune(PeerId),
+    /// Extension: what the sender has got lately of the authors whose chat the receiver wants to be told of only.
+    Have(BTreeMap<PeerId, Runs>),
+    /// A type that this version does not know.
+    Unknown,
+}
+
+/// How a peer wants its messages written.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Form {
+    /// It has shown the extension.
+    pub extended: bool,
+    /// Its timestamps are texts (RFC 3339) and not numbers.
+    pub text_times: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Wire<'w> {
+    sender_id: PeerId,
+    sequence_no: u64,
+    // Some messages come several times, and all but one are thrown away: so nothing is copied that can be borrowed.
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'w, str>,
+    #[serde(borrow, default)]
+    payload: Cow<'w, str>,
+    #[serde(default)]
+    timestamp: Stamp,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    name: Option<Cow<'w, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rollcall: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    listen: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to: Option<PeerId>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Stamp {
+    Number(i64),
+    Text(String),
+    Other(serde_json::Value),
+}
+
+impl Default for Stamp {
+    fn default() -> Self {
+        Self::Number(0)
+    }
+}
+
+impl Message {
+    /// Reads one message; besides, whether its time was written as a text. `None` if it is none.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<(Self, bool)> {
+        let wire: Wire = serde_json::from_slice(bytes).ok()?;
+        let text_times = matches!(wire.timestamp, Stamp::Text(_));
+        let body = match wire.kind.as_ref() {
+            "chat" => Body::Chat(checked(wire.payload.into_owned())?),
+            "heartbeat" => {
+                let listen = wire.listen.and_then(|text| Endpoint::parse(&text).ok());
+                Body::Heartbeat { extension: wire.rollcall, listen }
+            }
+            "peer_list" => {
+                let texts: Vec<String> = serde_json::from_str(&wire.payload).ok()?;
+                Body::PeerList(texts.iter().take(MAX_LISTED).filter_map(|text| Endpoint::parse(text).ok()).collect())
+            }
+            "dm" => Body::Direct { to: wire.to?, text: checked(wire.payload.into_owned())? },
+            "profile" => Body::Profile(serde_json::from_str(&wire.payload).ok()?),
+            "history_request" => Body::HistoryRequest(read_runs(&wire.payload)?),
+            "have" => Body::Have(read_runs(&wire.payload)?),
+            "prune" => Body::Prune(PeerId::parse(&wire.payload).ok()?),
+            "history_end" => Body::HistoryEnd { more: serde_json::from_str(&wire.payload).ok()? },
+            _ => Body::Unknown,
+        };
+        let name = wire.name.and_then(|name| Nickname::parse(&name).ok());
+        let said_at = wire.timestamp.seconds();
+        Some((Self { sender: wire.sender_id, number: wire.sequence_no, said_at, name, body }, text_times))
+    }
+
+    /// Its bytes, a line break behind them; `None` if a peer of this form cannot take it in.
+    #[must_use]
+    pub fn write(&self, form: Form) -> Option<Bytes> {
+        let mut bytes = match self.write_simple(form) {
+            Some(bytes) => bytes,
+            None => self.write_any(form)?,
+        };
+        bytes.push(b'\n');
+        let most = if form.extended { super::splitter::MAX_MESSAGE_BYTES } else { MAX_PLAIN_BYTES };
+        let is_known = form.extended || self.body.is_plain();
+        (is_known && bytes.len() <= most).then(|| bytes.into())
+    }
+
+    pub(super) fn write_any(&self, form: Form) -> Option<Vec<u8>> {
+        let mut wire = Wire {
+            sender_id: self.sender,
+            sequence_no: self.number,
+            kind: self.body.kind().into(),
+            payload: Cow::default(),
+            timestamp: Stamp::written(self.said_at, form),
+            name: self.name.as_ref().map(|name| name.as_str().into()),
+            rollcall: None,
+            listen: None,
+            to: None,
+        };
+        match &self.body {
+            Body::Chat(text) => wire.payload = text.into(),
+            Body::Heartbeat { extension, listen } => {
+                wire.rollcall = *extension;
+                wire.listen = listen.as_ref().map(ToString::to_string);
+            }
+            Body::PeerList(endpoints) => wire.payload = serde_json::to_string(endpoints).ok()?.into(),
+            Body::Direct { to, text } => {
+                wire.to = Some(*to);
+                wire.payload = text.into();
+            }
+            Body::Profile(profile) => wire.payload = serde_json::to_string(profile).ok()?.into(),
+            Body::HistoryRequest(have) | Body::Have(have) => wire.payload = serde_json::to_string(have).ok()?.into(),
+            Body::Prune(author) => wire.payload = author.to_string().into(),
+            Body::HistoryEnd { more } => wire.payload = more.to_string().into(),
+            Body::Unknown => return None,
+        }
+        serde_json::to_vec(&wire).ok()
+    }
+}
+
+impl Body {
+    /// The heartbeat of this program.
+    #[must_use]
+    pub fn heartbeat(listen: Option<Endpoint>) -> Self {
+        Self::Heartbeat { extension: Some(EXTENSION), listen }
+    }
+
+    /// Whether every peer knows this type.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        matches!(self, Self::Chat(_) | Self::Heartbeat { .. } | Self::PeerList(_))
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Chat(_) => "chat",
+            Self::Heartbeat { .. } => "heartbeat",
+            Self::PeerList(_) => "peer_list",
+            Self::Direct { .. } => "dm",
+            Self::Profile(_) => "profile",
+            Self::HistoryRequest(_) => "history_request",
+            Self::HistoryEnd { .. } => "history_end",
+            Self::Prune(_) => "prune",
+            Self::Have(_) => "have",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+fn read_runs(payload: &str) -> Option<BTreeMap<PeerId, Runs>> {
+    let runs: BTreeMap<PeerId, Runs> = serde_json::from_str(payload).ok()?;
+    (runs.len() <= MAX_ASKED && runs.values().all(|runs| runs.len() <= MAX_ASKED)).then_some(runs)
+}
+
+pub(super) fn checked(text: String) -> Option<String> {
+    (text.len() <= MAX_TEXT_BYTES).then_some(text)
+}
+
+impl Stamp {
+    fn written(seconds: i64, form: Form) -> Self {
+        if !form.text_times {
+            return Self::Number(seconds);
+        }
+        let moment = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        moment.format(&Rfc3339).map_or(Self::Number(seconds), Self::Text)
+    }
+
+    /// Unix seconds, whatever unit a number was written in: the sizes of today's do not overlap.
+    pub(super) fn seconds(&self) -> i64 {
+        match self {
+            Self::Number(number) => match number.unsigned_abs() {
+                0..100_000_000_000 => *number,
+                100_000_000_000..100_000_000_000_000 => number / 1000,
+                100_000_000_000_000..100_000_000_000_000_000 => number / 1_000_000,
+                _ => number / 1_000_000_000,
+            },
+            Self::Text(text) => OffsetDateTime::parse(text, &Rfc3339).map_or(0, OffsetDateTime::unix_timestamp),
+            Self::Other(_) => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(in super::super) const EXTENDED: Form = Form { extended: true, text_times: false };
+
+    pub(in super::super) fn chat(text: &str) -> Message {
+        let name = Some(Nickname::parse("alice").unwrap());
+        Message { sender: PeerId(7), number: 5, said_at: 1_728_938_500, name, body: Body::Chat(text.to_owned()) }
+    }
+
+    #[test]
+    fn a_chat_has_the_documented_fields() {
+        let bytes = chat("hi").write(Form::default()).unwrap();
+        let id = PeerId(7);
+        let expected = format!(
+            r#"{{"sender_id":"{id}","sequence_no":5,"type":"chat","payload":"hi","timestamp":1728938500,"name":"alice"}}"#
+        );
+        assert_eq!(bytes, format!("{expected}\n"));
+    }
+
+    #[test]
+    fn a_message_of_another_program_is_read() {
+        let id = PeerId(9);
+        for (time, seconds, is_text) in [
+            ("1728938500", 1_728_938_500, false),
+            ("1728938500123", 1_728_938_500, false),
+            ("1728938500123456789", 1_728_938_500, false),
+            ("\"2024-10-14T20:41:40Z\"", 1_728_938_500, true),
+            ("null", 0, false),
+            ("1.5e9", 0, false),
+        ] {
+            let text = format!(
+                r#"{{"sender_id":"{id}","sequence_no":1,"type":"peer_list","payload":"[\"peer1:8080\",\"x\"]","timestamp":{time},"more":1}}"#
+            );
+            let (message, text_times) = Message::read(text.as_bytes()).unwrap();
+            assert_eq!((message.said_at, text_times), (seconds, is_text), "{time}");
+            assert_eq!(message.body, Body::PeerList(vec![Endpoint::parse("peer1:8080").unwrap()]));
+        }
+    }
+
+    #[test]
+    fn times_are_written_as_the_other_writes_them() {
+        let bytes = chat("hi").write(Form { extended: false, text_times: true }).unwrap();
+        assert!(String::from_utf8_lossy(&bytes).contains(r#""timestamp":"2024-10-14T20:41:40Z""#), "{bytes:?}");
+    }
+
+    #[test]
+    fn a_peer_without_the_extension_gets_nothing_that_it_cannot_take_in() {
+        let fits = MAX_PLAIN_BYTES - chat("").write(Form::default()).unwrap().len();
+        assert!(chat(&"x".repeat(fits)).write(Form::default()).is_some());
+        assert!(chat(&"x".repeat(fits + 1)).write(Form::default()).is_none());
+        assert!(chat(&"\u{1}".repeat(MAX_TEXT_BYTES)).write(EXTENDED).is_some(), "the worst text fits");
+        let direct = Message { body: Body::Direct { to: PeerId(1), text: "psst".into() }, ..chat("") };
+        assert!(direct.write(Form::default()).is_none());
+        assert!(direct.write(EXTENDED).is_some());
+    }
+
+    #[test]
+    fn what_is_no_message_is_none() {
+        let id = PeerId(9);
+        for bad in [
+            "{}".to_owned(),
+            r#"{"sender_id":"x","sequence_no":1,"type":"chat","payload":"hi","timestamp":1}"#.to_owned(),
+            format!(r#"{{"sender_id":"{id}","sequence_no":-1,"type":"chat","payload":"hi","timestamp":1}}"#),
+            format!(r#"{{"sender_id":"{id}","sequence_no":1,"type":"peer_list","payload":"hi","timestamp":1}}"#),
+            format!(r#"{{"sender_id":"{id}","sequence_no":1,"type":"dm","payload":"hi","timestamp":1}}"#),
+        ] {
+            assert!(Message::read(bad.as_bytes()).is_none(), "{bad}");
+        }
+        let unknown = format!(r#"{{"sender_id":"{id}","sequence_no":1,"type":"dance"}}"#);
+        assert_eq!(Message::read(unknown.as_bytes()).unwrap().0.body, Body::Unknown);
+        for (runs, is_taken) in [(MAX_ASKED, true), (MAX_ASKED + 1, false)] {
+            let have = BTreeMap::from([(PeerId(1), vec![(1, 2); runs])]);
+            let question = Message { body: Body::HistoryRequest(have), ..chat("") }.write(EXTENDED).unwrap();
+            assert_eq!(Message::read(&question).is_some(), is_taken, "{runs} runs, each of which costs a comparison");
+        }
+        let long = chat(&"x".repeat(MAX_TEXT_BYTES + 1)).write(EXTENDED).unwrap();
+        assert!(Message::read(&long).is_none(), "a text beyond the bound");
+    }
+
+    fn body() -> impl Strategy<Value = Body> {
+        let endpoint = (1u16..).prop_map(|port| Endpoint::parse(&format!("peer{port}:{port}")).unwrap());
+        let runs = prop::collection::vec((any::<u64>(), any::<u64>()), 0..5);
+        prop_oneof![
+            any::<String>().prop_map(Body::Chat),
+            (any::<Option<u32>>(), prop::option::of(endpoint.clone()))
+                .prop_map(|(extension, listen)| Body::Heartbeat { extension, listen }),
+            prop::collection::vec(endpoint, 0..9).prop_map(Body::PeerList),
+            (any::<u128>(), any::<String>()).prop_map(|(to, text)| Body::Direct { to: PeerId(to), text }),
+            prop::collection::btree_map(any::<u128>().prop_map(PeerId), runs.clone(), 0..4)
+                .prop_map(Body::HistoryRequest),
+            prop::collection::btree_map(any::<u128>().prop_map(PeerId), runs, 0..4).prop_map(Body::Have),
+            any::<u128>().prop_map(|author| Body::Prune(PeerId(author))),
+            any::<bool>().prop_map(|more| Body::HistoryEnd { more }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_message_is_read_back(body in body(), number in any::<u64>(), text_times in any::<bool>()) {
+            let message = Message { number, body, ..chat("") };
+            if let Some(bytes) = message.write(Form { extended: true, text_times }) {
+                let is_chat = matches!(message.body, Body::Chat(_));
+                let head = Message::read_head(&bytes);
+                let expected = is_chat.then_some((message.sender, number));
+                prop_assert_eq!(head.map(|head| (head.sender, head.number)), expected);
+                prop_assert_eq!(Message::read(&bytes), Some((message, text_times)));
+            }
+        }
+
+        #[test]
+        fn noise_never_panics(noise in any::<Vec<u8>>()) {
+            let _ = Message::read(&noise);
+        }
+    }
+}

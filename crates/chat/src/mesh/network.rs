@@ -1,0 +1,126 @@
+//! The connections of the mesh, one task each: dialled when the engine says so, accepted when they come.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::link::Link;
+use super::outbox::Outbox;
+use crate::endpoint::Endpoint;
+use crate::engine::LinkId;
+use crate::peer_id::PeerId;
+use crate::tallies::Tallies;
+
+/// The most accepted connections that have not greeted yet; more wait in the system's queue.
+const MAX_STRANGERS: usize = 64;
+/// After an error of `accept`, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What happened on the connections.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A connection was greeted.
+    Linked { link: LinkId, peer: PeerId, dialled: Option<Endpoint>, remote: IpAddr, outbox: Outbox },
+    /// A dialled address did not become a connection.
+    DialFailed { endpoint: Endpoint, why: String },
+    /// Messages came in; what they say is not looked at yet.
+    Heard { link: LinkId, messages: Vec<Bytes> },
+    /// A connection ended.
+    Unlinked { link: LinkId, why: String },
+}
+
+/// What all connections share.
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
+    pub(crate) me: PeerId,
+    pub(crate) connect_timeout: Duration,
+    /// For how many of the longest messages a queue has room.
+    pub(crate) queue_messages: usize,
+    pub(crate) news: mpsc::Sender<News>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) next_link: Arc<AtomicU64>,
+    pub(crate) tallies: Arc<Tallies>,
+}
+
+impl Network {
+    /// Accepts connections until the end.
+    pub(crate) fn listen(&self, listener: TcpListener) {
+        let network = self.clone();
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(async move {
+            let strangers = Arc::new(Semaphore::new(MAX_STRANGERS));
+            loop {
+                let Ok(seat) = Arc::clone(&strangers).acquire_owned().await else { return };
+                match listener.accept().await {
+                    Ok((stream, remote)) => {
+                        let stranger = network.clone();
+                        network.tasks.spawn(async move { stranger.accepted(stream, remote, seat).await });
+                    }
+                    Err(error) => {
+                        network.tallies.unaccepted.add(1);
+                        warn!(reason = error.to_string(), "cannot accept a connection");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        }));
+    }
+
+    async fn accepted(self, stream: TcpStream, remote: SocketAddr, seat: tokio::sync::OwnedSemaphorePermit) {
+        let greeting = Link::greet(stream, self.me, self.connect_timeout);
+        let Some(greeted) = self.stop.run_until_cancelled(greeting).await else { return };
+        drop(seat);
+        match greeted {
+            Ok((link, peer)) => self.serve(link, peer, None, remote.ip()).await,
+            Err(error) => {
+                self.tallies.strangers.add(1);
+                debug!(address = %remote, reason = error.to_string(), "a connection was no peer");
+            }
+        }
+    }
+
+    /// Dials an address.
+    pub(crate) fn dial(&self, endpoint: Endpoint) {
+        let network = self.clone();
+        self.tasks.spawn(async move {
+            let Some(dialled) = network.stop.run_until_cancelled(network.connect(&endpoint)).await else { return };
+            match dialled {
+                Ok((link, peer, remote)) => network.serve(link, peer, Some(endpoint), remote).await,
+                Err(error) => {
+                    let _ = network.news.send(News::DialFailed { endpoint, why: error.to_string() }).await;
+                }
+            }
+        });
+    }
+
+    async fn connect(&self, endpoint: &Endpoint) -> io::Result<(Link, PeerId, IpAddr)> {
+        let connecting = TcpStream::connect((endpoint.host(), endpoint.port()));
+        let stream = timeout(self.connect_timeout, connecting)
+            .await
+            .map_err(|_| io::Error::other("connecting took too long"))??;
+        let remote = stream.peer_addr()?.ip();
+        let (link, peer) = Link::greet(stream, self.me, self.connect_timeout).await?;
+        Ok((link, peer, remote))
+    }
+
+    async fn serve(self, link: Link, peer: PeerId, dialled: Option<Endpoint>, remote: IpAddr) {
+        let id = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
+        let outbox = Outbox::new(self.queue_messages);
+        let linked = News::Linked { link: id, peer, dialled, remote: remote.to_canonical(), outbox: outbox.clone() };
+        if self.news.send(linked).await.is_err() {
+            return;
+        }
+        let why = link.run(id, outbox, self.news.clone(), &self.tallies).await;
+        let _ = self.news.send(News::Unlinked { link: id, why }).await;
+    }
+}

@@ -1,0 +1,290 @@
+//! The driver: answers two questions over HTTP/1.1, one on each connection, everything within bounds.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::health::{Identity, Unwell, health};
+use super::measures::Measures;
+use super::page::CONTENT_TYPE;
+use super::table::{Surroundings, page};
+use crate::driver::Ask;
+use crate::nickname::Nickname;
+use crate::peer_id::PeerId;
+use crate::registry::Standing;
+use crate::tallies::Tallies;
+use rollcall_core::BootMs;
+use rollcall_core::clock::boot_now;
+
+/// Connections that are served at once; more wait in the system's queue.
+const MAX_CONNECTIONS: usize = 16;
+/// The longest that a connection lasts, from its first byte to the end of the answer.
+const CONNECTION_TIME: Duration = Duration::from_secs(5);
+/// The longest that a request's head may take.
+const HEAD_TIME: Duration = Duration::from_secs(2);
+/// The most bytes and fields of a request's head. (hyper allows no less.)
+const MAX_HEAD_BYTES: usize = 8 * 1024;
+const MAX_HEADERS: usize = 64;
+/// A driver that does not answer within this time is not well.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long answers may take to end once the peer has ended.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// After an error of `accept`, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is known without asking the driver.
+pub(crate) struct Facts {
+    pub(crate) id: PeerId,
+    pub(crate) name: Nickname,
+    pub(crate) max_connections: usize,
+    pub(crate) lan_port: Option<u16>,
+    /// `None` without a registry.
+    pub(crate) registry: Option<watch::Receiver<Standing>>,
+    pub(crate) tallies: Arc<Tallies>,
+    pub(crate) started_at: BootMs,
+}
+
+/// Who answers.
+pub(crate) struct Reporter {
+    pub(crate) facts: Facts,
+    pub(crate) asks: mpsc::Sender<Ask>,
+    /// Cancelled when the peer begins to end.
+    pub(crate) stop: CancellationToken,
+}
+
+/// Answers until `ended`, which is when the peer's links have ended: so whoever asks meanwhile is told that it stops.
+pub(crate) async fn serve(listener: TcpListener, reporter: Reporter, ended: CancellationToken) {
+    let reporter = Arc::new(reporter);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = ended.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&reporter)));
+                }
+                Err(error) => {
+                    warn!(reason = error.to_string(), "cannot accept a connection for metrics");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    // Whoever is not done then is cut off with the set.
+    let _ = timeout(FAREWELL, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+async fn connection(stream: TcpStream, reporter: Arc<Reporter>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let reporter = Arc::clone(&reporter);
+        async move { Ok::<_, Infallible>(reporter.answer(request.method(), request.uri().path()).await) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS)
+        .keep_alive(false);
+    match timeout(CONNECTION_TIME, http.serve_connection(TokioIo::new(stream), service)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(reason = error.to_string(), "a question for metrics failed"),
+        Err(_) => debug!("a question for metrics took too long"),
+    }
+}
+
+impl Reporter {
+    async fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        if method != Method::GET && method != Method::HEAD {
+            let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");
+            refusal.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+            return refusal;
+        }
+        match path {
+            "/healthz" => self.health().await,
+            "/metrics" => self.metrics().await,
+            _ => text(StatusCode::NOT_FOUND, "there are /healthz and /metrics\n"),
+        }
+    }
+
+    async fn health(&self) -> Response<Full<Bytes>> {
+        let measures = self.measures().await;
+        let status = if measures.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let body = health(self.identity(), &measures, self.facts.lan_port, self.standing(), boot_now());
+        answer(status, "application/json", body)
+    }
+
+    async fn metrics(&self) -> Response<Full<Bytes>> {
+        match self.measures().await {
+            Ok(measures) => {
+                let around = Surroundings {
+                    identity: &self.identity(),
+                    max_connections: self.facts.max_connections,
+                    standing: self.standing(),
+                    tallies: &self.facts.tallies,
+                    resident_bytes: resident_bytes().await,
+                };
+                answer(StatusCode::OK, CONTENT_TYPE, page(&measures, &around))
+            }
+            Err(unwell) => text(StatusCode::SERVICE_UNAVAILABLE, format!("the peer is {}\n", unwell.name())),
+        }
+    }
+
+    /// Asks the driver.
+    async fn measures(&self) -> Result<Measures, Unwell> {
+        let (answer_in, answer) = oneshot::channel();
+        let asked = async {
+            self.asks.send(Ask::Measure(answer_in)).await.ok()?;
+            answer.await.ok()
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Unwell::Stopping),
+            answered = timeout(PATIENCE, asked) => match answered {
+                Ok(Some(measures)) => Ok(measures),
+                Ok(None) => Err(Unwell::Stopping),
+                Err(_) => Err(Unwell::Busy),
+            },
+        }
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
+            id: self.facts.id.to_string(),
+            name: self.facts.name.to_string(),
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: boot_now().since(self.facts.started_at) / 1000,
+        }
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        self.facts.registry.as_ref().map(|standing| *standing.borrow())
+    }
+}
+
+/// Resident memory of this process, where the system tells.
+async fn resident_bytes() -> Option<u64> {
+    let status = tokio::fs::read_to_string("/proc/self/status").await.ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok().map(|kib: u64| kib * 1024)
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    answer(status, "text/plain; charset=utf-8", body)
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let response = Response::builder().status(status).header(header::CONTENT_TYPE, kind);
+    let response = response.header(header::CACHE_CONTROL, "no-store");
+    response.body(Full::new(body.into())).expect("all its parts are constants or bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    struct Bench {
+        asks: mpsc::Receiver<Ask>,
+        stop: CancellationToken,
+        ended: CancellationToken,
+        addr: std::net::SocketAddr,
+        server: JoinSet<()>,
+    }
+
+    async fn bench() -> Bench {
+        let (asks_in, asks) = mpsc::channel(1);
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+        let facts = Facts {
+            id: PeerId(7),
+            name: Nickname::parse("alice").unwrap(),
+            max_connections: 50,
+            lan_port: None,
+            registry: None,
+            tallies: Arc::default(),
+            started_at: boot_now(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut server = JoinSet::new();
+        server.spawn(serve(listener, Reporter { facts, asks: asks_in, stop: stop.clone() }, ended.clone()));
+        Bench { asks, stop, ended, addr, server }
+    }
+
+    async fn ask(addr: std::net::SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn what_is_not_served_is_refused_without_asking_the_driver() {
+        let bench = bench().await;
+        assert!(ask(bench.addr, "GET /").await.starts_with("HTTP/1.1 404 "));
+        let refusal = ask(bench.addr, "POST /metrics").await;
+        assert!(refusal.starts_with("HTTP/1.1 405 ") && refusal.contains("allow: GET, HEAD\r\n"), "{refusal}");
+        assert!(bench.asks.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_stops_says_so_until_it_has_ended_and_a_driver_that_hangs_is_no_health() {
+        let mut bench = bench().await;
+        let hanging = ask(bench.addr, "GET /healthz").await;
+        assert!(hanging.starts_with("HTTP/1.1 503 ") && hanging.contains(r#""status":"busy""#), "{hanging}");
+        bench.stop.cancel();
+        let stopping = ask(bench.addr, "GET /healthz").await;
+        assert!(stopping.starts_with("HTTP/1.1 503 ") && stopping.contains(r#""status":"stopping""#), "{stopping}");
+        assert!(ask(bench.addr, "GET /metrics").await.starts_with("HTTP/1.1 503 "));
+        bench.ended.cancel();
+        bench.server.join_next().await.unwrap().unwrap();
+        assert!(TcpStream::connect(bench.addr).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_does_not_ask_is_cut_off_and_keeps_nobody_from_an_answer() {
+        let mut bench = bench().await;
+        let mut silent = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            silent.push(TcpStream::connect(bench.addr).await.unwrap());
+        }
+        // The last one that fits asks; a further one waits for who is cut off.
+        silent[0].write_all(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        silent[0].read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        assert!(ask(bench.addr, "GET /nothing").await.starts_with("HTTP/1.1 404 "));
+        for mut stream in silent.drain(1..) {
+            let mut rest = Vec::new();
+            let ended = timeout(2 * HEAD_TIME, stream.read_to_end(&mut rest)).await;
+            assert!(ended.is_ok(), "a silent connection is ended");
+        }
+        bench.ended.cancel();
+        bench.server.join_next().await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_memory_of_this_process_is_known_where_the_system_tells() {
+        let known = resident_bytes().await;
+        assert_eq!(known.is_some(), std::path::Path::new("/proc/self/status").exists());
+        assert!(known.is_none_or(|bytes| bytes > 100_000), "{known:?}");
+    }
+}

@@ -1,0 +1,263 @@
+//! Which numbers there are, and what each means. Pure.
+
+use super::health::Identity;
+use super::measures::Measures;
+use super::page::Page;
+use crate::engine::{Counts, Kind};
+use crate::registry::{Latest, Standing};
+use crate::tallies::Tallies;
+
+/// What does not come from the driver.
+pub(super) struct Surroundings<'a> {
+    pub(super) identity: &'a Identity,
+    pub(super) max_connections: usize,
+    pub(super) standing: Option<Standing>,
+    pub(super) tallies: &'a Tallies,
+    /// Of the process, where the system tells.
+    pub(super) resident_bytes: Option<u64>,
+}
+
+/// The whole page.
+pub(super) fn page(measures: &Measures, around: &Surroundings<'_>) -> String {
+    let mut page = Page::default();
+    state(&mut page, measures, around);
+    traffic(&mut page, measures, around.tallies);
+    links(&mut page, measures);
+    losses(&mut page, measures, around.tallies);
+    page.into_text()
+}
+
+fn state(page: &mut Page, measures: &Measures, around: &Surroundings<'_>) {
+    let Identity { id, name, version, uptime_seconds } = around.identity;
+    let labels = [("id", id.as_str()), ("name", name.as_str()), ("version", version)];
+    let _ = page.gauge("rollcall_peer_info", "Who this is; always 1.").with(&labels, 1);
+    page.gauge("rollcall_peer_uptime_seconds", "Time since the start.").is(uptime_seconds);
+    page.gauge("rollcall_peer_connections", "Linked peers of the mesh.").is(measures.links);
+    page.gauge("rollcall_peer_max_connections", "The most linked peers at once.").is(around.max_connections);
+    let known = page.gauge("rollcall_peer_known_peers", "Peers that are there, by link.");
+    let known = known.with(&[("via", "mesh")], measures.links);
+    if let Some(peers) = measures.lan_peers {
+        let _ = known.with(&[("via", "lan")], peers);
+    }
+    page.gauge("rollcall_peer_known_addresses", "Addresses of the mesh that are remembered.").is(measures.addresses);
+    page.gauge("rollcall_peer_history_entries", "Messages that are remembered.").is(measures.history);
+    if let Some(standing) = around.standing {
+        let up = u8::from(matches!(standing.latest, Latest::Answered | Latest::Refused));
+        page.gauge("rollcall_peer_registry_up", "Whether the registry answered last time.").is(up);
+    }
+    if let Some(bytes) = around.resident_bytes {
+        page.gauge("process_resident_memory_bytes", "Resident memory of the process.").is(bytes);
+    }
+}
+
+fn traffic(page: &mut Page, measures: &Measures, tallies: &Tallies) {
+    let Counts { received, sent, posts_in, posts_out, datagrams_in, datagrams_out, .. } = measures.counts;
+    page.counter("rollcall_peer_posts_received_total", "What others said to everybody, each once.").is(posts_in);
+    page.counter("rollcall_peer_posts_sent_total", "What was said to everybody here.").is(posts_out);
+    let mut family = page.counter("rollcall_peer_messages_received_total", "Messages of the mesh, heartbeats apart.");
+    for kind in messages() {
+        family = family.with(&[("kind", kind_name(kind))], received.of(kind));
+    }
+    let help = "Messages of the mesh, heartbeats apart, each once for each link.";
+    let mut family = page.counter("rollcall_peer_messages_sent_total", help);
+    for kind in messages() {
+        family = family.with(&[("kind", kind_name(kind))], sent.of(kind));
+    }
+    let heartbeats = received.of(Kind::Heartbeat);
+    page.counter("rollcall_peer_heartbeats_received_total", "Heartbeats of linked peers.").is(heartbeats);
+    let heartbeats = sent.of(Kind::Heartbeat);
+    page.counter("rollcall_peer_heartbeats_sent_total", "Heartbeats to linked peers.").is(heartbeats);
+    let (read, written) = (tallies.bytes_in.count(), tallies.bytes_out.count());
+    page.counter("rollcall_peer_received_bytes_total", "Bytes that were read from the mesh.").is(read);
+    page.counter("rollcall_peer_sent_bytes_total", "Bytes that were written to the mesh.").is(written);
+    page.counter("rollcall_peer_datagrams_received_total", "Datagrams of the LAN.").is(datagrams_in);
+    let help = "Datagrams of the LAN; one to everybody counts once.";
+    page.counter("rollcall_peer_datagrams_sent_total", help).is(datagrams_out);
+}
+
+fn links(page: &mut Page, measures: &Measures) {
+    let Counts { dials, redials, failed_dials, lost_links, silent_links, .. } = measures.counts;
+    page.counter("rollcall_peer_dials_total", "Addresses that were dialled.").is(dials);
+    let help = "Dials of addresses at which a link was lost or a dial had failed before.";
+    page.counter("rollcall_peer_reconnects_total", help).is(redials);
+    page.counter("rollcall_peer_dials_failed_total", "Dialled addresses that were not reached.").is(failed_dials);
+    let slow = measures.drops.slow_links;
+    let ended = lost_links.saturating_sub(silent_links + slow);
+    let help = "Links that ended: broken or closed from the other end, without a heartbeat, or read too slowly there.";
+    let family = page.counter("rollcall_peer_links_lost_total", help);
+    let family = family.with(&[("reason", "ended")], ended).with(&[("reason", "silent")], silent_links);
+    let _ = family.with(&[("reason", "slow")], slow);
+}
+
+fn losses(page: &mut Page, measures: &Measures, tallies: &Tallies) {
+    let Counts { duplicates, unanswered, crowded_out, .. } = measures.counts;
+    page.counter("rollcall_peer_duplicates_total", "Chat that was heard before, and not shown again.").is(duplicates);
+    let help = "What was left out: messages too long for a link, notices that nobody read, answers to a source on the LAN \
+                that had too many, newcomers on a full LAN.";
+    let mut family = page.counter("rollcall_peer_dropped_total", help);
+    let drops = measures.drops;
+    for (reason, count) in
+        [("too_long", drops.too_long), ("unread", drops.unread), ("lan_limit", unanswered), ("lan_full", crowded_out)]
+    {
+        family = family.with(&[("reason", reason)], count);
+    }
+    let help = "What went wrong, by what it was.";
+    let mut family = page.counter("rollcall_peer_errors_total", help);
+    for (kind, count) in [
+        ("accept", tallies.unaccepted.count()),
+        ("greeting", tallies.strangers.count()),
+        ("message", tallies.unread_messages.count()),
+        ("stream", tallies.broken_streams.count()),
+        ("datagram", tallies.unread_datagrams.count()),
+        ("datagram_send", tallies.unsent_datagrams.count()),
+        ("registry", tallies.registry_failures.count()),
+        ("history", drops.unkept),
+    ] {
+        family = family.with(&[("kind", kind)], count);
+    }
+}
+
+fn messages() -> impl Iterator<Item = Kind> {
+    Kind::ALL.into_iter().filter(|kind| *kind != Kind::Heartbeat)
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Chat => "chat",
+        Kind::Direct => "direct",
+        Kind::Profile => "profile",
+        Kind::PeerList => "peer_list",
+        Kind::History => "history",
+        Kind::LazyPush => "lazy_push",
+        Kind::Heartbeat => "heartbeat",
+        Kind::Other => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn text(measures: &Measures, standing: Option<Standing>, name: &str) -> String {
+        let tallies = Tallies::default();
+        tallies.bytes_in.add(77);
+        tallies.strangers.add(2);
+        let identity = Identity { id: "00ff".into(), name: name.into(), version: "1", uptime_seconds: 9 };
+        let around = Surroundings {
+            identity: &identity,
+            max_connections: 50,
+            standing,
+            tallies: &tallies,
+            resident_bytes: Some(4096),
+        };
+        page(measures, &around)
+    }
+
+    fn is_name(text: &str) -> bool {
+        text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    }
+
+    /// The labels after the `{`, and what follows the `}`.
+    fn labels(mut rest: &str) -> (Vec<(String, String)>, &str) {
+        let mut labels = Vec::new();
+        loop {
+            let (name, quoted) = rest.split_once("=\"").expect("a label has a value");
+            assert!(is_name(name), "{name}");
+            let mut value = String::new();
+            let mut chars = quoted.char_indices();
+            let end = loop {
+                match chars.next().expect("a label ends") {
+                    (at, '"') => break at + 1,
+                    (_, '\\') => match chars.next().expect("an escape has two characters").1 {
+                        'n' => value.push('\n'),
+                        c @ ('"' | '\\') => value.push(c),
+                        c => panic!("no escape: {c}"),
+                    },
+                    (_, c) => value.push(c),
+                }
+            };
+            labels.push((name.to_owned(), value));
+            rest = &quoted[end..];
+            match rest.strip_prefix(',') {
+                Some(next) => rest = next,
+                None => return (labels, rest.strip_prefix('}').expect("labels end")),
+            }
+        }
+    }
+
+    /// Every sample by name and labels, if the page is one that Prometheus reads.
+    fn parsed(page: &str) -> BTreeMap<String, u64> {
+        let mut families: BTreeMap<String, (bool, Option<String>)> = BTreeMap::new();
+        let mut last = String::new();
+        let mut samples = BTreeMap::new();
+        assert!(page.ends_with('\n'));
+        for line in page.lines() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                let (name, help) = rest.split_once(' ').expect("a text follows the name");
+                assert!(is_name(name) && !help.is_empty());
+                assert_eq!(families.insert(name.to_owned(), (true, None)), None, "{name} is there twice");
+                name.clone_into(&mut last);
+            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').expect("a type follows the name");
+                assert_eq!(name, last, "the type follows the help");
+                assert!(["gauge", "counter"].contains(&kind));
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+                families.get_mut(name).expect("it has a help").1 = Some(kind.to_owned());
+            } else {
+                let end = line.find(['{', ' ']).expect("a sample has a value");
+                let name = &line[..end];
+                assert_eq!(name, last, "samples follow their description");
+                assert!(families[name].1.is_some(), "{name} has no type");
+                let (labels, rest) =
+                    if line[end..].starts_with('{') { labels(&line[end + 1..]) } else { (Vec::new(), &line[end..]) };
+                let value = rest.strip_prefix(' ').expect("a space before the value").parse().expect("a number");
+                assert_eq!(samples.insert(format!("{name}{labels:?}"), value), None, "{line} is there twice");
+            }
+        }
+        samples
+    }
+
+    #[test]
+    fn every_line_can_be_read_and_every_sample_has_its_description_first() {
+        let measures = Measures { lan_peers: Some(1), ..Measures::default() };
+        let samples = parsed(&text(
+            &measures,
+            Some(Standing { latest: Latest::Away, answered_at: None }),
+            "eve\"} 1\nforged_total 7\\",
+        ));
+        assert!(samples.len() > 40, "{samples:?}");
+        let info = r#"rollcall_peer_info[("id", "00ff"), ("name", "eve\"} 1\nforged_total 7\\"), ("version", "1")]"#;
+        assert_eq!(samples.get(info), Some(&1), "{samples:?}");
+        assert_eq!(samples["rollcall_peer_registry_up[]"], 0);
+    }
+
+    #[test]
+    fn each_number_stands_under_its_name() {
+        let mut measures = Measures { links: 3, history: 12, addresses: 5, ..Measures::default() };
+        measures.counts.posts_in = 4;
+        measures.counts.lost_links = 10;
+        measures.counts.silent_links = 2;
+        measures.drops.slow_links = 1;
+        measures.drops.unread = 6;
+        measures.counts.redials = 8;
+        let samples = parsed(&text(&measures, None, "alice"));
+        for (name, value) in [
+            ("rollcall_peer_connections[]", 3),
+            ("rollcall_peer_history_entries[]", 12),
+            ("rollcall_peer_known_addresses[]", 5),
+            ("rollcall_peer_posts_received_total[]", 4),
+            ("rollcall_peer_reconnects_total[]", 8),
+            ("rollcall_peer_received_bytes_total[]", 77),
+            (r#"rollcall_peer_links_lost_total[("reason", "ended")]"#, 7),
+            (r#"rollcall_peer_links_lost_total[("reason", "silent")]"#, 2),
+            (r#"rollcall_peer_links_lost_total[("reason", "slow")]"#, 1),
+            (r#"rollcall_peer_dropped_total[("reason", "unread")]"#, 6),
+            (r#"rollcall_peer_errors_total[("kind", "greeting")]"#, 2),
+        ] {
+            assert_eq!(samples.get(name), Some(&value), "{name} in {samples:?}");
+        }
+        assert!(!samples.contains_key("rollcall_peer_registry_up[]"), "there is no registry");
+    }
+}

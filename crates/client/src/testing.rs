@@ -1,0 +1,60 @@
+//! A server that answers what a test tells it to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// The answer to the n-th request, from its first line.
+type Script = Arc<dyn Fn(usize, &str) -> (u16, String) + Send + Sync>;
+
+/// A server on a free port that closes each connection after one answer; it ends with the set.
+///
+/// # Panics
+/// If there is no free port, or a request breaks off.
+pub async fn serve(
+    tasks: &mut JoinSet<()>,
+    script: impl Fn(usize, &str) -> (u16, String) + Send + Sync + 'static,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let script: Script = Arc::new(script);
+    let count = AtomicUsize::new(0);
+    tasks.spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            // Every request here is small enough to be read to its last line, or has no body.
+            while !is_whole(&request) && stream.read_buf(&mut request).await.unwrap() > 0 {}
+            let text = String::from_utf8_lossy(&request).into_owned();
+            // Status 0 is a server that dies before it answers.
+            let (status, body) = script(count.fetch_add(1, Ordering::SeqCst), text.lines().next().unwrap_or_default());
+            if status == 0 {
+                continue;
+            }
+            let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).await.unwrap();
+        }
+    });
+    base
+}
+
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    body.len() >= length.unwrap_or(0)
+}
+
+/// What a node says of itself.
+#[must_use]
+pub fn health(is_leader: bool, leader_url: Option<&str>) -> (u16, String) {
+    let url = leader_url.map_or("null".to_owned(), |url| format!("{url:?}"));
+    let body = format!(
+        r#"{{"status":"ok","is_leader":{is_leader},"online_clients_count":0,"current_leader":null,"leader_url":{url},
+        "term":1,"node":"127.0.0.1:8080","role":"follower","version":"0","uptime_seconds":0}}"#
+    );
+    (200, body)
+}

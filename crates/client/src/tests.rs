@@ -1,0 +1,246 @@
+//! The client against servers that answer what a test tells them to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::testing::{health, serve};
+use super::*;
+use rollcall_core::ImageKind;
+
+fn accepted() -> (u16, String) {
+    (
+        200,
+        r#"{"success":true,"status":"ok","message":"m","last_seen":"t","ttl_ms":30000,"next_heartbeat_ms":10000}"#
+            .to_owned(),
+    )
+}
+
+fn client(servers: &[&String], patience: Duration) -> Client {
+    Client::new(servers.iter().map(|server| (*server).clone()), patience).unwrap()
+}
+
+fn alice() -> Username {
+    Username::parse("alice").unwrap()
+}
+
+#[tokio::test]
+async fn a_follower_leads_the_client_to_the_leader() {
+    let mut tasks = JoinSet::new();
+    let leader =
+        serve(&mut tasks, |_, line| if line.starts_with("GET / ") { health(true, None) } else { accepted() }).await;
+    let url = leader.clone();
+    let follower = serve(&mut tasks, move |_, line| {
+        assert!(line.starts_with("GET / "), "a follower that names the leader is not sent the request: {line}");
+        health(false, Some(&url))
+    })
+    .await;
+    let client = client(&[&follower], Duration::from_secs(5));
+    assert_eq!(client.heartbeat(&alice(), None).await.unwrap().next_heartbeat_ms, 10_000);
+    assert_eq!(client.servers.leader(), Some(leader));
+}
+
+#[tokio::test]
+async fn a_deposed_leader_is_left_for_the_one_that_it_names() {
+    let mut tasks = JoinSet::new();
+    let new = serve(&mut tasks, |_, _| accepted()).await;
+    let url = new.clone();
+    let old = serve(&mut tasks, move |_, line| {
+        if line.starts_with("GET / ") {
+            return health(true, None);
+        }
+        (403, format!(r#"{{"success":false,"message":"m","code":"not_leader","leader_url":{url:?}}}"#))
+    })
+    .await;
+    let client = client(&[&old], Duration::from_secs(5));
+    client.heartbeat(&alice(), None).await.unwrap();
+    assert_eq!(client.servers.leader(), Some(new));
+}
+
+#[tokio::test]
+async fn an_election_is_ridden_out() {
+    let mut tasks = JoinSet::new();
+    let server = serve(&mut tasks, |count, line| match (count, line.starts_with("GET / ")) {
+        (0..6, true) => health(false, None),
+        (0..6, false) => (503, r#"{"success":false,"message":"no leader","code":"no_leader"}"#.to_owned()),
+        (_, true) => health(true, None),
+        (_, false) => accepted(),
+    })
+    .await;
+    client(&[&server], Duration::from_secs(10)).heartbeat(&alice(), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn patience_ends_with_the_last_reason() {
+    let mut tasks = JoinSet::new();
+    let server = serve(&mut tasks, |_, _| health(false, None)).await;
+    let error = client(&[&server], Duration::from_millis(200)).heartbeat(&alice(), None).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("gave up after 200 ms: no node leads at the moment; asked {server}"));
+}
+
+#[tokio::test]
+async fn a_refusal_is_passed_on_at_once() {
+    let mut tasks = JoinSet::new();
+    let server = serve(&mut tasks, |count, line| {
+        if line.starts_with("GET / ") {
+            return health(true, None);
+        }
+        assert_eq!(count, 1, "a refused request is not repeated");
+        (409, r#"{"success":false,"message":"taken","code":"user_exists","error":"exists"}"#.to_owned())
+    })
+    .await;
+    let error = client(&[&server], Duration::from_secs(5)).register(&NewUser::named(alice())).await.unwrap_err();
+    assert!(matches!(&error, ClientError::Refused { status: 409, code, .. } if code == "user_exists"), "{error}");
+}
+
+#[tokio::test]
+async fn one_who_speaks_another_language_is_named() {
+    let mut tasks = JoinSet::new();
+    let server = serve(&mut tasks, |_, _| (200, "<html>".to_owned())).await;
+    let client = client(&[&server], Duration::from_secs(1));
+    let error = client.health(&server).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{server} does not answer like a Rollcall node: ")), "{error}");
+    drop(tasks);
+    let error = client.health("http://127.0.0.1:1").await.unwrap_err().to_string();
+    assert!(error.starts_with("no answer from http://127.0.0.1:1: ") && error.contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_does_not_hold_up_the_search() {
+    let mut tasks = JoinSet::new();
+    // It accepts connections, as the system does for a stopped process, and never answers.
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hanging = (format!("http://{}", hanging.local_addr().unwrap()), hanging);
+    let leader = serve(&mut tasks, |_, _| health(true, None)).await;
+    let client = client(&[&hanging.0, &leader], Duration::from_secs(5));
+    let found = tokio::time::timeout(HEALTH_TIMEOUT / 2, client.find_leader()).await;
+    assert_eq!(found, Ok(Some(leader)));
+}
+
+const STORED: &str = "1733511234-a1b2c3d4.png";
+
+/// A leader on which an upload is stored or not, by the answer to the n-th one; `script` gives the status.
+async fn gallery(
+    tasks: &mut JoinSet<()>,
+    script: impl Fn(usize) -> (u16, bool) + Send + Sync + 'static,
+) -> (String, Arc<AtomicUsize>) {
+    let uploads = Arc::new(AtomicUsize::new(0));
+    let (seen, stored) = (Arc::clone(&uploads), AtomicUsize::new(0));
+    let server = serve(tasks, move |_, line| match line.split_once(" HTTP/") {
+        Some(("GET /", _)) => health(true, None),
+        Some(("GET /images/alice", _)) => {
+            let images = if stored.load(Ordering::SeqCst) > 0 { format!("{STORED:?}") } else { String::new() };
+            (200, format!(r#"{{"images":[{images}],"count":0}}"#))
+        }
+        Some(("POST /upload_image/alice", _)) => {
+            let (status, is_stored) = script(seen.fetch_add(1, Ordering::SeqCst));
+            stored.fetch_add(usize::from(is_stored), Ordering::SeqCst);
+            let body = format!(r#"{{"success":true,"message":"m","filename":{STORED:?},"code":"no_leader"}}"#);
+            (status, body)
+        }
+        Some((path, _)) if path == format!("GET /image/alice/{STORED}") => (200, "bytes".to_owned()),
+        _ => (404, String::new()),
+    })
+    .await;
+    (server, uploads)
+}
+
+async fn upload(server: &String) -> Result<String, ClientError> {
+    let mut uploads = client(&[server], Duration::from_secs(10)).uploads(&alice()).await?;
+    Ok(uploads.send(ImageKind::Png, Bytes::from_static(b"bytes")).await?.filename)
+}
+
+#[tokio::test]
+async fn an_upload_is_sent_once() {
+    let mut tasks = JoinSet::new();
+    let (server, uploads) = gallery(&mut tasks, |_| (201, true)).await;
+    assert_eq!((upload(&server).await.unwrap().as_str(), uploads.load(Ordering::SeqCst)), (STORED, 1));
+}
+
+#[tokio::test]
+async fn an_upload_whose_answer_was_lost_is_found_in_the_list_and_not_repeated() {
+    for status in [0, 503] {
+        let mut tasks = JoinSet::new();
+        let (server, uploads) = gallery(&mut tasks, move |_| (status, true)).await;
+        assert_eq!((upload(&server).await.unwrap().as_str(), uploads.load(Ordering::SeqCst)), (STORED, 1), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_was_not_done_is_repeated() {
+    for status in [0, 503] {
+        let mut tasks = JoinSet::new();
+        let (server, uploads) = gallery(&mut tasks, move |n| if n < 2 { (status, false) } else { (201, true) }).await;
+        assert_eq!((upload(&server).await.unwrap().as_str(), uploads.load(Ordering::SeqCst)), (STORED, 3), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_refused_is_not_repeated() {
+    let mut tasks = JoinSet::new();
+    let (server, uploads) = gallery(&mut tasks, |_| (400, false)).await;
+    assert!(matches!(upload(&server).await, Err(ClientError::Refused { status: 400, .. })));
+    assert_eq!(uploads.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn silence_is_given_up_long_before_an_election() {
+    let started = Instant::now();
+    let error = client(&[&"http://127.0.0.1:1".to_owned()], Duration::from_mins(1)).online().await.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
+    let text = error.to_string();
+    assert!(text.starts_with("gave up after 5000 ms: no answer from http://127.0.0.1:1: "), "{text}");
+}
+
+/// A leader that takes the token `good` only, which a login gives.
+async fn guarded(tasks: &mut JoinSet<()>) -> (String, Arc<AtomicUsize>) {
+    let logins = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&logins);
+    let server = serve(tasks, move |_, line| match line.split_once(" HTTP/") {
+        Some(("GET /", _)) => health(true, None),
+        Some(("POST /login", _)) => {
+            seen.fetch_add(1, Ordering::SeqCst);
+            let body = r#"{"success":true,"status":"ok","message":"m","token":"good","token_expires_at":"t"}"#;
+            (200, body.to_owned())
+        }
+        Some(("POST /heartbeat", _)) if seen.load(Ordering::SeqCst) == 1 => accepted(),
+        _ => (401, r#"{"success":false,"message":"m","code":"unauthorized"}"#.to_owned()),
+    })
+    .await;
+    (server, logins)
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_taken_is_replaced_by_one_login_if_the_password_is_known() {
+    let mut tasks = JoinSet::new();
+    let (server, logins) = guarded(&mut tasks).await;
+    let client = client(&[&server], Duration::from_secs(5));
+    assert!(matches!(client.heartbeat(&alice(), None).await, Err(ClientError::Refused { status: 401, .. })));
+    client.log_in_when_asked(alice(), rollcall_core::Password::new("p".into()));
+    client.heartbeat(&alice(), None).await.unwrap();
+    assert_eq!(client.token().map(|token| token.reveal().to_owned()), Some("good".into()));
+    // A second login would not help either.
+    logins.fetch_add(1, Ordering::SeqCst);
+    assert!(matches!(client.heartbeat(&alice(), None).await, Err(ClientError::Refused { status: 401, .. })));
+    assert_eq!(logins.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_client_learns_the_other_nodes_from_one() {
+    let mut tasks = JoinSet::new();
+    let server = serve(&mut tasks, |_, _| {
+        let node = |api_url: &str| format!(
+            r#"{{"node":"127.0.0.1:1","api_url":{api_url},"role":null,"reachable":false,"load":null,"term":null,"last_heard_ago_ms":null}}"#
+        );
+        (200, format!(r#"{{"nodes":[{},{}],"count":2}}"#, node("\"http://127.0.0.1:7/\""), node("null")))
+    })
+    .await;
+    let client = client(&[&server], Duration::from_secs(1));
+    client.learn_nodes().await;
+    assert_eq!(client.servers(), [server, "http://127.0.0.1:7".to_owned()]);
+}

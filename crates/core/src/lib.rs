@@ -1,0 +1,33 @@
+//! Values that carry a rule each. Nothing here reads a clock, a file or a socket.
+//!
+//! A value that exists is valid: parsing happens once, at the border, and nobody checks again.
+
+mod addr;
+pub mod api;
+pub mod clock;
+mod cluster_key;
+mod image_name;
+mod load;
+mod member_role;
+mod metadata;
+mod node_addr;
+mod page;
+mod password;
+mod profile;
+mod term;
+mod time;
+mod username;
+
+pub use addr::{Addr, AddrForm, InvalidAddr};
+pub use cluster_key::{ClusterKey, InvalidClusterKey, MIN_KEY_CHARS};
+pub use image_name::{ImageKind, ImageName, InvalidImageName};
+pub use load::Load;
+pub use member_role::MemberRole;
+pub use metadata::{InvalidMetadata, Metadata, MetadataForm};
+pub use node_addr::{InvalidNodeAddr, MAX_NODES, NodeAddr};
+pub use page::Page;
+pub use password::{InvalidPassword, MAX_PASSWORD_BYTES, Password, PasswordHash, Token};
+pub use profile::{Profile, UserId};
+pub use term::Term;
+pub use time::{BootMs, WallMs};
+pub use username::{InvalidUsername, Username};

@@ -1,0 +1,94 @@
+//! The storms of the simulation, as many as there is time for:
+//!
+//! ```bash
+//! cargo run --release --example soak                             # a hundred thousand
+//! cargo run --release --example soak -- --seeds 100000..200000   # others
+//! cargo run --release --example soak -- --seed 123               # one again, with all that happens in it
+//! ```
+//!
+//! Each seed is one storm in a cluster of 1, 2, 3, 5 or 7 nodes (`--nodes 3` keeps to one size). The first that breaks a
+//! rule ends the soak with its trace, its seed, the command that replays it, and status 1.
+
+use std::ops::Range;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[allow(dead_code, unused_imports, reason = "shared with the tests, which need more of it")]
+#[path = "../tests/simulation/world/mod.rs"]
+mod world;
+
+use world::storm::Storm;
+
+/// Sizes of clusters, three most often because most clusters have that.
+const SIZES: [usize; 6] = [1, 2, 3, 3, 5, 7];
+
+/// Storms between two lines of progress.
+const PROGRESS: u64 = 1000;
+
+#[derive(Parser)]
+struct Flags {
+    /// The seeds: the first, and the one after the last
+    #[arg(long, value_name = "A..B", default_value = "0..100000", value_parser = seeds)]
+    seeds: Range<u64>,
+    /// Only this one, with all that happens in it
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// How many nodes the clusters have, instead of all sizes in turn
+    #[arg(long)]
+    nodes: Option<usize>,
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let (first, end) = text.split_once("..").ok_or("it must look like 0..1000")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text}: {error}"));
+    Ok(number(first)?..number(end)?)
+}
+
+impl Flags {
+    /// The storm of a seed; its size goes by the seed, so that a range has all of them.
+    fn storm(&self, seed: u64) -> Storm {
+        let turn = usize::try_from(seed % 6).expect("below 6");
+        Storm { nodes: self.nodes.unwrap_or(SIZES[turn]), seed, bug: None }
+    }
+}
+
+/// The trace of a storm, and how it ended.
+fn show(storm: Storm) -> ExitCode {
+    let Storm { nodes, seed, .. } = storm;
+    let outcome = storm.replay();
+    outcome.trace.iter().for_each(|line| println!("{line}"));
+    let Some(violation) = outcome.violation else {
+        println!("seed {seed}, {nodes} nodes: no rule was broken");
+        return ExitCode::SUCCESS;
+    };
+    println!("seed {seed}, {nodes} nodes: {violation:?}");
+    println!("replay it: cargo run --release --example soak -- --seed {seed} --nodes {nodes}");
+    ExitCode::FAILURE
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    if let Some(seed) = flags.seed {
+        return show(flags.storm(seed));
+    }
+    let (mut steps, mut changes, mut slowest) = (0, 0, 0);
+    for seed in flags.seeds.clone() {
+        let storm = flags.storm(seed);
+        let outcome = storm.run();
+        if outcome.violation.is_some() {
+            return show(storm);
+        }
+        steps += outcome.steps;
+        changes += outcome.changes;
+        slowest = slowest.max(outcome.recovered);
+        if (seed + 1) % PROGRESS == 0 || seed + 1 == flags.seeds.end {
+            let recovered = slowest / 1000;
+            println!(
+                "up to seed {seed}: {steps} events, {changes} changes, a leader again after {recovered} ms at most"
+            );
+        }
+    }
+    println!("no rule was broken");
+    ExitCode::SUCCESS
+}

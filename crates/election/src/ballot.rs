@@ -1,0 +1,185 @@
+//! The durable ballot: written to a new file, synced, renamed over the old one, and the directory synced.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::process::{Ballot, Peers};
+use rollcall_core::{NodeAddr, Term};
+
+const FILE: &str = "ballot.json";
+const NEW_FILE: &str = "ballot.json.new";
+
+/// Whether there is a ballot in `dir`, whole or not.
+#[must_use]
+pub fn has_ballot(dir: &Path) -> bool {
+    dir.join(FILE).exists()
+}
+
+/// Where a node keeps its ballot.
+#[derive(Debug)]
+pub(super) struct BallotFile {
+    dir: PathBuf,
+    peers: Peers,
+    /// What keeps other processes from this directory. Held here, so that a write which hangs in the disk when the node
+    /// ends keeps the next process out until it is over.
+    _lock: Option<Arc<File>>,
+}
+
+/// What a ballot file held.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Found {
+    /// A whole ballot.
+    Ballot(Ballot),
+    /// Nothing: a new node, or one that lost its disk.
+    Missing,
+    /// A file that is no whole ballot; why.
+    Torn(String),
+}
+
+/// The file's content. Candidates are named by address, because their numbers change with `peers`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    term: Term,
+    voted_for: Option<NodeAddr>,
+    /// The first half of a SHA-256 over the two, in hexadecimal, so that a torn or edited file is not believed.
+    checksum: String,
+}
+
+impl Record {
+    fn new(term: Term, voted_for: Option<NodeAddr>) -> Self {
+        let text = format!("{term} {}", voted_for.map_or_else(|| "-".to_owned(), |node| node.to_string()));
+        let digest = Sha256::digest(text.as_bytes());
+        let (half, _) = digest.split_first_chunk().expect("a SHA-256 has 32 bytes");
+        Self { term, voted_for, checksum: format!("{:032x}", u128::from_be_bytes(*half)) }
+    }
+}
+
+/// What the ballot file of the node that `peers` calls its own holds for `ballot`.
+///
+/// # Panics
+/// If the vote is for a node that is not among `peers`.
+#[must_use]
+pub fn encode_ballot(ballot: Ballot, peers: &Peers) -> Vec<u8> {
+    let record = Record::new(ballot.term, ballot.voted_for.map(|node| peers.addr(node)));
+    serde_json::to_vec(&record).expect("a number and two strings always are JSON")
+}
+
+/// The ballot that a file's content stands for.
+///
+/// # Errors
+/// If the content is no whole ballot; why.
+pub fn decode_ballot(bytes: &[u8], peers: &Peers) -> Result<Ballot, String> {
+    let record: Record = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if Record::new(record.term, record.voted_for).checksum != record.checksum {
+        return Err("its checksum is wrong".to_owned());
+    }
+    // A vote for a node that is no member any more still uses up the vote of that term.
+    let voted_for = record.voted_for.map(|node| peers.id(node).unwrap_or(peers.me()));
+    Ok(Ballot { term: record.term, voted_for })
+}
+
+impl BallotFile {
+    /// The ballot in `dir`, which must exist; `lock` keeps other processes from it.
+    pub(super) fn new(dir: &Path, peers: Peers, lock: Option<Arc<File>>) -> Self {
+        Self { dir: dir.to_owned(), peers, _lock: lock }
+    }
+
+    /// Reads the file. What it returns survives a loss of power: a process that was killed between the rename and the
+    /// sync of the directory left a ballot behind that a vote must not rely on before the sync is made good.
+    pub(super) fn load(&self) -> io::Result<Found> {
+        let mut file = match File::open(self.dir.join(FILE)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
+            Err(error) => return Err(error),
+        };
+        file.sync_all()?;
+        File::open(&self.dir)?.sync_all()?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(decode_ballot(&bytes, &self.peers).map_or_else(Found::Torn, Found::Ballot))
+    }
+
+    /// Writes the file. When it returns, the ballot survives a loss of power.
+    pub(super) fn save(&self, ballot: Ballot) -> io::Result<()> {
+        let bytes = encode_ballot(ballot, &self.peers);
+        let new_file = self.dir.join(NEW_FILE);
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new_file)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&new_file, self.dir.join(FILE))?;
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::NodeId;
+
+    fn file(dir: &Path) -> BallotFile {
+        let nodes = ["127.0.0.1:8080", "127.0.0.1:8081"].map(|text| text.parse().unwrap());
+        BallotFile::new(dir, Peers::new(nodes.to_vec(), nodes[0]).unwrap(), None)
+    }
+
+    #[test]
+    fn a_ballot_reads_back_as_it_was_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(file(dir.path()).load().unwrap(), Found::Missing);
+        for voted_for in [None, Some(NodeId(0)), Some(NodeId(1))] {
+            let ballot = Ballot { term: Term(u64::MAX), voted_for };
+            file(dir.path()).save(ballot).unwrap();
+            assert_eq!(file(dir.path()).load().unwrap(), Found::Ballot(ballot));
+        }
+    }
+
+    #[test]
+    fn no_torn_or_edited_file_is_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        file(dir.path()).save(Ballot { term: Term(41), voted_for: Some(NodeId(1)) }).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert!(matches!(file(dir.path()).load().unwrap(), Found::Torn(_)), "cut at {length}");
+        }
+        let edited = String::from_utf8(whole).unwrap().replace("41", "40");
+        fs::write(&path, edited).unwrap();
+        assert!(matches!(file(dir.path()).load().unwrap(), Found::Torn(_)));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_ballot_that_cannot_be_synced_is_not_believed() {
+        use std::os::fd::AsRawFd;
+
+        let dir = tempfile::tempdir().unwrap();
+        let ballots = file(dir.path());
+        // A pipe can be read like a file, and not be synced.
+        let (reader, mut writer) = io::pipe().unwrap();
+        std::os::unix::fs::symlink(format!("/proc/self/fd/{}", reader.as_raw_fd()), dir.path().join(FILE)).unwrap();
+        writer.write_all(&encode_ballot(Ballot::default(), &ballots.peers)).unwrap();
+        drop(writer);
+        assert!(ballots.load().is_err());
+    }
+
+    #[test]
+    fn a_vote_for_a_former_member_still_uses_up_the_vote() {
+        let dir = tempfile::tempdir().unwrap();
+        file(dir.path()).save(Ballot { term: Term(3), voted_for: Some(NodeId(1)) }).unwrap();
+        let me: NodeAddr = "127.0.0.1:8080".parse().unwrap();
+        let alone = BallotFile::new(dir.path(), Peers::new(vec![me], me).unwrap(), None);
+        assert_eq!(alone.load().unwrap(), Found::Ballot(Ballot { term: Term(3), voted_for: Some(NodeId(0)) }));
+    }
+
+    #[test]
+    fn a_write_that_fails_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = file(&dir.path().join("gone"));
+        assert!(gone.save(Ballot::default()).is_err());
+    }
+}

@@ -1,0 +1,109 @@
+//! Carries messages of other parts of the program over the election's links. They are opaque here, and never delay what
+//! the election itself has to say by more than one of them.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use super::process::{NodeId, Peers, Process};
+use rollcall_core::Term;
+
+/// Messages that wait for one node; more are dropped, as a network would.
+const OUTBOX: usize = 64;
+
+/// Messages that wait to be taken here; more are dropped.
+const INBOX: usize = 256;
+
+/// The most bytes of one message. A heartbeat may have to wait until one of this size is written: on a link of 10 Mbit/s,
+/// 50 ms.
+pub const MOST_CARGO_BYTES: usize = 64 << 10;
+
+/// A message that came in.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// From which process, as its link proves.
+    pub from: Process,
+    /// What it says.
+    pub cargo: Bytes,
+}
+
+/// This end of all links, for cargo.
+#[derive(Debug)]
+pub struct Carrier {
+    me: NodeId,
+    count: usize,
+    outboxes: HashMap<NodeId, mpsc::Sender<Bytes>>,
+    parcels: mpsc::Receiver<Parcel>,
+    ready: watch::Sender<bool>,
+    saved_term: watch::Receiver<Option<Term>>,
+}
+
+/// The election's end of the same.
+#[derive(Debug)]
+pub(super) struct Hold {
+    pub(super) outboxes: HashMap<NodeId, mpsc::Receiver<Bytes>>,
+    pub(super) parcels: mpsc::Sender<Parcel>,
+    /// Whether this node knows enough to take over from a leader that can choose.
+    pub(super) ready: watch::Receiver<bool>,
+    pub(super) saved_term: watch::Sender<Option<Term>>,
+}
+
+impl Carrier {
+    pub(super) fn new(peers: &Peers) -> (Self, Hold) {
+        let (parcels_in, parcels) = mpsc::channel(INBOX);
+        let (ready, is_ready) = watch::channel(true);
+        let (saved_term_in, saved_term) = watch::channel(None);
+        let (mut senders, mut receivers) = (HashMap::new(), HashMap::new());
+        for node in peers.others() {
+            let (sender, receiver) = mpsc::channel(OUTBOX);
+            senders.insert(node, sender);
+            receivers.insert(node, receiver);
+        }
+        let hold = Hold { outboxes: receivers, parcels: parcels_in, ready: is_ready, saved_term: saved_term_in };
+        (Self { me: peers.me(), count: peers.count(), outboxes: senders, parcels, ready, saved_term }, hold)
+    }
+
+    /// For tests of other parts: a carrier whose links lead nowhere, for as long as what comes with it is kept.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn unconnected(peers: &Peers) -> (Self, impl Sized + use<>) {
+        Self::new(peers)
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn me(&self) -> NodeId {
+        self.me
+    }
+
+    /// How many nodes the cluster has.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Sends `cargo` of at most [`MOST_CARGO_BYTES`] to a node; false if it was dropped, because too much waits already.
+    /// True does not mean that it arrives.
+    #[must_use]
+    pub fn send(&self, to: NodeId, cargo: Bytes) -> bool {
+        debug_assert!(cargo.len() <= MOST_CARGO_BYTES, "cargo of {} bytes", cargo.len());
+        self.outboxes.get(&to).is_some_and(|outbox| outbox.try_send(cargo).is_ok())
+    }
+
+    /// The next message that came in; `None` once the election has ended.
+    pub async fn receive(&mut self) -> Option<Parcel> {
+        self.parcels.recv().await
+    }
+
+    /// The term that this node has on disk, so that it remembers it after any restart; `None` while it does not know.
+    #[must_use]
+    pub fn saved_term(&self) -> Option<Term> {
+        *self.saved_term.borrow()
+    }
+
+    /// Tells the election whether this node knows enough to take over from a leader that can choose its successor.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.send_if_modified(|is_ready| std::mem::replace(is_ready, ready) != ready);
+    }
+}

@@ -1,0 +1,179 @@
+//! How busy this node is: the share of the processors that it may use, smoothed over some seconds.
+
+use std::fs;
+use std::path::PathBuf;
+
+use sysinfo::System;
+
+use rollcall_core::Load;
+
+/// Where the load comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LoadSource {
+    /// The processors: of the control group if it has a quota, else of the machine.
+    Cpu,
+    /// A file that holds a share from 0.0 to 1.0, written by somebody who knows better (or by a test).
+    File(PathBuf),
+}
+
+/// How much of the smoothed load a sample makes up, for samples half a second apart: a time constant of 7.5 s. Found by
+/// simulation: quick enough to follow real load, slow enough that leadership does not follow every spike.
+const SAMPLE_WEIGHT: f64 = 0.067;
+
+/// The interval that [`SAMPLE_WEIGHT`] is meant for.
+const REFERENCE_INTERVAL_MS: f64 = 500.0;
+
+/// So many failed samples in a row make a load stale, and a stale load neutral.
+const MAX_FAILURES: u32 = 5;
+
+/// Samples the load. Blocking: reads files.
+pub(super) struct Sampler {
+    source: Source,
+    weight: f64,
+    smoothed: Option<f64>,
+    failures: u32,
+}
+
+enum Source {
+    /// `None` where the system tells nothing.
+    Machine(Option<Box<System>>),
+    Group(GroupCpu),
+    File(PathBuf),
+}
+
+/// A control group with a processor quota (cgroup v2, `cpu.max` and `cpu.stat`).
+struct GroupCpu {
+    dir: PathBuf,
+    /// Processors' worth of time that the group may use.
+    quota: f64,
+    last: Option<(f64, f64)>,
+}
+
+impl Sampler {
+    /// A sampler that will be asked every `interval_ms`.
+    pub(super) fn new(source: LoadSource, interval_ms: u64) -> Self {
+        let source = match source {
+            LoadSource::File(path) => Source::File(path),
+            LoadSource::Cpu => GroupCpu::of_this_process()
+                .map_or_else(|| Source::Machine(System::new().ok().map(Box::new)), Source::Group),
+        };
+        #[expect(clippy::cast_precision_loss, reason = "intervals are far below 2^52")]
+        let intervals = interval_ms as f64 / REFERENCE_INTERVAL_MS;
+        // What a file says is meant: it is not smoothed.
+        let weight = if matches!(source, Source::File(_)) { 1.0 } else { 1.0 - (1.0 - SAMPLE_WEIGHT).powf(intervals) };
+        Self { source, weight, smoothed: None, failures: 0 }
+    }
+
+    /// Takes a sample at `now_seconds` of any steady clock; the smoothed load with it.
+    pub(super) fn sample(&mut self, now_seconds: f64) -> Load {
+        let share = match &mut self.source {
+            Source::Machine(system) => system.as_mut().map(|system| {
+                system.refresh_cpu_usage();
+                f64::from(system.global_cpu_usage()) / 100.0
+            }),
+            Source::Group(group) => group.share(now_seconds),
+            Source::File(path) => fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()),
+        };
+        self.smooth(share.filter(|share| share.is_finite()))
+    }
+
+    fn smooth(&mut self, share: Option<f64>) -> Load {
+        if let Some(share) = share {
+            self.failures = 0;
+            let before = self.smoothed.unwrap_or(share);
+            self.smoothed = Some(before + (share.clamp(0.0, 1.0) - before) * self.weight);
+        } else {
+            self.failures += 1;
+            if self.failures >= MAX_FAILURES {
+                self.smoothed = None;
+            }
+        }
+        self.smoothed.map_or(Load::NEUTRAL, Load::from_share)
+    }
+}
+
+impl GroupCpu {
+    /// The nearest enclosing group of this process that has a quota.
+    fn of_this_process() -> Option<Self> {
+        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let path = unified_group(&groups)?;
+        let root = PathBuf::from("/sys/fs/cgroup");
+        let dir = root.join(path.trim_start_matches('/'));
+        dir.ancestors().take_while(|dir| dir.starts_with(&root)).find_map(|dir| {
+            let quota = quota(&fs::read_to_string(dir.join("cpu.max")).ok()?)?;
+            Some(Self { dir: dir.to_owned(), quota, last: None })
+        })
+    }
+
+    fn share(&mut self, now_seconds: f64) -> Option<f64> {
+        let used = usage_seconds(&fs::read_to_string(self.dir.join("cpu.stat")).ok()?)?;
+        let (before, then) = self.last.replace((used, now_seconds))?;
+        let elapsed = now_seconds - then;
+        (elapsed > 0.0).then(|| (used - before) / elapsed / self.quota)
+    }
+}
+
+/// The path of the unified hierarchy in `/proc/self/cgroup`.
+fn unified_group(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| line.strip_prefix("0::"))
+}
+
+/// Processors' worth of time in `cpu.max`; `None` for "max".
+fn quota(text: &str) -> Option<f64> {
+    let (quota, period) = text.trim().split_once(' ')?;
+    let (quota, period): (f64, f64) = (quota.parse().ok()?, period.parse().ok()?);
+    (quota > 0.0 && period > 0.0).then(|| quota / period)
+}
+
+/// Seconds of processor time in `cpu.stat`.
+fn usage_seconds(text: &str) -> Option<f64> {
+    let microseconds: f64 = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?.trim().parse().ok()?;
+    Some(microseconds / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_group_files_are_read() {
+        assert_eq!(unified_group("1:name=systemd:/x\n0::/user.slice/a\n"), Some("/user.slice/a"));
+        assert_eq!(quota("max 100000\n"), None);
+        assert_eq!(quota("150000 100000\n"), Some(1.5));
+        assert_eq!(usage_seconds("usage_usec 2500000\nuser_usec 1\n"), Some(2.5));
+    }
+
+    #[test]
+    fn samples_are_smoothed_and_a_spike_counts_little() {
+        let mut sampler = Sampler::new(LoadSource::Cpu, 500);
+        assert_eq!(sampler.smooth(Some(0.1)).permille(), 100);
+        assert!(sampler.smooth(Some(1.0)).permille() < 170);
+        for _ in 0..100 {
+            sampler.smooth(Some(1.0));
+        }
+        assert!(sampler.smooth(Some(1.0)).permille() > 990);
+    }
+
+    #[test]
+    fn a_stale_load_is_neutral_and_recovers() {
+        let mut sampler = Sampler::new(LoadSource::Cpu, 500);
+        sampler.smooth(Some(0.9));
+        for _ in 1..MAX_FAILURES {
+            assert_eq!(sampler.smooth(None).permille(), 900);
+        }
+        assert_eq!(sampler.smooth(None), Load::NEUTRAL);
+        assert_eq!(sampler.smooth(Some(0.2)).permille(), 200);
+    }
+
+    #[test]
+    fn a_file_is_believed_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("load");
+        let mut sampler = Sampler::new(LoadSource::File(path.clone()), 500);
+        assert_eq!(sampler.sample(0.0), Load::NEUTRAL);
+        fs::write(&path, "0.25\n").unwrap();
+        assert_eq!(sampler.sample(0.5).permille(), 250);
+        fs::write(&path, "0.95").unwrap();
+        assert_eq!(sampler.sample(1.0).permille(), 950);
+    }
+}

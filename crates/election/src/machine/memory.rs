@@ -1,0 +1,106 @@
+//! Rule 4, the part on lost ballots: what a node may do that does not know how it voted.
+
+use crate::message::BallotReport;
+use crate::process::NodeId;
+use rollcall_core::{MAX_NODES, Term};
+
+/// Whether this node remembers its votes.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Memory {
+    /// Its ballot was read from disk, or made good since.
+    Sound,
+    /// Its ballot file was missing or torn; what the others told of theirs.
+    Lost([Option<BallotReport>; MAX_NODES]),
+}
+
+impl Memory {
+    /// The memory of a node whose ballot file is missing or torn.
+    pub(super) fn lost() -> Self {
+        Self::Lost([None; MAX_NODES])
+    }
+
+    /// Notes what `node` said; the latest word counts.
+    pub(super) fn told(&mut self, node: NodeId, report: BallotReport) {
+        if let Self::Lost(reports) = self {
+            reports[usize::from(node.0)] = Some(report);
+        }
+    }
+
+    /// Whether nothing more is wanted of `node`: it was heard, or this node remembers all it needs.
+    pub(super) fn heard(&self, node: NodeId) -> bool {
+        match self {
+            Self::Sound => true,
+            Self::Lost(reports) => reports[usize::from(node.0)].is_some(),
+        }
+    }
+
+    /// The term up to which a node that lost its ballot must abstain, once that is known.
+    ///
+    /// * A majority of the *others* has sound ballots: whatever this node may have voted for is at most the highest of
+    ///   their terms, because its candidate needed one of them (or stood alone, and did not lead).
+    /// * *Every* other node lost its ballot too and has taken part in no election since: nothing is left to contradict.
+    ///   A majority would not be enough: one that has just lost its ballot and one that never had one would forget the
+    ///   vote of the first.
+    pub(super) fn verdict(&self, nodes: usize) -> Option<Term> {
+        let Self::Lost(reports) = self else { return None };
+        let others = nodes - 1;
+        let heard = || reports.iter().flatten();
+        if heard().filter(|report| report.missing_at_start && report.term == Term(0)).count() == others {
+            return Some(Term(0));
+        }
+        let sound = || heard().filter(|report| report.sound);
+        (sound().count() > others / 2).then(|| sound().map(|report| report.term).max().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIPED: BallotReport = BallotReport { missing_at_start: true, sound: false, term: Term(0) };
+    const BLANK: BallotReport = BallotReport { missing_at_start: false, sound: true, term: Term(0) };
+
+    fn voted(term: u64) -> BallotReport {
+        BallotReport { missing_at_start: false, sound: true, term: Term(term) }
+    }
+
+    fn verdict(nodes: usize, reports: &[BallotReport]) -> Option<Term> {
+        let mut memory = Memory::lost();
+        for (place, report) in (1..).zip(reports) {
+            memory.told(NodeId(place), *report);
+        }
+        memory.verdict(nodes)
+    }
+
+    #[test]
+    fn a_cluster_that_lost_every_ballot_begins_again_only_when_all_say_so() {
+        assert_eq!(verdict(1, &[]), Some(Term(0)));
+        assert_eq!(verdict(2, &[]), None);
+        assert_eq!(verdict(3, &[WIPED]), None);
+        assert_eq!(verdict(3, &[WIPED, WIPED]), Some(Term(0)));
+        assert_eq!(verdict(5, &[WIPED, WIPED, WIPED]), None);
+        assert_eq!(verdict(5, &[WIPED, WIPED, WIPED, WIPED]), Some(Term(0)));
+    }
+
+    #[test]
+    fn a_node_that_never_voted_does_not_vouch_for_one_that_did() {
+        assert_eq!(verdict(3, &[BLANK]), None);
+        assert_eq!(verdict(3, &[BLANK, WIPED]), None);
+        assert_eq!(verdict(3, &[BLANK, BLANK]), Some(Term(0)));
+    }
+
+    #[test]
+    fn a_wiped_node_abstains_until_it_heard_the_ballots_of_a_majority_of_the_others() {
+        assert_eq!(verdict(3, &[voted(7)]), None);
+        assert_eq!(verdict(3, &[voted(7), voted(9)]), Some(Term(9)));
+        assert_eq!(verdict(2, &[voted(7)]), Some(Term(7)));
+        assert_eq!(verdict(5, &[voted(7), voted(9)]), None);
+        assert_eq!(verdict(5, &[voted(7), voted(9), voted(8)]), Some(Term(9)));
+    }
+
+    #[test]
+    fn the_word_of_another_wiped_node_is_no_ballot() {
+        let wiped_too = BallotReport { missing_at_start: true, sound: false, term: Term(3) };
+        assert_eq!(verdict(3, &[voted(7), wiped_too]), None);
+    }
+}

@@ -1,0 +1,126 @@
+//! The fixed numbers of an election and the waits that follow from them.
+
+use crate::process::NodeId;
+use rollcall_core::Load;
+
+/// What never changes while a node runs. Times are in milliseconds and the same on every node.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Rules {
+    /// This node.
+    pub me: NodeId,
+    /// How many nodes the cluster has.
+    pub nodes: usize,
+    /// Between two heartbeats of a leader.
+    pub heartbeat_interval_ms: u64,
+    /// V: how long an acknowledged heartbeat binds a follower, and how long a node that has just started holds still.
+    pub election_timeout_min_ms: u64,
+    /// The longest silence before a follower asks for an election.
+    pub election_timeout_max_ms: u64,
+    /// How old a granted vote may be.
+    pub net_timeout_ms: u64,
+    /// The first pause after a lost round.
+    pub election_retry_ms: u64,
+    /// After how long a leader looks whether another should lead.
+    pub leader_term_ms: u64,
+    /// Whether an orderly end of a link proves that the process at its other end is dead (rule 5).
+    pub trust_end_of_stream: bool,
+}
+
+/// A number from 0 to 999, drawn anew for each event.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Draw(pub u16);
+
+/// A lost round doubles the pause at most this many times, so that a cluster that comes back is found quickly.
+const MAX_DOUBLINGS: u32 = 4;
+
+impl Rules {
+    /// How many nodes are a strict majority.
+    #[must_use]
+    pub fn majority(&self) -> usize {
+        self.nodes / 2 + 1
+    }
+
+    /// L, the lease: 5/6 of V, so that clocks may differ by almost a fifth in speed before two leases could overlap.
+    #[must_use]
+    pub fn lease_ms(&self) -> u64 {
+        self.election_timeout_min_ms * 5 / 6
+    }
+
+    /// How long a promise lasts from its receipt: V, plus one because receipts are rounded down to whole milliseconds.
+    pub(super) fn promise_ms(&self) -> u64 {
+        self.election_timeout_min_ms + 1
+    }
+
+    /// Rule 6: how long to bear a leader's silence. Load weighs more than chance, so that a light node asks first.
+    pub(super) fn silence_ms(&self, load: Load, draw: Draw) -> u64 {
+        let span = self.election_timeout_max_ms.saturating_sub(self.election_timeout_min_ms);
+        let share = 7 * u64::from(load.permille()) + 3 * u64::from(draw.0);
+        self.election_timeout_min_ms + span * share / 10_000
+    }
+
+    /// The pause before standing when it is known that nobody leads: long enough for a lighter node to come first.
+    pub(super) fn short_pause_ms(&self, load: Load, draw: Draw) -> u64 {
+        let share = 4 * u64::from(load.permille()) + 2 * u64::from(draw.0);
+        self.election_retry_ms * share / 10_000
+    }
+
+    /// Rule 8: the pause after the `lost`-th round in a row, with jitter of one half to both sides.
+    pub(super) fn backoff_ms(&self, lost: u8, draw: Draw) -> u64 {
+        let pause = self.election_retry_ms << u32::from(lost).min(MAX_DOUBLINGS);
+        (pause / 2 + pause * u64::from(draw.0) / 1000).max(1)
+    }
+
+    /// How long to wait for votes, or for a candidate that got ours: a few disk writes more than after a lost round.
+    pub(super) fn vote_wait_ms(&self, lost: u8, draw: Draw) -> u64 {
+        3 * self.election_retry_ms + self.backoff_ms(lost, draw)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The documented defaults for `nodes` nodes, seen from `me`.
+    pub(in crate::machine) fn defaults(me: u8, nodes: usize) -> Rules {
+        Rules {
+            me: NodeId(me),
+            nodes,
+            heartbeat_interval_ms: 1000,
+            election_timeout_min_ms: 3000,
+            election_timeout_max_ms: 5000,
+            net_timeout_ms: 2000,
+            election_retry_ms: 100,
+            leader_term_ms: 10_000,
+            trust_end_of_stream: true,
+        }
+    }
+
+    #[test]
+    fn a_light_node_always_asks_before_a_much_heavier_one() {
+        let rules = defaults(0, 3);
+        let light_at_worst = rules.silence_ms(Load::from_permille(100), Draw(999));
+        let heavy_at_best = rules.silence_ms(Load::from_permille(600), Draw(0));
+        assert!(light_at_worst < heavy_at_best, "{light_at_worst} {heavy_at_best}");
+    }
+
+    #[test]
+    fn silence_is_borne_between_min_and_max() {
+        let rules = defaults(0, 3);
+        assert_eq!(rules.silence_ms(Load::from_permille(0), Draw(0)), 3000);
+        assert!(rules.silence_ms(Load::from_permille(1000), Draw(999)) <= 5000);
+    }
+
+    #[test]
+    fn the_backoff_doubles_and_is_capped() {
+        let rules = defaults(0, 3);
+        assert_eq!(rules.backoff_ms(0, Draw(500)), 100);
+        assert_eq!(rules.backoff_ms(1, Draw(500)), 200);
+        assert_eq!(rules.backoff_ms(4, Draw(500)), 1600);
+        assert_eq!(rules.backoff_ms(200, Draw(500)), 1600);
+    }
+
+    #[test]
+    fn majorities_are_strict() {
+        assert_eq!([1, 2, 3, 4, 5, 7].map(|nodes| defaults(0, nodes).majority()), [1, 2, 2, 3, 3, 4]);
+    }
+}

@@ -1,0 +1,90 @@
+//! What the machine's state is made of.
+
+use crate::process::{NodeId, NodeSet, Process};
+use rollcall_core::{BootMs, Load, MAX_NODES, Term};
+
+/// What a node does in the election.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Stance {
+    Follower,
+    /// Rule 2: asks whether it would get votes.
+    Asking {
+        since: BootMs,
+        term: Term,
+        grants: NodeSet,
+        lightest: Option<(Load, NodeId)>,
+    },
+    /// Has raised its term and voted for itself. `voids`: the term whose leader told it to stand.
+    Candidate {
+        voids: Option<Term>,
+        asked_at: BootMs,
+        answered: NodeSet,
+        votes: NodeSet,
+    },
+    /// Won the term.
+    Leader(Leading),
+}
+
+/// What a leader keeps.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Leading {
+    pub(super) since: BootMs,
+    pub(super) next_beat: BootMs,
+    /// The send time of the newest heartbeat that each node acknowledged.
+    pub(super) acked: [Option<BootMs>; MAX_NODES],
+    /// The load that each node told with its last acknowledgement, if it could stand.
+    pub(super) ready: [Option<Load>; MAX_NODES],
+    /// When it looks next whether another should lead.
+    pub(super) looks_at: BootMs,
+    /// Since when another has been much lighter without a break.
+    pub(super) heavier_since: Option<BootMs>,
+    pub(super) handover: Option<Handover>,
+}
+
+/// A handover that has begun: the leader still serves what is under way (rule 7).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Handover {
+    pub(super) to: NodeId,
+    pub(super) gives_up_at: BootMs,
+}
+
+/// A term that this node led and told another to follow it in.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct GaveUp {
+    pub(super) term: Term,
+    /// When everybody is told, because nobody followed.
+    pub(super) resigns_at: BootMs,
+}
+
+/// What an acknowledged heartbeat binds this node to (rule 3).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Promise {
+    pub(super) to: Process,
+    pub(super) term: Term,
+    pub(super) until: BootMs,
+}
+
+/// The time after boot in which this node holds still, because it may have promised something before (rule 4).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct BootWindow {
+    pub(super) until: BootMs,
+    /// Who said itself, to this boot, that it does not lead.
+    pub(super) not_leading: NodeSet,
+}
+
+/// What leaves as soon as the present ballot is on disk (rule 1).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Owed {
+    Nothing,
+    Campaign,
+    Grant { to: NodeId, asked_at: BootMs },
+    Ack { to: NodeId, sent_at: BootMs },
+}
+
+/// A leader that somebody else named.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Hint {
+    pub(super) node: NodeId,
+    pub(super) term: Term,
+    pub(super) until: BootMs,
+}

@@ -1,0 +1,113 @@
+//! What is known of every node, for operators. Decides nothing.
+
+use super::frame::{Envelope, MemberReport};
+use super::process::{NodeId, Peers};
+use super::role::Member;
+use rollcall_core::MemberRole;
+use rollcall_core::{BootMs, Load, Term};
+
+/// One row a node, in the order of `peers`.
+#[derive(Clone, Debug)]
+pub(super) struct Members {
+    rows: Vec<Member>,
+    me: NodeId,
+}
+
+impl Members {
+    pub(super) fn new(peers: &Peers, my_api_url: &str) -> Self {
+        let mut rows: Vec<Member> = peers
+            .addrs()
+            .iter()
+            .map(|node| Member {
+                node: *node,
+                api_url: None,
+                role: None,
+                reachable: false,
+                load: None,
+                term: None,
+                last_heard: None,
+            })
+            .collect();
+        let mine = &mut rows[usize::from(peers.me().0)];
+        mine.api_url = Some(my_api_url.to_owned());
+        mine.reachable = true;
+        Self { rows, me: peers.me() }
+    }
+
+    /// The rows for publication.
+    pub(super) fn rows(&self) -> &Vec<Member> {
+        &self.rows
+    }
+
+    /// Where a node's API is, if it was ever heard.
+    pub(super) fn api_url(&self, node: NodeId) -> Option<&str> {
+        self.rows.get(usize::from(node.0))?.api_url.as_deref()
+    }
+
+    /// Notes this node's own state.
+    pub(super) fn tell_mine(&mut self, role: MemberRole, load: Load, term: Term, now: BootMs) {
+        let mine = &mut self.rows[usize::from(self.me.0)];
+        (mine.role, mine.load, mine.term, mine.last_heard) = (Some(role), Some(load), Some(term), Some(now));
+    }
+
+    /// A link to `node` stands.
+    pub(super) fn linked(&mut self, node: NodeId, api_url: &str) {
+        let row = &mut self.rows[usize::from(node.0)];
+        row.reachable = true;
+        row.api_url = Some(api_url.to_owned());
+    }
+
+    /// The link to `node` ended.
+    pub(super) fn unlinked(&mut self, node: NodeId) {
+        self.rows[usize::from(node.0)].reachable = false;
+    }
+
+    /// Notes what a frame from `node` tells of its sender and of others.
+    pub(super) fn heard(&mut self, node: NodeId, envelope: &Envelope, now: BootMs) {
+        let row = &mut self.rows[usize::from(node.0)];
+        row.role = Some(envelope.role);
+        row.load = Some(envelope.load);
+        row.term = Some(envelope.term);
+        row.last_heard = Some(now);
+        for report in &envelope.members {
+            self.told(node, report, now);
+        }
+    }
+
+    /// Notes what `teller` says of another, if that is news. Ages travel, never clock readings.
+    fn told(&mut self, teller: NodeId, report: &MemberReport, now: BootMs) {
+        let Some(row) = self.rows.get_mut(usize::from(report.node.0)) else { return };
+        let heard = BootMs(now.0.saturating_sub(report.heard_ms_ago));
+        if report.node != self.me && report.node != teller && row.last_heard.is_none_or(|last| last < heard) {
+            row.role = Some(report.role);
+            row.load = Some(report.load);
+            row.term = Some(report.term);
+            row.last_heard = Some(heard);
+        }
+    }
+
+    /// Where the leader that a hint named has its API, if nobody told better.
+    pub(super) fn hinted_url(&mut self, node: NodeId, api_url: &str) {
+        if let Some(row) = self.rows.get_mut(usize::from(node.0)) {
+            row.api_url.get_or_insert_with(|| api_url.to_owned());
+        }
+    }
+
+    /// What a leader's heartbeat tells the followers of each other.
+    pub(super) fn reports(&self, now: BootMs) -> Vec<MemberReport> {
+        (0..)
+            .map(NodeId)
+            .zip(&self.rows)
+            .filter(|(node, _)| *node != self.me)
+            .filter_map(|(node, row)| {
+                Some(MemberReport {
+                    node,
+                    role: row.role?,
+                    load: row.load?,
+                    term: row.term?,
+                    heard_ms_ago: now.since(row.last_heard?),
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,112 @@
+//! What is on its way between two processes.
+
+use rollcall_core::{BootMs, MAX_NODES, MemberRole, Term};
+use rollcall_election::{Message, NodeId, PreVoteResp, Process};
+
+use super::bounds::{Bounds, Bug};
+
+/// Something on its way. It arrives at any later time, in any order, or never.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Packet {
+    pub(super) from: Process,
+    /// The process at the other end of the link: what was on its way to a process that died is lost.
+    pub(super) to: Process,
+    pub(super) what: What,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum What {
+    Says(Message),
+    /// The sender's link ended in order, without a Bye.
+    Ended,
+}
+
+impl Packet {
+    /// The same packet after `passed` milliseconds on each node's clock, as `Machine::rebased` does it.
+    pub(super) fn rebased(mut self, passed: &[u64; MAX_NODES], bounds: &Bounds) -> Self {
+        let (from, to) = (self.from.node, self.to.node);
+        let moved = |clock: NodeId, time: BootMs| BootMs(time.0.saturating_sub(passed[usize::from(clock.0)]));
+        if let What::Says(message) = &mut self.what {
+            match message {
+                Message::Vote { asked_at, .. } => *asked_at = moved(from, *asked_at).max(bounds.oldest_asked()),
+                Message::VoteResp { asked_at, .. } => *asked_at = moved(to, *asked_at).max(bounds.oldest_asked()),
+                Message::Heartbeat { sent_at, .. } => *sent_at = moved(from, *sent_at).max(bounds.oldest_beat()),
+                Message::Ack { sent_at, .. } => *sent_at = moved(to, *sent_at).max(bounds.oldest_beat()),
+                Message::PreVote { .. }
+                | Message::PreVoteResp(_)
+                | Message::Nominate { .. }
+                | Message::StandNow { .. }
+                | Message::Resign { .. } => {}
+            }
+        }
+        self
+    }
+
+    /// Whether `newer`, on the same link, makes this one lost: a later heartbeat or acknowledgement of the same term. It
+    /// costs the voter the same promise and gains the leader a longer lease, so whoever wants to break the rules would
+    /// rather have the newer one arrive.
+    pub(super) fn is_outdone_by(&self, newer: &Self) -> bool {
+        let (What::Says(old), What::Says(new)) = (self.what, newer.what) else { return false };
+        let same_kind = match (old, new) {
+            (Message::Heartbeat { term: old, .. }, Message::Heartbeat { term: new, .. })
+            | (Message::Ack { term: old, .. }, Message::Ack { term: new, .. }) => old == new,
+            _ => false,
+        };
+        same_kind && self.from == newer.from && self.to == newer.to
+    }
+
+    /// The answer to a question that is not the asker's latest any more: `Machine::rebased` gives the latest an odd number.
+    pub(super) fn round_passed(&mut self, asker: Process) {
+        if let What::Says(Message::PreVoteResp(answer)) = &mut self.what
+            && self.to == asker
+        {
+            answer.round -= answer.round % 2;
+        }
+    }
+
+    /// Whether the receiver, whose term is `term`, has passed the term that this is about, or it only tells of one, or
+    /// nobody waits for what would follow.
+    pub(super) fn is_stale(&self, term: Term, bounds: &Bounds) -> bool {
+        if self.outlasts_its_use(bounds) {
+            return false;
+        }
+        let What::Says(message) = self.what else { return false };
+        match message {
+            Message::VoteResp { granted: false, .. } => true,
+            Message::Vote { asked_at, .. } if asked_at == bounds.oldest_asked() => true,
+            Message::Heartbeat { sent_at, .. } | Message::Ack { sent_at, .. } if sent_at == bounds.oldest_beat() => {
+                true
+            }
+            Message::Ack { term: told, .. } => told != term,
+            Message::Vote { term: of, .. }
+            | Message::VoteResp { term: of, .. }
+            | Message::Heartbeat { term: of, .. }
+            | Message::StandNow { term: of }
+            | Message::Nominate { term: of }
+            | Message::Resign { term: of } => of < term,
+            Message::PreVote { .. } | Message::PreVoteResp(_) => false,
+        }
+    }
+
+    /// With a lease that counts from the receipt, no acknowledgement is ever too old.
+    fn outlasts_its_use(&self, bounds: &Bounds) -> bool {
+        bounds.bug == Some(Bug::LeaseFromReceipt) && matches!(self.what, What::Says(Message::Ack { .. }))
+    }
+
+    /// Whether, once it changes nothing at its receiver, it never will.
+    pub(super) fn is_spent_for_good(&self, bounds: &Bounds) -> bool {
+        match self.what {
+            _ if self.outlasts_its_use(bounds) => false,
+            What::Says(Message::VoteResp { .. } | Message::Ack { .. }) => true,
+            // A node that does not ask, has no window and remembers its votes learns nothing from it; from a leader,
+            // nobody who only waits for its window does.
+            What::Says(Message::PreVoteResp(answer)) => answer.round % 2 == 0 || answer.role == MemberRole::Leader,
+            _ => false,
+        }
+    }
+}
+
+/// An answer without the name of the leader: only clients are sent there, no rule looks at it.
+pub(super) fn without_hint(answer: PreVoteResp) -> Message {
+    Message::PreVoteResp(PreVoteResp { leader: None, ..answer })
+}

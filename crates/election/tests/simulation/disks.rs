@@ -1,0 +1,211 @@
+//! Ballots that are late, torn or lost, and nodes that start anew. FAULTS rows 18, 19, 20, 21, 30 and 35.
+
+use rollcall_election::machine::Note;
+
+use super::world::{Cut, MS, SECOND, World};
+
+/// Row 18: every node's disk stalls for five seconds at each write. That no vote leaves before it is on disk is checked
+/// at every message that the simulation carries.
+#[test]
+fn no_vote_leaves_before_a_stalled_disk_has_it() {
+    let mut slowest = 0;
+    for seed in 0..100 {
+        let mut world = World::settled(3, seed);
+        for host in &mut world.hosts {
+            host.disk.stalls = 1000;
+        }
+        let old = world.leader();
+        world.kill(old);
+        let early = world.run_until(5 * SECOND, |world| world.serving().is_some());
+        assert_eq!(early, None, "seed {seed}: somebody serves before any ballot can be on disk");
+        // Votes are older than net_timeout_ms when they are on disk, so nobody can win.
+        world.run(20 * SECOND);
+        world.sound();
+        for host in &mut world.hosts {
+            host.disk.stalls = 0;
+        }
+        slowest = slowest.max(world.until_served(12 * SECOND));
+        world.sound();
+    }
+    println!("after stalls: a leader within {} ms", slowest / MS);
+}
+
+/// Rows 19 and 35: a node whose ballot is gone or torn helps nobody to a second leadership while another node is down,
+/// and takes part again once that is back.
+#[test]
+fn a_node_that_lost_its_ballot_abstains_until_the_others_are_heard() {
+    for seed in 0..200 {
+        let mut world = World::settled(3, seed);
+        let term = world.checks.served;
+        let leader = world.leader();
+        // The leader or a follower loses its ballot; another one is down.
+        let wiped = (leader + usize::try_from(seed % 3).expect("small")) % 3;
+        let down = (wiped + 1) % 3;
+        world.kill(down);
+        world.kill(wiped);
+        world.damage(wiped);
+        world.start(wiped);
+        world.run(3 * SECOND);
+        let alone = world.run_until(60 * SECOND, |world| world.serving().is_some());
+        assert_eq!(alone, None, "seed {seed}: one sound ballot of three is no majority");
+        world.start(down);
+        world.until_served(8 * SECOND);
+        assert!(world.checks.served > term);
+        world.run(10 * SECOND);
+        assert!(world.hosts[wiped].disk.durable().is_some(), "seed {seed}: it takes part again");
+        world.sound();
+    }
+}
+
+/// Row 35: of five nodes one votes, loses its ballot and starts anew, while its candidate is cut off and still counts
+/// the vote. Those whom it asks before the candidate's time is over know nothing of that term.
+#[test]
+fn a_vote_that_was_lost_with_its_ballot_is_not_given_again() {
+    let mut tried = 0;
+    for seed in 0..300 {
+        let mut world = World::settled(5, seed);
+        let start = world.now;
+        (0..5).for_each(|node| world.lose_power(node));
+        world.start_all();
+        let stands = |note: &(u64, _, Note)| note.0 >= start && matches!(note.2, Note::Stands { .. });
+        world.run_until(10 * SECOND, |world| world.notes.iter().any(stands));
+        let Some(candidate) = world.notes.iter().find(|note| stands(note)).map(|note| usize::from(note.1.0)) else {
+            continue;
+        };
+        let others = world.others(candidate);
+        let (voter, late) = (others[0], others[1]);
+        for node in others.iter().skip(1) {
+            world.cut_both(candidate, *node, Cut::Holds);
+        }
+        world.run(40 * MS);
+        world.kill(voter);
+        world.damage(voter);
+        world.cut_both(candidate, voter, Cut::Loses);
+        world.start(voter);
+        world.run(80 * MS);
+        // Only now does the second vote come, in time to count, and from a node that hears nobody else any more.
+        for node in others.iter().filter(|node| **node != late) {
+            world.cut_both(late, *node, Cut::Loses);
+        }
+        world.heal(candidate, late);
+        world.heal(late, candidate);
+        let led = world.run_until(2 * SECOND, |world| {
+            world
+                .notes
+                .iter()
+                .any(|note| note.0 > start && usize::from(note.1.0) == candidate && matches!(note.2, Note::Won { .. }))
+        });
+        tried += u64::from(led.is_some());
+        world.run(10 * SECOND);
+        world.sound();
+        world.heal_all();
+        world.run(20 * SECOND);
+        world.until_served(SECOND);
+        world.sound();
+    }
+    assert!(tried >= 5, "the candidate has to win with the lost vote: {tried}");
+}
+
+/// Row 19: a cluster whose ballots are all gone, and with them all that could be contradicted, begins again.
+#[test]
+fn a_cluster_whose_ballots_are_all_gone_begins_again() {
+    let mut slowest = 0;
+    for (nodes, seed) in [2, 3, 5, 7].into_iter().flat_map(|nodes| (0..30).map(move |seed| (nodes, seed))) {
+        let mut world = World::new(nodes, seed);
+        for node in 0..nodes {
+            world.damage(node);
+            world.start(node);
+            let pause = world.between(0, SECOND / 2);
+            world.run(pause);
+        }
+        slowest = slowest.max(world.until_served(10 * SECOND));
+        world.sound();
+    }
+    println!("all ballots gone: a leader {} ms after the last start at most", slowest / MS);
+}
+
+/// Row 19: with one node still away nobody knows what it would tell, so nobody leads.
+#[test]
+fn of_a_cluster_whose_ballots_are_all_gone_all_are_needed() {
+    for seed in 0..60 {
+        let mut world = World::new(3, seed);
+        for node in 0..3 {
+            world.damage(node);
+        }
+        world.start(0);
+        world.start(1);
+        assert_eq!(world.run_until(30 * SECOND, |world| world.serving().is_some()), None, "seed {seed}");
+        world.start(2);
+        world.until_served(10 * SECOND);
+        world.sound();
+    }
+}
+
+/// Row 20: whoever starts anew within 20 ms has promised something, and keeps it.
+#[test]
+fn a_node_that_starts_again_at_once_does_not_vote_early() {
+    for seed in 0..200 {
+        let mut world = World::settled(3, seed);
+        let (leader, term) = (world.leader(), world.checks.served);
+        let lease = world.hosts[leader].running.as_ref().expect("it runs").serves_until;
+        for node in world.others(leader) {
+            world.cut_both(leader, node, Cut::Holds);
+            world.kill(node);
+        }
+        let pause = world.between(MS, 20 * MS);
+        world.run(pause);
+        world.start_all();
+        let early = world.run_until(lease - world.now, |world| world.checks.served > term);
+        assert_eq!(early, None, "seed {seed}");
+        world.until_served(6 * SECOND);
+        world.sound();
+    }
+}
+
+/// Row 21, as far as the machine sees it: a host that lost its power comes back under links that are half open, and its
+/// followers take the new process for what it is.
+#[test]
+fn a_host_that_comes_back_under_half_open_links_is_let_in() {
+    for seed in 0..100 {
+        let mut world = World::settled(3, seed);
+        let node = (world.leader() + usize::try_from(seed % 3).expect("small")) % 3;
+        world.lose_power(node);
+        let away = world.between(10 * MS, 6 * SECOND);
+        world.run(away);
+        world.start(node);
+        world.run(8 * SECOND);
+        let leader = world.leader();
+        let told = world.hosts[node].machine().leader();
+        assert_eq!(told.map(|(leader, _)| leader), Some(World::id(leader)), "seed {seed}");
+        for other in world.others(node) {
+            let boot = world.hosts[node].process().map(|process| process.boot);
+            assert_eq!(world.hosts[other].running.as_ref().expect("it runs").linked[node], boot, "seed {seed}");
+        }
+        world.sound();
+    }
+}
+
+/// Row 30.
+#[test]
+fn a_cluster_that_was_killed_as_a_whole_has_a_leader_again() {
+    for nodes in [1, 2, 3, 5, 7] {
+        let mut slowest = 0;
+        for seed in 0..60 {
+            let mut world = World::settled(nodes, seed);
+            for node in 0..nodes {
+                if seed % 2 == 0 { world.kill(node) } else { world.lose_power(node) }
+            }
+            world.run(20 * MS);
+            for node in 0..nodes {
+                // An operator starts them one after the other.
+                let pause = world.between(0, SECOND / 2);
+                world.run(pause);
+                world.start(node);
+            }
+            slowest = slowest.max(world.until_served(10 * SECOND));
+            world.sound();
+        }
+        println!("{nodes} nodes: a leader {} ms after the last start at most", slowest / MS);
+        assert!(slowest <= 5 * SECOND);
+    }
+}

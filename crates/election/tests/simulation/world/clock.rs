@@ -1,0 +1,67 @@
+//! A host's boot clock, which may run a little fast or slow and counts on while the host is suspended.
+
+use rollcall_core::BootMs;
+
+/// Parts in a million: a clock of this rate keeps the world's time.
+pub(crate) const TRUE_RATE: u64 = 1_000_000;
+
+/// Turns the world's microseconds into what one host reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    /// A moment of the world, and what the clock stood at then, in microseconds.
+    anchor: u64,
+    stood_at: u64,
+    rate: u64,
+}
+
+impl Clock {
+    pub(crate) fn new(now: u64, stands_at: u64) -> Self {
+        Self { anchor: now, stood_at: stands_at, rate: TRUE_RATE }
+    }
+
+    fn micros(&self, now: u64) -> u64 {
+        self.stood_at + (now - self.anchor) * self.rate / TRUE_RATE
+    }
+
+    pub(crate) fn read(&self, now: u64) -> BootMs {
+        BootMs(self.micros(now) / 1000)
+    }
+
+    /// The world's first moment, from `now` on, at which this clock reads `moment` or later.
+    pub(crate) fn when(&self, moment: BootMs, now: u64) -> u64 {
+        if moment == BootMs::NEVER {
+            return u64::MAX;
+        }
+        let wanted = moment.0 * 1000;
+        if wanted <= self.micros(now) {
+            return now;
+        }
+        self.anchor + ((wanted - self.stood_at) * TRUE_RATE).div_ceil(self.rate)
+    }
+
+    pub(crate) fn set_rate(&mut self, now: u64, rate: u64) {
+        *self = Self { anchor: now, stood_at: self.micros(now), rate };
+    }
+
+    /// The host starts anew, and its boot clock with it.
+    pub(crate) fn restart(&mut self, now: u64) {
+        *self = Self { anchor: now, stood_at: 10_000_000, rate: self.rate };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_reached_exactly_when_it_is_read() {
+        for rate in [950_000, 999_983, TRUE_RATE, 1_050_000] {
+            let mut clock = Clock::new(7, 123_456);
+            clock.set_rate(1000, rate);
+            for ms in 200..400 {
+                let at = clock.when(BootMs(ms), 1000);
+                assert!(clock.read(at) >= BootMs(ms) && clock.read(at - 1) < BootMs(ms), "{rate} {ms}");
+            }
+        }
+    }
+}

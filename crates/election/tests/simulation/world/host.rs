@@ -1,0 +1,112 @@
+//! One host: its disk and clock, and the node's process while there is one.
+
+use rollcall_core::{BootMs, Load, MAX_NODES, Term};
+use rollcall_election::machine::{Machine, Rules};
+use rollcall_election::{BootId, NodeId, Peers, Process};
+
+use super::clock::Clock;
+use super::disk::Disk;
+use super::{What, World};
+
+/// What outlives a process.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) node: NodeId,
+    pub(crate) rules: Rules,
+    pub(crate) disk: Disk,
+    pub(crate) clock: Clock,
+    pub(crate) load: Load,
+    pub(crate) running: Option<Running>,
+    /// How often a process was started here.
+    pub(crate) boots: u64,
+    /// Until when nothing runs here. What reaches the host meanwhile waits.
+    pub(crate) frozen_until: u64,
+    pub(crate) waiting: Vec<What>,
+    /// The highest term that others were told of, unless the disk was lost since.
+    pub(crate) told: Term,
+}
+
+/// A process.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) process: Process,
+    pub(crate) machine: Machine,
+    /// The process at the other end of each link that this one dialled.
+    pub(crate) linked: [Option<BootId>; MAX_NODES],
+    /// The latest attempt to dial each node.
+    pub(crate) attempts: [u32; MAX_NODES],
+    /// Until when it serves if nothing happens, on the world's clock.
+    pub(crate) serves_until: u64,
+    /// A lease that it gave up, for a planted bug.
+    pub(crate) kept_lease: u64,
+    /// The wake that is due, and its number.
+    pub(crate) wakes: (BootMs, u32),
+    /// When it began to be awake so often, and how often since.
+    pub(crate) restless: (u64, u32),
+    /// When it began to say so much, and how many messages since.
+    pub(crate) talkative: (u64, u32),
+    pub(crate) stopping: bool,
+}
+
+impl Host {
+    pub(crate) fn new(rules: Rules, peers: Peers) -> Self {
+        Self {
+            node: rules.me,
+            rules,
+            disk: Disk::new(peers),
+            clock: Clock::new(0, 100_000_000),
+            load: Load::from_permille(200),
+            running: None,
+            boots: 0,
+            frozen_until: 0,
+            waiting: Vec::new(),
+            told: Term(0),
+        }
+    }
+
+    pub(crate) fn process(&self) -> Option<Process> {
+        self.running.as_ref().map(|running| running.process)
+    }
+
+    pub(crate) fn is(&self, process: Process) -> bool {
+        self.process() == Some(process)
+    }
+
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.running.as_ref().expect("only asked of a node that runs").machine
+    }
+}
+
+impl World {
+    pub(crate) fn is_up(&self, node: usize) -> bool {
+        self.hosts[node].running.is_some()
+    }
+
+    pub(crate) fn is_frozen(&self, node: usize) -> bool {
+        self.hosts[node].frozen_until > self.now
+    }
+
+    /// Who serves now. Frozen nodes count: what they take themselves for is what they would answer on waking.
+    pub(crate) fn serving(&self) -> Option<usize> {
+        (0..self.hosts.len()).find(|node| self.serves(*node))
+    }
+
+    pub(crate) fn serves(&self, node: usize) -> bool {
+        self.hosts[node].running.as_ref().is_some_and(|running| running.serves_until > self.now)
+    }
+
+    /// Who serves; somebody must.
+    pub(crate) fn leader(&self) -> usize {
+        self.serving().expect("somebody serves")
+    }
+
+    /// No rule was broken so far.
+    pub(crate) fn sound(&self) {
+        assert_eq!(self.checks.violation, None);
+    }
+
+    pub(crate) fn set_load(&mut self, node: usize, permille: u16) {
+        self.hosts[node].load = Load::from_permille(permille);
+        self.sample_load(node);
+    }
+}

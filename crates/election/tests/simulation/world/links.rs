@@ -1,0 +1,192 @@
+//! The network: one-way paths between hosts, and the links that processes dial over them.
+
+use rand::RngExt;
+use rollcall_election::{Message, NodeId, Process};
+
+use super::{Bug, MS, What, World};
+
+/// How the network is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weather {
+    /// How long a message takes.
+    pub(crate) delay: (u64, u64),
+    /// How often, in thousandths, it takes much longer, and how long at most.
+    pub(crate) late: (u64, u64),
+    /// How often, in thousandths, it is lost.
+    pub(crate) loss: u64,
+    /// How often, in thousandths, it comes twice.
+    pub(crate) twice: u64,
+    /// How often, in thousandths, an old message comes once more with a new one.
+    pub(crate) echo: u64,
+    /// Whether messages keep their order, as on a link that never breaks.
+    pub(crate) in_order: bool,
+}
+
+impl Default for Weather {
+    fn default() -> Self {
+        Self { delay: (100, 1500), late: (10, 30 * MS), loss: 0, twice: 0, echo: 0, in_order: true }
+    }
+}
+
+/// A one-way path between two hosts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Path {
+    pub(crate) cut: Option<Cut>,
+    held: Vec<(Process, What)>,
+    last_arrival: u64,
+}
+
+/// What becomes of messages on a path that is cut.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Cut {
+    /// They are gone.
+    Loses,
+    /// They are sent again until the path is whole, as TCP does.
+    Holds,
+}
+
+/// Old messages that are kept for echoes.
+const ECHOES: usize = 64;
+
+impl World {
+    pub(super) fn path(&mut self, from: usize, to: usize) -> &mut Path {
+        let nodes = self.hosts.len();
+        &mut self.paths[from * nodes + to]
+    }
+
+    pub(crate) fn cut(&mut self, from: usize, to: usize, cut: Cut) {
+        self.path(from, to).cut = Some(cut);
+    }
+
+    pub(crate) fn cut_both(&mut self, a: usize, b: usize, cut: Cut) {
+        self.cut(a, b, cut);
+        self.cut(b, a, cut);
+    }
+
+    pub(crate) fn isolate(&mut self, node: usize, cut: Cut) {
+        for other in self.others(node) {
+            self.cut_both(node, other, cut);
+        }
+    }
+
+    /// Makes a path whole; what was held on it arrives in its order.
+    pub(crate) fn heal(&mut self, from: usize, to: usize) {
+        let path = self.path(from, to);
+        path.cut = None;
+        let held = std::mem::take(&mut path.held);
+        // TCP does not try again at once.
+        let mut delay = self.between(MS, 500 * MS);
+        for (process, what) in held {
+            delay += 1;
+            self.later(delay, process, what);
+        }
+    }
+
+    pub(crate) fn heal_all(&mut self) {
+        for from in 0..self.hosts.len() {
+            for to in self.others(from) {
+                self.heal(from, to);
+            }
+        }
+    }
+
+    /// Lets `what` travel from one host to a process on another.
+    pub(super) fn travel(&mut self, from: usize, to: Process, what: What) {
+        let weather = self.weather;
+        let (low, high) = weather.delay;
+        let mut delay = self.between(low, high);
+        if self.chance(weather.late.0) {
+            delay += self.between(0, weather.late.1);
+        }
+        let now = self.now;
+        let path = self.path(from, usize::from(to.node.0));
+        match path.cut {
+            Some(Cut::Loses) if matches!(what, What::Hear { .. }) => return,
+            Some(_) => return path.held.push((to, what)),
+            None => {}
+        }
+        if weather.in_order {
+            let at = (now + delay).max(path.last_arrival + 1);
+            path.last_arrival = at;
+            delay = at - now;
+        }
+        self.later(delay, to, what);
+    }
+
+    pub(super) fn send(&mut self, from: Process, to: NodeId, message: Message) {
+        let sender = usize::from(from.node.0);
+        let Some(running) = &self.hosts[sender].running else { return };
+        let Some(boot) = running.linked[usize::from(to.0)] else { return };
+        let to = Process { node: to, boot };
+        self.tell(|| format!("{} -> {}: {message:?}", from.node.0, to.node.0));
+        if self.weather.echo > 0 {
+            self.remember(from, to, message);
+        }
+        if self.chance(self.weather.loss) {
+            return;
+        }
+        let what = What::Hear { from, message };
+        self.travel(sender, to, what);
+        if self.chance(self.weather.twice) {
+            self.travel(sender, to, what);
+        }
+    }
+
+    /// Keeps some messages and lets one of them come again.
+    fn remember(&mut self, from: Process, to: Process, message: Message) {
+        let parts = matches!(message, Message::StandNow { .. } | Message::Resign { .. });
+        let kept = if parts { &mut self.partings } else { &mut self.echoes };
+        if kept.len() < ECHOES {
+            kept.push((from, to, message));
+        } else if self.rng.random_range(0..1000) < 200 {
+            kept[self.rng.random_range(0..ECHOES)] = (from, to, message);
+        }
+        if self.chance(self.weather.echo) {
+            let parts = !self.partings.is_empty() && self.chance(300);
+            let place = self.pick(if parts { self.partings.len() } else { self.echoes.len().max(1) });
+            let kept = if parts { &self.partings } else { &self.echoes };
+            let Some((from, to, message)) = kept.get(place).copied() else { return };
+            self.parted_again += u64::from(parts && self.hosts[usize::from(to.node.0)].is(to));
+            self.travel(usize::from(from.node.0), to, What::Hear { from, message });
+        }
+    }
+
+    /// Dials again after a pause, unless another attempt is made first.
+    pub(super) fn dial_later(&mut self, node: usize, to: NodeId, pause: u64) {
+        let Some(running) = &mut self.hosts[node].running else { return };
+        let attempt = &mut running.attempts[usize::from(to.0)];
+        *attempt += 1;
+        let (attempt, process) = (*attempt, running.process);
+        self.later(pause, process, What::Dial { to, attempt });
+    }
+
+    /// An attempt to connect. It needs both directions, and a process that answers.
+    pub(super) fn dial(&mut self, node: usize, to: NodeId) {
+        let other = usize::from(to.0);
+        let (me, them) = (self.hosts[node].process(), self.hosts[other].process());
+        let open = self.path(node, other).cut.is_none() && self.path(other, node).cut.is_none();
+        if let (Some(me), Some(them)) = (me, them)
+            && open
+            && !self.is_frozen(other)
+        {
+            // Hello and its answer.
+            self.travel(node, them, What::Greeted(me));
+            let (low, high) = self.weather.delay;
+            let there_and_back = self.between(2 * low, 2 * high);
+            self.later(there_and_back, me, What::Linked(them));
+        } else {
+            let pause = self.between(100 * MS, 1000 * MS);
+            self.dial_later(node, to, pause);
+        }
+    }
+
+    /// A link of a living process breaks. Who reads it sees a reset, which proves nothing.
+    pub(crate) fn reset_link(&mut self, from: usize, to: usize) {
+        let (Some(me), Some(other)) = (self.hosts[from].process(), self.hosts[to].process()) else { return };
+        self.tell(|| format!("the link {from} -> {to} is reset"));
+        self.later(0, me, What::Unlinked(other));
+        if self.bug == Some(Bug::ClosesInOrder) {
+            self.travel(from, other, What::Ended(me));
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! A simulated cluster around the machine that really runs: hosts with clocks and disks, a network, and everything that
+//! can befall them, all drawn from one seed. Times are microseconds of the world.
+
+mod checks;
+mod clock;
+mod disk;
+mod faults;
+mod host;
+mod links;
+mod planted;
+mod run;
+pub(crate) mod storm;
+mod watch;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use rollcall_election::machine::{Note, Rules};
+use rollcall_election::{Message, NodeId, Peers, Process};
+
+pub(crate) use checks::{Checks, Rule, Violation};
+pub(crate) use clock::TRUE_RATE;
+pub(crate) use host::Host;
+use links::Path;
+pub(crate) use links::{Cut, Weather};
+pub(crate) use planted::Bug;
+
+pub(crate) const MS: u64 = 1000;
+pub(crate) const SECOND: u64 = 1000 * MS;
+
+/// What reaches a process, or falls due in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What {
+    Hear {
+        from: Process,
+        message: Message,
+    },
+    /// The disk is done with the oldest ballot that waits.
+    Written,
+    /// The dialler tries to reach a node; only the latest attempt counts.
+    Dial {
+        to: NodeId,
+        attempt: u32,
+    },
+    Linked(Process),
+    Unlinked(Process),
+    Greeted(Process),
+    /// The end of the stream of a process that died.
+    Ended(Process),
+    Drained,
+    Wake {
+        serial: u32,
+    },
+    /// A node that was frozen goes on.
+    Thaw {
+        until: u64,
+    },
+}
+
+/// One entry of the queue: when, in which order among equals, at which process, what.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    at: u64,
+    serial: u64,
+    process: Process,
+    what: What,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.serial) == (other.at, other.serial)
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.serial).cmp(&(other.at, other.serial))
+    }
+}
+
+/// All of it.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) now: u64,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) weather: Weather,
+    pub(crate) checks: Checks,
+    /// What the nodes noted for their logs, and when.
+    pub(crate) notes: Vec<(u64, NodeId, Note)>,
+    /// A fault of the surroundings that must be found.
+    pub(crate) bug: Option<Bug>,
+    /// How often, in thousandths, the death of a process is seen as an orderly end of its link.
+    pub(crate) orderly_ends: u64,
+    /// How often, in thousandths, what is under way at a handover is never done.
+    pub(crate) never_drains: u64,
+    /// How long it takes otherwise.
+    pub(crate) drain: (u64, u64),
+    /// Events so far.
+    pub(crate) steps: u64,
+    /// What happened, for people; only filled if wanted.
+    pub(crate) trace: Option<Vec<String>>,
+    paths: Vec<Path>,
+    queue: BinaryHeap<Reverse<Due>>,
+    serial: u64,
+    rng: SmallRng,
+    /// Messages that a network could bring once more, much later.
+    echoes: Vec<(Process, Process, Message)>,
+    /// The same for words to stand and resignations, which are few.
+    partings: Vec<(Process, Process, Message)>,
+    /// How often one of these came once more to a process that lives.
+    pub(crate) parted_again: u64,
+}
+
+impl World {
+    /// `nodes` hosts at the default settings, none of them started.
+    pub(crate) fn new(nodes: usize, seed: u64) -> Self {
+        let addrs: Vec<_> = (0..nodes).map(|node| format!("10.0.0.{}:8080", node + 1).parse().unwrap()).collect();
+        let hosts = (0..nodes)
+            .map(|node| {
+                let peers = Peers::new(addrs.clone(), addrs[node]).expect("it is in the list");
+                Host::new(rules(peers.me(), nodes), peers)
+            })
+            .collect();
+        Self {
+            now: SECOND,
+            hosts,
+            weather: Weather::default(),
+            checks: Checks::default(),
+            notes: Vec::new(),
+            bug: None,
+            orderly_ends: 1000,
+            never_drains: 0,
+            drain: (MS, 20 * MS),
+            steps: 0,
+            trace: None,
+            paths: vec![Path::default(); nodes * nodes],
+            queue: BinaryHeap::new(),
+            serial: 0,
+            rng: SmallRng::seed_from_u64(seed),
+            echoes: Vec::new(),
+            partings: Vec::new(),
+            parted_again: 0,
+        }
+    }
+
+    /// A new cluster, all nodes started at once.
+    pub(crate) fn started(nodes: usize, seed: u64) -> Self {
+        let mut world = Self::new(nodes, seed);
+        world.start_all();
+        world
+    }
+
+    /// A cluster that has had a leader for longer than any window.
+    pub(crate) fn settled(nodes: usize, seed: u64) -> Self {
+        let mut world = Self::started(nodes, seed);
+        world.until_served(10 * SECOND);
+        // Not in step with the heartbeats.
+        let more = world.between(8 * SECOND, 9 * SECOND);
+        world.run(more);
+        world
+    }
+
+    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
+        self.rng.random_range(low..=high)
+    }
+
+    pub(crate) fn pick(&mut self, count: usize) -> usize {
+        self.rng.random_range(0..count)
+    }
+
+    /// Whether something happens that happens so often in a thousand.
+    pub(crate) fn chance(&mut self, permille: u64) -> bool {
+        self.rng.random_range(0..1000) < permille
+    }
+
+    pub(crate) fn id(node: usize) -> NodeId {
+        NodeId(u8::try_from(node).expect("at most eight nodes"))
+    }
+
+    pub(crate) fn others(&self, node: usize) -> Vec<usize> {
+        (0..self.hosts.len()).filter(|other| *other != node).collect()
+    }
+
+    pub(crate) fn tell(&mut self, line: impl FnOnce() -> String) {
+        let now = self.now;
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>10}.{:03} {}", now / MS, now % MS, line()));
+        }
+    }
+
+    /// Puts something into the queue.
+    pub(crate) fn later(&mut self, delay: u64, process: Process, what: What) {
+        self.serial += 1;
+        self.queue.push(Reverse(Due { at: self.now + delay, serial: self.serial, process, what }));
+    }
+}
+
+/// The documented defaults.
+fn rules(me: NodeId, nodes: usize) -> Rules {
+    Rules {
+        me,
+        nodes,
+        heartbeat_interval_ms: 1000,
+        election_timeout_min_ms: 3000,
+        election_timeout_max_ms: 5000,
+        net_timeout_ms: 2000,
+        election_retry_ms: 100,
+        leader_term_ms: 10_000,
+        trust_end_of_stream: true,
+    }
+}
