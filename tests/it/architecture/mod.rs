@@ -1,0 +1,282 @@
+//! Reads the sources and holds them against ARCHITECTURE.md: imports point down and never in a circle, and what is pure stays
+//! pure.
+
+mod imports;
+mod sources;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use sources::{Crate, Source, crates};
+
+/// Each part of the root package, and the parts and crates of the workspace that it may name. What is not listed here may not
+/// exist. Cargo holds the crates against each other.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("config", &["rollcall_core"]),
+    ("storage", &["rollcall_core"]),
+    ("presence", &["rollcall_core"]),
+    ("registry", &["rollcall_core", "presence", "storage"]),
+    ("replication", &["rollcall_core", "rollcall_election", "registry"]),
+    ("snapshot", &["rollcall_core", "registry"]),
+    ("http", &["rollcall_core", "rollcall_election", "registry"]),
+    (
+        "node",
+        &["rollcall_core", "rollcall_election", "config", "storage", "registry", "replication", "snapshot", "http"],
+    ),
+    ("commands", &["rollcall_core", "rollcall_client", "rollcall_chat", "config", "node"]),
+    ("main", &["commands"]),
+    ("bin", &["rollcall_core", "config", "storage", "commands"]),
+];
+
+/// The crates of the workspace that a crate may depend on.
+const MAY_DEPEND: &[(&str, &[&str])] = &[
+    ("core", &[]),
+    ("election", &["rollcall-core"]),
+    ("client", &["rollcall-core"]),
+    ("chat", &["rollcall-core", "rollcall-client"]),
+];
+
+/// Where circles are still to be taken apart. Shrinks until it is empty.
+const STILL_CIRCULAR: &[&str] = &[
+    "rollcall/config",
+    "rollcall/http",
+    "rollcall/presence",
+    "rollcall/registry",
+    "rollcall_chat/",
+    "rollcall_client/",
+    "rollcall_election/",
+];
+
+/// Files that decide and therefore must not touch the world: no sockets, files, threads, clocks or randomness. The whole crate
+/// `rollcall_core` is one of them, but for its clock.
+const PURE: &[&str] = &[
+    "rollcall/commands/plain.rs",
+    "rollcall/commands/table.rs",
+    "rollcall/presence/",
+    "rollcall/registry/guard.rs",
+    "rollcall/registry/guesses.rs",
+    "rollcall/registry/token.rs",
+    "rollcall/replication/journal.rs",
+    "rollcall/replication/leading.rs",
+    "rollcall/replication/message.rs",
+    "rollcall/replication/pulling.rs",
+    "rollcall/replication/replica.rs",
+    "rollcall/snapshot/format.rs",
+    "rollcall/storage/key.rs",
+    "rollcall_chat/endpoint.rs",
+    "rollcall_chat/engine/",
+    "rollcall_chat/lan/datagram.rs",
+    "rollcall_chat/lan/fields.rs",
+    "rollcall_chat/lan/findings.rs",
+    "rollcall_chat/lan/seen.rs",
+    "rollcall_chat/mesh/greeting.rs",
+    "rollcall_chat/mesh/message.rs",
+    "rollcall_chat/mesh/simple_chat.rs",
+    "rollcall_chat/mesh/splitter.rs",
+    "rollcall_chat/metrics/health.rs",
+    "rollcall_chat/metrics/measures.rs",
+    "rollcall_chat/metrics/page.rs",
+    "rollcall_chat/metrics/table.rs",
+    "rollcall_chat/nickname.rs",
+    "rollcall_chat/peer_id.rs",
+    "rollcall_chat/profile.rs",
+    "rollcall_chat/screen/",
+    "rollcall_chat/text.rs",
+    "rollcall_chat/user_id.rs",
+    "rollcall_client/answer.rs",
+    "rollcall_client/beats.rs",
+    "rollcall_client/pauses.rs",
+    "rollcall_client/roster.rs",
+    "rollcall_client/server.rs",
+    "rollcall_election/complaints.rs",
+    "rollcall_election/frame.rs",
+    "rollcall_election/identities.rs",
+    "rollcall_election/machine",
+    "rollcall_election/members.rs",
+    "rollcall_election/message.rs",
+    "rollcall_election/narrator.rs",
+    "rollcall_election/process.rs",
+    "rollcall_election/proof.rs",
+    "rollcall_election/role.rs",
+];
+
+/// What touches the world.
+const IMPURE_WORDS: &[&str] = &[
+    "tokio::",
+    "std::fs",
+    "std::io",
+    "std::thread",
+    "TcpStream",
+    "TcpListener",
+    "rollcall_core::clock",
+    "crate::clock",
+    "rand::rng",
+    "Instant::now",
+];
+
+/// The file as it is called here: the crate and the path below its folder of sources.
+fn called(krate: &Crate, file: &Source) -> String {
+    format!("{}/{}", krate.name, file.path)
+}
+
+/// The part of the program that a file belongs to: its top folder, or its name.
+fn part(path: &str) -> &str {
+    path.split('/').next().unwrap_or(path).trim_end_matches(".rs")
+}
+
+/// The parts that a text names: `crate::x`, `rollcall::x` in the binaries, and crates of the workspace; groups included.
+fn named(text: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    for prefix in ["crate::", "rollcall::"] {
+        for rest in text.split(prefix).skip(1) {
+            let group = rest.strip_prefix('{').and_then(|rest| rest.split('}').next());
+            let names = group.map_or_else(|| vec![rest], |group| group.split(',').collect());
+            for name in names {
+                let word: String = name.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                parts.push(word);
+            }
+        }
+    }
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    parts.extend(words.filter(|word| word.starts_with("rollcall_")).map(str::to_owned));
+    parts
+}
+
+#[test]
+fn imports_between_the_parts_point_down_only() {
+    let allowed: BTreeMap<&str, &[&str]> = MAY_IMPORT.iter().copied().collect();
+    let all = crates();
+    let is_known = |name: &str| allowed.contains_key(name) || all.iter().any(|krate| krate.name == name);
+    let mut wrong = Vec::new();
+    for file in &all[0].files {
+        let from = part(&file.path);
+        if from == "lib" {
+            continue;
+        }
+        let Some(may) = allowed.get(from) else {
+            wrong.push(format!("{}: the part `{from}` is not on the map", file.path));
+            continue;
+        };
+        for to in named(&file.code()) {
+            if to != from && to != "rollcall" && is_known(&to) && !may.contains(&to.as_str()) {
+                wrong.push(format!("{} names {to}", file.path));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports that do not point down:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn crates_depend_on_those_below_them_only() {
+    for (name, may) in MAY_DEPEND {
+        let path = format!("{}/crates/{name}/Cargo.toml", env!("CARGO_MANIFEST_DIR"));
+        let manifest: toml::Table = std::fs::read_to_string(path).expect("readable").parse().expect("a manifest");
+        let dependencies = manifest["dependencies"].as_table().expect("a table");
+        let found: Vec<_> = dependencies.keys().filter(|name| name.starts_with("rollcall")).collect();
+        assert!(found.iter().all(|found| may.contains(&found.as_str())), "{name} depends on {found:?}");
+    }
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let mut wrong = String::new();
+    let mut still = std::collections::BTreeSet::<&&str>::new();
+    let mut is_excused = |file: &str| {
+        let entry = STILL_CIRCULAR.iter().find(|part| file.starts_with(*part));
+        still.extend(entry);
+        entry.is_some()
+    };
+    for krate in crates() {
+        let (edges, broken) = imports::imports(&krate);
+        assert!(edges.len() > 3, "{}: its imports were not found", krate.name);
+        for line in broken.into_iter().filter(|line| !is_excused(line)) {
+            let _ = writeln!(wrong, "{line}");
+        }
+        for circle in imports::circles(&edges) {
+            if circle.iter().all(|file| is_excused(&format!("{}/{file}", krate.name))) {
+                continue;
+            }
+            let _ = writeln!(wrong, "{}: a circle of {} files:", krate.name, circle.len());
+            for from in &circle {
+                for (to, names) in edges[*from].iter().filter(|(to, _)| circle.contains(&to.as_str())) {
+                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                    let _ = writeln!(wrong, "    {from} -> {to}: {}", names.join(", "));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    let done: Vec<_> = STILL_CIRCULAR.iter().filter(|part| !still.contains(*part)).collect();
+    assert!(done.is_empty(), "no circle is left in {done:?}: take it off the list");
+}
+
+#[test]
+fn what_decides_does_not_touch_the_world() {
+    let mut wrong = Vec::new();
+    let (mut used, mut found) = (std::collections::BTreeSet::<&&str>::new(), 0);
+    for krate in crates() {
+        for file in &krate.files {
+            let called = called(&krate, file);
+            let entry = PURE.iter().find(|pure| called.starts_with(*pure));
+            used.extend(entry);
+            if entry.is_none() && (krate.name != "rollcall_core" || file.path == "clock.rs") {
+                continue;
+            }
+            found += 1;
+            let code = file.code();
+            wrong.extend(
+                IMPURE_WORDS.iter().filter(|word| code.contains(*word)).map(|word| format!("{called}: {word}")),
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(found > PURE.len());
+    let unused: Vec<_> = PURE.iter().filter(|entry| !used.contains(*entry)).collect();
+    assert!(unused.is_empty(), "no such files: {unused:?}");
+}
+
+#[test]
+fn only_one_file_knows_a_path_in_the_bucket() {
+    for krate in crates() {
+        for file in &krate.files {
+            let code = file.code();
+            let knows = code.contains("\"users/")
+                || code.contains("profile.json\"")
+                || code.contains("\"cluster.json")
+                || code.contains("\"secrets/");
+            let called = called(&krate, file);
+            assert!(!knows || called == "rollcall/storage/key.rs", "{called} spells a path in the bucket");
+        }
+    }
+}
+
+#[test]
+fn no_file_is_a_drawer_for_everything() {
+    for krate in crates() {
+        for file in &krate.files {
+            for name in ["util", "common", "helper", "misc"] {
+                assert!(!file.path.contains(name), "{}: name it for what it is", called(&krate, file));
+            }
+        }
+    }
+}
+
+#[test]
+fn folders_have_a_file_beside_them_and_no_mod_rs() {
+    for krate in crates() {
+        let modules = krate.by_module();
+        for file in &krate.files {
+            assert!(!file.path.ends_with("mod.rs"), "{}: foo.rs beside foo/", called(&krate, file));
+            let (_, parent) = file.module.split_last().unwrap_or((&String::new(), &[])).to_owned();
+            let is_binary = krate.name == "rollcall" && ["main", "bin"].contains(&part(&file.path));
+            assert!(is_binary || modules.contains_key(parent), "{}: its folder has no file", called(&krate, file));
+        }
+    }
+}
+
+#[test]
+fn the_program_starts_in_few_lines() {
+    let all = crates();
+    let main = all[0].files.iter().find(|file| file.path == "main.rs").expect("there is a main");
+    assert!(main.text.lines().count() < 50);
+}

@@ -1,0 +1,94 @@
+//! The sources of every crate of the workspace: the files, and the tree of modules that they form.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A crate of the workspace.
+#[derive(Debug)]
+pub(super) struct Crate {
+    /// As other crates name it: `rollcall_core`.
+    pub(super) name: &'static str,
+    /// From its root file down.
+    pub(super) files: Vec<Source>,
+}
+
+/// A source file.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// Relative to the folder `src` of its crate: `engine/links.rs`.
+    pub(super) path: String,
+    /// The names of its modules from the root of the crate down; empty for the root itself.
+    pub(super) module: Vec<String>,
+    pub(super) text: String,
+}
+
+/// The crates and their folders below the root of the workspace.
+const CRATES: &[(&str, &str)] = &[
+    ("rollcall", "src"),
+    ("rollcall_core", "crates/core/src"),
+    ("rollcall_election", "crates/election/src"),
+    ("rollcall_client", "crates/client/src"),
+    ("rollcall_chat", "crates/chat/src"),
+];
+
+/// All crates, without their test modules.
+pub(super) fn crates() -> Vec<Crate> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let members = fs::read_dir(root.join("crates")).expect("the crates are here").count();
+    assert_eq!(members + 1, CRATES.len(), "a crate is missing here");
+    CRATES.iter().map(|(name, folder)| Crate { name, files: sources(&root.join(folder)) }).collect()
+}
+
+impl Crate {
+    /// The files by the path of their module.
+    pub(super) fn by_module(&self) -> BTreeMap<&[String], &Source> {
+        self.files.iter().map(|file| (file.module.as_slice(), file)).collect()
+    }
+}
+
+impl Source {
+    /// The file without comments and without its inline tests.
+    pub(super) fn code(&self) -> String {
+        let before_tests = self.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&self.text);
+        let lines = before_tests.lines().filter(|line| !line.trim_start().starts_with("//"));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn sources(folder: &Path) -> Vec<Source> {
+    let mut paths = Vec::new();
+    walk(folder, &mut paths);
+    paths.sort();
+    let relative = |path: &Path| path.strip_prefix(folder).expect("below the folder").to_string_lossy().into_owned();
+    paths
+        .iter()
+        .map(|path| (relative(path), path))
+        .filter(|(path, _)| !is_test(path))
+        .map(|(relative, path)| Source {
+            module: module(&relative),
+            text: fs::read_to_string(path).expect("readable"),
+            path: relative,
+        })
+        .collect()
+}
+
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("the sources are here") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            walk(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn is_test(path: &str) -> bool {
+    path.split('/').any(|name| ["tests", "tests.rs", "testing", "testing.rs"].contains(&name))
+}
+
+fn module(path: &str) -> Vec<String> {
+    let path = path.strip_suffix(".rs").expect("a source");
+    path.split('/').filter(|name| *name != "lib").map(str::to_owned).collect()
+}
