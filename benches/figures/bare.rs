@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use crate::processes::Process;
+use crate::rounds::Server;
 use crate::wire::Answer;
 
 /// The first argument of a process of this program that is to be this server.
@@ -46,6 +47,10 @@ impl Bare {
         BufReader::new(process.child().stdout.as_mut().context("it was asked for")?).read_line(&mut line)?;
         let addr = line.trim().parse().context("the bare server did not start")?;
         Ok(Self { process, addr, _answer: file })
+    }
+
+    pub(crate) fn server(&self) -> Server<'_> {
+        Server { name: "bare hyper", process: &self.process, addr: self.addr }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::bare_chatter;
+use crate::builds::{self, Build};
 use crate::chatter::{self, Heard, Report, Wish};
 use crate::memory::mb;
 use crate::processes::{Process, stolen_time};
@@ -51,23 +53,28 @@ pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     idle(arguments.idle_seconds)
 }
 
-/// Peers and bare programs in turn, until enough of the peers' runs count. All runs are printed, whether they count or not.
+/// Peers of each build and bare programs in turn, until enough of this build's runs count. All runs are printed, whether they
+/// count or not.
 fn compare(peers: usize, talkers: usize, arguments: &Arguments) -> anyhow::Result<()> {
-    let (mut ours, mut bares) = (Vec::<Run>::new(), Vec::new());
+    let builds = builds::all(arguments)?;
+    let bare = Build { name: "bare programs", program: builds[0].program.clone() };
+    let mut kinds: Vec<_> = builds.iter().map(|build| (build, chatter::COMMAND, Vec::<Run>::new())).collect();
+    kinds.push((&bare, bare_chatter::COMMAND, Vec::new()));
     println!("chat, {talkers} of {peers} say {A_SECOND} messages of {BYTES} bytes a second:");
     for number in 1..=arguments.chat_runs {
         progress(&format!("chat: {talkers} of {peers} talk, run {number} of at most {}", arguments.chat_runs));
-        let run = talk(chatter::COMMAND, peers, talkers, arguments.chat_seconds)?;
-        let bare = talk(bare_chatter::COMMAND, peers, talkers, arguments.chat_seconds)?;
-        println!("    {run}; a bare program: {bare}");
-        ours.push(run);
-        bares.push(bare);
-        if ours.iter().filter(|run| run.is_quiet()).count() == ENOUGH {
+        for (build, command, runs) in &mut kinds {
+            let run = talk(&build.program, command, peers, talkers, arguments.chat_seconds)?;
+            println!("    {}: {run}", build.name);
+            runs.push(run);
+        }
+        if kinds[0].2.iter().filter(|run| run.is_quiet()).count() >= ENOUGH {
             break;
         }
     }
-    println!("    all: {}", summary(&ours));
-    println!("    bare programs: {}", summary(&bares));
+    for (build, _, runs) in &kinds {
+        println!("    {}, all: {}", build.name, summary(runs));
+    }
     Ok(())
 }
 
@@ -123,9 +130,9 @@ fn summary(runs: &[Run]) -> String {
     )
 }
 
-/// `talkers` of the `peers` talk, all others listen. They are processes of this program with this first argument.
-fn talk(command: &str, peers: usize, talkers: usize, seconds: u64) -> anyhow::Result<Run> {
-    let mut all = linked(command, peers)?;
+/// `talkers` of the `peers` talk, all others listen. They are processes of a program with this first argument.
+fn talk(program: &Path, command: &str, peers: usize, talkers: usize, seconds: u64) -> anyhow::Result<Run> {
+    let mut all = linked(program, command, peers)?;
     let (before, stolen_before) = (cpu_time(&all)?, stolen_time()?);
     let started = now();
     let said = A_SECOND * seconds;
@@ -161,7 +168,7 @@ fn idle(seconds: u64) -> anyhow::Result<()> {
     let mut addrs: Vec<String> = Vec::new();
     let mut all = Vec::new();
     for index in 0..MANY {
-        // The program itself: the benchmark's is larger, and laid out otherwise.
+        // The program itself, since the benchmark's is larger.
         let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
         command.args(["peer", "--json", "--no-lan", "--listen", "127.0.0.1:0"]);
         command.args(["--name", &format!("peer{index}")]);
@@ -180,10 +187,10 @@ fn idle(seconds: u64) -> anyhow::Result<()> {
     let before = cpu_time(&all)?;
     sleep(Duration::from_secs(seconds));
     let used = cpu_time(&all)?.saturating_sub(before) / u32::try_from(MANY)?;
-    let memory = all.iter().map(|chatter| chatter.process.memory()).collect::<anyhow::Result<Vec<_>>>()?;
+    let memory = all.iter().map(|chatter| chatter.process.private_memory()).collect::<anyhow::Result<Vec<_>>>()?;
     let (least, most) = (memory.iter().min().copied().unwrap_or(0), memory.iter().max().copied().unwrap_or(0));
     println!(
-        "chat, {MANY} peers that say nothing: {} to {} resident; processor {:.3}% each",
+        "chat, {MANY} peers that say nothing: {} to {} private and dirty; processor {:.3}% each",
         mb(least),
         mb(most),
         percent(used, Duration::from_secs(seconds))
@@ -192,10 +199,10 @@ fn idle(seconds: u64) -> anyhow::Result<()> {
 }
 
 /// Peers, each linked with all others.
-fn linked(kind: &str, count: usize) -> anyhow::Result<Vec<Chatter>> {
+fn linked(program: &Path, kind: &str, count: usize) -> anyhow::Result<Vec<Chatter>> {
     let (mut addrs, mut all): (Vec<String>, Vec<Chatter>) = (Vec::new(), Vec::new());
     for index in 0..count {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(program);
         command.args([kind, &format!("peer{index}"), &addrs.join(",")]);
         let mut chatter = Chatter::start(&mut command)?;
         let Report::Listens(addr) = chatter.report()? else { anyhow::bail!("a peer says something else") };

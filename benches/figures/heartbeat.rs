@@ -4,21 +4,24 @@ use crate::bare::Bare;
 use crate::nodes::Nodes;
 use crate::rounds::{Server, compare};
 use crate::wire::Wire;
-use crate::{Arguments, load, progress, users};
+use crate::{Arguments, builds, load, progress, users};
 
 /// Longer than any run.
 const TTL_SECONDS: u64 = 3600;
 
 pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
-    progress(&format!("heartbeats: starting a node with {} users", arguments.clients));
-    let nodes = Nodes::start(1, TTL_SECONDS, |bucket| users::fill(bucket, arguments.clients))?;
-    let node = &nodes.all[nodes.leader()?];
     let requests = users::heartbeats(arguments.clients);
-    load::send(node.api, arguments.connections, arguments.clients, &requests, 200)?;
-    let bare = Bare::start(&Wire::connect(node.api)?.ask(&requests[0])?.expect(200)?)?;
-    let servers =
-        [Server { process: &node.process, addr: node.api }, Server { process: &bare.process, addr: bare.addr }];
-    compare("a heartbeat", arguments.rounds, arguments.heartbeats, servers, |to| {
+    let builds = builds::all(arguments)?;
+    let mut started = Vec::new();
+    for build in &builds {
+        progress(&format!("heartbeats: starting a node of {} with {} users", build.name, arguments.clients));
+        let nodes = Nodes::start(build, 1, TTL_SECONDS, |bucket| users::fill(bucket, arguments.clients))?;
+        load::send(nodes.all[nodes.leader()?].api, arguments.connections, arguments.clients, &requests, 200)?;
+        started.push(nodes);
+    }
+    let nodes = Server::of_each(&builds, &started);
+    let bare = Bare::start(&Wire::connect(nodes[0].addr)?.ask(&requests[0])?.expect(200)?)?;
+    compare("a heartbeat", arguments.rounds, arguments.heartbeats, &nodes, &bare.server(), |to| {
         load::send(to, arguments.connections, arguments.heartbeats, &requests, 200)
     })
 }

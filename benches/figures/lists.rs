@@ -3,10 +3,10 @@
 use anyhow::Context;
 
 use crate::bare::Bare;
-use crate::nodes::{Node, Nodes};
+use crate::nodes::Nodes;
 use crate::rounds::{Server, compare};
 use crate::wire::{Wire, request};
-use crate::{Arguments, load, progress, users};
+use crate::{Arguments, builds, load, progress, users};
 
 /// Longer than any run.
 const TTL_SECONDS: u64 = 3600;
@@ -16,36 +16,40 @@ const UNCHANGED_FOR_ONE: u64 = 100;
 
 pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let listed = arguments.listed;
-    progress(&format!("lists: starting a node with {listed} users"));
-    let nodes = Nodes::start(1, TTL_SECONDS, |bucket| users::fill(bucket, listed))?;
-    let node = &nodes.all[nodes.leader()?];
-    load::send(node.api, arguments.connections, listed, &users::heartbeats(listed), 200)?;
+    let builds = builds::all(arguments)?;
+    let mut started = Vec::new();
+    for build in &builds {
+        progress(&format!("lists: starting a node of {} with {listed} users", build.name));
+        let nodes = Nodes::start(build, 1, TTL_SECONDS, |bucket| users::fill(bucket, listed))?;
+        let api = nodes.all[nodes.leader()?].api;
+        load::send(api, arguments.connections, listed, &users::heartbeats(listed), 200)?;
+        started.push(nodes);
+    }
+    let nodes = Server::of_each(&builds, &started);
     let whole = request("GET", "/discover", "", "");
     let tag = {
-        let mut wire = Wire::connect(node.api)?;
+        let mut wire = Wire::connect(nodes[0].addr)?;
         let answer = wire.ask(&whole)?.expect(200)?;
         anyhow::ensure!(answer.json()?["count"] == listed, "not everybody is listed");
         answer.header("etag").context("the list has no entity tag")?.to_owned()
     };
     let unchanged = request("GET", "/discover", &format!("If-None-Match: {tag}\r\n"), "");
     let what = format!("/discover of {listed}");
-    side_by_side(&what, node, arguments, arguments.lists, (whole, 200))?;
+    side_by_side(&what, &nodes, arguments, arguments.lists, (whole, 200))?;
     let what = format!("/discover of {listed}, unchanged (304)");
-    side_by_side(&what, node, arguments, arguments.lists * UNCHANGED_FOR_ONE, (unchanged, 304))
+    side_by_side(&what, &nodes, arguments, arguments.lists * UNCHANGED_FOR_ONE, (unchanged, 304))
 }
 
 fn side_by_side(
     what: &str,
-    node: &Node,
+    nodes: &[Server<'_>],
     arguments: &Arguments,
     count: u64,
     (request, status): (Vec<u8>, u16),
 ) -> anyhow::Result<()> {
-    let bare = Bare::start(&Wire::connect(node.api)?.ask(&request)?.expect(status)?)?;
-    let servers =
-        [Server { process: &node.process, addr: node.api }, Server { process: &bare.process, addr: bare.addr }];
+    let bare = Bare::start(&Wire::connect(nodes[0].addr)?.ask(&request)?.expect(status)?)?;
     let requests = [request];
-    compare(what, arguments.rounds, count, servers, |to| {
+    compare(what, arguments.rounds, count, nodes, &bare.server(), |to| {
         load::send(to, arguments.connections, count, &requests, status)
     })
 }

@@ -5,6 +5,7 @@
 //! cargo bench --bench figures                     # everything; up to half an hour
 //! cargo bench --bench figures -- heartbeat lists  # some parts
 //! cargo bench --bench figures -- --quick          # everything, hundredfold smaller, to see that it works
+//! cargo bench --bench figures -- heartbeat --against PROGRAM   # beside another build of this benchmark
 //! ```
 //!
 //! BENCHMARKS.md says what is measured and how. All servers are processes of this very program (its hidden commands `node`,
@@ -14,6 +15,7 @@
 mod bare;
 mod bare_chatter;
 mod beater;
+mod builds;
 mod chat;
 mod chatter;
 mod disk;
@@ -29,6 +31,7 @@ mod takeover;
 mod users;
 mod wire;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
@@ -41,6 +44,10 @@ struct Arguments {
     /// What to measure; everything if nothing is named
     #[arg(value_enum)]
     parts: Vec<Part>,
+
+    /// Another build of this benchmark (target/release/deps/figures-*): measured in turn with this one, in the same run
+    #[arg(long, value_name = "PROGRAM")]
+    against: Option<PathBuf>,
 
     /// Everything hundredfold smaller, to see that it works; the figures mean nothing then
     #[arg(long)]

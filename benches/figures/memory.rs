@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::nodes::{Node, Nodes};
-use crate::{Arguments, load, progress, users};
+use crate::{Arguments, builds, load, progress, users};
 
 /// Longer than any run.
 const TTL_SECONDS: u64 = 3600;
@@ -14,13 +14,15 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let count = arguments.users;
+    let builds = builds::all(arguments)?;
+    let this = &builds[0];
     progress("memory: starting an empty node");
     let empty = {
-        let nodes = Nodes::start(1, TTL_SECONDS, |_| Ok(()))?;
+        let nodes = Nodes::start(this, 1, TTL_SECONDS, |_| Ok(()))?;
         settled(&nodes.all[nodes.leader()?])?
     };
     progress(&format!("memory: starting a node with {count} users"));
-    let nodes = Nodes::start(1, TTL_SECONDS, |bucket| users::fill(bucket, count))?;
+    let nodes = Nodes::start(this, 1, TTL_SECONDS, |bucket| users::fill(bucket, count))?;
     let node = &nodes.all[nodes.leader()?];
     let registered = settled(node)?;
     progress(&format!("memory: {count} heartbeats"));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tempfile::TempDir;
 
+use crate::builds::Build;
 use crate::processes::Process;
 use crate::rounds::now;
 use crate::wire::{Wire, request};
@@ -43,8 +44,9 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    /// Starts nodes whose clients stay online for `ttl_seconds`, on a bucket that `fill` may put something in first.
+    /// Starts nodes of a build, whose clients stay online for `ttl_seconds`, on a bucket that `fill` may put something in first.
     pub(crate) fn start(
+        build: &Build,
         count: usize,
         ttl_seconds: u64,
         fill: impl FnOnce(&std::path::Path) -> anyhow::Result<()>,
@@ -56,7 +58,7 @@ impl Nodes {
         let names =
             (0..count).map(|_| Ok(format!("127.0.0.1:{}", free_port()?))).collect::<anyhow::Result<Vec<_>>>()?;
         for name in &names {
-            let node = nodes.spawn(name, &names.join(","), ttl_seconds)?;
+            let node = nodes.spawn(build, name, &names.join(","), ttl_seconds)?;
             nodes.all.push(node);
         }
         Ok(nodes)
@@ -67,10 +69,10 @@ impl Nodes {
         self.dir.path().join("data/bucket")
     }
 
-    fn spawn(&self, name: &str, peers: &str, ttl_seconds: u64) -> anyhow::Result<Node> {
+    fn spawn(&self, build: &Build, name: &str, peers: &str, ttl_seconds: u64) -> anyhow::Result<Node> {
         let log = File::options().create(true).append(true).open(self.dir.path().join("log"))?;
         let api = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(&build.program);
         command.current_dir(self.dir.path());
         for variable in rollcall::config::variables() {
             command.env_remove(variable);

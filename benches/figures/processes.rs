@@ -35,14 +35,25 @@ impl Process {
         Ok(from_ticks(ticks))
     }
 
+    /// Bytes of memory that it has written and shares with nobody: the sum of `Private_Dirty` (`proc_pid_smaps(5)`). Pages of its
+    /// file do not count; the system can drop and read them again.
+    pub(crate) fn private_memory(&self) -> anyhow::Result<u64> {
+        let smaps = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0.id()))?;
+        let line = smaps.lines().find_map(|line| line.strip_prefix("Private_Dirty:"));
+        kibibytes(line.context("no Private_Dirty in /proc/PID/smaps_rollup")?)
+    }
+
     /// Bytes of memory that it occupies.
     pub(crate) fn memory(&self) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let line =
             status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in /proc/PID/status")?;
-        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-        Ok(kib * 1024)
+        kibibytes(line)
     }
+}
+
+fn kibibytes(text: &str) -> anyhow::Result<u64> {
+    Ok(text.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
 }
 
 impl Drop for Process {

@@ -3,7 +3,7 @@
 use crate::nodes::Nodes;
 use crate::rounds::{median, now};
 use crate::wire::request;
-use crate::{Arguments, disk, load, progress, users};
+use crate::{Arguments, builds, disk, load, progress, users};
 
 const TTL_SECONDS: u64 = 30;
 
@@ -11,9 +11,11 @@ const TTL_SECONDS: u64 = 30;
 const PROFILE: &[u8] = &[b'x'; 160];
 
 pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+    let builds = builds::all(arguments)?;
+    let this = &builds[0];
     for count in [1, 3] {
         progress(&format!("registrations: starting {count} nodes"));
-        let nodes = Nodes::start(count, TTL_SECONDS, |_| Ok(()))?;
+        let nodes = Nodes::start(this, count, TTL_SECONDS, |_| Ok(()))?;
         let leader = nodes.all[nodes.leader()?].api;
         let (each, connections) = (arguments.registrations, arguments.connections);
         let (mut nodes_rates, mut loops, mut shares) = (Vec::new(), Vec::new(), Vec::new());

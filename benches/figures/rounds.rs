@@ -3,21 +3,37 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::builds::Build;
+use crate::nodes::Nodes;
 use crate::processes::Process;
 use crate::progress;
 
 /// A server under measurement.
 pub(crate) struct Server<'s> {
+    /// For people.
+    pub(crate) name: &'s str,
     pub(crate) process: &'s Process,
     pub(crate) addr: SocketAddr,
 }
 
-/// Processor time for one request of each server, the median of the rounds, and of their ratios; and as lines for people.
+impl<'s> Server<'s> {
+    /// The only node of each build.
+    pub(crate) fn of_each(builds: &'s [Build], started: &'s [Nodes]) -> Vec<Self> {
+        let server = |(build, nodes): (&'s Build, &'s Nodes)| {
+            let node = &nodes.all[0];
+            Self { name: build.name, process: &node.process, addr: node.api }
+        };
+        builds.iter().zip(started).map(server).collect()
+    }
+}
+
+/// Prints the processor time for one request of each node and of the bare server, and their ratios: medians over the rounds.
 pub(crate) fn compare(
     what: &str,
     rounds: u64,
     requests: u64,
-    [node, bare]: [Server<'_>; 2],
+    nodes: &[Server<'_>],
+    bare: &Server<'_>,
     load: impl Fn(SocketAddr) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let once = |server: &Server<'_>| -> anyhow::Result<f64> {
@@ -25,25 +41,46 @@ pub(crate) fn compare(
         load(server.addr)?;
         Ok(microseconds(server.process.cpu_time()?.saturating_sub(before), requests))
     };
+    let servers: Vec<&Server<'_>> = nodes.iter().chain([bare]).collect();
     // What is done once for all (memory, caches) is not what is measured.
-    once(&node)?;
-    once(&bare)?;
-    let (mut nodes, mut bares, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    servers.iter().try_for_each(|server| once(server).map(drop))?;
+    let mut times = vec![Vec::new(); servers.len()];
     for round in 1..=rounds {
-        let (node, bare) = if round % 2 == 0 {
-            let bare = once(&bare)?;
-            (once(&node)?, bare)
-        } else {
-            (once(&node)?, once(&bare)?)
-        };
-        progress(&format!("{what}, round {round} of {rounds}: {node:.2} µs, bare {bare:.2} µs"));
-        nodes.push(node);
-        bares.push(bare);
-        ratios.push(node / bare);
+        // Each is first as often as the others, and each order of two occurs as often as the other.
+        let mut order: Vec<usize> = (0..servers.len()).collect();
+        order.rotate_left(usize::try_from(round / 2)? % servers.len());
+        if round % 2 == 0 {
+            order.reverse();
+        }
+        for index in order {
+            times[index].push(once(servers[index])?);
+        }
+        let shown: Vec<String> = servers
+            .iter()
+            .zip(&times)
+            .map(|(server, times)| format!("{} {:.2} µs", server.name, times.last().copied().unwrap_or_default()))
+            .collect();
+        progress(&format!("{what}, round {round} of {rounds}: {}", shown.join(", ")));
     }
-    let [node, bare, ratio] = [nodes, bares, ratios].map(|mut values| median(&mut values));
-    println!("{what}: {node:.2} µs of processor time; bare hyper, same bytes: {bare:.2} µs; ratio {ratio:.2}");
+    let (bare, nodes_times) = times.split_last().expect("the bare server is there");
+    for (node, times) in nodes.iter().zip(nodes_times) {
+        println!(
+            "{what}, {}: {:.2} µs of processor time; bare hyper, same bytes: {:.2} µs; ratio {:.2}",
+            node.name,
+            median(&mut times.clone()),
+            median(&mut bare.clone()),
+            ratio(times, bare)
+        );
+    }
+    if let [this, other] = nodes_times {
+        println!("{what}: this build beside the other: ratio {:.3}", ratio(this, other));
+    }
     Ok(())
+}
+
+/// The median of the rounds' ratios.
+fn ratio(times: &[f64], others: &[f64]) -> f64 {
+    median(&mut times.iter().zip(others).map(|(one, other)| one / other).collect::<Vec<_>>())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]

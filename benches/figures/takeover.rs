@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use crate::beater::{Beater, PERIOD};
+use crate::builds::Build;
 use crate::memory::mb;
 use crate::nodes::Nodes;
 use crate::rounds::{median, now};
 use crate::wire::{Wire, request};
-use crate::{Arguments, progress, users};
+use crate::{Arguments, builds, progress, users};
 
 /// The default.
 const TTL_SECONDS: u64 = 30;
@@ -43,32 +44,38 @@ struct Served {
 }
 
 pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+    let builds = builds::all(arguments)?;
     for clients in &arguments.takeovers {
-        let mut times = Vec::new();
+        let mut times = vec![Vec::new(); builds.len()];
         for run in 1..=arguments.takeover_runs {
-            let seen = once(*clients, Duration::from_secs(arguments.watch_seconds))?;
-            println!(
-                "takeover {run} at {clients} clients: {:.0} ms; {} listed at once; within {} s afterwards {} to {} online; \
-                 the new leader has {}",
-                milliseconds(seen.took),
-                seen.listed,
-                arguments.watch_seconds,
-                seen.fewest,
-                seen.most,
-                mb(seen.memory),
-            );
-            times.push(milliseconds(seen.took));
+            for (build, times) in builds.iter().zip(&mut times) {
+                let seen = once(build, *clients, Duration::from_secs(arguments.watch_seconds))?;
+                println!(
+                    "takeover {run} at {clients} clients, {}: {:.0} ms; {} listed at once; within {} s afterwards {} to {} online; \
+                     the new leader has {}",
+                    build.name,
+                    milliseconds(seen.took),
+                    seen.listed,
+                    arguments.watch_seconds,
+                    seen.fewest,
+                    seen.most,
+                    mb(seen.memory),
+                );
+                times.push(milliseconds(seen.took));
+            }
         }
-        if times.len() > 1 {
-            println!("takeover at {clients} clients, median: {:.0} ms", median(&mut times));
+        for (build, times) in builds.iter().zip(&mut times) {
+            if times.len() > 1 {
+                println!("takeover at {clients} clients, {}, median: {:.0} ms", build.name, median(times));
+            }
         }
     }
     Ok(())
 }
 
-fn once(clients: u64, watched: Duration) -> anyhow::Result<Seen> {
-    progress(&format!("takeover: starting three nodes with {clients} users"));
-    let mut nodes = Nodes::start(3, TTL_SECONDS, |bucket| users::fill(bucket, clients))?;
+fn once(build: &Build, clients: u64, watched: Duration) -> anyhow::Result<Seen> {
+    progress(&format!("takeover: starting three nodes of {} with {clients} users", build.name));
+    let mut nodes = Nodes::start(build, 3, TTL_SECONDS, |bucket| users::fill(bucket, clients))?;
     let leader = nodes.leader()?;
     let apis: Vec<SocketAddr> = nodes.all.iter().map(|node| node.api).collect();
     progress(&format!(

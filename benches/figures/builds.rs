@@ -1,0 +1,20 @@
+//! The builds under measurement: this program, and with `--against` another build of it.
+
+use std::path::PathBuf;
+
+use crate::Arguments;
+
+/// A build of this benchmark, whose hidden commands are its servers and peers.
+#[derive(Clone, Debug)]
+pub(crate) struct Build {
+    /// For people.
+    pub(crate) name: &'static str,
+    pub(crate) program: PathBuf,
+}
+
+/// This build, and then the other one, if there is one.
+pub(crate) fn all(arguments: &Arguments) -> anyhow::Result<Vec<Build>> {
+    let this = Build { name: "this build", program: std::env::current_exe()? };
+    let other = arguments.against.clone().map(|program| Build { name: "the other build", program });
+    Ok([this].into_iter().chain(other).collect())
+}
