@@ -137,6 +137,34 @@ mod tests {
         }
     }
 
+    /// Every build must read these, or a node that was updated has lost its ballot.
+    const GOLDEN: [(Ballot, &str); 3] = [
+        (
+            Ballot { term: Term(0), voted_for: None },
+            r#"{"term":0,"voted_for":null,"checksum":"bfaa85b0155be878d5042cd6ec4717a9"}"#,
+        ),
+        (
+            Ballot { term: Term(7), voted_for: Some(NodeId(1)) },
+            r#"{"term":7,"voted_for":"127.0.0.1:8081","checksum":"2795d9afe8b8145e19834edbe4a3d6d4"}"#,
+        ),
+        (
+            Ballot { term: Term(u64::MAX), voted_for: Some(NodeId(0)) },
+            r#"{"term":18446744073709551615,"voted_for":"127.0.0.1:8080","checksum":"367038147ff3fb92b92022da6505ac23"}"#,
+        ),
+    ];
+
+    #[test]
+    fn a_ballot_has_the_golden_bytes_and_is_read_from_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = file(dir.path());
+        for (ballot, bytes) in GOLDEN {
+            let encoded = encode_ballot(ballot, &file.peers);
+            assert_eq!(String::from_utf8_lossy(&encoded), bytes, "{ballot:?}");
+            fs::write(dir.path().join(FILE), bytes).unwrap();
+            assert_eq!(file.load().unwrap(), Found::Ballot(ballot));
+        }
+    }
+
     #[test]
     fn no_torn_or_edited_file_is_believed() {
         let dir = tempfile::tempdir().unwrap();
