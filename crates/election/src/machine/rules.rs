@@ -41,6 +41,11 @@ impl Rules {
         self.timings.election_timeout_min_ms + 1
     }
 
+    /// How long after a start no vote that was given before it can still be counted, clocks apart included.
+    pub(super) fn votes_expire_ms(&self) -> u64 {
+        self.timings.net_timeout_ms * 5 / 4
+    }
+
     /// Rule 6: how long to bear a leader's silence. Load weighs more than chance, so that a light node asks first.
     pub(super) fn silence_ms(&self, load: Load, draw: Draw) -> u64 {
         let span = self.timings.election_timeout_max_ms.saturating_sub(self.timings.election_timeout_min_ms);
@@ -63,6 +68,17 @@ impl Rules {
     /// How long to wait for votes, or for a candidate that got ours: a few disk writes more than after a lost round.
     pub(super) fn vote_wait_ms(&self, lost: u8, draw: Draw) -> u64 {
         3 * self.timings.election_retry_ms + self.backoff_ms(lost, draw)
+    }
+
+    /// After this long it makes no difference any more when a heartbeat was sent or a term won: every rule that looks
+    /// back looks back less far. For the model check.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn looks_back_ms(&self) -> u64 {
+        let beats = self.timings.heartbeat_interval_ms.saturating_mul(2);
+        // Whoever never looks for a lighter node does not look back for one either.
+        let terms = self.timings.leader_term_ms.checked_mul(2).unwrap_or(0);
+        self.timings.election_timeout_min_ms.max(beats).max(terms) + 1
     }
 }
 

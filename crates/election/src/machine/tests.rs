@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::super::message::PreVoteResp;
+use super::super::message::{BallotReport, PreVoteResp};
 use super::rules::tests::defaults;
 use super::*;
 
@@ -370,7 +370,7 @@ fn a_leader_that_resigns_is_replaced_at_once() {
 #[test]
 fn a_leader_that_lost_its_majority_says_that_its_term_is_free() {
     let mut machine = leader();
-    let due = machine.steps_down_at();
+    let due = leader::steps_down_at(&machine.node);
     assert!(!machine.is_serving(due), "its lease is over by then");
     let resigns = |message: &Message| matches!(message, Message::Resign { .. });
     let early = machine.handle(Event::Woke, BootMs(due.0 - 1), Draw(0));
@@ -1079,9 +1079,9 @@ fn a_rebased_machine_keeps_what_still_binds_it_and_forgets_what_is_over() {
     machine.handle(Event::Saved(Ballot { term: Term(5), voted_for: None }), now, Draw(0));
     passed[0] = 3000;
     let bound = machine.rebased(now, &passed);
-    assert_eq!(bound.promise.map(|promise| promise.until), Some(now.plus(1)));
+    assert_eq!(bound.node.following.promise.map(|promise| promise.until), Some(now.plus(1)));
     passed[0] = 3001;
-    assert_eq!(machine.rebased(now, &passed).promise, None);
+    assert_eq!(machine.rebased(now, &passed).node.following.promise, None);
     passed[0] = 5000;
     let free = machine.rebased(now, &passed);
     passed[0] = 8000;
