@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::process::{Ballot, Peers};
+use crate::process::{Ballot, Peers};
 use rollcall_core::{NodeAddr, Term};
 
 /// Version of the ballot file. Version 1 has no field that says so. A later version adds the field

@@ -25,9 +25,9 @@ mod turn;
 pub use event::{Action, Event, Note, SteppedDownBecause};
 pub use rules::{Draw, Rules};
 
-use super::message::Message;
-use super::process::{Ballot, BootId, NodeId, Process};
-use super::role::Standing;
+use crate::process::{Ballot, BootId, NodeId, Process};
+use crate::role::Standing;
+use crate::wire::message::Message;
 use node::Node;
 #[cfg(any(test, feature = "testing"))]
 use rollcall_core::MAX_NODES;

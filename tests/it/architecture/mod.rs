@@ -88,16 +88,14 @@ const PURE: &[&str] = &[
     "rollcall_client/pauses.rs",
     "rollcall_client/roster.rs",
     "rollcall_client/server.rs",
-    "rollcall_election/complaints.rs",
-    "rollcall_election/frame.rs",
-    "rollcall_election/identities.rs",
     "rollcall_election/machine",
     "rollcall_election/members.rs",
-    "rollcall_election/message.rs",
     "rollcall_election/narrator.rs",
     "rollcall_election/process.rs",
-    "rollcall_election/proof.rs",
     "rollcall_election/role.rs",
+    "rollcall_election/transport/complaints.rs",
+    "rollcall_election/transport/identities.rs",
+    "rollcall_election/wire",
 ];
 
 /// What touches the world.

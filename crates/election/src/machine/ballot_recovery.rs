@@ -1,7 +1,7 @@
 //! Rule 4, the part on lost ballots: what a node may do that does not know how it voted.
 
-use crate::message::BallotReport;
 use crate::process::NodeId;
+use crate::wire::message::BallotReport;
 use rollcall_core::{BootMs, MAX_NODES, Term};
 
 /// Whether this process has a ballot, and since when answers can restore one that was lost.

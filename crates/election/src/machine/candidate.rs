@@ -6,8 +6,8 @@ use super::leader;
 use super::node::Node;
 use super::state::State;
 use super::turn::Turn;
-use crate::message::Message;
 use crate::process::{Ballot, NodeId, NodeSet};
+use crate::wire::message::Message;
 use rollcall_core::{BootMs, Term};
 
 pub(super) fn stand(node: &mut Node, turn: &mut Turn, voids: Option<Term>) {

@@ -9,8 +9,8 @@ use super::node::Node;
 use super::pre_vote;
 use super::state::{Promise, State};
 use super::turn::Turn;
-use crate::message::Message;
 use crate::process::{Ballot, NodeId, Process};
+use crate::wire::message::Message;
 use rollcall_core::{BootMs, Term};
 
 pub(super) fn heard_heartbeat(node: &mut Node, turn: &mut Turn, from: Process, term: Term, sent_at: BootMs) {

@@ -4,8 +4,8 @@ use super::event::{Note, SteppedDownBecause};
 use super::node::Node;
 use super::state::{GaveUp, Handover, Leadership, State};
 use super::turn::Turn;
-use crate::message::Message;
 use crate::process::{NodeId, all_ids};
+use crate::wire::message::Message;
 use rollcall_core::{BootMs, Load, MAX_NODES, Term};
 
 /// How much heavier than the lightest follower, in hundredths of the capacity, a leader must be to hand over. Found by

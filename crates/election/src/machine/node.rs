@@ -5,8 +5,8 @@ use super::dead_processes::DeadProcesses;
 use super::durable_ballot::DurableBallot;
 use super::rules::Rules;
 use super::state::{BootWindow, Following, Schedule, State};
-use crate::message::BallotReport;
 use crate::process::{Ballot, BootId, NodeId, NodeSet, Process};
+use crate::wire::message::BallotReport;
 use rollcall_core::{BootMs, Load, MemberRole};
 
 /// The components of a machine. Each role's rules are functions over it, in the role's file.

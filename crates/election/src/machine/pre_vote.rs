@@ -8,8 +8,8 @@ use super::leader;
 use super::node::Node;
 use super::state::{Hint, State};
 use super::turn::Turn;
-use crate::message::{Message, PreVoteResp};
 use crate::process::{Ballot, NodeId, NodeSet, Process};
+use crate::wire::message::{Message, PreVoteResp};
 use rollcall_core::{MemberRole, Term};
 
 /// How much lighter, in hundredths of the capacity, another node must be to be asked to stand instead (rule 6).

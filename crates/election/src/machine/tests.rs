@@ -9,9 +9,9 @@ mod promises;
 mod votes;
 mod world;
 
-use super::super::message::{BallotReport, PreVoteResp};
 use super::rules::tests::defaults;
 use super::*;
+use crate::wire::message::{BallotReport, PreVoteResp};
 use world::{Arrival, World};
 
 const SOUND: BallotReport = BallotReport { missing_at_start: false, sound: true, term: Term(9) };

@@ -2,8 +2,8 @@
 
 use super::event::{Action, Note};
 use super::rules::{Draw, Rules};
-use crate::message::Message;
 use crate::process::{Ballot, NodeId, all_ids};
+use crate::wire::message::Message;
 use rollcall_core::BootMs;
 
 /// The arguments of a rule besides the node's state, and its output. Actions are performed in the order of the calls.

@@ -10,25 +10,25 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::message::Message;
-use super::process::{BootId, NodeId};
 use super::proof::{Nonce, Proof};
+use crate::process::{BootId, NodeId};
 use rollcall_core::{Load, MemberRole, NodeAddr, Term, Timings};
 
 /// The version of everything in this file and in `message.rs`. Nodes of different versions refuse each other.
-pub(super) const PROTOCOL: u32 = 4;
+pub(crate) const PROTOCOL: u32 = 4;
 
 /// The longest frame once both sides know each other.
-pub(super) const MAX_FRAME_BYTES: usize = 1 << 20;
+pub(crate) const MAX_FRAME_BYTES: usize = 1 << 20;
 
 /// The longest frame before that, when anything may be at the other end.
-pub(super) const MAX_HELLO_BYTES: usize = 16 << 10;
+pub(crate) const MAX_HELLO_BYTES: usize = 16 << 10;
 
 /// What both sides log when one has another key than the other; nothing tells what the keys are.
-pub(super) const KEY_DIFFERS: &str = "the cluster_key differs";
+pub(crate) const KEY_DIFFERS: &str = "the cluster_key differs";
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) enum Frame {
+pub(crate) enum Frame {
     /// The first frame in both directions.
     Hello(Box<Hello>),
     /// With a cluster key, the second frame in both directions; the last that a link's acceptor ever sends.
@@ -58,7 +58,7 @@ const CARGO: u8 = 0;
 
 /// What the one who is refused can do about it.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
-pub(super) enum RefusalKind {
+pub(crate) enum RefusalKind {
     /// The two are configured differently: nothing, until somebody changes that.
     #[default]
     Different,
@@ -70,7 +70,7 @@ pub(super) enum RefusalKind {
 
 /// What a connection is made for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// To send messages.
     #[default]
     Link,
@@ -80,65 +80,65 @@ pub(super) enum Purpose {
 
 /// Who is at an end of a link, and whether the two belong together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Hello {
-    pub(super) protocol: u32,
+pub(crate) struct Hello {
+    pub(crate) protocol: u32,
     /// The bucket's id.
-    pub(super) cluster: Uuid,
-    pub(super) node: NodeAddr,
-    pub(super) boot: BootId,
+    pub(crate) cluster: Uuid,
+    pub(crate) node: NodeAddr,
+    pub(crate) boot: BootId,
     /// Whom the sender takes the other for.
-    pub(super) to: NodeAddr,
+    pub(crate) to: NodeAddr,
     /// Without a trailing slash.
-    pub(super) api_url: String,
-    pub(super) peers: Vec<NodeAddr>,
-    pub(super) timings: Timings,
+    pub(crate) api_url: String,
+    pub(crate) peers: Vec<NodeAddr>,
+    pub(crate) timings: Timings,
     /// The link's two ends as the sender sees them.
-    pub(super) local: SocketAddr,
-    pub(super) remote: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
     #[serde(default)]
-    pub(super) purpose: Purpose,
+    pub(crate) purpose: Purpose,
     /// Whether the sender has a cluster key, and so will prove it and ask for a proof.
     #[serde(default)]
-    pub(super) keyed: bool,
+    pub(crate) keyed: bool,
     /// Drawn for this connection.
     #[serde(default)]
-    pub(super) nonce: Nonce,
+    pub(crate) nonce: Nonce,
 }
 
 /// A message and what every frame tells of its sender.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Envelope {
-    pub(super) cluster: Uuid,
-    pub(super) from: NodeAddr,
-    pub(super) boot: BootId,
-    pub(super) term: Term,
-    pub(super) load: Load,
-    pub(super) role: MemberRole,
-    pub(super) message: Message,
+pub(crate) struct Envelope {
+    pub(crate) cluster: Uuid,
+    pub(crate) from: NodeAddr,
+    pub(crate) boot: BootId,
+    pub(crate) term: Term,
+    pub(crate) load: Load,
+    pub(crate) role: MemberRole,
+    pub(crate) message: Message,
     /// With a leader hint: where that leader's API is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) leader_url: Option<String>,
+    pub(crate) leader_url: Option<String>,
     /// With a heartbeat: the leader's number for its followers, opaque here.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub(super) note: u64,
+    pub(crate) note: u64,
     /// With a heartbeat: what the leader knows of the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) members: Vec<MemberReport>,
+    pub(crate) members: Vec<MemberReport>,
 }
 
 /// What a leader tells of another node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct MemberReport {
-    pub(super) node: NodeId,
-    pub(super) role: MemberRole,
-    pub(super) load: Load,
-    pub(super) term: Term,
-    pub(super) heard_ms_ago: u64,
+pub(crate) struct MemberReport {
+    pub(crate) node: NodeId,
+    pub(crate) role: MemberRole,
+    pub(crate) load: Load,
+    pub(crate) term: Term,
+    pub(crate) heard_ms_ago: u64,
 }
 
 /// Why bytes are no frame.
 #[derive(Debug, Error)]
-pub(super) enum FrameError {
+pub(crate) enum FrameError {
     /// Not the JSON of a frame.
     #[error("not a frame of protocol {PROTOCOL}: {0}")]
     Malformed(serde_json::Error),
@@ -151,7 +151,7 @@ fn is_zero(number: &u64) -> bool {
 
 impl Frame {
     /// The frame's bytes, without the length.
-    pub(super) fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         match self {
             Self::Cargo(cargo) => [&[CARGO], &cargo[..]].concat().into(),
             frame => serde_json::to_vec(frame).expect("frames are plain data with string keys").into(),
@@ -159,7 +159,7 @@ impl Frame {
     }
 
     /// Reads a frame's bytes, without the length.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
         match bytes {
             [CARGO, cargo @ ..] => Ok(Self::Cargo(Bytes::copy_from_slice(cargo))),
             json => serde_json::from_slice(json).map_err(FrameError::Malformed),
@@ -169,7 +169,7 @@ impl Frame {
 
 impl Hello {
     /// Why two nodes do not belong together, as seen by `mine`; shows both values.
-    pub(super) fn differs_from(&self, mine: &Hello) -> Option<String> {
+    pub(crate) fn differs_from(&self, mine: &Hello) -> Option<String> {
         if self.protocol != mine.protocol {
             return Some(format!(
                 "it speaks protocol {}, this node {}: run the same version",
@@ -212,7 +212,7 @@ fn list(peers: &[NodeAddr]) -> String {
 }
 
 /// The first bytes of a request of somebody who takes the election port for the API.
-pub(super) fn looks_like_http(first: [u8; 4]) -> bool {
+pub(crate) fn looks_like_http(first: [u8; 4]) -> bool {
     [b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC"].iter().any(|word| **word == first)
 }
 

@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 
 use super::super::*;
 use super::hello;
-use crate::message::{BallotReport, PreVoteResp};
 use crate::process::Process;
-use crate::proof::{Claim, Transcript};
+use crate::wire::message::{BallotReport, PreVoteResp};
+use crate::wire::proof::{Claim, Transcript};
 use rollcall_core::{BootMs, ClusterKey};
 
 fn key() -> ClusterKey {
