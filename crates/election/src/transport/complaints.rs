@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use crate::process::NodeId;
-use crate::wire::frame::RefusalKind;
+use crate::wire::refusal::RefusalKind;
 use rollcall_core::BootMs;
 
 /// The same complaint is not repeated earlier.

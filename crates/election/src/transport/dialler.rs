@@ -15,7 +15,9 @@ use super::handshake::{self, Failure};
 use super::link::{End, Link};
 use super::network::News;
 use crate::process::{NodeId, Process};
-use crate::wire::frame::{Frame, Hello, Purpose, RefusalKind};
+use crate::wire::frame::Frame;
+use crate::wire::hello::{Hello, Purpose};
+use crate::wire::refusal::RefusalKind;
 use rollcall_core::clock::boot_now;
 
 /// The pause between two attempts grows from the first to the second.

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::complaints::Complaints;
 use super::identities::Identities;
 use crate::process::{BootId, NodeId, Peers};
-use crate::wire::frame::{Hello, PROTOCOL, Purpose};
+use crate::wire::frame::PROTOCOL;
+use crate::wire::hello::{Hello, Purpose};
 use crate::wire::proof::Nonce;
 use rollcall_core::{ClusterKey, NodeAddr, Timings};
 

@@ -14,8 +14,10 @@ use super::greeter::Greeter;
 use super::identities::Meeting;
 use super::link::Link;
 use crate::process::{NodeId, Process};
-use crate::wire::frame::{Frame, Hello, KEY_DIFFERS, PROTOCOL, Purpose, RefusalKind};
+use crate::wire::frame::{Frame, PROTOCOL};
+use crate::wire::hello::{Hello, KEY_DIFFERS, Purpose};
 use crate::wire::proof::{Claim, Nonce, Transcript};
+use crate::wire::refusal::RefusalKind;
 use rollcall_core::NodeAddr;
 
 /// Why there is no link.

@@ -19,7 +19,9 @@ use super::handshake::{self, Guest};
 use super::link::{End, Link};
 use super::strangers::{Place, Strangers};
 use crate::process::{BootId, NodeId, Process};
-use crate::wire::frame::{Envelope, Frame, Purpose, RefusalKind, looks_like_http};
+use crate::wire::frame::{Envelope, Frame, looks_like_http};
+use crate::wire::hello::Purpose;
+use crate::wire::refusal::RefusalKind;
 use rollcall_core::clock::boot_now;
 
 /// What the network tells the driver.

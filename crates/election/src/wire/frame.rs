@@ -2,19 +2,19 @@
 //!
 //! Cargo is the one frame that is no JSON: a zero byte, which begins no JSON text, and then bytes that mean nothing here.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::hello::Hello;
 use super::message::Message;
-use super::proof::{Nonce, Proof};
+use super::proof::Proof;
+use super::refusal::RefusalKind;
 use crate::process::{BootId, NodeId};
-use rollcall_core::{Load, MemberRole, NodeAddr, Term, Timings};
+use rollcall_core::{Load, MemberRole, NodeAddr, Term};
 
-/// The version of everything in this file and in `message.rs`. Nodes of different versions refuse each other.
+/// The version of everything in this folder. Nodes of different versions refuse each other.
 pub(crate) const PROTOCOL: u32 = 4;
 
 /// The longest frame once both sides know each other.
@@ -22,9 +22,6 @@ pub(crate) const MAX_FRAME_BYTES: usize = 1 << 20;
 
 /// The longest frame before that, when anything may be at the other end.
 pub(crate) const MAX_HELLO_BYTES: usize = 16 << 10;
-
-/// What both sides log when one has another key than the other; nothing tells what the keys are.
-pub(crate) const KEY_DIFFERS: &str = "the cluster_key differs";
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,55 +52,6 @@ pub(crate) enum Frame {
 
 /// The first byte of a frame with cargo.
 const CARGO: u8 = 0;
-
-/// What the one who is refused can do about it.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
-pub(crate) enum RefusalKind {
-    /// The two are configured differently: nothing, until somebody changes that.
-    #[default]
-    Different,
-    /// Another living process has its address: it must end.
-    Doubled,
-    /// It is not known yet: try again.
-    NotYet,
-}
-
-/// What a connection is made for.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Purpose {
-    /// To send messages.
-    #[default]
-    Link,
-    /// To learn which process answers, and no more.
-    Check,
-}
-
-/// Who is at an end of a link, and whether the two belong together.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Hello {
-    pub(crate) protocol: u32,
-    /// The bucket's id.
-    pub(crate) cluster: Uuid,
-    pub(crate) node: NodeAddr,
-    pub(crate) boot: BootId,
-    /// Whom the sender takes the other for.
-    pub(crate) to: NodeAddr,
-    /// Without a trailing slash.
-    pub(crate) api_url: String,
-    pub(crate) peers: Vec<NodeAddr>,
-    pub(crate) timings: Timings,
-    /// The link's two ends as the sender sees them.
-    pub(crate) local: SocketAddr,
-    pub(crate) remote: SocketAddr,
-    #[serde(default)]
-    pub(crate) purpose: Purpose,
-    /// Whether the sender has a cluster key, and so will prove it and ask for a proof.
-    #[serde(default)]
-    pub(crate) keyed: bool,
-    /// Drawn for this connection.
-    #[serde(default)]
-    pub(crate) nonce: Nonce,
-}
 
 /// A message and what every frame tells of its sender.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -165,50 +113,6 @@ impl Frame {
             json => serde_json::from_slice(json).map_err(FrameError::Malformed),
         }
     }
-}
-
-impl Hello {
-    /// Why two nodes do not belong together, as seen by `mine`; shows both values.
-    pub(crate) fn differs_from(&self, mine: &Hello) -> Option<String> {
-        if self.protocol != mine.protocol {
-            return Some(format!(
-                "it speaks protocol {}, this node {}: run the same version",
-                self.protocol, mine.protocol
-            ));
-        }
-        if self.keyed != mine.keyed {
-            let (with, without) = if self.keyed { ("it", "this node") } else { ("this node", "it") };
-            return Some(format!("{KEY_DIFFERS}: {with} has one, {without} has none; give all nodes the same"));
-        }
-        if self.to != mine.node {
-            return Some(format!("it takes this node for {}, but this is {}", self.to, mine.node));
-        }
-        if self.peers != mine.peers {
-            return Some(format!(
-                "its peers are {}, here they are {}: give all nodes the same `peers`",
-                list(&self.peers),
-                list(&mine.peers)
-            ));
-        }
-        if self.timings != mine.timings {
-            return Some(format!(
-                "its timings are {:?}, here they are {:?}: give all nodes the same numbers",
-                self.timings, mine.timings
-            ));
-        }
-        if self.cluster != mine.cluster {
-            return Some(format!(
-                "its bucket has the id {}, this node's has {}: let all nodes use the same bucket (FIREBASE_BUCKET, data_dir)",
-                self.cluster, mine.cluster
-            ));
-        }
-        None
-    }
-}
-
-fn list(peers: &[NodeAddr]) -> String {
-    let texts: Vec<String> = peers.iter().map(ToString::to_string).collect();
-    format!("[{}]", texts.join(", "))
 }
 
 /// The first bytes of a request of somebody who takes the election port for the API.

@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use super::frame::RefusalKind;
+use super::refusal::RefusalKind;
 use rollcall_core::ClusterKey;
 
 /// Keeps these codes apart from whatever else the same secret may ever be used for.

@@ -7,10 +7,11 @@ use std::fmt::Write as _;
 use serde::de::DeserializeOwned;
 
 use super::super::*;
-use super::hello;
 use crate::process::Process;
+use crate::wire::hello::Purpose;
+use crate::wire::hello::tests::hello;
 use crate::wire::message::{BallotReport, PreVoteResp};
-use crate::wire::proof::{Claim, Transcript};
+use crate::wire::proof::{Claim, Nonce, Transcript};
 use rollcall_core::{BootMs, ClusterKey};
 
 fn key() -> ClusterKey {
