@@ -3,12 +3,16 @@
 //! [`Election`] runs the rules of [`machine`] on a thread of its own; [`Role`] is what the rest of the program sees of
 //! it, on a watch channel. Nothing here knows users, HTTP or storage.
 
+mod abort;
 mod ballot;
+mod ballot_writer;
 mod driver;
+mod election;
 mod load;
 pub mod machine;
 mod members;
 mod narrator;
+mod options;
 mod process;
 mod role;
 #[cfg(test)]
@@ -17,8 +21,9 @@ mod transport;
 mod wire;
 
 pub use ballot::{decode_ballot, encode_ballot, has_ballot};
-pub use driver::{Election, Options};
+pub use election::Election;
 pub use load::LoadSource;
+pub use options::{ApiOptions, BallotOptions, ClusterOptions, LoadOptions, Options};
 pub use process::{Ballot, BootId, NodeId, NodeSet, Peers, Process};
 pub use role::{Leader, Member, Role, Standing};
 pub use transport::carrier::{Carrier, MOST_CARGO_BYTES, Parcel};

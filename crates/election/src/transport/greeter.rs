@@ -22,7 +22,6 @@ pub(crate) struct Greeter {
     pub(crate) cluster: Uuid,
     pub(crate) api_url: String,
     pub(crate) timings: Timings,
-    pub(crate) net_timeout: Duration,
     pub(crate) key: Option<ClusterKey>,
     pub(crate) identities: Mutex<Identities>,
     pub(crate) complaints: Mutex<Complaints>,
@@ -32,6 +31,11 @@ impl Greeter {
     /// This node's address, which is its name.
     pub(crate) fn me(&self) -> NodeAddr {
         self.peers.addr(self.peers.me())
+    }
+
+    /// The bound on every connect, answer and write.
+    pub(crate) fn net_timeout(&self) -> Duration {
+        Duration::from_millis(self.timings.net_timeout_ms)
     }
 
     /// Which process each name stands for; not to be held for longer than a look.

@@ -53,7 +53,7 @@ impl Failure {
 
 /// Dials a node and greets it; the link and the other's Hello.
 pub(crate) async fn dial(greeter: &Greeter, to: NodeAddr, purpose: Purpose) -> Result<(Link, Hello), Failure> {
-    let mut link = Link::dial(to.socket_addr(), greeter.net_timeout).await?;
+    let mut link = Link::dial(to.socket_addr(), greeter.net_timeout()).await?;
     let mine = greeter.hello(to, link.ends()?, purpose, draw_nonce());
     let said = Frame::Hello(Box::new(mine.clone())).encode();
     link.write(said.clone()).await?;
@@ -158,7 +158,7 @@ pub(crate) async fn check_identity(greeter: &Greeter, newcomer: Process) -> Resu
         }
         Meeting::Check => {}
     }
-    let answered = match timeout(greeter.net_timeout, dial(greeter, addr, Purpose::Check)).await {
+    let answered = match timeout(greeter.net_timeout(), dial(greeter, addr, Purpose::Check)).await {
         Ok(Ok((link, theirs))) => {
             link.end_in_order().await;
             Some(theirs.boot)

@@ -112,7 +112,7 @@ impl Network {
     /// One connection: who is it, may it come in, what does it say.
     async fn serve(&self, stream: TcpStream, place: Place) {
         // One bound for the whole greeting, or a drop now and then could hold a place for long.
-        let greeting = timeout(self.greeter.net_timeout, self.greet(stream));
+        let greeting = timeout(self.greeter.net_timeout(), self.greet(stream));
         let Some(Ok(Some((link, guest)))) = place.taken.run_until_cancelled(greeting).await else { return };
         drop(place);
         if let Some((link, from, mirrored)) = self.admit(link, guest).await {
@@ -128,7 +128,7 @@ impl Network {
             let _ = self.answer_http(&mut stream).await;
             return None;
         }
-        let mut link = Link::over(stream, self.greeter.net_timeout).ok()?;
+        let mut link = Link::over(stream, self.greeter.net_timeout()).ok()?;
         match handshake::receive(&self.greeter, &mut link).await {
             Ok(guest) => Some((link, guest)),
             Err(error) => {
@@ -147,7 +147,7 @@ impl Network {
                 if guest.theirs.purpose == Purpose::Check {
                     guest.welcome(&self.greeter, &mut link).await.ok()?;
                     // It wanted to know who answers here, and the other ends this link.
-                    let _ = timeout(self.greeter.net_timeout, link.read()).await;
+                    let _ = timeout(self.greeter.net_timeout(), link.read()).await;
                     return None;
                 }
                 match handshake::check_identity(&self.greeter, process).await {

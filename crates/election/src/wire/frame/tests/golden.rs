@@ -50,8 +50,8 @@ fn says(message: Message) -> Frame {
     Frame::Message(Box::new(envelope(message)))
 }
 
-fn dead() -> Option<Process> {
-    Some(Process { node: NodeId(2), boot: BootId(9) })
+fn dead() -> Process {
+    Process { node: NodeId(2), boot: BootId(9) }
 }
 
 fn answer(leader: Option<(NodeId, Term)>) -> PreVoteResp {
@@ -104,7 +104,7 @@ fn frames() -> Vec<(Frame, &'static str)> {
             r#"{"Refused":{"reason":"why","kind":"NotYet"}}"#),
         (says(Message::PreVote { round: 3, term: Term(7), dead: None }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"PreVote","round":3,"term":7,"dead":null}}}"#),
-        (says(Message::PreVote { round: 3, term: Term(7), dead: dead() }),
+        (says(Message::PreVote { round: 3, term: Term(7), dead: Some(dead()) }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"PreVote","round":3,"term":7,"dead":{"node":2,"boot":9}}}}"#),
         (says(Message::PreVoteResp(answer(None))),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"PreVoteResp","asker":7,"round":3,"granted":true,"ready":false,"load":500,"role":"candidate","ballot":{"missing_at_start":false,"sound":true,"term":5},"leader":null}}}"#),
@@ -114,7 +114,7 @@ fn frames() -> Vec<(Frame, &'static str)> {
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"Nominate","term":7}}}"#),
         (says(Message::Vote { term: Term(7), asked_at: BootMs(1000), voids: None, dead: None }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"Vote","term":7,"asked_at":1000,"voids":null,"dead":null}}}"#),
-        (says(Message::Vote { term: Term(7), asked_at: BootMs(1000), voids: Some(Term(6)), dead: dead() }),
+        (says(Message::Vote { term: Term(7), asked_at: BootMs(1000), voids: Some(Term(6)), dead: Some(dead()) }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"Vote","term":7,"asked_at":1000,"voids":6,"dead":{"node":2,"boot":9}}}}"#),
         (says(Message::VoteResp { term: Term(7), asked_at: BootMs(1000), granted: true }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"VoteResp","term":7,"asked_at":1000,"granted":true}}}"#),
