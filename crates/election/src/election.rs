@@ -118,7 +118,8 @@ impl Drop for Election {
     }
 }
 
-/// The ballot on disk; a blank one at the very first start. `None` if this node has lost its ballot.
+/// The ballot on disk; a blank one at the very first start. `None` if this node has lost its
+/// ballot.
 fn find_ballot(ballots: &BallotFile, options: &Options) -> io::Result<Option<Ballot>> {
     let dir = options.ballot.dir.display();
     Ok(match ballots.load()? {

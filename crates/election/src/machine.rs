@@ -41,7 +41,8 @@ const MOST_TERMS_AHEAD: u64 = 1 << 32;
 
 /// One node's part in the election. It passes each event to the role that it is for.
 ///
-/// Invariant: nothing that depends on the ballot was sent unless it is on disk; its term never goes back.
+/// Invariant: nothing that depends on the ballot was sent unless it is on disk; its term never goes
+/// back.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Machine {
     node: Node,

@@ -1,4 +1,5 @@
-//! The links between nodes: sockets, the greeting, and the messages of other subsystems on the same links.
+//! The links between nodes: sockets, the greeting, and the messages of other subsystems on the same
+//! links.
 
 pub(crate) mod carrier;
 pub(crate) mod complaints;

@@ -1,4 +1,5 @@
-//! Rule 4, the boot window: a node that has just started holds still, because it may have promised something before.
+//! Rule 4, the boot window: a node that has just started holds still, because it may have promised
+//! something before.
 
 use super::event::Note;
 use super::node::Node;
@@ -6,7 +7,8 @@ use super::state::State;
 use super::turn::Turn;
 use crate::process::NodeId;
 
-/// The window ends early once *every* other member has said itself, to this boot, that it does not lead.
+/// The window ends early once *every* other member has said itself, to this boot, that it does not
+/// lead.
 pub(super) fn told_not_leading(node: &mut Node, turn: &mut Turn, from: NodeId) {
     let Some(window) = &mut node.following.window else { return };
     window.not_leading.insert(from);

@@ -6,7 +6,8 @@ use rollcall_core::{BootMs, Term};
 
 /// The ballot in memory, on disk and on its way there.
 ///
-/// Invariant: nothing that depends on `current` was sent unless `saved` equals it; `current.term` never goes back.
+/// Invariant: nothing that depends on `current` was sent unless `saved` equals it; `current.term`
+/// never goes back.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct DurableBallot {
     pub(super) current: Ballot,
@@ -52,8 +53,8 @@ impl DurableBallot {
         self.heard_term = self.heard_term.max(term);
     }
 
-    /// Makes the present ballot durable, if it is not yet; `pending` replaces what waited for it. If it is on disk already,
-    /// the caller sends `pending`.
+    /// Makes the present ballot durable, if it is not yet; `pending` replaces what waited for it.
+    /// If it is on disk already, the caller sends `pending`.
     pub(super) fn save(&mut self, pending: Option<PendingReplies>, turn: &mut Turn) {
         self.pending = pending;
         if !self.is_saved() && self.saving != Some(self.current) {

@@ -56,7 +56,8 @@ pub(super) fn steps_down_at(node: &Node) -> BootMs {
     }
 }
 
-/// When a leader acts next: its next heartbeat, the end of its handover, or of its majority's silence.
+/// When a leader acts next: its next heartbeat, the end of its handover, or of its majority's
+/// silence.
 pub(super) fn wakes_at(node: &Node, leadership: &Leadership) -> BootMs {
     let gives_up = leadership.handover.map_or(BootMs::NEVER, |handover| handover.gives_up_at);
     leadership.next_beat.min(steps_down_at(node)).min(gives_up)
@@ -100,8 +101,8 @@ pub(super) fn woke(node: &mut Node, turn: &mut Turn) {
     }
 }
 
-/// Steps down if it is time to. Asked at every event and not only when the timer runs: a leader that slept must not beat
-/// once more before it notices.
+/// Steps down if it is time to. Asked at every event and not only when the timer runs: a leader
+/// that slept must not beat once more before it notices.
 pub(super) fn check_majority(node: &mut Node, turn: &mut Turn) {
     if turn.now < steps_down_at(node) {
         return;

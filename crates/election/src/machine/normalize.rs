@@ -1,7 +1,9 @@
-//! State without absolute time, for the model check: it would otherwise hold two clusters that differ
-//! only in what the clocks show, or in what is long over, for different ones. Test support only.
+//! State without absolute time, for the model check: it would otherwise hold two clusters that
+//! differ only in what the clocks show, or in what is long over, for different ones. Test support
+//! only.
 //!
-//! Every component is taken apart without `..`, so that a field that is added and not thought of here does not compile.
+//! Every component is taken apart without `..`, so that a field that is added and not thought of
+//! here does not compile.
 
 use super::ballot_recovery::{BallotRecovery, Memory};
 use super::dead_processes::DeadProcesses;

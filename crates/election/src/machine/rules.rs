@@ -41,7 +41,8 @@ impl Rules {
         self.timings.election_timeout_min_ms + 1
     }
 
-    /// How long after a start no vote that was given before it can still be counted, clocks apart included.
+    /// How long after a start no vote that was given before it can still be counted, clocks apart
+    /// included.
     pub(super) fn votes_expire_ms(&self) -> u64 {
         self.timings.net_timeout_ms * 5 / 4
     }

@@ -6,7 +6,8 @@ use crate::process::{Ballot, NodeId, all_ids};
 use crate::wire::message::Message;
 use rollcall_core::BootMs;
 
-/// The arguments of a rule besides the node's state, and its output. Actions are performed in the order of the calls.
+/// The arguments of a rule besides the node's state, and its output. Actions are performed in the
+/// order of the calls.
 #[derive(Debug)]
 pub(super) struct Turn {
     pub(super) now: BootMs,

@@ -1,5 +1,6 @@
-//! Golden bytes of protocol 4: one frame of each kind and each message, as text because frames are JSON. A failure here
-//! means that nodes of this build and of an earlier one do not understand each other: raise [`PROTOCOL`] and add new ones.
+//! Golden bytes of protocol 4: one frame of each kind and each message, as text because frames are
+//! JSON. A failure here means that nodes of this build and of an earlier one do not understand each
+//! other: raise [`PROTOCOL`] and add new ones.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -133,7 +134,8 @@ fn frames() -> Vec<(Frame, &'static str)> {
     ]
 }
 
-/// The names that serde knows of the variants of `T`, from its complaint about one that it does not know.
+/// The names that serde knows of the variants of `T`, from its complaint about one that it does not
+/// know.
 fn variants<T: DeserializeOwned + std::fmt::Debug>(unknown: &str) -> BTreeSet<String> {
     let complaint = serde_json::from_str::<T>(unknown).expect_err("no such variant").to_string();
     let (_, expected) = complaint.split_once("expected ").expect("the names are listed");
