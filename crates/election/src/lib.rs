@@ -3,34 +3,28 @@
 //! [`Election`] runs the rules of [`machine`] on a thread of its own; [`Role`] is what the rest of the program sees of
 //! it, on a watch channel. Nothing here knows users, HTTP or storage.
 
+mod abort;
 mod ballot;
-mod carrier;
-mod complaints;
-mod dialler;
+mod ballot_writer;
 mod driver;
-mod frame;
-mod greeter;
-mod handshake;
-mod identities;
-mod link;
+mod election;
 mod load;
 pub mod machine;
 mod members;
-mod message;
 mod narrator;
-mod network;
+mod options;
 mod process;
-mod proof;
 mod role;
-mod strangers;
 #[cfg(test)]
 mod tests;
+mod transport;
+mod wire;
 
 pub use ballot::{decode_ballot, encode_ballot, has_ballot};
-pub use carrier::{Carrier, MOST_CARGO_BYTES, Parcel};
-pub use driver::{Election, Options};
-pub use frame::Timings;
+pub use election::Election;
 pub use load::LoadSource;
-pub use message::{BallotReport, Message, PreVoteResp};
+pub use options::{ApiOptions, BallotOptions, ClusterOptions, LoadOptions, Options};
 pub use process::{Ballot, BootId, NodeId, NodeSet, Peers, Process};
 pub use role::{Leader, Member, Role, Standing};
+pub use transport::carrier::{Carrier, MOST_CARGO_BYTES, Parcel};
+pub use wire::message::{BallotReport, Message, PreVoteResp};

@@ -2,10 +2,15 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use sysinfo::System;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use rollcall_core::Load;
+use rollcall_core::clock::boot_now;
 
 /// Where the load comes from.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -89,6 +94,23 @@ impl Sampler {
             }
         }
         self.smoothed.map_or(Load::NEUTRAL, Load::from_share)
+    }
+}
+
+/// Samples the load for ever; reads files, so never on the election thread.
+pub(crate) async fn keep_sampling(mut sampler: Sampler, interval: Duration, out: watch::Sender<Option<Load>>) {
+    loop {
+        sleep(interval).await;
+        let reading = spawn_blocking(move || {
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds since boot are far below 2^52")]
+            let load = sampler.sample(boot_now().0 as f64 / 1000.0);
+            (sampler, load)
+        });
+        let Ok((back, load)) = reading.await else { return };
+        sampler = back;
+        if out.send(Some(load)).is_err() {
+            return;
+        }
     }
 }
 

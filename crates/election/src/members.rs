@@ -1,8 +1,8 @@
 //! What is known of every node, for operators. Decides nothing.
 
-use super::frame::{Envelope, MemberReport};
-use super::process::{NodeId, Peers};
-use super::role::Member;
+use crate::process::{NodeId, Peers};
+use crate::role::Member;
+use crate::wire::frame::{Envelope, MemberReport};
 use rollcall_core::MemberRole;
 use rollcall_core::{BootMs, Load, Term};
 

@@ -1,11 +1,11 @@
 //! What an operator reads of the election: one line a change of role, with the term, the reason, the loads and how long
 //! this node knew no leader. Pure; the driver writes the lines.
 
-use super::machine::{Note, SteppedDownBecause};
-use super::members::Members;
-use super::message::Message;
-use super::process::{NodeId, Peers, Process};
-use super::role::{Member, Role};
+use crate::machine::{Note, SteppedDownBecause};
+use crate::members::Members;
+use crate::process::{NodeId, Peers, Process};
+use crate::role::{Member, Role};
+use crate::wire::message::Message;
 use rollcall_core::{BootMs, Term};
 
 /// A line that could be repeated at every attempt is not repeated earlier.

@@ -14,9 +14,12 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Carrier, Election, LoadSource, Options, Peers, Role, Standing, Timings};
+use super::{
+    ApiOptions, BallotOptions, Carrier, ClusterOptions, Election, LoadOptions, LoadSource, Options, Peers, Role,
+    Standing,
+};
 use rollcall_core::clock::boot_now;
-use rollcall_core::{NodeAddr, Term};
+use rollcall_core::{NodeAddr, Term, Timings};
 
 const TIMINGS: Timings = Timings {
     heartbeat_interval_ms: 50,
@@ -39,18 +42,16 @@ struct Cluster {
 
 fn options(dir: &Path, peers: &[NodeAddr], me: usize, note: u64) -> Options {
     Options {
-        peers: Peers::new(peers.to_vec(), peers[me]).expect("a member"),
-        cluster: Uuid::from_u128(1),
-        api_url: format!("http://127.0.0.1:{}", 3000 + me),
-        api_port: 3000,
-        timings: TIMINGS,
+        cluster: ClusterOptions {
+            peers: Peers::new(peers.to_vec(), peers[me]).expect("a member"),
+            id: Uuid::from_u128(1),
+            timings: TIMINGS,
+            key: None,
+        },
+        api: ApiOptions { url: format!("http://127.0.0.1:{}", 3000 + me), port: 3000 },
         trust_end_of_stream: true,
-        key: None,
-        load_source: LoadSource::File("/nonexistent".into()),
-        cpu_refresh_ms: 100,
-        dir: dir.to_owned(),
-        lock: None,
-        first_start: true,
+        load: LoadOptions { source: LoadSource::File("/nonexistent".into()), refresh_ms: 100 },
+        ballot: BallotOptions { dir: dir.to_owned(), lock: None, first_start: true },
         note: watch::channel(note).1,
     }
 }

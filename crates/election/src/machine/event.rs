@@ -1,7 +1,7 @@
 //! What goes into the machine and what comes out.
 
-use crate::message::Message;
 use crate::process::{Ballot, NodeId, Process};
+use crate::wire::message::Message;
 use rollcall_core::{Load, Term};
 
 /// What happened.

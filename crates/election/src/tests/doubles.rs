@@ -6,7 +6,7 @@ use rollcall_core::ClusterKey;
 
 fn keyed(key: bool) -> impl Fn(&mut Options) {
     move |options| {
-        options.key = key.then(|| "the key of the cluster".parse::<ClusterKey>().expect("long enough"));
+        options.cluster.key = key.then(|| "the key of the cluster".parse::<ClusterKey>().expect("long enough"));
     }
 }
 

@@ -5,8 +5,8 @@ use rollcall_core::ClusterKey;
 
 /// So slow that no hiccup of a busy machine costs a leader its term, which these tests would blame on the outsider.
 pub(super) fn calm(options: &mut Options) {
-    options.timings.election_timeout_min_ms = 1500;
-    options.timings.election_timeout_max_ms = 2000;
+    options.cluster.timings.election_timeout_min_ms = 1500;
+    options.cluster.timings.election_timeout_max_ms = 2000;
 }
 
 const KEY: &str = "the key of the cluster";
@@ -22,7 +22,7 @@ async fn assert_is_kept_out(all: impl Fn(&mut Options), stranger: impl Fn(&mut O
     let mut cluster = Cluster::start_with(3, |options| {
         calm(options);
         all(options);
-        if options.api_url.ends_with("3002") {
+        if options.api.url.ends_with("3002") {
             stranger(options);
         }
     });
@@ -50,7 +50,7 @@ async fn assert_is_kept_out(all: impl Fn(&mut Options), stranger: impl Fn(&mut O
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_with_the_same_key_form_a_cluster() {
-    let mut cluster = Cluster::start_with(3, |options| options.key = Some(key(KEY)));
+    let mut cluster = Cluster::start_with(3, |options| options.cluster.key = Some(key(KEY)));
     let first = cluster.leader().await;
     cluster.nodes[first].take().unwrap().stop().await;
     assert_ne!(cluster.leader().await, first);
@@ -60,29 +60,40 @@ async fn nodes_with_the_same_key_form_a_cluster() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_another_key_is_kept_out() {
     let another = "the key of another cluster";
-    assert_is_kept_out(|o| o.key = Some(key(KEY)), |o| o.key = Some(key(another)), &["the cluster_key differs"]).await;
+    assert_is_kept_out(
+        |o| o.cluster.key = Some(key(KEY)),
+        |o| o.cluster.key = Some(key(another)),
+        &["the cluster_key differs"],
+    )
+    .await;
     assert_eq!(logbook::lines(&[KEY]).len() + logbook::lines(&[another]).len(), 0, "keys are never shown");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_the_key_is_kept_out() {
-    assert_is_kept_out(|o| o.key = Some(key(KEY)), |o| o.key = None, &["the cluster_key differs", "has none"]).await;
+    assert_is_kept_out(
+        |o| o.cluster.key = Some(key(KEY)),
+        |o| o.cluster.key = None,
+        &["the cluster_key differs", "has none"],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_a_key_keeps_out_of_a_cluster_without() {
-    assert_is_kept_out(|_| {}, |o| o.key = Some(key(KEY)), &["the cluster_key differs", "has none"]).await;
+    assert_is_kept_out(|_| {}, |o| o.cluster.key = Some(key(KEY)), &["the cluster_key differs", "has none"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_other_timings_is_kept_out() {
-    assert_is_kept_out(|_| {}, |o| o.timings.election_timeout_min_ms = 1501, &["timings", "1501", "1500"]).await;
+    assert_is_kept_out(|_| {}, |o| o.cluster.timings.election_timeout_min_ms = 1501, &["timings", "1501", "1500"])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_another_bucket_is_kept_out_even_if_it_has_the_key() {
-    let other = |o: &mut Options| o.cluster = Uuid::from_u128(2);
-    assert_is_kept_out(|o| o.key = Some(key(KEY)), other, &["its bucket has the id"]).await;
+    let other = |o: &mut Options| o.cluster.id = Uuid::from_u128(2);
+    assert_is_kept_out(|o| o.cluster.key = Some(key(KEY)), other, &["its bucket has the id"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,12 +10,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::complaints::one_line;
-use super::frame::{Frame, Hello, Purpose, RefusalKind};
 use super::greeter::Greeter;
 use super::handshake::{self, Failure};
 use super::link::{End, Link};
 use super::network::News;
-use super::process::{NodeId, Process};
+use crate::process::{NodeId, Process};
+use crate::wire::frame::Frame;
+use crate::wire::hello::{Hello, Purpose};
+use crate::wire::refusal::RefusalKind;
 use rollcall_core::clock::boot_now;
 
 /// The pause between two attempts grows from the first to the second.
@@ -23,20 +25,20 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Keeps a link to `node` until `stop`.
-pub(super) struct Dialler {
-    pub(super) node: NodeId,
-    pub(super) greeter: Arc<Greeter>,
-    pub(super) outbox: mpsc::Receiver<Bytes>,
+pub(crate) struct Dialler {
+    pub(crate) node: NodeId,
+    pub(crate) greeter: Arc<Greeter>,
+    pub(crate) outbox: mpsc::Receiver<Bytes>,
     /// What goes out when the outbox is empty, so that it delays no heartbeat by more than a frame.
-    pub(super) cargo: mpsc::Receiver<Bytes>,
+    pub(crate) cargo: mpsc::Receiver<Bytes>,
     /// The other node was heard: there is no point in waiting longer before dialling.
-    pub(super) nudge: Arc<Notify>,
-    pub(super) news: mpsc::Sender<News>,
-    pub(super) stop: CancellationToken,
+    pub(crate) nudge: Arc<Notify>,
+    pub(crate) news: mpsc::Sender<News>,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Dialler {
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut pause = FIRST_PAUSE;
         while !self.stop.is_cancelled() {
             let dialled = handshake::dial(&self.greeter, self.addr(), Purpose::Link);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::process::{BootId, NodeId, Process};
+use crate::process::{BootId, NodeId, Process};
 use rollcall_core::{BootMs, Load, MemberRole, Term};
 
 /// What one node's machine says to another's. Times are of the asker's boot clock and only ever echoed back to it.

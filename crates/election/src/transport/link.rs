@@ -14,12 +14,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
-use super::frame::{Frame, MAX_FRAME_BYTES, MAX_HELLO_BYTES};
+use crate::wire::frame::{Frame, MAX_FRAME_BYTES, MAX_HELLO_BYTES};
 
 /// One end of a link.
 ///
 /// Invariant: unless [`Link::end_in_order`] succeeded, dropping it resets the connection.
-pub(super) struct Link {
+pub(crate) struct Link {
     framed: Framed<TcpStream, LengthDelimitedCodec>,
     net_timeout: Duration,
     said_bye: bool,
@@ -37,7 +37,7 @@ impl Drop for Link {
 
 /// How a link ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// An orderly end of stream without a Bye.
     Orderly,
     /// The other said that it goes.
@@ -48,13 +48,13 @@ pub(super) enum End {
 
 impl Link {
     /// Dials `addr`.
-    pub(super) async fn dial(addr: SocketAddr, net_timeout: Duration) -> io::Result<Self> {
+    pub(crate) async fn dial(addr: SocketAddr, net_timeout: Duration) -> io::Result<Self> {
         let stream = timeout(net_timeout, TcpStream::connect(addr)).await.map_err(|_| timed_out("connecting"))??;
         Self::over(stream, net_timeout)
     }
 
     /// Takes over a connection that was accepted or dialled.
-    pub(super) fn over(stream: TcpStream, net_timeout: Duration) -> io::Result<Self> {
+    pub(crate) fn over(stream: TcpStream, net_timeout: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         bound_silence(&stream, net_timeout)?;
         let codec = LengthDelimitedCodec::builder().max_frame_length(MAX_HELLO_BYTES).new_codec();
@@ -62,29 +62,29 @@ impl Link {
     }
 
     /// The two ends of the connection as this side sees them: local, remote.
-    pub(super) fn ends(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+    pub(crate) fn ends(&self) -> io::Result<(SocketAddr, SocketAddr)> {
         Ok((self.framed.get_ref().local_addr()?, self.framed.get_ref().peer_addr()?))
     }
 
     /// Lets longer frames pass, once both sides know each other.
-    pub(super) fn trust(&mut self) {
+    pub(crate) fn trust(&mut self) {
         self.framed.codec_mut().set_max_frame_length(MAX_FRAME_BYTES);
     }
 
     /// Writes a frame, within the timeout.
-    pub(super) async fn write(&mut self, frame: Bytes) -> io::Result<()> {
+    pub(crate) async fn write(&mut self, frame: Bytes) -> io::Result<()> {
         timeout(self.net_timeout, self.framed.send(frame)).await.map_err(|_| timed_out("writing"))?
     }
 
     /// Reads a frame of the greeting, within the timeout: what it says, and the bytes it came as.
-    pub(super) async fn read_greeting(&mut self) -> io::Result<(Frame, Bytes)> {
+    pub(crate) async fn read_greeting(&mut self) -> io::Result<(Frame, Bytes)> {
         let next = timeout(self.net_timeout, self.framed.next()).await.map_err(|_| timed_out("the greeting"))?;
         let bytes = next.ok_or_else(|| io::Error::other("the connection ended during the greeting"))??;
         Ok((Frame::decode(&bytes).map_err(io::Error::other)?, bytes.freeze()))
     }
 
     /// Reads the next frame. A silent link is fine; a frame that has begun must end within the timeout.
-    pub(super) async fn read(&mut self) -> Result<Frame, End> {
+    pub(crate) async fn read(&mut self) -> Result<Frame, End> {
         let mut was_partial = false;
         loop {
             let Ok(next) = timeout(self.net_timeout, self.framed.next()).await else {
@@ -106,7 +106,7 @@ impl Link {
     }
 
     /// Says Bye and closes without a reset, so that the Bye arrives.
-    pub(super) async fn end_in_order(mut self) {
+    pub(crate) async fn end_in_order(mut self) {
         self.said_bye = self.write(Frame::Bye.encode()).await.is_ok();
     }
 }
@@ -161,6 +161,15 @@ mod tests {
         let (link, other) = pair().await;
         link.end_in_order().await;
         assert_eq!(Link::over(other, TIMEOUT).unwrap().read().await.expect_err("ended"), End::Bye);
+    }
+
+    #[tokio::test]
+    async fn a_frame_goes_behind_its_length_in_four_bytes_big_endian() {
+        let (mut link, mut other) = pair().await;
+        link.write(Frame::Bye.encode()).await.unwrap();
+        let mut bytes = [0; 9];
+        other.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"\0\0\0\x05\"Bye\"");
     }
 
     #[tokio::test]

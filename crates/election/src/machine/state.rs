@@ -1,14 +1,14 @@
-//! What the machine's state is made of.
+//! The state of each role, and the promises and pauses that outlast a role.
 
 use crate::process::{NodeId, NodeSet, Process};
 use rollcall_core::{BootMs, Load, MAX_NODES, Term};
 
 /// What a node does in the election.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(super) enum Stance {
+pub(super) enum State {
     Follower,
     /// Rule 2: asks whether it would get votes.
-    Asking {
+    PreVote {
         since: BootMs,
         term: Term,
         grants: NodeSet,
@@ -22,12 +22,12 @@ pub(super) enum Stance {
         votes: NodeSet,
     },
     /// Won the term.
-    Leader(Leading),
+    Leader(Leadership),
 }
 
 /// What a leader keeps.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Leading {
+pub(super) struct Leadership {
     pub(super) since: BootMs,
     pub(super) next_beat: BootMs,
     /// The send time of the newest heartbeat that each node acknowledged.
@@ -48,12 +48,14 @@ pub(super) struct Handover {
     pub(super) gives_up_at: BootMs,
 }
 
-/// A term that this node led and told another to follow it in.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct GaveUp {
-    pub(super) term: Term,
-    /// When everybody is told, because nobody followed.
-    pub(super) resigns_at: BootMs,
+/// The leader that a node follows, and what binds it to hold still.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Following {
+    /// The leader whose heartbeats it hears, and the term.
+    pub(super) leader: Option<(Process, Term)>,
+    pub(super) promise: Option<Promise>,
+    pub(super) window: Option<BootWindow>,
+    pub(super) hint: Option<Hint>,
 }
 
 /// What an acknowledged heartbeat binds this node to (rule 3).
@@ -72,19 +74,31 @@ pub(super) struct BootWindow {
     pub(super) not_leading: NodeSet,
 }
 
-/// What leaves as soon as the present ballot is on disk (rule 1).
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) enum Owed {
-    Nothing,
-    Campaign,
-    Grant { to: NodeId, asked_at: BootMs },
-    Ack { to: NodeId, sent_at: BootMs },
-}
-
 /// A leader that somebody else named.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Hint {
     pub(super) node: NodeId,
     pub(super) term: Term,
     pub(super) until: BootMs,
+}
+
+/// When a node that does not lead acts next, and the count of its attempts.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Schedule {
+    pub(super) deadline: BootMs,
+    /// The number of its latest round of questions.
+    pub(super) round: u32,
+    /// Rounds lost in a row.
+    pub(super) lost: u8,
+    /// Whether it asked a lighter node to stand since it last heard a leader.
+    pub(super) nominated: bool,
+    pub(super) gave_up: Option<GaveUp>,
+}
+
+/// A term that this node led and told another to follow it in.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct GaveUp {
+    pub(super) term: Term,
+    /// When everybody is told, because nobody followed.
+    pub(super) resigns_at: BootMs,
 }

@@ -10,17 +10,19 @@ use std::io;
 use rand::RngExt;
 use tokio::time::timeout;
 
-use super::frame::{Frame, Hello, KEY_DIFFERS, PROTOCOL, Purpose, RefusalKind};
 use super::greeter::Greeter;
 use super::identities::Meeting;
 use super::link::Link;
-use super::process::{NodeId, Process};
-use super::proof::{Claim, Nonce, Transcript};
+use crate::process::{NodeId, Process};
+use crate::wire::frame::{Frame, PROTOCOL};
+use crate::wire::hello::{Hello, KEY_DIFFERS, Purpose};
+use crate::wire::proof::{Claim, Nonce, Transcript};
+use crate::wire::refusal::RefusalKind;
 use rollcall_core::NodeAddr;
 
 /// Why there is no link.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// Nobody is there, or nobody that speaks as a node does; nothing to complain of.
     Absent(String),
     /// One of the two refuses the other.
@@ -28,13 +30,13 @@ pub(super) enum Failure {
 }
 
 /// Somebody who dialled and greeted.
-pub(super) struct Guest {
-    pub(super) theirs: Hello,
+pub(crate) struct Guest {
+    pub(crate) theirs: Hello,
     mine: Hello,
     /// With a key: what the final proof is about, once the guest has proved that it holds the key.
     transcript: Option<Transcript>,
     /// Which member it is, or why it is refused.
-    pub(super) verdict: Result<NodeId, String>,
+    pub(crate) verdict: Result<NodeId, String>,
 }
 
 impl From<io::Error> for Failure {
@@ -50,8 +52,8 @@ impl Failure {
 }
 
 /// Dials a node and greets it; the link and the other's Hello.
-pub(super) async fn dial(greeter: &Greeter, to: NodeAddr, purpose: Purpose) -> Result<(Link, Hello), Failure> {
-    let mut link = Link::dial(to.socket_addr(), greeter.net_timeout).await?;
+pub(crate) async fn dial(greeter: &Greeter, to: NodeAddr, purpose: Purpose) -> Result<(Link, Hello), Failure> {
+    let mut link = Link::dial(to.socket_addr(), greeter.net_timeout()).await?;
     let mine = greeter.hello(to, link.ends()?, purpose, draw_nonce());
     let said = Frame::Hello(Box::new(mine.clone())).encode();
     link.write(said.clone()).await?;
@@ -96,7 +98,7 @@ fn refused(kind: RefusalKind, reason: String, is_vouched: bool) -> Failure {
 }
 
 /// Learns who has dialled. An error means that it is no node.
-pub(super) async fn receive(greeter: &Greeter, link: &mut Link) -> io::Result<Guest> {
+pub(crate) async fn receive(greeter: &Greeter, link: &mut Link) -> io::Result<Guest> {
     let (theirs, heard) = match link.read_greeting().await? {
         (Frame::Hello(theirs), heard) => (*theirs, heard),
         _ => return Err(io::Error::other("it does not greet")),
@@ -121,7 +123,7 @@ pub(super) async fn receive(greeter: &Greeter, link: &mut Link) -> io::Result<Gu
 
 impl Guest {
     /// Lets it in.
-    pub(super) async fn welcome(&self, greeter: &Greeter, link: &mut Link) -> io::Result<()> {
+    pub(crate) async fn welcome(&self, greeter: &Greeter, link: &mut Link) -> io::Result<()> {
         let answer = match (&self.transcript, &greeter.key) {
             (Some(transcript), Some(key)) => Frame::Proof(transcript.prove(Claim::Acceptor, key)),
             _ => Frame::Hello(Box::new(self.mine.clone())),
@@ -132,7 +134,7 @@ impl Guest {
     }
 
     /// Says why it is refused, from its point of view, and ends the link.
-    pub(super) async fn refuse(&self, greeter: &Greeter, mut link: Link, kind: RefusalKind, reason: &str) {
+    pub(crate) async fn refuse(&self, greeter: &Greeter, mut link: Link, kind: RefusalKind, reason: &str) {
         let reason = format!("{} refuses this node: {reason}", greeter.me());
         let vouch = self.transcript.as_ref().zip(greeter.key.as_ref());
         let proof = vouch.map(|(transcript, key)| transcript.prove(Claim::Refusal(kind, &reason), key));
@@ -145,7 +147,7 @@ impl Guest {
 
 /// Looks whether a process that greets has its name for itself: if another process had it, the configured address is
 /// dialled, and who answers there has the name. The answer is remembered, because the newcomer may not wait that long.
-pub(super) async fn check_identity(greeter: &Greeter, newcomer: Process) -> Result<(), (RefusalKind, String)> {
+pub(crate) async fn check_identity(greeter: &Greeter, newcomer: Process) -> Result<(), (RefusalKind, String)> {
     let addr = greeter.peers.addr(newcomer.node);
     let meeting = greeter.identities().meet(newcomer);
     match meeting {
@@ -156,7 +158,7 @@ pub(super) async fn check_identity(greeter: &Greeter, newcomer: Process) -> Resu
         }
         Meeting::Check => {}
     }
-    let answered = match timeout(greeter.net_timeout, dial(greeter, addr, Purpose::Check)).await {
+    let answered = match timeout(greeter.net_timeout(), dial(greeter, addr, Purpose::Check)).await {
         Ok(Ok((link, theirs))) => {
             link.end_in_order().await;
             Some(theirs.boot)

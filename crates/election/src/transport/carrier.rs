@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use super::process::{NodeId, Peers, Process};
+use crate::process::{NodeId, Peers, Process};
 use rollcall_core::Term;
 
 /// Messages that wait for one node; more are dropped, as a network would.
@@ -41,16 +41,16 @@ pub struct Carrier {
 
 /// The election's end of the same.
 #[derive(Debug)]
-pub(super) struct Hold {
-    pub(super) outboxes: HashMap<NodeId, mpsc::Receiver<Bytes>>,
-    pub(super) parcels: mpsc::Sender<Parcel>,
+pub(crate) struct Hold {
+    pub(crate) outboxes: HashMap<NodeId, mpsc::Receiver<Bytes>>,
+    pub(crate) parcels: mpsc::Sender<Parcel>,
     /// Whether this node knows enough to take over from a leader that can choose.
-    pub(super) ready: watch::Receiver<bool>,
-    pub(super) saved_term: watch::Sender<Option<Term>>,
+    pub(crate) ready: watch::Receiver<bool>,
+    pub(crate) saved_term: watch::Sender<Option<Term>>,
 }
 
 impl Carrier {
-    pub(super) fn new(peers: &Peers) -> (Self, Hold) {
+    pub(crate) fn new(peers: &Peers) -> (Self, Hold) {
         let (parcels_in, parcels) = mpsc::channel(INBOX);
         let (ready, is_ready) = watch::channel(true);
         let (saved_term_in, saved_term) = watch::channel(None);

@@ -6,11 +6,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::process::{BootId, NodeId, Process};
+use crate::process::{BootId, NodeId, Process};
 
 /// One process a name.
 #[derive(Debug, Default)]
-pub(super) struct Identities {
+pub(crate) struct Identities {
     known: HashMap<NodeId, BootId>,
     /// Names whose address is being dialled to see who answers; one look at a time.
     checking: HashSet<NodeId>,
@@ -18,7 +18,7 @@ pub(super) struct Identities {
 
 /// What is to be done with a process that greets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Meeting {
+pub(crate) enum Meeting {
     /// The name is its own, or nobody's so far.
     Welcome,
     /// Another process had the name: dial the configured address and say who answered, by [`Identities::checked`].
@@ -29,7 +29,7 @@ pub(super) enum Meeting {
 
 impl Identities {
     /// A process greets and claims a name.
-    pub(super) fn meet(&mut self, process: Process) -> Meeting {
+    pub(crate) fn meet(&mut self, process: Process) -> Meeting {
         match self.known.get(&process.node) {
             Some(known) if *known != process.boot => {
                 if self.checking.insert(process.node) {
@@ -48,7 +48,7 @@ impl Identities {
 
     /// What answered at the address of the newcomer's name. Returns whether the newcomer has the name from now on: not
     /// if another process answered, whether or not it is the one that had it before.
-    pub(super) fn checked(&mut self, newcomer: Process, answered: Option<BootId>) -> bool {
+    pub(crate) fn checked(&mut self, newcomer: Process, answered: Option<BootId>) -> bool {
         self.checking.remove(&newcomer.node);
         let holder = answered.unwrap_or(newcomer.boot);
         self.known.insert(newcomer.node, holder);
@@ -56,7 +56,7 @@ impl Identities {
     }
 
     /// This process answers at the configured address, so the name is its own.
-    pub(super) fn answered(&mut self, process: Process) {
+    pub(crate) fn answered(&mut self, process: Process) {
         self.known.insert(process.node, process.boot);
     }
 }

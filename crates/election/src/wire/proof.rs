@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use super::frame::RefusalKind;
+use super::refusal::RefusalKind;
 use rollcall_core::ClusterKey;
 
 /// Keeps these codes apart from whatever else the same secret may ever be used for.
@@ -18,22 +18,22 @@ const DOMAIN: &[u8] = b"rollcall election link, protocol 2";
 
 /// A number that is used once; drawn by the driver.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-pub(super) struct Nonce(pub(super) [u64; 4]);
+pub(crate) struct Nonce(pub(crate) [u64; 4]);
 
 /// The code that proves knowledge of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Proof([u8; 32]);
+pub(crate) struct Proof([u8; 32]);
 
 /// The two Hellos of one connection, as they were sent and received.
 #[derive(Clone, Debug)]
-pub(super) struct Transcript {
-    pub(super) dialler: Bytes,
-    pub(super) acceptor: Bytes,
+pub(crate) struct Transcript {
+    pub(crate) dialler: Bytes,
+    pub(crate) acceptor: Bytes,
 }
 
 /// What a proof vouches for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Claim<'a> {
+pub(crate) enum Claim<'a> {
     /// The one who dialled holds the key.
     Dialler,
     /// The one who accepted holds the key, and lets the other in.
@@ -44,12 +44,12 @@ pub(super) enum Claim<'a> {
 
 impl Transcript {
     /// The proof of a claim about this connection.
-    pub(super) fn prove(&self, claim: Claim<'_>, key: &ClusterKey) -> Proof {
+    pub(crate) fn prove(&self, claim: Claim<'_>, key: &ClusterKey) -> Proof {
         Proof(self.code(claim, key).finalize().into_bytes().into())
     }
 
     /// Whether `proof` proves the claim; takes the same time wherever they differ.
-    pub(super) fn holds(&self, claim: Claim<'_>, proof: &Proof, key: &ClusterKey) -> bool {
+    pub(crate) fn holds(&self, claim: Claim<'_>, proof: &Proof, key: &ClusterKey) -> bool {
         self.code(claim, key).verify_slice(&proof.0).is_ok()
     }
 

@@ -14,17 +14,19 @@ use tracing::{debug, warn};
 
 use super::carrier::Parcel;
 use super::complaints::one_line;
-use super::frame::{Envelope, Frame, Purpose, RefusalKind, looks_like_http};
 use super::greeter::Greeter;
 use super::handshake::{self, Guest};
 use super::link::{End, Link};
-use super::process::{BootId, NodeId, Process};
 use super::strangers::{Place, Strangers};
+use crate::process::{BootId, NodeId, Process};
+use crate::wire::frame::{Envelope, Frame, looks_like_http};
+use crate::wire::hello::Purpose;
+use crate::wire::refusal::RefusalKind;
 use rollcall_core::clock::boot_now;
 
 /// What the network tells the driver.
 #[derive(Debug)]
-pub(super) enum News {
+pub(crate) enum News {
     /// Frames to `node` can be sent; `boot` is the process at the other end.
     LinkedTo {
         node: NodeId,
@@ -64,23 +66,23 @@ const CROWD_PAUSE: Duration = Duration::from_millis(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The accepting side.
-pub(super) struct Network {
-    pub(super) greeter: Arc<Greeter>,
-    pub(super) news: mpsc::Sender<News>,
+pub(crate) struct Network {
+    pub(crate) greeter: Arc<Greeter>,
+    pub(crate) news: mpsc::Sender<News>,
     /// Wakes the dialler to a node that was just heard.
-    pub(super) nudges: HashMap<NodeId, Arc<Notify>>,
-    pub(super) api_port: u16,
-    pub(super) stop: CancellationToken,
-    pub(super) tasks: TaskTracker,
+    pub(crate) nudges: HashMap<NodeId, Arc<Notify>>,
+    pub(crate) api_port: u16,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
     /// For the part of the program that sends cargo. What does not fit is dropped, as a network would.
-    pub(super) parcels: mpsc::Sender<Parcel>,
+    pub(crate) parcels: mpsc::Sender<Parcel>,
     /// The link of each node that is read now; a newer one takes its place.
-    pub(super) current: Mutex<HashMap<NodeId, CancellationToken>>,
+    pub(crate) current: Mutex<HashMap<NodeId, CancellationToken>>,
 }
 
 impl Network {
     /// Accepts until `stop`.
-    pub(super) async fn run(self: Arc<Self>, listener: TcpListener) {
+    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
         let strangers = Strangers::new(&self.greeter.peers);
         let mut crowd = 0;
         loop {
@@ -110,7 +112,7 @@ impl Network {
     /// One connection: who is it, may it come in, what does it say.
     async fn serve(&self, stream: TcpStream, place: Place) {
         // One bound for the whole greeting, or a drop now and then could hold a place for long.
-        let greeting = timeout(self.greeter.net_timeout, self.greet(stream));
+        let greeting = timeout(self.greeter.net_timeout(), self.greet(stream));
         let Some(Ok(Some((link, guest)))) = place.taken.run_until_cancelled(greeting).await else { return };
         drop(place);
         if let Some((link, from, mirrored)) = self.admit(link, guest).await {
@@ -126,7 +128,7 @@ impl Network {
             let _ = self.answer_http(&mut stream).await;
             return None;
         }
-        let mut link = Link::over(stream, self.greeter.net_timeout).ok()?;
+        let mut link = Link::over(stream, self.greeter.net_timeout()).ok()?;
         match handshake::receive(&self.greeter, &mut link).await {
             Ok(guest) => Some((link, guest)),
             Err(error) => {
@@ -145,7 +147,7 @@ impl Network {
                 if guest.theirs.purpose == Purpose::Check {
                     guest.welcome(&self.greeter, &mut link).await.ok()?;
                     // It wanted to know who answers here, and the other ends this link.
-                    let _ = timeout(self.greeter.net_timeout, link.read()).await;
+                    let _ = timeout(self.greeter.net_timeout(), link.read()).await;
                     return None;
                 }
                 match handshake::check_identity(&self.greeter, process).await {

@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::frame::RefusalKind;
-use super::process::NodeId;
+use crate::process::NodeId;
+use crate::wire::refusal::RefusalKind;
 use rollcall_core::BootMs;
 
 /// The same complaint is not repeated earlier.
@@ -18,13 +18,13 @@ const MAX_REPEATED_CHARS: usize = 600;
 
 /// What was complained of lately. Bounded: members and kinds are few.
 #[derive(Debug, Default)]
-pub(super) struct Complaints {
+pub(crate) struct Complaints {
     latest: HashMap<(Option<NodeId>, RefusalKind), BootMs>,
 }
 
 impl Complaints {
     /// Whether to log that `who` (`None` for whoever is no member) was refused, or refused us.
-    pub(super) fn is_due(&mut self, who: Option<NodeId>, kind: RefusalKind, now: BootMs) -> bool {
+    pub(crate) fn is_due(&mut self, who: Option<NodeId>, kind: RefusalKind, now: BootMs) -> bool {
         // Being told to try again is no trouble yet.
         if kind == RefusalKind::NotYet {
             return false;
@@ -37,13 +37,13 @@ impl Complaints {
     }
 
     /// A link to a member stands, so whatever comes next is news.
-    pub(super) fn forget(&mut self, who: NodeId) {
+    pub(crate) fn forget(&mut self, who: NodeId) {
         self.latest.retain(|(complained, _), _| *complained != Some(who));
     }
 }
 
 /// What somebody else said, as one line of bounded length without control characters.
-pub(super) fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if let Some((end, _)) = line.char_indices().nth(MAX_REPEATED_CHARS) {
         line.truncate(end);

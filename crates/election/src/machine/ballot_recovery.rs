@@ -1,8 +1,20 @@
 //! Rule 4, the part on lost ballots: what a node may do that does not know how it voted.
 
-use crate::message::BallotReport;
 use crate::process::NodeId;
-use rollcall_core::{MAX_NODES, Term};
+use crate::wire::message::BallotReport;
+use rollcall_core::{BootMs, MAX_NODES, Term};
+
+/// Whether this process has a ballot, and since when answers can restore one that was lost.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct BallotRecovery {
+    /// Whether there was no sound ballot on disk when the process started.
+    pub(super) missing_at_start: bool,
+    pub(super) memory: Memory,
+    /// Before this moment nobody's word can settle a lost ballot.
+    pub(super) settles_after: BootMs,
+    /// The first question that was asked after it.
+    pub(super) settles_from_round: Option<u32>,
+}
 
 /// Whether this node remembers its votes.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -11,6 +23,35 @@ pub(super) enum Memory {
     Sound,
     /// Its ballot file was missing or torn; what the others told of theirs.
     Lost([Option<BallotReport>; MAX_NODES]),
+}
+
+impl BallotRecovery {
+    /// A process that has just started.
+    pub(super) fn new(missing_at_start: bool, settles_after: BootMs) -> Self {
+        let memory = if missing_at_start { Memory::lost() } else { Memory::Sound };
+        Self { missing_at_start, memory, settles_after, settles_from_round: None }
+    }
+
+    pub(super) fn is_sound(&self) -> bool {
+        self.memory == Memory::Sound
+    }
+
+    /// A round of questions begins.
+    pub(super) fn begin_round(&mut self, round: u32, now: BootMs) {
+        if now >= self.settles_after {
+            self.settles_from_round.get_or_insert(round);
+        }
+    }
+
+    /// Whether the answers to this round can settle a lost ballot.
+    pub(super) fn counts(&self, round: u32) -> bool {
+        self.settles_from_round.is_some_and(|first| round.wrapping_sub(first) < u32::MAX / 2)
+    }
+
+    /// Whether an answer of `node` would count, and it has given none yet.
+    pub(super) fn wants_to_hear(&self, node: NodeId) -> bool {
+        self.settles_from_round.is_some() && !self.memory.heard(node)
+    }
 }
 
 impl Memory {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
-use super::process::Peers;
+use crate::process::Peers;
 
 /// How many of any host may stand at the door; each costs a socket and at most one Hello of memory.
 const MAX_STRANGERS: usize = 32;
@@ -20,7 +20,7 @@ const MAX_NEIGHBOURS: usize = 128;
 
 /// The two rooms.
 #[derive(Debug)]
-pub(super) struct Strangers {
+pub(crate) struct Strangers {
     hosts: Vec<IpAddr>,
     neighbours: Arc<Room>,
     others: Arc<Room>,
@@ -41,24 +41,24 @@ struct Waiting {
 
 /// A place at the door, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     room: Arc<Room>,
     number: u64,
     /// Cancelled when the place is needed for somebody else.
-    pub(super) taken: CancellationToken,
+    pub(crate) taken: CancellationToken,
     /// Whether somebody else had to go for this one.
-    pub(super) is_crowded: bool,
+    pub(crate) is_crowded: bool,
 }
 
 impl Strangers {
-    pub(super) fn new(peers: &Peers) -> Self {
+    pub(crate) fn new(peers: &Peers) -> Self {
         let room = |most| Arc::new(Room { most, waiting: Mutex::default() });
         let hosts = peers.addrs().iter().map(|node| node.socket_addr().ip()).collect();
         Self { hosts, neighbours: room(MAX_NEIGHBOURS), others: room(MAX_STRANGERS) }
     }
 
     /// Takes a place for a connection from `remote`.
-    pub(super) fn enter(&self, remote: SocketAddr) -> Place {
+    pub(crate) fn enter(&self, remote: SocketAddr) -> Place {
         let room = if self.hosts.contains(&remote.ip()) { &self.neighbours } else { &self.others };
         let mut waiting = room.waiting.lock().expect("never held across a panic");
         let oldest = if waiting.places.len() < room.most { None } else { waiting.places.pop_front() };

@@ -7,44 +7,49 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::complaints::Complaints;
-use super::frame::{Hello, PROTOCOL, Purpose, Timings};
 use super::identities::Identities;
-use super::process::{BootId, NodeId, Peers};
-use super::proof::Nonce;
-use rollcall_core::{ClusterKey, NodeAddr};
+use crate::process::{BootId, NodeId, Peers};
+use crate::wire::frame::PROTOCOL;
+use crate::wire::hello::{Hello, Purpose};
+use crate::wire::proof::Nonce;
+use rollcall_core::{ClusterKey, NodeAddr, Timings};
 
 /// The facts about this node that never change while it runs, and what it remembers of those who greeted.
 #[derive(Debug)]
-pub(super) struct Greeter {
-    pub(super) peers: Peers,
-    pub(super) boot: BootId,
-    pub(super) cluster: Uuid,
-    pub(super) api_url: String,
-    pub(super) timings: Timings,
-    pub(super) net_timeout: Duration,
-    pub(super) key: Option<ClusterKey>,
-    pub(super) identities: Mutex<Identities>,
-    pub(super) complaints: Mutex<Complaints>,
+pub(crate) struct Greeter {
+    pub(crate) peers: Peers,
+    pub(crate) boot: BootId,
+    pub(crate) cluster: Uuid,
+    pub(crate) api_url: String,
+    pub(crate) timings: Timings,
+    pub(crate) key: Option<ClusterKey>,
+    pub(crate) identities: Mutex<Identities>,
+    pub(crate) complaints: Mutex<Complaints>,
 }
 
 impl Greeter {
     /// This node's address, which is its name.
-    pub(super) fn me(&self) -> NodeAddr {
+    pub(crate) fn me(&self) -> NodeAddr {
         self.peers.addr(self.peers.me())
     }
 
+    /// The bound on every connect, answer and write.
+    pub(crate) fn net_timeout(&self) -> Duration {
+        Duration::from_millis(self.timings.net_timeout_ms)
+    }
+
     /// Which process each name stands for; not to be held for longer than a look.
-    pub(super) fn identities(&self) -> MutexGuard<'_, Identities> {
+    pub(crate) fn identities(&self) -> MutexGuard<'_, Identities> {
         self.identities.lock().expect("never held across a panic")
     }
 
     /// What was complained of; not to be held for longer than a look.
-    pub(super) fn complaints(&self) -> MutexGuard<'_, Complaints> {
+    pub(crate) fn complaints(&self) -> MutexGuard<'_, Complaints> {
         self.complaints.lock().expect("never held across a panic")
     }
 
     /// This node's Hello to `to` on a connection with these ends (local, remote).
-    pub(super) fn hello(&self, to: NodeAddr, ends: (SocketAddr, SocketAddr), purpose: Purpose, nonce: Nonce) -> Hello {
+    pub(crate) fn hello(&self, to: NodeAddr, ends: (SocketAddr, SocketAddr), purpose: Purpose, nonce: Nonce) -> Hello {
         Hello {
             protocol: PROTOCOL,
             cluster: self.cluster,
@@ -63,7 +68,7 @@ impl Greeter {
     }
 
     /// Who greets, or why it is refused; `mine` is the answer it would get.
-    pub(super) fn admit(&self, theirs: &Hello, mine: &Hello) -> Result<NodeId, String> {
+    pub(crate) fn admit(&self, theirs: &Hello, mine: &Hello) -> Result<NodeId, String> {
         if let Some(difference) = theirs.differs_from(mine) {
             return Err(difference);
         }

@@ -1,0 +1,34 @@
+//! The thread that writes ballots, so that a slow disk delays no heartbeat.
+
+use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+use tokio::sync::mpsc;
+
+use crate::abort::AbortOnPanic;
+use crate::ballot::BallotFile;
+use crate::process::Ballot;
+
+/// Ballots on their way to the disk.
+const BALLOTS: usize = 16;
+
+/// A ballot, and what became of writing it.
+pub(crate) type Written = (Ballot, io::Result<()>);
+
+/// A thread that writes ballots in order, and what became of them.
+pub(crate) fn start(file: BallotFile) -> (SyncSender<Ballot>, mpsc::Receiver<Written>) {
+    let (ballots_in, ballots) = sync_channel(BALLOTS);
+    let (saved_in, saved) = mpsc::channel(BALLOTS);
+    let spawned = thread::Builder::new().name("ballot".into()).spawn(move || {
+        let _guard = AbortOnPanic;
+        while let Ok(ballot) = ballots.recv() {
+            let result = file.save(ballot);
+            if saved_in.blocking_send((ballot, result)).is_err() {
+                return;
+            }
+        }
+    });
+    spawned.expect("a process that cannot start a thread cannot take part in an election");
+    (ballots_in, saved)
+}

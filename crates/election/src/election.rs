@@ -1,0 +1,140 @@
+//! The election as the rest of the program holds it: start, watch, resign, stop.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::abort::AbortOnPanic;
+use crate::ballot::{BallotFile, Found};
+use crate::driver::{self, Outputs, Signals};
+use crate::options::Options;
+use crate::process::Ballot;
+use crate::role::{Member, Role};
+use crate::transport::carrier::Carrier;
+use rollcall_core::clock::boot_now;
+
+/// A running election.
+#[derive(Debug)]
+pub struct Election {
+    role: watch::Receiver<Role>,
+    members: watch::Receiver<Vec<Member>>,
+    leader_note: watch::Receiver<u64>,
+    doubled: watch::Receiver<Option<String>>,
+    resign: CancellationToken,
+    stop: CancellationToken,
+    drained: Arc<Notify>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Election {
+    /// Starts on an election port that is already bound. The carrier is for what other parts of the program have to say to
+    /// their like on the other nodes.
+    ///
+    /// # Errors
+    /// If the ballot cannot be read or the thread cannot be started.
+    pub fn start(listener: TcpListener, options: Options) -> io::Result<(Self, Carrier)> {
+        let ballots = BallotFile::new(&options.ballot.dir, options.cluster.peers.clone(), options.ballot.lock.clone());
+        let ballot = find_ballot(&ballots, &options)?;
+        listener.set_nonblocking(true)?;
+        let term = ballot.unwrap_or_default().term;
+        let (role_out, role) = watch::channel(Role::starting(term, boot_now()));
+        let (members_out, members) = watch::channel(Vec::new());
+        let (note_out, leader_note) = watch::channel(0);
+        let (doubled_out, doubled) = watch::channel(None);
+        let (resign, stop) = (CancellationToken::new(), CancellationToken::new());
+        let drained = Arc::new(Notify::new());
+        let (carrier, hold) = Carrier::new(&options.cluster.peers);
+        let signals = Signals { resign: resign.clone(), stop: stop.clone(), drained: Arc::clone(&drained) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = {
+            let _entered = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
+        let thread = thread::Builder::new().name("election".into()).spawn(move || {
+            let _guard = AbortOnPanic;
+            let outputs = Outputs { role: role_out, members: members_out, leader_note: note_out, doubled: doubled_out };
+            runtime.block_on(driver::run(listener, options, (ballots, ballot), outputs, hold, signals));
+            // Whatever still blocks (a sample of the load) is not waited for.
+            runtime.shutdown_background();
+        })?;
+        Ok((Self { role, members, leader_note, doubled, resign, stop, drained, thread: Some(thread) }, carrier))
+    }
+
+    /// What this node is.
+    #[must_use]
+    pub fn role(&self) -> watch::Receiver<Role> {
+        self.role.clone()
+    }
+
+    /// What is known of every node.
+    #[must_use]
+    pub fn members(&self) -> watch::Receiver<Vec<Member>> {
+        self.members.clone()
+    }
+
+    /// The number that the leader told its followers last; if that leader is this node, its own when it served last.
+    #[must_use]
+    pub fn leader_note(&self) -> watch::Receiver<u64> {
+        self.leader_note.clone()
+    }
+
+    /// Why this process must end, once a member has found that another living process has this node's address.
+    #[must_use]
+    pub fn doubled(&self) -> watch::Receiver<Option<String>> {
+        self.doubled.clone()
+    }
+
+    /// To be notified when all that was under way has been answered, after [`Role::is_handing_over`] became true.
+    #[must_use]
+    pub fn drained(&self) -> Arc<Notify> {
+        Arc::clone(&self.drained)
+    }
+
+    /// Hands the lease over or gives it up, tells the others, and never stands again. The node goes on voting until [`Self::stop`].
+    pub fn resign(&self) {
+        self.resign.cancel();
+    }
+
+    /// Says Bye on all links and ends.
+    pub async fn stop(mut self) {
+        self.resign();
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+/// An election that is dropped without [`Election::stop`] ends all the same, only that nobody waits for it.
+impl Drop for Election {
+    fn drop(&mut self) {
+        self.resign.cancel();
+        self.stop.cancel();
+    }
+}
+
+/// The ballot on disk; a blank one at the very first start. `None` if this node has lost its
+/// ballot.
+fn find_ballot(ballots: &BallotFile, options: &Options) -> io::Result<Option<Ballot>> {
+    let dir = options.ballot.dir.display();
+    Ok(match ballots.load()? {
+        Found::Ballot(ballot) => Some(ballot),
+        Found::Missing if options.ballot.first_start => {
+            ballots.save(Ballot::default())?;
+            Some(Ballot::default())
+        }
+        Found::Missing => {
+            warn!("there is no ballot in {dir}, but this node has been started before");
+            None
+        }
+        Found::Torn(why) => {
+            warn!("the ballot file in {dir} is no whole ballot: {why}");
+            None
+        }
+    })
+}

@@ -1,0 +1,162 @@
+//! State without absolute time, for the model check: it would otherwise hold two clusters that
+//! differ only in what the clocks show, or in what is long over, for different ones. Test support
+//! only.
+//!
+//! Every component is taken apart without `..`, so that a field that is added and not thought of
+//! here does not compile.
+
+use super::ballot_recovery::{BallotRecovery, Memory};
+use super::dead_processes::DeadProcesses;
+use super::durable_ballot::{DurableBallot, PendingReplies};
+use super::node::Node;
+use super::rules::Rules;
+use super::state::{BootWindow, Following, GaveUp, Handover, Hint, Leadership, Promise, Schedule, State};
+use crate::process::{NodeId, NodeSet};
+use rollcall_core::{BootMs, MAX_NODES, Term};
+
+/// The present round of a machine whose answers do not settle a lost ballot, and (one less) those it asked before.
+const ROUND: u32 = 1;
+/// The present round of one whose answers do, and (one less) those it asked before that do, too.
+const SETTLING_ROUND: u32 = 3;
+
+/// The rules of [`Machine::rebased`](super::Machine::rebased), on the state itself.
+pub(super) fn rebase(node: &mut Node, now: BootMs, passed: &[u64; MAX_NODES]) {
+    let Node { rules, process: _, ballot, recovery, state, following, dead, schedule } = node;
+    let clocks = Clocks::new(rules, now, passed);
+    rebase_state(state, rules, &clocks);
+    rebase_ballot(ballot, &clocks);
+    rebase_following(following, &clocks);
+    rebase_schedule(schedule, rules, &clocks);
+    rebase_rounds(recovery, schedule, &clocks);
+    let DeadProcesses { boots: _, leader: _, trusts_ends: _ } = dead;
+}
+
+fn rebase_ballot(ballot: &mut DurableBallot, clocks: &Clocks<'_>) {
+    let DurableBallot { current, saved: _, saving: _, pending, heard_term } = ballot;
+    match pending {
+        None | Some(PendingReplies::Campaign) => {}
+        Some(PendingReplies::Grant { to, asked_at }) => clocks.asked(*to, asked_at),
+        Some(PendingReplies::Ack { to, sent_at }) => clocks.past(*to, sent_at),
+    }
+    if *heard_term <= current.term {
+        *heard_term = Term(0);
+    }
+}
+
+fn rebase_following(following: &mut Following, clocks: &Clocks<'_>) {
+    let Following { leader: _, promise, window, hint } = following;
+    if let Some(Promise { to: _, term: _, until }) = promise {
+        clocks.due(until);
+    }
+    *promise = promise.filter(|promise| clocks.now < promise.until);
+    if let Some(Hint { node: _, term: _, until }) = hint {
+        clocks.due(until);
+    }
+    *hint = hint.filter(|hint| clocks.now < hint.until);
+    if let Some(BootWindow { until, not_leading: _ }) = window {
+        clocks.due(until);
+    }
+}
+
+fn rebase_schedule(schedule: &mut Schedule, rules: &Rules, clocks: &Clocks<'_>) {
+    let Schedule { deadline, round: _, lost, nominated: _, gave_up } = schedule;
+    if let Some(GaveUp { term: _, resigns_at }) = gave_up {
+        clocks.due(resigns_at);
+    }
+    clocks.due(deadline);
+    if rules.timings.election_retry_ms == 0 {
+        // Nothing to be doubled.
+        *lost = 0;
+    }
+}
+
+fn rebase_rounds(recovery: &mut BallotRecovery, schedule: &mut Schedule, clocks: &Clocks<'_>) {
+    let BallotRecovery { missing_at_start, memory, settles_after, settles_from_round } = recovery;
+    clocks.due(settles_after);
+    if *memory == Memory::Sound {
+        *settles_after = clocks.now;
+    }
+    let settling = *missing_at_start && settles_from_round.is_some();
+    schedule.round = if settling { SETTLING_ROUND } else { ROUND };
+    *settles_from_round = settling.then_some(SETTLING_ROUND - 1);
+}
+
+fn rebase_state(state: &mut State, rules: &Rules, clocks: &Clocks<'_>) {
+    let me = rules.me;
+    match state {
+        State::Follower => {}
+        State::PreVote { since, term: _, grants: _, lightest: _ } => clocks.asked(me, since),
+        State::Candidate { voids: _, asked_at, answered, votes } => {
+            clocks.asked(me, asked_at);
+            if *asked_at == clocks.oldest_asked {
+                // No vote is counted any more.
+                *answered = NodeSet::of(me);
+                *votes = *answered;
+            }
+        }
+        State::Leader(Leadership { since, next_beat, acked, ready: _, looks_at, heavier_since, handover }) => {
+            clocks.past(me, since);
+            for acked in acked.iter_mut() {
+                if let Some(sent_at) = acked {
+                    clocks.past(me, sent_at);
+                }
+                *acked = acked.filter(|sent_at| *sent_at > clocks.oldest);
+            }
+            if *looks_at == BootMs::NEVER && acked.iter().flatten().count() + 1 >= rules.majority() {
+                // When it won counts only until a majority has acknowledged.
+                *since = clocks.oldest;
+            }
+            if let Some(since) = heavier_since {
+                clocks.past(me, since);
+            }
+            clocks.due(next_beat);
+            clocks.due(looks_at);
+            if let Some(Handover { to: _, gives_up_at }) = handover {
+                clocks.due(gives_up_at);
+            }
+        }
+    }
+}
+
+/// How the clocks are set back.
+struct Clocks<'a> {
+    me: NodeId,
+    now: BootMs,
+    /// No heartbeat and no winning is looked back at further than this.
+    oldest: BootMs,
+    /// Questions and requests are too old to be answered before this.
+    oldest_asked: BootMs,
+    passed: &'a [u64; MAX_NODES],
+}
+
+impl<'a> Clocks<'a> {
+    fn new(rules: &Rules, now: BootMs, passed: &'a [u64; MAX_NODES]) -> Self {
+        let back = |ms: u64| BootMs(now.0.saturating_sub(ms));
+        Self {
+            me: rules.me,
+            now,
+            oldest: back(rules.looks_back_ms()),
+            oldest_asked: back(rules.timings.net_timeout_ms + 1),
+            passed,
+        }
+    }
+
+    fn moved(&self, clock: NodeId, time: BootMs) -> BootMs {
+        match time {
+            BootMs::NEVER => BootMs::NEVER,
+            BootMs(ms) => BootMs(ms.saturating_sub(self.passed[usize::from(clock.0)])),
+        }
+    }
+
+    fn past(&self, clock: NodeId, time: &mut BootMs) {
+        *time = self.moved(clock, *time).max(self.oldest);
+    }
+
+    fn asked(&self, clock: NodeId, time: &mut BootMs) {
+        *time = self.moved(clock, *time).max(self.oldest_asked);
+    }
+
+    fn due(&self, time: &mut BootMs) {
+        *time = self.moved(self.me, *time).max(self.now);
+    }
+}

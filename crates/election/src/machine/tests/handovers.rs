@@ -1,0 +1,83 @@
+//! Rule 7: planned handover.
+
+use super::*;
+
+#[test]
+fn a_heavy_leader_hands_over_to_a_light_follower_and_it_stays_there() {
+    for seed in 0..50 {
+        let mut world = World::started(3, seed);
+        world.run_until_served(3000);
+        world.run(1000);
+        let old = world.leader();
+        let light = (old + 1) % 3;
+        for node in 0..3 {
+            world.set_load(node, if node == light { 100 } else { 950 });
+        }
+        world.run(40_000);
+        assert_eq!(world.leader(), light, "seed {seed}");
+        let term = world.serving_term;
+        world.run(60_000);
+        assert_eq!(world.serving_term, term, "seed {seed}: and there it stays");
+    }
+}
+
+#[test]
+fn a_leader_that_is_not_heavy_for_long_keeps_its_place() {
+    let mut world = World::started(3, 5);
+    world.run_until_served(3000);
+    world.run(30_000);
+    let (leader, term) = (world.leader(), world.serving_term);
+    for spike in 0..20 {
+        for node in 0..3 {
+            world.set_load(node, if node == leader && spike % 2 == 0 { 950 } else { 300 });
+        }
+        world.run(3500);
+    }
+    assert_eq!(world.serving_term, term);
+}
+
+#[test]
+fn a_handover_leaves_a_gap_of_milliseconds() {
+    let mut gaps = Vec::new();
+    for seed in 0..200 {
+        let mut world = World::started(3, seed);
+        world.run_until_served(3000);
+        world.run(5000);
+        let old = world.leader();
+        world.feed(old, Event::Stopping);
+        while !world.serving().is_empty() {
+            world.run(1);
+        }
+        gaps.push(world.run_until_served(3000));
+    }
+    gaps.sort_unstable();
+    assert!(gaps[198] <= 100, "{gaps:?}");
+}
+
+#[test]
+fn a_delayed_word_to_stand_is_ignored() {
+    let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
+    machine.handle(heard(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Draw(0));
+    machine.handle(Event::Saved(Ballot { term: Term(5), voted_for: Some(NodeId(1)) }), BootMs(9000), Draw(0));
+    for (from, term) in [(1, 4), (1, 6), (2, 5)] {
+        let actions = machine.handle(heard(from, Message::StandNow { term: Term(term) }), BootMs(9100), Draw(0));
+        assert_eq!(actions, [], "from {from} in {term}");
+    }
+    let actions = machine.handle(heard(1, Message::StandNow { term: Term(5) }), BootMs(9100), Draw(0));
+    assert!(actions.contains(&Action::Save(Ballot { term: Term(6), voted_for: Some(NodeId(0)) })));
+}
+
+#[test]
+fn a_handover_voids_only_the_promise_to_that_very_term() {
+    let free_with = |voids: u64| {
+        let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
+        machine.handle(heard(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Draw(0));
+        machine.handle(Event::Saved(Ballot { term: Term(5), voted_for: Some(NodeId(1)) }), BootMs(9000), Draw(0));
+        let message = Message::Vote { term: Term(9), asked_at: BootMs(1), voids: Some(Term(voids)), dead: None };
+        let actions = machine.handle(heard(2, message), BootMs(9100), Draw(0));
+        actions.iter().any(|action| matches!(action, Action::Save(_)))
+    };
+    assert!(free_with(5));
+    assert!(!free_with(4));
+    assert!(!free_with(8));
+}

@@ -1,0 +1,159 @@
+//! Rule 4: nodes that lost their ballots.
+
+use super::*;
+
+/// What node `node` answers to question `round` of the first boot, telling this of its past.
+fn tells(node: u8, round: u32, ballot: BallotReport) -> Event {
+    heard(
+        node,
+        Message::PreVoteResp(PreVoteResp {
+            asker: BootId(1),
+            round,
+            granted: false,
+            ready: false,
+            load: Load::NEUTRAL,
+            role: MemberRole::Follower,
+            ballot,
+            leader: None,
+        }),
+    )
+}
+
+#[test]
+fn a_wiped_node_cannot_help_elect_a_second_leader_of_a_term() {
+    for seed in 0..50 {
+        let mut world = World::started(3, seed);
+        world.run_until_served(3000);
+        world.run(5000);
+        let leader = world.leader();
+        let (wiped, down) = ((leader + 1) % 3, (leader + 2) % 3);
+        world.kill(down);
+        world.kill(leader);
+        world.kill(wiped);
+        world.nodes[wiped].disk = None;
+        world.nodes[wiped].highest_term = Term(0);
+        world.run(10);
+        world.start(wiped);
+        world.start(down);
+        world.run(30_000);
+        assert!(world.serving().is_empty(), "it abstains while it does not know what it voted for");
+        world.start(leader);
+        world.run_until_served(10_000);
+    }
+}
+
+#[test]
+fn a_node_without_a_ballot_votes_for_nobody_until_it_knows_what_it_may_have_voted() {
+    let mut machine = Machine::new(defaults(0, 3), BootId(1), None, BootMs(0));
+    let vote = |term| heard(1, request(Term(term), BootMs(1)));
+    let later = BootMs(60_000);
+    let granted = |message: &Message| matches!(message, Message::VoteResp { granted: true, .. });
+    machine.handle(Event::Woke, BootMs(59_000), Draw(0));
+    machine.handle(Event::Woke, later, Draw(0));
+    assert!(!machine.handle(vote(9), later, Draw(0)).iter().any(|action| matches!(action, Action::Save(_))));
+    machine.handle(tells(1, 1, SOUND), later, Draw(0));
+    let actions = machine.handle(tells(2, 1, SOUND), later, Draw(0));
+    let abstains = Ballot { term: Term(9), voted_for: Some(NodeId(0)) };
+    assert!(actions.contains(&Action::Save(abstains)), "{actions:?}");
+    machine.handle(Event::Saved(abstains), later, Draw(0));
+    // In the highest term it heard of it abstains, in the next it votes.
+    assert!(!sends(&machine.handle(vote(9), later, Draw(0)), granted));
+    machine.handle(vote(10), later, Draw(0));
+    let votes = Ballot { term: Term(10), voted_for: Some(NodeId(1)) };
+    assert!(sends(&machine.handle(Event::Saved(votes), later, Draw(0)), granted));
+}
+
+/// A grant that was given before the ballot was lost may still elect somebody, so the others may not know its term yet.
+#[test]
+fn what_is_told_right_after_the_start_does_not_settle_a_lost_ballot() {
+    let mut machine = Machine::new(defaults(0, 3), BootId(1), None, BootMs(0));
+    let saves = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Save(_)));
+    machine.handle(Event::Woke, BootMs(2499), Draw(0));
+    machine.handle(tells(1, 1, SOUND), BootMs(2510), Draw(0));
+    assert!(!saves(&machine.handle(tells(2, 1, SOUND), BootMs(9000), Draw(0))), "asked too early");
+    machine.handle(Event::Woke, BootMs(9100), Draw(0));
+    machine.handle(tells(1, 2, SOUND), BootMs(9101), Draw(0));
+    assert!(!saves(&machine.handle(tells(2, 1, SOUND), BootMs(9101), Draw(0))), "an answer to the early question");
+    assert!(saves(&machine.handle(tells(2, 2, SOUND), BootMs(9102), Draw(0))));
+}
+
+#[test]
+fn two_nodes_that_lost_their_ballots_do_not_ask_each_other_without_end() {
+    let mut world = World::new(3, 1);
+    for node in 0..2 {
+        world.nodes[node].disk = None;
+        world.start(node);
+    }
+    world.run(6000);
+    let questions = world.sent.iter().filter(|(_, message)| matches!(message, Message::PreVote { .. })).count();
+    assert!(questions < 200, "{questions} questions in six seconds");
+}
+
+#[test]
+fn a_node_whose_ballot_is_settled_says_yes_only_when_it_is_on_disk() {
+    let mut machine = Machine::new(defaults(0, 3), BootId(1), None, BootMs(0));
+    let later = BootMs(4000);
+    machine.handle(Event::Woke, BootMs(3500), Draw(0));
+    machine.handle(Event::Woke, later, Draw(0));
+    let wiped = BallotReport { missing_at_start: true, sound: false, term: Term(0) };
+    machine.handle(tells(1, 1, wiped), later, Draw(0));
+    let actions = machine.handle(tells(2, 1, wiped), later, Draw(0));
+    assert!(actions.contains(&Action::Save(Ballot::default())), "{actions:?}");
+    let asks = || heard(2, Message::PreVote { round: 4, term: Term(1), dead: None });
+    let yes = |message: &Message| matches!(message, Message::PreVoteResp(PreVoteResp { granted: true, .. }));
+    assert!(!sends(&machine.handle(asks(), later, Draw(0)), yes));
+    machine.handle(Event::Saved(Ballot::default()), later, Draw(0));
+    assert!(sends(&machine.handle(asks(), later, Draw(0)), yes));
+}
+
+#[test]
+fn a_wiped_node_that_follows_a_leader_is_of_use_again() {
+    for seed in 0..50 {
+        let mut world = World::started(3, seed);
+        world.run_until_served(3000);
+        world.run(5000);
+        let leader = world.leader();
+        let (wiped, other) = ((leader + 1) % 3, (leader + 2) % 3);
+        world.kill(wiped);
+        world.nodes[wiped].disk = None;
+        world.nodes[wiped].highest_term = Term(0);
+        world.run(10);
+        world.start(wiped);
+        world.run(6000);
+        // Without the third, the lease depends on the acknowledgements of the one that lost its ballot.
+        world.kill(other);
+        world.run(10_000);
+        assert_eq!(world.serving(), [leader], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_cluster_whose_ballots_are_all_gone_elects_again() {
+    for seed in 0..50 {
+        let mut world = World::new(3, seed);
+        for node in 0..3 {
+            world.nodes[node].disk = None;
+            world.start(node);
+        }
+        assert!(world.run_until_served(20_000) > 2500);
+    }
+}
+
+#[test]
+fn a_node_that_lost_the_vote_of_the_first_election_and_one_that_is_new_do_not_elect_again() {
+    let mut world = World::new(3, 1);
+    world.start(0);
+    world.start(2);
+    world.run_until_served(6000);
+    let leader = world.leader();
+    let voter = 2 - leader;
+    world.isolate(u8::try_from(leader).unwrap());
+    world.kill(voter);
+    world.nodes[voter].disk = None;
+    world.nodes[voter].highest_term = Term(0);
+    world.run(10);
+    world.start(voter);
+    world.start(1);
+    world.run(60_000);
+    assert_eq!(world.leaders.len(), 1, "only the first term has a leader");
+}

@@ -1,0 +1,7 @@
+//! The bytes between nodes: frames, the messages in them, and the proof of the cluster key. Pure.
+
+pub(crate) mod frame;
+pub(crate) mod hello;
+pub(crate) mod message;
+pub(crate) mod proof;
+pub(crate) mod refusal;

@@ -1,0 +1,149 @@
+//! The greeting at the start of a link, and whether the two ends belong together.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::proof::Nonce;
+use crate::process::BootId;
+use rollcall_core::{NodeAddr, Timings};
+
+/// What both sides log when one has another key than the other; nothing tells what the keys are.
+pub(crate) const KEY_DIFFERS: &str = "the cluster_key differs";
+
+/// What a connection is made for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Purpose {
+    /// To send messages.
+    #[default]
+    Link,
+    /// To learn which process answers, and no more.
+    Check,
+}
+
+/// Who is at an end of a link, and whether the two belong together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    pub(crate) protocol: u32,
+    /// The bucket's id.
+    pub(crate) cluster: Uuid,
+    pub(crate) node: NodeAddr,
+    pub(crate) boot: BootId,
+    /// Whom the sender takes the other for.
+    pub(crate) to: NodeAddr,
+    /// Without a trailing slash.
+    pub(crate) api_url: String,
+    pub(crate) peers: Vec<NodeAddr>,
+    pub(crate) timings: Timings,
+    /// The link's two ends as the sender sees them.
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    #[serde(default)]
+    pub(crate) purpose: Purpose,
+    /// Whether the sender has a cluster key, and so will prove it and ask for a proof.
+    #[serde(default)]
+    pub(crate) keyed: bool,
+    /// Drawn for this connection.
+    #[serde(default)]
+    pub(crate) nonce: Nonce,
+}
+
+impl Hello {
+    /// Why two nodes do not belong together, as seen by `mine`; shows both values.
+    pub(crate) fn differs_from(&self, mine: &Hello) -> Option<String> {
+        if self.protocol != mine.protocol {
+            return Some(format!(
+                "it speaks protocol {}, this node {}: run the same version",
+                self.protocol, mine.protocol
+            ));
+        }
+        if self.keyed != mine.keyed {
+            let (with, without) = if self.keyed { ("it", "this node") } else { ("this node", "it") };
+            return Some(format!("{KEY_DIFFERS}: {with} has one, {without} has none; give all nodes the same"));
+        }
+        if self.to != mine.node {
+            return Some(format!("it takes this node for {}, but this is {}", self.to, mine.node));
+        }
+        if self.peers != mine.peers {
+            return Some(format!(
+                "its peers are {}, here they are {}: give all nodes the same `peers`",
+                list(&self.peers),
+                list(&mine.peers)
+            ));
+        }
+        if self.timings != mine.timings {
+            return Some(format!(
+                "its timings are {:?}, here they are {:?}: give all nodes the same numbers",
+                self.timings, mine.timings
+            ));
+        }
+        if self.cluster != mine.cluster {
+            return Some(format!(
+                "its bucket has the id {}, this node's has {}: let all nodes use the same bucket (FIREBASE_BUCKET, data_dir)",
+                self.cluster, mine.cluster
+            ));
+        }
+        None
+    }
+}
+
+fn list(peers: &[NodeAddr]) -> String {
+    let texts: Vec<String> = peers.iter().map(ToString::to_string).collect();
+    format!("[{}]", texts.join(", "))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::wire::frame::PROTOCOL;
+
+    pub(crate) fn hello() -> Hello {
+        Hello {
+            protocol: PROTOCOL,
+            cluster: Uuid::from_u128(1),
+            node: "127.0.0.1:8081".parse().unwrap(),
+            boot: BootId(7),
+            to: "127.0.0.1:8080".parse().unwrap(),
+            api_url: "http://127.0.0.1:3001".into(),
+            peers: vec!["127.0.0.1:8080".parse().unwrap(), "127.0.0.1:8081".parse().unwrap()],
+            timings: Timings {
+                heartbeat_interval_ms: 1000,
+                election_timeout_min_ms: 3000,
+                election_timeout_max_ms: 5000,
+                leader_term_ms: 10_000,
+                net_timeout_ms: 2000,
+                election_retry_ms: 100,
+            },
+            local: "127.0.0.1:40000".parse().unwrap(),
+            remote: "127.0.0.1:8080".parse().unwrap(),
+            purpose: Purpose::Link,
+            keyed: true,
+            nonce: Nonce([u64::MAX; 4]),
+        }
+    }
+
+    type Change = fn(&mut Hello, NodeAddr);
+
+    #[test]
+    fn every_difference_that_matters_is_named_with_both_values() {
+        let mut mine = hello();
+        std::mem::swap(&mut mine.node, &mut mine.to);
+        assert_eq!(hello().differs_from(&mine), None);
+        let other: NodeAddr = "127.0.0.1:9999".parse().unwrap();
+        let cases: [(Change, &[&str]); 6] = [
+            (|h, _| h.protocol = 9, &["protocol 9", "4"]),
+            (|h, _| h.keyed = false, &["the cluster_key differs", "this node has one, it has none"]),
+            (|h, other| h.to = other, &["127.0.0.1:9999", "127.0.0.1:8080"]),
+            (|h, other| h.peers.push(other), &["127.0.0.1:9999", "`peers`"]),
+            (|h, _| h.timings.election_timeout_min_ms = 1, &["election_timeout_min_ms: 1", "3000"]),
+            (|h, _| h.cluster = Uuid::from_u128(2), &["000000000002", "000000000001"]),
+        ];
+        for (change, words) in cases {
+            let mut theirs = hello();
+            change(&mut theirs, other);
+            let reason = theirs.differs_from(&mine).expect("refused");
+            assert!(words.iter().all(|word| reason.contains(word)), "{reason}");
+        }
+    }
+}
