@@ -15,6 +15,7 @@ mod page;
 mod password;
 mod profile;
 mod term;
+pub mod text;
 mod time;
 mod token_bucket;
 mod username;

@@ -50,7 +50,6 @@ const STILL_CIRCULAR: &[&str] = &[
 /// Files that decide and therefore must not touch the world: no sockets, files, threads, clocks or randomness. The whole crate
 /// `rollcall_core` is one of them, but for its clock.
 const PURE: &[&str] = &[
-    "rollcall/commands/plain.rs",
     "rollcall/commands/table.rs",
     "rollcall/presence/",
     "rollcall/registry/guard.rs",
