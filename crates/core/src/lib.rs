@@ -16,6 +16,7 @@ mod password;
 mod profile;
 mod term;
 mod time;
+mod timings;
 mod username;
 
 pub use addr::{Addr, AddrForm, InvalidAddr};
@@ -30,4 +31,5 @@ pub use password::{InvalidPassword, MAX_PASSWORD_BYTES, Password, PasswordHash, 
 pub use profile::{Profile, UserId};
 pub use term::Term;
 pub use time::{BootMs, WallMs};
+pub use timings::Timings;
 pub use username::{InvalidUsername, Username};

@@ -12,8 +12,7 @@ use uuid::Uuid;
 use super::message::Message;
 use super::process::{BootId, NodeId};
 use super::proof::{Nonce, Proof};
-use rollcall_core::MemberRole;
-use rollcall_core::{Load, NodeAddr, Term};
+use rollcall_core::{Load, MemberRole, NodeAddr, Term, Timings};
 
 /// The version of everything in this file and in `message.rs`. Nodes of different versions refuse each other.
 pub(super) const PROTOCOL: u32 = 4;
@@ -104,23 +103,6 @@ pub(super) struct Hello {
     /// Drawn for this connection.
     #[serde(default)]
     pub(super) nonce: Nonce,
-}
-
-/// The numbers that must be the same on all nodes, in milliseconds.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Timings {
-    /// Between two heartbeats of a leader.
-    pub heartbeat_interval_ms: u64,
-    /// The shortest silence before an election; also how long promises last.
-    pub election_timeout_min_ms: u64,
-    /// The longest silence before an election.
-    pub election_timeout_max_ms: u64,
-    /// After how long a leader looks whether another should lead.
-    pub leader_term_ms: u64,
-    /// The bound on every connect, answer and write.
-    pub net_timeout_ms: u64,
-    /// The first pause after a lost round.
-    pub election_retry_ms: u64,
 }
 
 /// A message and what every frame tells of its sender.
