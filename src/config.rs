@@ -43,6 +43,8 @@ pub struct Config {
     pub cluster_key_file: Option<PathBuf>,
     /// Where the election reads how busy this node is.
     pub load_source: LoadSource,
+    /// Between two samples of the load, in milliseconds; not 0. Nodes may differ in it.
+    pub cpu_refresh_ms: u64,
     /// The HTTP API.
     pub api: Api,
     /// Who is online.
@@ -57,27 +59,6 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// What is allowed, but most likely not meant; a line each.
     pub warnings: Vec<String>,
-}
-
-/// The election's times, in milliseconds, none of them 0.
-///
-/// Invariant: `election_timeout_min_ms` < `election_timeout_max_ms`, and two heartbeats fit into a lease.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Timings {
-    /// Between two heartbeats of the leader.
-    pub heartbeat_interval_ms: u64,
-    /// The shortest time without a leader after which a node stands; also how long a promise to a leader binds (V).
-    pub election_timeout_min_ms: u64,
-    /// The longest.
-    pub election_timeout_max_ms: u64,
-    /// After how long a leader looks whether another should lead.
-    pub leader_term_ms: u64,
-    /// Bounds every connect, answer and write on the election port.
-    pub net_timeout_ms: u64,
-    /// Between two samples of the load.
-    pub cpu_refresh_ms: u64,
-    /// The pause before a lost election is tried again.
-    pub election_retry_ms: u64,
 }
 
 /// Where the election reads how busy a node is.

@@ -285,27 +285,19 @@ fn start_election(
 ) -> Result<(Election, Carrier), NodeError> {
     let peers = Peers::new(config.peers.clone(), config.node)
         .ok_or_else(|| NodeError::Configuration(format!("{} is not in `peers`", config.node)))?;
-    let timings = config.timings;
     let options = rollcall_election::Options {
         peers,
         cluster,
         api_url: config.api.url.clone(),
         api_port: config.api.port,
-        timings: rollcall_election::Timings {
-            heartbeat_interval_ms: timings.heartbeat_interval_ms,
-            election_timeout_min_ms: timings.election_timeout_min_ms,
-            election_timeout_max_ms: timings.election_timeout_max_ms,
-            leader_term_ms: timings.leader_term_ms,
-            net_timeout_ms: timings.net_timeout_ms,
-            election_retry_ms: timings.election_retry_ms,
-        },
+        timings: config.timings,
         trust_end_of_stream: config.trust_end_of_stream,
         key: config.cluster_key.clone(),
         load_source: match &config.load_source {
             config::LoadSource::Cpu => rollcall_election::LoadSource::Cpu,
             config::LoadSource::File(path) => rollcall_election::LoadSource::File(path.clone()),
         },
-        cpu_refresh_ms: timings.cpu_refresh_ms,
+        cpu_refresh_ms: config.cpu_refresh_ms,
         dir: config.node_dir(),
         lock: Some(past.lock),
         first_start: past.first_start,

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use http::Uri;
 
 use super::layers::{Given, Layers};
-use super::{Api, Config, ConfigError, Cors, Flags, LoadSource, Passwords, Presence, Storage, Timings, keys};
-use rollcall_core::{ClusterKey, MAX_NODES, MIN_KEY_CHARS, NodeAddr};
+use super::{Api, Config, ConfigError, Cors, Flags, LoadSource, Passwords, Presence, Storage, keys};
+use rollcall_core::{ClusterKey, MAX_NODES, MIN_KEY_CHARS, NodeAddr, Timings};
 
 /// No time may be longer: one that is, is a slip of the pen, and sums of times must not overflow.
 const MAX_MS: u64 = 24 * 60 * 60 * 1000;
@@ -63,6 +63,7 @@ pub(super) fn build(
         timings,
         trust_end_of_stream: layers.switch(&keys::TRUST_END_OF_STREAM, true)?,
         load_source: load_source(&layers)?,
+        cpu_refresh_ms: layers.number(&keys::CPU_REFRESH, MAX_MS, 500)?.value,
         api: api(&layers, &node)?,
         presence: Presence {
             ttl_ms: 1000 * layers.number(&keys::HEARTBEAT_TTL, MAX_MS / 1000, DEFAULT_TTL_SECONDS)?.value,
@@ -137,7 +138,6 @@ fn timings(layers: &Layers<'_>) -> Result<Timings, ConfigError> {
         election_timeout_max_ms: max.value,
         leader_term_ms: layers.number(&keys::LEADER_TERM, MAX_MS, 10_000)?.value,
         net_timeout_ms: layers.number(&keys::NET_TIMEOUT, MAX_MS, 2000)?.value,
-        cpu_refresh_ms: layers.number(&keys::CPU_REFRESH, MAX_MS, 500)?.value,
         election_retry_ms: layers.number(&keys::ELECTION_RETRY, MAX_MS, 100)?.value,
     })
 }

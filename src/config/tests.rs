@@ -50,10 +50,10 @@ fn the_defaults_are_the_documented_ones() {
             election_timeout_max_ms: 5000,
             leader_term_ms: 10_000,
             net_timeout_ms: 2000,
-            cpu_refresh_ms: 500,
             election_retry_ms: 100,
         }
     );
+    assert_eq!(config.cpu_refresh_ms, 500);
     assert_eq!(config.load_source, LoadSource::Cpu);
     assert_eq!(config.api.socket_addr().to_string(), "0.0.0.0:3000");
     assert_eq!(config.api.url, "http://127.0.0.1:3000");

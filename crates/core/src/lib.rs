@@ -17,6 +17,7 @@ mod profile;
 mod term;
 pub mod text;
 mod time;
+mod timings;
 mod token_bucket;
 mod username;
 
@@ -32,5 +33,6 @@ pub use password::{InvalidPassword, MAX_PASSWORD_BYTES, Password, PasswordHash, 
 pub use profile::{Profile, UserId};
 pub use term::Term;
 pub use time::{BootMs, WallMs};
+pub use timings::Timings;
 pub use token_bucket::{Rate, TokenBucket};
 pub use username::{InvalidUsername, Username};

@@ -11,6 +11,11 @@ use sha2::{Digest, Sha256};
 use super::process::{Ballot, Peers};
 use rollcall_core::{NodeAddr, Term};
 
+/// Version of the ballot file. Version 1 has no field that says so. A later version adds the field
+/// `version`, and a build that does not know it refuses the file instead of misreading it. Every
+/// build reads version 1.
+const VERSION: u32 = 1;
+
 const FILE: &str = "ballot.json";
 const NEW_FILE: &str = "ballot.json.new";
 
@@ -44,10 +49,22 @@ pub(super) enum Found {
 /// The file's content. Candidates are named by address, because their numbers change with `peers`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
+    /// [`VERSION`], which is not written while it is 1.
+    #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
+    version: u32,
     term: Term,
     voted_for: Option<NodeAddr>,
     /// The first half of a SHA-256 over the two, in hexadecimal, so that a torn or edited file is not believed.
     checksum: String,
+}
+
+fn first_version() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_first_version(version: &u32) -> bool {
+    *version == first_version()
 }
 
 impl Record {
@@ -55,7 +72,7 @@ impl Record {
         let text = format!("{term} {}", voted_for.map_or_else(|| "-".to_owned(), |node| node.to_string()));
         let digest = Sha256::digest(text.as_bytes());
         let (half, _) = digest.split_first_chunk().expect("a SHA-256 has 32 bytes");
-        Self { term, voted_for, checksum: format!("{:032x}", u128::from_be_bytes(*half)) }
+        Self { version: VERSION, term, voted_for, checksum: format!("{:032x}", u128::from_be_bytes(*half)) }
     }
 }
 
@@ -75,6 +92,9 @@ pub fn encode_ballot(ballot: Ballot, peers: &Peers) -> Vec<u8> {
 /// If the content is no whole ballot; why.
 pub fn decode_ballot(bytes: &[u8], peers: &Peers) -> Result<Ballot, String> {
     let record: Record = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if record.version != VERSION {
+        return Err(format!("it has version {}, and this program reads version {VERSION}", record.version));
+    }
     if Record::new(record.term, record.voted_for).checksum != record.checksum {
         return Err("its checksum is wrong".to_owned());
     }
@@ -135,6 +155,43 @@ mod tests {
             file(dir.path()).save(ballot).unwrap();
             assert_eq!(file(dir.path()).load().unwrap(), Found::Ballot(ballot));
         }
+    }
+
+    /// Every build must read these, or a node that was updated has lost its ballot.
+    const GOLDEN: [(Ballot, &str); 3] = [
+        (
+            Ballot { term: Term(0), voted_for: None },
+            r#"{"term":0,"voted_for":null,"checksum":"bfaa85b0155be878d5042cd6ec4717a9"}"#,
+        ),
+        (
+            Ballot { term: Term(7), voted_for: Some(NodeId(1)) },
+            r#"{"term":7,"voted_for":"127.0.0.1:8081","checksum":"2795d9afe8b8145e19834edbe4a3d6d4"}"#,
+        ),
+        (
+            Ballot { term: Term(u64::MAX), voted_for: Some(NodeId(0)) },
+            r#"{"term":18446744073709551615,"voted_for":"127.0.0.1:8080","checksum":"367038147ff3fb92b92022da6505ac23"}"#,
+        ),
+    ];
+
+    #[test]
+    fn a_ballot_has_the_golden_bytes_and_is_read_from_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = file(dir.path());
+        for (ballot, bytes) in GOLDEN {
+            let encoded = encode_ballot(ballot, &file.peers);
+            assert_eq!(String::from_utf8_lossy(&encoded), bytes, "{ballot:?}");
+            fs::write(dir.path().join(FILE), bytes).unwrap();
+            assert_eq!(file.load().unwrap(), Found::Ballot(ballot));
+        }
+    }
+
+    #[test]
+    fn a_ballot_of_a_later_version_is_not_misread() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, bytes) = GOLDEN[1];
+        fs::write(dir.path().join(FILE), bytes.replace('{', r#"{"version":2,"#)).unwrap();
+        let Found::Torn(why) = file(dir.path()).load().unwrap() else { panic!("believed") };
+        assert!(why.contains("version 2") && why.contains("version 1"), "{why}");
     }
 
     #[test]

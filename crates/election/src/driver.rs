@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::ballot::{BallotFile, Found};
 use super::carrier::{Carrier, Hold, Parcel};
 use super::dialler::Dialler;
-use super::frame::{Envelope, Frame, Timings};
+use super::frame::{Envelope, Frame};
 use super::greeter::Greeter;
 use super::link::End;
 use super::load::{LoadSource, Sampler};
@@ -35,7 +35,7 @@ use super::network::{Network, News};
 use super::process::{Ballot, BootId, NodeId, Peers, Process};
 use super::role::{Leader, Member, Role, Standing};
 use rollcall_core::clock::boot_now;
-use rollcall_core::{BootMs, ClusterKey, Load, Term};
+use rollcall_core::{BootMs, ClusterKey, Load, Term, Timings};
 
 /// Frames that wait for one node; more are dropped, as a network would.
 const OUTBOX_FRAMES: usize = 64;
@@ -336,12 +336,7 @@ fn rules(options: &Options) -> Rules {
     Rules {
         me: options.peers.me(),
         nodes: options.peers.count(),
-        heartbeat_interval_ms: options.timings.heartbeat_interval_ms,
-        election_timeout_min_ms: options.timings.election_timeout_min_ms,
-        election_timeout_max_ms: options.timings.election_timeout_max_ms,
-        net_timeout_ms: options.timings.net_timeout_ms,
-        election_retry_ms: options.timings.election_retry_ms,
-        leader_term_ms: options.timings.leader_term_ms,
+        timings: options.timings,
         trust_end_of_stream: options.trust_end_of_stream,
     }
 }

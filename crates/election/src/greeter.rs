@@ -7,11 +7,11 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::complaints::Complaints;
-use super::frame::{Hello, PROTOCOL, Purpose, Timings};
+use super::frame::{Hello, PROTOCOL, Purpose};
 use super::identities::Identities;
 use super::process::{BootId, NodeId, Peers};
 use super::proof::Nonce;
-use rollcall_core::{ClusterKey, NodeAddr};
+use rollcall_core::{ClusterKey, NodeAddr, Timings};
 
 /// The facts about this node that never change while it runs, and what it remembers of those who greeted.
 #[derive(Debug)]

@@ -164,6 +164,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_frame_goes_behind_its_length_in_four_bytes_big_endian() {
+        let (mut link, mut other) = pair().await;
+        link.write(Frame::Bye.encode()).await.unwrap();
+        let mut bytes = [0; 9];
+        other.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"\0\0\0\x05\"Bye\"");
+    }
+
+    #[tokio::test]
     async fn a_silent_link_is_fine_but_half_a_frame_is_not() {
         let (mut link, mut other) = pair().await;
         let silent = timeout(TIMEOUT * 3, link.read()).await;

@@ -92,7 +92,7 @@ impl Machine {
             saved: ballot,
             saving: None,
             // A grant that this node gave before it lost its ballot is of use to nobody after that (with clocks apart).
-            settles_after: now.plus(rules.net_timeout_ms * 5 / 4),
+            settles_after: now.plus(rules.timings.net_timeout_ms * 5 / 4),
             settles_from_round: None,
             owed: Owed::Nothing,
             missing_at_start: ballot.is_none(),

@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Carrier, Election, LoadSource, Options, Peers, Role, Standing, Timings};
+use super::{Carrier, Election, LoadSource, Options, Peers, Role, Standing};
 use rollcall_core::clock::boot_now;
-use rollcall_core::{NodeAddr, Term};
+use rollcall_core::{NodeAddr, Term, Timings};
 
 const TIMINGS: Timings = Timings {
     heartbeat_interval_ms: 50,

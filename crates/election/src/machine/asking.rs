@@ -111,7 +111,7 @@ impl Machine {
         self.seen = self.seen.max(answer.ballot.term);
         let hinted = answer.leader.filter(|(node, term)| *node != self.rules.me && *term >= self.ballot.term);
         if let Some((node, term)) = hinted {
-            self.hint = Some(Hint { node, term, until: now.plus(self.rules.election_timeout_min_ms) });
+            self.hint = Some(Hint { node, term, until: now.plus(self.rules.timings.election_timeout_min_ms) });
         }
         if self.settles_from_round.is_some_and(|first| answer.round.wrapping_sub(first) < u32::MAX / 2) {
             self.memory.told(from, answer.ballot);
@@ -121,7 +121,7 @@ impl Machine {
             self.told_not_leading(from, now, draw, out);
         }
         if let Stance::Asking { since, term, grants, lightest } = &mut self.stance {
-            if answer.round != self.round || now.since(*since) > self.rules.net_timeout_ms {
+            if answer.round != self.round || now.since(*since) > self.rules.timings.net_timeout_ms {
                 return;
             }
             if answer.ballot.term >= *term {
@@ -172,7 +172,7 @@ impl Machine {
             Some((load, node)) if !self.nominated && load.lighter_by(NOMINATE_POINTS, self.load) => {
                 self.nominated = true;
                 self.stance = Stance::Follower;
-                self.deadline = now.plus(self.rules.election_retry_ms);
+                self.deadline = now.plus(self.rules.timings.election_retry_ms);
                 out.push(Action::Note(Note::Nominated { node }));
                 out.push(Action::Send { to: node, message: Message::Nominate { term: self.next_term() } });
             }

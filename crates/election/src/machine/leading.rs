@@ -47,7 +47,7 @@ impl Machine {
     pub(super) fn steps_down_at(&self) -> BootMs {
         match &self.stance {
             Stance::Leader(leading) if self.rules.nodes > 1 => {
-                self.majority_acked().unwrap_or(leading.since).plus(self.rules.election_timeout_min_ms)
+                self.majority_acked().unwrap_or(leading.since).plus(self.rules.timings.election_timeout_min_ms)
             }
             _ => BootMs::NEVER,
         }
@@ -59,7 +59,7 @@ impl Machine {
             next_beat: now,
             acked: [None; MAX_NODES],
             ready: [None; MAX_NODES],
-            looks_at: now.plus(self.rules.leader_term_ms),
+            looks_at: now.plus(self.rules.timings.leader_term_ms),
             heavier_since: None,
             handover: None,
         });
@@ -74,7 +74,7 @@ impl Machine {
 
     pub(super) fn beat(&mut self, now: BootMs, out: &mut Actions) {
         if let Stance::Leader(leading) = &mut self.stance {
-            leading.next_beat = now.plus(self.rules.heartbeat_interval_ms);
+            leading.next_beat = now.plus(self.rules.timings.heartbeat_interval_ms);
         }
         self.broadcast(Message::Heartbeat { term: self.ballot.term, sent_at: now }, out);
     }
@@ -111,7 +111,7 @@ impl Machine {
     /// The lightest follower that could take over: heard lately, and able to stand.
     fn successor(&self, now: BootMs) -> Option<(Load, NodeId)> {
         let Stance::Leader(leading) = &self.stance else { return None };
-        let lately = 2 * self.rules.heartbeat_interval_ms;
+        let lately = 2 * self.rules.timings.heartbeat_interval_ms;
         all_ids(self.rules.nodes)
             .filter(|node| leading.acked[usize::from(node.0)].is_some_and(|sent_at| now.since(sent_at) <= lately))
             .filter_map(|node| leading.ready[usize::from(node.0)].map(|load| (load, node)))
@@ -122,7 +122,7 @@ impl Machine {
     /// have been much lighter for half a term, and this node must have led for two terms.
     pub(super) fn look(&mut self, now: BootMs, out: &mut Actions) {
         let successor = self.successor(now).filter(|(load, _)| load.lighter_by(HANDOVER_POINTS, self.load));
-        let term_ms = self.rules.leader_term_ms;
+        let term_ms = self.rules.timings.leader_term_ms;
         let Stance::Leader(leading) = &mut self.stance else { return };
         leading.heavier_since = successor.and(leading.heavier_since.or(Some(now)));
         if now < leading.looks_at {

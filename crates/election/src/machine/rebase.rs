@@ -20,10 +20,10 @@ impl Rules {
     /// back looks back less far.
     #[must_use]
     pub fn looks_back_ms(&self) -> u64 {
-        let beats = self.heartbeat_interval_ms.saturating_mul(2);
+        let beats = self.timings.heartbeat_interval_ms.saturating_mul(2);
         // Whoever never looks for a lighter node does not look back for one either.
-        let terms = self.leader_term_ms.checked_mul(2).unwrap_or(0);
-        self.election_timeout_min_ms.max(beats).max(terms) + 1
+        let terms = self.timings.leader_term_ms.checked_mul(2).unwrap_or(0);
+        self.timings.election_timeout_min_ms.max(beats).max(terms) + 1
     }
 }
 
@@ -113,7 +113,7 @@ impl Machine {
         if *seen <= ballot.term {
             *seen = Term(0);
         }
-        if rules.election_retry_ms == 0 {
+        if rules.timings.election_retry_ms == 0 {
             // Nothing to be doubled.
             *lost = 0;
         }
@@ -176,7 +176,7 @@ impl<'a> Clocks<'a> {
             me: rules.me,
             now,
             oldest: back(rules.looks_back_ms()),
-            oldest_asked: back(rules.net_timeout_ms + 1),
+            oldest_asked: back(rules.timings.net_timeout_ms + 1),
             passed,
         }
     }

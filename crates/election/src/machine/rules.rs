@@ -1,27 +1,17 @@
 //! The fixed numbers of an election and the waits that follow from them.
 
 use crate::process::NodeId;
-use rollcall_core::Load;
+use rollcall_core::{Load, Timings};
 
-/// What never changes while a node runs. Times are in milliseconds and the same on every node.
+/// What never changes while a node runs.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Rules {
     /// This node.
     pub me: NodeId,
     /// How many nodes the cluster has.
     pub nodes: usize,
-    /// Between two heartbeats of a leader.
-    pub heartbeat_interval_ms: u64,
-    /// V: how long an acknowledged heartbeat binds a follower, and how long a node that has just started holds still.
-    pub election_timeout_min_ms: u64,
-    /// The longest silence before a follower asks for an election.
-    pub election_timeout_max_ms: u64,
-    /// How old a granted vote may be.
-    pub net_timeout_ms: u64,
-    /// The first pause after a lost round.
-    pub election_retry_ms: u64,
-    /// After how long a leader looks whether another should lead.
-    pub leader_term_ms: u64,
+    /// The same on every node. V is `election_timeout_min_ms`.
+    pub timings: Timings,
     /// Whether an orderly end of a link proves that the process at its other end is dead (rule 5).
     pub trust_end_of_stream: bool,
 }
@@ -43,36 +33,36 @@ impl Rules {
     /// L, the lease: 5/6 of V, so that clocks may differ by almost a fifth in speed before two leases could overlap.
     #[must_use]
     pub fn lease_ms(&self) -> u64 {
-        self.election_timeout_min_ms * 5 / 6
+        self.timings.election_timeout_min_ms * 5 / 6
     }
 
     /// How long a promise lasts from its receipt: V, plus one because receipts are rounded down to whole milliseconds.
     pub(super) fn promise_ms(&self) -> u64 {
-        self.election_timeout_min_ms + 1
+        self.timings.election_timeout_min_ms + 1
     }
 
     /// Rule 6: how long to bear a leader's silence. Load weighs more than chance, so that a light node asks first.
     pub(super) fn silence_ms(&self, load: Load, draw: Draw) -> u64 {
-        let span = self.election_timeout_max_ms.saturating_sub(self.election_timeout_min_ms);
+        let span = self.timings.election_timeout_max_ms.saturating_sub(self.timings.election_timeout_min_ms);
         let share = 7 * u64::from(load.permille()) + 3 * u64::from(draw.0);
-        self.election_timeout_min_ms + span * share / 10_000
+        self.timings.election_timeout_min_ms + span * share / 10_000
     }
 
     /// The pause before standing when it is known that nobody leads: long enough for a lighter node to come first.
     pub(super) fn short_pause_ms(&self, load: Load, draw: Draw) -> u64 {
         let share = 4 * u64::from(load.permille()) + 2 * u64::from(draw.0);
-        self.election_retry_ms * share / 10_000
+        self.timings.election_retry_ms * share / 10_000
     }
 
     /// Rule 8: the pause after the `lost`-th round in a row, with jitter of one half to both sides.
     pub(super) fn backoff_ms(&self, lost: u8, draw: Draw) -> u64 {
-        let pause = self.election_retry_ms << u32::from(lost).min(MAX_DOUBLINGS);
+        let pause = self.timings.election_retry_ms << u32::from(lost).min(MAX_DOUBLINGS);
         (pause / 2 + pause * u64::from(draw.0) / 1000).max(1)
     }
 
     /// How long to wait for votes, or for a candidate that got ours: a few disk writes more than after a lost round.
     pub(super) fn vote_wait_ms(&self, lost: u8, draw: Draw) -> u64 {
-        3 * self.election_retry_ms + self.backoff_ms(lost, draw)
+        3 * self.timings.election_retry_ms + self.backoff_ms(lost, draw)
     }
 }
 
@@ -85,12 +75,14 @@ pub(super) mod tests {
         Rules {
             me: NodeId(me),
             nodes,
-            heartbeat_interval_ms: 1000,
-            election_timeout_min_ms: 3000,
-            election_timeout_max_ms: 5000,
-            net_timeout_ms: 2000,
-            election_retry_ms: 100,
-            leader_term_ms: 10_000,
+            timings: Timings {
+                heartbeat_interval_ms: 1000,
+                election_timeout_min_ms: 3000,
+                election_timeout_max_ms: 5000,
+                leader_term_ms: 10_000,
+                net_timeout_ms: 2000,
+                election_retry_ms: 100,
+            },
             trust_end_of_stream: true,
         }
     }

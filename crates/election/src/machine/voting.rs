@@ -82,7 +82,7 @@ impl Machine {
     ) {
         self.seen = self.seen.max(term);
         let Stance::Candidate { asked_at, answered, votes, .. } = &mut self.stance else { return };
-        if asked != *asked_at || now.since(*asked_at) > self.rules.net_timeout_ms {
+        if asked != *asked_at || now.since(*asked_at) > self.rules.timings.net_timeout_ms {
             return;
         }
         answered.insert(from);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rollcall_core::BootMs;
+use rollcall_core::{BootMs, Timings};
 use rollcall_election::machine::Rules;
 use rollcall_election::{BootId, NodeId, Process};
 
@@ -28,12 +28,14 @@ fn rules(me: u8, v: u64) -> Rules {
     Rules {
         me: NodeId(me),
         nodes: usize::from(NODES),
-        heartbeat_interval_ms: 500,
-        election_timeout_min_ms: v,
-        election_timeout_max_ms: 1200,
-        net_timeout_ms: 1000,
-        election_retry_ms: 0,
-        leader_term_ms: u64::MAX,
+        timings: Timings {
+            heartbeat_interval_ms: 500,
+            election_timeout_min_ms: v,
+            election_timeout_max_ms: 1200,
+            leader_term_ms: u64::MAX,
+            net_timeout_ms: 1000,
+            election_retry_ms: 0,
+        },
         trust_end_of_stream: true,
     }
 }
@@ -146,7 +148,7 @@ impl Bounds {
 
     /// Whatever was asked at this moment is not waited for any more.
     pub(super) fn oldest_asked(&self) -> BootMs {
-        BootMs(NOW.0 - self.rules(0).net_timeout_ms - 1)
+        BootMs(NOW.0 - self.rules(0).timings.net_timeout_ms - 1)
     }
 }
 

@@ -17,6 +17,7 @@ use std::collections::BinaryHeap;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use rollcall_core::Timings;
 use rollcall_election::machine::{Note, Rules};
 use rollcall_election::{Message, NodeId, Peers, Process};
 
@@ -210,12 +211,14 @@ fn rules(me: NodeId, nodes: usize) -> Rules {
     Rules {
         me,
         nodes,
-        heartbeat_interval_ms: 1000,
-        election_timeout_min_ms: 3000,
-        election_timeout_max_ms: 5000,
-        net_timeout_ms: 2000,
-        election_retry_ms: 100,
-        leader_term_ms: 10_000,
+        timings: Timings {
+            heartbeat_interval_ms: 1000,
+            election_timeout_min_ms: 3000,
+            election_timeout_max_ms: 5000,
+            leader_term_ms: 10_000,
+            net_timeout_ms: 2000,
+            election_retry_ms: 100,
+        },
         trust_end_of_stream: true,
     }
 }

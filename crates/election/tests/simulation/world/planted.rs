@@ -55,7 +55,7 @@ impl World {
         let forgetful = if older { host.disk.older_ballot().or(found) } else { found };
         let ballot = forgetful.or(empty.then(Ballot::default));
         let clock = host.clock.read(now);
-        let window = host.rules.election_timeout_min_ms + 1;
+        let window = host.rules.timings.election_timeout_min_ms + 1;
         (ballot, if early { BootMs(clock.0.saturating_sub(window)) } else { clock })
     }
 
@@ -98,7 +98,7 @@ impl World {
             let ballot = Ballot { term: running.machine.term(), voted_for: None };
             let host = &mut self.hosts[node];
             host.disk.replace(ballot);
-            let early = host.clock.read(self.now).0.saturating_sub(host.rules.election_timeout_min_ms + 1);
+            let early = host.clock.read(self.now).0.saturating_sub(host.rules.timings.election_timeout_min_ms + 1);
             let running = host.running.as_mut().expect("just seen");
             running.machine = Machine::new(host.rules.clone(), running.process.boot, Some(ballot), BootMs(early));
             self.later(0, self.hosts[node].process().expect("just seen"), What::Wake { serial: u32::MAX });

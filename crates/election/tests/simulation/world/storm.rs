@@ -68,8 +68,8 @@ impl World {
     fn brew(&mut self) {
         let nodes = self.hosts.len();
         if self.bug == Some(Bug::DifferentTimings) {
-            self.hosts[0].rules.election_timeout_min_ms = 4500;
-            self.hosts[0].rules.election_timeout_max_ms = 6500;
+            self.hosts[0].rules.timings.election_timeout_min_ms = 4500;
+            self.hosts[0].rules.timings.election_timeout_max_ms = 6500;
         }
         let drift = [0, 10_000, 50_000][self.pick(3)];
         for node in 0..nodes {

@@ -20,7 +20,8 @@ impl World {
             running.serves_until = if keeps { running.kept_lease } else { 0 };
             return;
         };
-        let more = if stretched && serves_until > BootMs(0) { host.rules.election_timeout_min_ms / 6 } else { 0 };
+        let more =
+            if stretched && serves_until > BootMs(0) { host.rules.timings.election_timeout_min_ms / 6 } else { 0 };
         running.serves_until = host.clock.when(serves_until.plus(more), now);
         running.kept_lease = running.serves_until;
         let serves = running.serves_until > now;
