@@ -15,7 +15,6 @@ mod node;
 mod outlet;
 mod output;
 mod peer;
-mod plain;
 mod progress;
 mod register;
 mod secret;

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
+use rollcall::config;
 use rollcall_chat::engine::Notice;
-use rollcall_chat::settings::{Layer, Settings};
 use rollcall_chat::{Ask, Peer};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -62,8 +62,8 @@ pub(crate) struct Heard {
 /// Is such a peer until the standard input ends. `peers` are those that it dials, separated by commas.
 pub(crate) fn run(name: &str, peers: &str) -> anyhow::Result<()> {
     let values = [("name", name), ("listen_addr", "127.0.0.1:0"), ("peers", peers), ("lan", "false")];
-    let values = values.map(|(key, value)| (key, value.to_owned())).into();
-    let settings = Settings::read(None, &|_| None, Layer { place: "figures: ".to_owned(), values })?;
+    let values = values.map(|(key, value)| (key, value.to_owned()));
+    let settings = config::chat::load(None, &|_| None, &values)?;
     let name = name.to_owned();
     // The same runtime as the program's, and a task as there.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

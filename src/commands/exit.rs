@@ -3,10 +3,10 @@
 
 use std::process::ExitCode;
 
-use super::plain::plain;
 use crate::config::ConfigError;
 use crate::node::NodeError;
 use rollcall_client::{ClientError, SettingsError};
+use rollcall_core::text::plain;
 
 /// The registry, or this machine, refuses what is asked for.
 pub const REFUSED: u8 = 1;

@@ -11,13 +11,13 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::connection::{Account, AccountArgs};
 use super::exit::{Failure, REFUSED, SYSTEM};
 use super::output::{Output, OutputArgs, note};
-use super::plain::plain;
 use super::secret::PasswordArgs;
 use super::signals::Signals;
 use super::table::Colour;
 use address::Address;
 use rollcall_client::{Beat, Beats, ClientError, Course, Pace};
 use rollcall_core::clock::{boot_now, wall_now};
+use rollcall_core::text::plain;
 
 /// How long one heartbeat is tried before it is said that nobody accepts it; then it is tried on.
 const PATIENCE: Duration = Duration::from_secs(4);

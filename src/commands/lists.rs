@@ -6,9 +6,9 @@ use serde_json::json;
 use super::connection::ServerArgs;
 use super::exit::Failure;
 use super::output::{Output, OutputArgs, note};
-use super::plain::plain;
 use super::table::{Colour, Table, count};
 use rollcall_core::api::User;
+use rollcall_core::text::plain;
 use rollcall_core::{Addr, Username};
 
 /// What stands in a table where nothing is known.

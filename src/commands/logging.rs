@@ -17,8 +17,8 @@ use tracing_subscriber::registry;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::outlet::Outlet;
-use super::plain::{plain, plain_json};
 use rollcall_chat::settings::{LogFormat, LogLevel, Settings};
+use rollcall_core::text::{plain, plain_json};
 
 /// Names the levels, and with `target=level` the modules, for all commands.
 const VARIABLE: &str = "RUST_LOG";

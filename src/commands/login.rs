@@ -6,9 +6,9 @@ use serde_json::json;
 use super::connection::{Account, AccountArgs};
 use super::exit::{Failure, USAGE};
 use super::output::{Output, OutputArgs};
-use super::plain::plain;
 use super::secret::{NewPasswordArgs, PasswordArgs};
 use rollcall_core::api::LoggedIn;
+use rollcall_core::text::plain;
 
 /// The flags of `login`.
 #[derive(Args, Debug)]

@@ -6,8 +6,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::exit::{Failure, SYSTEM};
-use super::plain::plain_json;
 use super::table::Colour;
+use rollcall_core::text::{plain, plain_json};
 
 /// How the answer is to look.
 #[derive(Args, Clone, Copy, Debug)]
@@ -58,5 +58,5 @@ impl Output {
 
 /// Writes a line for the person at the terminal. If no one reads it, nothing is lost.
 pub(super) fn note(line: &str) {
-    let _ = writeln!(stderr(), "{}", super::plain::plain(line));
+    let _ = writeln!(stderr(), "{}", plain(line));
 }

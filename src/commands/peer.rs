@@ -24,9 +24,10 @@ use super::logging::{start_logging, start_logging_of_peer};
 use super::outlet::Outlet;
 use super::secret::PasswordArgs;
 use super::signals::{ExitAtOnce, Signals};
+use crate::config;
 use display::{Display, To};
 use keyboard::Keyboard;
-use rollcall_chat::settings::{Layer, Settings, SettingsError};
+use rollcall_chat::settings::Settings;
 use rollcall_chat::{Peer, StartError};
 use rollcall_core::Password;
 use session::Session;
@@ -141,12 +142,6 @@ enum PeerCommand {
     Scan(scan::ScanArgs),
 }
 
-impl From<SettingsError> for Failure {
-    fn from(error: SettingsError) -> Self {
-        Self::new(CONFIGURATION, error.to_string())
-    }
-}
-
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = match &error {
@@ -172,7 +167,7 @@ pub(super) async fn run(args: PeerArgs) -> Result<(), Failure> {
 
 async fn chat(args: PeerArgs) -> Result<(), Failure> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let mut settings = Settings::read(args.config.as_deref(), &variable, flags(&args))?;
+    let mut settings = config::chat::read(args.config.as_deref(), &variable, &flags(&args))?;
     settings.password = password(&args.password, &settings)?;
     let log = start_logging_of_peer(&settings).map_err(no_thread)?;
     let mut signals =
@@ -286,7 +281,7 @@ fn cannot(error: io::Error) -> Failure {
     Failure::new(SYSTEM, format!("cannot read what is typed: {error}"))
 }
 
-fn flags(args: &PeerArgs) -> Layer {
+fn flags(args: &PeerArgs) -> Vec<(&'static str, String)> {
     let lan = if args.no_lan { Some("false".to_owned()) } else { args.lan.then(|| "true".to_owned()) };
     let given = [
         ("name", args.name.clone()),
@@ -300,6 +295,5 @@ fn flags(args: &PeerArgs) -> Layer {
         ("log_level", args.log_level.clone()),
         ("log_format", args.log_format.clone()),
     ];
-    let values = given.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
-    Layer { place: "command line: ".to_owned(), values }
+    given.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }

@@ -6,9 +6,9 @@ use serde_json::json;
 use super::connection::AccountArgs;
 use super::exit::{Failure, USAGE};
 use super::output::{Output, OutputArgs};
-use super::plain::plain;
 use super::secret::PasswordArgs;
 use rollcall_client::NewUser;
+use rollcall_core::text::plain;
 use rollcall_core::{AddrForm, Metadata, MetadataForm};
 
 /// The flags.

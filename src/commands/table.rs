@@ -1,6 +1,6 @@
 //! Tables for people: columns of equal width, and colours that do not count. Pure.
 
-use super::plain::plain;
+use rollcall_core::text::plain;
 
 /// What a colour says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use super::connection::AccountArgs;
 use super::exit::{Failure, PARTLY, REFUSED};
 use super::output::{Output, OutputArgs, note};
-use super::plain::plain;
 use super::progress::Progress;
 use super::secret::PasswordArgs;
 use super::table::{Colour, count};
 use rollcall_client::{ClientError, Uploads};
 use rollcall_core::ImageKind;
+use rollcall_core::text::plain;
 
 /// What no registry takes need not be sent.
 const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;

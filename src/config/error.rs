@@ -1,50 +1,14 @@
-//! What can be wrong with a configuration. Every text is one line: where it stands, what it says, what is right.
+//! What can be wrong with a configuration, of a node or a chat peer. Every text is one line: where it stands, what it says, what is right.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::DEFAULT_FILE;
+use super::node::flags::DEFAULT_FILE;
+use super::origin::Origin;
 use rollcall_core::{InvalidClusterKey, NodeAddr};
 
-/// Where a value was given.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Origin {
-    /// On a line of the configuration file; lines count from 1.
-    File {
-        /// The file, as the user named it.
-        name: String,
-        /// The line.
-        line: usize,
-    },
-    /// In an environment variable.
-    Variable(&'static str),
-    /// On the command line.
-    Flag(&'static str),
-    /// Nowhere; the default of the setting of this name stands.
-    Default(&'static str),
-}
-
-impl Origin {
-    /// This place, unless it is a default: then the other one, since that is what the user can see.
-    pub(super) fn or(&self, other: &Self) -> Self {
-        if matches!(self, Self::Default(_)) { other.clone() } else { self.clone() }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File { name, line } => write!(f, "{name}:{line}"),
-            Self::Variable(variable) => write!(f, "environment variable {variable}"),
-            Self::Flag(flag) => f.write_str(flag),
-            Self::Default(name) => write!(f, "default of {name}"),
-        }
-    }
-}
-
-/// Why a node cannot be started with this configuration.
+/// Why a node or a chat peer cannot be started with this configuration.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// Nothing says which node this is.
@@ -53,12 +17,12 @@ pub enum ConfigError {
     )]
     Nothing,
     /// The file could not be read.
-    #[error(
-        "cannot read the configuration file {}: {cause}; name it with --config FILE, or try `rollcall demo`", .path.display()
-    )]
+    #[error("cannot read the configuration file {}: {cause}{remedy}", .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
+        /// What can be done, after a semicolon; empty where nothing is to be said.
+        remedy: &'static str,
         /// What the system said.
         cause: std::io::Error,
     },
@@ -70,7 +34,25 @@ pub enum ConfigError {
         /// What the parser said.
         message: String,
     },
-    /// The file has a key that means nothing.
+    /// The file is neither YAML nor JSON, or has a list where one value is right.
+    #[error("{name}: {message}")]
+    NotYaml {
+        /// The file, as the user named it.
+        name: String,
+        /// What the parser said; it ends with the line and the column.
+        message: String,
+    },
+    /// The file of a chat peer has a key that is none.
+    #[error("{origin}: there is no setting {key:?}; there are {names}")]
+    UnknownSetting {
+        /// The line.
+        origin: Origin,
+        /// The key.
+        key: String,
+        /// All keys.
+        names: String,
+    },
+    /// The file of a node has a key that means nothing.
     #[error("{origin}: unknown key {key:?}{}", .nearest.map_or_else(
         || "; remove it (config.toml of the distribution lists every key)".to_owned(),
         |name| format!("; did you mean {name}?")

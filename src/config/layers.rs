@@ -1,17 +1,18 @@
-//! Finds a setting's value: on the command line, else in the environment, else in the file. Knows types and lines, not
-//! what a value means.
+//! Layered values: command line over environment over file. Knows types and lines, not what a value means.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
-
-use super::keys::{self, Key};
-use super::{ConfigError, Flags, Origin};
+use super::error::ConfigError;
+use super::keys::Key;
+use super::origin::Origin;
 
 /// The longest piece of a value that an error repeats.
 const MAX_REPEATED_CHARS: usize = 80;
+
+/// What a path is.
+pub(super) const RIGHT_PATH: &str = "a path in quotes";
 
 /// What an error says instead of a secret.
 const NOT_SHOWN: &str = "a value that is not shown here";
@@ -27,108 +28,159 @@ pub(super) struct Given<T> {
 
 /// A value before its type is asked for.
 #[derive(Clone, Debug)]
-enum Raw {
-    /// From the environment or the command line, where everything is text.
+pub(super) enum Raw {
+    /// From where everything is text: the environment, the command line, YAML. Commas separate the items of a list.
     Untyped(String),
+    /// A text that was written as one.
     Text(String),
     Number(u64),
-    /// True or false in the file.
     Switch(bool),
     List(Vec<Given<Raw>>),
     /// Something that no setting takes, such as a date or a negative number.
     Other,
 }
 
-/// The three places where a setting may stand.
-pub(super) struct Layers<'a> {
-    file: BTreeMap<String, Given<Raw>>,
-    variable: &'a dyn Fn(&str) -> Option<String>,
-    flags: &'a Flags,
+/// The values of one place, by the name of their setting.
+pub(super) type Layer = BTreeMap<&'static str, Given<Raw>>;
+
+/// Which values of a setting are checked if several layers have one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Check {
+    /// The one that wins.
+    Winner,
+    /// All of them.
+    All,
 }
 
-impl<'a> Layers<'a> {
-    /// Reads the file's text, if there is a file; `name` is what errors call it.
-    pub(super) fn new(
-        name: &str,
-        text: Option<&str>,
-        variable: &'a dyn Fn(&str) -> Option<String>,
-        flags: &'a Flags,
-    ) -> Result<Self, ConfigError> {
-        let file = text.map(|text| parse(name, text)).transpose()?.unwrap_or_default();
-        Ok(Self { file, variable, flags })
+/// The three places where a setting may stand.
+pub(super) struct Layers {
+    /// From the one that wins down.
+    layers: [Layer; 3],
+    check: Check,
+}
+
+/// The layer of the command line: texts by the name of their setting, with their origin.
+pub(super) fn command_line(texts: impl IntoIterator<Item = (&'static str, String, Origin)>) -> Layer {
+    texts.into_iter().map(|(name, text, origin)| (name, Given::untyped(text, &origin))).collect()
+}
+
+/// The layer of the environment. An empty variable counts as unset: `export API_PORT=` in a script means "the default".
+pub(super) fn environment(
+    keys: &[&'static Key],
+    variable: &dyn Fn(&str) -> Option<String>,
+    origin: impl Fn(&'static Key) -> Origin,
+) -> Layer {
+    let given = |key: &&'static Key| {
+        let text = variable(key.variable).filter(|text| !text.is_empty())?;
+        Some((key.name, Given::untyped(text, &origin(key))))
+    };
+    keys.iter().filter_map(given).collect()
+}
+
+impl Layers {
+    pub(super) fn new(check: Check, command_line: Layer, environment: Layer, file: Layer) -> Self {
+        Self { layers: [command_line, environment, file], check }
     }
 
     /// A setting that is one text.
     pub(super) fn text(&self, key: &Key, right: &str) -> Result<Option<Given<String>>, ConfigError> {
-        self.find(key).map(|given| text(key, &given, right)).transpose()
+        self.read(key, |given| text(key, given, right))
     }
 
     /// A setting that is a text with a rule of its own.
     pub(super) fn parsed<T: FromStr>(&self, key: &Key, right: &str) -> Result<Option<Given<T>>, ConfigError> {
-        self.text(key, right)?.map(|given| given.parse(key, right)).transpose()
+        self.parsed_by(key, right, |text| text.parse().ok())
+    }
+
+    /// A setting that is a text with the rule of `parse`.
+    pub(super) fn parsed_by<T>(
+        &self,
+        key: &Key,
+        right: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<Given<T>>, ConfigError> {
+        self.read(key, |given| parse(&text(key, given, right)?).ok_or_else(|| given.invalid(key, right)))
+    }
+
+    /// A setting that is a path, which is not empty.
+    pub(super) fn path(&self, key: &Key, default: &str) -> Result<PathBuf, ConfigError> {
+        let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+        let found = self.parsed_by(key, RIGHT_PATH, path)?;
+        Ok(found.map_or_else(|| PathBuf::from(default), |given| given.value))
     }
 
     /// A setting that is a number of at least 1 and at most `most`.
     pub(super) fn number(&self, key: &Key, most: u64, default: u64) -> Result<Given<u64>, ConfigError> {
-        let Some(given) = self.find(key) else {
-            return Ok(Given { value: default, origin: Origin::Default(key.name), written: default.to_string() });
-        };
-        let number = match &given.value {
-            // Digits only: the standard parser would take a leading `+`.
-            Raw::Untyped(text) => text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten(),
-            Raw::Number(number) => Some(*number),
-            Raw::Text(_) | Raw::Switch(_) | Raw::List(_) | Raw::Other => None,
-        };
-        match number {
-            Some(value) if (1..=most).contains(&value) => Ok(given.with(value)),
-            _ => Err(given.invalid(key, format!("a whole number from 1 to {most}"))),
-        }
+        let found = self.read(key, |given| {
+            let number = match &given.value {
+                // Digits only: the standard parser would take a leading `+`.
+                Raw::Untyped(text) => text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten(),
+                Raw::Number(number) => Some(*number),
+                Raw::Text(_) | Raw::Switch(_) | Raw::List(_) | Raw::Other => None,
+            };
+            let number = number.filter(|number| (1..=most).contains(number));
+            number.ok_or_else(|| given.invalid(key, format!("a whole number from 1 to {most}")))
+        })?;
+        let origin = Origin::Default(key.name);
+        Ok(found.unwrap_or_else(|| Given { value: default, origin, written: default.to_string() }))
     }
 
     /// A setting that is yes or no.
     pub(super) fn switch(&self, key: &Key, default: bool) -> Result<bool, ConfigError> {
-        let Some(given) = self.find(key) else { return Ok(default) };
-        match &given.value {
+        let found = self.read(key, |given| match &given.value {
             Raw::Switch(value) => Ok(*value),
             Raw::Untyped(text) if text == "true" => Ok(true),
             Raw::Untyped(text) if text == "false" => Ok(false),
             _ => Err(given.invalid(key, "true or false")),
-        }
+        })?;
+        Ok(found.map_or(default, |given| given.value))
     }
 
-    /// A setting that is a list of texts; outside the file they are separated by commas.
+    /// A setting that is a list of texts; where everything is text, they are separated by commas.
     pub(super) fn list(&self, key: &Key, right: &str) -> Result<Option<Given<Vec<Given<String>>>>, ConfigError> {
-        let Some(given) = self.find(key) else { return Ok(None) };
-        let items: Result<Vec<_>, _> = match &given.value {
-            Raw::Untyped(texts) => {
-                let texts = texts.split(',').map(str::trim).filter(|text| !text.is_empty());
-                texts.map(|text| Ok(Given::untyped(text.to_owned(), &given.origin).with(text.to_owned()))).collect()
-            }
-            Raw::List(items) => items.iter().map(|item| text(key, item, right)).collect(),
-            Raw::Text(_) | Raw::Number(_) | Raw::Switch(_) | Raw::Other => return Err(given.invalid(key, right)),
-        };
-        Ok(Some(given.with(items?)))
+        self.read(key, |given| items(key, given, right))
     }
 
-    fn find(&self, key: &Key) -> Option<Given<Raw>> {
-        let flag = || {
-            let (name, find) = key.flag?;
-            Some(Given::untyped(find(self.flags)?.clone(), &Origin::Flag(name)))
-        };
-        let variable = || {
-            // An empty variable counts as unset: `export API_PORT=` in a script means "the default".
-            let text = (self.variable)(key.variable).filter(|text| !text.is_empty())?;
-            Some(Given::untyped(text, &Origin::Variable(key.variable)))
-        };
-        let mut found = flag().or_else(variable).or_else(|| self.file.get(key.name).cloned());
-        if let Some(given) = found.as_mut().filter(|_| key.is_secret) {
-            NOT_SHOWN.clone_into(&mut given.written);
+    /// A setting that is a list of texts, each with the rule of `parse`.
+    pub(super) fn list_by<T>(
+        &self,
+        key: &Key,
+        right: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, ConfigError> {
+        let item = |item: &Given<String>| parse(&item.value).ok_or_else(|| item.invalid(key, right));
+        let found = self.read(key, |given| items(key, given, right)?.iter().map(item).collect())?;
+        Ok(found.map(|given| given.value).unwrap_or_default())
+    }
+
+    /// The value that wins. Fails at the first wrong one of those that are checked.
+    fn read<T>(
+        &self,
+        key: &Key,
+        read: impl Fn(&Given<Raw>) -> Result<T, ConfigError>,
+    ) -> Result<Option<Given<T>>, ConfigError> {
+        let mut found = None;
+        for given in self.layers.iter().filter_map(|layer| layer.get(key.name)) {
+            let mut given = given.clone();
+            if key.is_secret {
+                NOT_SHOWN.clone_into(&mut given.written);
+            }
+            let value = given.with(read(&given)?);
+            found.get_or_insert(value);
+            if self.check == Check::Winner {
+                break;
+            }
         }
-        found
+        Ok(found)
     }
 }
 
 impl<T> Given<T> {
+    /// A value of a file; `written` is its text there.
+    pub(super) fn of_file(value: T, origin: Origin, written: &str) -> Self {
+        Self { value, origin, written: cut(written) }
+    }
+
     /// Another value of the same origin.
     pub(super) fn with<U>(&self, value: U) -> Given<U> {
         Given { value, origin: self.origin.clone(), written: self.written.clone() }
@@ -146,7 +198,8 @@ impl<T> Given<T> {
 }
 
 impl Given<Raw> {
-    fn untyped(text: String, origin: &Origin) -> Self {
+    /// A value from where everything is text.
+    pub(super) fn untyped(text: String, origin: &Origin) -> Self {
         let written = cut(&format!("{text:?}"));
         Self { value: Raw::Untyped(text), origin: origin.clone(), written }
     }
@@ -159,60 +212,32 @@ impl Given<String> {
     }
 }
 
-fn text(key: &Key, given: &Given<Raw>, right: &str) -> Result<Given<String>, ConfigError> {
+fn text(key: &Key, given: &Given<Raw>, right: &str) -> Result<String, ConfigError> {
     match &given.value {
-        Raw::Untyped(text) | Raw::Text(text) => Ok(given.with(text.clone())),
+        Raw::Untyped(text) | Raw::Text(text) => Ok(text.clone()),
         Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Other => Err(given.invalid(key, right)),
     }
 }
 
-/// The keys of the file; an unknown one is an error, because a misspelt setting that is ignored is a setting lost.
-fn parse(name: &str, text: &str) -> Result<BTreeMap<String, Given<Raw>>, ConfigError> {
-    let origin = |at: usize| Origin::File { name: name.to_owned(), line: line(text, at) };
-    let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
-        origin: origin(error.span().map_or(0, |span| span.start)),
-        message: error.message().lines().collect::<Vec<_>>().join("; "),
-    })?;
-    let mut values = BTreeMap::new();
-    for (key, value) in table.get_ref() {
-        let spelling = key.get_ref().as_ref();
-        if !keys::ALL.iter().any(|known| known.name == spelling) {
-            return Err(ConfigError::UnknownKey {
-                origin: origin(key.span().start),
-                key: cut(spelling),
-                nearest: keys::nearest(spelling),
-            });
-        }
-        values.insert(spelling.to_owned(), raw(text, value, &origin));
+fn items(key: &Key, given: &Given<Raw>, right: &str) -> Result<Vec<Given<String>>, ConfigError> {
+    let of_list = |item: &Given<Raw>| match &item.value {
+        Raw::Untyped(texts) => Ok(pieces(texts, &item.origin)),
+        _ => Ok(vec![item.with(text(key, item, right)?)]),
+    };
+    match &given.value {
+        Raw::Untyped(texts) => Ok(pieces(texts, &given.origin)),
+        Raw::List(items) => Ok(items.iter().map(of_list).collect::<Result<Vec<_>, _>>()?.concat()),
+        Raw::Text(_) | Raw::Number(_) | Raw::Switch(_) | Raw::Other => Err(given.invalid(key, right)),
     }
-    Ok(values)
 }
 
-fn raw(text: &str, value: &Spanned<DeValue<'_>>, origin: &dyn Fn(usize) -> Origin) -> Given<Raw> {
-    let span = value.span();
-    let value = match value.get_ref() {
-        DeValue::String(text) => Raw::Text(text.to_string()),
-        DeValue::Integer(digits) => {
-            u64::from_str_radix(digits.as_str(), digits.radix()).map_or(Raw::Other, Raw::Number)
-        }
-        DeValue::Array(items) => Raw::List(items.iter().map(|item| raw(text, item, origin)).collect()),
-        DeValue::Boolean(value) => Raw::Switch(*value),
-        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => Raw::Other,
-    };
-    let written = match value {
-        Raw::Other if text.as_bytes().get(span.start) == Some(&b'[') => "a table".to_owned(),
-        _ => cut(text.get(span.clone()).unwrap_or_default()),
-    };
-    Given { value, origin: origin(span.start), written }
-}
-
-/// The line of a byte, from 1.
-fn line(text: &str, at: usize) -> usize {
-    text.bytes().take(at).filter(|b| *b == b'\n').count() + 1
+fn pieces(texts: &str, origin: &Origin) -> Vec<Given<String>> {
+    let texts = texts.split(',').map(str::trim).filter(|text| !text.is_empty());
+    texts.map(|text| Given::untyped(text.to_owned(), origin).with(text.to_owned())).collect()
 }
 
 /// A text on one line and no longer than an error may repeat.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((end, _)) = line.char_indices().nth(MAX_REPEATED_CHARS) {
         line.truncate(end);

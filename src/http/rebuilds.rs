@@ -1,6 +1,6 @@
 //! How often a list that changes all the time is made anew. Pure: time comes as an argument.
 
-use rollcall_core::BootMs;
+use rollcall_core::{BootMs, Rate, TokenBucket};
 
 /// Builds that may follow each other at once, so that who writes now and then reads its own writes.
 const BURST: u64 = 10;
@@ -8,33 +8,19 @@ const BURST: u64 = 10;
 /// The time in which one more build is earned: no more than ten a second go on for long.
 const EARNED_IN_MS: u64 = 100;
 
-/// A token bucket whose tokens are earned over time.
+const RATE: Rate = Rate::new(BURST, EARNED_IN_MS);
+
+/// Token bucket for builds of one list.
 ///
 /// Invariant: while there is no token, the last one was taken less than [`EARNED_IN_MS`] ago. So what is given instead of a
 /// build is no older than that.
-#[derive(Debug)]
-pub(super) struct Rebuilds {
-    /// Time that was saved up to `as_of`, of which each build costs [`EARNED_IN_MS`].
-    saved_ms: u64,
-    as_of: BootMs,
-}
-
-impl Default for Rebuilds {
-    fn default() -> Self {
-        Self { saved_ms: BURST * EARNED_IN_MS, as_of: BootMs(0) }
-    }
-}
+#[derive(Debug, Default)]
+pub(super) struct Rebuilds(TokenBucket);
 
 impl Rebuilds {
     /// Takes a token, if there is one at `now`.
     pub(super) fn take(&mut self, now: BootMs) -> bool {
-        self.saved_ms = self.saved_ms.saturating_add(now.since(self.as_of)).min(BURST * EARNED_IN_MS);
-        self.as_of = self.as_of.max(now);
-        let enough = self.saved_ms >= EARNED_IN_MS;
-        if enough {
-            self.saved_ms -= EARNED_IN_MS;
-        }
-        enough
+        self.0.take(RATE, now)
     }
 }
 

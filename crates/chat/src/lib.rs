@@ -46,7 +46,7 @@ pub use metrics::{Drops, Measures};
 pub use nickname::{InvalidNickname, Nickname};
 pub use peer_id::{InvalidPeerId, PEER_ID_DIGITS, PeerId};
 pub use profile::{Avatar, InvalidAvatar, MAX_AVATAR_BYTES, Profile};
-pub use text::{MAX_TEXT_BYTES, breaks_a_line, harmless, is_hidden, one_line};
+pub use text::MAX_TEXT_BYTES;
 pub use user_id::UserId;
 
 use archive::Archive;

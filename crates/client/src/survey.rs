@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use serde::Serialize;
 
-use super::Client;
+use super::leader::Servers;
+use super::node_client::NodeClient;
 use rollcall_core::api::{ClusterNode, Health};
 use rollcall_core::{MemberRole, NodeAddr, Term};
 
@@ -36,24 +37,21 @@ pub struct Surveyed {
     pub uptime_seconds: Option<u64>,
 }
 
-impl Client {
-    /// Asks every node that is known, and those that they name, at the same time and once.
-    pub async fn survey(&self) -> Vec<Surveyed> {
-        let clusters = join_all(self.servers().into_iter().map(|base| async move { self.cluster(&base).await })).await;
-        for url in clusters.iter().flatten().flat_map(|cluster| &cluster.nodes).filter_map(|node| node.api_url.as_ref())
-        {
-            self.servers.learn(url);
-        }
-        let asked = self.servers().into_iter().map(|base| async move { (self.health(&base).await.ok(), base) });
-        let answers = join_all(asked).await;
-        // The leader hears all others; what a follower knows of them is hearsay.
-        let leader = answers.iter().find(|(health, _)| health.as_ref().is_some_and(|health| health.is_leader));
-        let view = match leader {
-            Some((_, base)) => self.cluster(base).await.ok(),
-            None => clusters.into_iter().flatten().next(),
-        };
-        table(answers, view.map(|cluster| cluster.nodes).unwrap_or_default())
+/// Asks every node that is known, and those that they name, at the same time and once.
+pub(super) async fn survey(nodes: &NodeClient, servers: &Servers) -> Vec<Surveyed> {
+    let clusters = join_all(servers.all().into_iter().map(|base| async move { nodes.cluster(&base).await })).await;
+    for url in clusters.iter().flatten().flat_map(|cluster| &cluster.nodes).filter_map(|node| node.api_url.as_ref()) {
+        servers.learn(url);
     }
+    let asked = servers.all().into_iter().map(|base| async move { (nodes.health(&base).await.ok(), base) });
+    let answers = join_all(asked).await;
+    // The leader hears all others; what a follower knows of them is hearsay.
+    let leader = answers.iter().find(|(health, _)| health.as_ref().is_some_and(|health| health.is_leader));
+    let view = match leader {
+        Some((_, base)) => nodes.cluster(base).await.ok(),
+        None => clusters.into_iter().flatten().next(),
+    };
+    table(answers, view.map(|cluster| cluster.nodes).unwrap_or_default())
 }
 
 /// A row for each node, sorted by name; then the servers that do not answer and may be any of them.

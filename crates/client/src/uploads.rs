@@ -7,9 +7,11 @@ use bytes::Bytes;
 use reqwest::multipart::{Form, Part};
 use tokio::time::Instant;
 
-use super::asking::{Ask, Repeat};
+use super::ClientError;
+use super::ask::{Ask, Repeat};
+use super::images::{image as stored_image, images};
 use super::pauses::Pauses;
-use super::{Client, ClientError};
+use super::retry::LeaderClient;
 use rollcall_core::api::Uploaded;
 use rollcall_core::{ImageKind, ImageName, Username};
 
@@ -19,16 +21,16 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Uploads of pictures of one user, one after the other.
 pub struct Uploads {
-    client: Client,
+    leader: LeaderClient,
     user: Username,
     /// What was there before, and what is known to be stored since.
     known: HashSet<String>,
 }
 
 impl Uploads {
-    pub(super) async fn begin(client: Client, user: Username) -> Result<Self, ClientError> {
-        let known = client.images(&user).await?.images.into_iter().collect();
-        Ok(Self { client, user, known })
+    pub(super) async fn begin(leader: LeaderClient, user: Username) -> Result<Self, ClientError> {
+        let known = images(&leader, &user).await?.images.into_iter().collect();
+        Ok(Self { leader, user, known })
     }
 
     /// Stores a picture.
@@ -37,7 +39,7 @@ impl Uploads {
     /// [`ClientError::Refused`] if the server does not take it; [`ClientError::Unsure`] if the answer was lost and the
     /// picture cannot be found yet, while a node may still be storing it; else see [`ClientError`].
     pub async fn send(&mut self, kind: ImageKind, image: Bytes) -> Result<Uploaded, ClientError> {
-        let deadline = Instant::now() + self.client.patience;
+        let deadline = Instant::now() + self.leader.patience;
         let mut pauses = Pauses::new();
         loop {
             let error = match self.try_once(kind, &image).await {
@@ -71,21 +73,21 @@ impl Uploads {
         let user = &self.user;
         let request =
             |http: &reqwest::Client, base: &str| http.post(format!("{base}/upload_image/{user}")).multipart(form());
-        let answer = self.client.ask_leader(ask, request).await?;
+        let answer = self.leader.ask(ask, request).await?;
         // What was stored under a name that cannot be read is stored all the same.
         answer.parse().map_err(|error| ClientError::Unsure { cause: Box::new(error) })
     }
 
     /// The name of a picture that was not there before and has these bytes.
     async fn find(&mut self, kind: ImageKind, image: &Bytes) -> Result<Option<String>, ClientError> {
-        let names = self.client.images(&self.user).await?.images;
+        let names = images(&self.leader, &self.user).await?.images;
         let new: Vec<String> = names.into_iter().filter(|name| !self.known.contains(name)).collect();
         for filename in new {
             let Ok(name) = ImageName::parse(&filename) else { continue };
             if name.kind() != kind {
                 continue;
             }
-            let stored = match self.client.image(&self.user, &name, None).await {
+            let stored = match stored_image(&self.leader, &self.user, &name, None).await {
                 Ok(stored) => stored,
                 Err(ClientError::Refused { status: 404, .. }) => continue,
                 Err(error) => return Err(error),

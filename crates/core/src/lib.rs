@@ -15,8 +15,10 @@ mod page;
 mod password;
 mod profile;
 mod term;
+pub mod text;
 mod time;
 mod timings;
+mod token_bucket;
 mod username;
 
 pub use addr::{Addr, AddrForm, InvalidAddr};
@@ -32,4 +34,5 @@ pub use profile::{Profile, UserId};
 pub use term::Term;
 pub use time::{BootMs, WallMs};
 pub use timings::Timings;
+pub use token_bucket::{Rate, TokenBucket};
 pub use username::{InvalidUsername, Username};

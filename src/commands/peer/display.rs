@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::terminal::Above;
 use crate::commands::outlet::Outlet;
-use crate::commands::plain::plain_json;
 use rollcall_chat::Peer;
 use rollcall_chat::engine::Notice;
 use rollcall_chat::screen::notice_lines;
+use rollcall_core::text::plain_json;
 
 /// At the end nobody waits longer for a reader that takes nothing.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -9,10 +9,10 @@ use serde_json::json;
 
 use crate::commands::exit::{Failure, SYSTEM};
 use crate::commands::output::{Output, OutputArgs};
-use crate::commands::plain::plain;
 use crate::commands::table::{Colour, Table, count};
 use rollcall_chat::engine::LAN_PORT;
 use rollcall_chat::lan::seen::{Asked, Present, Seen, Style, Way};
+use rollcall_core::text::plain;
 
 const AFTER_HELP: &str = "\
 Examples:

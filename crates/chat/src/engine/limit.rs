@@ -1,38 +1,34 @@
-//! How many answers a source address gets: what keeps two peers that answer each other's answers calm.
+//! Token-bucket limit on answers per source address.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::rules::{ANSWERS_A_SECOND, ANSWERS_AT_ONCE};
-use rollcall_core::BootMs;
+use rollcall_core::{BootMs, Rate, TokenBucket};
 
 /// The most addresses that are counted one by one; beyond that nobody new is answered until some are idle again.
 const MAX_SOURCES: usize = 1024;
 
+const RATE: Rate = Rate::new(ANSWERS_AT_ONCE, 1000 / ANSWERS_A_SECOND);
+
 /// A token bucket for each source.
+///
+/// Invariant: at most [`MAX_SOURCES`] buckets.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Limit {
-    /// The moment at which a source's bucket is full again.
-    full_at: BTreeMap<IpAddr, BootMs>,
+    buckets: BTreeMap<IpAddr, TokenBucket>,
 }
 
 impl Limit {
     /// Takes a token for one more answer, if there is one.
     pub(super) fn allows(&mut self, source: IpAddr, now: BootMs) -> bool {
-        let each_ms = u64::from(1000 / ANSWERS_A_SECOND);
-        if !self.full_at.contains_key(&source) && self.full_at.len() >= MAX_SOURCES {
-            self.full_at.retain(|_, full_at| *full_at > now);
-            if self.full_at.len() >= MAX_SOURCES {
+        if !self.buckets.contains_key(&source) && self.buckets.len() >= MAX_SOURCES {
+            self.buckets.retain(|_, bucket| !bucket.is_full(now));
+            if self.buckets.len() >= MAX_SOURCES {
                 return false;
             }
         }
-        let full_at = self.full_at.entry(source).or_insert(now);
-        let next = (*full_at).max(now).plus(each_ms);
-        let allows = next.since(now) <= u64::from(ANSWERS_AT_ONCE) * each_ms;
-        if allows {
-            *full_at = next;
-        }
-        allows
+        self.buckets.entry(source).or_default().take(RATE, now)
     }
 }
 
@@ -57,7 +53,7 @@ mod tests {
         for number in 0..2000u32 {
             limit.allows(IpAddr::from(number.to_be_bytes()), BootMs(5));
         }
-        assert_eq!(limit.full_at.len(), MAX_SOURCES);
+        assert_eq!(limit.buckets.len(), MAX_SOURCES);
         assert!(limit.allows("1.1.1.1".parse().unwrap(), BootMs(10_000)));
     }
 }

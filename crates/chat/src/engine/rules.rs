@@ -43,9 +43,9 @@ pub(super) const MAX_LAN_PEERS: usize = 1_024;
 /// The numbers of messages that are remembered of a peer of the LAN.
 pub(super) const LAN_REMEMBERED: usize = 100;
 /// How many answers one source address gets at once, and then a second.
-pub(super) const ANSWERS_AT_ONCE: u32 = 16;
+pub(super) const ANSWERS_AT_ONCE: u64 = 16;
 /// See [`ANSWERS_AT_ONCE`].
-pub(super) const ANSWERS_A_SECOND: u32 = 2;
+pub(super) const ANSWERS_A_SECOND: u64 = 2;
 
 /// The most forgotten senders that a question for history names; the others have the rest of its places.
 pub(super) const MAX_REPEATED: usize = 128;

@@ -211,7 +211,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::text::breaks_a_line;
+    use rollcall_core::text::breaks_a_line;
 
     fn alice() -> UserId {
         UserId::parse("alice@192.168.1.11").unwrap()

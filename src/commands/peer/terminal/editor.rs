@@ -25,8 +25,8 @@ use super::modes::Modes;
 use super::typed::{MOST_LINES, TypedLines};
 use crate::commands::peer::keyboard::Input;
 use rollcall_chat::Ask;
-use rollcall_chat::is_hidden;
 use rollcall_chat::screen::{choices, wants_names};
+use rollcall_core::text::is_hidden;
 
 /// Stands before the line if nothing else is asked.
 const PROMPT: &str = "> ";

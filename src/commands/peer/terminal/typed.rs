@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rollcall_chat::one_line;
+use rollcall_core::text::one_line;
 
 /// So many lines are remembered.
 pub(super) const MOST_LINES: usize = 1000;

@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use rollcall_chat::settings::{Layer, Settings};
+use rollcall::config;
 
 use super::Tally;
 use super::mutations::mutate;
@@ -23,7 +23,7 @@ pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) {
     let mut bytes = samples[rng.random_range(0..samples.len())].clone();
     mutate(&mut bytes, &samples, rng);
     std::fs::write(&path, &bytes).expect("room for it");
-    let read = Settings::read(Some(&path), &|_| None, Layer::default());
+    let read = config::chat::read(Some(&path), &|_| None, &[]);
     tally.add(read.is_ok());
     if let Err(error) = read {
         let line = error.to_string();

@@ -68,7 +68,7 @@ fn the_defaults_are_the_documented_ones() {
 
 #[test]
 fn the_file_of_the_distribution_says_what_the_defaults_say() {
-    let shipped = include_str!("../../config.toml");
+    let shipped = include_str!("../../../config.toml");
     let config = load(shipped, &[], &Flags::default()).unwrap();
     assert_eq!(config, with("").unwrap());
     // Every line that is commented out is a setting that would be taken, with the default as its value.

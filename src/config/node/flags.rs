@@ -4,6 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::keys;
+use crate::config::keys::Key;
+use crate::config::origin::Origin;
+
+/// The file that is read when none is named.
+pub(in crate::config) const DEFAULT_FILE: &str = "config.toml";
+
 /// The flags of a node. What is not given here is looked for in the environment, then in the file.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Flags {
@@ -34,4 +41,19 @@ pub struct Flags {
     /// Where the nodes of this machine keep their state, and the local bucket [default: data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
+}
+
+impl Flags {
+    /// What is given, by the name of its setting.
+    pub(super) fn given(&self) -> impl Iterator<Item = (&'static str, String, Origin)> {
+        let given: [(&Key, &Option<String>); 6] = [
+            (&keys::THIS_NODE, &self.this_node),
+            (&keys::PEERS, &self.peers),
+            (&keys::API_PORT, &self.api_port),
+            (&keys::API_BIND, &self.api_bind),
+            (&keys::API_URL, &self.api_url),
+            (&keys::DATA_DIR, &self.data_dir),
+        ];
+        given.into_iter().filter_map(|(key, text)| Some((key.name, text.clone()?, Origin::Flag(key.flag?))))
+    }
 }

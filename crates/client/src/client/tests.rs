@@ -9,8 +9,9 @@ use tokio::task::JoinSet;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::testing::{health, serve};
 use super::*;
+use crate::node_client::HEALTH_TIMEOUT;
+use crate::testing::{health, serve};
 use rollcall_core::ImageKind;
 
 fn accepted() -> (u16, String) {
@@ -42,7 +43,7 @@ async fn a_follower_leads_the_client_to_the_leader() {
     .await;
     let client = client(&[&follower], Duration::from_secs(5));
     assert_eq!(client.heartbeat(&alice(), None).await.unwrap().next_heartbeat_ms, 10_000);
-    assert_eq!(client.servers.leader(), Some(leader));
+    assert_eq!(client.leader(), Some(leader));
 }
 
 #[tokio::test]
@@ -59,7 +60,7 @@ async fn a_deposed_leader_is_left_for_the_one_that_it_names() {
     .await;
     let client = client(&[&old], Duration::from_secs(5));
     client.heartbeat(&alice(), None).await.unwrap();
-    assert_eq!(client.servers.leader(), Some(new));
+    assert_eq!(client.leader(), Some(new));
 }
 
 #[tokio::test]

@@ -1,0 +1,89 @@
+//! Registers a user, keeps it online until Ctrl-C, and prints who comes and goes.
+//!
+//! ```text
+//! cargo run -p rollcall-client --example stay_online -- http://127.0.0.1:3000 alice 192.168.1.20:9000
+//! ```
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rollcall_client::{Beats, Client, Course, DEFAULT_PATIENCE, NewUser, Pace, Roster, Server, Turn};
+use rollcall_core::clock::boot_now;
+use rollcall_core::{Addr, AddrForm, Username};
+use tokio::time::sleep;
+
+/// Pause after a request that failed for all that the client tried.
+const PAUSE: Duration = Duration::from_secs(2);
+/// The longest wait for one answer about changes.
+const WAIT: Duration = Duration::from_secs(10);
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [server, name, addr] = &arguments[..] else { bail!("usage: stay_online URL NAME IP:PORT") };
+    let server: Server = server.parse()?;
+    let user = Username::parse(name)?;
+    let addr = AddrForm::parse(addr)?;
+
+    let client = Client::new([server], DEFAULT_PATIENCE)?;
+    let new_user = NewUser { addr: Some(addr), ..NewUser::named(user.clone()) };
+    let registered = client.register(&new_user).await.context("cannot register")?;
+    println!("registered {user} with the id {}", registered.user_id);
+
+    tokio::select! {
+        ended = stay_online(&client, &user, addr) => ended,
+        ended = print_changes(&client) => ended,
+        ended = tokio::signal::ctrl_c() => {
+            println!("{user} sends no more heartbeats");
+            Ok(ended?)
+        }
+    }
+}
+
+/// Sends heartbeats when the server wants them. Ends only with a reason to.
+async fn stay_online(client: &Client, user: &Username, addr: AddrForm) -> anyhow::Result<()> {
+    let mut beats = Beats::default();
+    loop {
+        match client.heartbeat(user, Some(addr)).await {
+            Ok(accepted) => {
+                for change in beats.accepted(&accepted, client.leader(), boot_now().0) {
+                    println!("heartbeat: {change:?}");
+                }
+                // More nodes to ask when this leader is gone.
+                client.learn_nodes().await;
+                sleep(Pace::Suggested.after(&accepted)).await;
+            }
+            Err(error) => match beats.failed(&error) {
+                Course::End => return Err(error).context("cannot stay online"),
+                Course::GoOn(change) => {
+                    if let Some(change) = change {
+                        println!("heartbeat: {change:?}");
+                    }
+                    sleep(PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+/// Follows the list of online clients. A failed request is repeated: heartbeats report the trouble.
+async fn print_changes(client: &Client) -> anyhow::Result<()> {
+    let mut roster = Roster::default();
+    loop {
+        let Ok(news) = client.news(roster.cursor(), WAIT).await else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        for turn in roster.take(news) {
+            match turn {
+                Turn::Joined(other) => println!("+ {} {}", other.username, shown(other.addr)),
+                Turn::Moved { client: other, .. } => println!("~ {} {}", other.username, shown(other.addr)),
+                Turn::Left { username, .. } => println!("- {username}"),
+            }
+        }
+    }
+}
+
+fn shown(addr: Option<Addr>) -> String {
+    addr.map_or_else(|| "(no address)".to_owned(), |addr| addr.to_string())
+}

@@ -1,0 +1,117 @@
+//! Token bucket: a burst at once, then a steady rate. Pure: time is an argument.
+
+use crate::BootMs;
+
+/// Size and refill rate of a [`TokenBucket`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rate {
+    burst: u64,
+    refill_ms: u64,
+}
+
+impl Rate {
+    /// A bucket of `burst` tokens that gains one token every `refill_ms` milliseconds.
+    #[must_use]
+    pub const fn new(burst: u64, refill_ms: u64) -> Self {
+        Self { burst, refill_ms }
+    }
+}
+
+/// Token bucket, stored as one moment: when it will be full again.
+///
+/// A new bucket is full. All calls on one bucket pass the same [`Rate`].
+///
+/// Invariant: a bucket that refuses at `now` has given a token less than `refill_ms` before `now`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct TokenBucket {
+    full_at: BootMs,
+}
+
+impl TokenBucket {
+    /// Takes one token if there is one at `now`. A clock that goes back adds no tokens.
+    pub fn take(&mut self, rate: Rate, now: BootMs) -> bool {
+        let full_at = self.full_at.max(now).plus(rate.refill_ms);
+        let is_enough = full_at.since(now) <= rate.burst.saturating_mul(rate.refill_ms);
+        if is_enough {
+            self.full_at = full_at;
+        }
+        is_enough
+    }
+
+    /// Whether no token is missing at `now`. A full bucket is equal to a new one, so a table may drop it.
+    #[must_use]
+    pub fn is_full(&self, now: BootMs) -> bool {
+        self.full_at <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RATE: Rate = Rate::new(10, 100);
+
+    #[test]
+    fn a_burst_passes_at_once_and_then_one_token_comes_at_a_time() {
+        let mut bucket = TokenBucket::default();
+        let at = BootMs(5000);
+        assert_eq!((0..20).filter(|_| bucket.take(RATE, at)).count(), 10);
+        assert!(!bucket.take(RATE, at.plus(99)));
+        assert!(bucket.take(RATE, at.plus(100)));
+        assert!(!bucket.take(RATE, at.plus(199)));
+        assert!(!bucket.take(RATE, at), "an earlier clock adds nothing");
+    }
+
+    #[test]
+    fn a_bucket_is_full_exactly_when_all_tokens_are_back() {
+        let mut bucket = TokenBucket::default();
+        assert!(bucket.is_full(BootMs(0)));
+        (0..3).for_each(|_| assert!(bucket.take(RATE, BootMs(5000))));
+        assert!(!bucket.is_full(BootMs(5299)));
+        assert!(bucket.is_full(BootMs(5300)));
+    }
+
+    #[test]
+    fn a_bucket_without_room_never_gives_a_token() {
+        assert!(!TokenBucket::default().take(Rate::new(0, 100), BootMs(5000)));
+    }
+
+    /// Reference: counts the saved milliseconds instead.
+    struct Counter {
+        saved_ms: u64,
+        as_of: BootMs,
+    }
+
+    impl Counter {
+        fn take(&mut self, rate: Rate, now: BootMs) -> bool {
+            self.saved_ms = (self.saved_ms + now.since(self.as_of)).min(rate.burst * rate.refill_ms);
+            self.as_of = now;
+            let is_enough = self.saved_ms >= rate.refill_ms;
+            self.saved_ms -= if is_enough { rate.refill_ms } else { 0 };
+            is_enough
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_gives_what_a_counter_of_tokens_gives(
+            burst in 1_u64..20,
+            refill_ms in 1_u64..300,
+            steps in proptest::collection::vec(0_u64..400, 1..200),
+        ) {
+            let rate = Rate::new(burst, refill_ms);
+            let mut bucket = TokenBucket::default();
+            let mut counter = Counter { saved_ms: burst * refill_ms, as_of: BootMs(0) };
+            let (mut now, mut last) = (BootMs(0), BootMs(0));
+            for step in steps {
+                now = now.plus(step);
+                let taken = bucket.take(rate, now);
+                prop_assert_eq!(taken, counter.take(rate, now));
+                last = if taken { now } else { last };
+                prop_assert!(now.since(last) < refill_ms || taken);
+            }
+        }
+    }
+}

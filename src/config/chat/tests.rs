@@ -1,0 +1,188 @@
+//! Both sides of every check of a peer's settings, and the text of every error.
+
+use super::*;
+
+const EXAMPLE: &str = r#"
+listen_addr: "localhost:8080"
+peers: ["localhost:8081", "localhost:8082"]
+max_connections: 50
+connect_timeout: "10s"
+heartbeat_interval: "30s"
+heartbeat_timeout: "5s"
+message_buffer_size: 16
+dedup_cache_size: 100
+log_level: "info"
+log_format: "text"
+"#;
+
+fn read(file: &str, variables: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Settings, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.yaml");
+    std::fs::write(&path, file).unwrap();
+    let variable = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+    let flags: Vec<_> = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+    super::read(Some(&path), &variable, &flags)
+}
+
+#[test]
+fn the_documented_file_is_read_as_yaml_and_as_json() {
+    let settings = read(EXAMPLE, &[], &[]).unwrap();
+    assert_eq!(settings.listen_addr, "localhost:8080");
+    assert_eq!(settings.peers.len(), 2);
+    assert_eq!((settings.max_connections, settings.message_buffer_size, settings.dedup_cache_size), (50, 16, 100));
+    assert_eq!(settings.connect_timeout, Duration::from_secs(10));
+    let json = r#"{"listen_addr":"localhost:8080","peers":["localhost:8081","localhost:8082"],"connect_timeout":"10s","log_level":"info"}"#;
+    assert_eq!(read(json, &[], &[]).unwrap(), settings, "and all others are the defaults");
+}
+
+#[test]
+fn a_flag_wins_over_a_variable_and_that_over_the_file() {
+    let variables = [("P2P_PEERS", "a:1, b:2"), ("P2P_MAX_CONNECTIONS", "7"), ("P2P_LISTEN_ADDR", "")];
+    let settings = read(EXAMPLE, &variables, &[("max_connections", "9")]).unwrap();
+    assert_eq!((settings.max_connections, settings.peers[1].to_string()), (9, "b:2".to_owned()));
+    assert_eq!(settings.listen_addr, "localhost:8080", "an empty variable counts as unset");
+}
+
+#[test]
+fn an_error_names_the_place_the_value_and_what_is_right() {
+    let error = read(EXAMPLE, &[("P2P_HEARTBEAT_INTERVAL", "soon")], &[]).unwrap_err().to_string();
+    assert_eq!(error, r#"environment: heartbeat_interval is "soon", but must be a time such as 500ms, 5s or 1m30s"#);
+    let error = read(&format!("{}: 5\n", "\u{1b}x".repeat(9_999)), &[], &[]).unwrap_err().to_string();
+    assert!(error.chars().count() < 600 && !error.contains('\u{1b}'), "{error}");
+    for bad in [
+        "lan: maybe",
+        "lan_addresses: [here]",
+        "max_connections: 0",
+        "peers: [a]",
+        "listen_addr: x",
+        "registry: ftp://x",
+        "log_level: loud",
+        "log_format: xml",
+        "metrics_addr: here",
+        "metrics_addr: ':x'",
+    ] {
+        assert!(read(bad, &[], &[]).is_err(), "{bad}");
+    }
+    assert!(read("", &[], &[]).is_ok());
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_also_where_something_else_wins() {
+    let said = |file, variables: &[(&str, &str)], flags: &[(&'static str, &str)]| {
+        read(file, variables, flags).unwrap_err().to_string()
+    };
+    assert_eq!(
+        said("", &[("P2P_LAN", "maybe")], &[("lan", "false")]),
+        r#"environment: lan is "maybe", but must be true or false"#
+    );
+    let error = said("connect_timeout: soon", &[("P2P_CONNECT_TIMEOUT", "5s")], &[("connect_timeout", "6s")]);
+    assert!(error.contains(r#"config.yaml:1: connect_timeout is "soon""#), "{error}");
+    let error = said("log_level: loud", &[("RUST_LOG", "warn")], &[]);
+    assert!(error.contains(r#"config.yaml:1: log_level is "loud""#), "{error}");
+}
+
+#[test]
+fn a_directory_has_a_name_and_an_empty_variable_is_none() {
+    assert_eq!(
+        read("", &[], &[("dir", "")]).unwrap_err().to_string(),
+        r#"command line: dir is "", but must be a directory"#
+    );
+    assert!(read("dir: ' '", &[], &[]).is_err());
+    assert_eq!(read("", &[("P2P_DIR", "")], &[]).unwrap().dir, None);
+}
+
+#[test]
+fn an_error_of_the_file_is_one_line_with_the_file_the_key_and_what_is_right() {
+    for (file, said) in [
+        ("lan: maybe", r#":1: lan is "maybe", but must be true or false"#),
+        ("max_connections: many", r#":1: max_connections is "many", but must be a whole number from 1 to 1000000"#),
+        ("history_size: -1", r#":1: history_size is "-1", but must be a whole number from 1 to 1000000"#),
+        ("connect_timeout: 10", r#":1: connect_timeout is "10", but must be a time such as 500ms, 5s or 1m30s"#),
+        ("lan_addresses: here", r#":1: lan_addresses is "here", but must be IPv4 addresses such as 192.168.1.255"#),
+        ("name: [al, bo]", ": name: expected string scalar at line 1, column 7"),
+        ("peers: {a: 1}", ": peers: invalid type: map, expected a list of texts at line 1, column 8"),
+        ("name: al\nname: bo", ": duplicate mapping key `name` is not allowed here at line 2, column 1"),
+        ("hello", ": expected mapping start at line 1, column 1"),
+        ("name: \"al", ": name: unclosed quote at line 1, column 7"),
+    ] {
+        let error = read(file, &[], &[]).unwrap_err().to_string();
+        assert_eq!(error.split_once("config.yaml").expect("the file").1, said, "{file}");
+    }
+    let error = read("heartbeat: 5s\n", &[], &[]).unwrap_err().to_string();
+    let names: Vec<&str> = keys::ALL.iter().map(|key| key.name).collect();
+    let said = format!(r#"config.yaml:1: there is no setting "heartbeat"; there are {}"#, names.join(", "));
+    assert!(error.ends_with(&said), "{error}");
+}
+
+#[test]
+fn an_error_of_the_file_names_the_line_of_the_value_or_of_the_item() {
+    for (file, said) in [
+        ("# a peer\nname: al\nlan: maybe\n", r#"3: lan is "maybe", but must be true or false"#),
+        ("name: al\npeers:\n  - a:1\n  - b\n", r#"4: peers is "b", but must be a list of host:port"#),
+        ("peers: [\"a:1,b\"]", r#"1: peers is "b", but must be a list of host:port"#),
+        ("{\n\"name\": \"al\",\n\"dir\":\n\"\"}", r#"4: dir is "", but must be a directory"#),
+        ("name: al\n\nheartbeat: 5s\nlan: maybe", r#"3: there is no setting "heartbeat"; there are name"#),
+        ("lan: &no maybe\nname: *no\n", r#"1: lan is "maybe""#),
+    ] {
+        let error = read(file, &[], &[]).unwrap_err().to_string();
+        assert!(error.contains(&format!("config.yaml:{said}")), "{error}");
+    }
+    let error = read("", &[("P2P_PEERS", "a:1, b")], &[]).unwrap_err().to_string();
+    assert_eq!(error, r#"environment: peers is "b", but must be a list of host:port"#);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = super::read(Some(Path::new("no/such/file.yaml")), &|_| None, &[]).unwrap_err().to_string();
+    assert!(error.starts_with("cannot read the configuration file no/such/file.yaml: "), "{error}");
+    assert!(!error.contains("rollcall demo"), "{error}");
+}
+
+#[test]
+fn a_value_of_the_file_is_the_text_that_stands_there() {
+    let settings = read("name: 007\nlan: No\npeers: a:1\nregistry: [http://a, http://b/]\ndir: ~\n", &[], &[]).unwrap();
+    assert_eq!((settings.name.as_str(), settings.lan, settings.dir), ("007", false, None));
+    assert_eq!((settings.peers.len(), settings.registry), (1, vec!["http://a".to_owned(), "http://b".to_owned()]));
+}
+
+#[test]
+fn the_sample_file_has_the_documented_values() {
+    let sample = include_str!("../../../example-config.yaml");
+    assert_eq!(read(sample, &[], &[]).unwrap(), read(EXAMPLE, &[], &[]).unwrap());
+}
+
+#[test]
+fn the_log_is_as_the_file_says_unless_rust_log_is_set() {
+    let level = |variables: &[(&str, &str)]| read("log_level: debug", variables, &[]).unwrap().log_level;
+    assert_eq!(level(&[]), Some(LogLevel::Debug));
+    assert_eq!(level(&[("RUST_LOG", "")]), Some(LogLevel::Debug));
+    assert_eq!(level(&[("RUST_LOG", "warn")]), None, "which is left to RUST_LOG");
+    assert_eq!(level(&[("RUST_LOG", "warn"), ("P2P_LOG_LEVEL", "trace")]), Some(LogLevel::Trace));
+    assert_eq!(read("log_format: json", &[], &[]).unwrap().log_format, LogFormat::Json);
+    let given = read("", &[("RUST_LOG", "warn")], &[("log_level", "error"), ("log_format", "text")]).unwrap();
+    assert_eq!((given.log_level, given.log_format), (Some(LogLevel::Error), LogFormat::Text));
+}
+
+#[test]
+fn metrics_are_this_machines_alone_unless_a_host_is_given() {
+    for (text, addr) in [
+        ("9100", "127.0.0.1:9100"),
+        (":9100", "127.0.0.1:9100"),
+        ("0.0.0.0:9100", "0.0.0.0:9100"),
+        ("[::1]:0", "[::1]:0"),
+        ("localhost:9100", "localhost:9100"),
+    ] {
+        let settings = read("", &[("P2P_METRICS_ADDR", text)], &[]).unwrap();
+        assert_eq!(settings.metrics_addr.as_deref(), Some(addr));
+    }
+}
+
+#[test]
+fn times_are_written_with_units() {
+    for (text, ms) in [("500ms", 500), ("5s", 5_000), ("1m30s", 90_000), ("2.5s", 2_500), ("24h", 86_400_000)] {
+        assert_eq!(parse_period(text), Some(Duration::from_millis(ms)), "{text}");
+    }
+    for bad in ["", "5", "s", "5x", "-5s", "5 s", "25h", "1e9s"] {
+        assert_eq!(parse_period(bad), None, "{bad:?}");
+    }
+}

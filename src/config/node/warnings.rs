@@ -1,0 +1,29 @@
+//! Warnings about a node's configuration: what is allowed, but most likely not meant.
+
+use rollcall_core::NodeAddr;
+
+const KEYLESS: &str = "there is no cluster_key, so whoever reaches the election port can pose as a node; set the same \
+     cluster_key on all nodes (ROLLCALL_CLUSTER_KEY or cluster_key_file)";
+
+/// A line for each. `emulator_alone`: an emulator is named, and no bucket. `is_open`: anybody can pose as a node.
+pub(super) fn warnings(peers: &[NodeAddr], emulator_alone: bool, is_open: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    match peers.len() {
+        2 => warnings
+            .push("with two nodes both are needed: when either is down, no one leads; add a third node".to_owned()),
+        count if count % 2 == 0 => warnings
+            .push(format!("{count} nodes survive no more failures than {}; use an odd number of peers", count - 1)),
+        _ => {}
+    }
+    let is_loopback = |peer: &&NodeAddr| peer.socket_addr().ip().is_loopback();
+    if let (Some(near), Some(far)) = (peers.iter().find(is_loopback), peers.iter().find(|peer| !is_loopback(peer))) {
+        warnings.push(format!("{near} can be reached on its own machine only, but {far} is not a loopback address"));
+    }
+    if emulator_alone {
+        warnings.push("STORAGE_EMULATOR_HOST has no effect: FIREBASE_BUCKET names no bucket".to_owned());
+    }
+    if is_open {
+        warnings.push(KEYLESS.to_owned());
+    }
+    warnings
+}
