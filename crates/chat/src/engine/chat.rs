@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::contacts::mesh_contact;
-use super::crossing::lan_number;
+use super::entry::lan_number;
+use super::entry::{Author, Entry};
 use super::event::{Action, LinkId, Now};
-use super::history::{Author, Entry};
 use super::notice::Notice;
 use super::{Actions, Engine};
 use crate::mesh::{Body, Form, Message, Runs};

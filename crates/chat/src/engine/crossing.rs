@@ -1,45 +1,22 @@
 //! One peer on two links: a post goes out on the LAN and over the mesh, and who hears both shows it once. So it is with a
 //! profile, and who announces itself on the LAN is known for the peer of the mesh that it is.
 //!
-//! On the LAN a message has 64 bits for a number. Ours are a digest of what the mesh tells of it, so that both ends can
-//! reckon it. An announcement's are a digest of the peer's id, of its name there and of the time. Who it belongs to counts
+//! An announcement's number is a digest of the peer's id, of its name there and of the time. Who it belongs to counts
 //! only while both links come from one host: nobody can make itself another by what it says alone.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-use sha2::{Digest, Sha256};
-
 use super::Engine;
-use super::history::Author;
+use super::entry::{Author, digest, lan_number};
 use super::neighbours::{Announced, Neighbour};
 use crate::peer_id::PeerId;
 use crate::profile::Profile;
-use crate::text::one_line;
 use crate::user_id::UserId;
-
-/// The number on the LAN of a message of the mesh.
-#[must_use]
-pub fn lan_number(sender: PeerId, number: u64, text: &str) -> u64 {
-    digest(&[&sender.0.to_be_bytes(), &number.to_be_bytes()], text)
-}
 
 /// The number of an announcement on the LAN, by which those who are linked with the peer know it.
 pub(super) fn announcement_number(peer: PeerId, user: &UserId, sent_at: i64) -> u64 {
     lan_number(peer, sent_at.cast_unsigned(), user.as_str())
-}
-
-/// The first bits of a digest of the parts and of the text as it is after its way through a datagram.
-fn digest(parts: &[&[u8]], text: &str) -> u64 {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part);
-    }
-    hash.update(one_line(text).trim().as_bytes());
-    let digest = hash.finalize();
-    let mut head = [0; 8];
-    head.copy_from_slice(&digest[..8]);
-    u64::from_be_bytes(head)
 }
 
 /// How many messages are remembered across links.
@@ -135,16 +112,6 @@ impl Announced {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_number_is_of_sender_number_and_text_as_it_arrives() {
-        let number = lan_number(PeerId(1), 2, "a\nb ");
-        assert_eq!(number, lan_number(PeerId(1), 2, "a b"));
-        for other in [lan_number(PeerId(2), 2, "a b"), lan_number(PeerId(1), 3, "a b"), lan_number(PeerId(1), 2, "a c")]
-        {
-            assert_ne!(number, other);
-        }
-    }
 
     #[test]
     fn memory_is_bounded() {

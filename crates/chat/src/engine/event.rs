@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::history::Entry;
+use super::entry::Entry;
 use super::notice::Notice;
 use crate::endpoint::Endpoint;
 use crate::lan::{Datagram, Dialect};

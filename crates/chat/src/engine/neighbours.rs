@@ -8,9 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::contacts::lan_contact;
-use super::crossing::{announcement_number, lan_number};
+use super::crossing::announcement_number;
+use super::entry::lan_number;
+use super::entry::{Author, Entry};
 use super::event::{Action, Now};
-use super::history::{Author, Entry};
 use super::limit::Limit;
 use super::notice::Notice;
 use super::rules::{ANNOUNCE_EVERY_MS, EXPIRES_AFTER_MS, LAN_PORT, LAN_REMEMBERED, LanRules, MAX_LAN_PEERS};

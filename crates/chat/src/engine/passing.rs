@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::chat::as_message;
+use super::entry::Entry;
 use super::event::{LinkId, Now};
-use super::history::Entry;
 use super::rules::MAX_SENDERS;
 use super::{Actions, Engine};
 use crate::mesh::{Body, Runs};
