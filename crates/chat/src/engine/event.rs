@@ -131,3 +131,6 @@ pub enum Action {
     /// Tell the person.
     Tell(Notice),
 }
+
+/// What one event comes to.
+pub(super) type Actions = Vec<Action>;
