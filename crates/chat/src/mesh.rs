@@ -4,6 +4,7 @@ mod greeting;
 mod link;
 mod message;
 pub(super) mod network;
+pub(super) mod news;
 pub(super) mod outbox;
 mod simple_chat;
 mod splitter;
