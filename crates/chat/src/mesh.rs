@@ -8,6 +8,7 @@ pub(super) mod news;
 pub(super) mod outbox;
 mod simple_chat;
 mod splitter;
+mod timestamp;
 
 pub use greeting::{InvalidGreeting, MAX_GREETING_BYTES, greeting, read_greeting};
 pub use message::{Body, Form, LAZY_PUSH, MAX_ASKED, MAX_PLAIN_BYTES, Message, Runs};

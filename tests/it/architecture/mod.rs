@@ -73,6 +73,7 @@ const PURE: &[&str] = &[
     "rollcall_chat/mesh/message.rs",
     "rollcall_chat/mesh/simple_chat.rs",
     "rollcall_chat/mesh/splitter.rs",
+    "rollcall_chat/mesh/timestamp.rs",
     "rollcall_chat/metrics/health.rs",
     "rollcall_chat/metrics/measures.rs",
     "rollcall_chat/metrics/page.rs",
