@@ -42,7 +42,7 @@ const STILL_CIRCULAR: &[&str] = &[
     "rollcall/http",
     "rollcall/presence",
     "rollcall/registry",
-    "rollcall_chat/",
+    "rollcall_chat/settings",
     "rollcall_client/",
     "rollcall_election/",
 ];
