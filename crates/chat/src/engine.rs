@@ -3,8 +3,8 @@
 //! It decides who is dialled, who stays linked, what is passed on to whom, what was heard before and what the person is
 //! told. It knows no sockets, bytes, files, clocks or threads; a link knows those, and nothing of this.
 //!
-//! [`Engine`] only hands each event to its components: `mesh` (links, and who sends whose chat by which), `lan_peers`, and
-//! `chat` (what is said to everybody), which stands above both.
+//! [`Engine`] only hands each event to its components: `mesh` (links, and the trees by which chat
+//! comes), `lan_peers`, and above both `chat` (deduplication and history).
 
 mod book;
 mod chat;

@@ -60,7 +60,8 @@ impl Outboxes {
         self.slow.pop()
     }
 
-    /// If a link's queue is crowded, waits until it is not nearly so. Returns the links that made no room in time.
+    /// If a link's queue is crowded, waits until it is not nearly so. Returns the links that made no
+    /// room in time.
     pub(super) async fn wait_for_room(&mut self) -> Vec<LinkId> {
         if !std::mem::take(&mut self.crowded) {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! What is said to everybody: numbered, remembered, shown once, on whichever links it comes and goes.
+//! Chat to everybody: numbered, deduplicated over the mesh and the LAN, kept in the history.
 
 use std::sync::Arc;
 

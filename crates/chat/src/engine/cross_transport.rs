@@ -1,8 +1,9 @@
 //! One peer on two links: a post goes out on the LAN and over the mesh, and who hears both shows it once. So it is with a
 //! profile, and who announces itself on the LAN is known for the peer of the mesh that it is.
 //!
-//! An announcement's number is a digest of the peer's id, of its name there and of the time. Who it belongs to counts
-//! only while both links come from one host: nobody can make itself another by what it says alone.
+//! An announcement's number is a digest of the peer's id, of its name there and of the time. Who it
+//! belongs to counts only while both links come from one host: nobody can make itself another by
+//! what it says alone.
 
 use std::collections::{HashMap, VecDeque};
 

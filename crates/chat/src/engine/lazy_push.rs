@@ -1,4 +1,4 @@
-//! State of lazy push on one link: what each end is spared, what it was told of, and what it asked for.
+//! State of lazy push on one link: pruned authors, announced numbers and open questions of each end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,7 +62,7 @@ impl Outgoing {
         self.spared.contains(&author)
     }
 
-    /// Keeps a number that the other end is to be told of; whether these are now as many as may wait.
+    /// Queues a number that the other end is to be told of. Returns whether the queue is full.
     pub(super) fn tell_later(&mut self, author: PeerId, number: u64) -> bool {
         self.untold.push((author, number));
         self.untold.len() >= MAX_UNTOLD
@@ -127,7 +127,8 @@ struct Missing {
 }
 
 impl Incoming {
-    /// The other end is asked to spare this one an author's chat. `false` if there are too many of them.
+    /// Notes that the other end is asked to spare this one an author's chat. Returns `false` if
+    /// there is no room for one more.
     pub(super) fn prune(&mut self, author: PeerId) -> bool {
         self.spares.len() < MAX_SENDERS && self.spares.insert(author)
     }
@@ -206,8 +207,9 @@ impl Incoming {
         }
     }
 
-    /// The authors to ask for now, without those whom a neighbour was `asked` for already: one answer is enough. What
-    /// `is_heard` meanwhile is not missing any more. `None` if nothing is to be asked for here.
+    /// The authors whose chat is to be asked for now; `None` if nothing is. What `is_heard` meanwhile
+    /// is not missing any more. Authors that another neighbour was `asked` for are put off: one
+    /// answer is enough.
     pub(super) fn due(
         &mut self,
         now: BootMs,

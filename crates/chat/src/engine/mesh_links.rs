@@ -1,4 +1,4 @@
-//! Links of the mesh: one for each linked peer, their heartbeats, and the addresses that are dialled.
+//! Links of the mesh: one for each linked peer, its heartbeats, and the addresses to dial.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -104,8 +104,8 @@ impl MeshLinks {
         i_dialled == old.dialled.is_some() || i_dialled == (me < new.peer)
     }
 
-    /// The link whose peer has been there for longest without a word. Until it had time for a heartbeat, nobody's silence
-    /// tells anything.
+    /// The link whose peer has been there for longest without a word. A peer that had no time for a
+    /// heartbeat yet does not count.
     pub(super) fn speechless(&self, rules: &Rules, now: BootMs) -> Option<LinkId> {
         let patience_ms = rules.patience_ms();
         let is_useless = |link: &Link| !link.has_spoken && link.pulse.heard_at.plus(patience_ms) <= now;

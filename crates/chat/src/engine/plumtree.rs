@@ -29,7 +29,8 @@ use rollcall_core::BootMs;
 /// What is here is told of within so long.
 const TOLD_AFTER_MS: u64 = 20;
 
-/// The trees of all authors, as far as this peer knows them: whose chat comes by which link, and what is still to be told.
+/// The trees of all authors, as far as this peer knows them: the source of each author's chat, and
+/// what is still to be told.
 #[derive(Clone, Debug)]
 pub(super) struct Plumtree {
     pub(super) senders: Senders,

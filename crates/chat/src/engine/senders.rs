@@ -1,4 +1,5 @@
-//! Senders of chat: received numbers, names and profiles of each, and the highest numbers of those that were evicted.
+//! Senders of chat: the received numbers, name and profile of each, and the highest numbers of
+//! evicted ones.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,7 +76,8 @@ impl Senders {
         self.known.values_mut()
     }
 
-    /// The sender's entry; whoever was silent longest makes room for somebody new, unless it is linked.
+    /// The sender's entry. For a new one the sender that was silent longest is evicted; a linked one
+    /// never is.
     pub(super) fn entry(&mut self, id: PeerId, now: BootMs, is_linked: impl Fn(PeerId) -> bool) -> &mut Sender {
         if !self.known.contains_key(&id) && self.known.len() >= MAX_SENDERS {
             let idle = self.known.iter().filter(|(id, _)| !is_linked(**id));
@@ -127,8 +129,8 @@ impl Senders {
         self.get(author).is_some_and(|sender| sender.seen.contains_run(first, last)) || self.forgotten.has(author, last)
     }
 
-    /// A question for what was not heard: what was. It names the forgotten ones among `repeated`, and all that was heard
-    /// of whom something is `missing`.
+    /// The received numbers, as a question for history names them: bounded, those of authors of whom
+    /// something is `missing` first. Evicted senders are named if they are among `repeated`.
     pub(super) fn question<'r>(
         &self,
         repeated: impl Iterator<Item = &'r PeerId>,

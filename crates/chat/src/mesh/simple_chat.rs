@@ -36,8 +36,8 @@ pub(super) struct Rest<'b> {
 }
 
 impl Head {
-    /// The sender and the number of a chat, at a glance; `None` if it is something else, or if only the general codec can
-    /// tell. What stands behind these is not looked at.
+    /// Reads the sender and the number of a chat. `None` if it is something else, or if only the
+    /// general codec can tell. What stands behind these is not looked at.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let (sender, rest) = bytes.strip_prefix(TO_SENDER)?.split_at_checked(PEER_ID_DIGITS)?;
         let (number, rest) = whole_number(rest.strip_prefix(TO_NUMBER)?)?;
@@ -45,7 +45,8 @@ impl Head {
         Some(Self { sender: PeerId::parse_digits(sender).ok()?, number, length: bytes.len() - rest.len() })
     }
 
-    /// Reads on, if the chat goes on as peers of this program write it and nothing in it is escaped.
+    /// Reads the rest of the chat. `None` if it is not as peers of this program write it, or if
+    /// something in it is escaped.
     pub(super) fn read_rest(self, bytes: &[u8]) -> Option<Rest<'_>> {
         let (text, rest) = simple_text(bytes.get(self.length..)?.strip_prefix(TO_TEXT)?)?;
         let (said_at, rest) = whole_number(rest.strip_prefix(TO_TIME)?)?;
