@@ -1,7 +1,6 @@
 //! Joins the engine to the links, the clock, the disk and the person. It holds no policy: one event, the engine's answer,
 //! the actions.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -15,23 +14,17 @@ use super::endpoint::Endpoint;
 use super::engine::{Action, Contact, Draw, Engine, Entry, Event, Known, LinkId, Notice, Now};
 use super::lan::Dialect;
 use super::lan::socket::{Heard, Sockets};
-use super::mesh::network::{Network, News};
-use super::mesh::outbox::{Full, Outbox};
+use super::mesh::network::Network;
+use super::mesh::news::News;
 use super::mesh::{Head, Message};
 use super::metrics::{Drops, Measures};
 use super::narrator;
-use super::peer_id::PeerId;
+use super::outboxes::Outboxes;
 use super::profile::Profile;
 use rollcall_core::clock::{boot_now, wall_now};
 
 /// A sleep without anything to wake for.
 const LONGEST_SLEEP_MS: u64 = 3_600_000;
-/// The longest wait for a link whose queue is crowded; everybody waits with it. With the default queue, who does not read
-/// 384 KB in this time is given up. The system opens its window in lumps, so in a burst that can be somebody who reads 2 MB a
-/// second on average; with 4 MB nobody was seen to be.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// Between two looks meanwhile.
-const BREATH: Duration = Duration::from_millis(1);
 /// The longest that the links may take to write what was said last.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -59,12 +52,6 @@ pub enum Ask {
     Measure(oneshot::Sender<Measures>),
 }
 
-/// Where what is for a link goes.
-pub(super) struct Line {
-    peer: PeerId,
-    outbox: Outbox,
-}
-
 /// What the driver holds.
 pub(super) struct Driver {
     pub(super) engine: Engine,
@@ -72,14 +59,10 @@ pub(super) struct Driver {
     pub(super) sockets: Option<Sockets>,
     pub(super) log: Option<Log>,
     pub(super) notices: mpsc::Sender<Notice>,
-    pub(super) lines: BTreeMap<LinkId, Line>,
+    pub(super) outboxes: Outboxes,
     pub(super) drops: Drops,
     /// Whether the person was told that there is more than can be told.
     pub(super) complained: bool,
-    /// Links whose queues were found full.
-    pub(super) slow: Vec<LinkId>,
-    /// Whether a queue was found crowded since the links were last given time to write.
-    pub(super) crowded: bool,
 }
 
 /// What comes in from everywhere.
@@ -132,9 +115,7 @@ impl Driver {
             self.let_links_write().await;
         }
         self.feed(Event::Left);
-        for line in self.lines.values() {
-            line.outbox.close();
-        }
+        self.outboxes.close();
         self.network.stop.cancel();
         self.network.tasks.close();
         let tasks = self.network.tasks.clone();
@@ -161,17 +142,7 @@ impl Driver {
     /// If a link's queue is crowded, waits until it is not nearly so, and takes nothing in meanwhile: a burst goes at the pace
     /// of its readers. Who makes no room in time does not read, or so slowly that everybody else would wait for it.
     async fn let_links_write(&mut self) {
-        if !std::mem::take(&mut self.crowded) {
-            return;
-        }
-        let crowded = |(link, line): (&LinkId, &Line)| line.outbox.is_crowded().then_some(*link);
-        let mut crowded: Vec<LinkId> = self.lines.iter().filter_map(crowded).collect();
-        let until = Instant::now() + PATIENCE;
-        while !crowded.is_empty() && Instant::now() < until {
-            sleep(BREATH).await;
-            crowded.retain(|link| self.lines.get(link).is_some_and(|line| !line.outbox.is_roomy()));
-        }
-        for link in crowded {
+        for link in self.outboxes.wait_for_room().await {
             self.drop_slow(link);
         }
     }
@@ -180,7 +151,7 @@ impl Driver {
         match news {
             News::Linked { link, peer, dialled, remote, outbox } => {
                 narrator::linked(link, peer, dialled.as_ref(), remote);
-                self.lines.insert(link, Line { peer, outbox });
+                self.outboxes.insert(link, peer, outbox);
                 self.feed(Event::Linked { link, peer, dialled, remote });
             }
             News::DialFailed { endpoint, why } => {
@@ -193,7 +164,7 @@ impl Driver {
                 }
             }
             News::Unlinked { link, why } => {
-                if let Some(line) = self.lines.remove(&link) {
+                if let Some(line) = self.outboxes.remove(link) {
                     narrator::unlinked(link, line.peer, &why);
                 }
                 self.feed(Event::Unlinked { link, why });
@@ -254,7 +225,7 @@ impl Driver {
             self.act(action);
         }
         // Only now: what the engine says to that must not overtake what it said before.
-        while let Some(link) = self.slow.pop() {
+        while let Some(link) = self.outboxes.take_slow() {
             self.drop_slow(link);
         }
     }
@@ -270,16 +241,10 @@ impl Driver {
                     self.drops.too_long += links.len() as u64;
                     return;
                 };
-                for link in links {
-                    match self.lines.get(&link).map(|line| line.outbox.push(bytes.clone(), !form.extended)) {
-                        Some(Ok(is_crowded)) => self.crowded |= is_crowded,
-                        Some(Err(Full)) => self.slow.push(link),
-                        None => {}
-                    }
-                }
+                self.outboxes.push(links, &bytes, !form.extended);
             }
             Action::Close { link, why } => {
-                if let Some(line) = self.lines.remove(&link) {
+                if let Some(line) = self.outboxes.remove(link) {
                     narrator::unlinked(link, line.peer, why);
                     line.outbox.close();
                 }
@@ -317,7 +282,7 @@ impl Driver {
     /// A link whose other end does not read.
     fn drop_slow(&mut self, link: LinkId) {
         // What is in its queue is of no use to anybody.
-        if let Some(line) = self.lines.remove(&link) {
+        if let Some(line) = self.outboxes.remove(link) {
             narrator::too_slow(link, line.peer, line.outbox.queued_bytes());
             self.drops.slow_links += 1;
             line.outbox.abandon();

@@ -16,6 +16,7 @@ mod endpoint;
 mod metrics;
 mod narrator;
 mod nickname;
+mod outboxes;
 mod peer_id;
 mod profile;
 mod registry;
@@ -23,7 +24,6 @@ mod tallies;
 mod text;
 mod user_id;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -57,6 +57,7 @@ use lan::socket::{self, Heard, Sockets};
 use mesh::MAX_MESSAGE_BYTES;
 use mesh::network::Network;
 use metrics::{Facts, Reporter};
+use outboxes::Outboxes;
 use registry::{Registrant, Standing};
 use settings::Settings;
 use tallies::Tallies;
@@ -180,11 +181,9 @@ impl Peer {
             sockets,
             log,
             notices: notices_in,
-            lines: BTreeMap::new(),
+            outboxes: Outboxes::default(),
             drops: Drops::default(),
             complained: false,
-            slow: Vec::new(),
-            crowded: false,
         };
         let ended = CancellationToken::new();
         let end = ended.clone().drop_guard();

@@ -4,9 +4,11 @@ mod greeting;
 mod link;
 mod message;
 pub(super) mod network;
+pub(super) mod news;
 pub(super) mod outbox;
 mod simple_chat;
 mod splitter;
+mod timestamp;
 
 pub use greeting::{InvalidGreeting, MAX_GREETING_BYTES, greeting, read_greeting};
 pub use message::{Body, Form, LAZY_PUSH, MAX_ASKED, MAX_PLAIN_BYTES, Message, Runs};

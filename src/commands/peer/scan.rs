@@ -11,6 +11,7 @@ use crate::commands::exit::{Failure, SYSTEM};
 use crate::commands::output::{Output, OutputArgs};
 use crate::commands::table::{Colour, Table, count};
 use rollcall_chat::engine::LAN_PORT;
+use rollcall_chat::lan::findings::findings;
 use rollcall_chat::lan::seen::{Asked, Present, Seen, Style, Way};
 use rollcall_core::text::plain;
 
@@ -54,7 +55,7 @@ pub(super) async fn run(args: ScanArgs) -> Result<(), Failure> {
             "shared_port": {"port": LAN_PORT, "refusal": &seen.shared_refusal},
             "asked": &seen.asked,
             "peers": seen.present().collect::<Vec<_>>(),
-            "findings": seen.findings(),
+            "findings": findings(&seen),
         }));
     }
     output.text(&report(&seen, wait, output))
@@ -73,7 +74,7 @@ fn report(seen: &Seen, wait: Duration, output: Output) -> String {
     };
     let _ = writeln!(text, "\nUDP port {LAN_PORT}: {shared}\nUDP port {}: for the answers\n", seen.port);
     text.push_str(&asked(seen).render(output.is_coloured));
-    for finding in seen.findings() {
+    for finding in findings(seen) {
         // Names are others' text.
         let _ = writeln!(text, "\n! {}\n  -> {}", plain(&finding.text), plain(&finding.remedy));
     }

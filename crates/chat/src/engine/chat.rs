@@ -1,188 +1,150 @@
-//! What is said to everybody, and to one: numbered, remembered, shown once, passed on to whom it did not come from.
+//! Chat to everybody: numbered, deduplicated over the mesh and the LAN, kept in the history.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::contacts::mesh_contact;
-use super::crossing::lan_number;
-use super::event::{Action, LinkId, Now};
-use super::history::{Author, Entry};
-use super::notice::Notice;
-use super::{Actions, Engine};
-use crate::mesh::{Body, Form, Message, Runs};
-use crate::peer_id::PeerId;
-use crate::profile::Profile;
+use super::context::Context;
+use super::cross_transport::Crossing;
+use super::entry::{Author, Entry, lan_number};
+use super::event::{Action, LinkId};
+use super::history::History;
+use super::lan_peers::{LanPeers, LanPost};
+use super::mesh::Mesh;
+use super::notice::{Contact, Notice};
+use super::own::Own;
+use crate::lan;
+use crate::mesh::{Body, Message};
 use crate::text::MAX_TEXT_BYTES;
 use rollcall_core::BootMs;
 
-impl Engine {
-    /// Chat of the mesh: flooded over the links, each message over each link at most once each way.
-    pub(super) fn heard_chat(&mut self, link: LinkId, entry: Entry, now: Now, out: &mut Actions) {
-        let Author::Mesh(id) = entry.author else { return };
-        let number = entry.number;
-        // Asked first: what makes room for a new sender must not be a repetition.
-        if self.was_heard(link, id, number, now.boot) {
-            self.choose_source(link, id, false, now, out);
-            return;
-        }
-        let sender = self.sender(id, now.boot);
-        sender.heard_at = now.boot;
-        sender.seen.insert(number);
-        if entry.name.is_some() {
-            sender.name.clone_from(&entry.name);
-        }
-        let from = mesh_contact(id, Some((sender.name.as_ref(), sender.profile.as_ref())));
-        let is_chosen = sender.source == Some(link);
-        if let Some(link) = self.links.get_mut(&link) {
-            link.learned = true;
-        }
-        if !is_chosen {
-            self.choose_source(link, id, true, now, out);
-        }
-        // Only with a LAN, now or in an earlier run, can it have come by another way.
-        let may_cross = self.neighbours.is_some() || self.crossing.has_lan();
-        let first = may_cross.then(|| self.crossing.heard(entry.lan_number(), &entry.text, &entry.author)).flatten();
-        if let (Some(Author::Lan(user)), Some(neighbours)) = (&first, &mut self.neighbours) {
-            neighbours.is_peer(user, id);
-        }
-        if id == self.rules.id {
-            // Said in an earlier run that kept nothing, or whose clock was ahead.
-            self.has_said(number);
-        } else if first.is_none() {
-            self.counts.posts_in += 1;
-            out.push(Action::Tell(Notice::Post {
-                from,
-                text: entry.text.clone(),
-                said_at: entry.said_at,
-                number: number.to_string(),
-            }));
-        } else {
-            self.counts.duplicates += 1;
-        }
-        let entry = Arc::new(entry);
-        let gone = self.add_to_history(Arc::clone(&entry), first);
-        self.keep_for_late_questions(gone, now);
-        self.pass_on(link, id, &entry, now, out);
-        out.push(Action::Keep(entry));
+/// What was said, and by which of the two links it came first.
+#[derive(Clone, Debug)]
+pub(super) struct Chat {
+    history: History,
+    crossing: Crossing,
+}
+
+impl Chat {
+    /// Nothing was said; at most `history_size` messages of each author will be kept.
+    pub(super) fn new(history_size: usize) -> Self {
+        Self { history: History::new(history_size), crossing: Crossing::default() }
     }
 
-    /// Whether chat was heard before; then that is all that it tells, and it is noted.
-    pub(super) fn was_heard(&mut self, link: LinkId, id: PeerId, number: u64, now: BootMs) -> bool {
-        match self.senders.get_mut(&id) {
-            Some(sender) if sender.seen.contains(number) => {
-                sender.heard_at = now;
+    /// What was said to everybody, as far as it is remembered.
+    pub(super) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Takes in what an earlier run kept.
+    pub(super) fn remember(&mut self, entry: Entry, mesh: &mut Mesh, own: &mut Own, now: BootMs) {
+        let first = self.crossing.heard(entry.lan_number(), &entry.text, &entry.author);
+        if let Author::Mesh(sender) = entry.author {
+            let known = mesh.sender(sender, now);
+            known.seen.insert(entry.number);
+            known.name = entry.name.clone().or(known.name.take());
+            if sender == own.rules.id {
+                own.has_said(entry.number);
             }
-            None if self.forgotten.has(id, number) => {
-                if let Some(from) = self.links.get_mut(&link) {
-                    from.repeats(id);
-                }
-            }
-            _ => return false,
         }
-        self.counts.duplicates += 1;
-        true
+        if let Some(gone) = self.add(entry.into(), first)
+            && let Author::Mesh(sender) = gone.author
+        {
+            // What was kept and made room was heard: others may have it still.
+            mesh.sender(sender, now).seen.forget_below(gone.number.saturating_add(1));
+        }
+    }
+
+    /// Chat of the mesh: flooded over the links, each message over each link at most once each way.
+    pub(super) fn heard(
+        &mut self,
+        link: LinkId,
+        entry: Entry,
+        mesh: &mut Mesh,
+        lan: Option<&mut LanPeers>,
+        cx: &mut Context,
+    ) {
+        let Author::Mesh(id) = entry.author else { return };
+        let Some(from) = mesh.tree.heard(link, id, &entry, &mut mesh.links, cx) else { return };
+        // Only with a LAN, now or in an earlier run, can it have come by another way.
+        let may_cross = lan.is_some() || self.crossing.has_lan();
+        let first = may_cross.then(|| self.crossing.heard(entry.lan_number(), &entry.text, &entry.author)).flatten();
+        if let (Some(Author::Lan(user)), Some(lan)) = (&first, lan) {
+            lan.is_peer(user, id);
+        }
+        if id == cx.own.rules.id {
+            // Said in an earlier run that kept nothing, or whose clock was ahead.
+            cx.own.has_said(entry.number);
+        } else if first.is_none() {
+            tell(from, &entry, cx);
+        } else {
+            cx.counts.duplicates += 1;
+        }
+        let entry = Arc::new(entry);
+        let gone = self.add(Arc::clone(&entry), first);
+        mesh.tree.keep_for_late_questions(gone, &mesh.links, cx.now);
+        mesh.tree.pass_on(link, id, &entry, &mut mesh.links, cx);
+        cx.out.push(Action::Keep(entry));
+    }
+
+    /// Chat of the LAN. It is not passed on: there everybody hears it from its author.
+    pub(super) fn heard_on_lan(&mut self, post: LanPost, lan: &mut LanPeers, cx: &mut Context) {
+        let LanPost { user, id, said_at, text } = post;
+        let author = Author::Lan(user.to_string());
+        let first = id.and_then(|id| self.crossing.heard(id, &text, &author));
+        if let Some(first) = first {
+            cx.counts.duplicates += 1;
+            if let Author::Mesh(peer) = first {
+                lan.is_peer(user.as_str(), peer);
+            }
+            return;
+        }
+        let Some(from) = lan.contact(&user) else { return };
+        let entry = Arc::new(Entry { author, name: None, number: id.unwrap_or(0), said_at, text });
+        tell(from, &entry, cx);
+        self.history.add(Arc::clone(&entry));
+        cx.out.push(Action::Keep(entry));
     }
 
     /// The person says something to everybody.
-    pub(super) fn post(&mut self, text: String, now: Now, out: &mut Actions) {
+    pub(super) fn post(&mut self, text: String, mesh: &mut Mesh, lan: Option<&mut LanPeers>, cx: &mut Context) {
         if text.len() > MAX_TEXT_BYTES {
-            out.push(refused(format!("a message of {} bytes is too long: at most {MAX_TEXT_BYTES}", text.len())));
+            cx.refuse(format!("a message of {} bytes is too long: at most {MAX_TEXT_BYTES}", text.len()));
             return;
         }
-        self.counts.posts_out += 1;
-        let (id, number) = (self.rules.id, self.next_chat);
-        self.next_chat += 1;
-        let name = Some(self.rules.name.clone());
-        let author = Author::Mesh(id);
-        self.sender(id, now.boot).seen.insert(number);
-        let entry =
-            Entry { author: author.clone(), name: name.clone(), number, said_at: now.unix_s, text: text.clone() };
+        cx.counts.posts_out += 1;
+        let (id, number) = (cx.own.rules.id, cx.own.next_chat_number());
+        let name = Some(cx.own.rules.name.clone());
+        let (author, said_at) = (Author::Mesh(id), cx.now.unix_s);
+        mesh.sender(id, cx.now.boot).seen.insert(number);
+        let entry = Entry { author: author.clone(), name: name.clone(), number, said_at, text: text.clone() };
         let entry = Arc::new(entry);
         let gone = self.history.add(Arc::clone(&entry));
-        self.keep_own_for_late_questions(gone, now);
-        let neighbours = if self.neighbours.is_some() {
+        mesh.tree.keep_own_for_late_questions(gone, &mesh.links, cx.now);
+        let neighbours = lan.map_or(0, |lan| {
             let lan_id = lan_number(id, number, &text);
             self.crossing.heard(lan_id, &text, &author);
-            self.post_to_neighbours(&text, lan_id, now, out)
-        } else {
-            0
-        };
-        let message = Message { sender: id, number, said_at: now.unix_s, name, body: Body::Chat(text) };
-        let links: Vec<LinkId> = self.links.keys().copied().collect();
-        let peers = links.len() + neighbours;
-        self.warn_of_length(&message, out);
-        self.send(links, message, out);
-        out.push(Action::Keep(entry));
-        out.push(Action::Tell(Notice::Sent { peers }));
+            lan.send_to_all(lan::Body::Post(text.clone()), lan_id, cx)
+        });
+        let message = Message { sender: id, number, said_at, name, body: Body::Chat(text) };
+        let peers = mesh.post(message, cx) + neighbours;
+        cx.out.push(Action::Keep(entry));
+        cx.tell(Notice::Sent { peers });
     }
 
-    /// Says so if some neighbours cannot take in a message this long.
-    fn warn_of_length(&self, message: &Message, out: &mut Actions) {
-        let plain = self.links.values().filter(|link| !link.form.extended).count();
-        if plain > 0 && message.write(Form::default()).is_none() {
-            out.push(refused(format!("{plain} peers take no message this long; the others get it")));
+    /// Adds what was said to the history; `first` if it was there already as somebody else's on the other link. It stays
+    /// once, as the mesh's, whose number neighbours know it by. Returns what made room.
+    fn add(&mut self, entry: Arc<Entry>, first: Option<Author>) -> Option<Arc<Entry>> {
+        match (&entry.author, first) {
+            (Author::Lan(_), Some(Author::Mesh(_))) => return None,
+            (Author::Mesh(_), Some(lan @ Author::Lan(_))) => self.history.remove(&lan, entry.lan_number()),
+            _ => {}
         }
-    }
-
-    /// The person says something to one peer of the mesh.
-    pub(super) fn whisper_on_mesh(&mut self, to: PeerId, text: String, now: Now, out: &mut Actions) {
-        let link = self.by_peer.get(&to).copied();
-        let Some(link) = link.filter(|link| self.links.get(link).is_some_and(|link| link.form.extended)) else {
-            let uid = self.contact(to).uid;
-            out.push(refused(format!(
-                "{uid} is a peer that knows no direct messages, or has only just come; POST reaches all"
-            )));
-            return;
-        };
-        let message = self.control(Body::Direct { to, text }, now);
-        self.send(vec![link], message, out);
-        out.push(Action::Tell(Notice::SentTo { to: self.contact(to) }));
-    }
-
-    /// The person says who this peer is.
-    pub(super) fn introduce(&mut self, profile: Profile, now: Now, out: &mut Actions) {
-        self.profile = Some(profile.clone());
-        let neighbours = self.introduce_to_neighbours(&profile, now, out);
-        let extended = self.links.iter().filter(|(_, link)| link.form.extended);
-        let links: Vec<LinkId> = extended.map(|(id, _)| *id).collect();
-        let peers = links.len() + neighbours;
-        let message = self.control(Body::Profile(profile), now);
-        self.send(links, message, out);
-        out.push(Action::Tell(Notice::Sent { peers }));
-    }
-
-    /// Gives a neighbour the next part of what it has not heard.
-    pub(super) fn answer_history(&mut self, link: LinkId, have: &BTreeMap<PeerId, Runs>, now: Now, out: &mut Actions) {
-        let Some(known) = self.links.get_mut(&link) else { return };
-        known.sparing.is_asked_for_all();
-        let form = known.form;
-        let (part, more) = self.history.missing(have, self.late.missing(have));
-        let messages: Vec<Message> = part.into_iter().filter_map(as_message).collect();
-        let mut bytes = 0;
-        let is_in_room = |message: &&Message| {
-            let is_first = bytes == 0;
-            bytes += message.write(form).map_or(0, |bytes| bytes.len());
-            is_first || bytes <= self.rules.answer_bytes
-        };
-        let count = messages.iter().take_while(is_in_room).count();
-        let more = more || count < messages.len();
-        for message in messages.into_iter().take(count) {
-            self.send(vec![link], message, out);
-        }
-        if let Some(known) = self.links.get_mut(&link) {
-            known.sparing.has_answered(more, now.boot);
-        }
-        let end = self.control(Body::HistoryEnd { more }, now);
-        self.send(vec![link], end, out);
+        self.history.add(entry)
     }
 }
 
-pub(super) fn as_message(entry: &Entry) -> Option<Message> {
-    let Author::Mesh(sender) = entry.author else { return None };
-    let body = Body::Chat(entry.text.clone());
-    Some(Message { sender, number: entry.number, said_at: entry.said_at, name: entry.name.clone(), body })
-}
-
-pub(super) fn refused(why: impl Into<String>) -> Action {
-    Action::Tell(Notice::Refused { why: why.into() })
+/// Shows the person what somebody else said.
+fn tell(from: Contact, entry: &Entry, cx: &mut Context) {
+    cx.counts.posts_in += 1;
+    let (text, number) = (entry.text.clone(), entry.number.to_string());
+    cx.tell(Notice::Post { from, text, said_at: entry.said_at, number });
 }

@@ -1,12 +1,10 @@
 //! Whom a person means, and how somebody is shown.
 
-use super::event::{Action, Now};
-use super::neighbours::Neighbour;
-use super::notice::{Contact, Notice, Via};
-use super::{Actions, Engine};
-use crate::nickname::Nickname;
+use super::context::Context;
+use super::lan_peers::LanPeers;
+use super::mesh::Mesh;
+use super::notice::Contact;
 use crate::peer_id::PeerId;
-use crate::profile::Profile;
 use crate::text::{MAX_TEXT_BYTES, harmless, one_line};
 use crate::user_id::UserId;
 
@@ -29,100 +27,84 @@ enum Target {
     Lan(UserId),
 }
 
-impl Engine {
-    /// Who is there now: the mesh, then the LAN.
-    #[must_use]
-    pub fn known(&self) -> Vec<Known> {
-        let mesh = self.by_peer.keys().map(|peer| {
-            let at = self.book.address_of(*peer).map_or_else(|| "linked".to_owned(), ToString::to_string);
-            Known { contact: self.contact(*peer), at, mismatched: false }
-        });
-        let lan = self.neighbours.iter().flat_map(|lan| &lan.peers).map(|(user, peer)| Known {
-            contact: lan_contact(user, peer),
-            at: peer.addr.to_string(),
-            mismatched: peer.is_mismatched,
-        });
-        mesh.chain(lan).collect()
-    }
+/// Who is there now: the mesh, then the LAN.
+pub(super) fn known(mesh: &Mesh, lan: Option<&LanPeers>) -> Vec<Known> {
+    let linked = mesh.links.peers().map(|peer| {
+        let at = mesh.links.book.address_of(peer).map_or_else(|| "linked".to_owned(), ToString::to_string);
+        Known { contact: mesh.contact(peer), at, mismatched: false }
+    });
+    let near = lan.into_iter().flat_map(|lan| &lan.peers).map(|(user, peer)| Known {
+        contact: peer.contact(user),
+        at: peer.addr.to_string(),
+        mismatched: peer.is_mismatched,
+    });
+    linked.chain(near).collect()
+}
 
-    /// How somebody who said something is shown.
-    #[must_use]
-    pub fn author(&self, author: &super::Author, name: Option<&Nickname>) -> Contact {
-        match author {
-            super::Author::Mesh(id) => {
-                let sender = self.senders.get(id);
-                let name = sender.and_then(|sender| sender.name.as_ref()).or(name);
-                mesh_contact(*id, Some((name, sender.and_then(|sender| sender.profile.as_ref()))))
-            }
-            super::Author::Lan(uid) => Contact { uid: uid.clone(), display_name: None, via: Via::Lan },
-        }
+/// The person says something to whom it calls `to`.
+pub(super) fn whisper(to: &str, text: String, mesh: &Mesh, lan: Option<&LanPeers>, cx: &mut Context) {
+    if text.len() > MAX_TEXT_BYTES {
+        cx.refuse(format!("a message of {} bytes is too long: at most {MAX_TEXT_BYTES}", text.len()));
+        return;
     }
+    match find(to, mesh, lan) {
+        Ok(Target::Mesh(peer)) => mesh.whisper(peer, text, cx),
+        Ok(Target::Lan(user)) => {
+            if let Some(lan) = lan {
+                lan.whisper(user, text, cx);
+            }
+        }
+        Err(why) => cx.refuse(why),
+    }
+}
 
-    /// The person says something to whom it calls `to`.
-    pub(super) fn whisper(&mut self, to: &str, text: String, now: Now, out: &mut Actions) {
-        if text.len() > MAX_TEXT_BYTES {
-            let why = format!("a message of {} bytes is too long: at most {MAX_TEXT_BYTES}", text.len());
-            out.push(Action::Tell(Notice::Refused { why }));
-            return;
+/// Looks for somebody by the whole name, then by the part before the `@`, then by the name that is displayed.
+fn find(wanted: &str, mesh: &Mesh, lan: Option<&LanPeers>) -> Result<Target, String> {
+    let wanted = wanted.trim();
+    let (mut found, mut displayed) = (Vec::new(), Vec::new());
+    let named = |uid: &str| uid.rsplit_once('@').map_or(uid, |(name, _)| name) == wanted;
+    for peer in mesh.links.peers() {
+        let contact = mesh.contact(peer);
+        if contact.uid == wanted || peer.to_string() == wanted {
+            return Ok(Target::Mesh(peer));
         }
-        match self.find(to) {
-            Ok(Target::Mesh(peer)) => self.whisper_on_mesh(peer, text, now, out),
-            Ok(Target::Lan(user)) => self.whisper_on_lan(user, text, now, out),
-            Err(why) => out.push(Action::Tell(Notice::Refused { why })),
+        if named(&contact.uid) {
+            found.push((contact.uid, Target::Mesh(peer)));
+        } else if is_displayed(&contact, wanted) {
+            displayed.push((contact.uid, Target::Mesh(peer)));
         }
     }
+    for (lan, (user, peer)) in lan.into_iter().flat_map(|lan| lan.peers.iter().map(move |peer| (lan, peer))) {
+        if user.as_str() == wanted {
+            return Ok(Target::Lan(user.clone()));
+        }
+        // One who is known to be a linked peer of the mesh is reached there.
+        if lan.linked_peer(peer, &mesh.links).is_some() {
+            continue;
+        }
+        if named(user.as_str()) {
+            found.push((user.to_string(), Target::Lan(user.clone())));
+        } else if is_displayed(&peer.contact(user), wanted) {
+            displayed.push((user.to_string(), Target::Lan(user.clone())));
+        }
+    }
+    if found.is_empty() && !is_reserved(wanted, mesh) {
+        found = displayed;
+    }
+    match found.len() {
+        0 => Err(format!("nobody here is called {:?}; LIST shows who is there", one_line(wanted))),
+        1 => Ok(found.remove(0).1),
+        _ => {
+            let uids: Vec<String> = found.into_iter().map(|(uid, _)| uid).collect();
+            Err(format!("several are called so: {}; give the whole name", uids.join(", ")))
+        }
+    }
+}
 
-    /// Looks for somebody by the whole name, then by the part before the `@`, then by the name that is displayed.
-    fn find(&self, wanted: &str) -> Result<Target, String> {
-        let wanted = wanted.trim();
-        let (mut found, mut displayed) = (Vec::new(), Vec::new());
-        let named = |uid: &str| uid.rsplit_once('@').map_or(uid, |(name, _)| name) == wanted;
-        for peer in self.by_peer.keys() {
-            let contact = self.contact(*peer);
-            if contact.uid == wanted || peer.to_string() == wanted {
-                return Ok(Target::Mesh(*peer));
-            }
-            if named(&contact.uid) {
-                found.push((contact.uid, Target::Mesh(*peer)));
-            } else if is_displayed(&contact, wanted) {
-                displayed.push((contact.uid, Target::Mesh(*peer)));
-            }
-        }
-        for (user, peer) in self.neighbours.iter().flat_map(|lan| &lan.peers) {
-            if user.as_str() == wanted {
-                return Ok(Target::Lan(user.clone()));
-            }
-            // One who is known to be a linked peer of the mesh is reached there.
-            if self.linked_peer(peer).is_some() {
-                continue;
-            }
-            if named(user.as_str()) {
-                found.push((user.to_string(), Target::Lan(user.clone())));
-            } else if is_displayed(&lan_contact(user, peer), wanted) {
-                displayed.push((user.to_string(), Target::Lan(user.clone())));
-            }
-        }
-        if found.is_empty() && !self.is_reserved(wanted) {
-            found = displayed;
-        }
-        match found.len() {
-            0 => Err(format!("nobody here is called {:?}; LIST shows who is there", one_line(wanted))),
-            1 => Ok(found.remove(0).1),
-            _ => {
-                let uids: Vec<String> = found.into_iter().map(|(uid, _)| uid).collect();
-                Err(format!("several are called so: {}; give the whole name", uids.join(", ")))
-            }
-        }
-    }
-
-    /// Whether nobody is found by displaying this. Anybody may display anything, so it must not stand for what tells peers
-    /// apart, nor for somebody else of the mesh who is not linked, or has left.
-    fn is_reserved(&self, wanted: &str) -> bool {
-        let is_name = |name: &Nickname| name.as_str() == wanted;
-        wanted.contains('@')
-            || PeerId::parse(wanted).is_ok()
-            || self.senders.values().any(|sender| sender.name.as_ref().is_some_and(is_name))
-    }
+/// Whether nobody is found by displaying this. Anybody may display anything, so it must not stand for what tells peers
+/// apart, nor for somebody else of the mesh who is not linked, or has left.
+fn is_reserved(wanted: &str, mesh: &Mesh) -> bool {
+    wanted.contains('@') || PeerId::parse(wanted).is_ok() || mesh.tree.senders.has_name(wanted)
 }
 
 /// Whether this is what a person sees as the name.
@@ -130,27 +112,14 @@ fn is_displayed(contact: &Contact, wanted: &str) -> bool {
     contact.display_name.as_ref().is_some_and(|name| harmless(name, name.len()).trim() == wanted)
 }
 
-pub(super) fn mesh_contact(peer: PeerId, known: Option<(Option<&Nickname>, Option<&Profile>)>) -> Contact {
-    let (name, profile) = known.unwrap_or_default();
-    // It is made for every message.
-    let uid = name.map_or_else(|| peer.to_string(), |name| [name.as_str(), "@", &peer.short()].concat());
-    Contact { uid, display_name: display_name(profile), via: Via::Mesh }
-}
-
-pub(super) fn lan_contact(user: &UserId, peer: &Neighbour) -> Contact {
-    Contact { uid: user.to_string(), display_name: display_name(peer.profile.as_ref()), via: Via::Lan }
-}
-
-fn display_name(profile: Option<&Profile>) -> Option<String> {
-    profile.map(|profile| profile.display_name.clone()).filter(|name| !name.trim().is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::rules;
-    use super::super::{Draw, Event, LinkId, Rules};
+    use super::super::{Draw, Engine, Event, LinkId, Now, Rules};
     use super::*;
     use crate::mesh::{Body, Message};
+    use crate::nickname::Nickname;
+    use crate::profile::Profile;
     use rollcall_core::BootMs;
 
     const NOW: Now = Now { boot: BootMs(0), unix_s: 1_728_938_500 };
@@ -177,7 +146,7 @@ mod tests {
     }
 
     fn found(engine: &Engine, wanted: &str) -> Result<u128, String> {
-        engine.find(wanted).map(|target| match target {
+        find(wanted, &engine.mesh, engine.lan.as_ref()).map(|target| match target {
             Target::Mesh(peer) => peer.0,
             Target::Lan(user) => panic!("{user} is not of the mesh"),
         })
@@ -194,7 +163,7 @@ mod tests {
         ]);
         assert_eq!(found(&engine, "Bob the Builder"), Ok(1));
         assert_eq!(found(&engine, "bob"), Ok(1), "a name wins over one that is displayed");
-        assert_eq!(found(&engine, &engine.contact(PeerId(2)).uid), Ok(2), "and a whole name over everything");
+        assert_eq!(found(&engine, &engine.mesh.contact(PeerId(2)).uid), Ok(2), "and a whole name over everything");
         let several = found(&engine, "Tom").unwrap_err();
         assert!(several.contains("cat@") && several.contains("dan@"), "{several}");
         assert!(found(&engine, "Bob").unwrap_err().starts_with("nobody here is called"));

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::history::Entry;
+use super::entry::Entry;
 use super::notice::Notice;
 use crate::endpoint::Endpoint;
 use crate::lan::{Datagram, Dialect};
@@ -131,3 +131,6 @@ pub enum Action {
     /// Tell the person.
     Tell(Notice),
 }
+
+/// What one event comes to.
+pub(super) type Actions = Vec<Action>;

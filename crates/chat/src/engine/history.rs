@@ -3,51 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use crate::mesh::Runs;
-use crate::nickname::Nickname;
-use crate::peer_id::PeerId;
-
-use super::crossing::lan_number;
+use super::entry::{Author, Entry};
 use super::rules::{MAX_SENDERS, PART_BYTES, PART_MESSAGES};
 use super::seen::is_in;
-
-/// Who said something, as the link tells it.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Author {
-    /// A peer of the mesh.
-    Mesh(PeerId),
-    /// A peer of the LAN, by what it calls itself.
-    Lan(String),
-}
-
-/// Something that was said to everybody.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Who said it.
-    pub author: Author,
-    /// What the author is called, if that was told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<Nickname>,
-    /// The author's number of it.
-    pub number: u64,
-    /// When, by the author's clock, in Unix seconds.
-    pub said_at: i64,
-    /// What.
-    pub text: String,
-}
-
-impl Entry {
-    /// Its number on the LAN, where it may have come, too.
-    pub(super) fn lan_number(&self) -> u64 {
-        match self.author {
-            Author::Mesh(sender) => lan_number(sender, self.number, &self.text),
-            Author::Lan(_) => self.number,
-        }
-    }
-}
+use crate::mesh::Runs;
+use crate::peer_id::PeerId;
 
 /// The log.
 ///

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::history::{Author, Entry};
+use super::entry::{Author, Entry};
 use super::seen::is_in;
 use crate::mesh::Runs;
 use crate::peer_id::PeerId;

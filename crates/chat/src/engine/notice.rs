@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::endpoint::Endpoint;
+use crate::nickname::Nickname;
+use crate::peer_id::PeerId;
 use crate::profile::Profile;
+use crate::user_id::UserId;
 
 /// Somebody, as people see it.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -17,6 +20,24 @@ pub struct Contact {
     pub display_name: Option<String>,
     /// The link.
     pub via: Via,
+}
+
+impl Contact {
+    /// A peer of the mesh, by what is known of it.
+    pub(super) fn on_mesh(peer: PeerId, name: Option<&Nickname>, profile: Option<&Profile>) -> Self {
+        // It is made for every message.
+        let uid = name.map_or_else(|| peer.to_string(), |name| [name.as_str(), "@", &peer.short()].concat());
+        Self { uid, display_name: display_name(profile), via: Via::Mesh }
+    }
+
+    /// A peer of the LAN.
+    pub(super) fn on_lan(user: &UserId, profile: Option<&Profile>) -> Self {
+        Self { uid: user.to_string(), display_name: display_name(profile), via: Via::Lan }
+    }
+}
+
+fn display_name(profile: Option<&Profile>) -> Option<String> {
+    profile.map(|profile| profile.display_name.clone()).filter(|name| !name.trim().is_empty())
 }
 
 /// The links.

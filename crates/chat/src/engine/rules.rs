@@ -95,3 +95,21 @@ pub struct LanRules {
     /// The addresses of this machine.
     pub own_ips: Vec<IpAddr>,
 }
+
+impl LanRules {
+    /// Whether the address is of this machine.
+    pub(super) fn is_own(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.own_ips.contains(&ip)
+    }
+
+    /// Whether a peer that claims to be there may write from here. All addresses of this machine are one.
+    pub(super) fn is_match(&self, user: &UserId, source: IpAddr) -> bool {
+        user.claimed_ip().is_some_and(|claimed| claimed == source || (self.is_own(claimed) && self.is_own(source)))
+    }
+
+    /// Whether two addresses are of one host. All addresses of this machine are.
+    pub(super) fn is_one_host(&self, one: IpAddr, other: IpAddr) -> bool {
+        let (one, other) = (one.to_canonical(), other.to_canonical());
+        one == other || (self.is_own(one) && self.is_own(other))
+    }
+}

@@ -3,11 +3,13 @@
 mod lan;
 mod passing;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::own::{CONTROL_NUMBERS, HIGHEST_CHAT};
+use super::rules::MAX_SENDERS;
 use super::*;
-use crate::endpoint::Endpoint;
-use crate::mesh::{Form, MAX_MESSAGE_BYTES, Runs};
+use crate::mesh::{Form, MAX_MESSAGE_BYTES, Message, Runs};
 
 const ME: PeerId = PeerId(50);
 const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
@@ -115,7 +117,7 @@ fn of_two_links_that_were_dialled_from_both_ends_the_lower_ids_is_kept_at_both()
                 ended.extend(closed(&bench.link(link, other, (link == 1).then_some(1))));
             }
             assert_eq!(ended, [3 - kept], "other {other}, link {first} first");
-            assert_eq!(bench.engine.links.keys().map(|link| link.0).collect::<Vec<_>>(), [kept]);
+            assert_eq!(bench.engine.mesh.links.iter().map(|(link, _)| link.0).collect::<Vec<_>>(), [kept]);
         }
     }
 }
@@ -333,7 +335,7 @@ fn a_copy_that_is_known_by_its_head_leaves_the_engine_as_if_it_had_been_read() {
     }
     bench.hear(1, 61, 7, chat("hi"));
     bench.hear(1, 70, 7, chat("hi"));
-    bench.engine.forgotten.insert(PeerId(80), 7);
+    bench.engine.mesh.tree.senders.forgotten.insert(PeerId(80), 7);
     bench.now = 5;
     let again = [(2, 70, 7), (1, 70, 7), (2, 61, 7), (2, 80, 7)];
     // New, of somebody new, a neighbour's own word, and on a link that is closed.

@@ -44,111 +44,106 @@ pub enum Kind {
     NamedOnly,
 }
 
-impl Seen {
-    /// What follows, the gravest first.
-    #[must_use]
-    pub fn findings(&self) -> Vec<Finding> {
-        let mut findings: Vec<Finding> = self.shared_refusal.iter().map(shared_port_refused).collect();
-        findings.extend(self.only_loopback());
-        findings.extend(self.asked.iter().filter_map(not_sent));
-        findings.extend(self.not_heard_back());
-        findings.extend(self.heard_here_alone());
-        if findings.is_empty() && self.present.is_empty() {
-            findings.push(silence());
-        }
-        findings.extend(self.present.values().filter(|peer| peer.mismatched).map(mismatch));
-        findings.extend(self.doubled());
-        findings.extend(self.named_only());
-        findings
+/// What follows from what was seen, the gravest first.
+#[must_use]
+pub fn findings(seen: &Seen) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = seen.shared_refusal.iter().map(shared_port_refused).collect();
+    findings.extend(only_loopback(seen));
+    findings.extend(seen.asked.iter().filter_map(not_sent));
+    findings.extend(not_heard_back(seen));
+    findings.extend(heard_here_alone(seen));
+    if findings.is_empty() && seen.present.is_empty() {
+        findings.push(silence());
     }
+    findings.extend(seen.present.values().filter(|peer| peer.mismatched).map(mismatch));
+    findings.extend(doubled(seen));
+    findings.extend(named_only(seen));
+    findings
+}
 
-    fn only_loopback(&self) -> Option<Finding> {
-        let is_network = |asked: &Asked| !asked.interfaces.is_empty() && !asked.to.is_loopback();
-        // Who wants to look at some addresses only does not ask about the others.
-        (self.everywhere && !self.asked.iter().any(is_network)).then(|| Finding {
-            kind: Kind::OnlyLoopback,
-            text: "this machine has no network with a broadcast address: only peers on this machine can be found"
-                .into(),
-            remedy: "connect it to a network, or reach peers by address (--peers) or through the registry (--registry)"
-                .into(),
-        })
+fn only_loopback(seen: &Seen) -> Option<Finding> {
+    let is_network = |asked: &Asked| !asked.interfaces.is_empty() && !asked.to.is_loopback();
+    // Who wants to look at some addresses only does not ask about the others.
+    (seen.everywhere && !seen.asked.iter().any(is_network)).then(|| Finding {
+        kind: Kind::OnlyLoopback,
+        text: "this machine has no network with a broadcast address: only peers on this machine can be found".into(),
+        remedy: "connect it to a network, or reach peers by address (--peers) or through the registry (--registry)"
+            .into(),
+    })
+}
+
+fn not_heard_back(seen: &Seen) -> Option<Finding> {
+    let is_sent = |asked: &&Asked| is_for_all_here(asked) && asked.refusal.is_none();
+    let sent: Vec<&Asked> = seen.asked.iter().filter(is_sent).collect();
+    let lost: Vec<String> = sent.iter().filter(|asked| !asked.was_heard).map(|asked| place(asked)).collect();
+    if seen.shared_refusal.is_some() || lost.is_empty() {
+        return None;
     }
+    let whose = if lost.len() == sent.len() { "no question" } else { "not every question" };
+    Some(Finding {
+        kind: Kind::NotHeardBack,
+        text: format!(
+            "{whose} of this machine came to its own UDP port {LAN_PORT}; sent, and not heard: {}. What others \
+             announce is probably not heard either",
+            lost.join(", ")
+        ),
+        remedy: format!("look whether a firewall of this machine drops incoming UDP to port {LAN_PORT}, and allow it"),
+    })
+}
 
-    fn not_heard_back(&self) -> Option<Finding> {
-        let is_sent = |asked: &&Asked| is_for_all_here(asked) && asked.refusal.is_none();
-        let sent: Vec<&Asked> = self.asked.iter().filter(is_sent).collect();
-        let lost: Vec<String> = sent.iter().filter(|asked| !asked.was_heard).map(|asked| place(asked)).collect();
-        if self.shared_refusal.is_some() || lost.is_empty() {
-            return None;
-        }
-        let whose = if lost.len() == sent.len() { "no question" } else { "not every question" };
-        Some(Finding {
-            kind: Kind::NotHeardBack,
+fn heard_here_alone(seen: &Seen) -> Option<Finding> {
+    let (for_all, for_one): (Vec<&Asked>, Vec<&Asked>) =
+        seen.asked.iter().filter(|asked| asked.was_heard).partition(|asked| is_for_all_here(asked));
+    let places: Vec<String> = for_one.into_iter().map(place).collect();
+    // Peers of this machine have heard what was for all.
+    (for_all.is_empty() && !places.is_empty()).then(|| Finding {
+        kind: Kind::HeardHereAlone,
+        text: format!(
+            "what is sent to {} comes to one program of this machine, and now that was this look around: peers here \
+             did not hear the question",
+            places.join(", ")
+        ),
+        remedy: "ask where all of them hear: --addresses 127.255.255.255, or leave --addresses out".into(),
+    })
+}
+
+fn doubled(seen: &Seen) -> Vec<Finding> {
+    let mut sources = BTreeMap::<&UserId, Vec<IpAddr>>::new();
+    for (user, ip) in seen.present.keys() {
+        sources.entry(user).or_default().push(*ip);
+    }
+    // A peer of this machine is heard from each of its addresses.
+    let is_own = |ip: &IpAddr| ip.is_loopback() || seen.own_ips.contains(ip);
+    sources.retain(|_, ips| ips.len() > 1 && !ips.iter().all(is_own));
+    let each = sources.into_iter().map(|(user, ips)| {
+        let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
+        Finding {
+            kind: Kind::Doubled,
             text: format!(
-                "{whose} of this machine came to its own UDP port {LAN_PORT}; sent, and not heard: {}. What others \
-                 announce is probably not heard either",
-                lost.join(", ")
+                "{user} was heard from {}: two peers use one name, or one has two networks",
+                ips.join(" and ")
             ),
-            remedy: format!(
-                "look whether a firewall of this machine drops incoming UDP to port {LAN_PORT}, and allow it"
-            ),
-        })
-    }
-
-    fn heard_here_alone(&self) -> Option<Finding> {
-        let (for_all, for_one): (Vec<&Asked>, Vec<&Asked>) =
-            self.asked.iter().filter(|asked| asked.was_heard).partition(|asked| is_for_all_here(asked));
-        let places: Vec<String> = for_one.into_iter().map(place).collect();
-        // Peers of this machine have heard what was for all.
-        (for_all.is_empty() && !places.is_empty()).then(|| Finding {
-            kind: Kind::HeardHereAlone,
-            text: format!(
-                "what is sent to {} comes to one program of this machine, and now that was this look around: peers here \
-                 did not hear the question",
-                places.join(", ")
-            ),
-            remedy: "ask where all of them hear: --addresses 127.255.255.255, or leave --addresses out".into(),
-        })
-    }
-
-    fn doubled(&self) -> Vec<Finding> {
-        let mut sources = BTreeMap::<&UserId, Vec<IpAddr>>::new();
-        for (user, ip) in self.present.keys() {
-            sources.entry(user).or_default().push(*ip);
+            remedy: "if they are two, start one of them with another --name".into(),
         }
-        // A peer of this machine is heard from each of its addresses.
-        let is_own = |ip: &IpAddr| ip.is_loopback() || self.own_ips.contains(ip);
-        sources.retain(|_, ips| ips.len() > 1 && !ips.iter().all(is_own));
-        let each = sources.into_iter().map(|(user, ips)| {
-            let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
-            Finding {
-                kind: Kind::Doubled,
-                text: format!(
-                    "{user} was heard from {}: two peers use one name, or one has two networks",
-                    ips.join(" and ")
-                ),
-                remedy: "if they are two, start one of them with another --name".into(),
-            }
-        });
-        each.collect()
-    }
+    });
+    each.collect()
+}
 
-    fn named_only(&self) -> Option<Finding> {
-        let is_heard = |named: &UserId| self.present.keys().any(|(user, _)| user == named);
-        let missing: Vec<String> = self
-            .named
-            .iter()
-            .filter(|(named, _)| !is_heard(named))
-            .map(|(named, by)| format!("{named} (named by {by})"))
-            .collect();
-        (!missing.is_empty()).then(|| Finding {
-            kind: Kind::NamedOnly,
-            text: format!("others know peers that were not heard here: {}", missing.join(", ")),
-            remedy: "they left within the last five minutes, are on a network that this machine's broadcasts do not \
-                     reach, do not answer questions (--wait 35 hears what they announce), or drop them in a firewall"
-                .into(),
-        })
-    }
+fn named_only(seen: &Seen) -> Option<Finding> {
+    let is_heard = |named: &UserId| seen.present.keys().any(|(user, _)| user == named);
+    let missing: Vec<String> = seen
+        .named
+        .iter()
+        .filter(|(named, _)| !is_heard(named))
+        .map(|(named, by)| format!("{named} (named by {by})"))
+        .collect();
+    (!missing.is_empty()).then(|| Finding {
+        kind: Kind::NamedOnly,
+        text: format!("others know peers that were not heard here: {}", missing.join(", ")),
+        remedy: "they left within the last five minutes, are on a network that this machine's broadcasts do not \
+                 reach, do not answer questions (--wait 35 hears what they announce), or drop them in a firewall"
+            .into(),
+    })
 }
 
 fn shared_port_refused(refusal: &Refusal) -> Finding {
@@ -230,7 +225,7 @@ mod tests {
     }
 
     fn kinds(seen: &Seen) -> Vec<Kind> {
-        seen.findings().iter().map(|finding| finding.kind).collect()
+        findings(seen).iter().map(|finding| finding.kind).collect()
     }
 
     #[test]
@@ -245,7 +240,7 @@ mod tests {
 
     #[test]
     fn silence_without_a_fault_here_points_at_the_others_and_the_network() {
-        let findings = well().findings();
+        let findings = findings(&well());
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].kind, Kind::Silence);
         assert!(findings[0].remedy.contains("firewall") && findings[0].remedy.contains("50999"));
@@ -255,9 +250,9 @@ mod tests {
     fn a_shared_port_that_another_program_holds_is_said_with_how_to_find_it() {
         let seen = Seen { shared_refusal: Some(refused(RefusalKind::Taken)), ..well() };
         assert_eq!(kinds(&seen), [Kind::SharedPortRefused], "that nobody is heard needs no other reason");
-        assert!(seen.findings()[0].remedy.contains("ss -ulpn"));
+        assert!(findings(&seen)[0].remedy.contains("ss -ulpn"));
         let seen = Seen { shared_refusal: Some(refused(RefusalKind::Forbidden)), ..well() };
-        assert!(seen.findings()[0].text.contains("cannot be bound (why)"));
+        assert!(findings(&seen)[0].text.contains("cannot be bound (why)"));
     }
 
     #[test]
@@ -273,7 +268,7 @@ mod tests {
             let mut seen = well();
             seen.asked[0].refusal = Some(refused(kind));
             seen.asked[0].was_heard = false;
-            let findings = seen.findings();
+            let findings = findings(&seen);
             assert_eq!(kinds(&seen), [Kind::NotSent]);
             assert!(findings[0].text.contains("10.0.0.255 (eth0)") && findings[0].remedy.contains(remedy));
         }
@@ -289,10 +284,10 @@ mod tests {
         let mut seen = well();
         seen.asked[0].was_heard = false;
         assert_eq!(kinds(&seen), [Kind::NotHeardBack]);
-        assert!(seen.findings()[0].text.contains("not every question") && seen.findings()[0].text.contains("(eth0)"));
+        assert!(findings(&seen)[0].text.contains("not every question") && findings(&seen)[0].text.contains("(eth0)"));
         seen.asked.iter_mut().for_each(|asked| asked.was_heard = false);
-        assert!(seen.findings()[0].text.contains("no question"));
-        assert!(!seen.findings()[0].text.contains("127.0.0.1,"), "only one program gets what is not broadcast");
+        assert!(findings(&seen)[0].text.contains("no question"));
+        assert!(!findings(&seen)[0].text.contains("127.0.0.1,"), "only one program gets what is not broadcast");
         seen.shared_refusal = Some(refused(RefusalKind::Taken));
         assert_eq!(kinds(&seen), [Kind::SharedPortRefused], "where nothing can be heard this says nothing");
     }
@@ -302,7 +297,7 @@ mod tests {
         let mut seen = Seen { everywhere: false, ..well() };
         seen.asked.retain(|asked| asked.to == Ipv4Addr::LOCALHOST);
         assert_eq!(kinds(&seen), [Kind::HeardHereAlone]);
-        assert!(seen.findings()[0].text.contains("127.0.0.1 comes to one program"));
+        assert!(findings(&seen)[0].text.contains("127.0.0.1 comes to one program"));
         // Another program has it.
         seen.asked[0].was_heard = false;
         assert_eq!(kinds(&seen), [Kind::Silence], "a plain address is not expected to be heard here");
@@ -314,7 +309,7 @@ mod tests {
         heard(&mut seen, "eve@10.0.0.9", "10.0.0.3:8003", Body::ListResponse(vec![]));
         heard(&mut seen, "me@10.0.0.1", "127.0.0.1:8004", Body::ListResponse(vec![]));
         assert_eq!(kinds(&seen), [Kind::Mismatch], "all addresses of this machine are one");
-        assert!(seen.findings()[0].text.starts_with("eve@10.0.0.9 writes from 10.0.0.3,"));
+        assert!(findings(&seen)[0].text.starts_with("eve@10.0.0.9 writes from 10.0.0.3,"));
     }
 
     #[test]
@@ -325,7 +320,7 @@ mod tests {
         heard(&mut seen, "me@10.0.0.1", "127.0.0.1:8004", Body::ListResponse(vec![]));
         heard(&mut seen, "me@10.0.0.1", "10.0.0.1:8004", Body::ListResponse(vec![]));
         assert_eq!(kinds(&seen), [Kind::Mismatch, Kind::Doubled]);
-        assert!(seen.findings()[1].text.contains("10.0.0.2 and 10.0.0.4"));
+        assert!(findings(&seen)[1].text.contains("10.0.0.2 and 10.0.0.4"));
     }
 
     #[test]
@@ -335,7 +330,7 @@ mod tests {
         heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", Body::ListResponse(names.to_vec()));
         heard(&mut seen, "rollcall-scan@10.0.0.7", "10.0.0.7:8002", Body::ListRequest);
         assert_eq!(kinds(&seen), [Kind::NamedOnly]);
-        assert!(seen.findings()[0].text.ends_with("cat@10.0.0.3 (named by bob@10.0.0.2)"));
+        assert!(findings(&seen)[0].text.ends_with("cat@10.0.0.3 (named by bob@10.0.0.2)"));
         assert_eq!(seen.present().len(), 1);
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::greeting::{MAX_GREETING_BYTES, greeting, read_greeting};
-use super::network::News;
+use super::news::News;
 use super::outbox::Outbox;
 use super::splitter::Splitter;
 use crate::engine::LinkId;

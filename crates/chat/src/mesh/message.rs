@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+use super::simple_chat::{self, Head};
+use super::splitter::MAX_MESSAGE_BYTES;
+use super::timestamp::Timestamp;
 use crate::endpoint::Endpoint;
 use crate::nickname::Nickname;
 use crate::peer_id::PeerId;
@@ -105,7 +106,7 @@ struct Wire<'w> {
     #[serde(borrow, default)]
     payload: Cow<'w, str>,
     #[serde(default)]
-    timestamp: Stamp,
+    timestamp: Timestamp,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     name: Option<Cow<'w, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,26 +117,12 @@ struct Wire<'w> {
     to: Option<PeerId>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Stamp {
-    Number(i64),
-    Text(String),
-    Other(serde_json::Value),
-}
-
-impl Default for Stamp {
-    fn default() -> Self {
-        Self::Number(0)
-    }
-}
-
 impl Message {
     /// Reads one message; besides, whether its time was written as a text. `None` if it is none.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<(Self, bool)> {
         let wire: Wire = serde_json::from_slice(bytes).ok()?;
-        let text_times = matches!(wire.timestamp, Stamp::Text(_));
+        let text_times = matches!(wire.timestamp, Timestamp::Text(_));
         let body = match wire.kind.as_ref() {
             "chat" => Body::Chat(checked(wire.payload.into_owned())?),
             "heartbeat" => {
@@ -159,6 +146,25 @@ impl Message {
         Some((Self { sender: wire.sender_id, number: wire.sequence_no, said_at, name, body }, text_times))
     }
 
+    /// The sender and the number of a chat, at a glance; `None` if it is something else, or if only [`Message::read`] can
+    /// tell. What stands behind these is not looked at. Of copies that come over several links all but one need no
+    /// more than this.
+    #[must_use]
+    pub fn read_head(bytes: &[u8]) -> Option<Head> {
+        Head::read(bytes)
+    }
+
+    /// Reads a chat of which the head was read, if it goes on as peers of this program write it and nothing in it is escaped.
+    /// Only then; it comes to the same as [`Message::read`] does, in a fraction of the time.
+    #[must_use]
+    pub fn read_simple(bytes: &[u8], head: Head) -> Option<Self> {
+        let rest = head.read_rest(bytes)?;
+        let said_at = Timestamp::Number(i64::try_from(rest.said_at).ok()?).seconds();
+        let body = Body::Chat(checked(rest.text.to_owned())?);
+        let name = Nickname::parse(rest.name).ok();
+        Some(Self { sender: head.sender, number: head.number, said_at, name, body })
+    }
+
     /// Its bytes, a line break behind them; `None` if a peer of this form cannot take it in.
     #[must_use]
     pub fn write(&self, form: Form) -> Option<Bytes> {
@@ -167,9 +173,19 @@ impl Message {
             None => self.write_any(form)?,
         };
         bytes.push(b'\n');
-        let most = if form.extended { super::splitter::MAX_MESSAGE_BYTES } else { MAX_PLAIN_BYTES };
+        let most = if form.extended { MAX_MESSAGE_BYTES } else { MAX_PLAIN_BYTES };
         let is_known = form.extended || self.body.is_plain();
         (is_known && bytes.len() <= most).then(|| bytes.into())
+    }
+
+    /// Writes a chat with a name, if nothing in it is to be escaped.
+    pub(super) fn write_simple(&self, form: Form) -> Option<Vec<u8>> {
+        match (&self.body, &self.name) {
+            (Body::Chat(text), Some(name)) if !form.text_times => {
+                simple_chat::write(self.sender, self.number, self.said_at, name, text)
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn write_any(&self, form: Form) -> Option<Vec<u8>> {
@@ -178,7 +194,7 @@ impl Message {
             sequence_no: self.number,
             kind: self.body.kind().into(),
             payload: Cow::default(),
-            timestamp: Stamp::written(self.said_at, form),
+            timestamp: Timestamp::written(self.said_at, form.text_times),
             name: self.name.as_ref().map(|name| name.as_str().into()),
             rollcall: None,
             listen: None,
@@ -239,32 +255,8 @@ fn read_runs(payload: &str) -> Option<BTreeMap<PeerId, Runs>> {
     (runs.len() <= MAX_ASKED && runs.values().all(|runs| runs.len() <= MAX_ASKED)).then_some(runs)
 }
 
-pub(super) fn checked(text: String) -> Option<String> {
+fn checked(text: String) -> Option<String> {
     (text.len() <= MAX_TEXT_BYTES).then_some(text)
-}
-
-impl Stamp {
-    fn written(seconds: i64, form: Form) -> Self {
-        if !form.text_times {
-            return Self::Number(seconds);
-        }
-        let moment = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        moment.format(&Rfc3339).map_or(Self::Number(seconds), Self::Text)
-    }
-
-    /// Unix seconds, whatever unit a number was written in: the sizes of today's do not overlap.
-    pub(super) fn seconds(&self) -> i64 {
-        match self {
-            Self::Number(number) => match number.unsigned_abs() {
-                0..100_000_000_000 => *number,
-                100_000_000_000..100_000_000_000_000 => number / 1000,
-                100_000_000_000_000..100_000_000_000_000_000 => number / 1_000_000,
-                _ => number / 1_000_000_000,
-            },
-            Self::Text(text) => OffsetDateTime::parse(text, &Rfc3339).map_or(0, OffsetDateTime::unix_timestamp),
-            Self::Other(_) => 0,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
@@ -15,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::link::Link;
+use super::news::News;
 use super::outbox::Outbox;
 use crate::endpoint::Endpoint;
 use crate::engine::LinkId;
@@ -25,19 +25,6 @@ use crate::tallies::Tallies;
 const MAX_STRANGERS: usize = 64;
 /// After an error of `accept`, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// What happened on the connections.
-#[derive(Debug)]
-pub(crate) enum News {
-    /// A connection was greeted.
-    Linked { link: LinkId, peer: PeerId, dialled: Option<Endpoint>, remote: IpAddr, outbox: Outbox },
-    /// A dialled address did not become a connection.
-    DialFailed { endpoint: Endpoint, why: String },
-    /// Messages came in; what they say is not looked at yet.
-    Heard { link: LinkId, messages: Vec<Bytes> },
-    /// A connection ended.
-    Unlinked { link: LinkId, why: String },
-}
 
 /// What all connections share.
 #[derive(Clone, Debug)]

@@ -2,7 +2,6 @@
 //! them in a fraction of the time that the general one takes, to the same result. What is not ordinary it leaves to that one.
 //! Pure.
 
-use super::message::{Body, Form, Message, Stamp, checked};
 use crate::nickname::Nickname;
 use crate::peer_id::{PEER_ID_DIGITS, PeerId};
 
@@ -29,54 +28,53 @@ pub struct Head {
     length: usize,
 }
 
-impl Message {
-    /// The sender and the number of a chat, at a glance; `None` if it is something else, or if only [`Message::read`] can
-    /// tell. What stands behind these is not looked at. Of copies that come over several links all but one need no
-    /// more than this.
-    #[must_use]
-    pub fn read_head(bytes: &[u8]) -> Option<Head> {
+/// What stands behind the head of a chat. Nothing in it is checked but that it is written so.
+pub(super) struct Rest<'b> {
+    pub(super) text: &'b str,
+    pub(super) said_at: u64,
+    pub(super) name: &'b str,
+}
+
+impl Head {
+    /// Reads the sender and the number of a chat. `None` if it is something else, or if only the
+    /// general codec can tell. What stands behind these is not looked at.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let (sender, rest) = bytes.strip_prefix(TO_SENDER)?.split_at_checked(PEER_ID_DIGITS)?;
         let (number, rest) = whole_number(rest.strip_prefix(TO_NUMBER)?)?;
         let rest = rest.strip_prefix(TO_CHAT)?;
-        Some(Head { sender: PeerId::parse_digits(sender).ok()?, number, length: bytes.len() - rest.len() })
+        Some(Self { sender: PeerId::parse_digits(sender).ok()?, number, length: bytes.len() - rest.len() })
     }
 
-    /// Reads a chat of which the head was read, if it goes on as peers of this program write it and nothing in it is escaped.
-    /// Only then; it comes to the same as [`Message::read`] does, in a fraction of the time.
-    #[must_use]
-    pub fn read_simple(bytes: &[u8], head: Head) -> Option<Self> {
-        let (text, rest) = simple_text(bytes.get(head.length..)?.strip_prefix(TO_TEXT)?)?;
+    /// Reads the rest of the chat. `None` if it is not as peers of this program write it, or if
+    /// something in it is escaped.
+    pub(super) fn read_rest(self, bytes: &[u8]) -> Option<Rest<'_>> {
+        let (text, rest) = simple_text(bytes.get(self.length..)?.strip_prefix(TO_TEXT)?)?;
         let (said_at, rest) = whole_number(rest.strip_prefix(TO_TIME)?)?;
         let (name, rest) = simple_text(rest.strip_prefix(TO_NAME)?)?;
-        let said_at = Stamp::Number(i64::try_from(said_at).ok()?).seconds();
-        let body = Body::Chat(checked(text.to_owned())?);
-        let name = Nickname::parse(name).ok();
-        let message = Self { sender: head.sender, number: head.number, said_at, name, body };
-        (rest == NAME_TO_END).then_some(message)
+        (rest == NAME_TO_END).then_some(Rest { text, said_at, name })
     }
+}
 
-    /// Writes a chat with a name, if nothing in it is to be escaped.
-    pub(super) fn write_simple(&self, form: Form) -> Option<Vec<u8>> {
-        let (Body::Chat(text), Some(name)) = (&self.body, &self.name) else { return None };
-        if form.text_times || self.said_at < 0 || !are_plain(text.as_bytes()) || !are_plain(name.as_str().as_bytes()) {
-            return None;
-        }
-        let mut bytes = Vec::with_capacity(CHAT_BYTES + text.len());
-        let mut digits = itoa::Buffer::new();
-        bytes.extend_from_slice(TO_SENDER);
-        bytes.extend_from_slice(&self.sender.digits());
-        bytes.extend_from_slice(TO_NUMBER);
-        bytes.extend_from_slice(digits.format(self.number).as_bytes());
-        bytes.extend_from_slice(TO_CHAT);
-        bytes.extend_from_slice(TO_TEXT);
-        bytes.extend_from_slice(text.as_bytes());
-        bytes.extend_from_slice(TO_TIME);
-        bytes.extend_from_slice(digits.format(self.said_at).as_bytes());
-        bytes.extend_from_slice(TO_NAME);
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(NAME_TO_END);
-        Some(bytes)
+/// Writes a chat, if nothing in it is to be escaped.
+pub(super) fn write(sender: PeerId, number: u64, said_at: i64, name: &Nickname, text: &str) -> Option<Vec<u8>> {
+    if said_at < 0 || !are_plain(text.as_bytes()) || !are_plain(name.as_str().as_bytes()) {
+        return None;
     }
+    let mut bytes = Vec::with_capacity(CHAT_BYTES + text.len());
+    let mut digits = itoa::Buffer::new();
+    bytes.extend_from_slice(TO_SENDER);
+    bytes.extend_from_slice(&sender.digits());
+    bytes.extend_from_slice(TO_NUMBER);
+    bytes.extend_from_slice(digits.format(number).as_bytes());
+    bytes.extend_from_slice(TO_CHAT);
+    bytes.extend_from_slice(TO_TEXT);
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.extend_from_slice(TO_TIME);
+    bytes.extend_from_slice(digits.format(said_at).as_bytes());
+    bytes.extend_from_slice(TO_NAME);
+    bytes.extend_from_slice(name.as_str().as_bytes());
+    bytes.extend_from_slice(NAME_TO_END);
+    Some(bytes)
 }
 
 /// Digits up to what is none, and the rest; `None` without any, with a zero before others, and if there are too many.
@@ -110,6 +108,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::message::tests::{EXTENDED, chat};
+    use super::super::message::{Body, Message};
     use super::*;
 
     #[test]

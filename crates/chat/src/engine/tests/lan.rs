@@ -174,8 +174,8 @@ fn one_post_on_both_links_is_shown_once_and_the_two_are_one_person() {
             let authors: Vec<&Author> = engine.history().entries().iter().map(|entry| &entry.author).collect();
             assert_eq!(authors, [&Author::Mesh(PeerId(60))], "once, and as neighbours know it; LAN first: {lan_first}");
         }
-        let lan = bench.engine.neighbours.as_ref().unwrap();
-        assert_eq!(lan.peers.values().next().unwrap().peer, Some(PeerId(60)));
+        let lan = bench.engine.lan.as_ref().unwrap();
+        assert_eq!(lan.peers.values().next().unwrap().on_mesh.peer, Some(PeerId(60)));
     }
 }
 
@@ -269,8 +269,11 @@ fn who_starts_again_with_another_id_is_another_until_that_is_linked() {
     bench.feed(Event::Unlinked { link: LinkId(1), why: "gone".into() });
     assert_eq!(bench.whispers_to_bob(), Some(Via::Lan));
     bench.link(2, 61, None);
-    let lan = bench.engine.neighbours.as_ref().unwrap();
-    assert_eq!(lan.peers.values().map(|peer| bench.engine.linked_peer(peer)).collect::<Vec<_>>(), [Some(PeerId(61))]);
+    let lan = bench.engine.lan.as_ref().unwrap();
+    assert_eq!(
+        lan.peers.values().map(|peer| lan.linked_peer(peer, &bench.engine.mesh.links)).collect::<Vec<_>>(),
+        [Some(PeerId(61))]
+    );
 }
 
 #[test]
@@ -279,7 +282,7 @@ fn nobody_is_another_by_what_it_says_alone() {
     let bob = UserId::parse("bob@10.0.0.2").unwrap();
     let claim = |sent_at| Datagram {
         from: Some(bob.clone()),
-        id: Some(crossing::announcement_number(PeerId(60), &bob, sent_at)),
+        id: Some(cross_transport::announcement_number(PeerId(60), &bob, sent_at)),
         sent_at,
         body: lan::Body::Discovery { port: 8200 },
     };
@@ -310,8 +313,8 @@ fn an_announcement_under_another_name_or_of_another_time_is_nobody_who_is_linked
         let mut changed = announcement(60, 0);
         change(&mut changed);
         bench.feed(heard_from(BOB, changed));
-        let lan = bench.engine.neighbours.as_ref().unwrap();
-        assert_eq!(lan.peers.values().map(|peer| peer.peer).collect::<Vec<_>>(), [None]);
+        let lan = bench.engine.lan.as_ref().unwrap();
+        assert_eq!(lan.peers.values().map(|peer| peer.on_mesh.peer).collect::<Vec<_>>(), [None]);
     }
 }
 

@@ -175,7 +175,7 @@ fn what_is_missing_is_asked_for_until_it_is_heard() {
     for number in 2..=65 {
         bench.hear_70(1, number);
     }
-    bench.engine.links.get_mut(&LinkId(2)).unwrap().learned = false;
+    bench.engine.mesh.links.get_mut(LinkId(2)).unwrap().push.incoming.learned = false;
     for number in 2..=65 {
         bench.hear_70(2, number);
     }
@@ -334,7 +334,7 @@ fn of_two_questions_each_is_answered_and_own_posts_stay_for_the_rest_of_an_answe
     assert_eq!(asked(&bench.wait(100)), [2]);
     bench.hear_70(2, 2);
     bench.hear_70(3, 1);
-    bench.engine.links.get_mut(&LinkId(2)).unwrap().sparing.asks_for_all(BootMs(100));
+    bench.engine.mesh.links.get_mut(LinkId(2)).unwrap().push.incoming.asks_for_all(BootMs(100));
     assert_eq!(asked(&bench.agree(2, Body::HistoryEnd { more: false })), [0u64; 0]);
     assert_eq!(asked(&bench.agree(2, Body::HistoryEnd { more: true })), [2], "the second has more");
 

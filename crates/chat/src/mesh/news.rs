@@ -1,0 +1,23 @@
+//! What the connections report to the driver.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+
+use super::outbox::Outbox;
+use crate::endpoint::Endpoint;
+use crate::engine::LinkId;
+use crate::peer_id::PeerId;
+
+/// What happened on the connections.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A connection was greeted.
+    Linked { link: LinkId, peer: PeerId, dialled: Option<Endpoint>, remote: IpAddr, outbox: Outbox },
+    /// A dialled address did not become a connection.
+    DialFailed { endpoint: Endpoint, why: String },
+    /// Messages came in; what they say is not looked at yet.
+    Heard { link: LinkId, messages: Vec<Bytes> },
+    /// A connection ended.
+    Unlinked { link: LinkId, why: String },
+}
