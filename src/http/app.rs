@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::error::ApiError;
-use super::news::News;
+use super::lists::change_notifier::News;
 use crate::registry::Registry;
 use rollcall_core::clock;
 use rollcall_core::{BootMs, NodeAddr, Term};

@@ -4,6 +4,15 @@
 //! a tenth of a second (see [`Rebuilds`]). Making a long list takes tens of milliseconds, so it happens on a thread for such
 //! work, once for all who wait for it, and locks nothing that a heartbeat needs for more than a thousand rows.
 
+pub(super) mod change_notifier;
+pub(super) mod changes;
+pub(super) mod cursor;
+pub(super) mod etag;
+pub(super) mod list_response;
+pub(super) mod long_poll;
+mod rebuild_limit;
+pub(super) mod stale_reads;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,11 +22,11 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::changes::Told;
 use super::error::ApiError;
-use super::rebuilds::Rebuilds;
-use super::sending::{self, List, Place, Places, Reader};
 use crate::registry::UsersVersion;
+use changes::Told;
+use list_response::{List, Place, Places, Reader};
+use rebuild_limit::Rebuilds;
 use rollcall_core::clock;
 use rollcall_core::{Page, Term};
 
@@ -103,11 +112,11 @@ impl Lists {
     ) -> Result<Response, ApiError> {
         if page == Page::default() {
             let list = kept.list(term, version, |version| make(page, Some(version))).await?;
-            return sending::send(list, reader, self.place().await?);
+            return list_response::send(list, reader, self.place().await?);
         }
         let place = self.place().await?;
         let list = self.part(page, |page| make(page, None)).await?;
-        sending::send(list, reader, place)
+        list_response::send(list, reader, place)
     }
 
     /// A list of one `page`, for one reader.
@@ -228,8 +237,8 @@ mod tests {
     use futures_util::FutureExt;
     use futures_util::future::join_all;
 
-    use super::super::sending::tests::text;
     use super::*;
+    use list_response::tests::text;
 
     const TERM: Term = Term(7);
 

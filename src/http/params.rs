@@ -7,9 +7,9 @@ use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use serde::Deserialize;
 
-use super::cursor::Given;
 use super::error::ApiError;
-use super::polls::parse_wait;
+use super::lists::cursor::Given;
+use super::lists::long_poll::parse_wait;
 use rollcall_core::{InvalidUsername, Page, Username};
 
 /// The `{username}` of the path.

@@ -16,10 +16,10 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::app::Shared;
-use super::express::Express;
+use super::heartbeat_fast_path::Express;
+use super::layers::response_headers::Stamp;
 use super::params::Remote;
-use super::router::routes;
-use super::stamp::Stamp;
+use super::routes::routes;
 use super::{App, Cors, news};
 use crate::registry::testing::settings;
 use crate::registry::{Epoch, Registry, TokenKey};

@@ -2,10 +2,10 @@
 
 use axum::extract::State;
 
-use super::app::Shared;
-use super::error::ApiError;
-use super::json::Json;
-use super::leader::Leader;
+use crate::http::app::Shared;
+use crate::http::error::ApiError;
+use crate::http::json::Json;
+use crate::http::leader_gate::Leader;
 use rollcall_core::api::{Alive, Cluster, ClusterNode, Health, Leading, Status};
 use rollcall_core::clock;
 
@@ -76,7 +76,7 @@ pub(super) async fn cluster(State(app): State<Shared>) -> Json<Cluster> {
 mod tests {
     use serde_json::json;
 
-    use super::super::testing::{Node, TERM, following, leading, leading_until, request, without_leader};
+    use crate::http::testing::{Node, TERM, following, leading, leading_until, request, without_leader};
     use crate::storage::{Backend, Fault, Key};
     use rollcall_core::MemberRole;
     use rollcall_core::clock;

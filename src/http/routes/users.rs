@@ -6,15 +6,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::app::Shared;
-use super::credentials::{NO_STORE, caller};
-use super::error::ApiError;
-use super::json::{Field, Json, JsonBody};
-use super::leader::Leader;
-use super::lists::{Lists, write_rows};
-use super::params::{Paging, Remote};
 use super::passwords::grant;
-use super::sending::{List, Reader};
+use crate::http::app::Shared;
+use crate::http::credentials::{NO_STORE, caller};
+use crate::http::error::ApiError;
+use crate::http::json::{Field, Json, JsonBody};
+use crate::http::leader_gate::Leader;
+use crate::http::lists::list_response::{List, Reader};
+use crate::http::lists::{Lists, write_rows};
+use crate::http::params::{Paging, Remote};
 use crate::registry::{NewUser, Outcome, Registry, UserRow};
 use rollcall_core::api::{Presence, Registered, Registration, Status, User};
 use rollcall_core::clock;
@@ -67,7 +67,7 @@ pub(super) async fn register(
 }
 
 /// The path of the list of users.
-pub(super) const PATH: &str = "/users";
+pub(in crate::http) const PATH: &str = "/users";
 
 /// `GET /users`.
 pub(super) async fn users(
@@ -85,7 +85,7 @@ pub(super) async fn users(
         .await
 }
 
-pub(super) fn write_users(registry: &Registry, page: Page) -> Vec<u8> {
+pub(in crate::http) fn write_users(registry: &Registry, page: Page) -> Vec<u8> {
     let now = clock::wall_now();
     let parts = registry.users_parts(page, clock::boot_now());
     let parts = parts.map(|part| part.into_iter().map(|row| user(row, now)));
@@ -113,7 +113,7 @@ mod tests {
     use axum::http::Method;
     use serde_json::json;
 
-    use super::super::testing::{Node, leading, request};
+    use crate::http::testing::{Node, leading, request};
     use crate::registry::Epoch;
     use crate::storage::Fault;
 

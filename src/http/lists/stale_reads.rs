@@ -6,22 +6,22 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, RequestPartsExt};
 
-use super::app::{App, Shared};
-use super::error::ApiError;
-use super::lists::Lists;
-use super::params::{Paging, quoted};
-use super::sending::{List, Reader};
-use super::{presence, users};
+use super::Lists;
+use super::list_response::{List, Reader};
+use crate::http::app::{App, Shared};
+use crate::http::error::ApiError;
+use crate::http::params::{Paging, quoted};
+use crate::http::routes::{presence, users};
 use crate::registry::UsersError;
 use rollcall_core::Page;
 use rollcall_core::clock;
 
 /// How many milliseconds ago the list was last known to be the leader's.
-pub(super) const AGE: HeaderName = HeaderName::from_static("rollcall-age-ms");
+pub(in crate::http) const AGE: HeaderName = HeaderName::from_static("rollcall-age-ms");
 
 /// The layer around the gate of the lists: who asks for it gets this node's copy, unless this node serves. A leader's list
 /// is never stale, and only a leader can tell what changed in its list: a copy has no cursor.
-pub(super) async fn copy_or_leader(
+pub(in crate::http) async fn copy_or_leader(
     State(app): State<Shared>,
     Extension(lists): Extension<Lists>,
     request: Request,
@@ -98,8 +98,8 @@ fn age_ms(app: &App, path: &str) -> Result<u64, ApiError> {
 mod tests {
     use serde_json::json;
 
-    use super::super::testing::{Answer, Node, TERM, following, leading, leading_until};
     use super::*;
+    use crate::http::testing::{Answer, Node, TERM, following, leading, leading_until};
 
     /// A node that led and does not any more; who came with its lists then is `alice`, online, and `bob`.
     async fn follower() -> Node {

@@ -1,5 +1,11 @@
 //! The table of routes, and its description for people.
 
+pub(super) mod health;
+pub(super) mod images;
+pub(super) mod passwords;
+pub(super) mod presence;
+pub(super) mod users;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +20,14 @@ use tower_http::cors::{self, AllowOrigin, CorsLayer};
 
 use super::app::{App, Cors, Shared};
 use super::error::ApiError;
-use super::express::Express;
+use super::heartbeat_fast_path::Express;
+use super::layers::response_headers;
+use super::layers::response_headers::Stamp;
 use super::lists::Lists;
-use super::polls::{MOST_WAIT, Polls};
-use super::stamp::Stamp;
-use super::uploads::Uploads;
-use super::{body, health, images, leader, passwords, polls, presence, sending, stale, stamp, users};
+use super::lists::long_poll::{MOST_WAIT, Polls};
+use super::lists::{list_response, long_poll, stale_reads};
+use super::upload_limit::Uploads;
+use super::{body, leader_gate};
 
 /// Where clients may wait for a change of the list.
 const DISCOVER: &str = "/discover";
@@ -99,16 +107,16 @@ pub(super) fn routes(app: Shared, stamp: &Stamp) -> Router {
         .route("/upload_image/{username}", post(images::upload).layer(Extension(Uploads::default())))
         .route("/images/{username}", get(images::images))
         .route("/image/{username}/{filename}", get(images::image))
-        .route_layer(from_fn_with_state(Arc::clone(&app), leader::gate));
+        .route_layer(from_fn_with_state(Arc::clone(&app), leader_gate::gate));
     let lists = Router::new()
         .route(users::PATH, get(users::users))
         .route(presence::ONLINE_NAMES, get(presence::online_names))
-        .route_layer(from_fn_with_state(Arc::clone(&app), leader::gate));
+        .route_layer(from_fn_with_state(Arc::clone(&app), leader_gate::gate));
     let discover = Router::new()
         .route(DISCOVER, get(presence::discover))
-        .route_layer(from_fn_with_state(Arc::clone(&app), leader::gate))
-        .route_layer(from_fn_with_state(Polls::new(&app), polls::wait_for_news));
-    let lists = lists.merge(discover).route_layer(from_fn_with_state(Arc::clone(&app), stale::copy_or_leader));
+        .route_layer(from_fn_with_state(Arc::clone(&app), leader_gate::gate))
+        .route_layer(from_fn_with_state(Polls::new(&app), long_poll::wait_for_news));
+    let lists = lists.merge(discover).route_layer(from_fn_with_state(Arc::clone(&app), stale_reads::copy_or_leader));
     let every_node = Router::new()
         .route("/", get(health::health))
         .route("/status", get(health::alive))
@@ -126,7 +134,7 @@ pub(super) fn routes(app: Shared, stamp: &Stamp) -> Router {
         Some(cors) => routes.layer(cors),
         None => routes,
     };
-    routes.layer(from_fn_with_state(stamp.clone(), stamp::stamp)).with_state(app)
+    routes.layer(from_fn_with_state(stamp.clone(), response_headers::stamp)).with_state(app)
 }
 
 async fn not_found(request: Request) -> ApiError {
@@ -160,9 +168,17 @@ pub(super) fn cors(cors: &Cors) -> Option<CorsLayer> {
         Cors::Origins(origins) => AllowOrigin::list(origins.iter().cloned()),
         Cors::Off => return None,
     };
-    let [leader, leader_url, term, request_id] = stamp::HEADERS;
-    let readable: [HeaderName; 8] =
-        [leader, leader_url, term, request_id, sending::CURSOR, stale::AGE, header::ETAG, header::RETRY_AFTER];
+    let [leader, leader_url, term, request_id] = response_headers::HEADERS;
+    let readable: [HeaderName; 8] = [
+        leader,
+        leader_url,
+        term,
+        request_id,
+        list_response::CURSOR,
+        stale_reads::AGE,
+        header::ETAG,
+        header::RETRY_AFTER,
+    ];
     let layer = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::HEAD])
@@ -176,8 +192,8 @@ pub(super) fn cors(cors: &Cors) -> Option<CorsLayer> {
 mod tests {
     use axum::body::Body;
 
-    use super::super::testing::{Node, following, leading, request, without_leader};
     use super::*;
+    use crate::http::testing::{Node, following, leading, request, without_leader};
 
     #[tokio::test]
     async fn every_endpoint_of_the_table_is_routed_and_refuses_other_methods() {

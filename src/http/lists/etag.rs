@@ -8,14 +8,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::error::ApiError;
-use super::json::APPLICATION_JSON;
+use crate::http::error::ApiError;
+use crate::http::json::APPLICATION_JSON;
 
 /// Bytes of the hash that go into a tag: enough that no two answers share one.
 const TAG_BYTES: usize = 16;
 
 /// A list as JSON, which may be kept but must be asked for again each time.
-pub(super) fn list(request: &HeaderMap, list: &impl Serialize) -> Response {
+pub(in crate::http) fn list(request: &HeaderMap, list: &impl Serialize) -> Response {
     match serde_json::to_vec(list) {
         Ok(bytes) => tagged(request, bytes.into(), APPLICATION_JSON, HeaderValue::from_static("no-cache")),
         Err(error) => ApiError::Internal(error.to_string()).into_response(),
@@ -23,7 +23,12 @@ pub(super) fn list(request: &HeaderMap, list: &impl Serialize) -> Response {
 }
 
 /// `bytes` with their tag, or 304 if the client named that tag.
-pub(super) fn tagged(request: &HeaderMap, bytes: Bytes, media_type: HeaderValue, cache: HeaderValue) -> Response {
+pub(in crate::http) fn tagged(
+    request: &HeaderMap,
+    bytes: Bytes,
+    media_type: HeaderValue,
+    cache: HeaderValue,
+) -> Response {
     let tag = tag(&bytes);
     let known = request.get_all(header::IF_NONE_MATCH).iter().any(|names| names_tag(names, &tag));
     let headers = [(header::ETAG, tag), (header::CACHE_CONTROL, cache)];
@@ -34,7 +39,7 @@ pub(super) fn tagged(request: &HeaderMap, bytes: Bytes, media_type: HeaderValue,
 }
 
 /// The tag of these bytes.
-pub(super) fn tag(bytes: &[u8]) -> HeaderValue {
+pub(in crate::http) fn tag(bytes: &[u8]) -> HeaderValue {
     let mut tag = String::with_capacity(2 * TAG_BYTES + 2);
     tag.push('"');
     for byte in &Sha256::digest(bytes)[..TAG_BYTES] {
@@ -46,7 +51,7 @@ pub(super) fn tag(bytes: &[u8]) -> HeaderValue {
 }
 
 /// Whether an `If-None-Match` names the tag. It compares weakly: a `W/` that a proxy put before it does not matter.
-pub(super) fn names_tag(names: &HeaderValue, tag: &HeaderValue) -> bool {
+pub(in crate::http) fn names_tag(names: &HeaderValue, tag: &HeaderValue) -> bool {
     let Ok(names) = names.to_str() else { return false };
     names
         .split(',')

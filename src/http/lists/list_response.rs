@@ -17,13 +17,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::cursor::Cursor;
-use super::error::ApiError;
 use super::etag;
-use super::json::APPLICATION_JSON;
-use super::patience::Patience;
+use crate::http::error::ApiError;
+use crate::http::json::APPLICATION_JSON;
+use crate::http::slow_read_timeout::Patience;
 
 /// The place in the changes at which a whole list stands.
-pub(super) const CURSOR: HeaderName = HeaderName::from_static("rollcall-cursor");
+pub(in crate::http) const CURSOR: HeaderName = HeaderName::from_static("rollcall-cursor");
 
 /// What all lists that are being made or sent may take: a place for each, and one more for each MiB beyond the first. Slow
 /// readers of old lists keep no more than this in memory.
@@ -41,7 +41,7 @@ const PIECE: usize = 64 * 1024;
 
 /// A list as JSON, to be shared by all who ask for it.
 #[derive(Clone, Debug)]
-pub(super) struct List {
+pub(in crate::http) struct List {
     bytes: Bytes,
     tag: HeaderValue,
     cursor: Option<HeaderValue>,
@@ -49,7 +49,7 @@ pub(super) struct List {
 
 impl List {
     /// A list, and where it stands in the changes if it can be followed. Takes some time for a long one: it reads it all.
-    pub(super) fn new(mut text: Vec<u8>, cursor: Option<Cursor>) -> Self {
+    pub(in crate::http) fn new(mut text: Vec<u8>, cursor: Option<Cursor>) -> Self {
         // It may be kept for long, and what it grew by in vain with it.
         text.shrink_to_fit();
         let cursor = cursor.map(|cursor| HeaderValue::try_from(cursor.to_string()).expect("digits and dashes"));
@@ -58,7 +58,7 @@ impl List {
     }
 
     /// The same for who knew another list: in two parts, so that the long one is not copied.
-    pub(super) fn as_reset(&self) -> Vec<Bytes> {
+    pub(in crate::http) fn as_reset(&self) -> Vec<Bytes> {
         let cursor = self.cursor.as_ref().and_then(|cursor| cursor.to_str().ok()).unwrap_or_default();
         let fields = format!("{{\"reset\":true,\"cursor\":\"{cursor}\",");
         // A list is an object, and not an empty one.
@@ -67,7 +67,7 @@ impl List {
 }
 
 /// Who reads the answer: what it has already, and how slowly it may read.
-pub(super) struct Reader {
+pub(in crate::http) struct Reader {
     known: Vec<HeaderValue>,
     patience: Patience,
 }
@@ -85,10 +85,10 @@ impl<S: Sync> FromRequestParts<S> for Reader {
 
 /// The places for lists.
 #[derive(Clone)]
-pub(super) struct Places(Arc<Semaphore>);
+pub(in crate::http) struct Places(Arc<Semaphore>);
 
 /// One list's place. Given back when the list was sent or given up.
-pub(super) struct Place(OwnedSemaphorePermit);
+pub(in crate::http) struct Place(OwnedSemaphorePermit);
 
 impl Default for Places {
     fn default() -> Self {
@@ -101,7 +101,7 @@ impl Places {
     ///
     /// # Errors
     /// `overloaded` if there is none for [`WAIT_FOR_A_PLACE`].
-    pub(super) async fn take(&self) -> Result<Place, ApiError> {
+    pub(in crate::http) async fn take(&self) -> Result<Place, ApiError> {
         let place = timeout(WAIT_FOR_A_PLACE, Arc::clone(&self.0).acquire_owned()).await;
         Ok(Place(place.map_err(|_| ApiError::Overloaded)?.expect("the semaphore is never closed")))
     }
@@ -122,7 +122,7 @@ impl Place {
 ///
 /// # Errors
 /// `overloaded` if too many long lists are being sent.
-pub(super) fn send(list: List, reader: Reader, place: Place) -> Result<Response, ApiError> {
+pub(in crate::http) fn send(list: List, reader: Reader, place: Place) -> Result<Response, ApiError> {
     let mut headers = HeaderMap::new();
     if let Some(cursor) = list.cursor {
         headers.insert(CURSOR, cursor);
@@ -141,7 +141,7 @@ pub(super) fn send(list: List, reader: Reader, place: Place) -> Result<Response,
 ///
 /// # Errors
 /// `overloaded` if it is long and too many long lists are being sent.
-pub(super) fn send_once(parts: Vec<Bytes>, reader: Reader, place: Place) -> Result<Response, ApiError> {
+pub(in crate::http) fn send_once(parts: Vec<Bytes>, reader: Reader, place: Place) -> Result<Response, ApiError> {
     let body = body(parts, reader.patience, place)?;
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], body).into_response())
 }
@@ -170,17 +170,17 @@ fn pieces(parts: Vec<Bytes>, place: Place) -> impl Stream<Item = Result<Bytes, I
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::http) mod tests {
     use axum::extract::Request;
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 
-    use super::super::params::Remote;
-    use super::super::testing::{Node, request};
     use super::*;
+    use crate::http::params::Remote;
+    use crate::http::testing::{Node, request};
 
     /// What a list says.
-    pub(in super::super) fn text(list: &List) -> String {
+    pub(in crate::http) fn text(list: &List) -> String {
         String::from_utf8(list.bytes.to_vec()).unwrap()
     }
 

@@ -6,17 +6,17 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use tracing::debug;
 
-use super::app::Shared;
-use super::changes::client;
-use super::credentials::{Authorization, caller};
-use super::cursor::{Cursor, Given, Source};
-use super::error::ApiError;
-use super::json::{Field, JsonBody, WrittenJson};
-use super::leader::Leader;
-use super::lists::{Lists, write_rows};
-use super::params::{Paging, Remote, Since};
-use super::sending::{self, List, Reader};
 use super::users::{ADDR, USERNAME};
+use crate::http::app::Shared;
+use crate::http::credentials::{Authorization, caller};
+use crate::http::error::ApiError;
+use crate::http::json::{Field, JsonBody, WrittenJson};
+use crate::http::leader_gate::Leader;
+use crate::http::lists::changes::client;
+use crate::http::lists::cursor::{Cursor, Given, Source};
+use crate::http::lists::list_response::{self, List, Reader};
+use crate::http::lists::{Lists, write_rows};
+use crate::http::params::{Paging, Remote, Since};
 use crate::registry::{Beat, Caller, Registry};
 use rollcall_core::api::Heartbeat;
 use rollcall_core::clock;
@@ -28,7 +28,7 @@ const HEARTBEAT: &[Field] = &[USERNAME, ADDR];
 const ACCEPTED_BYTES: usize = 256;
 
 /// `POST /heartbeat`.
-pub(super) async fn heartbeat(
+pub(in crate::http) async fn heartbeat(
     _: Leader,
     State(app): State<Shared>,
     remote: Remote,
@@ -43,7 +43,7 @@ pub(super) async fn heartbeat(
 
 /// `POST /heartbeat` of a request with these `headers` at `now`, if nothing has to be waited for and nothing is wrong; the
 /// answer's bytes.
-pub(super) fn heartbeat_at_once(
+pub(in crate::http) fn heartbeat_at_once(
     app: &Shared,
     remote: Remote,
     now: BootMs,
@@ -140,7 +140,7 @@ async fn changes(
         let version = || app.registry.online_version(clock::boot_now());
         lists.own().discovered.list(source.term, version, whole).await?.as_reset()
     };
-    sending::send_once(answer, reader, place)
+    list_response::send_once(answer, reader, place)
 }
 
 /// What makes a list of clients online.
@@ -152,7 +152,7 @@ fn discovered(app: &Shared, source: Source) -> impl FnOnce(Page, Option<u64>) ->
     }
 }
 
-pub(super) fn write_discovered(registry: &Registry, page: Page, is_leader: bool) -> Vec<u8> {
+pub(in crate::http) fn write_discovered(registry: &Registry, page: Page, is_leader: bool) -> Vec<u8> {
     let parts = registry.online_parts(page, clock::boot_now());
     let parts = parts.map(|part| part.into_iter().map(client));
     let mut text = Vec::new();
@@ -162,7 +162,7 @@ pub(super) fn write_discovered(registry: &Registry, page: Page, is_leader: bool)
 }
 
 /// The path of the list of names.
-pub(super) const ONLINE_NAMES: &str = "/discovery/online";
+pub(in crate::http) const ONLINE_NAMES: &str = "/discovery/online";
 
 /// `GET /discovery/online`.
 pub(super) async fn online_names(
@@ -180,7 +180,7 @@ pub(super) async fn online_names(
         .await
 }
 
-pub(super) fn write_names(registry: &Registry, page: Page) -> Vec<u8> {
+pub(in crate::http) fn write_names(registry: &Registry, page: Page) -> Vec<u8> {
     let parts = registry.online_parts(page, clock::boot_now());
     let parts = parts.map(|part| part.into_iter().map(|online| online.username));
     let mut text = Vec::new();
@@ -193,7 +193,7 @@ pub(super) fn write_names(registry: &Registry, page: Page) -> Vec<u8> {
 mod tests {
     use serde_json::json;
 
-    use super::super::testing::{Node, leading, request};
+    use crate::http::testing::{Node, leading, request};
     use crate::storage::Fault;
 
     #[tokio::test]
@@ -273,7 +273,7 @@ mod tests {
     async fn a_user_that_another_leader_registered_is_read_from_the_bucket() {
         let node = Node::with_alice_and_bob().await;
         let other =
-            Node::on(leading(), node.memory.clone(), std::sync::Arc::new(node.memory.clone()), super::super::Cors::Off);
+            Node::on(leading(), node.memory.clone(), std::sync::Arc::new(node.memory.clone()), crate::http::Cors::Off);
         let answer = other.post("/heartbeat", r#"{"username":"alice"}"#).await;
         assert_eq!(answer.json()["message"], "Heartbeat accepted for 'alice' at 10.40.6.26:9000");
         node.memory.faults().set_outage(Some(Fault::Transient));

@@ -22,10 +22,11 @@ use tower::{Layer, ServiceExt, service_fn};
 use super::app::{Cors, Shared};
 use super::credentials::Authorization;
 use super::json::{APPLICATION_JSON, JsonBody, MAX_JSON_BYTES};
-use super::leader::{self, Leader};
+use super::layers::response_headers::Stamp;
+use super::leader_gate::{self, Leader};
 use super::params::Remote;
-use super::stamp::Stamp;
-use super::{presence, router};
+use super::routes;
+use super::routes::presence;
 
 /// The path that is served here.
 const PATH: &str = "/heartbeat";
@@ -89,7 +90,7 @@ impl Express {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
         let _under_way = self.app.under_way.token();
-        let (term, now) = leader::term_at_once(&self.app).ok_or(None::<First>)?;
+        let (term, now) = leader_gate::term_at_once(&self.app).ok_or(None::<First>)?;
         let first = match request.body_mut().frame().now_or_never() {
             Some(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => data,
@@ -123,7 +124,7 @@ impl Express {
     {
         let request = request.map(|rest| Begun { first, rest });
         let heartbeat = |leader, request| self.heartbeat(leader, remote, request);
-        let in_time = |request| router::in_time(Duration::ZERO, leader::pass(&self.app, request, heartbeat));
+        let in_time = |request| routes::in_time(Duration::ZERO, leader_gate::pass(&self.app, request, heartbeat));
         self.stamp.put_on_answer(request, in_time).await
     }
 
@@ -175,7 +176,7 @@ impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Begu
 
 /// What is on every answer to a request that comes from no web page, as the router's own layer says it.
 fn cors_headers(cors: &Cors) -> HeaderMap {
-    let Some(layer) = router::cors(cors) else { return HeaderMap::new() };
+    let Some(layer) = routes::cors(cors) else { return HeaderMap::new() };
     let blank = service_fn(async |_: Request<Body>| Ok::<_, std::convert::Infallible>(Response::new(Body::empty())));
     let asked = Request::builder().method(Method::POST).uri(PATH).body(Body::empty()).expect("a path and no body");
     let answer = layer.layer(blank).oneshot(asked).now_or_never().expect("nothing there waits for anything");

@@ -5,8 +5,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::super::testing::{Node, following, leading};
 use super::*;
+use crate::http::testing::{Node, following, leading};
 
 struct Running {
     seats: Seats,

@@ -10,25 +10,25 @@ const NOTHING_YET: &str = "0";
 /// Whose changes are counted. A term has one leader, and the start of its process tells terms of a cluster from those of
 /// another one whose data was deleted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Source {
+pub(in crate::http) struct Source {
     /// The term in which the list was read.
-    pub(super) term: Term,
+    pub(in crate::http) term: Term,
     /// When the leader's process started, on its own clock.
-    pub(super) started_at: BootMs,
+    pub(in crate::http) started_at: BootMs,
 }
 
 /// A version of a leader's list.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Cursor {
+pub(in crate::http) struct Cursor {
     /// Whose list.
-    pub(super) source: Source,
+    pub(in crate::http) source: Source,
     /// Its version.
-    pub(super) version: u64,
+    pub(in crate::http) version: u64,
 }
 
 /// A cursor as a client sends it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Given {
+pub(in crate::http) enum Given {
     /// `0`: it knows no list yet.
     NothingYet,
     /// One that some leader gave.
@@ -37,7 +37,7 @@ pub(super) enum Given {
 
 impl Given {
     /// Reads a cursor; `None` for what no leader can have given.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(in crate::http) fn parse(text: &str) -> Option<Self> {
         if text == NOTHING_YET {
             return Some(Self::NothingYet);
         }
@@ -48,7 +48,7 @@ impl Given {
     }
 
     /// The version, if it is one of that leader's list.
-    pub(super) fn version_of(self, source: Source) -> Option<u64> {
+    pub(in crate::http) fn version_of(self, source: Source) -> Option<u64> {
         match self {
             Self::Cursor(cursor) if cursor.source == source => Some(cursor.version),
             Self::Cursor(_) | Self::NothingYet => None,

@@ -16,20 +16,20 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::app::Shared;
 use super::cursor::{Given, Source};
-use super::error::ApiError;
+use crate::http::app::Shared;
+use crate::http::error::ApiError;
 use rollcall_core::clock;
 
 /// Requests that wait at once; half of all connections, so that there is room for those that do not wait.
 const PLACES: usize = 1024;
 
 /// The longest that a request waits, whatever it asks for.
-pub(super) const MOST_WAIT: Duration = Duration::from_mins(1);
+pub(in crate::http) const MOST_WAIT: Duration = Duration::from_mins(1);
 
 /// The state of the layer.
 #[derive(Clone)]
-pub(super) struct Polls {
+pub(in crate::http) struct Polls {
     app: Shared,
     places: Arc<Semaphore>,
 }
@@ -43,7 +43,7 @@ struct PollQuery {
 }
 
 impl Polls {
-    pub(super) fn new(app: &Shared) -> Self {
+    pub(in crate::http) fn new(app: &Shared) -> Self {
         Self { app: Arc::clone(app), places: Arc::new(Semaphore::new(PLACES)) }
     }
 
@@ -71,7 +71,7 @@ impl Polls {
 }
 
 /// The layer around `/discover`.
-pub(super) async fn wait_for_news(State(polls): State<Polls>, request: Request, next: Next) -> Response {
+pub(in crate::http) async fn wait_for_news(State(polls): State<Polls>, request: Request, next: Next) -> Response {
     match polls.wait(request.uri()).await {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
@@ -79,7 +79,7 @@ pub(super) async fn wait_for_news(State(polls): State<Polls>, request: Request, 
 }
 
 /// Whole seconds, at most [`MOST_WAIT`]; `None` for anything else than digits.
-pub(super) fn parse_wait(text: &str) -> Option<Duration> {
+pub(in crate::http) fn parse_wait(text: &str) -> Option<Duration> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     // What is too long for the type is too long for us.
     digits.then(|| text.parse().map_or(MOST_WAIT, Duration::from_secs).min(MOST_WAIT))
@@ -94,8 +94,8 @@ mod tests {
     use serde_json::{Value, json};
     use tokio::time::Instant;
 
-    use super::super::testing::{Answer, Node, following, leading_until, request};
     use super::*;
+    use crate::http::testing::{Answer, Node, following, leading_until, request};
     use rollcall_election::Standing;
 
     #[test]

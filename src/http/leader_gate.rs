@@ -166,9 +166,9 @@ mod tests {
     use serde_json::json;
     use tokio::sync::watch;
 
-    use super::super::Cors;
-    use super::super::testing::{Node, TERM, following, leading, leading_until, request, without_leader};
     use super::*;
+    use crate::http::Cors;
+    use crate::http::testing::{Node, TERM, following, leading, leading_until, request, without_leader};
     use crate::storage::{Backend, BackendError, Entry, Folder, Key, ListPage, Memory, Version};
     use rollcall_core::clock;
     use rollcall_election::{Role, Standing};
@@ -280,7 +280,7 @@ mod tests {
     }
 
     /// What a registration is answered if the node is this when its write is done.
-    async fn answer_if_meanwhile(becomes: Role) -> super::super::testing::Answer {
+    async fn answer_if_meanwhile(becomes: Role) -> crate::http::testing::Answer {
         let memory = Memory::new();
         let role = watch::Sender::new(leading());
         let backend = Meanwhile { memory: memory.clone(), role: role.clone(), becomes };

@@ -5,13 +5,13 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use serde_json::Value;
 
-use super::app::Shared;
-use super::credentials::{NO_STORE, caller};
-use super::error::ApiError;
-use super::json::{Field, Json, JsonBody};
-use super::leader::Leader;
-use super::params::Remote;
 use super::users::USERNAME;
+use crate::http::app::Shared;
+use crate::http::credentials::{NO_STORE, caller};
+use crate::http::error::ApiError;
+use crate::http::json::{Field, Json, JsonBody};
+use crate::http::leader_gate::Leader;
+use crate::http::params::Remote;
 use crate::registry::Granted;
 use rollcall_core::Username;
 use rollcall_core::api::{Grant, LoggedIn, Login, PasswordChange, Status};
@@ -66,7 +66,7 @@ mod tests {
     use image::ImageFormat;
     use serde_json::Value;
 
-    use super::super::testing::{Answer, Node, following, leading, request};
+    use crate::http::testing::{Answer, Node, following, leading, request};
     use crate::registry::testing::picture;
 
     const REGISTRATION: &str = r#"{"username":"carol","password":"secret"}"#;

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use axum::http::HeaderValue;
 use futures_util::{StreamExt, stream};
 
-use super::super::testing::{Answer, Node, TERM, following, leading, leading_until, remote, request, without_leader};
 use super::*;
+use crate::http::testing::{Answer, Node, TERM, following, leading, leading_until, remote, request, without_leader};
 use crate::storage::{Fault, Memory};
 use rollcall_core::BootMs;
 use rollcall_core::clock;

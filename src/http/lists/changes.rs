@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
 
-use super::app::Shared;
 use super::cursor::Cursor;
-use super::error::ApiError;
-use super::lists::on_a_thread;
+use super::on_a_thread;
+use crate::http::app::Shared;
+use crate::http::error::ApiError;
 use crate::registry::{News, Online, Reason, Registry};
 use rollcall_core::api::{Changed, ClientLeft, LeftReason, ListChanges, OnlineClient};
 use rollcall_core::clock;
@@ -17,7 +17,7 @@ const FEW: u64 = 1000;
 
 /// The changes that were told last: whoever waited for them gets the same bytes.
 #[derive(Default)]
-pub(super) struct Told {
+pub(in crate::http) struct Told {
     last: Mutex<Option<Text>>,
     /// Whose turn it is to put many changes together.
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -35,7 +35,7 @@ impl Told {
     ///
     /// # Errors
     /// `internal` if putting it together panics.
-    pub(super) async fn since(&self, app: &Shared, since: Cursor) -> Result<Option<Bytes>, ApiError> {
+    pub(in crate::http) async fn since(&self, app: &Shared, since: Cursor) -> Result<Option<Bytes>, ApiError> {
         if let Some(bytes) = self.of(app, since) {
             return Ok(Some(bytes));
         }
@@ -88,6 +88,6 @@ fn write(registry: &Registry, since: Cursor) -> Option<Text> {
 }
 
 /// As lists have it.
-pub(super) fn client(online: Online) -> OnlineClient {
+pub(in crate::http) fn client(online: Online) -> OnlineClient {
     OnlineClient { username: online.username, addr: online.addr }
 }

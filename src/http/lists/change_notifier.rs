@@ -18,9 +18,9 @@ const BETWEEN: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct News {
     /// The term in which this node leads and means to go on doing so; `None` while it does not, or hands over.
-    pub(super) leads: Option<Term>,
+    pub(in crate::http) leads: Option<Term>,
     /// The version of the list of clients online.
-    pub(super) version: u64,
+    pub(in crate::http) version: u64,
 }
 
 impl News {

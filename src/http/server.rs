@@ -1,5 +1,8 @@
 //! The driver: accepts connections and speaks HTTP/1.1 on them, everything within bounds.
 
+mod connection_limit;
+mod idle;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -24,13 +27,13 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
-use super::express::{Answer, Express};
-use super::idle::{Answered, Idle};
+use super::heartbeat_fast_path::{Answer, Express};
+use super::layers::response_headers::Overloaded;
 use super::params::Remote;
-use super::patience::Patience;
-use super::router::Api;
-use super::seats::{self, Seat, Seats};
-use super::stamp::Overloaded;
+use super::routes::Api;
+use super::slow_read_timeout::Patience;
+use connection_limit::{Seat, Seats};
+use idle::{Answered, Idle};
 
 /// Connections beyond the seats that wait for one or are told that there is none; those beyond both are closed without a
 /// word.
@@ -59,7 +62,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves `api` on `listener` until `shutdown`; then stops accepting, lets requests end for up to 10 s and returns.
 /// Nothing it started outlives it.
 pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) {
-    Server::new(api, shutdown, seats::most_connections()).run(listener).await;
+    Server::new(api, shutdown, connection_limit::most_connections()).run(listener).await;
 }
 
 #[derive(Clone)]

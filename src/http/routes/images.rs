@@ -9,15 +9,15 @@ use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt;
 use tracing::warn;
 
-use super::app::Shared;
-use super::credentials::{Authorization, caller};
-use super::error::ApiError;
-use super::etag;
-use super::json::{APPLICATION_JSON, Json};
-use super::leader::Leader;
-use super::params::{Name, Paging, Remote};
-use super::patience::Patience;
-use super::uploads::{Held, Uploads};
+use crate::http::app::Shared;
+use crate::http::credentials::{Authorization, caller};
+use crate::http::error::ApiError;
+use crate::http::json::{APPLICATION_JSON, Json};
+use crate::http::leader_gate::Leader;
+use crate::http::lists::etag;
+use crate::http::params::{Name, Paging, Remote};
+use crate::http::slow_read_timeout::Patience;
+use crate::http::upload_limit::{Held, Uploads};
 use crate::registry::ImageError;
 use rollcall_core::api::{Images, Uploaded};
 use rollcall_core::clock;
@@ -168,8 +168,8 @@ mod tests {
     use tokio::time::Instant;
     use tower::ServiceExt;
 
-    use super::super::testing::{Answer, Node, request};
     use super::*;
+    use crate::http::testing::{Answer, Node, request};
     use crate::registry::testing::{picture, png_chunk, png_with};
     use crate::storage::Fault;
     use rollcall_core::Page;

@@ -13,9 +13,9 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tracing::{error, warn};
 
-use super::app::Shared;
-use super::body;
-use super::error::{ApiError, Cause};
+use crate::http::app::Shared;
+use crate::http::body;
+use crate::http::error::{ApiError, Cause};
 use rollcall_core::clock;
 use rollcall_core::{BootMs, Term};
 use rollcall_election::{Leader, Role};
@@ -26,18 +26,18 @@ const TERM: HeaderName = HeaderName::from_static("rollcall-term");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The headers that are on every answer.
-pub(super) const HEADERS: [HeaderName; 4] = [LEADER, LEADER_URL, TERM, REQUEST_ID];
+pub(in crate::http) const HEADERS: [HeaderName; 4] = [LEADER, LEADER_URL, TERM, REQUEST_ID];
 
 /// The longest id that is taken over from a client.
 const MAX_REQUEST_ID: usize = 64;
 
 /// Marks the requests of a connection that is one too many. The driver of the sockets attaches it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Overloaded;
+pub(in crate::http) struct Overloaded;
 
 /// What puts it on.
 #[derive(Clone)]
-pub(super) struct Stamp {
+pub(in crate::http) struct Stamp {
     app: Shared,
     ids: Arc<Ids>,
     /// What else is on every answer.
@@ -54,17 +54,17 @@ struct Prepared {
 }
 
 impl Stamp {
-    pub(super) fn new(app: &Shared) -> Self {
+    pub(in crate::http) fn new(app: &Shared) -> Self {
         Self { app: Arc::clone(app), ids: Arc::new(Ids::draw()), base: HeaderMap::new(), last: Arc::default() }
     }
 
     /// The same, with more headers, which give way to an answer's own.
-    pub(super) fn with_base(&self, base: HeaderMap) -> Self {
+    pub(in crate::http) fn with_base(&self, base: HeaderMap) -> Self {
         Self { base, last: Arc::default(), ..self.clone() }
     }
 
     /// Has a request answered, and puts the stamp on whatever the answer is.
-    pub(super) async fn put_on_answer<B, F>(
+    pub(in crate::http) async fn put_on_answer<B, F>(
         &self,
         request: axum::http::Request<B>,
         answer: impl FnOnce(axum::http::Request<B>) -> F,
@@ -93,7 +93,7 @@ impl Stamp {
     }
 
     /// The headers of the answer to a request with the headers `asked`, if this node serves in `term` at this moment.
-    pub(super) fn headers_in(&self, term: Term, asked: &HeaderMap) -> Option<HeaderMap> {
+    pub(in crate::http) fn headers_in(&self, term: Term, asked: &HeaderMap) -> Option<HeaderMap> {
         let role = self.app.role.borrow();
         // The clock is read after the role, as everywhere.
         let now = clock::boot_now();
@@ -158,7 +158,7 @@ fn log(Cause(cause): &Cause, status: StatusCode, id: &HeaderValue, method: &Meth
 }
 
 /// The outermost layer.
-pub(super) async fn stamp(State(stamp): State<Stamp>, request: Request, next: Next) -> Response {
+pub(in crate::http) async fn stamp(State(stamp): State<Stamp>, request: Request, next: Next) -> Response {
     stamp.put_on_answer(request, |request| next.run(request)).await
 }
 
@@ -194,8 +194,8 @@ mod tests {
     use axum::middleware::from_fn_with_state;
     use axum::routing::get;
 
-    use super::super::testing::{Node, leading, request};
     use super::*;
+    use crate::http::testing::{Node, leading, request};
 
     async fn panics() {
         panic!("as this test wants it");
