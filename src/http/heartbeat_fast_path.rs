@@ -22,7 +22,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use super::app::{Cors, Shared};
 use super::credentials::Authorization;
 use super::json::{APPLICATION_JSON, JsonBody, MAX_JSON_BYTES};
-use super::layers::response_headers::Stamp;
+use super::layers::response_headers::ResponseHeaders;
 use super::leader_gate::{self, Leader};
 use super::params::Remote;
 use super::routes;
@@ -32,11 +32,11 @@ use super::routes::presence;
 const PATH: &str = "/heartbeat";
 
 /// The short way.
-pub(super) struct Express {
+pub(super) struct HeartbeatFastPath {
     app: Shared,
-    stamp: Stamp,
+    headers: ResponseHeaders,
     /// What is on a heartbeat's acceptance.
-    stamp_of_accepted: Stamp,
+    headers_of_accepted: ResponseHeaders,
 }
 
 /// An answer's body that is there in one piece, or one of the router's.
@@ -51,14 +51,14 @@ struct Begun<B> {
     rest: B,
 }
 
-impl Express {
-    /// The short way beside the router that has this `stamp`.
-    pub(super) fn new(app: Shared, stamp: &Stamp) -> Self {
+impl HeartbeatFastPath {
+    /// The short way beside the router that has these `headers`.
+    pub(super) fn new(app: Shared, headers: &ResponseHeaders) -> Self {
         let mut base = cors_headers(&app.cors);
-        let stamp = stamp.with_base(base.clone());
+        let headers = headers.with_base(base.clone());
         base.insert(header::CONTENT_TYPE, APPLICATION_JSON);
-        let stamp_of_accepted = stamp.with_base(base);
-        Self { app, stamp, stamp_of_accepted }
+        let headers_of_accepted = headers.with_base(base);
+        Self { app, headers, headers_of_accepted }
     }
 
     /// Whether a request may go the short way.
@@ -109,7 +109,7 @@ impl Express {
         // What went wrong there goes wrong again in turn, and is told there.
         let Ok(Some(accepted)) = accepted else { return Err(put_back(body.into_bytes())) };
         // As in every answer of a leader: only if the same term serves still.
-        let Some(headers) = self.stamp_of_accepted.headers_in(term, request.headers()) else {
+        let Some(headers) = self.headers_of_accepted.headers_in(term, request.headers()) else {
             return Err(put_back(body.into_bytes()));
         };
         let mut response = axum::http::Response::new(Full::from(accepted));
@@ -125,7 +125,7 @@ impl Express {
         let request = request.map(|rest| Begun { first, rest });
         let heartbeat = |leader, request| self.heartbeat(leader, remote, request);
         let in_time = |request| routes::in_time(Duration::ZERO, leader_gate::pass(&self.app, request, heartbeat));
-        self.stamp.put_on_answer(request, in_time).await
+        self.headers.put_on_answer(request, in_time).await
     }
 
     async fn heartbeat<B>(&self, leader: Leader, remote: Remote, request: Request<B>) -> Response

@@ -24,8 +24,8 @@ use tokio::time::timeout;
 
 use super::error::ApiError;
 use crate::registry::UsersVersion;
-use changes::Told;
-use list_response::{List, Place, Places, Reader};
+use changes::CachedChanges;
+use list_response::{List, ListBudget, ListPermit, Reader};
 use rebuild_limit::Rebuilds;
 use rollcall_core::clock;
 use rollcall_core::{Page, Term};
@@ -45,9 +45,9 @@ pub(super) struct Lists(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    places: Places,
+    places: ListBudget,
     parts: Parts,
-    told: Told,
+    changes: CachedChanges,
     own: Whole,
     copies: Whole,
 }
@@ -56,11 +56,11 @@ struct Inner {
 #[derive(Default)]
 pub(super) struct Whole {
     /// `GET /discover`.
-    pub(super) discovered: Arc<Kept<u64>>,
+    pub(super) discovered: Arc<CachedList<u64>>,
     /// `GET /discovery/online`.
-    pub(super) names: Arc<Kept<u64>>,
+    pub(super) names: Arc<CachedList<u64>>,
     /// `GET /users`.
-    pub(super) users: Arc<Kept<UsersVersion>>,
+    pub(super) users: Arc<CachedList<UsersVersion>>,
 }
 
 /// The turns of those who make a part of a list.
@@ -77,7 +77,7 @@ impl Lists {
     ///
     /// # Errors
     /// `overloaded` if there is none for half a second.
-    pub(super) async fn place(&self) -> Result<Place, ApiError> {
+    pub(super) async fn place(&self) -> Result<ListPermit, ApiError> {
         self.0.places.take().await
     }
 
@@ -92,8 +92,8 @@ impl Lists {
     }
 
     /// What changed in the list of `GET /discover`.
-    pub(super) fn told(&self) -> &Told {
-        &self.0.told
+    pub(super) fn changes(&self) -> &CachedChanges {
+        &self.0.changes
     }
 
     /// A list as an answer: the whole one as it is kept, a page made for this reader. `make` gets the version that a whole one
@@ -103,7 +103,7 @@ impl Lists {
     /// `overloaded` if there is too much to do, `internal` if making it panics.
     pub(super) async fn answer<V: Copy + Eq + Send + 'static>(
         &self,
-        kept: &Arc<Kept<V>>,
+        kept: &Arc<CachedList<V>>,
         term: Term,
         page: Page,
         reader: Reader,
@@ -142,7 +142,7 @@ impl Lists {
 }
 
 /// One list, as it was made last.
-pub(super) struct Kept<V> {
+pub(super) struct CachedList<V> {
     last: Mutex<Option<Made<V>>>,
     /// Whose turn it is to make it.
     turn: Arc<tokio::sync::Mutex<Rebuilds>>,
@@ -155,13 +155,13 @@ struct Made<V> {
     list: List,
 }
 
-impl<V> Default for Kept<V> {
+impl<V> Default for CachedList<V> {
     fn default() -> Self {
         Self { last: Mutex::default(), turn: Arc::default() }
     }
 }
 
-impl<V: Copy + Eq + Send + 'static> Kept<V> {
+impl<V: Copy + Eq + Send + 'static> CachedList<V> {
     /// The list as of now: the one that was made last if nothing has changed since, or if too much changes; never one of
     /// another term. `make` gets the version from before the rows are read, so the rows are at least as new.
     ///
@@ -249,7 +249,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_asks_at_the_same_time_gets_the_same_list_made_once() {
-        let (kept, times) = (Arc::<Kept<u64>>::default(), Arc::new(AtomicU64::new(0)));
+        let (kept, times) = (Arc::<CachedList<u64>>::default(), Arc::new(AtomicU64::new(0)));
         let ask = || {
             let times = Arc::clone(&times);
             let counted = move |version| {
@@ -266,7 +266,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_list_that_always_changes_is_made_no_more_than_ten_times_a_second_after_a_burst() {
-        let (kept, started) = (Arc::<Kept<u64>>::default(), clock::boot_now());
+        let (kept, started) = (Arc::<CachedList<u64>>::default(), clock::boot_now());
         let version = AtomicU64::new(0);
         let (mut lists, mut behind) = (std::collections::HashSet::new(), 0);
         for _ in 0..100 {
@@ -284,7 +284,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_list_of_another_term_is_never_given() {
-        let kept = Arc::<Kept<u64>>::default();
+        let kept = Arc::<CachedList<u64>>::default();
         for version in 0..100 {
             kept.list(TERM, || version, make).await.unwrap();
         }
@@ -297,7 +297,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_list_whose_asker_has_left_is_made_all_the_same_and_nobody_makes_another_meanwhile() {
-        let kept = Arc::<Kept<u64>>::default();
+        let kept = Arc::<CachedList<u64>>::default();
         let (finish, finished) = mpsc::channel::<()>();
         let slow = move |version| {
             let _ = finished.recv();
@@ -313,7 +313,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_list_that_cannot_be_made_is_an_error_and_the_next_one_is_made() {
-        let kept = Arc::<Kept<u64>>::default();
+        let kept = Arc::<CachedList<u64>>::default();
         let broken = kept.list(TERM, || 1, |_| panic!("as this test wants it")).await;
         assert!(matches!(broken, Err(ApiError::Internal(_))));
         assert_eq!(text(&kept.list(TERM, || 1, make).await.unwrap()), "1");

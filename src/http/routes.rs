@@ -20,13 +20,13 @@ use tower_http::cors::{self, AllowOrigin, CorsLayer};
 
 use super::app::{App, Cors, Shared};
 use super::error::ApiError;
-use super::heartbeat_fast_path::Express;
+use super::heartbeat_fast_path::HeartbeatFastPath;
 use super::layers::response_headers;
-use super::layers::response_headers::Stamp;
+use super::layers::response_headers::ResponseHeaders;
 use super::lists::Lists;
-use super::lists::long_poll::{MOST_WAIT, Polls};
+use super::lists::long_poll::{LongPolls, MOST_WAIT};
 use super::lists::{list_response, long_poll, stale_reads};
-use super::upload_limit::Uploads;
+use super::upload_limit::UploadLimit;
 use super::{body, leader_gate};
 
 /// Where clients may wait for a change of the list.
@@ -85,18 +85,18 @@ pub struct Api {
     /// The remote address must be attached to each request.
     pub(super) router: Router,
     /// The short way for what is asked most; none for a router that is no API.
-    pub(super) express: Option<Express>,
+    pub(super) fast_path: Option<HeartbeatFastPath>,
 }
 
 /// The whole API, for [`super::serve()`].
 #[must_use]
 pub fn api(app: App) -> Api {
     let app = Arc::new(app);
-    let stamp = Stamp::new(&app);
-    Api { router: routes(Arc::clone(&app), &stamp), express: Some(Express::new(app, &stamp)) }
+    let headers = ResponseHeaders::new(&app);
+    Api { router: routes(Arc::clone(&app), &headers), fast_path: Some(HeartbeatFastPath::new(app, &headers)) }
 }
 
-pub(super) fn routes(app: Shared, stamp: &Stamp) -> Router {
+pub(super) fn routes(app: Shared, headers: &ResponseHeaders) -> Router {
     let leader_only = Router::new()
         .route("/leader", get(health::leading))
         .route("/register", post(users::register))
@@ -104,7 +104,7 @@ pub(super) fn routes(app: Shared, stamp: &Stamp) -> Router {
         .route("/login", post(passwords::login))
         .route("/password", post(passwords::change))
         .route("/discover_with_images", get(images::discover_with_images))
-        .route("/upload_image/{username}", post(images::upload).layer(Extension(Uploads::default())))
+        .route("/upload_image/{username}", post(images::upload).layer(Extension(UploadLimit::default())))
         .route("/images/{username}", get(images::images))
         .route("/image/{username}/{filename}", get(images::image))
         .route_layer(from_fn_with_state(Arc::clone(&app), leader_gate::gate));
@@ -115,7 +115,7 @@ pub(super) fn routes(app: Shared, stamp: &Stamp) -> Router {
     let discover = Router::new()
         .route(DISCOVER, get(presence::discover))
         .route_layer(from_fn_with_state(Arc::clone(&app), leader_gate::gate))
-        .route_layer(from_fn_with_state(Polls::new(&app), long_poll::wait_for_news));
+        .route_layer(from_fn_with_state(LongPolls::new(&app), long_poll::wait_for_news));
     let lists = lists.merge(discover).route_layer(from_fn_with_state(Arc::clone(&app), stale_reads::copy_or_leader));
     let every_node = Router::new()
         .route("/", get(health::health))
@@ -134,7 +134,7 @@ pub(super) fn routes(app: Shared, stamp: &Stamp) -> Router {
         Some(cors) => routes.layer(cors),
         None => routes,
     };
-    routes.layer(from_fn_with_state(stamp.clone(), response_headers::stamp)).with_state(app)
+    routes.layer(from_fn_with_state(headers.clone(), response_headers::add_headers)).with_state(app)
 }
 
 async fn not_found(request: Request) -> ApiError {

@@ -27,15 +27,15 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
-use super::heartbeat_fast_path::{Answer, Express};
+use super::heartbeat_fast_path::{Answer, HeartbeatFastPath};
 use super::layers::response_headers::Overloaded;
 use super::params::Remote;
 use super::routes::Api;
-use super::slow_read_timeout::Patience;
-use connection_limit::{Seat, Seats};
+use super::slow_read_timeout::SlowReadTimeout;
+use connection_limit::{ConnectionLimit, ConnectionSlot};
 use idle::{Answered, Idle};
 
-/// Connections beyond the seats that wait for one or are told that there is none; those beyond both are closed without a
+/// Connections beyond the slots that wait for one or are told that there is none; those beyond both are closed without a
 /// word.
 const MAX_REFUSALS: usize = 256;
 
@@ -69,7 +69,7 @@ pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken)
 struct Server {
     api: Arc<Api>,
     tasks: TaskTracker,
-    seats: Seats,
+    connections: ConnectionLimit,
     refusals: Arc<Semaphore>,
     /// No new requests.
     drain: CancellationToken,
@@ -78,11 +78,11 @@ struct Server {
 }
 
 impl Server {
-    fn new(api: Api, shutdown: CancellationToken, seats: usize) -> Self {
+    fn new(api: Api, shutdown: CancellationToken, connections: usize) -> Self {
         Self {
             api: Arc::new(api),
             tasks: TaskTracker::new(),
-            seats: Seats::new(seats),
+            connections: ConnectionLimit::new(connections),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             drain: shutdown,
             stop: CancellationToken::new(),
@@ -117,14 +117,14 @@ impl Server {
 
     fn admit(&self, stream: TcpStream, remote: SocketAddr) {
         let idle = Idle::new();
-        if let Some(seat) = self.seats.take(&idle) {
-            self.tasks.spawn(self.connection(stream, remote, idle, Ok(seat)));
+        if let Some(slot) = self.connections.take(&idle) {
+            self.tasks.spawn(self.connection(stream, remote, idle, Ok(slot)));
         } else if let Ok(refusal) = Arc::clone(&self.refusals).try_acquire_owned() {
             let server = self.clone();
             self.tasks.spawn(async move {
-                if let Some(seat) = server.seats.take_anothers(&idle).await {
+                if let Some(slot) = server.connections.take_anothers(&idle).await {
                     drop(refusal);
-                    server.connection(stream, remote, idle, Ok(seat)).await;
+                    server.connection(stream, remote, idle, Ok(slot)).await;
                 } else {
                     let refused = server.connection(stream, remote, idle, Err(Overloaded));
                     let _ = timeout(REFUSAL_TIME, refused).await;
@@ -141,15 +141,15 @@ impl Server {
         stream: TcpStream,
         remote: SocketAddr,
         idle: Idle,
-        seat: Result<Seat, Overloaded>,
+        slot: Result<ConnectionSlot, Overloaded>,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (drain, stop) = (self.drain.clone(), self.stop.clone());
-        let patience = Patience::default();
-        let overloaded = seat.as_ref().err().copied();
+        let slow_read = SlowReadTimeout::default();
+        let overloaded = slot.as_ref().err().copied();
         let caller = Arc::new(Caller {
             api: Arc::clone(&self.api),
             remote: Remote(remote),
-            patience: patience.clone(),
+            slow_read: slow_read.clone(),
             idle: idle.clone(),
             overloaded,
         });
@@ -168,15 +168,15 @@ impl Server {
             let io = TokioIo::new(Box::pin(stream));
             let mut connection = pin!(http.serve_connection(io, service));
             let wanted = async {
-                match &seat {
-                    Ok(seat) => seat.is_wanted().await,
+                match &slot {
+                    Ok(slot) => slot.is_wanted().await,
                     Err(Overloaded) => std::future::pending().await,
                 }
             };
             let end = async {
                 tokio::select! {
                     () = wanted => End::Wanted,
-                    () = patience.is_over() => End::TooSlow,
+                    () = slow_read.is_over() => End::TooSlow,
                     () = idle.is_over(HEAD_TIME) => End::Idle,
                     () = drain.cancelled() => End::Drain,
                     () = stop.cancelled() => End::Stop,
@@ -202,7 +202,7 @@ impl Server {
                         // What bounded it until now bounds its end, too.
                         tokio::select! {
                             ended = connection => ended,
-                            () = patience.is_over() => return,
+                            () = slow_read.is_over() => return,
                             () = idle.is_over(HEAD_TIME) => return,
                             () = stop.cancelled() => return,
                         }
@@ -231,7 +231,7 @@ enum End {
 struct Caller {
     api: Arc<Api>,
     remote: Remote,
-    patience: Patience,
+    slow_read: SlowReadTimeout,
     idle: Idle,
     overloaded: Option<Overloaded>,
 }
@@ -239,9 +239,9 @@ struct Caller {
 impl Caller {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Answered<Answer>>, Infallible> {
         let busy = self.idle.begin();
-        let response = match &self.api.express {
-            Some(express) if self.overloaded.is_none() && Express::takes(&request) => {
-                express.answer(self.remote, request).await
+        let response = match &self.api.fast_path {
+            Some(fast_path) if self.overloaded.is_none() && HeartbeatFastPath::takes(&request) => {
+                fast_path.answer(self.remote, request).await
             }
             // In a box since a future is moved about with room for all that it may ever hold.
             _ => Box::pin(self.ask_router(request)).await?.map(Answer::Right),
@@ -252,7 +252,7 @@ impl Caller {
     async fn ask_router(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.remote);
-        request.extensions_mut().insert(self.patience.clone());
+        request.extensions_mut().insert(self.slow_read.clone());
         self.overloaded.map(|overloaded| request.extensions_mut().insert(overloaded));
         self.api.router.clone().oneshot(request).await
     }

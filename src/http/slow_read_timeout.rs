@@ -22,10 +22,10 @@ const WHOLE: Duration = Duration::from_mins(2);
 
 /// What a connection and the answers on it share: whether a long answer is being read; set again at each progress.
 #[derive(Clone, Default)]
-pub(super) struct Patience(watch::Sender<bool>);
+pub(super) struct SlowReadTimeout(watch::Sender<bool>);
 
 /// A long answer that is being read, until it is dropped.
-struct Reading(Patience);
+struct Reading(SlowReadTimeout);
 
 impl Drop for Reading {
     fn drop(&mut self) {
@@ -33,7 +33,7 @@ impl Drop for Reading {
     }
 }
 
-impl Patience {
+impl SlowReadTimeout {
     /// The same chunks, watched from now on until they are dropped.
     pub(super) fn watch<E>(
         self,
@@ -77,11 +77,11 @@ mod tests {
 
     /// Reads a chunk of `length` bytes every `pause` and gives the time after which that is too slow.
     async fn over_after(length: usize, pause: Duration) -> Duration {
-        let (patience, started) = (Patience::default(), Instant::now());
+        let (slow_read, started) = (SlowReadTimeout::default(), Instant::now());
         let chunk = move || Ok::<_, Infallible>(Bytes::from(vec![b'x'; length]));
-        let mut chunks = Box::pin(patience.clone().watch(stream::repeat_with(chunk)));
+        let mut chunks = Box::pin(slow_read.clone().watch(stream::repeat_with(chunk)));
         tokio::select! {
-            () = patience.is_over() => started.elapsed(),
+            () = slow_read.is_over() => started.elapsed(),
             () = async { loop { sleep(pause).await; chunks.next().await; } } => Duration::ZERO,
         }
     }
@@ -99,10 +99,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_has_ended_does_not_close_its_connection_and_the_next_is_watched_again() {
-        let patience = Patience::default();
-        let mut over = Box::pin(patience.is_over());
+        let slow_read = SlowReadTimeout::default();
+        let mut over = Box::pin(slow_read.is_over());
         for _ in 0..3 {
-            let chunks = patience.clone().watch(stream::pending::<Result<Bytes, Infallible>>());
+            let chunks = slow_read.clone().watch(stream::pending::<Result<Bytes, Infallible>>());
             assert!(timeout(PATIENCE / 2, &mut over).await.is_err());
             drop(chunks);
             assert!(timeout(WHOLE * 2, &mut over).await.is_err());

@@ -30,7 +30,7 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// The bounds on uploads. All clones share them.
 #[derive(Clone)]
-pub(super) struct Uploads {
+pub(super) struct UploadLimit {
     memory_kib: Arc<Semaphore>,
     places: Arc<Semaphore>,
 }
@@ -42,13 +42,13 @@ pub(super) struct Held {
     _memory: Option<OwnedSemaphorePermit>,
 }
 
-impl Default for Uploads {
+impl Default for UploadLimit {
     fn default() -> Self {
         Self::new(BODIES_KIB, PLACES)
     }
 }
 
-impl Uploads {
+impl UploadLimit {
     fn new(bodies_kib: usize, places: usize) -> Self {
         Self { memory_kib: Arc::new(Semaphore::new(bodies_kib)), places: Arc::new(Semaphore::new(places)) }
     }
@@ -131,7 +131,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_for_which_there_is_no_memory_is_refused_after_two_seconds() {
-        let uploads = Uploads::new(3, 1);
+        let uploads = UploadLimit::new(3, 1);
         let first = uploads.read(of(2048), 4096).await.unwrap();
         let started = Instant::now();
         assert!(matches!(uploads.read(of(1025), 4096).await, Err(ApiError::Overloaded)));
@@ -144,7 +144,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_takes_memory_as_it_arrives_and_leaves_after_ten_seconds() {
-        let uploads = Uploads::new(8, 1);
+        let uploads = UploadLimit::new(8, 1);
         let part = stream::iter([Ok::<_, std::io::Error>(vec![b'x'; 1500])]);
         let endless = Request::new(Body::from_stream(part.chain(stream::pending())));
         let started = Instant::now();
@@ -157,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_at_the_limit_is_read_and_one_byte_more_is_refused() {
-        let uploads = Uploads::default();
+        let uploads = UploadLimit::default();
         let unannounced =
             |length| Request::new(Body::from_stream(stream::iter([Ok::<_, std::io::Error>(vec![b'x'; length])])));
         for request in [of(64), unannounced(64)] {
@@ -170,7 +170,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_place_is_told_so_after_two_seconds() {
-        let uploads = Uploads::new(1, 1);
+        let uploads = UploadLimit::new(1, 1);
         let place = uploads.place().await.unwrap();
         assert!(matches!(uploads.place().await, Err(ApiError::Overloaded)));
         drop(place);

@@ -68,9 +68,9 @@ async fn both_ways_answer_the_same_to_every_heartbeat_in_every_role() {
             node.role.send_replace(role.clone());
             for body in bodies() {
                 let ordinary = node.post(PATH, body.clone()).await;
-                let express = node.express(request("POST", PATH, body.clone())).await;
-                assert_eq!(says(&express), says(&ordinary), "{role:?} {}", body.trim());
-                assert_eq!(express.header("x-request-id").map(str::len), Some(32));
+                let fast_path = node.fast_path(request("POST", PATH, body.clone())).await;
+                assert_eq!(says(&fast_path), says(&ordinary), "{role:?} {}", body.trim());
+                assert_eq!(fast_path.header("x-request-id").map(str::len), Some(32));
             }
             for authorization in [&bearer, "Bearer x", "Basic x", "x"] {
                 let beat = || {
@@ -78,8 +78,8 @@ async fn both_ways_answer_the_same_to_every_heartbeat_in_every_role() {
                     beat.headers_mut().insert("authorization", authorization.parse().unwrap());
                     beat
                 };
-                let (ordinary, express) = (node.send(beat()).await, node.express(beat()).await);
-                assert_eq!(says(&express), says(&ordinary), "{role:?} {authorization}");
+                let (ordinary, fast_path) = (node.send(beat()).await, node.fast_path(beat()).await);
+                assert_eq!(says(&fast_path), says(&ordinary), "{role:?} {authorization}");
             }
         }
     }
@@ -90,14 +90,14 @@ async fn both_ways_say_the_same_when_the_storage_is_away() {
     let node = Node::new(leading());
     node.memory.faults().set_outage(Some(Fault::Transient));
     let body = r#"{"username":"alice"}"#;
-    let (ordinary, express) = (node.post(PATH, body).await, node.express(request("POST", PATH, body)).await);
-    express.refused(503, "storage_unavailable");
-    assert_eq!(says(&express), says(&ordinary));
+    let (ordinary, fast_path) = (node.post(PATH, body).await, node.fast_path(request("POST", PATH, body)).await);
+    fast_path.refused(503, "storage_unavailable");
+    assert_eq!(says(&fast_path), says(&ordinary));
 }
 
 #[test]
 fn only_what_is_plain_goes_the_short_way() {
-    let takes = |method: &str, path: &str| Express::takes(&request(method, path, ""));
+    let takes = |method: &str, path: &str| HeartbeatFastPath::takes(&request(method, path, ""));
     assert!(takes("POST", "/heartbeat"));
     for (method, path) in [
         ("GET", "/heartbeat"),
@@ -114,7 +114,7 @@ fn only_what_is_plain_goes_the_short_way() {
     }
     let mut from_page = request("POST", "/heartbeat", "");
     from_page.headers_mut().insert("origin", "https://page.example".parse().unwrap());
-    assert!(!Express::takes(&from_page));
+    assert!(!HeartbeatFastPath::takes(&from_page));
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn a_clients_own_request_id_is_kept_if_it_is_sane() {
     for (given, kept) in [("abc-1", true), ("a b", false)] {
         let mut request = request("POST", PATH, "");
         request.headers_mut().insert("x-request-id", given.parse().unwrap());
-        assert_eq!(node.express(request).await.header("x-request-id") == Some(given), kept);
+        assert_eq!(node.fast_path(request).await.header("x-request-id") == Some(given), kept);
     }
 }
 
@@ -138,7 +138,7 @@ async fn a_heartbeat_that_was_under_way_when_the_term_ended_is_not_acknowledged(
             }
             Ok::<_, std::io::Error>(part)
         });
-        node.express(request("POST", PATH, Body::from_stream(whole))).await.refused(503, "no_leader");
+        node.fast_path(request("POST", PATH, Body::from_stream(whole))).await.refused(503, "no_leader");
     }
 }
 
@@ -175,7 +175,7 @@ async fn a_heartbeat_that_came_whole_is_not_acknowledged_either_when_the_term_en
     ] {
         let node = Node::with_alice_and_bob().await;
         let ends = || drop(node.role.send_replace(becomes));
-        assert_eq!(node.express_body(whole(ends)).await.status, status);
+        assert_eq!(node.fast_path_body(whole(ends)).await.status, status);
     }
 }
 
@@ -184,13 +184,13 @@ async fn a_heartbeat_that_came_whole_is_accepted_without_waiting_and_no_other_is
     let node = Node::with_alice_and_bob().await;
     let (before, app) = (node.app.under_way.len(), Arc::clone(&node.app));
     let under_way = || assert_eq!(app.under_way.len(), before + 1);
-    let accepted = node.express.accept_at_once(remote(), &mut whole(under_way)).expect("it came whole");
+    let accepted = node.fast_path.accept_at_once(remote(), &mut whole(under_way)).expect("it came whole");
     assert_eq!(accepted.status(), 200);
     assert_eq!(node.app.under_way.len(), before);
     assert_eq!(node.registry.online_count(clock::boot_now()), 1);
     let not_at_once = |body: Body| {
         let mut request = request("POST", PATH, body);
-        let Err(first) = node.express.accept_at_once(remote(), &mut request) else { panic!("accepted") };
+        let Err(first) = node.fast_path.accept_at_once(remote(), &mut request) else { panic!("accepted") };
         Body::new(Begun { first, rest: request.into_body() })
     };
     // Nothing of what was read is lost for the other way.
@@ -224,7 +224,7 @@ async fn with_a_good_token_a_heartbeat_is_accepted_without_waiting_and_with_no_o
         if let Some(authorization) = authorization {
             beat.headers_mut().insert("authorization", authorization.parse().unwrap());
         }
-        node.express.accept_at_once(remote(), &mut beat).is_ok()
+        node.fast_path.accept_at_once(remote(), &mut beat).is_ok()
     };
     // carol:secret, which has to be hashed first
     for other in [None, Some(&bearer[..bearer.len() - 1]), Some("Basic Y2Fyb2w6c2VjcmV0"), Some("Bearer")] {
@@ -243,7 +243,7 @@ async fn a_heartbeat_counts_as_under_way_from_the_gate_to_its_answer() {
         assert_eq!(app.under_way.len(), before + 1);
         Ok::<_, std::io::Error>(part)
     });
-    assert_eq!(node.express(request("POST", PATH, Body::from_stream(body))).await.status, 200);
+    assert_eq!(node.fast_path(request("POST", PATH, Body::from_stream(body))).await.status, 200);
     assert_eq!(node.app.under_way.len(), before);
 }
 
@@ -252,7 +252,7 @@ async fn a_heartbeat_is_held_while_leadership_changes_hands_and_is_not_under_way
     let node = Node::with_alice_and_bob().await;
     node.role.send_replace(handing_over());
     let body = r#"{"username":"alice"}"#;
-    let mut held = Box::pin(node.express(request("POST", PATH, body)));
+    let mut held = Box::pin(node.fast_path(request("POST", PATH, body)));
     assert!(held.as_mut().now_or_never().is_none());
     assert_eq!(node.app.under_way.len(), 0);
     node.role.send_replace(following());
@@ -263,5 +263,5 @@ async fn a_heartbeat_is_held_while_leadership_changes_hands_and_is_not_under_way
 async fn a_heartbeat_that_takes_too_long_is_408() {
     let node = Node::new(leading());
     let endless = stream::pending::<Result<&[u8], std::io::Error>>();
-    node.express(request("POST", PATH, Body::from_stream(endless))).await.refused(408, "request_timeout");
+    node.fast_path(request("POST", PATH, Body::from_stream(endless))).await.refused(408, "request_timeout");
 }

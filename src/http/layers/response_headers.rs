@@ -37,7 +37,7 @@ pub(in crate::http) struct Overloaded;
 
 /// What puts it on.
 #[derive(Clone)]
-pub(in crate::http) struct Stamp {
+pub(in crate::http) struct ResponseHeaders {
     app: Shared,
     ids: Arc<Ids>,
     /// What else is on every answer.
@@ -53,7 +53,7 @@ struct Prepared {
     headers: HeaderMap,
 }
 
-impl Stamp {
+impl ResponseHeaders {
     pub(in crate::http) fn new(app: &Shared) -> Self {
         Self { app: Arc::clone(app), ids: Arc::new(Ids::draw()), base: HeaderMap::new(), last: Arc::default() }
     }
@@ -63,7 +63,7 @@ impl Stamp {
         Self { base, last: Arc::default(), ..self.clone() }
     }
 
-    /// Has a request answered, and puts the stamp on whatever the answer is.
+    /// Has a request answered, and puts the headers on whatever the answer is.
     pub(in crate::http) async fn put_on_answer<B, F>(
         &self,
         request: axum::http::Request<B>,
@@ -158,8 +158,12 @@ fn log(Cause(cause): &Cause, status: StatusCode, id: &HeaderValue, method: &Meth
 }
 
 /// The outermost layer.
-pub(in crate::http) async fn stamp(State(stamp): State<Stamp>, request: Request, next: Next) -> Response {
-    stamp.put_on_answer(request, |request| next.run(request)).await
+pub(in crate::http) async fn add_headers(
+    State(headers): State<ResponseHeaders>,
+    request: Request,
+    next: Next,
+) -> Response {
+    headers.put_on_answer(request, |request| next.run(request)).await
 }
 
 /// Ids for requests that bring none: a number that is drawn once for each process, and a count. They tell requests apart
@@ -204,7 +208,7 @@ mod tests {
     #[tokio::test]
     async fn a_handler_that_panics_costs_its_own_request_only() {
         let mut node = Node::new(leading());
-        let layer = from_fn_with_state(Stamp::new(&node.app), stamp);
+        let layer = from_fn_with_state(ResponseHeaders::new(&node.app), add_headers);
         node.router = Router::new().route("/panics", get(panics)).route("/", get(|| async {})).layer(layer);
         let answer = node.send(request("GET", "/panics", "")).await;
         assert!(!answer.refused(500, "internal").contains("as this test wants it"));

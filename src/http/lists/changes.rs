@@ -17,7 +17,7 @@ const FEW: u64 = 1000;
 
 /// The changes that were told last: whoever waited for them gets the same bytes.
 #[derive(Default)]
-pub(in crate::http) struct Told {
+pub(in crate::http) struct CachedChanges {
     last: Mutex<Option<Text>>,
     /// Whose turn it is to put many changes together.
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -30,7 +30,7 @@ struct Text {
     bytes: Bytes,
 }
 
-impl Told {
+impl CachedChanges {
     /// What changed since then as JSON; `None` if that is not known any more.
     ///
     /// # Errors

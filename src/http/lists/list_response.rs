@@ -20,7 +20,7 @@ use super::cursor::Cursor;
 use super::etag;
 use crate::http::error::ApiError;
 use crate::http::json::APPLICATION_JSON;
-use crate::http::slow_read_timeout::Patience;
+use crate::http::slow_read_timeout::SlowReadTimeout;
 
 /// The place in the changes at which a whole list stands.
 pub(in crate::http) const CURSOR: HeaderName = HeaderName::from_static("rollcall-cursor");
@@ -69,7 +69,7 @@ impl List {
 /// Who reads the answer: what it has already, and how slowly it may read.
 pub(in crate::http) struct Reader {
     known: Vec<HeaderValue>,
-    patience: Patience,
+    slow_read: SlowReadTimeout,
 }
 
 impl<S: Sync> FromRequestParts<S> for Reader {
@@ -78,36 +78,36 @@ impl<S: Sync> FromRequestParts<S> for Reader {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let known = parts.headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect();
         // Without a connection, as in tests, nobody watches.
-        let patience = parts.extensions.get::<Patience>().cloned().unwrap_or_default();
-        Ok(Self { known, patience })
+        let slow_read = parts.extensions.get::<SlowReadTimeout>().cloned().unwrap_or_default();
+        Ok(Self { known, slow_read })
     }
 }
 
 /// The places for lists.
 #[derive(Clone)]
-pub(in crate::http) struct Places(Arc<Semaphore>);
+pub(in crate::http) struct ListBudget(Arc<Semaphore>);
 
 /// One list's place. Given back when the list was sent or given up.
-pub(in crate::http) struct Place(OwnedSemaphorePermit);
+pub(in crate::http) struct ListPermit(OwnedSemaphorePermit);
 
-impl Default for Places {
+impl Default for ListBudget {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(PLACES)))
     }
 }
 
-impl Places {
+impl ListBudget {
     /// A place for a list, in its turn: many who wait for one list get it at the same moment.
     ///
     /// # Errors
     /// `overloaded` if there is none for [`WAIT_FOR_A_PLACE`].
-    pub(in crate::http) async fn take(&self) -> Result<Place, ApiError> {
+    pub(in crate::http) async fn take(&self) -> Result<ListPermit, ApiError> {
         let place = timeout(WAIT_FOR_A_PLACE, Arc::clone(&self.0).acquire_owned()).await;
-        Ok(Place(place.map_err(|_| ApiError::Overloaded)?.expect("the semaphore is never closed")))
+        Ok(ListPermit(place.map_err(|_| ApiError::Overloaded)?.expect("the semaphore is never closed")))
     }
 }
 
-impl Place {
+impl ListPermit {
     /// As much more as so many bytes need.
     fn for_bytes(mut self, bytes: usize) -> Result<Self, ApiError> {
         let further = (bytes.saturating_sub(1) / BYTES_A_PLACE).min(MOST_PLACES - 1);
@@ -122,7 +122,7 @@ impl Place {
 ///
 /// # Errors
 /// `overloaded` if too many long lists are being sent.
-pub(in crate::http) fn send(list: List, reader: Reader, place: Place) -> Result<Response, ApiError> {
+pub(in crate::http) fn send(list: List, reader: Reader, place: ListPermit) -> Result<Response, ApiError> {
     let mut headers = HeaderMap::new();
     if let Some(cursor) = list.cursor {
         headers.insert(CURSOR, cursor);
@@ -133,7 +133,7 @@ pub(in crate::http) fn send(list: List, reader: Reader, place: Place) -> Result<
     if has_it {
         return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
-    let body = body(vec![list.bytes], reader.patience, place)?;
+    let body = body(vec![list.bytes], reader.slow_read, place)?;
     Ok((headers, body).into_response())
 }
 
@@ -141,25 +141,25 @@ pub(in crate::http) fn send(list: List, reader: Reader, place: Place) -> Result<
 ///
 /// # Errors
 /// `overloaded` if it is long and too many long lists are being sent.
-pub(in crate::http) fn send_once(parts: Vec<Bytes>, reader: Reader, place: Place) -> Result<Response, ApiError> {
-    let body = body(parts, reader.patience, place)?;
+pub(in crate::http) fn send_once(parts: Vec<Bytes>, reader: Reader, place: ListPermit) -> Result<Response, ApiError> {
+    let body = body(parts, reader.slow_read, place)?;
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], body).into_response())
 }
 
 /// A body of these parts. A long one keeps its place until it was taken, and its reader from being too slow.
-fn body(parts: Vec<Bytes>, patience: Patience, place: Place) -> Result<Response, ApiError> {
+fn body(parts: Vec<Bytes>, slow_read: SlowReadTimeout, place: ListPermit) -> Result<Response, ApiError> {
     let length = parts.iter().map(Bytes::len).sum();
     let headers = [(header::CONTENT_TYPE, APPLICATION_JSON), (header::CONTENT_LENGTH, HeaderValue::from(length))];
     let place = place.for_bytes(length)?;
     let body = if length <= PIECE {
         Body::from(parts.concat())
     } else {
-        Body::from_stream(patience.watch(pieces(parts, place)))
+        Body::from_stream(slow_read.watch(pieces(parts, place)))
     };
     Ok((headers, body).into_response())
 }
 
-fn pieces(parts: Vec<Bytes>, place: Place) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
+fn pieces(parts: Vec<Bytes>, place: ListPermit) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
     let pieces = parts.into_iter().flat_map(|part| {
         (0..part.len()).step_by(PIECE).map(move |start| part.slice(start..part.len().min(start + PIECE)))
     });
@@ -189,14 +189,14 @@ pub(in crate::http) mod tests {
     }
 
     fn reader() -> Reader {
-        Reader { known: Vec::new(), patience: Patience::default() }
+        Reader { known: Vec::new(), slow_read: SlowReadTimeout::default() }
     }
 
     #[tokio::test]
     async fn a_list_is_sent_byte_for_byte_with_its_length_whatever_its_size() {
         for length in [2, PIECE, PIECE + 1, 3 * PIECE, 3 * PIECE + 7] {
             let list = List::new((0..length).map(|n| u8::try_from(n % 251).unwrap()).collect(), None);
-            let response = send(list.clone(), reader(), Places::default().take().await.unwrap()).unwrap();
+            let response = send(list.clone(), reader(), ListBudget::default().take().await.unwrap()).unwrap();
             assert_eq!(response.headers()["content-length"], length.to_string());
             assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), list.bytes);
         }
@@ -208,7 +208,7 @@ pub(in crate::http) mod tests {
         for (length, taken) in
             [(PIECE, 0), (PIECE + 1, 1), (mib, 1), (mib + 1, 2), (10 * mib, 10), (100 * mib, MOST_PLACES)]
         {
-            let places = Places::default();
+            let places = ListBudget::default();
             let response = send(list_of(length), reader(), places.take().await.unwrap()).unwrap();
             assert_eq!(places.0.available_permits(), PLACES - taken, "{length}");
             let mut body = response.into_body();

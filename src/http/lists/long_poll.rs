@@ -29,7 +29,7 @@ pub(in crate::http) const MOST_WAIT: Duration = Duration::from_mins(1);
 
 /// The state of the layer.
 #[derive(Clone)]
-pub(in crate::http) struct Polls {
+pub(in crate::http) struct LongPolls {
     app: Shared,
     places: Arc<Semaphore>,
 }
@@ -42,7 +42,7 @@ struct PollQuery {
     others: HashMap<String, String>,
 }
 
-impl Polls {
+impl LongPolls {
     pub(in crate::http) fn new(app: &Shared) -> Self {
         Self { app: Arc::clone(app), places: Arc::new(Semaphore::new(PLACES)) }
     }
@@ -71,7 +71,7 @@ impl Polls {
 }
 
 /// The layer around `/discover`.
-pub(in crate::http) async fn wait_for_news(State(polls): State<Polls>, request: Request, next: Next) -> Response {
+pub(in crate::http) async fn wait_for_news(State(polls): State<LongPolls>, request: Request, next: Next) -> Response {
     match polls.wait(request.uri()).await {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),

@@ -16,8 +16,8 @@ use crate::http::json::{APPLICATION_JSON, Json};
 use crate::http::leader_gate::Leader;
 use crate::http::lists::etag;
 use crate::http::params::{Name, Paging, Remote};
-use crate::http::slow_read_timeout::Patience;
-use crate::http::upload_limit::{Held, Uploads};
+use crate::http::slow_read_timeout::SlowReadTimeout;
+use crate::http::upload_limit::{Held, UploadLimit};
 use crate::registry::ImageError;
 use rollcall_core::api::{Images, Uploaded};
 use rollcall_core::clock;
@@ -45,7 +45,7 @@ pub(super) struct ImagePath(Username, ImageName);
 pub(super) async fn upload(
     _: Leader,
     State(app): State<Shared>,
-    Extension(uploads): Extension<Uploads>,
+    Extension(uploads): Extension<UploadLimit>,
     remote: Remote,
     authorization: Authorization,
     name: Result<Name, ApiError>,
@@ -91,15 +91,15 @@ pub(super) async fn image(
 pub(super) async fn discover_with_images(
     leader: Leader,
     State(app): State<Shared>,
-    patience: Option<Extension<Patience>>,
+    slow_read: Option<Extension<SlowReadTimeout>>,
     Paging(page): Paging,
 ) -> Result<Response, ApiError> {
     app.registry.clients_known(leader.epoch()).await;
     let chunks = app.registry.online_with_images(&page, clock::boot_now()).await?;
     let chunks = chunks.inspect_err(|error| warn!("cut off an answer with images: {}", error.cause()));
     // Without a connection, as in tests, nobody watches.
-    let Extension(patience) = patience.unwrap_or_default();
-    Ok(([(header::CONTENT_TYPE, APPLICATION_JSON)], Body::from_stream(patience.watch(chunks))).into_response())
+    let Extension(slow_read) = slow_read.unwrap_or_default();
+    Ok(([(header::CONTENT_TYPE, APPLICATION_JSON)], Body::from_stream(slow_read.watch(chunks))).into_response())
 }
 
 impl<S: Send + Sync> FromRequest<S> for Picture {
@@ -110,7 +110,7 @@ impl<S: Send + Sync> FromRequest<S> for Picture {
         let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
         // Absent only if a route was given no bounds, which any test of it would show.
         let unbounded = || ApiError::Internal("uploads stand outside their bounds".to_owned());
-        let uploads = request.extensions().get::<Uploads>().cloned().ok_or_else(unbounded)?;
+        let uploads = request.extensions().get::<UploadLimit>().cloned().ok_or_else(unbounded)?;
         let held = match uploads.read(request, MAX_IMAGE_BYTES + MAX_FORM_BYTES).await {
             Err(ApiError::BodyTooLarge { .. }) => return Err(too_large()),
             held => held?,

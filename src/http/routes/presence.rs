@@ -129,7 +129,7 @@ async fn changes(
 ) -> Result<Response, ApiError> {
     let place = lists.place().await?;
     let changes = match since.version_of(source) {
-        Some(version) => lists.told().since(app, Cursor { source, version }).await?,
+        Some(version) => lists.changes().since(app, Cursor { source, version }).await?,
         None => None,
     };
     let answer = if let Some(changes) = changes {

@@ -45,13 +45,13 @@ pub(super) fn most_connections() -> usize {
             setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }).map_or(current, |()| raised)
         }
     };
-    let seats = files.saturating_sub(OTHER_FILES).clamp(LEAST, MOST);
-    usize::try_from(seats).expect("a small number")
+    let slots = files.saturating_sub(OTHER_FILES).clamp(LEAST, MOST);
+    usize::try_from(slots).expect("a small number")
 }
 
-/// The seats. All clones are one.
+/// The limit on connections. All clones are one.
 #[derive(Clone)]
-pub(super) struct Seats {
+pub(super) struct ConnectionLimit {
     free: Arc<Semaphore>,
     taken: Arc<Mutex<Taken>>,
 }
@@ -59,42 +59,42 @@ pub(super) struct Seats {
 #[derive(Default)]
 struct Taken {
     next: u64,
-    seats: HashMap<u64, (Idle, Arc<Notify>)>,
+    slots: HashMap<u64, (Idle, Arc<Notify>)>,
 }
 
-/// A connection's seat, until it is dropped.
-pub(super) struct Seat {
+/// A connection's slot, until it is dropped.
+pub(super) struct ConnectionSlot {
     number: u64,
-    seats: Seats,
+    limit: ConnectionLimit,
     leave: Arc<Notify>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Seats {
+impl ConnectionLimit {
     /// So many.
     pub(super) fn new(count: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(count)), taken: Arc::default() }
     }
 
-    /// A free seat for a connection that is `idle` as this says, if there is one.
-    pub(super) fn take(&self, idle: &Idle) -> Option<Seat> {
-        Arc::clone(&self.free).try_acquire_owned().ok().map(|permit| self.seat(permit, idle))
+    /// A free slot for a connection that is `idle` as this says, if there is one.
+    pub(super) fn take(&self, idle: &Idle) -> Option<ConnectionSlot> {
+        Arc::clone(&self.free).try_acquire_owned().ok().map(|permit| self.slot(permit, idle))
     }
 
-    /// A seat of somebody who leaves for this; `None` if nobody can.
-    pub(super) async fn take_anothers(&self, idle: &Idle) -> Option<Seat> {
+    /// A slot of somebody who leaves for this; `None` if nobody can.
+    pub(super) async fn take_anothers(&self, idle: &Idle) -> Option<ConnectionSlot> {
         self.ask_to_leave();
         let permit = timeout(WAIT, Arc::clone(&self.free).acquire_owned()).await.ok()?.ok()?;
-        Some(self.seat(permit, idle))
+        Some(self.slot(permit, idle))
     }
 
-    fn seat(&self, permit: OwnedSemaphorePermit, idle: &Idle) -> Seat {
+    fn slot(&self, permit: OwnedSemaphorePermit, idle: &Idle) -> ConnectionSlot {
         let leave = Arc::new(Notify::new());
         let mut taken = self.lock();
         let number = taken.next;
         taken.next += 1;
-        taken.seats.insert(number, (idle.clone(), Arc::clone(&leave)));
-        Seat { number, seats: self.clone(), leave, _permit: permit }
+        taken.slots.insert(number, (idle.clone(), Arc::clone(&leave)));
+        ConnectionSlot { number, limit: self.clone(), leave, _permit: permit }
     }
 
     /// Asks those who are idle for longest to leave.
@@ -102,15 +102,15 @@ impl Seats {
         let mut taken = self.lock();
         let since = |(number, (idle, _)): (&u64, &(Idle, Arc<Notify>))| Some((idle.lasts()?, *number));
         let mut idle: Vec<_> =
-            taken.seats.iter().filter_map(since).filter(|(lasts, _)| *lasts >= MAY_LEAVE_AFTER).collect();
+            taken.slots.iter().filter_map(since).filter(|(lasts, _)| *lasts >= MAY_LEAVE_AFTER).collect();
         idle.sort_unstable_by(|one, other| other.cmp(one));
         for (_, number) in idle.into_iter().take(LEAVE_AT_ONCE) {
             // It is asked once.
-            taken.seats.remove(&number).into_iter().for_each(|(_, leave)| leave.notify_one());
+            taken.slots.remove(&number).into_iter().for_each(|(_, leave)| leave.notify_one());
         }
     }
 
-    /// For tests: waits until all `count` seats are free.
+    /// For tests: waits until all `count` slots are free.
     #[cfg(test)]
     pub(super) async fn all_free(&self, count: u32) {
         drop(self.free.acquire_many(count).await);
@@ -122,16 +122,16 @@ impl Seats {
     }
 }
 
-impl Seat {
+impl ConnectionSlot {
     /// Waits until this connection should leave for another.
     pub(super) async fn is_wanted(&self) {
         self.leave.notified().await;
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.seats.lock().seats.remove(&self.number);
+        self.limit.lock().slots.remove(&self.number);
     }
 }
 
@@ -142,25 +142,25 @@ mod tests {
 
     use super::*;
 
-    fn is_wanted(seat: &Seat) -> bool {
-        seat.is_wanted().now_or_never().is_some()
+    fn is_wanted(slot: &ConnectionSlot) -> bool {
+        slot.is_wanted().now_or_never().is_some()
     }
 
     #[test]
     fn there_are_seats_for_thousands_where_the_system_allows_it_and_never_none() {
-        let seats = most_connections();
+        let slots = most_connections();
         let may_have = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
         let expected = may_have.saturating_sub(OTHER_FILES).clamp(LEAST, MOST);
-        assert_eq!(seats as u64, expected);
+        assert_eq!(slots as u64, expected);
         assert!(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) >= expected);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_was_idle_for_longest_leaves_and_who_is_busy_or_just_came_stays() {
-        let seats = Seats::new(3);
+        let limit = ConnectionLimit::new(3);
         let sit = || {
             let idle = Idle::new();
-            (seats.take(&idle).unwrap(), idle)
+            (limit.take(&idle).unwrap(), idle)
         };
         let (busy, of_busy) = sit();
         let _request = of_busy.begin();
@@ -169,34 +169,34 @@ mod tests {
         advance(MAY_LEAVE_AFTER).await;
         let (new, _) = sit();
         let idle = Idle::new();
-        assert!(seats.take(&idle).is_none());
-        let mut waiting = Box::pin(seats.take_anothers(&idle));
+        assert!(limit.take(&idle).is_none());
+        let mut waiting = Box::pin(limit.take_anothers(&idle));
         assert!(waiting.as_mut().now_or_never().is_none());
         assert!(is_wanted(&longest) && !is_wanted(&busy) && !is_wanted(&new));
         drop(longest);
         assert!(waiting.await.is_some());
-        // Its seat was given back.
-        assert!(seats.take(&idle).is_some());
+        // Its slot was given back.
+        assert!(limit.take(&idle).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn if_nobody_can_leave_there_is_no_seat() {
-        let seats = Seats::new(1);
-        let _new = seats.take(&Idle::new()).unwrap();
-        assert!(seats.take_anothers(&Idle::new()).await.is_none());
+        let limit = ConnectionLimit::new(1);
+        let _new = limit.take(&Idle::new()).unwrap();
+        assert!(limit.take_anothers(&Idle::new()).await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_than_some_leave_for_one_and_each_is_asked_once() {
         let count = 2 * LEAVE_AT_ONCE;
-        let seats = Seats::new(count);
-        let all: Vec<Seat> = (0..count).map(|_| seats.take(&Idle::new()).unwrap()).collect();
+        let limit = ConnectionLimit::new(count);
+        let all: Vec<ConnectionSlot> = (0..count).map(|_| limit.take(&Idle::new()).unwrap()).collect();
         advance(MAY_LEAVE_AFTER).await;
         for _ in 0..3 {
-            let wanted = |all: &[Seat]| all.iter().filter(|seat| is_wanted(seat)).count();
-            seats.ask_to_leave();
+            let wanted = |all: &[ConnectionSlot]| all.iter().filter(|slot| is_wanted(slot)).count();
+            limit.ask_to_leave();
             let asked = wanted(&all);
-            assert!(asked == LEAVE_AT_ONCE || seats.lock().seats.is_empty(), "{asked}");
+            assert!(asked == LEAVE_AT_ONCE || limit.lock().slots.is_empty(), "{asked}");
         }
     }
 }

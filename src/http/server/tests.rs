@@ -9,8 +9,8 @@ use super::*;
 use crate::http::testing::{Node, following, leading};
 
 struct Running {
-    seats: Seats,
-    all_seats: u32,
+    connections: ConnectionLimit,
+    all_slots: u32,
     addr: SocketAddr,
     shutdown: CancellationToken,
     server: JoinHandle<()>,
@@ -18,20 +18,20 @@ struct Running {
 
 impl Running {
     async fn start(router: Router) -> Self {
-        Self::start_with_seats(router, 10).await
+        Self::start_with_slots(router, 10).await
     }
 
-    async fn start_with_seats(router: Router, all_seats: u32) -> Self {
-        Self::start_api(Api { router, express: None }, all_seats).await
+    async fn start_with_slots(router: Router, all_slots: u32) -> Self {
+        Self::start_api(Api { router, fast_path: None }, all_slots).await
     }
 
-    async fn start_api(api: Api, all_seats: u32) -> Self {
+    async fn start_api(api: Api, all_slots: u32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (addr, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let server = Server::new(api, shutdown.clone(), all_seats as usize);
-        let seats = server.seats.clone();
+        let server = Server::new(api, shutdown.clone(), all_slots as usize);
+        let connections = server.connections.clone();
         let server = TaskTracker::new().spawn(server.run(listener));
-        Self { seats, all_seats, addr, shutdown, server }
+        Self { connections, all_slots, addr, shutdown, server }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -40,7 +40,7 @@ impl Running {
 
     /// Waits until no connection is served.
     async fn no_connections(&self) {
-        self.seats.all_free(self.all_seats).await;
+        self.connections.all_free(self.all_slots).await;
     }
 
     async fn stop(self) {
@@ -119,13 +119,13 @@ async fn one_connection_serves_many_requests() {
 
 #[tokio::test]
 async fn a_connection_too_many_is_told_so_and_a_place_that_is_left_is_given_again() {
-    let server = Running::start_with_seats(Node::new(leading()).router, 2).await;
-    let mut seated = vec![server.connect().await, server.connect().await];
+    let server = Running::start_with_slots(Node::new(leading()).router, 2).await;
+    let mut admitted = vec![server.connect().await, server.connect().await];
     let mut refused = server.connect().await;
     let answer = exchange(&mut refused, b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("too_many_connections") && answer.contains("rollcall-term: 7"), "{answer}");
-    seated.clear();
+    admitted.clear();
     server.no_connections().await;
     let request = b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let answer = exchange(&mut server.connect().await, request).await;
@@ -137,7 +137,7 @@ async fn a_connection_too_many_is_told_so_and_a_place_that_is_left_is_given_agai
 async fn who_is_idle_leaves_for_who_comes_and_a_running_request_is_not_disturbed() {
     let Slow { handler, mut entered, finish } = slow();
     let router = Router::new().route("/slow", handler).route("/", get(|| async { "here" }));
-    let server = Running::start_with_seats(router, 2).await;
+    let server = Running::start_with_slots(router, 2).await;
     let (mut busy, mut idle) = (server.connect().await, server.connect().await);
     let request = |path: &str, close: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n{close}\r\n").into_bytes();
     busy.write_all(&request("/slow", "Connection: close\r\n")).await.unwrap();
@@ -155,14 +155,14 @@ async fn who_is_idle_leaves_for_who_comes_and_a_running_request_is_not_disturbed
 
 #[tokio::test]
 async fn who_is_to_leave_and_goes_on_with_half_a_head_is_closed_all_the_same() {
-    let server = Running::start_with_seats(Node::new(leading()).router, 1).await;
+    let server = Running::start_with_slots(Node::new(leading()).router, 1).await;
     let mut half = server.connect().await;
     half.write_all(b"GET /status HTTP/1.1\r\nHos").await.unwrap();
     sleep(Duration::from_millis(1100)).await;
     let mut next = server.connect().await;
     exchange(&mut next, b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     tokio::time::pause();
-    assert!(timeout(HEAD_TIME * 2, server.no_connections()).await.is_ok(), "its seat is lost");
+    assert!(timeout(HEAD_TIME * 2, server.no_connections()).await.is_ok(), "its slot is lost");
     drop(half);
     server.stop().await;
 }
@@ -171,14 +171,14 @@ async fn who_is_to_leave_and_goes_on_with_half_a_head_is_closed_all_the_same() {
 async fn heartbeats_take_the_short_way_unless_they_are_too_many() {
     let node = Node::new(following());
     let router = Router::new().fallback(|| async { "the router" });
-    let server = Running::start_api(Api { router, express: Some(node.express) }, 1).await;
-    let seated = server.connect().await;
+    let server = Running::start_api(Api { router, fast_path: Some(node.fast_path) }, 1).await;
+    let admitted = server.connect().await;
     let mut refused = server.connect().await;
     let beat = b"POST /heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n";
     let last = [&beat[..], b"Connection: close\r\n\r\n"].concat();
     let answer = exchange(&mut refused, &last).await;
     assert!(answer.ends_with("the router"), "{answer}");
-    drop(seated);
+    drop(admitted);
     server.no_connections().await;
     let twice = [&beat[..], b"\r\n", &last].concat();
     let answer = exchange(&mut server.connect().await, &twice).await;
@@ -248,9 +248,9 @@ async fn a_client_that_does_not_read_its_answer_is_cut_off() {
 #[tokio::test]
 async fn a_connection_is_closed_when_its_answer_outlasts_the_patience() {
     let (streaming, mut seen) = watch::channel(false);
-    let body = move |Extension(patience): Extension<Patience>| {
+    let body = move |Extension(slow_read): Extension<SlowReadTimeout>| {
         streaming.send_replace(true);
-        async move { Body::from_stream(patience.watch(stream::pending::<io::Result<bytes::Bytes>>())) }
+        async move { Body::from_stream(slow_read.watch(stream::pending::<io::Result<bytes::Bytes>>())) }
     };
     let server = Running::start(Router::new().route("/endless", get(body))).await;
     let mut stream = server.connect().await;
