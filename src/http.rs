@@ -10,6 +10,7 @@ mod credentials;
 mod error;
 mod heartbeat_fast_path;
 mod json;
+mod json_body;
 mod layers;
 mod leader_gate;
 mod lists;

@@ -10,10 +10,6 @@ use super::params::Remote;
 use crate::registry::{Caller, Credentials};
 use rollcall_core::clock;
 
-/// How a client may show for whom it acts; on every 401.
-pub(super) const CHALLENGE: HeaderValue =
-    HeaderValue::from_static("Bearer realm=\"rollcall\", Basic realm=\"rollcall\"");
-
 /// What carries a token is for one client and for no cache.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 

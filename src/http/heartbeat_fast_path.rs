@@ -21,7 +21,8 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use super::app::{Cors, Shared};
 use super::credentials::Authorization;
-use super::json::{APPLICATION_JSON, JsonBody, MAX_JSON_BYTES};
+use super::json::APPLICATION_JSON;
+use super::json_body::{JsonBody, MAX_JSON_BYTES};
 use super::layers::response_headers::ResponseHeaders;
 use super::leader_gate::{self, Leader};
 use super::params::Remote;

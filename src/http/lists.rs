@@ -11,6 +11,7 @@ pub(super) mod etag;
 pub(super) mod list_response;
 pub(super) mod long_poll;
 mod rebuild_limit;
+pub(super) mod since;
 pub(super) mod stale_reads;
 
 use std::sync::{Arc, Mutex, PoisonError};

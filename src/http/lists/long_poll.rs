@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Query, Request, State};
 use axum::http::Uri;
@@ -17,15 +16,13 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::cursor::{Given, Source};
+use super::since::parse_wait;
 use crate::http::app::Shared;
 use crate::http::error::ApiError;
 use rollcall_core::clock;
 
 /// Requests that wait at once; half of all connections, so that there is room for those that do not wait.
 const PLACES: usize = 1024;
-
-/// The longest that a request waits, whatever it asks for.
-pub(in crate::http) const MOST_WAIT: Duration = Duration::from_mins(1);
 
 /// The state of the layer.
 #[derive(Clone)]
@@ -78,17 +75,11 @@ pub(in crate::http) async fn wait_for_news(State(polls): State<LongPolls>, reque
     }
 }
 
-/// Whole seconds, at most [`MOST_WAIT`]; `None` for anything else than digits.
-pub(in crate::http) fn parse_wait(text: &str) -> Option<Duration> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // What is too long for the type is too long for us.
-    digits.then(|| text.parse().map_or(MOST_WAIT, Duration::from_secs).min(MOST_WAIT))
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::Future;
     use std::pin::{Pin, pin};
+    use std::time::Duration;
 
     use futures_util::FutureExt;
     use serde_json::{Value, json};
@@ -97,13 +88,6 @@ mod tests {
     use super::*;
     use crate::http::testing::{Answer, Node, following, leading_until, request};
     use rollcall_election::Standing;
-
-    #[test]
-    fn a_wait_is_whole_seconds_and_at_most_a_minute() {
-        let seconds = |text| parse_wait(text).map(|wait| wait.as_secs());
-        assert_eq!(["0", "7", "60", "61", "99999999999999999999"].map(seconds), [0, 7, 60, 60, 60].map(Some));
-        assert_eq!(["", "-1", "+1", "1.5", "x"].map(seconds), [None; 5]);
-    }
 
     async fn cursor(node: &Node) -> String {
         node.get("/discover").await.header("rollcall-cursor").unwrap().to_owned()
