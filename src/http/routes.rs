@@ -24,14 +24,12 @@ use super::heartbeat_fast_path::HeartbeatFastPath;
 use super::layers::response_headers;
 use super::layers::response_headers::ResponseHeaders;
 use super::lists::Lists;
+use super::lists::encode::{DISCOVER, ONLINE_NAMES, USERS};
 use super::lists::long_poll::LongPolls;
 use super::lists::since::MOST_WAIT;
 use super::lists::{list_response, long_poll, stale_reads};
 use super::upload_limit::UploadLimit;
 use super::{body, leader_gate};
-
-/// Where clients may wait for a change of the list.
-const DISCOVER: &str = "/discover";
 
 /// The longest that a request may take until its answer begins, its body included, and what it waits on purpose not.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
@@ -110,8 +108,8 @@ pub(super) fn routes(app: Shared, headers: &ResponseHeaders) -> Router {
         .route("/image/{username}/{filename}", get(images::image))
         .route_layer(from_fn_with_state(Arc::clone(&app), leader_gate::gate));
     let lists = Router::new()
-        .route(users::PATH, get(users::users))
-        .route(presence::ONLINE_NAMES, get(presence::online_names))
+        .route(USERS, get(users::users))
+        .route(ONLINE_NAMES, get(presence::online_names))
         .route_layer(from_fn_with_state(Arc::clone(&app), leader_gate::gate));
     let discover = Router::new()
         .route(DISCOVER, get(presence::discover))

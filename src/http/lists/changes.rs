@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
 
+use super::blocking::on_a_thread;
 use super::cursor::Cursor;
-use super::on_a_thread;
+use super::encode::client;
 use crate::http::app::Shared;
 use crate::http::error::ApiError;
-use crate::registry::{News, Online, Reason, Registry};
-use rollcall_core::api::{Changed, ClientLeft, LeftReason, ListChanges, OnlineClient};
+use crate::registry::{News, Reason, Registry};
+use rollcall_core::api::{Changed, ClientLeft, LeftReason, ListChanges};
 use rollcall_core::clock;
 
 /// More changes than these are put together on another thread.
@@ -85,9 +86,4 @@ fn write(registry: &Registry, since: Cursor) -> Option<Text> {
     let answer = Changed { changes, cursor, count: online, is_leader: true };
     let bytes = serde_json::to_vec(&answer).expect("it has text keys only").into();
     Some(Text { since, until: version, bytes })
-}
-
-/// As lists have it.
-pub(in crate::http) fn client(online: Online) -> OnlineClient {
-    OnlineClient { username: online.username, addr: online.addr }
 }

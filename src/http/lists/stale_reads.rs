@@ -7,11 +7,11 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, RequestPartsExt};
 
 use super::Lists;
+use super::encode::{self, ONLINE_NAMES, USERS};
 use super::list_response::{List, Reader};
 use crate::http::app::{App, Shared};
 use crate::http::error::ApiError;
 use crate::http::params::{Paging, quoted};
-use crate::http::routes::{presence, users};
 use crate::registry::UsersError;
 use rollcall_core::Page;
 use rollcall_core::clock;
@@ -69,17 +69,17 @@ async fn list(app: &Shared, lists: &Lists, path: &str, page: Page, reader: Reade
     let term = app.role.borrow().term;
     let online_version = || app.registry.online_version(clock::boot_now());
     match path {
-        users::PATH => {
+        USERS => {
             let version = || app.registry.users_version(clock::boot_now());
-            let make = move |page, _| List::new(users::write_users(&registry, page), None);
+            let make = move |page, _| List::new(encode::users(&registry, page), None);
             lists.answer(&copies.users, term, page, reader, version, make).await
         }
-        presence::ONLINE_NAMES => {
-            let make = move |page, _| List::new(presence::write_names(&registry, page), None);
+        ONLINE_NAMES => {
+            let make = move |page, _| List::new(encode::online_names(&registry, page), None);
             lists.answer(&copies.names, term, page, reader, online_version, make).await
         }
         _ => {
-            let make = move |page, _| List::new(presence::write_discovered(&registry, page, false), None);
+            let make = move |page, _| List::new(encode::discovered(&registry, page, false), None);
             lists.answer(&copies.discovered, term, page, reader, online_version, make).await
         }
     }
@@ -90,7 +90,7 @@ fn age_ms(app: &App, path: &str) -> Result<u64, ApiError> {
     let copied_at = app.copied.borrow().ok_or(ApiError::NoCopy)?;
     // Who has all that a leader knows does not have all users if that leader reads the bucket still.
     let copied_at =
-        if path == users::PATH { app.users_copied.borrow().ok_or(UsersError::IndexRebuilding)? } else { copied_at };
+        if path == USERS { app.users_copied.borrow().ok_or(UsersError::IndexRebuilding)? } else { copied_at };
     Ok(clock::boot_now().since(copied_at))
 }
 
@@ -109,7 +109,7 @@ mod tests {
         node
     }
 
-    const LISTS: [&str; 3] = ["/discover", "/discovery/online", users::PATH];
+    const LISTS: [&str; 3] = ["/discover", "/discovery/online", USERS];
 
     /// When all was copied, and when the users were, in milliseconds before now.
     fn copied(node: &Node, all_ago_ms: u64, users_ago_ms: u64) {

@@ -13,13 +13,12 @@ use crate::http::error::ApiError;
 use crate::http::json::WrittenJson;
 use crate::http::json_body::{Field, JsonBody};
 use crate::http::leader_gate::Leader;
-use crate::http::lists::changes::client;
 use crate::http::lists::cursor::{Cursor, Given, Source};
 use crate::http::lists::list_response::{self, List, Reader};
 use crate::http::lists::since::Since;
-use crate::http::lists::{Lists, write_rows};
+use crate::http::lists::{Lists, encode};
 use crate::http::params::{Paging, Remote};
-use crate::registry::{Beat, Caller, Registry};
+use crate::registry::{Beat, Caller};
 use rollcall_core::api::Heartbeat;
 use rollcall_core::clock;
 use rollcall_core::{Addr, AddrForm, BootMs, Page, Username, WallMs};
@@ -150,21 +149,9 @@ fn discovered(app: &Shared, source: Source) -> impl FnOnce(Page, Option<u64>) ->
     let registry = app.registry.clone();
     move |page, version| {
         let cursor = version.map(|version| Cursor { source, version });
-        List::new(write_discovered(&registry, page, true), cursor)
+        List::new(encode::discovered(&registry, page, true), cursor)
     }
 }
-
-pub(in crate::http) fn write_discovered(registry: &Registry, page: Page, is_leader: bool) -> Vec<u8> {
-    let parts = registry.online_parts(page, clock::boot_now());
-    let parts = parts.map(|part| part.into_iter().map(client));
-    let mut text = Vec::new();
-    let count = write_rows(&mut text, "online_clients", parts);
-    text.extend_from_slice(format!(",\"count\":{count},\"is_leader\":{is_leader}}}").as_bytes());
-    text
-}
-
-/// The path of the list of names.
-pub(in crate::http) const ONLINE_NAMES: &str = "/discovery/online";
 
 /// `GET /discovery/online`.
 pub(super) async fn online_names(
@@ -176,19 +163,10 @@ pub(super) async fn online_names(
 ) -> Result<Response, ApiError> {
     app.registry.clients_known(leader.epoch()).await;
     let registry = app.registry.clone();
-    let make = move |page, _| List::new(write_names(&registry, page), None);
+    let make = move |page, _| List::new(encode::online_names(&registry, page), None);
     lists
         .answer(&lists.own().names, leader.term, page, reader, || app.registry.online_version(clock::boot_now()), make)
         .await
-}
-
-pub(in crate::http) fn write_names(registry: &Registry, page: Page) -> Vec<u8> {
-    let parts = registry.online_parts(page, clock::boot_now());
-    let parts = parts.map(|part| part.into_iter().map(|online| online.username));
-    let mut text = Vec::new();
-    write_rows(&mut text, "online", parts);
-    text.push(b'}');
-    text
 }
 
 #[cfg(test)]

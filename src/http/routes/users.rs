@@ -14,12 +14,12 @@ use crate::http::json::Json;
 use crate::http::json_body::{Field, JsonBody};
 use crate::http::leader_gate::Leader;
 use crate::http::lists::list_response::{List, Reader};
-use crate::http::lists::{Lists, write_rows};
+use crate::http::lists::{Lists, encode};
 use crate::http::params::{Paging, Remote};
-use crate::registry::{NewUser, Outcome, Registry, UserRow};
-use rollcall_core::api::{Presence, Registered, Registration, Status, User};
+use crate::registry::{NewUser, Outcome};
+use rollcall_core::api::{Registered, Registration, Status};
 use rollcall_core::clock;
-use rollcall_core::{AddrForm, MetadataForm, Page, Password, Username, WallMs};
+use rollcall_core::{AddrForm, MetadataForm, Password, Username};
 
 /// How the field `username` is described to who got it wrong; heartbeats have it too.
 pub(super) const USERNAME: Field =
@@ -67,9 +67,6 @@ pub(super) async fn register(
     Ok((status, headers, Json(Registered { success: true, status: Status::Ok, message, user_id, grant })))
 }
 
-/// The path of the list of users.
-pub(in crate::http) const PATH: &str = "/users";
-
 /// `GET /users`.
 pub(super) async fn users(
     leader: Leader,
@@ -80,33 +77,10 @@ pub(super) async fn users(
 ) -> Result<Response, ApiError> {
     app.registry.index_whole(leader.epoch()).await?;
     let registry = app.registry.clone();
-    let make = move |page, _| List::new(write_users(&registry, page), None);
+    let make = move |page, _| List::new(encode::users(&registry, page), None);
     lists
         .answer(&lists.own().users, leader.term, page, reader, || app.registry.users_version(clock::boot_now()), make)
         .await
-}
-
-pub(in crate::http) fn write_users(registry: &Registry, page: Page) -> Vec<u8> {
-    let now = clock::wall_now();
-    let parts = registry.users_parts(page, clock::boot_now());
-    let parts = parts.map(|part| part.into_iter().map(|row| user(row, now)));
-    let mut text = Vec::new();
-    let count = write_rows(&mut text, "users", parts);
-    text.extend_from_slice(format!(",\"count\":{count}}}").as_bytes());
-    text
-}
-
-fn user(row: UserRow, now: WallMs) -> User {
-    User {
-        id: row.id,
-        username: row.username,
-        addr: row.addr,
-        status: if row.online { Presence::Online } else { Presence::Offline },
-        registered_at: row.registered_at,
-        last_seen: row.seen_ago_ms.map(|ago_ms| now.minus(ago_ms).to_rfc3339()),
-        metadata: row.metadata,
-        online: row.online,
-    }
 }
 
 #[cfg(test)]
