@@ -1,7 +1,7 @@
 //! Cached lists: `/discover`, `/discovery/online` and `/users`, whole or in pages.
 //!
 //! A whole list is shared by all its readers ([`cached_list`]); a page is made for one reader. The bytes of all lists that are
-//! being made or sent are bounded ([`list_response`]).
+//! being made or sent are bounded ([`list_budget`]).
 
 mod blocking;
 pub(super) mod cached_list;
@@ -10,6 +10,7 @@ pub(super) mod changes;
 pub(super) mod cursor;
 pub(super) mod encode;
 pub(super) mod etag;
+mod list_budget;
 pub(super) mod list_response;
 pub(super) mod long_poll;
 mod rebuild_limit;
@@ -28,7 +29,8 @@ use crate::registry::UsersVersion;
 use blocking::on_a_thread;
 use cached_list::CachedList;
 use changes::CachedChanges;
-use list_response::{List, ListBudget, ListPermit, Reader};
+use list_budget::{ListBudget, ListPermit};
+use list_response::{List, Reader};
 use rollcall_core::{Page, Term};
 
 /// Parts of lists that are made at once. Each is made for one reader, and may be as long as the whole.

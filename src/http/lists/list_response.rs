@@ -1,11 +1,6 @@
 //! How lists leave: with their tags, in pieces, and within a bound for all of them together.
-//!
-//! Lists are what is given up first when there is too much to do: who finds no place within half a second is told so.
-//! Heartbeats and registrations need no place.
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::FromRequestParts;
@@ -13,28 +8,16 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
 use super::cursor::Cursor;
 use super::etag;
+use super::list_budget::ListPermit;
 use crate::http::error::ApiError;
 use crate::http::json::APPLICATION_JSON;
 use crate::http::slow_read_timeout::SlowReadTimeout;
 
 /// The place in the changes at which a whole list stands.
 pub(in crate::http) const CURSOR: HeaderName = HeaderName::from_static("rollcall-cursor");
-
-/// What all lists that are being made or sent may take: a place for each, and one more for each MiB beyond the first. Slow
-/// readers of old lists keep no more than this in memory.
-const PLACES: usize = 256;
-const BYTES_A_PLACE: usize = 1024 * 1024;
-
-/// The most places of one list: so that even lists beyond all bounds are sent, a few at a time.
-const MOST_PLACES: usize = 64;
-
-/// The longest that a reader waits for a place.
-const WAIT_FOR_A_PLACE: Duration = Duration::from_millis(500);
 
 /// Lists are sent in pieces of this size. One that is no longer fits the buffers of a connection and leaves at once.
 const PIECE: usize = 64 * 1024;
@@ -80,41 +63,6 @@ impl<S: Sync> FromRequestParts<S> for Reader {
         // Without a connection, as in tests, nobody watches.
         let slow_read = parts.extensions.get::<SlowReadTimeout>().cloned().unwrap_or_default();
         Ok(Self { known, slow_read })
-    }
-}
-
-/// The places for lists.
-#[derive(Clone)]
-pub(in crate::http) struct ListBudget(Arc<Semaphore>);
-
-/// One list's place. Given back when the list was sent or given up.
-pub(in crate::http) struct ListPermit(OwnedSemaphorePermit);
-
-impl Default for ListBudget {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(PLACES)))
-    }
-}
-
-impl ListBudget {
-    /// A place for a list, in its turn: many who wait for one list get it at the same moment.
-    ///
-    /// # Errors
-    /// `overloaded` if there is none for [`WAIT_FOR_A_PLACE`].
-    pub(in crate::http) async fn take(&self) -> Result<ListPermit, ApiError> {
-        let place = timeout(WAIT_FOR_A_PLACE, Arc::clone(&self.0).acquire_owned()).await;
-        Ok(ListPermit(place.map_err(|_| ApiError::Overloaded)?.expect("the semaphore is never closed")))
-    }
-}
-
-impl ListPermit {
-    /// As much more as so many bytes need.
-    fn for_bytes(mut self, bytes: usize) -> Result<Self, ApiError> {
-        let further = (bytes.saturating_sub(1) / BYTES_A_PLACE).min(MOST_PLACES - 1);
-        let permits = u32::try_from(further).unwrap_or(u32::MAX);
-        let places = Arc::clone(self.0.semaphore());
-        self.0.merge(places.try_acquire_many_owned(permits).map_err(|_| ApiError::Overloaded)?);
-        Ok(self)
     }
 }
 
@@ -170,11 +118,12 @@ fn pieces(parts: Vec<Bytes>, place: ListPermit) -> impl Stream<Item = Result<Byt
 }
 
 #[cfg(test)]
-pub(in crate::http) mod tests {
+pub(super) mod tests {
     use axum::extract::Request;
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 
+    use super::super::list_budget::{BYTES_A_PLACE, ListBudget, MOST_PLACES, PLACES};
     use super::*;
     use crate::http::params::Remote;
     use crate::http::testing::{Node, request};
@@ -210,13 +159,13 @@ pub(in crate::http) mod tests {
         {
             let places = ListBudget::default();
             let response = send(list_of(length), reader(), places.take().await.unwrap()).unwrap();
-            assert_eq!(places.0.available_permits(), PLACES - taken, "{length}");
+            assert_eq!(places.available(), PLACES - taken, "{length}");
             let mut body = response.into_body();
             while let Some(piece) = body.frame().await {
                 assert!(piece.unwrap().into_data().unwrap().len() <= PIECE);
             }
             drop(body);
-            assert_eq!(places.0.available_permits(), PLACES, "{length}");
+            assert_eq!(places.available(), PLACES, "{length}");
         }
     }
 
