@@ -1,5 +1,6 @@
 //! The table of routes, and its description for people.
 
+mod fields;
 pub(super) mod health;
 pub(super) mod images;
 pub(super) mod passwords;

@@ -5,9 +5,9 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use serde_json::Value;
 
-use super::users::USERNAME;
+use super::fields::USERNAME;
 use crate::http::app::Shared;
-use crate::http::credentials::{NO_STORE, caller};
+use crate::http::credentials::{NO_STORE, caller, grant};
 use crate::http::error::ApiError;
 use crate::http::json::Json;
 use crate::http::json_body::{Field, JsonBody};
@@ -15,7 +15,7 @@ use crate::http::leader_gate::Leader;
 use crate::http::params::Remote;
 use crate::registry::Granted;
 use rollcall_core::Username;
-use rollcall_core::api::{Grant, LoggedIn, Login, PasswordChange, Status};
+use rollcall_core::api::{LoggedIn, Login, PasswordChange, Status};
 
 const PASSWORD: Field = Field { name: "password", wanted: "a text", required: true, fits: Value::is_string };
 
@@ -54,11 +54,6 @@ pub(super) async fn change(
 fn logged_in(message: String, granted: Granted) -> impl IntoResponse {
     let body = LoggedIn { success: true, status: Status::Ok, message, grant: grant(granted) };
     ([(header::CACHE_CONTROL, NO_STORE)], Json(body))
-}
-
-/// A token as it is sent.
-pub(super) fn grant(granted: Granted) -> Grant {
-    Grant { token: granted.token, token_expires_at: granted.expires_at.to_rfc3339() }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use tracing::debug;
 
-use super::users::{ADDR, USERNAME};
+use super::fields::{ADDR, USERNAME};
 use crate::http::app::Shared;
 use crate::http::credentials::{Authorization, caller};
 use crate::http::error::ApiError;

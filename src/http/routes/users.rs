@@ -6,9 +6,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::passwords::grant;
+use super::fields::{ADDR, USERNAME};
 use crate::http::app::Shared;
-use crate::http::credentials::{NO_STORE, caller};
+use crate::http::credentials::{NO_STORE, caller, grant};
 use crate::http::error::ApiError;
 use crate::http::json::Json;
 use crate::http::json_body::{Field, JsonBody};
@@ -20,14 +20,6 @@ use crate::registry::{NewUser, Outcome};
 use rollcall_core::api::{Registered, Registration, Status};
 use rollcall_core::clock;
 use rollcall_core::{AddrForm, MetadataForm, Password, Username};
-
-/// How the field `username` is described to who got it wrong; heartbeats have it too.
-pub(super) const USERNAME: Field =
-    Field { name: "username", wanted: "a text such as \"alice\"", required: true, fits: Value::is_string };
-
-/// How the field `addr` is described to who got it wrong; heartbeats have it too.
-pub(super) const ADDR: Field =
-    Field { name: "addr", wanted: "a text such as \"10.40.6.26:9000\"", required: false, fits: Value::is_string };
 
 const REGISTRATION: &[Field] = &[
     USERNAME,
