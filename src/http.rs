@@ -4,6 +4,7 @@
 //! Clocks are read here, at the edge, and nowhere below. [`api`] can be driven without a socket; [`serve()`] is the
 //! driver that puts it on one.
 
+mod api;
 mod app;
 mod body;
 mod credentials;
@@ -23,7 +24,8 @@ mod upload_limit;
 #[cfg(test)]
 mod testing;
 
+pub use api::{Api, api};
 pub use app::{App, Cors};
 pub use lists::change_notifier::{News, news};
-pub use routes::{Api, ENDPOINTS, Endpoint, api};
+pub use routes::{ENDPOINTS, Endpoint};
 pub use server::serve;

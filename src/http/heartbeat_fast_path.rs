@@ -24,9 +24,9 @@ use super::credentials::Authorization;
 use super::json::APPLICATION_JSON;
 use super::json_body::{JsonBody, MAX_JSON_BYTES};
 use super::layers::response_headers::ResponseHeaders;
+use super::layers::{cors, request_timeout};
 use super::leader_gate::{self, Leader};
 use super::params::Remote;
-use super::routes;
 use super::routes::presence;
 
 /// The path that is served here.
@@ -125,7 +125,8 @@ impl HeartbeatFastPath {
     {
         let request = request.map(|rest| Begun { first, rest });
         let heartbeat = |leader, request| self.heartbeat(leader, remote, request);
-        let in_time = |request| routes::in_time(Duration::ZERO, leader_gate::pass(&self.app, request, heartbeat));
+        let in_time =
+            |request| request_timeout::in_time(Duration::ZERO, leader_gate::pass(&self.app, request, heartbeat));
         self.headers.put_on_answer(request, in_time).await
     }
 
@@ -177,7 +178,7 @@ impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Begu
 
 /// What is on every answer to a request that comes from no web page, as the router's own layer says it.
 fn cors_headers(cors: &Cors) -> HeaderMap {
-    let Some(layer) = routes::cors(cors) else { return HeaderMap::new() };
+    let Some(layer) = cors::layer(cors) else { return HeaderMap::new() };
     let blank = service_fn(async |_: Request<Body>| Ok::<_, std::convert::Infallible>(Response::new(Body::empty())));
     let asked = Request::builder().method(Method::POST).uri(PATH).body(Body::empty()).expect("a path and no body");
     let answer = layer.layer(blank).oneshot(asked).now_or_never().expect("nothing there waits for anything");

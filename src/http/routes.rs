@@ -8,35 +8,22 @@ pub(super) mod presence;
 pub(super) mod users;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use http::{HeaderName, Method, header};
-use tokio::time::timeout;
-use tower_http::cors::{self, AllowOrigin, CorsLayer};
 
-use super::app::{App, Cors, Shared};
+use super::app::Shared;
 use super::error::ApiError;
-use super::heartbeat_fast_path::HeartbeatFastPath;
-use super::layers::response_headers;
 use super::layers::response_headers::ResponseHeaders;
+use super::layers::{cors, request_timeout, response_headers};
 use super::lists::Lists;
 use super::lists::encode::{DISCOVER, ONLINE_NAMES, USERS};
 use super::lists::long_poll::LongPolls;
-use super::lists::since::MOST_WAIT;
-use super::lists::{list_response, long_poll, stale_reads};
+use super::lists::{long_poll, stale_reads};
 use super::upload_limit::UploadLimit;
 use super::{body, leader_gate};
-
-/// The longest that a request may take until its answer begins, its body included, and what it waits on purpose not.
-const REQUEST_TIME: Duration = Duration::from_secs(30);
-
-/// For how long a browser may remember what a preflight allowed.
-const PREFLIGHT_AGE: Duration = Duration::from_mins(10);
 
 /// A line of the API's description.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -80,22 +67,6 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
-/// The whole API.
-pub struct Api {
-    /// The remote address must be attached to each request.
-    pub(super) router: Router,
-    /// The short way for what is asked most; none for a router that is no API.
-    pub(super) fast_path: Option<HeartbeatFastPath>,
-}
-
-/// The whole API, for [`super::serve()`].
-#[must_use]
-pub fn api(app: App) -> Api {
-    let app = Arc::new(app);
-    let headers = ResponseHeaders::new(&app);
-    Api { router: routes(Arc::clone(&app), &headers), fast_path: Some(HeartbeatFastPath::new(app, &headers)) }
-}
-
 pub(super) fn routes(app: Shared, headers: &ResponseHeaders) -> Router {
     let leader_only = Router::new()
         .route("/leader", get(health::leading))
@@ -129,8 +100,8 @@ pub(super) fn routes(app: Shared, headers: &ResponseHeaders) -> Router {
         .merge(every_node)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(limit_time));
-    let routes = match cors(&app.cors) {
+        .layer(from_fn(request_timeout::limit_time));
+    let routes = match cors::layer(&app.cors) {
         Some(cors) => routes.layer(cors),
         None => routes,
     };
@@ -150,49 +121,12 @@ async fn method_not_allowed(request: Request) -> ApiError {
     ApiError::MethodNotAllowed { method, path }
 }
 
-/// The limit on time as a layer.
-async fn limit_time(request: Request, next: Next) -> Response {
-    let waits = if request.uri().path() == DISCOVER { MOST_WAIT } else { Duration::ZERO };
-    in_time(waits, next.run(request)).await
-}
-
-/// The answer, or that it took too long, `waits` apart.
-pub(super) async fn in_time(waits: Duration, answer: impl Future<Output = Response>) -> Response {
-    timeout(REQUEST_TIME + waits, answer).await.unwrap_or_else(|_| ApiError::TooSlow.into_response())
-}
-
-/// Pages of other origins may read, not write.
-pub(super) fn cors(cors: &Cors) -> Option<CorsLayer> {
-    let origins = match cors {
-        Cors::Any => AllowOrigin::any(),
-        Cors::Origins(origins) => AllowOrigin::list(origins.iter().cloned()),
-        Cors::Off => return None,
-    };
-    let [leader, leader_url, term, request_id] = response_headers::HEADERS;
-    let readable: [HeaderName; 8] = [
-        leader,
-        leader_url,
-        term,
-        request_id,
-        list_response::CURSOR,
-        stale_reads::AGE,
-        header::ETAG,
-        header::RETRY_AFTER,
-    ];
-    let layer = CorsLayer::new()
-        .allow_origin(origins)
-        .allow_methods([Method::GET, Method::HEAD])
-        .allow_headers(cors::Any)
-        .expose_headers(readable)
-        .max_age(PREFLIGHT_AGE);
-    Some(layer)
-}
-
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
 
     use super::*;
+    use crate::http::Cors;
     use crate::http::testing::{Node, following, leading, request, without_leader};
 
     #[tokio::test]

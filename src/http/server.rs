@@ -27,10 +27,10 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
+use super::api::Api;
 use super::heartbeat_fast_path::{Answer, HeartbeatFastPath};
 use super::layers::response_headers::Overloaded;
 use super::params::Remote;
-use super::routes::Api;
 use super::slow_read_timeout::SlowReadTimeout;
 use connection_limit::{ConnectionLimit, ConnectionSlot};
 use idle::{Answered, Idle};

@@ -1,0 +1,40 @@
+//! Cross-origin resource sharing: which web pages may read answers.
+
+use std::time::Duration;
+
+use axum::http::{HeaderName, Method, header};
+use tower_http::cors::{self, AllowOrigin, CorsLayer};
+
+use super::response_headers;
+use crate::http::app::Cors;
+use crate::http::lists::{list_response, stale_reads};
+
+/// For how long a browser may remember what a preflight allowed.
+const PREFLIGHT_AGE: Duration = Duration::from_mins(10);
+
+/// Pages of other origins may read, not write.
+pub(in crate::http) fn layer(cors: &Cors) -> Option<CorsLayer> {
+    let origins = match cors {
+        Cors::Any => AllowOrigin::any(),
+        Cors::Origins(origins) => AllowOrigin::list(origins.iter().cloned()),
+        Cors::Off => return None,
+    };
+    let [leader, leader_url, term, request_id] = response_headers::HEADERS;
+    let readable: [HeaderName; 8] = [
+        leader,
+        leader_url,
+        term,
+        request_id,
+        list_response::CURSOR,
+        stale_reads::AGE,
+        header::ETAG,
+        header::RETRY_AFTER,
+    ];
+    let layer = CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::HEAD])
+        .allow_headers(cors::Any)
+        .expose_headers(readable)
+        .max_age(PREFLIGHT_AGE);
+    Some(layer)
+}
