@@ -25,7 +25,7 @@ mod upload_limit;
 mod testing;
 
 pub use api::{Api, api};
-pub use app::{App, Cors};
+pub use app::{App, ClusterView, Copies, Cors, ThisNode};
 pub use lists::change_notifier::{News, news};
 pub use routes::{ENDPOINTS, Endpoint};
 pub use server::serve;

@@ -66,7 +66,7 @@ async fn enter(app: &Shared) -> Result<(Term, TaskTrackerToken), ApiError> {
     }
     // A held request is not under way: the handover must not wait for it.
     drop(under_way);
-    let mut role = app.role.clone();
+    let mut role = app.cluster.role.clone();
     let changed = async {
         while is_changing_hands(app) {
             if role.changed().await.is_err() {
@@ -83,7 +83,7 @@ async fn enter(app: &Shared) -> Result<(Term, TaskTrackerToken), ApiError> {
 /// done at once: nothing is waited for.
 pub(super) fn term_at_once(app: &Shared) -> Option<(Term, BootMs)> {
     let (term, now) = {
-        let role = app.role.borrow();
+        let role = app.cluster.role.borrow();
         let now = clock::boot_now();
         // Who serves has not lost the leadership, but may be about to hand it over.
         (!role.is_handing_over() && role.is_serving(now)).then_some((role.term, now))?
@@ -94,7 +94,7 @@ pub(super) fn term_at_once(app: &Shared) -> Option<(Term, BootMs)> {
 
 /// Whether the leadership is on its way from one node to another at this moment, or was lost just now.
 fn is_changing_hands(app: &Shared) -> bool {
-    let role = app.role.borrow();
+    let role = app.cluster.role.borrow();
     let just_lost = |since| u128::from(clock::boot_now().since(since)) < HOLD.as_millis();
     role.is_handing_over() || role.leaderless_since.is_some_and(just_lost)
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::app::Shared;
+use super::app::{ClusterView, Copies, Shared, ThisNode};
 use super::heartbeat_fast_path::HeartbeatFastPath;
 use super::layers::response_headers::ResponseHeaders;
 use super::params::Remote;
@@ -112,14 +112,9 @@ impl Node {
         let (news, telling) = news(registry.clone(), role_seen.clone());
         let app = App {
             registry: registry.clone(),
-            role: role_seen,
-            members: members_seen,
-            cluster_online: cluster_online_seen,
-            copied: copied_seen,
-            users_copied: users_copied_seen,
-            node: this(),
-            version: "1.2.3",
-            started_at: now,
+            this: ThisNode { addr: this(), version: "1.2.3", started_at: now },
+            cluster: ClusterView { role: role_seen, members: members_seen, online: cluster_online_seen },
+            copies: Copies { all: copied_seen, users: users_copied_seen },
             cors,
             news,
             under_way: TaskTracker::new(),

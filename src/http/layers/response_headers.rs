@@ -94,7 +94,7 @@ impl ResponseHeaders {
 
     /// The headers of the answer to a request with the headers `asked`, if this node serves in `term` at this moment.
     pub(in crate::http) fn headers_in(&self, term: Term, asked: &HeaderMap) -> Option<HeaderMap> {
-        let role = self.app.role.borrow();
+        let role = self.app.cluster.role.borrow();
         // The clock is read after the role, as everywhere.
         let now = clock::boot_now();
         if role.term != term || !role.is_serving(now) {
@@ -120,7 +120,7 @@ impl ResponseHeaders {
 
     /// The headers of this moment, with a place for the id.
     fn prepared(&self) -> HeaderMap {
-        let role = self.app.role.borrow();
+        let role = self.app.cluster.role.borrow();
         self.prepared_for(&role, clock::boot_now())
     }
 

@@ -53,7 +53,7 @@ impl LongPolls {
         }
         let (Some(since), Some(wait)) = (Given::parse(&query.since), parse_wait(&query.wait)) else { return Ok(()) };
         let Ok(term) = self.app.serving_term() else { return Ok(()) };
-        let known = since.version_of(Source { term, started_at: self.app.started_at });
+        let known = since.version_of(Source { term, started_at: self.app.this.started_at });
         if wait.is_zero() || known != Some(self.app.registry.online_version(clock::boot_now())) {
             return Ok(());
         }

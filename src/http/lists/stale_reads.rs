@@ -66,7 +66,7 @@ async fn copy(app: &Shared, lists: &Lists, request: Request) -> Result<Response,
 async fn list(app: &Shared, lists: &Lists, path: &str, page: Page, reader: Reader) -> Result<Response, ApiError> {
     let (registry, copies) = (app.registry.clone(), lists.copies());
     // A copy is never taken for a list of this node's own leadership: those are kept apart.
-    let term = app.role.borrow().term;
+    let term = app.cluster.role.borrow().term;
     let online_version = || app.registry.online_version(clock::boot_now());
     match path {
         USERS => {
@@ -87,10 +87,10 @@ async fn list(app: &Shared, lists: &Lists, path: &str, page: Page, reader: Reade
 
 /// How many milliseconds ago this node's copy of the list that a path names was last known to be all of it.
 fn age_ms(app: &App, path: &str) -> Result<u64, ApiError> {
-    let copied_at = app.copied.borrow().ok_or(ApiError::NoCopy)?;
+    let copied_at = app.copies.all.borrow().ok_or(ApiError::NoCopy)?;
     // Who has all that a leader knows does not have all users if that leader reads the bucket still.
     let copied_at =
-        if path == USERS { app.users_copied.borrow().ok_or(UsersError::IndexRebuilding)? } else { copied_at };
+        if path == USERS { app.copies.users.borrow().ok_or(UsersError::IndexRebuilding)? } else { copied_at };
     Ok(clock::boot_now().since(copied_at))
 }
 

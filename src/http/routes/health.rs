@@ -13,7 +13,7 @@ const ALIVE: Alive = Alive { status: Status::Ok };
 
 /// `GET /`: this node and the cluster in one line.
 pub(super) async fn health(State(app): State<Shared>) -> Json<Health> {
-    let role = app.role.borrow().clone();
+    let role = app.cluster.role.borrow().clone();
     // After the role, as in every comparison of a lease with the clock.
     let now = clock::boot_now();
     let is_leader = role.is_serving(now);
@@ -22,14 +22,14 @@ pub(super) async fn health(State(app): State<Shared>) -> Json<Health> {
     Json(Health {
         status: Status::Ok,
         is_leader,
-        online_clients_count: if is_leader { own() } else { *app.cluster_online.borrow() },
+        online_clients_count: if is_leader { own() } else { *app.cluster.online.borrow() },
         current_leader: leader.map(|leader| leader.node),
         leader_url: leader.map(|leader| leader.api_url.clone()),
         term: role.term,
-        node: app.node,
+        node: app.this.addr,
         role: role.word(),
-        version: app.version.to_owned(),
-        uptime_seconds: now.since(app.started_at) / 1000,
+        version: app.this.version.to_owned(),
+        uptime_seconds: now.since(app.this.started_at) / 1000,
     })
 }
 
@@ -49,12 +49,12 @@ pub(super) async fn ready(State(app): State<Shared>) -> Result<Json<Alive>, ApiE
 
 /// `GET /leader`: 200 on the leader and nowhere else, for balancers.
 pub(super) async fn leading(leader: Leader, State(app): State<Shared>) -> Json<Leading> {
-    Json(Leading { status: Status::Ok, is_leader: true, node: app.node, term: leader.term })
+    Json(Leading { status: Status::Ok, is_leader: true, node: app.this.addr, term: leader.term })
 }
 
 /// `GET /cluster`: every node as this one knows it.
 pub(super) async fn cluster(State(app): State<Shared>) -> Json<Cluster> {
-    let members = app.members.borrow().clone();
+    let members = app.cluster.members.borrow().clone();
     let now = clock::boot_now();
     let nodes: Vec<ClusterNode> = members
         .into_iter()

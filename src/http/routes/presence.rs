@@ -103,7 +103,7 @@ pub(super) async fn discover(
     reader: Reader,
 ) -> Result<Response, ApiError> {
     app.registry.clients_known(leader.epoch()).await;
-    let source = Source { term: leader.term, started_at: app.started_at };
+    let source = Source { term: leader.term, started_at: app.this.started_at };
     if let Some(since) = since {
         return changes(&app, &lists, source, since, reader).await;
     }
