@@ -39,7 +39,6 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
 /// Where circles are still to be taken apart. Shrinks until it is empty.
 const STILL_CIRCULAR: &[&str] = &[
     "rollcall/config",
-    "rollcall/http",
     "rollcall/presence",
     "rollcall/registry",
     "rollcall_chat/",
