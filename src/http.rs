@@ -14,6 +14,7 @@ mod json;
 mod json_body;
 mod layers;
 mod leader_gate;
+mod limits;
 mod lists;
 mod params;
 mod routes;

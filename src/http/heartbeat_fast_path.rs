@@ -22,10 +22,11 @@ use tower::{Layer, ServiceExt, service_fn};
 use super::app::{Cors, Shared};
 use super::credentials::Authorization;
 use super::json::APPLICATION_JSON;
-use super::json_body::{JsonBody, MAX_JSON_BYTES};
+use super::json_body::JsonBody;
 use super::layers::response_headers::ResponseHeaders;
 use super::layers::{cors, request_timeout};
 use super::leader_gate::{self, Leader};
+use super::limits::MAX_JSON_BYTES;
 use super::params::Remote;
 use super::routes::presence;
 

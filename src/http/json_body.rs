@@ -11,9 +11,7 @@ use serde_json::Value;
 
 use super::body;
 use super::error::ApiError;
-
-/// The most bytes that a JSON body may have.
-pub(super) const MAX_JSON_BYTES: usize = 64 * 1024;
+use super::limits::MAX_JSON_BYTES;
 
 /// A request's body, read within its limit and not parsed yet: what it is parsed into borrows from it.
 pub(super) struct JsonBody(Bytes);

@@ -3,8 +3,6 @@
 //! It stands before the body is read, so a follower refuses even nonsense; and it looks again when the answer is ready,
 //! so that a node that lost its lease meanwhile, or slept, answers nothing as the leader.
 
-use std::time::Duration;
-
 use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -19,6 +17,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::app::Shared;
 use super::body;
 use super::error::ApiError;
+use super::limits::HANDOVER_HOLD;
 use crate::registry::Epoch;
 use rollcall_core::clock;
 use rollcall_core::{BootMs, Term};
@@ -47,9 +46,6 @@ impl<S: Sync> FromRequestParts<S> for Leader {
     }
 }
 
-/// How long a request is held while leadership changes hands, so that clients see a pause and no error.
-const HOLD: Duration = Duration::from_millis(500);
-
 /// The term in which this node serves, once the registry has begun it.
 fn serving_term(app: &Shared) -> Result<Term, ApiError> {
     let term = app.serving_term()?;
@@ -57,7 +53,7 @@ fn serving_term(app: &Shared) -> Result<Term, ApiError> {
     Ok(term)
 }
 
-/// Waits out a change of leaders, for [`HOLD`] at most; then lets the request in if this node serves. What is let in
+/// Waits out a change of leaders, for [`HANDOVER_HOLD`] at most; then lets the request in if this node serves. What is let in
 /// counts as under way until the token is dropped.
 async fn enter(app: &Shared) -> Result<(Term, TaskTrackerToken), ApiError> {
     let under_way = app.under_way.token();
@@ -74,7 +70,7 @@ async fn enter(app: &Shared) -> Result<(Term, TaskTrackerToken), ApiError> {
             }
         }
     };
-    let _ = timeout(HOLD, changed).await;
+    let _ = timeout(HANDOVER_HOLD, changed).await;
     let under_way = app.under_way.token();
     serving_term(app).map(|term| (term, under_way))
 }
@@ -95,7 +91,7 @@ pub(super) fn term_at_once(app: &Shared) -> Option<(Term, BootMs)> {
 /// Whether the leadership is on its way from one node to another at this moment, or was lost just now.
 fn is_changing_hands(app: &Shared) -> bool {
     let role = app.cluster.role.borrow();
-    let just_lost = |since| u128::from(clock::boot_now().since(since)) < HOLD.as_millis();
+    let just_lost = |since| u128::from(clock::boot_now().since(since)) < HANDOVER_HOLD.as_millis();
     role.is_handing_over() || role.leaderless_since.is_some_and(just_lost)
 }
 

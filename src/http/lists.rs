@@ -18,13 +18,13 @@ pub(super) mod since;
 pub(super) mod stale_reads;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::response::Response;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::error::ApiError;
+use super::limits::{INLINE_ROWS, PAGE_WAIT, PAGES_AT_ONCE};
 use crate::registry::UsersVersion;
 use blocking::on_a_thread;
 use cached_list::CachedList;
@@ -32,15 +32,6 @@ use changes::CachedChanges;
 use list_budget::{ListBudget, ListPermit};
 use list_response::{List, Reader};
 use rollcall_core::{Page, Term};
-
-/// Parts of lists that are made at once. Each is made for one reader, and may be as long as the whole.
-const PARTS_AT_ONCE: usize = 4;
-
-/// The longest that a part of a list waits for others.
-const WAIT_FOR_OTHERS: Duration = Duration::from_millis(500);
-
-/// A part of at most so many rows is made on the spot, which takes less time than to pass it on to another thread and back.
-const FEW_ROWS: usize = 200;
 
 /// The lists, and the places for who reads them. All clones are one.
 #[derive(Clone, Default)]
@@ -71,7 +62,7 @@ struct Parts(Arc<Semaphore>);
 
 impl Default for Parts {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(PARTS_AT_ONCE)))
+        Self(Arc::new(Semaphore::new(PAGES_AT_ONCE)))
     }
 }
 
@@ -131,10 +122,10 @@ impl Lists {
         page: Page,
         make: impl FnOnce(Page) -> List + Send + 'static,
     ) -> Result<List, ApiError> {
-        if page.limit() <= FEW_ROWS && page.prefix.is_empty() {
+        if page.limit() <= INLINE_ROWS && page.prefix.is_empty() {
             return Ok(make(page));
         }
-        let turn = timeout(WAIT_FOR_OTHERS, Arc::clone(&self.0.parts.0).acquire_owned()).await;
+        let turn = timeout(PAGE_WAIT, Arc::clone(&self.0.parts.0).acquire_owned()).await;
         let turn = turn.map_err(|_| ApiError::Overloaded)?.expect("the semaphore is never closed");
         on_a_thread(move || {
             let _turn = turn;
@@ -169,10 +160,10 @@ mod tests {
                 make(1)
             }
         };
-        let mut running: Vec<_> = (0..PARTS_AT_ONCE).map(|_| Box::pin(lists.part(Page::default(), slow()))).collect();
+        let mut running: Vec<_> = (0..PAGES_AT_ONCE).map(|_| Box::pin(lists.part(Page::default(), slow()))).collect();
         assert!(running.iter_mut().all(|part| part.now_or_never().is_none()));
         assert_eq!(lists.0.parts.0.available_permits(), 0);
-        let few = Page { limit: std::num::NonZeroUsize::new(FEW_ROWS), ..Page::default() };
+        let few = Page { limit: std::num::NonZeroUsize::new(INLINE_ROWS), ..Page::default() };
         assert!(lists.part(few, |_| make(1)).now_or_never().is_some());
         // Who gives up does not give its turn to another while its work goes on.
         running.pop();

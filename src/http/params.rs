@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use serde::Deserialize;
 
 use super::error::ApiError;
+use super::limits::MAX_QUOTED_CHARS;
 use rollcall_core::{InvalidUsername, Page, Username};
 
 /// The `{username}` of the path.
@@ -45,7 +46,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
         match Path::<NamePath>::from_request_parts(parts, state).await {
             Ok(Path(path)) => Ok(Self(Username::parse(&path.username)?)),
             // Percent-escapes that are no text.
-            Err(_) => Err(InvalidUsername { given: parts.uri.path().chars().take(80).collect() }.into()),
+            Err(_) => Err(InvalidUsername { given: parts.uri.path().chars().take(MAX_QUOTED_CHARS).collect() }.into()),
         }
     }
 }
@@ -74,7 +75,7 @@ fn parse_limit(text: &str) -> Result<NonZeroUsize, ApiError> {
 
 /// What was given, cut to a length that is safe to repeat.
 pub(super) fn quoted(text: &str) -> String {
-    format!("{:?}", text.chars().take(80).collect::<String>())
+    format!("{:?}", text.chars().take(MAX_QUOTED_CHARS).collect::<String>())
 }
 
 impl<S: Sync> FromRequestParts<S> for Remote {

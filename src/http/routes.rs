@@ -18,6 +18,7 @@ use super::app::Shared;
 use super::error::ApiError;
 use super::layers::response_headers::ResponseHeaders;
 use super::layers::{cors, request_timeout, response_headers};
+use super::limits::MAX_QUOTED_CHARS;
 use super::lists::Lists;
 use super::lists::encode::{DISCOVER, ONLINE_NAMES, USERS};
 use super::lists::long_poll::LongPolls;
@@ -109,13 +110,13 @@ pub(super) fn routes(app: Shared, headers: &ResponseHeaders) -> Router {
 }
 
 async fn not_found(request: Request) -> ApiError {
-    let path = request.uri().path().chars().take(80).collect();
+    let path = request.uri().path().chars().take(MAX_QUOTED_CHARS).collect();
     body::discard(request).await;
     ApiError::NotFound(path)
 }
 
 async fn method_not_allowed(request: Request) -> ApiError {
-    let path = request.uri().path().chars().take(80).collect();
+    let path = request.uri().path().chars().take(MAX_QUOTED_CHARS).collect();
     let method = request.method().clone();
     body::discard(request).await;
     ApiError::MethodNotAllowed { method, path }

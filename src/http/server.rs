@@ -8,7 +8,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, Response};
@@ -30,34 +29,14 @@ use tracing::{debug, info, warn};
 use super::api::Api;
 use super::heartbeat_fast_path::{Answer, HeartbeatFastPath};
 use super::layers::response_headers::Overloaded;
+use super::limits::{
+    ACCEPT_PAUSE, DRAIN_TIME, HEAD_TIME, MAX_HEAD_BYTES, MAX_HEADERS, MAX_REFUSED_CONNECTIONS, REFUSAL_TIME,
+    WRITE_STALL_TIME,
+};
 use super::params::Remote;
 use super::slow_read_timeout::SlowReadTimeout;
 use connection_limit::{ConnectionLimit, ConnectionSlot};
 use idle::{Answered, Idle};
-
-/// Connections beyond the slots that wait for one or are told that there is none; those beyond both are closed without a
-/// word.
-const MAX_REFUSALS: usize = 256;
-
-/// The longest that a refused connection is kept for its answer.
-const REFUSAL_TIME: Duration = Duration::from_secs(2);
-
-/// The longest that a client may take for a request's head, and be idle between two requests.
-const HEAD_TIME: Duration = Duration::from_secs(30);
-
-/// The longest that a client may leave an answer unread. (A body that comes too slowly meets the limit of the whole
-/// request. There is no limit on reading here: it would cut off a long download, during which nothing is to be read.)
-const WRITE_STALL: Duration = Duration::from_secs(30);
-
-/// The most bytes of a request's head, and the most header fields.
-const MAX_HEAD_BYTES: usize = 32 * 1024;
-const MAX_HEADERS: usize = 100;
-
-/// How long requests may take to end once the node is to stop.
-const DRAIN_TIME: Duration = Duration::from_secs(10);
-
-/// The pause after a failed accept: when file descriptors run out, trying at once only burns a processor.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `api` on `listener` until `shutdown`; then stops accepting, lets requests end for up to 10 s and returns.
 /// Nothing it started outlives it.
@@ -83,7 +62,7 @@ impl Server {
             api: Arc::new(api),
             tasks: TaskTracker::new(),
             connections: ConnectionLimit::new(connections),
-            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+            refusals: Arc::new(Semaphore::new(MAX_REFUSED_CONNECTIONS)),
             drain: shutdown,
             stop: CancellationToken::new(),
         }
@@ -164,7 +143,7 @@ impl Server {
             // Small answers should leave at once; without it they only come later.
             let _ = stream.set_nodelay(true);
             let mut stream = TimeoutStream::new(stream);
-            stream.set_write_timeout(Some(WRITE_STALL));
+            stream.set_write_timeout(Some(WRITE_STALL_TIME));
             let io = TokioIo::new(Box::pin(stream));
             let mut connection = pin!(http.serve_connection(io, service));
             let wanted = async {

@@ -3,22 +3,12 @@
 //! The bound on a stalled write does not hold who reads a byte now and then, and keeps a download's place and memory with
 //! it. An answer that is not asked for its next part cannot end itself, so the connection watches.
 
-use std::time::Duration;
-
 use axum::body::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Each this many bytes of an answer must be taken within [`PATIENCE`]. Little enough for an answer without pictures
-/// whose every part waits for a slow bucket.
-const PROGRESS_BYTES: usize = 64 * 1024;
-
-/// The longest that such a part may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The longest that a whole answer may take. Who needs longer asks for pages.
-const WHOLE: Duration = Duration::from_mins(2);
+use super::limits::{MAX_ANSWER_TIME, SLOW_READ_BYTES, SLOW_READ_TIME};
 
 /// What a connection and the answers on it share: whether a long answer is being read; set again at each progress.
 #[derive(Clone, Default)]
@@ -44,7 +34,7 @@ impl SlowReadTimeout {
         let mut taken = 0;
         chunks.inspect(move |chunk| {
             taken += chunk.as_ref().map_or(0, Bytes::len);
-            if taken >= PROGRESS_BYTES {
+            if taken >= SLOW_READ_BYTES {
                 taken = 0;
                 reading.0.0.send_replace(true);
             }
@@ -57,8 +47,9 @@ impl SlowReadTimeout {
         loop {
             // Neither fails, for this end of the channel is here.
             let _ = reading.wait_for(|is_reading| *is_reading).await;
-            let ended = async { while timeout(PATIENCE, reading.changed()).await.is_ok() && *reading.borrow() {} };
-            let _ = timeout(WHOLE, ended).await;
+            let ended =
+                async { while timeout(SLOW_READ_TIME, reading.changed()).await.is_ok() && *reading.borrow() {} };
+            let _ = timeout(MAX_ANSWER_TIME, ended).await;
             if *self.0.borrow() {
                 return;
             }
@@ -69,6 +60,7 @@ impl SlowReadTimeout {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::time::Duration;
 
     use futures_util::stream;
     use tokio::time::{Instant, sleep};
@@ -89,12 +81,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_is_read_too_slowly_ends() {
         let second = Duration::from_secs(1);
-        assert_eq!(over_after(1, second * 1000).await, PATIENCE);
+        assert_eq!(over_after(1, second * 1000).await, SLOW_READ_TIME);
         // A byte now and then is no progress.
-        assert_eq!(over_after(1, second).await, PATIENCE);
+        assert_eq!(over_after(1, second).await, SLOW_READ_TIME);
         // Progress helps until the answer as a whole takes too long.
-        assert_eq!(over_after(PROGRESS_BYTES / 20, second).await, WHOLE);
-        assert_eq!(over_after(PROGRESS_BYTES, second * 29).await, WHOLE);
+        assert_eq!(over_after(SLOW_READ_BYTES / 20, second).await, MAX_ANSWER_TIME);
+        assert_eq!(over_after(SLOW_READ_BYTES, second * 29).await, MAX_ANSWER_TIME);
     }
 
     #[tokio::test(start_paused = true)]
@@ -103,9 +95,9 @@ mod tests {
         let mut over = Box::pin(slow_read.is_over());
         for _ in 0..3 {
             let chunks = slow_read.clone().watch(stream::pending::<Result<Bytes, Infallible>>());
-            assert!(timeout(PATIENCE / 2, &mut over).await.is_err());
+            assert!(timeout(SLOW_READ_TIME / 2, &mut over).await.is_err());
             drop(chunks);
-            assert!(timeout(WHOLE * 2, &mut over).await.is_err());
+            assert!(timeout(MAX_ANSWER_TIME * 2, &mut over).await.is_err());
         }
     }
 }

@@ -3,7 +3,6 @@
 //! A body takes memory as it arrives and no place, so one that comes slowly keeps nobody else out.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Bytes, HttpBody};
 use axum::extract::Request;
@@ -14,19 +13,7 @@ use tokio::time::timeout;
 
 use super::body;
 use super::error::ApiError;
-
-/// The bodies of all uploads together, which is some 120 of the largest. A body is at times held in two buffers, each
-/// of up to twice its size.
-const BODIES_KIB: usize = 64 * 1024;
-
-/// Pictures that are checked and stored at once.
-const PLACES: usize = 64;
-
-/// The longest that an upload waits for memory or a place.
-const WAIT: Duration = Duration::from_secs(2);
-
-/// The longest that a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(10);
+use super::limits::{MAX_UPLOADS, UPLOAD_BODY_TIME, UPLOAD_MEMORY_KIB, UPLOAD_WAIT};
 
 /// The bounds on uploads. All clones share them.
 #[derive(Clone)]
@@ -44,7 +31,7 @@ pub(super) struct Held {
 
 impl Default for UploadLimit {
     fn default() -> Self {
-        Self::new(BODIES_KIB, PLACES)
+        Self::new(UPLOAD_MEMORY_KIB, MAX_UPLOADS)
     }
 }
 
@@ -59,7 +46,7 @@ impl UploadLimit {
     /// `body_too_large` if it has more, `invalid_body` if it ended early, `request_timeout` if it takes too long,
     /// `overloaded` if there is no memory for it.
     pub(super) async fn read(&self, request: Request, limit: usize) -> Result<Held, ApiError> {
-        timeout(BODY_TIME, self.collect(request, limit)).await.unwrap_or(Err(ApiError::TooSlow))
+        timeout(UPLOAD_BODY_TIME, self.collect(request, limit)).await.unwrap_or(Err(ApiError::TooSlow))
     }
 
     /// A place to check and store a picture, until it is dropped.
@@ -110,7 +97,7 @@ impl UploadLimit {
 
 async fn take(from: &Arc<Semaphore>, permits: usize) -> Result<OwnedSemaphorePermit, ApiError> {
     let permits = u32::try_from(permits).map_err(|_| ApiError::Overloaded)?;
-    match timeout(WAIT, Arc::clone(from).acquire_many_owned(permits)).await {
+    match timeout(UPLOAD_WAIT, Arc::clone(from).acquire_many_owned(permits)).await {
         Ok(Ok(permit)) => Ok(permit),
         // Too late; or the semaphore was closed, which nobody does.
         Err(_) | Ok(Err(_)) => Err(ApiError::Overloaded),
@@ -135,7 +122,7 @@ mod tests {
         let first = uploads.read(of(2048), 4096).await.unwrap();
         let started = Instant::now();
         assert!(matches!(uploads.read(of(1025), 4096).await, Err(ApiError::Overloaded)));
-        assert_eq!(started.elapsed(), WAIT);
+        assert_eq!(started.elapsed(), UPLOAD_WAIT);
         let second = uploads.read(of(1024), 4096).await.unwrap();
         assert_eq!((first.bytes.len(), second.bytes.len()), (2048, 1024));
         drop((first, second));
@@ -152,7 +139,7 @@ mod tests {
         assert!(futures_util::poll!(&mut reading).is_pending());
         assert_eq!(uploads.memory_kib.available_permits(), 6);
         assert!(matches!(reading.await, Err(ApiError::TooSlow)));
-        assert_eq!((started.elapsed(), uploads.memory_kib.available_permits()), (BODY_TIME, 8));
+        assert_eq!((started.elapsed(), uploads.memory_kib.available_permits()), (UPLOAD_BODY_TIME, 8));
     }
 
     #[tokio::test]

@@ -1,16 +1,12 @@
 //! Cross-origin resource sharing: which web pages may read answers.
 
-use std::time::Duration;
-
 use axum::http::{HeaderName, Method, header};
 use tower_http::cors::{self, AllowOrigin, CorsLayer};
 
 use super::response_headers;
 use crate::http::app::Cors;
+use crate::http::limits::PREFLIGHT_AGE;
 use crate::http::lists::{list_response, stale_reads};
-
-/// For how long a browser may remember what a preflight allowed.
-const PREFLIGHT_AGE: Duration = Duration::from_mins(10);
 
 /// Pages of other origins may read, not write.
 pub(in crate::http) fn layer(cors: &Cors) -> Option<CorsLayer> {

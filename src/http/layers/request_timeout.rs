@@ -8,15 +8,12 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
 use crate::http::error::ApiError;
+use crate::http::limits::{MAX_POLL_WAIT, REQUEST_TIME};
 use crate::http::lists::encode::DISCOVER;
-use crate::http::lists::since::MOST_WAIT;
-
-/// The longest that a request may take until its answer begins, its body included, and what it waits on purpose not.
-const REQUEST_TIME: Duration = Duration::from_secs(30);
 
 /// The limit on time as a layer.
 pub(in crate::http) async fn limit_time(request: Request, next: Next) -> Response {
-    let waits = if request.uri().path() == DISCOVER { MOST_WAIT } else { Duration::ZERO };
+    let waits = if request.uri().path() == DISCOVER { MAX_POLL_WAIT } else { Duration::ZERO };
     in_time(waits, next.run(request)).await
 }
 

@@ -16,6 +16,7 @@ use tracing::{error, warn};
 use crate::http::app::Shared;
 use crate::http::body;
 use crate::http::error::{ApiError, Cause};
+use crate::http::limits::MAX_REQUEST_ID_BYTES;
 use rollcall_core::clock;
 use rollcall_core::{BootMs, Term};
 use rollcall_election::{Leader, Role};
@@ -27,9 +28,6 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The headers that are on every answer.
 pub(in crate::http) const HEADERS: [HeaderName; 4] = [LEADER, LEADER_URL, TERM, REQUEST_ID];
-
-/// The longest id that is taken over from a client.
-const MAX_REQUEST_ID: usize = 64;
 
 /// Marks the requests of a connection that is one too many. The driver of the sockets attaches it.
 #[derive(Clone, Copy, Debug)]
@@ -189,7 +187,7 @@ impl Ids {
 
 fn is_sane(id: &HeaderValue) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(allowed)
+    (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(allowed)
 }
 
 #[cfg(test)]

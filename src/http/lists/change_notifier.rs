@@ -1,18 +1,13 @@
 //! Tells everybody who waits for news of the list that there are some, all at once and not too often.
 
-use std::time::Duration;
-
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::http::limits::WAKE_INTERVAL;
 use crate::registry::Registry;
 use rollcall_core::Term;
 use rollcall_core::clock;
 use rollcall_election::Role;
-
-/// The least time between two wake-ups for changes of the list: whoever waits is woken for all of them together, at most
-/// twenty times a second. The first change after a quiet time is told at once.
-const BETWEEN: Duration = Duration::from_millis(50);
 
 /// What there is to know for who waits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,7 +43,7 @@ pub fn news(
                 registry.visibly_changed().await;
             };
             tokio::select! {
-                () = changed => next = Instant::now() + BETWEEN,
+                () = changed => next = Instant::now() + WAKE_INTERVAL,
                 // A lease that was renewed is a change of the role, but no news.
                 open = role.changed() => if open.is_err() { return },
             }

@@ -9,12 +9,10 @@ use super::cursor::Cursor;
 use super::encode::client;
 use crate::http::app::Shared;
 use crate::http::error::ApiError;
+use crate::http::limits::INLINE_CHANGES;
 use crate::registry::{News, Reason, Registry};
 use rollcall_core::api::{Changed, ClientLeft, LeftReason, ListChanges};
 use rollcall_core::clock;
-
-/// More changes than these are put together on another thread.
-const FEW: u64 = 1000;
 
 /// The changes that were told last: whoever waited for them gets the same bytes.
 #[derive(Default)]
@@ -41,7 +39,7 @@ impl CachedChanges {
             return Ok(Some(bytes));
         }
         let behind = app.registry.online_version(clock::boot_now()).saturating_sub(since.version);
-        let text = if behind <= FEW {
+        let text = if behind <= INLINE_CHANGES {
             write(&app.registry, since)
         } else {
             let turn = Arc::clone(&self.turn).lock_owned().await;

@@ -14,13 +14,11 @@ use super::etag;
 use super::list_budget::ListPermit;
 use crate::http::error::ApiError;
 use crate::http::json::APPLICATION_JSON;
+use crate::http::limits::LIST_PIECE_BYTES;
 use crate::http::slow_read_timeout::SlowReadTimeout;
 
 /// The place in the changes at which a whole list stands.
 pub(in crate::http) const CURSOR: HeaderName = HeaderName::from_static("rollcall-cursor");
-
-/// Lists are sent in pieces of this size. One that is no longer fits the buffers of a connection and leaves at once.
-const PIECE: usize = 64 * 1024;
 
 /// A list as JSON, to be shared by all who ask for it.
 #[derive(Clone, Debug)]
@@ -99,7 +97,7 @@ fn body(parts: Vec<Bytes>, slow_read: SlowReadTimeout, place: ListPermit) -> Res
     let length = parts.iter().map(Bytes::len).sum();
     let headers = [(header::CONTENT_TYPE, APPLICATION_JSON), (header::CONTENT_LENGTH, HeaderValue::from(length))];
     let place = place.for_bytes(length)?;
-    let body = if length <= PIECE {
+    let body = if length <= LIST_PIECE_BYTES {
         Body::from(parts.concat())
     } else {
         Body::from_stream(slow_read.watch(pieces(parts, place)))
@@ -109,7 +107,9 @@ fn body(parts: Vec<Bytes>, slow_read: SlowReadTimeout, place: ListPermit) -> Res
 
 fn pieces(parts: Vec<Bytes>, place: ListPermit) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
     let pieces = parts.into_iter().flat_map(|part| {
-        (0..part.len()).step_by(PIECE).map(move |start| part.slice(start..part.len().min(start + PIECE)))
+        (0..part.len())
+            .step_by(LIST_PIECE_BYTES)
+            .map(move |start| part.slice(start..part.len().min(start + LIST_PIECE_BYTES)))
     });
     stream::iter(pieces).map(move |piece| {
         let _sending = &place;
@@ -123,8 +123,9 @@ pub(super) mod tests {
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 
-    use super::super::list_budget::{BYTES_A_PLACE, ListBudget, MOST_PLACES, PLACES};
+    use super::super::list_budget::ListBudget;
     use super::*;
+    use crate::http::limits::{LIST_PLACE_BYTES, LIST_PLACES, MAX_PLACES_PER_LIST};
     use crate::http::params::Remote;
     use crate::http::testing::{Node, request};
 
@@ -143,7 +144,7 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn a_list_is_sent_byte_for_byte_with_its_length_whatever_its_size() {
-        for length in [2, PIECE, PIECE + 1, 3 * PIECE, 3 * PIECE + 7] {
+        for length in [2, LIST_PIECE_BYTES, LIST_PIECE_BYTES + 1, 3 * LIST_PIECE_BYTES, 3 * LIST_PIECE_BYTES + 7] {
             let list = List::new((0..length).map(|n| u8::try_from(n % 251).unwrap()).collect(), None);
             let response = send(list.clone(), reader(), ListBudget::default().take().await.unwrap()).unwrap();
             assert_eq!(response.headers()["content-length"], length.to_string());
@@ -153,19 +154,24 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn a_list_has_as_many_places_as_it_is_long_until_it_was_taken_and_the_longest_not_all() {
-        let mib = BYTES_A_PLACE;
-        for (length, taken) in
-            [(PIECE, 0), (PIECE + 1, 1), (mib, 1), (mib + 1, 2), (10 * mib, 10), (100 * mib, MOST_PLACES)]
-        {
+        let mib = LIST_PLACE_BYTES;
+        for (length, taken) in [
+            (LIST_PIECE_BYTES, 0),
+            (LIST_PIECE_BYTES + 1, 1),
+            (mib, 1),
+            (mib + 1, 2),
+            (10 * mib, 10),
+            (100 * mib, MAX_PLACES_PER_LIST),
+        ] {
             let places = ListBudget::default();
             let response = send(list_of(length), reader(), places.take().await.unwrap()).unwrap();
-            assert_eq!(places.available(), PLACES - taken, "{length}");
+            assert_eq!(places.available(), LIST_PLACES - taken, "{length}");
             let mut body = response.into_body();
             while let Some(piece) = body.frame().await {
-                assert!(piece.unwrap().into_data().unwrap().len() <= PIECE);
+                assert!(piece.unwrap().into_data().unwrap().len() <= LIST_PIECE_BYTES);
             }
             drop(body);
-            assert_eq!(places.available(), PLACES, "{length}");
+            assert_eq!(places.available(), LIST_PLACES, "{length}");
         }
     }
 
@@ -190,9 +196,9 @@ pub(super) mod tests {
                 break;
             }
             unread.push(response);
-            assert!(unread.len() <= PLACES, "there is no end of lists");
+            assert!(unread.len() <= LIST_PLACES, "there is no end of lists");
         }
-        assert_eq!(unread.len(), PLACES);
+        assert_eq!(unread.len(), LIST_PLACES);
         for list in ["/users", "/discover", "/discover?limit=1", "/discover?since=0", "/discovery/online"] {
             node.get(list).await.refused(503, "overloaded");
         }

@@ -19,10 +19,8 @@ use super::cursor::{Given, Source};
 use super::since::parse_wait;
 use crate::http::app::Shared;
 use crate::http::error::ApiError;
+use crate::http::limits::MAX_LONG_POLLS;
 use rollcall_core::clock;
-
-/// Requests that wait at once; half of all connections, so that there is room for those that do not wait.
-const PLACES: usize = 1024;
 
 /// The state of the layer.
 #[derive(Clone)]
@@ -41,7 +39,7 @@ struct PollQuery {
 
 impl LongPolls {
     pub(in crate::http) fn new(app: &Shared) -> Self {
-        Self { app: Arc::clone(app), places: Arc::new(Semaphore::new(PLACES)) }
+        Self { app: Arc::clone(app), places: Arc::new(Semaphore::new(MAX_LONG_POLLS)) }
     }
 
     /// Waits as long as the request wants and there is nothing to tell it. What is wrong with it is for its handler to say.

@@ -8,10 +8,8 @@ use serde::Deserialize;
 
 use super::cursor::Given;
 use crate::http::error::ApiError;
+use crate::http::limits::MAX_POLL_WAIT;
 use crate::http::params::quoted;
-
-/// The longest that a request waits, whatever it asks for.
-pub(in crate::http) const MOST_WAIT: Duration = Duration::from_mins(1);
 
 /// `?since=&wait=`: the list that the client knows. (The waiting is over when this is read.)
 pub(in crate::http) struct Since(pub(in crate::http) Option<Given>);
@@ -57,11 +55,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Since {
     }
 }
 
-/// Whole seconds, at most [`MOST_WAIT`]; `None` for anything else than digits.
+/// Whole seconds, at most [`MAX_POLL_WAIT`]; `None` for anything else than digits.
 pub(in crate::http) fn parse_wait(text: &str) -> Option<Duration> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     // What is too long for the type is too long for us.
-    digits.then(|| text.parse().map_or(MOST_WAIT, Duration::from_secs).min(MOST_WAIT))
+    digits.then(|| text.parse().map_or(MAX_POLL_WAIT, Duration::from_secs).min(MAX_POLL_WAIT))
 }
 
 #[cfg(test)]

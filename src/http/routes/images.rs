@@ -14,6 +14,7 @@ use crate::http::credentials::{Authorization, caller};
 use crate::http::error::ApiError;
 use crate::http::json::{APPLICATION_JSON, Json};
 use crate::http::leader_gate::Leader;
+use crate::http::limits::{MAX_FORM_BYTES, MAX_IMAGE_BYTES};
 use crate::http::lists::etag;
 use crate::http::params::{Name, Paging, Remote};
 use crate::http::slow_read_timeout::SlowReadTimeout;
@@ -22,12 +23,6 @@ use crate::registry::ImageError;
 use rollcall_core::api::{Images, Uploaded};
 use rollcall_core::clock;
 use rollcall_core::{ImageName, Username};
-
-/// The most bytes that a picture may have.
-const MAX_IMAGE_BYTES: usize = 512 * 1024;
-
-/// What a form may add to its picture: boundaries, headers and other fields.
-const MAX_FORM_BYTES: usize = 16 * 1024;
 
 /// A stored picture never changes.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");

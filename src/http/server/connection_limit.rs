@@ -6,36 +6,20 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::idle::Idle;
-
-/// Connections that are served at once, if the system gives a process that many files: some ten KiB each.
-const MOST: u64 = 8192;
-
-/// Files that are left for everything else: the election, the bucket, snapshots, connections that are refused.
-const OTHER_FILES: u64 = 512;
-
-/// The least, whatever the system gives.
-const LEAST: u64 = 64;
-
-/// Who was idle for less need not leave: the next request may be on its way.
-const MAY_LEAVE_AFTER: Duration = Duration::from_secs(1);
-
-/// So many leave together: to find who was idle for longest takes a look at all.
-const LEAVE_AT_ONCE: usize = 64;
-
-/// The longest that a connection waits for who leaves for it.
-const WAIT: Duration = Duration::from_millis(250);
+use crate::http::limits::{
+    EVICTED_AT_ONCE, MAX_CONNECTIONS, MIN_CONNECTIONS, MIN_IDLE_TIME, RESERVED_FILES, SLOT_WAIT,
+};
 
 /// As many connections as this process may have. Asks the system for more files first, as many as it may have.
 pub(super) fn most_connections() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = MOST + OTHER_FILES;
+    let wanted = MAX_CONNECTIONS + RESERVED_FILES;
     let raised = maximum.map_or(wanted, |maximum| maximum.min(wanted));
     let files = match current {
         // Without a limit, or with one that is high enough.
@@ -45,7 +29,7 @@ pub(super) fn most_connections() -> usize {
             setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }).map_or(current, |()| raised)
         }
     };
-    let slots = files.saturating_sub(OTHER_FILES).clamp(LEAST, MOST);
+    let slots = files.saturating_sub(RESERVED_FILES).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
     usize::try_from(slots).expect("a small number")
 }
 
@@ -84,7 +68,7 @@ impl ConnectionLimit {
     /// A slot of somebody who leaves for this; `None` if nobody can.
     pub(super) async fn take_anothers(&self, idle: &Idle) -> Option<ConnectionSlot> {
         self.ask_to_leave();
-        let permit = timeout(WAIT, Arc::clone(&self.free).acquire_owned()).await.ok()?.ok()?;
+        let permit = timeout(SLOT_WAIT, Arc::clone(&self.free).acquire_owned()).await.ok()?.ok()?;
         Some(self.slot(permit, idle))
     }
 
@@ -102,9 +86,9 @@ impl ConnectionLimit {
         let mut taken = self.lock();
         let since = |(number, (idle, _)): (&u64, &(Idle, Arc<Notify>))| Some((idle.lasts()?, *number));
         let mut idle: Vec<_> =
-            taken.slots.iter().filter_map(since).filter(|(lasts, _)| *lasts >= MAY_LEAVE_AFTER).collect();
+            taken.slots.iter().filter_map(since).filter(|(lasts, _)| *lasts >= MIN_IDLE_TIME).collect();
         idle.sort_unstable_by(|one, other| other.cmp(one));
-        for (_, number) in idle.into_iter().take(LEAVE_AT_ONCE) {
+        for (_, number) in idle.into_iter().take(EVICTED_AT_ONCE) {
             // It is asked once.
             taken.slots.remove(&number).into_iter().for_each(|(_, leave)| leave.notify_one());
         }
@@ -150,7 +134,7 @@ mod tests {
     fn there_are_seats_for_thousands_where_the_system_allows_it_and_never_none() {
         let slots = most_connections();
         let may_have = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-        let expected = may_have.saturating_sub(OTHER_FILES).clamp(LEAST, MOST);
+        let expected = may_have.saturating_sub(RESERVED_FILES).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
         assert_eq!(slots as u64, expected);
         assert!(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) >= expected);
     }
@@ -164,9 +148,9 @@ mod tests {
         };
         let (busy, of_busy) = sit();
         let _request = of_busy.begin();
-        advance(MAY_LEAVE_AFTER).await;
+        advance(MIN_IDLE_TIME).await;
         let (longest, _) = sit();
-        advance(MAY_LEAVE_AFTER).await;
+        advance(MIN_IDLE_TIME).await;
         let (new, _) = sit();
         let idle = Idle::new();
         assert!(limit.take(&idle).is_none());
@@ -188,15 +172,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_more_than_some_leave_for_one_and_each_is_asked_once() {
-        let count = 2 * LEAVE_AT_ONCE;
+        let count = 2 * EVICTED_AT_ONCE;
         let limit = ConnectionLimit::new(count);
         let all: Vec<ConnectionSlot> = (0..count).map(|_| limit.take(&Idle::new()).unwrap()).collect();
-        advance(MAY_LEAVE_AFTER).await;
+        advance(MIN_IDLE_TIME).await;
         for _ in 0..3 {
             let wanted = |all: &[ConnectionSlot]| all.iter().filter(|slot| is_wanted(slot)).count();
             limit.ask_to_leave();
             let asked = wanted(&all);
-            assert!(asked == LEAVE_AT_ONCE || limit.lock().slots.is_empty(), "{asked}");
+            assert!(asked == EVICTED_AT_ONCE || limit.lock().slots.is_empty(), "{asked}");
         }
     }
 }

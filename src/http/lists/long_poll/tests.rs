@@ -146,7 +146,7 @@ async fn as_many_wait_as_there_are_places_and_nobody_else_is_kept_out() {
     let node = Node::with_alice_and_bob().await;
     let cursor = cursor(&node).await;
     let path = format!("/discover?since={cursor}&wait=60");
-    let mut waiting: Vec<_> = (0..PLACES).map(|_| wait(&node, &cursor)).collect();
+    let mut waiting: Vec<_> = (0..MAX_LONG_POLLS).map(|_| wait(&node, &cursor)).collect();
     node.get(&path).await.refused(503, "overloaded");
     assert_eq!(node.get(&format!("/discover?since={cursor}")).await.status, 200);
     assert_eq!(node.get("/discover").await.status, 200);
