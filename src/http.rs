@@ -4,40 +4,29 @@
 //! Clocks are read here, at the edge, and nowhere below. [`api`] can be driven without a socket; [`serve()`] is the
 //! driver that puts it on one.
 
+mod api;
 mod app;
 mod body;
-mod changes;
 mod credentials;
-mod cursor;
 mod error;
-mod etag;
-mod express;
-mod health;
-mod idle;
-mod images;
+mod heartbeat_fast_path;
 mod json;
-mod leader;
+mod json_body;
+mod layers;
+mod leader_gate;
+mod limits;
 mod lists;
-mod news;
 mod params;
-mod passwords;
-mod patience;
-mod polls;
-mod presence;
-mod rebuilds;
-mod router;
-mod seats;
-mod sending;
-mod serve;
-mod stale;
-mod stamp;
-mod uploads;
-mod users;
+mod routes;
+mod server;
+mod slow_read_timeout;
+mod upload_limit;
 
 #[cfg(test)]
 mod testing;
 
-pub use app::{App, Cors};
-pub use news::{News, news};
-pub use router::{Api, ENDPOINTS, Endpoint, api};
-pub use serve::serve;
+pub use api::{Api, api};
+pub use app::{App, ClusterView, Copies, Cors, ThisNode};
+pub use lists::change_notifier::{News, news};
+pub use routes::{ENDPOINTS, Endpoint};
+pub use server::serve;

@@ -19,7 +19,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::config::{self, Config, Storage};
-use crate::http::{App, Cors, ENDPOINTS, api, news, serve};
+use crate::http::{App, ClusterView, Copies, Cors, ENDPOINTS, ThisNode, api, news, serve};
 use crate::registry::{Epoch, Registry, Settings, TokenKey, TokenKeyError};
 use crate::replication::{Flusher, Replication};
 use crate::snapshot::Keeper;
@@ -105,14 +105,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let (news, telling) = news(registry.clone(), election.role());
     let app = App {
         registry: registry.clone(),
-        role: election.role(),
-        members: election.members(),
-        cluster_online: election.leader_note(),
-        copied: replication.copied(),
-        users_copied: replication.users_copied(),
-        node: config.node,
-        version: env!("CARGO_PKG_VERSION"),
-        started_at,
+        this: ThisNode { addr: config.node, version: env!("CARGO_PKG_VERSION"), started_at },
+        cluster: ClusterView { role: election.role(), members: election.members(), online: election.leader_note() },
+        copies: Copies { all: replication.copied(), users: replication.users_copied() },
         cors: cors(&config.api.cors)?,
         news,
         under_way: under_way.clone(),

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::error::ApiError;
-use super::news::News;
+use super::lists::change_notifier::News;
 use crate::registry::Registry;
 use rollcall_core::clock;
 use rollcall_core::{BootMs, NodeAddr, Term};
@@ -17,28 +17,49 @@ use rollcall_election::{Leader, Member, Role};
 pub struct App {
     /// The use cases.
     pub registry: Registry,
+    /// This node and this process.
+    pub this: ThisNode,
+    /// What the election says of the cluster.
+    pub cluster: ClusterView,
+    /// How old this node's copies of the leader's tables are.
+    pub copies: Copies,
+    /// Which web pages may read answers.
+    pub cors: Cors,
+    /// What whoever waits for a change of the list is told.
+    pub news: watch::Receiver<News>,
+    /// The leader's requests that are under way: a leader that hands over waits for them.
+    pub under_way: TaskTracker,
+}
+
+/// A node and its process.
+#[derive(Clone, Copy, Debug)]
+pub struct ThisNode {
+    /// The node's name.
+    pub addr: NodeAddr,
+    /// The program's version.
+    pub version: &'static str,
+    /// When the process started.
+    pub started_at: BootMs,
+}
+
+/// The cluster as the election sees it at this moment.
+#[derive(Clone, Debug)]
+pub struct ClusterView {
     /// What this node is, as the election last said.
     pub role: watch::Receiver<Role>,
     /// What is known of every node.
     pub members: watch::Receiver<Vec<Member>>,
     /// How many clients are online in the cluster, as the leader last said; not read while this node serves.
-    pub cluster_online: watch::Receiver<u64>,
-    /// This node's name.
-    pub node: NodeAddr,
-    /// The program's version.
-    pub version: &'static str,
-    /// When this process started.
-    pub started_at: BootMs,
-    /// Which web pages may read answers.
-    pub cors: Cors,
-    /// When this node's copy of the leader's tables was last known to be all that the leader knew; `None` if it never was.
-    pub copied: watch::Receiver<Option<BootMs>>,
+    pub online: watch::Receiver<u64>,
+}
+
+/// How old this node's copies of the leader's tables are.
+#[derive(Clone, Debug)]
+pub struct Copies {
+    /// When the copy was last known to be all that the leader knew; `None` if it never was.
+    pub all: watch::Receiver<Option<BootMs>>,
     /// The same for the list of users: when it was last known to be a leader's whose list was whole.
-    pub users_copied: watch::Receiver<Option<BootMs>>,
-    /// What whoever waits for a change of the list is told.
-    pub news: watch::Receiver<News>,
-    /// The leader's requests that are under way: a leader that hands over waits for them.
-    pub under_way: TaskTracker,
+    pub users: watch::Receiver<Option<BootMs>>,
 }
 
 /// The state of the router.
@@ -62,7 +83,7 @@ impl App {
     /// # Errors
     /// What to answer if it does not serve.
     pub(super) fn serving_term(&self) -> Result<Term, ApiError> {
-        let role = self.role.borrow();
+        let role = self.cluster.role.borrow();
         // The clock is read after the role: a lease must not be compared with a time from before it was looked at.
         let now = clock::boot_now();
         if role.is_serving(now) {
@@ -74,6 +95,6 @@ impl App {
     /// The leader to name to clients at `now`. A node that does not serve must not send clients to itself, whatever it
     /// was told.
     pub(super) fn leader<'r>(&self, role: &'r Role, now: BootMs) -> Option<&'r Leader> {
-        role.leader_at(now).filter(|leader| leader.node != self.node || role.is_serving(now))
+        role.leader_at(now).filter(|leader| leader.node != self.this.addr || role.is_serving(now))
     }
 }

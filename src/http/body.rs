@@ -3,8 +3,6 @@
 //! A connection that is closed while the client still sends is reset, and a reset can swallow the answer. So a body
 //! that is refused is read and thrown away, within limits.
 
-use std::time::Duration;
-
 use axum::BoxError;
 use axum::body::{Bytes, HttpBody};
 use axum::http::{HeaderMap, Request, header};
@@ -12,12 +10,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use super::error::ApiError;
-
-/// The most of a refused body that is read.
-const DISCARD_BYTES: usize = 1024 * 1024;
-
-/// The longest that a refused body is read.
-const DISCARD_TIME: Duration = Duration::from_secs(2);
+use super::limits::{DISCARD_BYTES, DISCARD_TIME};
 
 /// The body, if it has at most `limit` bytes.
 ///
@@ -76,6 +69,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Poll};
+    use std::time::Duration;
 
     use axum::body::Body;
     use axum::extract::Request;

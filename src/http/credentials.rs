@@ -7,12 +7,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::params::Remote;
-use crate::registry::{Caller, Credentials};
+use crate::registry::{Caller, Credentials, Granted};
+use rollcall_core::api::Grant;
 use rollcall_core::clock;
-
-/// How a client may show for whom it acts; on every 401.
-pub(super) const CHALLENGE: HeaderValue =
-    HeaderValue::from_static("Bearer realm=\"rollcall\", Basic realm=\"rollcall\"");
 
 /// What carries a token is for one client and for no cache.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -53,6 +50,11 @@ impl<S: Sync> FromRequestParts<S> for Authorization {
 /// Who asks from there, at this moment.
 pub(super) fn caller(remote: Remote) -> Caller {
     Caller { from: remote.ip(), now: clock::boot_now(), wall: clock::wall_now() }
+}
+
+/// A token as it is sent.
+pub(super) fn grant(granted: Granted) -> Grant {
+    Grant { token: granted.token, token_expires_at: granted.expires_at.to_rfc3339() }
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use thiserror::Error;
 
-use super::credentials::CHALLENGE;
 use super::json::Json;
 use crate::registry::{
     AuthError, BulkError, ImageError, LookupError, RegisterError, Rejected, Unavailable, UploadError, UsersError,
@@ -17,6 +16,9 @@ use rollcall_election::Leader;
 
 /// Seconds after which a client should try again when it is not its fault: about the time of an election.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// How a client may show for whom it acts; on every 401.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"rollcall\", Basic realm=\"rollcall\"");
 
 const UNAVAILABLE: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable");
 const OVERLOADED: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "overloaded");

@@ -7,9 +7,8 @@ use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use serde::Deserialize;
 
-use super::cursor::Given;
 use super::error::ApiError;
-use super::polls::parse_wait;
+use super::limits::MAX_QUOTED_CHARS;
 use rollcall_core::{InvalidUsername, Page, Username};
 
 /// The `{username}` of the path.
@@ -17,9 +16,6 @@ pub(super) struct Name(pub(super) Username);
 
 /// `?limit=&after=&prefix=`.
 pub(super) struct Paging(pub(super) Page);
-
-/// `?since=&wait=`: the list that the client knows. (The waiting is over when this is read.)
-pub(super) struct Since(pub(super) Option<Given>);
 
 /// Where the request came from. The driver of the sockets attaches it.
 #[derive(Clone, Copy, Debug)]
@@ -43,15 +39,6 @@ struct PageQuery {
     prefix: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct SinceQuery {
-    since: Option<String>,
-    wait: Option<String>,
-    limit: Option<String>,
-    after: Option<String>,
-    prefix: Option<String>,
-}
-
 impl<S: Send + Sync> FromRequestParts<S> for Name {
     type Rejection = ApiError;
 
@@ -59,40 +46,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
         match Path::<NamePath>::from_request_parts(parts, state).await {
             Ok(Path(path)) => Ok(Self(Username::parse(&path.username)?)),
             // Percent-escapes that are no text.
-            Err(_) => Err(InvalidUsername { given: parts.uri.path().chars().take(80).collect() }.into()),
+            Err(_) => Err(InvalidUsername { given: parts.uri.path().chars().take(MAX_QUOTED_CHARS).collect() }.into()),
         }
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Since {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Ok(Query(query)) = Query::<SinceQuery>::from_request_parts(parts, state).await else {
-            let wanted = "?since= and wait=, each at most once";
-            return Err(ApiError::InvalidField { field: "query", found: "not readable".to_owned(), wanted });
-        };
-        let Some(since) = query.since else {
-            let found = "given without since".to_owned();
-            let alone = ApiError::InvalidField { field: "wait", found, wanted: "given with the cursor to wait from" };
-            return if query.wait.is_some() { Err(alone) } else { Ok(Self(None)) };
-        };
-        if query.limit.or(query.after).or(query.prefix).is_some() {
-            let found = "given together with a page".to_owned();
-            let wanted = "alone or with wait=, for changes are those of the whole list";
-            return Err(ApiError::InvalidField { field: "since", found, wanted });
-        }
-        if let Some(wait) = query.wait.filter(|wait| parse_wait(wait).is_none()) {
-            return Err(ApiError::InvalidField {
-                field: "wait",
-                found: quoted(&wait),
-                wanted: "whole seconds, up to 60",
-            });
-        }
-        let wanted = "a cursor of an earlier answer, or 0 for none";
-        let given =
-            Given::parse(&since).ok_or(ApiError::InvalidField { field: "since", found: quoted(&since), wanted })?;
-        Ok(Self(Some(given)))
     }
 }
 
@@ -120,7 +75,7 @@ fn parse_limit(text: &str) -> Result<NonZeroUsize, ApiError> {
 
 /// What was given, cut to a length that is safe to repeat.
 pub(super) fn quoted(text: &str) -> String {
-    format!("{:?}", text.chars().take(80).collect::<String>())
+    format!("{:?}", text.chars().take(MAX_QUOTED_CHARS).collect::<String>())
 }
 
 impl<S: Sync> FromRequestParts<S> for Remote {

@@ -15,11 +15,11 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::app::Shared;
-use super::express::Express;
+use super::app::{ClusterView, Copies, Shared, ThisNode};
+use super::heartbeat_fast_path::HeartbeatFastPath;
+use super::layers::response_headers::ResponseHeaders;
 use super::params::Remote;
-use super::router::routes;
-use super::stamp::Stamp;
+use super::routes::routes;
 use super::{App, Cors, news};
 use crate::registry::testing::settings;
 use crate::registry::{Epoch, Registry, TokenKey};
@@ -41,7 +41,7 @@ pub(super) struct Node {
     pub(super) memory: Memory,
     pub(super) registry: Registry,
     pub(super) router: Router,
-    pub(super) express: Express,
+    pub(super) fast_path: HeartbeatFastPath,
     _tasks: JoinSet<()>,
 }
 
@@ -112,22 +112,17 @@ impl Node {
         let (news, telling) = news(registry.clone(), role_seen.clone());
         let app = App {
             registry: registry.clone(),
-            role: role_seen,
-            members: members_seen,
-            cluster_online: cluster_online_seen,
-            copied: copied_seen,
-            users_copied: users_copied_seen,
-            node: this(),
-            version: "1.2.3",
-            started_at: now,
+            this: ThisNode { addr: this(), version: "1.2.3", started_at: now },
+            cluster: ClusterView { role: role_seen, members: members_seen, online: cluster_online_seen },
+            copies: Copies { all: copied_seen, users: users_copied_seen },
             cors,
             news,
             under_way: TaskTracker::new(),
         };
         let app = Arc::new(app);
-        let stamp = Stamp::new(&app);
-        let router = routes(Arc::clone(&app), &stamp);
-        let express = Express::new(Arc::clone(&app), &stamp);
+        let headers = ResponseHeaders::new(&app);
+        let router = routes(Arc::clone(&app), &headers);
+        let fast_path = HeartbeatFastPath::new(Arc::clone(&app), &headers);
         Self {
             app,
             role,
@@ -138,7 +133,7 @@ impl Node {
             memory,
             registry,
             router,
-            express,
+            fast_path,
             _tasks: JoinSet::from_iter([telling]),
         }
     }
@@ -168,16 +163,16 @@ impl Node {
     }
 
     /// Sends a heartbeat the short way.
-    pub(super) async fn express(&self, request: Request) -> Answer {
-        self.express_body(request).await
+    pub(super) async fn fast_path(&self, request: Request) -> Answer {
+        self.fast_path_body(request).await
     }
 
     /// The same, with any body.
-    pub(super) async fn express_body<B>(&self, request: axum::http::Request<B>) -> Answer
+    pub(super) async fn fast_path_body<B>(&self, request: axum::http::Request<B>) -> Answer
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
-        Answer::read(self.express.answer(remote(), request).await.map(Body::new)).await
+        Answer::read(self.fast_path.answer(remote(), request).await.map(Body::new)).await
     }
 }
 

@@ -1,0 +1,190 @@
+//! The short way of a heartbeat, ahead of the router: nothing is asked as often.
+//!
+//! Only what is plain comes here; whatever is unusual about a request (another method, a query, a web page's request) goes
+//! to the router. A heartbeat that came whole and can be accepted is accepted without waiting for anything; all others
+//! are answered by the functions that the router calls, in its order, so that the two ways cannot tell different things.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::BoxError;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, Request, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::{Frame, SizeHint};
+use tower::{Layer, ServiceExt, service_fn};
+
+use super::app::{Cors, Shared};
+use super::credentials::Authorization;
+use super::json::APPLICATION_JSON;
+use super::json_body::JsonBody;
+use super::layers::response_headers::ResponseHeaders;
+use super::layers::{cors, request_timeout};
+use super::leader_gate::{self, Leader};
+use super::limits::MAX_JSON_BYTES;
+use super::params::Remote;
+use super::routes::presence;
+
+/// The path that is served here.
+const PATH: &str = "/heartbeat";
+
+/// The short way.
+pub(super) struct HeartbeatFastPath {
+    app: Shared,
+    headers: ResponseHeaders,
+    /// What is on a heartbeat's acceptance.
+    headers_of_accepted: ResponseHeaders,
+}
+
+/// An answer's body that is there in one piece, or one of the router's.
+pub(super) type Answer = Either<Full<Bytes>, Body>;
+
+/// What a body gave first.
+type First = Option<Result<Frame<Bytes>, BoxError>>;
+
+/// A body with what it gave first put back.
+struct Begun<B> {
+    first: Option<First>,
+    rest: B,
+}
+
+impl HeartbeatFastPath {
+    /// The short way beside the router that has these `headers`.
+    pub(super) fn new(app: Shared, headers: &ResponseHeaders) -> Self {
+        let mut base = cors_headers(&app.cors);
+        let headers = headers.with_base(base.clone());
+        base.insert(header::CONTENT_TYPE, APPLICATION_JSON);
+        let headers_of_accepted = headers.with_base(base);
+        Self { app, headers, headers_of_accepted }
+    }
+
+    /// Whether a request may go the short way.
+    pub(super) fn takes<B>(request: &Request<B>) -> bool {
+        let path = request.uri().path_and_query().map(axum::http::uri::PathAndQuery::as_str);
+        request.method() == Method::POST && path == Some(PATH) && !request.headers().contains_key(header::ORIGIN)
+    }
+
+    /// The answer to such a request.
+    pub(super) async fn answer<B>(&self, remote: Remote, mut request: Request<B>) -> axum::http::Response<Answer>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    {
+        match self.accept_at_once(remote, &mut request) {
+            Ok(accepted) => accepted.map(Either::Left),
+            // A future is moved about with room for all that it may ever hold, so what is rare stays out of it.
+            Err(first) => Box::pin(self.answer_in_turn(remote, request, first)).await.map(Either::Right),
+        }
+    }
+
+    /// Accepts a heartbeat if nothing has to be waited for: it came whole, this node serves, the user is known. Whatever
+    /// else may be the matter is for [`Self::answer_in_turn`] to find out, with what the body gave first, if it was asked.
+    fn accept_at_once<B>(
+        &self,
+        remote: Remote,
+        request: &mut Request<B>,
+    ) -> Result<axum::http::Response<Full<Bytes>>, Option<First>>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    {
+        let _under_way = self.app.under_way.token();
+        let (term, now) = leader_gate::term_at_once(&self.app).ok_or(None::<First>)?;
+        let first = match request.body_mut().frame().now_or_never() {
+            Some(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => data,
+                Err(trailers) => return Err(Some(Some(Ok(trailers)))),
+            },
+            Some(other) => return Err(Some(other.map(|end| end.map_err(Into::into)))),
+            None => return Err(None),
+        };
+        let put_back = |first| Some(Some(Ok(Frame::data(first))));
+        if !request.body().is_end_stream() || first.len() > MAX_JSON_BYTES {
+            return Err(put_back(first));
+        }
+        let body = JsonBody::whole(first);
+        let accept = || presence::heartbeat_at_once(&self.app, remote, now, request.headers(), &body);
+        let accepted = catch_unwind(AssertUnwindSafe(accept));
+        // What went wrong there goes wrong again in turn, and is told there.
+        let Ok(Some(accepted)) = accepted else { return Err(put_back(body.into_bytes())) };
+        // As in every answer of a leader: only if the same term serves still.
+        let Some(headers) = self.headers_of_accepted.headers_in(term, request.headers()) else {
+            return Err(put_back(body.into_bytes()));
+        };
+        let mut response = axum::http::Response::new(Full::from(accepted));
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    /// The answer by the steps that the router takes, too.
+    async fn answer_in_turn<B>(&self, remote: Remote, request: Request<B>, first: Option<First>) -> Response
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    {
+        let request = request.map(|rest| Begun { first, rest });
+        let heartbeat = |leader, request| self.heartbeat(leader, remote, request);
+        let in_time =
+            |request| request_timeout::in_time(Duration::ZERO, leader_gate::pass(&self.app, request, heartbeat));
+        self.headers.put_on_answer(request, in_time).await
+    }
+
+    async fn heartbeat<B>(&self, leader: Leader, remote: Remote, request: Request<B>) -> Response
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    {
+        let authorization = Authorization::of(request.headers());
+        match JsonBody::read(request).await {
+            Ok(body) => {
+                let app = State(Shared::clone(&self.app));
+                presence::heartbeat(leader, app, remote, authorization, body).await.into_response()
+            }
+            Err(error) => error.into_response(),
+        }
+    }
+}
+
+impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Begun<B> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<First> {
+        let this = self.get_mut();
+        match this.first.take() {
+            Some(first) => Poll::Ready(first),
+            None => Pin::new(&mut this.rest).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let given = match &self.first {
+            Some(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len) as u64,
+            _ => 0,
+        };
+        let rest = self.rest.size_hint();
+        let mut whole = SizeHint::new();
+        whole.set_lower(rest.lower().saturating_add(given));
+        if let Some(upper) = rest.upper() {
+            whole.set_upper(upper.saturating_add(given));
+        }
+        whole
+    }
+}
+
+/// What is on every answer to a request that comes from no web page, as the router's own layer says it.
+fn cors_headers(cors: &Cors) -> HeaderMap {
+    let Some(layer) = cors::layer(cors) else { return HeaderMap::new() };
+    let blank = service_fn(async |_: Request<Body>| Ok::<_, std::convert::Infallible>(Response::new(Body::empty())));
+    let asked = Request::builder().method(Method::POST).uri(PATH).body(Body::empty()).expect("a path and no body");
+    let answer = layer.layer(blank).oneshot(asked).now_or_never().expect("nothing there waits for anything");
+    answer.map_or_else(|never| match never {}, |answer| answer.into_parts().0.headers)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,5 @@
+//! Layers around the routes.
+
+pub(super) mod cors;
+pub(super) mod request_timeout;
+pub(super) mod response_headers;

@@ -1,0 +1,36 @@
+//! Cross-origin resource sharing: which web pages may read answers.
+
+use axum::http::{HeaderName, Method, header};
+use tower_http::cors::{self, AllowOrigin, CorsLayer};
+
+use super::response_headers;
+use crate::http::app::Cors;
+use crate::http::limits::PREFLIGHT_AGE;
+use crate::http::lists::{list_response, stale_reads};
+
+/// Pages of other origins may read, not write.
+pub(in crate::http) fn layer(cors: &Cors) -> Option<CorsLayer> {
+    let origins = match cors {
+        Cors::Any => AllowOrigin::any(),
+        Cors::Origins(origins) => AllowOrigin::list(origins.iter().cloned()),
+        Cors::Off => return None,
+    };
+    let [leader, leader_url, term, request_id] = response_headers::HEADERS;
+    let readable: [HeaderName; 8] = [
+        leader,
+        leader_url,
+        term,
+        request_id,
+        list_response::CURSOR,
+        stale_reads::AGE,
+        header::ETAG,
+        header::RETRY_AFTER,
+    ];
+    let layer = CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::HEAD])
+        .allow_headers(cors::Any)
+        .expose_headers(readable)
+        .max_age(PREFLIGHT_AGE);
+    Some(layer)
+}

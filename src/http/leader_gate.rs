@@ -1,0 +1,156 @@
+//! The gate before everything that only the leader may answer.
+//!
+//! It stands before the body is read, so a follower refuses even nonsense; and it looks again when the answer is ready,
+//! so that a node that lost its lease meanwhile, or slept, answers nothing as the leader.
+
+use axum::body::{Bytes, HttpBody};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use tokio::time::timeout;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::app::Shared;
+use super::body;
+use super::error::ApiError;
+use super::limits::HANDOVER_HOLD;
+use crate::registry::Epoch;
+use rollcall_core::clock;
+use rollcall_core::{BootMs, Term};
+
+/// Proof that this node served when the request came in. Stands first among the arguments of each handler that only the
+/// leader may run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leader {
+    /// The term in which it served.
+    pub(super) term: Term,
+}
+
+impl Leader {
+    /// The stretch of time in which no other node writes to the bucket.
+    pub(super) fn epoch(self) -> Epoch {
+        Epoch(self.term.0)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Leader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        // Absent only if a route was put outside the gate, which a test of the route table would show.
+        parts.extensions.get().copied().ok_or(ApiError::Internal("a leader's route stands outside the gate".to_owned()))
+    }
+}
+
+/// The term in which this node serves, once the registry has begun it.
+fn serving_term(app: &Shared) -> Result<Term, ApiError> {
+    let term = app.serving_term()?;
+    app.registry.begin_term(Epoch(term.0));
+    Ok(term)
+}
+
+/// Waits out a change of leaders, for [`HANDOVER_HOLD`] at most; then lets the request in if this node serves. What is let in
+/// counts as under way until the token is dropped.
+async fn enter(app: &Shared) -> Result<(Term, TaskTrackerToken), ApiError> {
+    let under_way = app.under_way.token();
+    if !is_changing_hands(app) {
+        return serving_term(app).map(|term| (term, under_way));
+    }
+    // A held request is not under way: the handover must not wait for it.
+    drop(under_way);
+    let mut role = app.cluster.role.clone();
+    let changed = async {
+        while is_changing_hands(app) {
+            if role.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    let _ = timeout(HANDOVER_HOLD, changed).await;
+    let under_way = app.under_way.token();
+    serving_term(app).map(|term| (term, under_way))
+}
+
+/// The term in which this node serves at this moment, which it gives, too, if leadership does not change hands. For what is
+/// done at once: nothing is waited for.
+pub(super) fn term_at_once(app: &Shared) -> Option<(Term, BootMs)> {
+    let (term, now) = {
+        let role = app.cluster.role.borrow();
+        let now = clock::boot_now();
+        // Who serves has not lost the leadership, but may be about to hand it over.
+        (!role.is_handing_over() && role.is_serving(now)).then_some((role.term, now))?
+    };
+    app.registry.begin_term(Epoch(term.0));
+    Some((term, now))
+}
+
+/// Whether the leadership is on its way from one node to another at this moment, or was lost just now.
+fn is_changing_hands(app: &Shared) -> bool {
+    let role = app.cluster.role.borrow();
+    let just_lost = |since| u128::from(clock::boot_now().since(since)) < HANDOVER_HOLD.as_millis();
+    role.is_handing_over() || role.leaderless_since.is_some_and(just_lost)
+}
+
+/// The gate as a layer of routes.
+pub(super) async fn gate(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let serve = |leader, mut request: Request| {
+        request.extensions_mut().insert::<Leader>(leader);
+        next.run(request)
+    };
+    pass(&app, request, serve).await
+}
+
+/// Lets a request through while this node serves, and its answer only if the same term still serves then.
+pub(super) async fn pass<B, F>(
+    app: &Shared,
+    request: axum::http::Request<B>,
+    serve: impl FnOnce(Leader, axum::http::Request<B>) -> F,
+) -> Response
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    F: Future<Output = Response>,
+{
+    let (term, _under_way) = match enter(app).await {
+        Ok(entered) => entered,
+        Err(refusal) => {
+            let redirect = redirect(request.uri(), &refusal);
+            body::discard(request).await;
+            return redirect.unwrap_or_else(|| refusal.into_response());
+        }
+    };
+    let response = serve(Leader { term }, request).await;
+    match app.serving_term() {
+        Ok(now) if now == term => response,
+        // Whatever was done is done, but another leader may have acted since: no answer of ours is right any more.
+        Ok(_) | Err(_) => ApiError::NoLeader.into_response(),
+    }
+}
+
+/// A redirect to the leader, if one is known and `?redirect` asks for it.
+fn redirect(uri: &Uri, refusal: &ApiError) -> Option<Response> {
+    let ApiError::NotLeader(leader) = refusal else { return None };
+    let location = HeaderValue::try_from(location(uri, leader)?).ok()?;
+    Some((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response())
+}
+
+/// The same request at the leader, without the `redirect`: two nodes that take each other for the leader must not send a
+/// client to and fro.
+fn location(uri: &Uri, leader: &rollcall_election::Leader) -> Option<String> {
+    let (asks, rest): (Vec<&str>, Vec<&str>) = uri
+        .query()?
+        .split('&')
+        .partition(|pair| matches!(*pair, "redirect" | "redirect=" | "redirect=1" | "redirect=true"));
+    if asks.is_empty() {
+        return None;
+    }
+    let path = uri.path_and_query().map_or("/", PathAndQuery::path);
+    let mark = if rest.is_empty() { "" } else { "?" };
+    Some(format!("{}{path}{mark}{}", leader.api_url, rest.join("&")))
+}
+
+#[cfg(test)]
+mod tests;

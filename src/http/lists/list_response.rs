@@ -1,0 +1,211 @@
+//! How lists leave: with their tags, in pieces, and within a bound for all of them together.
+
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt, stream};
+
+use super::cursor::Cursor;
+use super::etag;
+use super::list_budget::ListPermit;
+use crate::http::error::ApiError;
+use crate::http::json::APPLICATION_JSON;
+use crate::http::limits::LIST_PIECE_BYTES;
+use crate::http::slow_read_timeout::SlowReadTimeout;
+
+/// The place in the changes at which a whole list stands.
+pub(in crate::http) const CURSOR: HeaderName = HeaderName::from_static("rollcall-cursor");
+
+/// A list as JSON, to be shared by all who ask for it.
+#[derive(Clone, Debug)]
+pub(in crate::http) struct List {
+    bytes: Bytes,
+    tag: HeaderValue,
+    cursor: Option<HeaderValue>,
+}
+
+impl List {
+    /// A list, and where it stands in the changes if it can be followed. Takes some time for a long one: it reads it all.
+    pub(in crate::http) fn new(mut text: Vec<u8>, cursor: Option<Cursor>) -> Self {
+        // It may be kept for long, and what it grew by in vain with it.
+        text.shrink_to_fit();
+        let cursor = cursor.map(|cursor| HeaderValue::try_from(cursor.to_string()).expect("digits and dashes"));
+        let bytes = Bytes::from(text);
+        Self { tag: etag::tag(&bytes), bytes, cursor }
+    }
+
+    /// The same for who knew another list: in two parts, so that the long one is not copied.
+    pub(in crate::http) fn as_reset(&self) -> Vec<Bytes> {
+        let cursor = self.cursor.as_ref().and_then(|cursor| cursor.to_str().ok()).unwrap_or_default();
+        let fields = format!("{{\"reset\":true,\"cursor\":\"{cursor}\",");
+        // A list is an object, and not an empty one.
+        vec![fields.into(), self.bytes.slice(1..)]
+    }
+}
+
+/// Who reads the answer: what it has already, and how slowly it may read.
+pub(in crate::http) struct Reader {
+    known: Vec<HeaderValue>,
+    slow_read: SlowReadTimeout,
+}
+
+impl<S: Sync> FromRequestParts<S> for Reader {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let known = parts.headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect();
+        // Without a connection, as in tests, nobody watches.
+        let slow_read = parts.extensions.get::<SlowReadTimeout>().cloned().unwrap_or_default();
+        Ok(Self { known, slow_read })
+    }
+}
+
+/// The list as an answer, or 304 if the reader has it.
+///
+/// # Errors
+/// `overloaded` if too many long lists are being sent.
+pub(in crate::http) fn send(list: List, reader: Reader, place: ListPermit) -> Result<Response, ApiError> {
+    let mut headers = HeaderMap::new();
+    if let Some(cursor) = list.cursor {
+        headers.insert(CURSOR, cursor);
+    }
+    let has_it = reader.known.iter().any(|names| etag::names_tag(names, &list.tag));
+    headers.insert(header::ETAG, list.tag);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if has_it {
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+    }
+    let body = body(vec![list.bytes], reader.slow_read, place)?;
+    Ok((headers, body).into_response())
+}
+
+/// An answer for one reader, who cannot use it twice, in parts.
+///
+/// # Errors
+/// `overloaded` if it is long and too many long lists are being sent.
+pub(in crate::http) fn send_once(parts: Vec<Bytes>, reader: Reader, place: ListPermit) -> Result<Response, ApiError> {
+    let body = body(parts, reader.slow_read, place)?;
+    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], body).into_response())
+}
+
+/// A body of these parts. A long one keeps its place until it was taken, and its reader from being too slow.
+fn body(parts: Vec<Bytes>, slow_read: SlowReadTimeout, place: ListPermit) -> Result<Response, ApiError> {
+    let length = parts.iter().map(Bytes::len).sum();
+    let headers = [(header::CONTENT_TYPE, APPLICATION_JSON), (header::CONTENT_LENGTH, HeaderValue::from(length))];
+    let place = place.for_bytes(length)?;
+    let body = if length <= LIST_PIECE_BYTES {
+        Body::from(parts.concat())
+    } else {
+        Body::from_stream(slow_read.watch(pieces(parts, place)))
+    };
+    Ok((headers, body).into_response())
+}
+
+fn pieces(parts: Vec<Bytes>, place: ListPermit) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
+    let pieces = parts.into_iter().flat_map(|part| {
+        (0..part.len())
+            .step_by(LIST_PIECE_BYTES)
+            .map(move |start| part.slice(start..part.len().min(start + LIST_PIECE_BYTES)))
+    });
+    stream::iter(pieces).map(move |piece| {
+        let _sending = &place;
+        Ok(piece)
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use axum::extract::Request;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::super::list_budget::ListBudget;
+    use super::*;
+    use crate::http::limits::{LIST_PLACE_BYTES, LIST_PLACES, MAX_PLACES_PER_LIST};
+    use crate::http::params::Remote;
+    use crate::http::testing::{Node, request};
+
+    /// What a list says.
+    pub(in crate::http) fn text(list: &List) -> String {
+        String::from_utf8(list.bytes.to_vec()).unwrap()
+    }
+
+    fn list_of(length: usize) -> List {
+        List::new(vec![b'x'; length], None)
+    }
+
+    fn reader() -> Reader {
+        Reader { known: Vec::new(), slow_read: SlowReadTimeout::default() }
+    }
+
+    #[tokio::test]
+    async fn a_list_is_sent_byte_for_byte_with_its_length_whatever_its_size() {
+        for length in [2, LIST_PIECE_BYTES, LIST_PIECE_BYTES + 1, 3 * LIST_PIECE_BYTES, 3 * LIST_PIECE_BYTES + 7] {
+            let list = List::new((0..length).map(|n| u8::try_from(n % 251).unwrap()).collect(), None);
+            let response = send(list.clone(), reader(), ListBudget::default().take().await.unwrap()).unwrap();
+            assert_eq!(response.headers()["content-length"], length.to_string());
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), list.bytes);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_has_as_many_places_as_it_is_long_until_it_was_taken_and_the_longest_not_all() {
+        let mib = LIST_PLACE_BYTES;
+        for (length, taken) in [
+            (LIST_PIECE_BYTES, 0),
+            (LIST_PIECE_BYTES + 1, 1),
+            (mib, 1),
+            (mib + 1, 2),
+            (10 * mib, 10),
+            (100 * mib, MAX_PLACES_PER_LIST),
+        ] {
+            let places = ListBudget::default();
+            let response = send(list_of(length), reader(), places.take().await.unwrap()).unwrap();
+            assert_eq!(places.available(), LIST_PLACES - taken, "{length}");
+            let mut body = response.into_body();
+            while let Some(piece) = body.frame().await {
+                assert!(piece.unwrap().into_data().unwrap().len() <= LIST_PIECE_BYTES);
+            }
+            drop(body);
+            assert_eq!(places.available(), LIST_PLACES, "{length}");
+        }
+    }
+
+    fn ask(method: &str, path: &str, body: &'static str) -> Request {
+        let mut request = request(method, path, body);
+        request.extensions_mut().insert(Remote("10.0.0.9:50000".parse().unwrap()));
+        request
+    }
+
+    #[tokio::test]
+    async fn when_slow_readers_hold_all_places_lists_are_refused_and_heartbeats_are_not() {
+        let node = Node::with_alice_and_bob().await;
+        let long = "x".repeat(4000);
+        for n in 0..20 {
+            let body = format!("{{\"username\":\"u{n}\",\"metadata\":{{\"a\":\"{long}\"}}}}");
+            assert_eq!(node.post("/register", body).await.status, 201);
+        }
+        let mut unread = Vec::new();
+        loop {
+            let response = node.router.clone().oneshot(ask("GET", "/users", "")).await.unwrap();
+            if response.status() != 200 {
+                break;
+            }
+            unread.push(response);
+            assert!(unread.len() <= LIST_PLACES, "there is no end of lists");
+        }
+        assert_eq!(unread.len(), LIST_PLACES);
+        for list in ["/users", "/discover", "/discover?limit=1", "/discover?since=0", "/discovery/online"] {
+            node.get(list).await.refused(503, "overloaded");
+        }
+        assert_eq!(node.post("/heartbeat", r#"{"username":"alice"}"#).await.status, 200);
+        assert_eq!(node.post("/register", r#"{"username":"zoe"}"#).await.status, 201);
+        unread.pop();
+        assert_eq!(node.get("/discover").await.json()["count"], 1);
+        assert_eq!(node.get("/users").await.json()["count"], 23);
+    }
+}

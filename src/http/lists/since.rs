@@ -1,0 +1,75 @@
+//! The query `?since=&wait=`: the list that a client knows, and how long it waits for a newer one.
+
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use serde::Deserialize;
+
+use super::cursor::Given;
+use crate::http::error::ApiError;
+use crate::http::limits::MAX_POLL_WAIT;
+use crate::http::params::quoted;
+
+/// `?since=&wait=`: the list that the client knows. (The waiting is over when this is read.)
+pub(in crate::http) struct Since(pub(in crate::http) Option<Given>);
+
+#[derive(Deserialize)]
+struct SinceQuery {
+    since: Option<String>,
+    wait: Option<String>,
+    limit: Option<String>,
+    after: Option<String>,
+    prefix: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Since {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Ok(Query(query)) = Query::<SinceQuery>::from_request_parts(parts, state).await else {
+            let wanted = "?since= and wait=, each at most once";
+            return Err(ApiError::InvalidField { field: "query", found: "not readable".to_owned(), wanted });
+        };
+        let Some(since) = query.since else {
+            let found = "given without since".to_owned();
+            let alone = ApiError::InvalidField { field: "wait", found, wanted: "given with the cursor to wait from" };
+            return if query.wait.is_some() { Err(alone) } else { Ok(Self(None)) };
+        };
+        if query.limit.or(query.after).or(query.prefix).is_some() {
+            let found = "given together with a page".to_owned();
+            let wanted = "alone or with wait=, for changes are those of the whole list";
+            return Err(ApiError::InvalidField { field: "since", found, wanted });
+        }
+        if let Some(wait) = query.wait.filter(|wait| parse_wait(wait).is_none()) {
+            return Err(ApiError::InvalidField {
+                field: "wait",
+                found: quoted(&wait),
+                wanted: "whole seconds, up to 60",
+            });
+        }
+        let wanted = "a cursor of an earlier answer, or 0 for none";
+        let given =
+            Given::parse(&since).ok_or(ApiError::InvalidField { field: "since", found: quoted(&since), wanted })?;
+        Ok(Self(Some(given)))
+    }
+}
+
+/// Whole seconds, at most [`MAX_POLL_WAIT`]; `None` for anything else than digits.
+pub(in crate::http) fn parse_wait(text: &str) -> Option<Duration> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // What is too long for the type is too long for us.
+    digits.then(|| text.parse().map_or(MAX_POLL_WAIT, Duration::from_secs).min(MAX_POLL_WAIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_whole_seconds_and_at_most_a_minute() {
+        let seconds = |text| parse_wait(text).map(|wait| wait.as_secs());
+        assert_eq!(["0", "7", "60", "61", "99999999999999999999"].map(seconds), [0, 7, 60, 60, 60].map(Some));
+        assert_eq!(["", "-1", "+1", "1.5", "x"].map(seconds), [None; 5]);
+    }
+}

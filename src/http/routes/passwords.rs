@@ -1,0 +1,60 @@
+//! Routes by which a password is proved and changed.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use serde_json::Value;
+
+use super::fields::USERNAME;
+use crate::http::app::Shared;
+use crate::http::credentials::{NO_STORE, caller, grant};
+use crate::http::error::ApiError;
+use crate::http::json::Json;
+use crate::http::json_body::{Field, JsonBody};
+use crate::http::leader_gate::Leader;
+use crate::http::params::Remote;
+use crate::registry::Granted;
+use rollcall_core::Username;
+use rollcall_core::api::{LoggedIn, Login, PasswordChange, Status};
+
+const PASSWORD: Field = Field { name: "password", wanted: "a text", required: true, fits: Value::is_string };
+
+const LOGIN: &[Field] = &[USERNAME, PASSWORD];
+
+const CHANGE: &[Field] =
+    &[USERNAME, PASSWORD, Field { name: "new_password", wanted: "a text", required: true, fits: Value::is_string }];
+
+/// `POST /login`.
+pub(super) async fn login(
+    _: Leader,
+    State(app): State<Shared>,
+    remote: Remote,
+    body: JsonBody,
+) -> Result<impl IntoResponse, ApiError> {
+    let login: Login = body.parse(LOGIN)?;
+    let username = Username::parse(&login.username.0)?;
+    let granted = app.registry.login(&username, login.password.check()?, caller(remote)).await?;
+    Ok(logged_in(format!("User '{username}' logged in"), granted))
+}
+
+/// `POST /password`.
+pub(super) async fn change(
+    _: Leader,
+    State(app): State<Shared>,
+    remote: Remote,
+    body: JsonBody,
+) -> Result<impl IntoResponse, ApiError> {
+    let change: PasswordChange = body.parse(CHANGE)?;
+    let username = Username::parse(&change.username.0)?;
+    let (old, new) = (change.password.check()?, change.new_password.check()?);
+    let granted = app.registry.change_password(&username, old, new, caller(remote)).await?;
+    Ok(logged_in(format!("The password of '{username}' is changed; earlier tokens have ended"), granted))
+}
+
+fn logged_in(message: String, granted: Granted) -> impl IntoResponse {
+    let body = LoggedIn { success: true, status: Status::Ok, message, grant: grant(granted) };
+    ([(header::CACHE_CONTROL, NO_STORE)], Json(body))
+}
+
+#[cfg(test)]
+mod tests;
