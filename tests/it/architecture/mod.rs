@@ -40,7 +40,6 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
 const STILL_CIRCULAR: &[&str] = &[
     "rollcall/config",
     "rollcall/http",
-    "rollcall/presence",
     "rollcall/registry",
     "rollcall_chat/",
     "rollcall_client/",
