@@ -1,6 +1,6 @@
 //! Where a JPEG ends. Its pixels are no bomb: they take what its head says, and its metadata is not compressed.
 
-use super::Rejected;
+use super::rejected::Rejected;
 
 const START_OF_IMAGE: u8 = 0xd8;
 const END_OF_IMAGE: u8 = 0xd9;
@@ -37,8 +37,8 @@ fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
 mod tests {
     use image::ImageFormat;
 
-    use super::super::super::testing::picture;
     use super::*;
+    use crate::registry::testing::picture;
 
     #[test]
     fn a_jpeg_ends_at_its_marker_and_only_zeros_may_follow() {

@@ -1,6 +1,6 @@
 //! What a WebP holds beside what its head says.
 
-use super::{Rejected, check_dimensions};
+use super::rejected::{Rejected, check_dimensions};
 
 /// `RIFF`, the length of what follows, and `WEBP`.
 const HEAD_BYTES: usize = 12;
@@ -63,9 +63,9 @@ fn check_lossless(data: &[u8]) -> Result<(), Rejected> {
 mod tests {
     use image::ImageFormat;
 
-    use super::super::super::testing::picture;
     use super::super::decode;
     use super::*;
+    use crate::registry::testing::picture;
     use rollcall_core::ImageKind;
 
     fn chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {

@@ -8,7 +8,7 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::AuthError;
+use crate::registry::error::AuthError;
 use rollcall_core::{Password, PasswordHash};
 
 /// Hashes that are computed at once: each takes 19 MiB and a processor for some ten milliseconds.

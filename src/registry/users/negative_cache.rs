@@ -12,12 +12,12 @@ const MOST: usize = 4096;
 
 /// Invariant: `names` and `ages` hold the same names, each once, the oldest in front.
 #[derive(Debug, Default)]
-pub(super) struct Misses {
+pub(super) struct NegativeCache {
     names: HashSet<Username>,
     ages: VecDeque<(BootMs, Username)>,
 }
 
-impl Misses {
+impl NegativeCache {
     /// Notes that nobody was registered as `name` at `now`.
     pub(super) fn insert(&mut self, name: &Username, now: BootMs) {
         self.expire(now);
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_miss_is_forgotten_exactly_after_its_time() {
-        let mut misses = Misses::default();
+        let mut misses = NegativeCache::default();
         let name = Username::parse("nobody").unwrap();
         misses.insert(&name, BootMs(10));
         assert!(misses.contains(&name, BootMs(10 + REMEMBER_MS - 1)));
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_oldest_makes_room_for_the_newest() {
-        let mut misses = Misses::default();
+        let mut misses = NegativeCache::default();
         let name = |n: usize| Username::parse(&format!("n{n}")).unwrap();
         (0..=MOST).for_each(|n| misses.insert(&name(n), BootMs(0)));
         assert_eq!((misses.names.len(), misses.ages.len()), (MOST, MOST));

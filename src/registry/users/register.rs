@@ -1,14 +1,18 @@
 //! A user registers: one create-only write, so that the bucket decides who was first.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use tracing::info;
 
-use super::access::Caller;
-use super::lookup::Stored;
-use super::token::Granted;
-use super::{AuthError, Epoch, RegisterError, Registry, Unavailable, draw, lock};
+use super::profiles::{Profiles, Stored, to_bytes};
+use crate::registry::auth::credentials::Caller;
+use crate::registry::auth::proof::PasswordProof;
+use crate::registry::auth::token::{Granted, Tokens};
+use crate::registry::error::{AuthError, RegisterError, Unavailable};
+use crate::registry::random;
+use crate::registry::replication_source::ReplicationSource;
 use crate::storage::{Created, Key};
-use rollcall_core::{Addr, Metadata, Password, PasswordHash, Profile, UserId, Username};
+use rollcall_core::{Addr, Metadata, Password, Profile, Term, UserId, Username};
 
 /// What a client registers.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,35 +45,47 @@ pub struct Registered {
     pub granted: Option<Granted>,
 }
 
-impl Registry {
+/// Registers users.
+pub(crate) struct Registration {
+    profiles: Arc<Profiles>,
+    proof: Arc<PasswordProof>,
+    tokens: Arc<Tokens>,
+    source: Arc<ReplicationSource>,
+    require_password: bool,
+}
+
+impl Registration {
+    /// Registers users in `profiles`, each of whom must have a password if that is required.
+    pub(crate) fn new(
+        profiles: Arc<Profiles>,
+        proof: Arc<PasswordProof>,
+        tokens: Arc<Tokens>,
+        source: Arc<ReplicationSource>,
+        require_password: bool,
+    ) -> Self {
+        Self { profiles, proof, tokens, source, require_password }
+    }
+
     /// Registers a user. When this returns `Ok`, the registration is durable and known to a majority of the nodes.
-    ///
-    /// # Errors
-    /// [`RegisterError`] if the name is taken with other data, a password is needed, wrong ones were tried too often, the
-    /// bucket gave no answer, or too few nodes did; then the write may have taken effect, and the same registration may be
-    /// sent again.
-    pub async fn register(&self, user: NewUser, caller: Caller) -> Result<Registered, RegisterError> {
-        if user.password.is_none() && self.0.settings.require_password {
+    pub(crate) async fn register(&self, user: NewUser, caller: Caller) -> Result<Registered, RegisterError> {
+        if user.password.is_none() && self.require_password {
             return Err(RegisterError::PasswordRequired);
         }
-        let epoch = lock(&self.0.index).epoch();
+        let epoch = self.profiles.term();
         // A name that is known to be taken needs no hash and no write.
-        if lock(&self.0.index).get(&user.username).is_some() {
-            return match self.read_profile(&user.username).await? {
+        if self.profiles.index().get(&user.username).is_some() {
+            return match self.profiles.read_profile(&user.username).await? {
                 // Nobody unregisters, so it is the bucket that is in doubt. A name must not be given away because of that.
-                Stored::Nothing => {
-                    let key = Key::Profile(user.username);
-                    Err(Unavailable::from(self.0.bucket.vanished(&key)).into())
-                }
+                Stored::Nothing => Err(self.profiles.vanished(&user.username).into()),
                 stored => self.compare(user, stored, epoch, caller).await,
             };
         }
         let password_hash = match user.password.clone() {
-            Some(password) => Some(self.0.passwords.hash(password).await?),
+            Some(password) => Some(self.proof.hash(password).await?),
             None => None,
         };
         let profile = Profile {
-            user_id: draw::user_id(),
+            user_id: random::user_id(),
             username: user.username.clone(),
             addr: user.addr,
             registered_at: caller.wall.to_rfc3339(),
@@ -78,10 +94,10 @@ impl Registry {
             password_version: 0,
         };
         let key = Key::Profile(user.username.clone());
-        let created = match self.0.bucket.create(&key, to_bytes(&profile)).await.map_err(Unavailable::from) {
+        let created = match self.profiles.bucket().create(&key, to_bytes(&profile)).await.map_err(Unavailable::from) {
             // Something is there, so the name is not free, just as with a profile that is damaged.
             Err(error) if error.concerns_one_object() => {
-                self.report_unreadable(&user.username, &error.cause());
+                self.profiles.report_unreadable(&user.username, &error.cause());
                 return Err(RegisterError::Taken(user.username));
             }
             created => created?,
@@ -92,7 +108,7 @@ impl Registry {
                 self.acknowledge(Outcome::New(profile.user_id), profile, epoch, caller).await
             }
             Created::Taken(object) => {
-                let stored = self.parse_profile(&user.username, &object.bytes);
+                let stored = self.profiles.parse_profile(&user.username, &object.bytes);
                 self.compare(user, stored, epoch, caller).await
             }
         }
@@ -103,7 +119,7 @@ impl Registry {
         &self,
         user: NewUser,
         stored: Stored,
-        epoch: Epoch,
+        epoch: Term,
         caller: Caller,
     ) -> Result<Registered, RegisterError> {
         let taken = || RegisterError::Taken(user.username.clone());
@@ -114,8 +130,7 @@ impl Registry {
             (None, None) => true,
             // No processor time for one that is refused anyway.
             (Some(password), Some(hash)) if same_facts => {
-                let compared = self.is_password(&user.username, password, hash);
-                match self.counted(&user.username, caller, compared).await {
+                match self.proof.compare(&user.username, password, hash, caller).await {
                     Ok(()) => true,
                     Err(AuthError::WrongPassword(_)) => false,
                     Err(error) => return Err(error.into()),
@@ -124,15 +139,10 @@ impl Registry {
             _ => false,
         };
         if !(same_facts && same_password) {
-            self.note(profile, epoch);
+            self.profiles.note(profile, epoch);
             return Err(taken());
         }
         self.acknowledge(Outcome::Repeated(profile.user_id), profile, epoch, caller).await
-    }
-
-    async fn is_password(&self, name: &Username, password: Password, hash: PasswordHash) -> Result<(), AuthError> {
-        let is_right = self.0.passwords.verify(password, hash).await?;
-        if is_right { Ok(()) } else { Err(AuthError::WrongPassword(name.clone())) }
     }
 
     /// Notes a registration that is durable, waits until a majority knows it, and gives a token if it has a password.
@@ -140,28 +150,25 @@ impl Registry {
         &self,
         outcome: Outcome,
         profile: Profile,
-        epoch: Epoch,
+        epoch: Term,
         caller: Caller,
     ) -> Result<Registered, RegisterError> {
-        let granted = self.token_of(&profile, caller.wall);
+        let granted = self.tokens.issue_for(&profile, caller.wall);
         let name = profile.username.clone();
-        self.note(profile, epoch);
-        self.known_to_majority(&name).await.map_err(|_| RegisterError::NotReplicated(name))?;
+        self.profiles.note(profile, epoch);
+        self.source.known_to_majority(&name).await.map_err(|_| RegisterError::NotReplicated(name))?;
         Ok(Registered { outcome, granted })
     }
 }
 
-pub(super) fn to_bytes(profile: &Profile) -> Bytes {
-    serde_json::to_vec(profile).expect("a profile has only text keys").into()
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use futures_util::future::join_all;
 
-    use super::super::testing::{caller, name, registry, registry_on, user};
     use super::*;
     use crate::registry::Credentials;
+    use crate::registry::testing::{caller, name, registry, registry_on, user};
     use crate::storage::{Backend, Fault};
     use rollcall_core::BootMs;
 
@@ -207,7 +214,16 @@ mod tests {
             for other in [with_password("Secret"), with_password(""), user("alice")] {
                 assert!(matches!(registry.register(other, caller(BootMs(0))).await, Err(RegisterError::Taken(_))));
             }
-            let stored = registry.0.bucket.get(&Key::Profile(name("alice"))).await.unwrap().unwrap();
+            let stored = registry
+                .0
+                .users
+                .registration
+                .profiles
+                .bucket()
+                .get(&Key::Profile(name("alice")))
+                .await
+                .unwrap()
+                .unwrap();
             let stored = String::from_utf8(stored.bytes.to_vec()).unwrap();
             assert!(stored.contains("$argon2id$") && !stored.contains("secret"), "{stored}");
         }
@@ -243,7 +259,7 @@ mod tests {
     async fn a_name_whose_profile_is_damaged_is_not_free() {
         let (registry, _) = registry();
         let key = Key::Profile(name("alice"));
-        registry.0.bucket.create(&key, Bytes::from_static(b"{\"user")).await.unwrap();
+        registry.0.users.registration.profiles.bucket().create(&key, Bytes::from_static(b"{\"user")).await.unwrap();
         assert!(matches!(registry.register(user("alice"), caller(BootMs(0))).await, Err(RegisterError::Taken(_))));
     }
 

@@ -3,30 +3,21 @@
 //! Rows only grow: nobody unregisters, and a profile does not change but for its password. That is not kept here, only which
 //! one it is; see [`Guard`].
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use compact_str::CompactString;
-
-use super::Epoch;
-use super::guard::Guard;
-use super::misses::Misses;
+use super::announcements::Announcements;
+use super::facts::Facts;
+use super::negative_cache::NegativeCache;
 use super::rows::{RowNo, UserFacts};
-use rollcall_core::{Addr, BootMs, Metadata, Page, Profile, UserId, Username};
-
-/// A profile without its name and its password.
-#[derive(Debug, PartialEq)]
-pub(super) struct Facts {
-    pub(super) id: UserId,
-    pub(super) addr: Option<Addr>,
-    pub(super) registered_at: CompactString,
-    pub(super) metadata: Metadata,
-}
+use crate::registry::auth::credential_state::Guard;
+use crate::registry::coverage::Coverage;
+use rollcall_core::{Addr, BootMs, Page, Term, UserId, Username};
 
 /// What the index knows of one name.
 #[derive(Debug)]
-pub(super) enum Known {
+pub(crate) enum Known {
     /// Registered.
     User(Arc<Facts>),
     /// Looked up in vain a moment ago.
@@ -45,73 +36,66 @@ struct Row {
 
 /// What a request that acts for a user asks of its row.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
-    pub(super) id: UserId,
-    pub(super) addr: Option<Addr>,
-    pub(super) guard: Guard,
+pub(crate) struct Entry {
+    pub(crate) id: UserId,
+    pub(crate) addr: Option<Addr>,
+    pub(crate) guard: Guard,
     /// Whether the guard is that of the latest password for certain.
-    pub(super) is_certain: bool,
+    pub(crate) is_certain: bool,
 }
 
 /// The index.
 ///
-/// Invariant: numbers of rows are unique, and those in `fresh` grow.
+/// Invariant: numbers of rows are unique.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+pub(crate) struct Index {
     rows: BTreeMap<Username, Row>,
-    /// The number of the row that was put in or announced last.
-    last: RowNo,
-    /// Rows that the other nodes are to be told of, by number; kept only while there is somebody to tell.
-    fresh: Option<VecDeque<(RowNo, Username)>>,
+    /// Rows that the other nodes are to be told of.
+    announcements: Announcements,
     /// What a snapshot said of users whose names nobody has confirmed yet.
     remembered: HashMap<Username, (Facts, Guard)>,
-    misses: Misses,
+    misses: NegativeCache,
     corrupt: HashSet<Username>,
-    epoch: Epoch,
-    /// The latest epoch for which the nodes told so much that nothing acknowledged before it is missing.
-    told: Option<Epoch>,
+    epoch: Term,
+    /// How much of the users is here in the epoch that runs.
+    coverage: Coverage,
     revision: u64,
-}
-
-impl From<Profile> for Facts {
-    fn from(profile: Profile) -> Self {
-        let Profile { user_id: id, addr, registered_at, metadata, .. } = profile;
-        Self { id, addr, registered_at: registered_at.into(), metadata }
-    }
 }
 
 impl Index {
     /// The epoch that runs.
-    pub(super) fn epoch(&self) -> Epoch {
+    pub(crate) fn epoch(&self) -> Term {
         self.epoch
     }
 
     /// Begins a new epoch: a name that nobody had may have been taken meanwhile. An older epoch is ignored.
-    pub(super) fn begin(&mut self, epoch: Epoch) {
-        self.epoch = self.epoch.max(epoch);
+    pub(crate) fn begin(&mut self, epoch: Term) {
+        if epoch > self.epoch {
+            (self.epoch, self.coverage) = (epoch, Coverage::Partial);
+        }
         self.misses.clear();
     }
 
     /// The facts about a user, if it is known here.
-    pub(super) fn get(&self, name: &Username) -> Option<&Facts> {
+    pub(crate) fn get(&self, name: &Username) -> Option<&Facts> {
         self.rows.get(name).map(|row| row.facts.as_ref())
     }
 
     /// What a request that acts for a user asks of its row, if it is known here.
-    pub(super) fn entry(&self, name: &Username) -> Option<Entry> {
+    pub(crate) fn entry(&self, name: &Username) -> Option<Entry> {
         let Row { facts, guard, .. } = self.rows.get(name)?;
-        let is_current = self.told == Some(self.epoch) || guard.epoch() == self.epoch;
+        let is_current = self.coverage.may_trust_passwords() || guard.epoch() == self.epoch;
         let is_certain = is_current && guard.mark().is_some();
         Some(Entry { id: facts.id, addr: facts.addr, guard: *guard, is_certain })
     }
 
-    /// Notes that a majority of the nodes told what it knows: nothing that was acknowledged before this epoch is missing.
-    pub(super) fn set_told(&mut self) {
-        self.told = Some(self.epoch);
+    /// Notes that at least so much of the users is here in the epoch that runs.
+    pub(crate) fn raise(&mut self, coverage: Coverage) {
+        self.coverage = self.coverage.max(coverage);
     }
 
     /// What is known of a name at `now`.
-    pub(super) fn find(&mut self, name: &Username, now: BootMs) -> Known {
+    pub(crate) fn find(&mut self, name: &Username, now: BootMs) -> Known {
         match self.rows.get(name) {
             Some(row) => Known::User(Arc::clone(&row.facts)),
             None if self.misses.contains(name, now) => Known::Missing,
@@ -121,7 +105,7 @@ impl Index {
 
     /// Notes a profile that was just written to or read from the bucket, which is right in any case; of its password, what
     /// is newer.
-    pub(super) fn insert(&mut self, name: Username, facts: Facts, guard: Guard) -> Arc<Facts> {
+    pub(crate) fn insert(&mut self, name: Username, facts: Facts, guard: Guard) -> Arc<Facts> {
         if let Some(row) = self.rows.get(&name)
             && *row.facts == facts
         {
@@ -131,7 +115,7 @@ impl Index {
         }
         self.remembered.remove(&name);
         let facts = Arc::new(facts);
-        let no = self.number(&name);
+        let no = self.announcements.number(&name);
         let guard = self.rows.get(&name).map_or(guard, |row| row.guard.newer(guard));
         self.rows.insert(name, Row { facts: Arc::clone(&facts), guard, no });
         self.revision += 1;
@@ -144,46 +128,27 @@ impl Index {
         let newer = row.guard.newer(guard);
         if newer != row.guard {
             row.guard = newer;
-            let no = self.number(name);
+            let no = self.announcements.number(name);
             self.rows.get_mut(name).expect("it was there a moment ago").no = no;
         }
     }
 
-    /// Draws the next number for a row, which the other nodes are to be told of.
-    fn number(&mut self, name: &Username) -> RowNo {
-        self.last = self.last.next();
-        if let Some(fresh) = &mut self.fresh {
-            fresh.push_back((self.last, name.clone()));
-        }
-        self.last
-    }
-
     /// The number of a row that was given a number since `floor`; others are announced, that is get a new one.
-    pub(super) fn number_since(&mut self, floor: RowNo, name: &Username) -> Option<RowNo> {
+    pub(crate) fn number_since(&mut self, floor: RowNo, name: &Username) -> Option<RowNo> {
         let no = self.rows.get(name)?.no;
         if no > floor {
             return Some(no);
         }
-        let no = self.number(name);
+        let no = self.announcements.number(name);
         self.rows.get_mut(name)?.no = no;
         Some(no)
     }
 
-    /// From now on, whether new rows are noted for the other nodes. The number of the last
-    /// row.
-    pub(super) fn track(&mut self, tracked: bool) -> RowNo {
-        // What was noted and not told yet is to be told still.
-        if tracked != self.fresh.is_some() {
-            self.fresh = tracked.then(VecDeque::new);
-        }
-        self.last
-    }
-
     /// Rows that are new since they were given last, of about `bytes`, and the number of the last one.
-    pub(super) fn take_fresh(&mut self, bytes: usize) -> Option<(Vec<UserFacts>, RowNo)> {
+    pub(crate) fn take_fresh(&mut self, bytes: usize) -> Option<(Vec<UserFacts>, RowNo)> {
         let (mut rows, mut size, mut last) = (Vec::new(), 0, None);
         while size < bytes
-            && let Some((no, name)) = self.fresh.as_mut()?.pop_front()
+            && let Some((no, name)) = self.announcements.take()
         {
             last = Some(no);
             if let Some(row) = self.rows.get(&name) {
@@ -195,8 +160,13 @@ impl Index {
         last.map(|last| (rows, last))
     }
 
+    /// From now on, whether new rows are noted for the other nodes. The number of the last row.
+    pub(crate) fn track(&mut self, tracked: bool) -> RowNo {
+        self.announcements.track(tracked)
+    }
+
     /// The rows behind `after` in the order of names, of about `bytes`.
-    pub(super) fn rows_after(&self, after: Option<&Username>, bytes: usize) -> Vec<UserFacts> {
+    pub(crate) fn rows_after(&self, after: Option<&Username>, bytes: usize) -> Vec<UserFacts> {
         let start = after.map_or(Unbounded, Excluded);
         let (mut rows, mut size) = (Vec::new(), 0);
         for (name, row) in self.rows.range::<Username, _>((start, Unbounded)) {
@@ -212,7 +182,7 @@ impl Index {
 
     /// Takes in what another node knows, which is right in any case: it was read from the bucket or written to it. Only what
     /// it knows of the password may be older than what is known here.
-    pub(super) fn merge(&mut self, row: &UserFacts) {
+    pub(crate) fn merge(&mut self, row: &UserFacts) {
         if self.rows.contains_key(&row.username) {
             self.guard(&row.username, row.guard());
         } else if let Some(facts) = row.facts() {
@@ -221,51 +191,51 @@ impl Index {
     }
 
     /// Notes that the bucket had no profile of `name`, unless a new epoch began since it was asked in `asked_in`.
-    pub(super) fn missed(&mut self, name: &Username, asked_in: Epoch, now: BootMs) {
+    pub(crate) fn missed(&mut self, name: &Username, asked_in: Term, now: BootMs) {
         if asked_in == self.epoch {
             self.misses.insert(name, now);
         }
     }
 
     /// Notes that something stored of `name` cannot be read; whether that is news.
-    pub(super) fn found_corrupt(&mut self, name: &Username) -> bool {
+    pub(crate) fn found_corrupt(&mut self, name: &Username) -> bool {
         self.corrupt.insert(name.clone())
     }
 
     /// The first `most` rows on a page.
-    pub(super) fn part(&self, page: &Page, most: usize) -> Vec<(Username, Arc<Facts>)> {
+    pub(crate) fn part(&self, page: &Page, most: usize) -> Vec<(Username, Arc<Facts>)> {
         let limit = page.limit().min(most);
         page.from(&self.rows).take(limit).map(|(name, row)| (name.clone(), Arc::clone(&row.facts))).collect()
     }
 
     /// A number that is another one whenever a row came or was replaced.
-    pub(super) fn revision(&self) -> u64 {
+    pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
 
     /// How many rows there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// Notes what a snapshot says of a user.
-    pub(super) fn remember(&mut self, row: &UserFacts) {
+    pub(crate) fn remember(&mut self, row: &UserFacts) {
         if !self.rows.contains_key(&row.username)
             && let Some(facts) = row.facts()
         {
             // It may be older than the last change.
-            self.remembered.insert(row.username.clone(), (facts, row.guard().unread(Epoch::default())));
+            self.remembered.insert(row.username.clone(), (facts, row.guard().unread(Term::default())));
         }
     }
 
     /// Forgets what a snapshot said and nobody confirmed.
-    pub(super) fn forget_remembered(&mut self) {
+    pub(crate) fn forget_remembered(&mut self) {
         self.remembered = HashMap::new();
     }
 
     /// Those of `names`, which are in the bucket, that nothing is known of. Which password the others have is not certain from
     /// now on, unless it is: then each is read when it is asked for.
-    pub(super) fn unknown(&mut self, names: impl Iterator<Item = Username>) -> Vec<Username> {
+    pub(crate) fn unknown(&mut self, names: impl Iterator<Item = Username>) -> Vec<Username> {
         let mut unknown = Vec::new();
         for name in names {
             if let Some(entry) = self.entry(&name) {
@@ -289,8 +259,10 @@ impl Index {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::testing::name;
     use super::*;
+    use crate::registry::auth::credential_state::tests::guard;
+    use crate::registry::testing::name;
+    use rollcall_core::Metadata;
 
     fn row(guard: Guard) -> UserFacts {
         let (id, metadata) = (UserId::nil(), Metadata::default());
@@ -307,7 +279,7 @@ mod tests {
     fn only_what_is_newer_of_a_password_is_told_on() {
         let mut index = Index::default();
         index.track(true);
-        let [old, new] = [1, 2].map(|epoch| Guard::Unread { epoch: Epoch(epoch) });
+        let [old, new] = [1, 2].map(|epoch| Guard::Unread { epoch: Term(epoch) });
         for (guard, told) in [(old, 1), (old, 0), (new, 1), (old, 0), (new, 0)] {
             index.merge(&row(guard));
             let fresh = index.take_fresh(1000).map(|(rows, _)| rows).unwrap_or_default();
@@ -318,7 +290,7 @@ mod tests {
     proptest! {
         #[test]
         fn rows_that_come_late_twice_or_in_any_order_leave_the_same_guard(
-            (guards, shuffled) in prop::collection::vec(super::super::guard::tests::guard(), 1..6)
+            (guards, shuffled) in prop::collection::vec(guard(), 1..6)
                 .prop_flat_map(|guards| (Just(guards.clone()), Just([guards.clone(), guards].concat()).prop_shuffle()))
         ) {
             prop_assert_eq!(guard_after(guards.iter()), guard_after(shuffled.iter()));

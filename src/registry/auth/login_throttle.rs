@@ -1,4 +1,4 @@
-//! Who guesses passwords is slowed down. Pure: the time comes in.
+//! Who throttle passwords is slowed down. Pure: the time comes in.
 //!
 //! A password is tried by somebody, for somebody: [`FREE`] wrong ones cost nothing, each further one a wait that doubles up
 //! to a minute. It is counted for the pair, so that whoever knows the password is not locked out by who does not, unless
@@ -30,7 +30,7 @@ const MOST: usize = 8192;
 
 /// Wrong passwords, and tries under way.
 #[derive(Debug, Default)]
-pub(super) struct Guesses {
+pub(super) struct LoginThrottle {
     pairs: HashMap<(Username, IpAddr), Pair>,
     addresses: HashMap<IpAddr, Address>,
 }
@@ -66,7 +66,7 @@ impl Aged for Address {
     }
 }
 
-impl Guesses {
+impl LoginThrottle {
     /// Counts a try at `now` as a wrong one.
     ///
     /// # Errors
@@ -152,96 +152,96 @@ mod tests {
     const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 
     /// Five wrong ones at 0.
-    fn used_up() -> Guesses {
-        let mut guesses = Guesses::default();
-        (0..FREE).for_each(|_| guesses.begin(&name("alice"), HERE, BootMs(0)).unwrap());
-        guesses
+    fn used_up() -> LoginThrottle {
+        let mut throttle = LoginThrottle::default();
+        (0..FREE).for_each(|_| throttle.begin(&name("alice"), HERE, BootMs(0)).unwrap());
+        throttle
     }
 
     #[test]
     fn five_are_free_and_then_each_waits_twice_as_long_up_to_a_minute() {
-        let mut guesses = used_up();
+        let mut throttle = used_up();
         let mut now = BootMs(0);
         for wait_ms in [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
-            assert_eq!(guesses.begin(&name("alice"), HERE, now), Err(wait_ms));
-            assert_eq!(guesses.begin(&name("alice"), HERE, now.plus(wait_ms - 1)), Err(1));
+            assert_eq!(throttle.begin(&name("alice"), HERE, now), Err(wait_ms));
+            assert_eq!(throttle.begin(&name("alice"), HERE, now.plus(wait_ms - 1)), Err(1));
             now = now.plus(wait_ms);
-            assert_eq!(guesses.begin(&name("alice"), HERE, now), Ok(()));
+            assert_eq!(throttle.begin(&name("alice"), HERE, now), Ok(()));
         }
     }
 
     #[test]
     fn who_guesses_locks_out_neither_the_user_elsewhere_nor_other_users() {
-        let mut guesses = used_up();
-        assert_eq!(guesses.begin(&name("alice"), THERE, BootMs(0)), Ok(()));
-        assert_eq!(guesses.begin(&name("bob"), HERE, BootMs(0)), Ok(()));
-        assert!(guesses.begin(&name("alice"), HERE, BootMs(0)).is_err());
+        let mut throttle = used_up();
+        assert_eq!(throttle.begin(&name("alice"), THERE, BootMs(0)), Ok(()));
+        assert_eq!(throttle.begin(&name("bob"), HERE, BootMs(0)), Ok(()));
+        assert!(throttle.begin(&name("alice"), HERE, BootMs(0)).is_err());
     }
 
     #[test]
     fn a_right_one_clears_the_pair_and_one_without_an_outcome_is_given_back() {
-        let mut guesses = used_up();
-        guesses.undo(&name("alice"), HERE);
-        assert_eq!(guesses.begin(&name("alice"), HERE, BootMs(0)), Ok(()));
-        assert!(guesses.begin(&name("alice"), HERE, BootMs(0)).is_err());
-        guesses.right(&name("alice"), HERE);
-        (0..FREE).for_each(|_| assert_eq!(guesses.begin(&name("alice"), HERE, BootMs(0)), Ok(())));
+        let mut throttle = used_up();
+        throttle.undo(&name("alice"), HERE);
+        assert_eq!(throttle.begin(&name("alice"), HERE, BootMs(0)), Ok(()));
+        assert!(throttle.begin(&name("alice"), HERE, BootMs(0)).is_err());
+        throttle.right(&name("alice"), HERE);
+        (0..FREE).for_each(|_| assert_eq!(throttle.begin(&name("alice"), HERE, BootMs(0)), Ok(())));
     }
 
     #[test]
     fn one_without_an_outcome_gives_back_its_own_wait_and_no_other() {
-        let mut guesses = used_up();
+        let mut throttle = used_up();
         // Two under way: the second began when the wait after the first was over.
-        assert_eq!(guesses.begin(&name("alice"), HERE, BootMs(1000)), Ok(()));
-        guesses.undo(&name("alice"), HERE);
-        assert_eq!(guesses.begin(&name("alice"), HERE, BootMs(1000)), Err(1000));
-        assert_eq!(guesses.begin(&name("alice"), HERE, BootMs(2000)), Ok(()));
+        assert_eq!(throttle.begin(&name("alice"), HERE, BootMs(1000)), Ok(()));
+        throttle.undo(&name("alice"), HERE);
+        assert_eq!(throttle.begin(&name("alice"), HERE, BootMs(1000)), Err(1000));
+        assert_eq!(throttle.begin(&name("alice"), HERE, BootMs(2000)), Ok(()));
     }
 
     #[test]
     fn wrong_ones_are_forgotten_exactly_after_a_quarter_of_an_hour() {
         for (at, free) in [(REMEMBER_MS - 1, 1), (REMEMBER_MS, FREE)] {
-            let mut guesses = used_up();
-            let passed = (0..=FREE).take_while(|_| guesses.begin(&name("alice"), HERE, BootMs(at)).is_ok()).count();
+            let mut throttle = used_up();
+            let passed = (0..=FREE).take_while(|_| throttle.begin(&name("alice"), HERE, BootMs(at)).is_ok()).count();
             assert_eq!(passed, free as usize, "at {at}");
         }
     }
 
     #[test]
     fn an_address_has_sixty_for_all_users_and_then_one_in_two_seconds() {
-        let mut guesses = Guesses::default();
+        let mut throttle = LoginThrottle::default();
         let user = |n: u32| name(&format!("u{n}"));
-        (0..FREE_OF_ADDRESS).for_each(|n| guesses.begin(&user(n), HERE, BootMs(0)).unwrap());
-        assert_eq!(guesses.begin(&user(99), HERE, BootMs(0)), Err(REFILL_MS));
-        assert_eq!(guesses.begin(&user(99), HERE, BootMs(REFILL_MS - 1)), Err(1));
-        assert_eq!(guesses.begin(&user(99), HERE, BootMs(REFILL_MS)), Ok(()));
-        assert!(guesses.begin(&user(98), HERE, BootMs(REFILL_MS)).is_err());
-        guesses.right(&user(99), HERE);
-        assert_eq!(guesses.begin(&user(98), HERE, BootMs(REFILL_MS)), Ok(()));
-        assert_eq!(guesses.begin(&user(98), THERE, BootMs(0)), Ok(()));
+        (0..FREE_OF_ADDRESS).for_each(|n| throttle.begin(&user(n), HERE, BootMs(0)).unwrap());
+        assert_eq!(throttle.begin(&user(99), HERE, BootMs(0)), Err(REFILL_MS));
+        assert_eq!(throttle.begin(&user(99), HERE, BootMs(REFILL_MS - 1)), Err(1));
+        assert_eq!(throttle.begin(&user(99), HERE, BootMs(REFILL_MS)), Ok(()));
+        assert!(throttle.begin(&user(98), HERE, BootMs(REFILL_MS)).is_err());
+        throttle.right(&user(99), HERE);
+        assert_eq!(throttle.begin(&user(98), HERE, BootMs(REFILL_MS)), Ok(()));
+        assert_eq!(throttle.begin(&user(98), THERE, BootMs(0)), Ok(()));
     }
 
     #[test]
     fn a_network_of_version_6_is_one_address() {
-        let mut guesses = Guesses::default();
+        let mut throttle = LoginThrottle::default();
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        (0..FREE).for_each(|n| guesses.begin(&name("alice"), ip(&format!("2001:db8::{n}")), BootMs(0)).unwrap());
-        assert!(guesses.begin(&name("alice"), ip("2001:db8::ffff:1"), BootMs(0)).is_err());
-        assert!(guesses.begin(&name("alice"), ip("2001:db8:0:1::1"), BootMs(0)).is_ok());
-        (0..FREE).for_each(|_| guesses.begin(&name("alice"), HERE, BootMs(0)).unwrap());
-        assert!(guesses.begin(&name("alice"), ip("::ffff:10.0.0.1"), BootMs(0)).is_err());
+        (0..FREE).for_each(|n| throttle.begin(&name("alice"), ip(&format!("2001:db8::{n}")), BootMs(0)).unwrap());
+        assert!(throttle.begin(&name("alice"), ip("2001:db8::ffff:1"), BootMs(0)).is_err());
+        assert!(throttle.begin(&name("alice"), ip("2001:db8:0:1::1"), BootMs(0)).is_ok());
+        (0..FREE).for_each(|_| throttle.begin(&name("alice"), HERE, BootMs(0)).unwrap());
+        assert!(throttle.begin(&name("alice"), ip("::ffff:10.0.0.1"), BootMs(0)).is_err());
     }
 
     #[test]
     fn its_memory_is_bounded_and_the_quietest_makes_room() {
-        let mut guesses = Guesses::default();
+        let mut throttle = LoginThrottle::default();
         let ip = |n: usize| IpAddr::V4(std::net::Ipv4Addr::from_bits(u32::try_from(n).unwrap()));
         for n in 0..=MOST {
-            guesses.begin(&name("alice"), ip(n), BootMs(n as u64 / 100)).unwrap();
+            throttle.begin(&name("alice"), ip(n), BootMs(n as u64 / 100)).unwrap();
         }
-        assert_eq!((guesses.pairs.len(), guesses.addresses.len()), (MOST, MOST));
-        assert!(guesses.addresses.contains_key(&ip(MOST)));
-        guesses.begin(&name("alice"), HERE, BootMs(10 * REMEMBER_MS)).unwrap();
-        assert_eq!((guesses.pairs.len(), guesses.addresses.len()), (1, 1));
+        assert_eq!((throttle.pairs.len(), throttle.addresses.len()), (MOST, MOST));
+        assert!(throttle.addresses.contains_key(&ip(MOST)));
+        throttle.begin(&name("alice"), HERE, BootMs(10 * REMEMBER_MS)).unwrap();
+        assert_eq!((throttle.pairs.len(), throttle.addresses.len()), (1, 1));
     }
 }

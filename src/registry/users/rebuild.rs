@@ -2,18 +2,19 @@
 
 use std::collections::HashSet;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, interval_at, sleep};
 use tracing::{debug, info, warn};
 
-use super::copy::Confirmed;
-use super::lookup::Stored;
-use super::{Epoch, Registry, Unavailable, lock};
+use super::profiles::{Profiles, Stored};
+use crate::registry::coverage::Coverage;
+use crate::registry::error::Unavailable;
+use crate::registry::replication_source::ReplicationSource;
 use crate::storage::{Folder, Key};
-use rollcall_core::Username;
+use rollcall_core::{Term, Username};
 
 /// Profiles that are read at once.
 const READS_AT_ONCE: usize = 16;
@@ -41,38 +42,27 @@ impl Causes {
     }
 }
 
-impl Registry {
-    /// Begins an epoch: others may have written to the bucket until now, so the index counts as not whole and names
-    /// missed before are asked for again. To be followed by [`Self::rebuild_index`]. An older epoch is ignored.
-    ///
-    /// It costs next to nothing if the epoch runs already, so it can be called with every request: nothing may be answered
-    /// in an epoch that has not begun.
-    pub fn begin_term(&self, epoch: Epoch) {
-        if epoch.0 <= self.0.epoch.load(Ordering::Acquire) {
-            return;
-        }
-        let mut index = lock(&self.0.index);
-        // Another thread may have come first.
-        if epoch > index.epoch() {
-            index.begin(epoch);
-            let floor = index.track(self.0.settings.replicated);
-            lock(&self.0.presence).table.begin(epoch.0, self.0.settings.replicated);
-            if self.0.settings.replicated {
-                self.0.confirmed.send_replace(Confirmed::none_after(floor));
-            }
-            self.0.epoch.store(epoch.0, Ordering::Release);
-        }
+/// Makes the index whole.
+pub(crate) struct IndexRebuild {
+    profiles: Arc<Profiles>,
+    source: Arc<ReplicationSource>,
+}
+
+impl IndexRebuild {
+    /// Reads into the index of `profiles`, and tells `source` when it is whole.
+    pub(crate) fn new(profiles: Arc<Profiles>, source: Arc<ReplicationSource>) -> Self {
+        Self { profiles, source }
     }
 
     /// Reads the bucket until the index is whole in `epoch`, or a later epoch begins. Tries again for as long as the
     /// bucket does not answer. May be dropped at any time; what was read stays.
-    pub async fn rebuild_index(&self, epoch: Epoch) {
+    pub(crate) async fn run(&self, epoch: Term) {
         let mut causes = Causes::default();
-        while lock(&self.0.index).epoch() == epoch {
+        while self.profiles.term() == epoch {
             match self.read_unknown().await {
                 Ok(()) => {
-                    lock(&self.0.index).forget_remembered();
-                    return self.mark_whole(epoch);
+                    self.profiles.index().forget_remembered();
+                    return self.source.raise_users(epoch, Coverage::Complete);
                 }
                 Err(why) => {
                     let cause = why.cause();
@@ -85,25 +75,14 @@ impl Registry {
         }
     }
 
-    /// Notes that the index holds every registration that was acknowledged. An epoch that ended meanwhile is not marked: then
-    /// others may have written since.
-    pub fn mark_whole(&self, epoch: Epoch) {
-        let index = lock(&self.0.index);
-        if index.epoch() == epoch {
-            debug!(users = index.len(), "the list of users is whole");
-            self.set_complete();
-            self.0.whole.send_replace(Some(epoch));
-        }
-    }
-
     async fn read_unknown(&self) -> Result<(), Unavailable> {
-        let listed = self.0.bucket.list(&Folder::Users).await?;
+        let listed = self.profiles.bucket().list(&Folder::Users).await?;
         let username = |name: &String| {
             Username::parse(name).inspect_err(|_| debug!("skipped {name:?} in the bucket: not a username")).ok()
         };
         let mut unknown = Vec::new();
         for names in listed.chunks(NAMES_A_LOCK) {
-            unknown.extend(lock(&self.0.index).unknown(names.iter().filter_map(username)));
+            unknown.extend(self.profiles.index().unknown(names.iter().filter_map(username)));
         }
         let total = unknown.len();
         let mut reads = pin!(stream::iter(unknown).map(|name| self.read_row(name)).buffer_unordered(READS_AT_ONCE));
@@ -125,10 +104,10 @@ impl Registry {
     }
 
     async fn read_row(&self, name: Username) -> Result<(), Unavailable> {
-        let epoch = lock(&self.0.index).epoch();
-        match self.read_profile(&name).await? {
+        let epoch = self.profiles.term();
+        match self.profiles.read_profile(&name).await? {
             Stored::Profile(profile) => {
-                self.note(profile, epoch);
+                self.profiles.note(profile, epoch);
             }
             // A folder of pictures whose owner is gone; nobody registered.
             Stored::Nothing => debug!("skipped '{name}' in the bucket: no {}", Key::Profile(name.clone())),
@@ -141,10 +120,9 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{caller, name, registry, registry_in, registry_on, user};
     use super::*;
-    use crate::registry::Credentials;
-    use crate::registry::{AuthError, LookupError, RegisterError, UsersError};
+    use crate::registry::testing::{caller, name, registry, registry_in, registry_on, user};
+    use crate::registry::{AuthError, Credentials, LookupError, RegisterError, Registry, UsersError};
     use crate::storage::{Backend, Fault, Memory};
     use rollcall_core::{BootMs, Page};
 
@@ -169,9 +147,9 @@ mod tests {
         memory.create(&Key::Profile(name("not-bob")), other.bytes).await.unwrap();
         let image = rollcall_core::ImageName::parse("1733511234-a1b2c3d4.png").unwrap();
         memory.create(&Key::Image(name("only-images"), image), b"x".as_slice().into()).await.unwrap();
-        registry.begin_term(Epoch(3));
-        registry.rebuild_index(Epoch(3)).await;
-        assert_eq!(registry.index_whole(Epoch(3)).await, Ok(()));
+        registry.begin_term(Term(3));
+        registry.rebuild_index(Term(3)).await;
+        assert_eq!(registry.index_whole(Term(3)).await, Ok(()));
         assert_eq!(names(&registry), ["alice", "bob", "carol"]);
     }
 
@@ -179,12 +157,12 @@ mod tests {
     async fn profiles_that_are_known_are_not_read_again() {
         let (registry, memory) = registry();
         register_all(&memory, &["alice", "bob"]).await;
-        registry.begin_term(Epoch(1));
-        registry.rebuild_index(Epoch(1)).await;
+        registry.begin_term(Term(1));
+        registry.rebuild_index(Term(1)).await;
         register_all(&memory, &["carol"]).await;
         let before = memory.faults().calls();
-        registry.begin_term(Epoch(2));
-        registry.rebuild_index(Epoch(2)).await;
+        registry.begin_term(Term(2));
+        registry.rebuild_index(Term(2)).await;
         // One listing, and one profile.
         assert_eq!(memory.faults().calls() - before, 2);
         assert_eq!(names(&registry), ["alice", "bob", "carol"]);
@@ -193,27 +171,27 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_index_is_whole_only_in_the_epoch_in_which_it_was_rebuilt() {
         let (registry, _) = registry();
-        registry.begin_term(Epoch(1));
-        assert_eq!(registry.index_whole(Epoch(1)).await, Err(UsersError::IndexRebuilding));
-        registry.rebuild_index(Epoch(1)).await;
-        assert_eq!(registry.index_whole(Epoch(1)).await, Ok(()));
+        registry.begin_term(Term(1));
+        assert_eq!(registry.index_whole(Term(1)).await, Err(UsersError::IndexRebuilding));
+        registry.rebuild_index(Term(1)).await;
+        assert_eq!(registry.index_whole(Term(1)).await, Ok(()));
         // Before anybody began it here, as when a request is quicker than the composition root.
-        assert_eq!(registry.index_whole(Epoch(2)).await, Err(UsersError::IndexRebuilding));
+        assert_eq!(registry.index_whole(Term(2)).await, Err(UsersError::IndexRebuilding));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_listing_that_began_in_an_earlier_epoch_makes_no_later_one_whole() {
         let (registry, memory) = registry();
-        registry.begin_term(Epoch(1));
+        registry.begin_term(Term(1));
         memory.faults().inject(1, &Fault::Delay(Duration::from_secs(2)));
-        let late = registry.rebuild_index(Epoch(1));
+        let late = registry.rebuild_index(Term(1));
         let next = async {
             sleep(Duration::from_secs(1)).await;
-            registry.begin_term(Epoch(2));
+            registry.begin_term(Term(2));
         };
         tokio::join!(late, next);
         for epoch in [1, 2] {
-            assert_eq!(registry.index_whole(Epoch(epoch)).await, Err(UsersError::IndexRebuilding));
+            assert_eq!(registry.index_whole(Term(epoch)).await, Err(UsersError::IndexRebuilding));
         }
     }
 
@@ -221,9 +199,9 @@ mod tests {
     async fn a_question_waits_for_the_index_and_a_rebuild_for_the_storage() {
         let (registry, memory) = registry();
         register_all(&memory, &["alice"]).await;
-        registry.begin_term(Epoch(1));
+        registry.begin_term(Term(1));
         memory.faults().inject(3, &Fault::Transient);
-        let (whole, ()) = tokio::join!(registry.index_whole(Epoch(1)), registry.rebuild_index(Epoch(1)));
+        let (whole, ()) = tokio::join!(registry.index_whole(Term(1)), registry.rebuild_index(Term(1)));
         assert_eq!(whole, Ok(()));
         assert_eq!(names(&registry), ["alice"]);
     }
@@ -237,8 +215,8 @@ mod tests {
         std::fs::create_dir_all(profile("eve").parent().unwrap()).unwrap();
         std::fs::write(profile("eve"), vec![b' '; crate::storage::MAX_OBJECT_BYTES + 1]).unwrap();
         let registry = registry_in(dir.path());
-        registry.begin_term(Epoch(1));
-        registry.rebuild_index(Epoch(1)).await;
+        registry.begin_term(Term(1));
+        registry.rebuild_index(Term(1)).await;
         assert_eq!(names(&registry), ["alice"]);
         for broken in ["dan", "eve"] {
             let heartbeat = registry.heartbeat(&name(broken), None, Credentials::None, caller(BootMs(0))).await;
@@ -252,10 +230,10 @@ mod tests {
     async fn a_store_that_refuses_everything_is_not_taken_for_broken_profiles() {
         let (registry, memory) = registry();
         register_all(&memory, &["alice"]).await;
-        registry.begin_term(Epoch(1));
+        registry.begin_term(Term(1));
         memory.faults().inject(1, &Fault::None);
         memory.faults().inject(1, &Fault::Permanent);
-        registry.rebuild_index(Epoch(1)).await;
+        registry.rebuild_index(Term(1)).await;
         assert_eq!(names(&registry), ["alice"], "it was tried again");
     }
 

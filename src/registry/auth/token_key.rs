@@ -1,13 +1,20 @@
 //! The key of the tokens: drawn by the first node that ever used the bucket, and the same for all from then on.
 
+use std::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::draw;
-use super::token::TokenKey;
+use crate::registry::random;
 use crate::storage::{Bucket, BucketError, Created, Key};
+
+/// What tokens are made and checked with. Who has it can be anybody.
+///
+/// Invariant: it is never shown, since `Debug` does not and there is no `Display`.
+#[derive(Clone)]
+pub struct TokenKey([u8; Self::BYTES]);
 
 /// The object in the bucket.
 #[derive(Serialize, Deserialize)]
@@ -34,6 +41,19 @@ pub enum TokenKeyError {
 }
 
 impl TokenKey {
+    /// As many as the code has.
+    pub const BYTES: usize = 32;
+
+    /// A key of bytes that nobody can guess.
+    #[must_use]
+    pub fn new(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn reveal(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+
     /// The key of a bucket; draws one if there is none. Of several nodes that do, the first one's is everybody's.
     ///
     /// # Errors
@@ -42,7 +62,7 @@ impl TokenKey {
         let stored = if let Some(stored) = bucket.get(&Key::TokenKey).await? {
             stored
         } else {
-            let mine = Self::new(draw::token_key());
+            let mine = Self::new(random::key());
             match bucket.create(&Key::TokenKey, mine.to_file().into()).await? {
                 Created::New(_) => return Ok(mine),
                 Created::Taken(stored) => stored,
@@ -60,6 +80,12 @@ impl TokenKey {
         let file: KeyFile = serde_json::from_slice(bytes).ok()?;
         let key = URL_SAFE_NO_PAD.decode(file.token_key).ok()?;
         Some(Self::new(key.try_into().ok()?))
+    }
+}
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenKey(…)")
     }
 }
 

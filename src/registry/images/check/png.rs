@@ -1,6 +1,6 @@
 //! What a PNG unpacks to, beside the pixels that a decoder looks at.
 
-use super::{Rejected, check_dimensions};
+use super::rejected::{Rejected, check_dimensions};
 
 /// The name of the format, which `image` has looked at already.
 const SIGNATURE_BYTES: usize = 8;
@@ -143,9 +143,9 @@ fn inflated_bytes(packed: &[u8], limit: usize, what: &str) -> Result<usize, Reje
 mod tests {
     use image::{ExtendedColorType, ImageEncoder, ImageFormat};
 
-    use super::super::super::testing::{picture, png_chunk, png_with};
     use super::super::{Rejected, decode};
     use super::*;
+    use crate::registry::testing::{picture, png_chunk, png_with};
     use rollcall_core::ImageKind;
 
     fn store(bytes: &[u8]) -> Result<(), Rejected> {

@@ -2,7 +2,6 @@
 
 use rand::RngExt;
 
-use super::TokenKey;
 use rollcall_core::{UserId, WallMs};
 
 /// The id of a new registration.
@@ -11,9 +10,9 @@ pub(super) fn user_id() -> UserId {
     uuid::Uuid::new_v4()
 }
 
-/// The bytes of a key that nobody can guess.
+/// The bytes of a secret key.
 #[expect(clippy::disallowed_methods, reason = "this is the place of the registry that draws")]
-pub(super) fn token_key() -> [u8; TokenKey::BYTES] {
+pub(super) fn key<const BYTES: usize>() -> [u8; BYTES] {
     rand::rng().random()
 }
 

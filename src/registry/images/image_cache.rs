@@ -25,7 +25,7 @@ type Name = (Username, ImageName);
 /// Invariant: `by_use` holds exactly one entry for each picture in `kept`, under its `used`; their costs add up to `cost`,
 /// which is at most `most`.
 #[derive(Debug)]
-pub(super) struct Gallery {
+pub(super) struct ImageCache {
     kept: HashMap<Name, Kept>,
     by_use: BTreeMap<u64, Name>,
     uses: u64,
@@ -40,14 +40,14 @@ struct Kept {
     read_at: BootMs,
 }
 
-impl Default for Gallery {
+impl Default for ImageCache {
     fn default() -> Self {
         Self::of(MOST_BYTES)
     }
 }
 
-impl Gallery {
-    /// A gallery of at most so many bytes.
+impl ImageCache {
+    /// A cache of at most so many bytes.
     fn of(most: usize) -> Self {
         Self { kept: HashMap::new(), by_use: BTreeMap::new(), uses: 0, cost: 0, most }
     }
@@ -113,21 +113,21 @@ mod tests {
 
     #[test]
     fn the_picture_that_was_not_asked_for_the_longest_makes_room() {
-        let mut gallery = Gallery::of(3 * (100 + OVERHEAD));
-        (1..=3).for_each(|n| gallery.keep(picture(n), bytes(100), BootMs(0)));
-        assert_eq!(gallery.find(&picture(1), BootMs(1)), Some(bytes(100)));
-        gallery.keep(picture(4), bytes(100), BootMs(1));
-        let found: Vec<bool> = (1..=4).map(|n| gallery.find(&picture(n), BootMs(1)).is_some()).collect();
+        let mut cache = ImageCache::of(3 * (100 + OVERHEAD));
+        (1..=3).for_each(|n| cache.keep(picture(n), bytes(100), BootMs(0)));
+        assert_eq!(cache.find(&picture(1), BootMs(1)), Some(bytes(100)));
+        cache.keep(picture(4), bytes(100), BootMs(1));
+        let found: Vec<bool> = (1..=4).map(|n| cache.find(&picture(n), BootMs(1)).is_some()).collect();
         assert_eq!(found, [true, false, true, true]);
     }
 
     #[test]
     fn a_picture_is_kept_for_a_minute_however_often_it_is_asked_for() {
-        let mut gallery = Gallery::default();
-        gallery.keep(picture(1), bytes(10), BootMs(5));
-        assert!(gallery.find(&picture(1), BootMs(5 + KEPT_MS - 1)).is_some());
-        assert!(gallery.find(&picture(1), BootMs(5 + KEPT_MS)).is_none());
-        assert_eq!((gallery.cost, gallery.by_use.len()), (0, 0));
+        let mut cache = ImageCache::default();
+        cache.keep(picture(1), bytes(10), BootMs(5));
+        assert!(cache.find(&picture(1), BootMs(5 + KEPT_MS - 1)).is_some());
+        assert!(cache.find(&picture(1), BootMs(5 + KEPT_MS)).is_none());
+        assert_eq!((cache.cost, cache.by_use.len()), (0, 0));
     }
 
     proptest! {
@@ -135,19 +135,19 @@ mod tests {
         fn the_bytes_stay_within_their_bound_and_are_counted_right(
             steps in proptest::collection::vec((0_u32..12, 0_usize..900, any::<bool>()), 1..200),
         ) {
-            let mut gallery = Gallery::of(3000);
+            let mut cache = ImageCache::of(3000);
             for (n, length, keep) in steps {
                 if keep {
-                    gallery.keep(picture(n), bytes(length), BootMs(0));
-                    prop_assert_eq!(gallery.find(&picture(n), BootMs(0)), Some(bytes(length)));
+                    cache.keep(picture(n), bytes(length), BootMs(0));
+                    prop_assert_eq!(cache.find(&picture(n), BootMs(0)), Some(bytes(length)));
                 } else {
-                    gallery.find(&picture(n), BootMs(0));
+                    cache.find(&picture(n), BootMs(0));
                 }
-                prop_assert!(gallery.cost <= 3000);
-                prop_assert_eq!(gallery.cost, gallery.kept.values().map(|kept| cost(&kept.bytes)).sum::<usize>());
-                let used: Vec<(&u64, &Name)> = gallery.by_use.iter().collect();
-                prop_assert_eq!(used.len(), gallery.kept.len());
-                prop_assert!(used.iter().all(|(used, name)| gallery.kept[name].used == **used));
+                prop_assert!(cache.cost <= 3000);
+                prop_assert_eq!(cache.cost, cache.kept.values().map(|kept| cost(&kept.bytes)).sum::<usize>());
+                let used: Vec<(&u64, &Name)> = cache.by_use.iter().collect();
+                prop_assert_eq!(used.len(), cache.kept.len());
+                prop_assert!(used.iter().all(|(used, name)| cache.kept[name].used == **used));
             }
         }
     }

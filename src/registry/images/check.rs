@@ -6,6 +6,7 @@
 
 mod jpeg;
 mod png;
+pub(crate) mod rejected;
 mod webp;
 
 use std::io::Cursor;
@@ -13,14 +14,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use rejected::{Rejected, check_dimensions};
 use rollcall_core::ImageKind;
-
-/// The most pixels that a picture may have in a row and in a column.
-const MAX_SIDE: u32 = 128;
 
 /// The most memory that a decoder may take: a picture of 128 by 128 needs 256 KiB in its widest pixels, and decoders
 /// some tables beside it.
@@ -29,46 +27,8 @@ const MAX_DECODER_BYTES: u64 = 8 * 1024 * 1024;
 /// Pictures that are decoded at once.
 const AT_ONCE: usize = 2;
 
-/// Why a picture is not stored.
-#[derive(Clone, Debug, Error, Eq, PartialEq)]
-pub enum Rejected {
-    /// Its first bytes are those of no format that is stored.
-    #[error("Not a PNG, JPEG or WebP image by its content")]
-    Type,
-    /// Too many pixels.
-    #[error("Image too large: {width}x{height} (max {MAX_SIDE}x{MAX_SIDE})")]
-    Dimensions {
-        /// Pixels in a row.
-        width: u32,
-        /// Pixels in a column.
-        height: u32,
-    },
-    /// It has several frames. Their number and sizes are bounded by nothing, so no animation is stored at all.
-    #[error("Animated images are not supported; send a single picture")]
-    Animated,
-    /// It does not decode.
-    #[error("The image is damaged: {0}")]
-    Corrupt(String),
-}
-
-impl Rejected {
-    fn cut_off() -> Self {
-        Self::Corrupt("it is cut off".to_owned())
-    }
-
-    /// Bytes behind the picture's end are no part of it, and a place to hide a script in.
-    fn followed_by(bytes: &[u8]) -> Self {
-        Self::Corrupt(format!("{} bytes follow its end", bytes.len()))
-    }
-}
-
-/// Refuses more pixels than [`MAX_SIDE`] in a row or a column.
-fn check_dimensions(width: u32, height: u32) -> Result<(), Rejected> {
-    if width > MAX_SIDE || height > MAX_SIDE { Err(Rejected::Dimensions { width, height }) } else { Ok(()) }
-}
-
 /// A bounded worker for pictures.
-pub(super) struct Pictures {
+pub(crate) struct Pictures {
     permits: Arc<Semaphore>,
 }
 
@@ -80,7 +40,7 @@ impl Default for Pictures {
 
 impl Pictures {
     /// Checks a picture; gives its format.
-    pub(super) async fn check(&self, bytes: Bytes) -> Result<ImageKind, Rejected> {
+    pub(crate) async fn check(&self, bytes: Bytes) -> Result<ImageKind, Rejected> {
         // What is no picture at all does not wait for a processor.
         let kind = kind(&bytes)?;
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
@@ -127,8 +87,8 @@ fn decode(bytes: &[u8], kind: ImageKind) -> Result<(), Rejected> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::picture;
     use super::*;
+    use crate::registry::testing::picture;
 
     fn check(bytes: &[u8]) -> Result<ImageKind, Rejected> {
         let kind = kind(bytes)?;

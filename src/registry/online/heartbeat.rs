@@ -1,8 +1,13 @@
 //! A client says that it is online.
 
-use super::access::{Caller, Credentials, Verdict};
-use super::index::Entry;
-use super::{AuthError, Registry, lock};
+use std::sync::Arc;
+
+use super::clients::Clients;
+use crate::registry::auth::access::{Access, Verdict};
+use crate::registry::auth::credentials::{Caller, Credentials};
+use crate::registry::error::AuthError;
+use crate::registry::users::index::Entry;
+use crate::registry::users::profiles::Profiles;
 use rollcall_core::{Addr, BootMs, Username};
 
 /// Heartbeats that fit in one TTL if the client follows our advice, so that two may be lost without harm.
@@ -19,51 +24,57 @@ pub struct Beat {
     pub next_heartbeat_ms: u64,
 }
 
-impl Registry {
+/// Accepts heartbeats.
+pub(crate) struct Heartbeats {
+    clients: Arc<Clients>,
+    profiles: Arc<Profiles>,
+    access: Arc<Access>,
+}
+
+impl Heartbeats {
+    /// Heartbeats of those whom `access` lets in mark `clients` as online.
+    pub(crate) fn new(clients: Arc<Clients>, profiles: Arc<Profiles>, access: Arc<Access>) -> Self {
+        Self { clients, profiles, access }
+    }
+
     /// Marks a registered user as online from now, at `addr` if one was told. Only a name that is not in the index
     /// costs a read of the bucket; or a password, or the first token of a user in an epoch that nobody else told of.
-    ///
-    /// # Errors
-    /// [`AuthError`] if nobody registered under that name, the user has a password and `credentials` are not good, or it
-    /// cannot be found out.
-    pub async fn heartbeat(
+    pub(crate) async fn heartbeat(
         &self,
         name: &Username,
         addr: Option<Addr>,
         credentials: Credentials<'_>,
         caller: Caller,
     ) -> Result<Beat, AuthError> {
-        let entry = self.entry(name, caller.now).await?;
-        self.authorize(name, &entry, credentials, caller).await?;
+        let entry = self.profiles.entry(name, caller.now).await?;
+        self.access.authorize(name, &entry, credentials, caller).await?;
         Ok(self.note_heartbeat(name, addr, &entry, caller.now))
     }
 
     /// As [`Self::heartbeat`] for who is online already and has no password, which is what most heartbeats are for; otherwise
     /// `None`, and nothing is done.
-    #[must_use]
-    pub fn renew(&self, name: &Username, addr: Option<Addr>, now: BootMs) -> Option<Beat> {
-        let renewed = self.presence_alone(now, |table, now| table.renew(name, addr, now))?;
+    pub(crate) fn renew(&self, name: &Username, addr: Option<Addr>, now: BootMs) -> Option<Beat> {
+        let renewed = self.clients.ask_alone(now, |table, now| table.renew(name, addr, now))?;
         Some(self.beat(renewed.addr))
     }
 
     /// As [`Self::heartbeat`] if it can be accepted without waiting for anything; otherwise `None`, and nothing is done.
-    #[must_use]
-    pub fn heartbeat_at_once(
+    pub(crate) fn heartbeat_at_once(
         &self,
         name: &Username,
         addr: Option<Addr>,
         credentials: Credentials<'_>,
         caller: Caller,
     ) -> Option<Beat> {
-        let entry = lock(&self.0.index).entry(name)?;
-        let granted = self.judge(&entry, credentials, caller.wall) == Verdict::Granted;
+        let entry = self.profiles.index().entry(name)?;
+        let granted = self.access.judge(&entry, credentials, caller.wall) == Verdict::Granted;
         granted.then(|| self.note_heartbeat(name, addr, &entry, caller.now))
     }
 
     fn note_heartbeat(&self, name: &Username, told: Option<Addr>, entry: &Entry, now: BootMs) -> Beat {
         // Who has no password never gets one, so what was granted once is granted as long as it stays online.
         let anybody_may = entry.guard.is_open();
-        let addr = self.presence_alone(now, |table, now| {
+        let addr = self.clients.ask_alone(now, |table, now| {
             let addr = table.heartbeat(name, told, entry.addr, now);
             if anybody_may {
                 table.vouch(name);
@@ -74,18 +85,18 @@ impl Registry {
     }
 
     fn beat(&self, addr: Option<Addr>) -> Beat {
-        let ttl_ms = self.ttl_ms();
+        let ttl_ms = self.clients.ttl_ms();
         Beat { addr, ttl_ms, next_heartbeat_ms: (ttl_ms / BEATS_PER_TTL).max(1) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{caller, name, registry, registry_on, user};
     use super::*;
-    use crate::registry::{Epoch, LookupError, NewUser};
+    use crate::registry::testing::{caller, name, registry, registry_on, user};
+    use crate::registry::{LookupError, NewUser};
     use crate::storage::Fault;
-    use rollcall_core::{Page, Password};
+    use rollcall_core::{Page, Password, Term};
 
     #[tokio::test]
     async fn a_client_is_listed_until_exactly_the_ttl_after_its_heartbeat() {
@@ -143,7 +154,7 @@ mod tests {
         assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.is_err());
         registry_on(&memory).register(user("alice"), caller(BootMs(0))).await.unwrap();
         assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(1))).await.is_err());
-        registry.begin_term(Epoch(1));
+        registry.begin_term(Term(1));
         assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(2))).await.is_ok());
     }
 

@@ -7,8 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Epoch;
-use rollcall_core::{Profile, UserId};
+use rollcall_core::{Profile, Term, UserId};
 
 /// Keeps these digests apart from whatever else is ever made of the same bytes.
 const DOMAIN: &[u8] = b"rollcall password mark 1";
@@ -18,7 +17,7 @@ const MARK_BYTES: usize = 16;
 /// Names one password of one user: a part of a digest over the stored hash, whose salt nobody else knows. Nothing can be
 /// learnt from it about the password.
 #[derive(Clone, Copy, Default, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-pub(super) struct Mark([u8; MARK_BYTES]);
+pub(crate) struct Mark([u8; MARK_BYTES]);
 
 /// What is known of a user's password.
 ///
@@ -26,24 +25,24 @@ pub(super) struct Mark([u8; MARK_BYTES]);
 /// idempotent, so that it does not matter in which order, or how often, nodes tell each other. What was seen in a later
 /// epoch is newer: whoever leads it reads what all before it wrote. Within an epoch only its leader writes, and counts.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-pub(super) enum Guard {
+pub(crate) enum Guard {
     /// There is none, and never will be.
     #[default]
     Open,
     /// There is one; which, was not known for certain in that epoch, and must be read from the bucket.
-    Unread { epoch: Epoch },
+    Unread { epoch: Term },
     /// This one, as it was read or written in that epoch.
-    Known { epoch: Epoch, version: u32, mark: Mark },
+    Known { epoch: Term, version: u32, mark: Mark },
 }
 
 impl Mark {
-    pub(super) const BYTES: usize = MARK_BYTES;
+    pub(crate) const BYTES: usize = MARK_BYTES;
 
-    pub(super) fn from_bytes(bytes: [u8; MARK_BYTES]) -> Self {
+    pub(crate) fn from_bytes(bytes: [u8; MARK_BYTES]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8; MARK_BYTES] {
+    pub(crate) fn as_bytes(&self) -> &[u8; MARK_BYTES] {
         &self.0
     }
 
@@ -63,7 +62,7 @@ impl fmt::Debug for Mark {
 
 impl Guard {
     /// What a profile says that was asked for, or written, in `epoch`.
-    pub(super) fn of(profile: &Profile, epoch: Epoch) -> Self {
+    pub(crate) fn of(profile: &Profile, epoch: Term) -> Self {
         profile.password_hash.as_ref().map_or(Self::Open, |hash| {
             let mark = Mark::of(profile.user_id, hash.reveal());
             Self::Known { epoch, version: profile.password_version, mark }
@@ -71,12 +70,12 @@ impl Guard {
     }
 
     /// Whether there is no password.
-    pub(super) fn is_open(self) -> bool {
+    pub(crate) fn is_open(self) -> bool {
         matches!(self, Self::Open)
     }
 
     /// The mark of the password, if it is known.
-    pub(super) fn mark(self) -> Option<Mark> {
+    pub(crate) fn mark(self) -> Option<Mark> {
         match self {
             Self::Known { mark, .. } => Some(mark),
             Self::Open | Self::Unread { .. } => None,
@@ -84,27 +83,27 @@ impl Guard {
     }
 
     /// When it was known, or known to be unknown.
-    pub(super) fn epoch(self) -> Epoch {
+    pub(crate) fn epoch(self) -> Term {
         match self {
-            Self::Open => Epoch::default(),
+            Self::Open => Term::default(),
             Self::Unread { epoch } | Self::Known { epoch, .. } => epoch,
         }
     }
 
     /// The same, if it must be read again in `epoch`.
-    pub(super) fn unread(self, epoch: Epoch) -> Self {
+    pub(crate) fn unread(self, epoch: Term) -> Self {
         if self.is_open() { self } else { Self::Unread { epoch } }
     }
 
     /// Which of the two is right.
-    pub(super) fn newer(self, other: Self) -> Self {
+    pub(crate) fn newer(self, other: Self) -> Self {
         if self.rank().cmp(&other.rank()) == Ordering::Less { other } else { self }
     }
 
     /// Total, so that no two different guards are equally new.
-    fn rank(self) -> (Epoch, u8, u32, Mark) {
+    fn rank(self) -> (Term, u8, u32, Mark) {
         match self {
-            Self::Open => (Epoch::default(), 0, 0, Mark::default()),
+            Self::Open => (Term::default(), 0, 0, Mark::default()),
             Self::Unread { epoch } => (epoch, 1, 0, Mark::default()),
             Self::Known { epoch, version, mark } => (epoch, 2, version, mark),
         }
@@ -112,7 +111,7 @@ impl Guard {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -131,31 +130,31 @@ pub(super) mod tests {
         }
     }
 
-    pub(in super::super) fn guard() -> impl Strategy<Value = Guard> {
+    pub(crate) fn guard() -> impl Strategy<Value = Guard> {
         let (epoch, version, mark) = (0_u64..3, 0_u32..3, 0_u8..3);
         (0_u8..3, epoch, version, mark).prop_map(|(kind, epoch, version, mark)| match kind {
             0 => Guard::Open,
-            1 => Guard::Unread { epoch: Epoch(epoch) },
-            _ => Guard::Known { epoch: Epoch(epoch), version, mark: Mark([mark; MARK_BYTES]) },
+            1 => Guard::Unread { epoch: Term(epoch) },
+            _ => Guard::Known { epoch: Term(epoch), version, mark: Mark([mark; MARK_BYTES]) },
         })
     }
 
     #[test]
     fn another_hash_or_another_user_has_another_mark_and_none_shows_the_hash() {
-        let mark = |profile: &Profile| Guard::of(profile, Epoch(1)).mark().unwrap();
+        let mark = |profile: &Profile| Guard::of(profile, Term(1)).mark().unwrap();
         let alice = profile(Some("$argon2id$a"));
         let bob = Profile { user_id: UserId::from_u128(8), ..alice.clone() };
         assert_ne!(mark(&alice), mark(&profile(Some("$argon2id$b"))));
         assert_ne!(mark(&alice), mark(&bob));
         assert_eq!(mark(&alice), mark(&alice));
-        assert!(Guard::of(&profile(None), Epoch(1)).is_open());
+        assert!(Guard::of(&profile(None), Term(1)).is_open());
         assert_eq!(format!("{:?}", mark(&alice)), "Mark(…)");
     }
 
     #[test]
     fn what_a_later_epoch_found_is_newer_and_so_is_a_later_change_of_one_epoch() {
-        let known = |epoch, version| Guard::Known { epoch: Epoch(epoch), version, mark: Mark::default() };
-        let unread = |epoch| Guard::Unread { epoch: Epoch(epoch) };
+        let known = |epoch, version| Guard::Known { epoch: Term(epoch), version, mark: Mark::default() };
+        let unread = |epoch| Guard::Unread { epoch: Term(epoch) };
         for (older, newer) in [
             (Guard::Open, unread(0)),
             (unread(1), known(1, 0)),

@@ -4,11 +4,10 @@
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::Epoch;
-use super::guard::Guard;
-use super::index::Facts;
+use super::facts::Facts;
 use crate::presence::Beat;
-use rollcall_core::{Addr, Metadata, UserId, Username};
+use crate::registry::auth::credential_state::Guard;
+use rollcall_core::{Addr, Metadata, Term, UserId, Username};
 
 /// Rows of clients and of users.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,7 +42,7 @@ const BEAT_BYTES: usize = 56;
 const USER_BYTES: usize = 80;
 
 impl RowNo {
-    pub(super) fn next(self) -> Self {
+    pub(crate) fn next(self) -> Self {
         Self(self.0 + 1)
     }
 
@@ -59,7 +58,7 @@ impl Rows {
     pub const MOST_BYTES: usize = 40 * 1024;
 
     /// The most clients that are given at once.
-    pub(super) const MOST_BEATS: usize = 400;
+    pub(crate) const MOST_BEATS: usize = 400;
 
     /// A user of whom only the name matters.
     #[cfg(test)]
@@ -73,7 +72,7 @@ impl Rows {
     #[must_use]
     pub fn without_marks(mut self) -> Self {
         for user in &mut self.users {
-            user.guard = user.guard.unread(Epoch::default());
+            user.guard = user.guard.unread(Term::default());
         }
         self
     }
@@ -105,7 +104,7 @@ impl Rows {
 }
 
 impl UserFacts {
-    pub(super) fn new(username: Username, facts: &Facts, guard: Guard) -> Self {
+    pub(crate) fn new(username: Username, facts: &Facts, guard: Guard) -> Self {
         let Facts { id, addr, registered_at, metadata } = facts;
         let metadata = if metadata.is_empty() {
             String::new()
@@ -116,17 +115,17 @@ impl UserFacts {
     }
 
     /// What is known of the password.
-    pub(super) fn guard(&self) -> Guard {
+    pub(crate) fn guard(&self) -> Guard {
         self.guard
     }
 
     /// About as many bytes as it has encoded, or more.
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         USER_BYTES + self.username.as_str().len() + self.registered_at.len() + self.metadata.len()
     }
 
     /// What the row says; `None` if its metadata breaks the rule for them.
-    pub(super) fn facts(&self) -> Option<Facts> {
+    pub(crate) fn facts(&self) -> Option<Facts> {
         let metadata = match self.metadata.as_str() {
             "" => Metadata::default(),
             json => serde_json::from_str(json).ok()?,

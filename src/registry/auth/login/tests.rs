@@ -1,9 +1,8 @@
-use super::super::testing::{caller, name, registry, registry_on, settings, user, wall};
-use super::super::{Credentials, Denied, NewUser, TokenKey};
 use super::*;
-use crate::registry::{RegisterError, Settings};
+use crate::registry::testing::{caller, name, registry, registry_on, settings, user, wall};
+use crate::registry::{Credentials, Denied, LookupError, NewUser, RegisterError, Registry, Settings, TokenKey};
 use crate::storage::{Backend, Bucket, Fault, Memory, RetryPolicy};
-use rollcall_core::BootMs;
+use rollcall_core::{BootMs, Term, WallMs};
 
 fn password(text: &str) -> Password {
     Password::new(text.to_owned())
@@ -141,7 +140,7 @@ async fn a_change_or_a_login_is_not_answered_before_a_majority_knows_the_passwor
     let bucket = Bucket::new(std::sync::Arc::new(memory), RetryPolicy::default());
     let settings = Settings { replicated: true, ..settings() };
     let registry = Registry::new(bucket, settings, &TokenKey::new([7; 32]), BootMs(0));
-    registry.begin_term(Epoch(1));
+    registry.begin_term(Term(1));
     let login = registry.login(&name("alice"), password("secret"), now()).await;
     assert!(matches!(login, Err(AuthError::NotReplicated(_))), "{login:?}");
     let unknown = change(&registry, "secret", "other").await;
@@ -163,8 +162,8 @@ async fn a_change_or_a_login_is_not_answered_before_a_majority_knows_the_passwor
     // A node that heard nothing else knows which tokens have ended.
     let next = registry_on(&Memory::new());
     next.merge(&told, BootMs(0));
-    next.begin_term(Epoch(2));
-    next.mark_told(Epoch(2));
+    next.begin_term(Term(2));
+    next.mark_told(Term(2));
     assert!(beat(&next, &third.unwrap()).await.is_ok());
     assert_eq!(why(beat(&next, &first).await), Denied::Outdated);
 }
@@ -189,10 +188,10 @@ async fn in_a_new_epoch_a_token_costs_one_read_and_a_bad_one_none() {
     let (registry, memory) = registry();
     let (first, bob) = (register(&registry, "alice").await, register(&registry, "bob").await);
     let other = registry_on(&memory);
-    other.rebuild_index(Epoch(0)).await;
+    other.rebuild_index(Term(0)).await;
     // Another leader changed it, and this one did not hear of it.
     let second = change(&registry, "secret", "other").await.unwrap();
-    other.begin_term(Epoch(1));
+    other.begin_term(Term(1));
     let before = memory.faults().calls();
     let bad = ["rc1.x", bob.token.reveal()].map(Credentials::Bearer);
     for credentials in bad.into_iter().chain([Credentials::None, Credentials::Other]) {
@@ -211,11 +210,11 @@ async fn in_a_new_epoch_a_token_costs_one_read_and_a_bad_one_none() {
 async fn what_a_majority_told_is_not_read_again() {
     let (registry, memory) = registry();
     let granted = register(&registry, "alice").await;
-    registry.begin_term(Epoch(1));
-    registry.mark_told(Epoch(1));
+    registry.begin_term(Term(1));
+    registry.mark_told(Term(1));
     memory.faults().set_outage(Some(Fault::Transient));
     assert!(beat(&registry, &granted).await.is_ok());
-    registry.begin_term(Epoch(2));
+    registry.begin_term(Term(2));
     let unknown = beat(&registry, &granted).await;
     assert!(matches!(unknown, Err(AuthError::Lookup(LookupError::Storage(_)))), "{unknown:?}");
 }
@@ -225,18 +224,18 @@ async fn a_list_of_the_bucket_leaves_no_password_for_certain_that_was_not_read_s
     let (registry, memory) = registry();
     let first = register(&registry, "alice").await;
     let stale = registry_on(&memory);
-    stale.rebuild_index(Epoch(0)).await;
+    stale.rebuild_index(Term(0)).await;
     let told_before = stale.users_after(None);
     change(&registry, "secret", "other").await.unwrap();
-    stale.begin_term(Epoch(1));
-    stale.rebuild_index(Epoch(1)).await;
+    stale.begin_term(Term(1));
+    stale.rebuild_index(Term(1)).await;
     // A third node that had heard of the old password alone, and hears of the list.
     let third = registry_on(&memory);
     third.merge(&told_before, BootMs(0));
     third.merge(&stale.users_after(None), BootMs(0));
     third.merge(&told_before, BootMs(0));
-    third.begin_term(Epoch(2));
-    third.mark_told(Epoch(2));
+    third.begin_term(Term(2));
+    third.mark_told(Term(2));
     assert_eq!(why(beat(&third, &first).await), Denied::Outdated);
 }
 
@@ -249,8 +248,8 @@ async fn a_snapshot_says_that_there_is_a_password_and_not_which() {
     for rows in [rows.clone().without_marks(), rows] {
         let started = registry_on(&memory);
         started.remember(rows, 0, BootMs(0));
-        started.begin_term(Epoch(1));
-        started.rebuild_index(Epoch(1)).await;
+        started.begin_term(Term(1));
+        started.rebuild_index(Term(1)).await;
         let before = memory.faults().calls();
         for _ in 0..2 {
             assert!(beat(&started, &granted).await.is_ok());

@@ -5,15 +5,14 @@
 //! leader takes those of the old one. It does not say whether the password was changed since: the mark in it does not
 //! equal the user's then.
 
-use std::fmt;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::guard::Mark;
-use rollcall_core::{Token, UserId, WallMs};
+use super::credential_state::{Guard, Mark};
+use super::token_key::TokenKey;
+use rollcall_core::{Profile, Term, Token, UserId, WallMs};
 
 /// Says what it is to who finds one, and which form it has.
 const PREFIX: &str = "rc1.";
@@ -29,12 +28,6 @@ const TOKEN_BYTES: usize = CLAIMS_BYTES + CODE_BYTES;
 /// In base64 without padding.
 const TEXT_BYTES: usize = (TOKEN_BYTES * 4).div_ceil(3);
 
-/// What tokens are made and checked with. Who has it can be anybody.
-///
-/// Invariant: it is never shown, since `Debug` does not and there is no `Display`.
-#[derive(Clone)]
-pub struct TokenKey([u8; Self::BYTES]);
-
 /// A token and how long it is good for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Granted {
@@ -46,45 +39,24 @@ pub struct Granted {
 
 /// What a genuine token says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Claims {
+pub(crate) struct Claims {
     /// Its bearer.
-    pub(super) user: UserId,
+    pub(crate) user: UserId,
     /// The password that was proved.
-    pub(super) mark: Mark,
+    pub(crate) mark: Mark,
     /// In Unix seconds: from then on it is not good.
-    pub(super) expires_at_s: i64,
+    pub(crate) expires_at_s: i64,
 }
 
 /// Makes and checks tokens.
-pub(super) struct Tokens {
+pub(crate) struct Tokens {
     keyed: Hmac<Sha256>,
     seconds: i64,
 }
 
-impl TokenKey {
-    /// As many as the code has.
-    pub const BYTES: usize = 32;
-
-    /// A key of bytes that nobody can guess.
-    #[must_use]
-    pub fn new(bytes: [u8; Self::BYTES]) -> Self {
-        Self(bytes)
-    }
-
-    pub(super) fn reveal(&self) -> &[u8; Self::BYTES] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for TokenKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TokenKey(…)")
-    }
-}
-
 impl Claims {
     /// Whether the token is good no more at `now`.
-    pub(super) fn is_expired(&self, now: WallMs) -> bool {
+    pub(crate) fn is_expired(&self, now: WallMs) -> bool {
         now.unix_seconds() >= self.expires_at_s
     }
 
@@ -108,14 +80,14 @@ impl Claims {
 
 impl Tokens {
     /// Tokens under `key` that are good for so many seconds.
-    pub(super) fn new(key: &TokenKey, seconds: u64) -> Self {
-        let mut keyed = Hmac::<Sha256>::new_from_slice(&key.0).expect("an HMAC takes keys of any length");
+    pub(crate) fn new(key: &TokenKey, seconds: u64) -> Self {
+        let mut keyed = Hmac::<Sha256>::new_from_slice(key.reveal()).expect("an HMAC takes keys of any length");
         keyed.update(DOMAIN);
         Self { keyed, seconds: i64::try_from(seconds).unwrap_or(i64::MAX) }
     }
 
     /// A token for who has proved at `now` the password of `user` that has that mark.
-    pub(super) fn issue(&self, user: UserId, mark: Mark, now: WallMs) -> Granted {
+    pub(crate) fn issue(&self, user: UserId, mark: Mark, now: WallMs) -> Granted {
         let expires_at_s = now.unix_seconds().saturating_add(self.seconds);
         let claims = Claims { user, mark, expires_at_s }.to_bytes();
         let code = self.code(&claims).finalize().into_bytes();
@@ -125,8 +97,14 @@ impl Tokens {
         Granted { token: Token::new(text), expires_at: WallMs::new(expires_at_s.saturating_mul(1000)) }
     }
 
+    /// A token for the password in `profile`, if there is one.
+    pub(crate) fn issue_for(&self, profile: &Profile, now: WallMs) -> Option<Granted> {
+        let mark = Guard::of(profile, Term::default()).mark()?;
+        Some(self.issue(profile.user_id, mark, now))
+    }
+
     /// What a token says; `None` if it was not made with this key. Whether codes are equal is found in constant time.
-    pub(super) fn read(&self, token: &str) -> Option<Claims> {
+    pub(crate) fn read(&self, token: &str) -> Option<Claims> {
         let text = token.strip_prefix(PREFIX).filter(|text| text.len() == TEXT_BYTES)?;
         let mut bytes = [0; TOKEN_BYTES];
         let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;

@@ -9,11 +9,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{BulkError, Registry, Unavailable};
+use super::store::ImageStore;
 use crate::presence::Online;
+use crate::registry::error::{BulkError, Unavailable};
+use crate::registry::online::clients::Clients;
 use rollcall_core::{BootMs, ImageName, Page, Username};
 
 /// The most pictures of one client.
@@ -27,7 +30,7 @@ const PIECES_AHEAD: usize = 8;
 
 /// Downloads that run at once; more wait for [`WAIT`]. With the numbers above this bounds their memory to some 300 MiB at the very
 /// worst, and to a tenth of that with real pictures.
-pub(super) const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 64;
 
 /// The longest that a download waits for others to end.
 const WAIT: Duration = Duration::from_secs(2);
@@ -57,23 +60,32 @@ struct Chunk {
     ends_client: bool,
 }
 
-impl Registry {
+/// Streams all clients with their pictures.
+pub(crate) struct ImagesStream {
+    images: Arc<ImageStore>,
+    clients: Arc<Clients>,
+    downloads: Arc<Semaphore>,
+}
+
+impl ImagesStream {
+    /// A stream of `clients` with their pictures.
+    pub(crate) fn new(images: Arc<ImageStore>, clients: Arc<Clients>) -> Self {
+        Self { images, clients, downloads: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
     /// The clients on `page` that are online at `now`, each with its newest 20 pictures, oldest first:
     /// `{"online_clients":[{"username","addr","images":[{"filename","data"}]}],"count"}`. An error inside the stream must
     /// abort the answer, so that nobody takes a part for the whole. Until it is dropped the stream keeps others out, so
     /// whoever reads it must bound how long that takes.
-    ///
-    /// # Errors
-    /// [`BulkError`] if too many run already, or the bucket does not answer for the first client.
-    pub async fn online_with_images(
+    pub(crate) async fn open(
         &self,
         page: &Page,
         now: BootMs,
     ) -> Result<impl Stream<Item = Result<Bytes, Unavailable>> + Send + use<>, BulkError> {
-        let permit = timeout(WAIT, Arc::clone(&self.0.bulks).acquire_owned()).await;
+        let permit = timeout(WAIT, Arc::clone(&self.downloads).acquire_owned()).await;
         // The other error would mean that the semaphore was closed, which nobody does.
         let Ok(Ok(permit)) = permit else { return Err(BulkError::Busy) };
-        let mut chunks = Box::pin(self.chunks(self.online(page, now), now));
+        let mut chunks = Box::pin(chunks(&self.images, self.clients.online(page, now), now));
         let (mut first, mut bytes) = (Vec::new(), 0);
         while bytes < FIRST_BYTES
             && let Some(chunk) = chunks.next().await
@@ -91,61 +103,65 @@ impl Registry {
             chunk.map(|chunk| chunk.text)
         })))
     }
+}
 
-    fn chunks(
-        &self,
-        clients: Vec<Online>,
-        now: BootMs,
-    ) -> impl Stream<Item = Result<Chunk, Unavailable>> + Send + use<> {
-        let end = format!("],\"count\":{}}}", clients.len());
-        let (lister, fetcher) = (self.clone(), self.clone());
-        let mut writer = Writer::default();
-        let clients = stream::iter(clients)
-            .map(move |client| lister.clone().pieces(client))
-            .buffered(LISTS_AHEAD)
-            .flat_map(|pieces| match pieces {
-                Ok(pieces) => stream::iter(pieces.into_iter().map(Ok).collect::<Vec<_>>()),
-                Err(unavailable) => stream::iter(vec![Err(unavailable)]),
-            })
-            .map(move |piece| fetcher.clone().fetch(piece, now))
-            .buffered(PIECES_AHEAD)
-            .map(move |fetched| fetched.map(|fetched| writer.write(fetched)));
-        let outside = |text: String| stream::iter([Ok(Chunk { text: text.into(), ends_client: false })]);
-        outside("{\"online_clients\":[".to_owned()).chain(clients).chain(outside(end))
-    }
-
-    async fn pieces(self, client: Online) -> Result<Vec<Piece>, Unavailable> {
-        let mut names = match self.image_names(&client.username).await {
-            Err(error) if error.concerns_one_object() => self.pass_over(&client.username, &error, Vec::new()),
-            names => names?,
-        };
-        let newest = names.split_off(names.len().saturating_sub(IMAGES_PER_CLIENT));
-        let user = client.username.clone();
-        let images = newest.into_iter().map(|image| Piece::Image(user.clone(), image));
-        Ok(std::iter::once(Piece::Client(client)).chain(images).chain([Piece::EndOfClient]).collect())
-    }
-
-    async fn fetch(self, piece: Result<Piece, Unavailable>, now: BootMs) -> Result<Fetched, Unavailable> {
-        Ok(match piece? {
-            Piece::Client(client) => Fetched::Client(client),
-            Piece::EndOfClient => Fetched::EndOfClient,
-            Piece::Image(user, image) => match self.read_image(&user, &image, now).await {
-                Ok(Some(bytes)) => Fetched::Image(image, bytes),
-                Ok(None) => {
-                    debug!("skipped {image} of {user}: deleted meanwhile");
-                    Fetched::Gone
-                }
-                Err(error) if error.concerns_one_object() => self.pass_over(&user, &error, Fetched::Gone),
-                Err(error) => return Err(error),
-            },
+fn chunks(
+    images: &Arc<ImageStore>,
+    clients: Vec<Online>,
+    now: BootMs,
+) -> impl Stream<Item = Result<Chunk, Unavailable>> + Send + use<> {
+    let end = format!("],\"count\":{}}}", clients.len());
+    let (lister, fetcher) = (Arc::clone(images), Arc::clone(images));
+    let mut writer = Writer::default();
+    let clients = stream::iter(clients)
+        .map(move |client| pieces(Arc::clone(&lister), client))
+        .buffered(LISTS_AHEAD)
+        .flat_map(|pieces| match pieces {
+            Ok(pieces) => stream::iter(pieces.into_iter().map(Ok).collect::<Vec<_>>()),
+            Err(unavailable) => stream::iter(vec![Err(unavailable)]),
         })
-    }
+        .map(move |piece| fetch(Arc::clone(&fetcher), piece, now))
+        .buffered(PIECES_AHEAD)
+        .map(move |fetched| fetched.map(|fetched| writer.write(fetched)));
+    let outside = |text: String| stream::iter([Ok(Chunk { text: text.into(), ends_client: false })]);
+    outside("{\"online_clients\":[".to_owned()).chain(clients).chain(outside(end))
+}
 
-    /// One broken picture must not hide everybody's.
-    fn pass_over<T>(&self, user: &Username, error: &Unavailable, instead: T) -> T {
-        self.report_unreadable(user, &error.cause());
-        instead
-    }
+async fn pieces(images: Arc<ImageStore>, client: Online) -> Result<Vec<Piece>, Unavailable> {
+    let mut names = match images.image_names(&client.username).await {
+        Err(error) if error.concerns_one_object() => pass_over(&images, &client.username, &error, Vec::new()),
+        names => names?,
+    };
+    let newest = names.split_off(names.len().saturating_sub(IMAGES_PER_CLIENT));
+    let user = client.username.clone();
+    let newest = newest.into_iter().map(|image| Piece::Image(user.clone(), image));
+    Ok(std::iter::once(Piece::Client(client)).chain(newest).chain([Piece::EndOfClient]).collect())
+}
+
+async fn fetch(
+    images: Arc<ImageStore>,
+    piece: Result<Piece, Unavailable>,
+    now: BootMs,
+) -> Result<Fetched, Unavailable> {
+    Ok(match piece? {
+        Piece::Client(client) => Fetched::Client(client),
+        Piece::EndOfClient => Fetched::EndOfClient,
+        Piece::Image(user, image) => match images.read_image(&user, &image, now).await {
+            Ok(Some(bytes)) => Fetched::Image(image, bytes),
+            Ok(None) => {
+                debug!("skipped {image} of {user}: deleted meanwhile");
+                Fetched::Gone
+            }
+            Err(error) if error.concerns_one_object() => pass_over(&images, &user, &error, Fetched::Gone),
+            Err(error) => return Err(error),
+        },
+    })
+}
+
+/// One broken picture must not hide everybody's.
+fn pass_over<T>(images: &ImageStore, user: &Username, error: &Unavailable, instead: T) -> T {
+    images.report_unreadable(user, &error.cause());
+    instead
 }
 
 /// Writes pieces as JSON, with the commas between them.
@@ -193,9 +209,9 @@ mod tests {
     use futures_util::TryStreamExt;
     use image::ImageFormat;
 
-    use super::super::testing::{caller, name, picture, registry, registry_in, user};
     use super::*;
-    use crate::registry::Credentials;
+    use crate::registry::testing::{caller, name, picture, registry, registry_in, user};
+    use crate::registry::{Credentials, Registry};
     use crate::storage::{Backend, Fault, Key};
     use rollcall_core::api::DiscoveredWithImages;
 
@@ -241,12 +257,12 @@ mod tests {
             images.push(registry.upload(&name("alice"), bytes, Credentials::None, caller(BootMs(0))).await.unwrap());
         }
         let client = Online { username: name("alice"), addr: None };
-        let pieces = registry.clone().pieces(client).await.unwrap();
+        let pieces = pieces(Arc::clone(&registry.0.images.store), client).await.unwrap();
         memory.delete(&Key::Image(name("alice"), images[0].clone())).await.unwrap();
         let mut writer = Writer::default();
         let mut text = String::new();
         for piece in pieces {
-            let chunk = writer.write(registry.clone().fetch(Ok(piece), BootMs(0)).await.unwrap());
+            let chunk = writer.write(fetch(Arc::clone(&registry.0.images.store), Ok(piece), BootMs(0)).await.unwrap());
             text += std::str::from_utf8(&chunk.text).unwrap();
         }
         let client: rollcall_core::api::ClientWithImages = serde_json::from_str(&text).unwrap();
@@ -272,9 +288,9 @@ mod tests {
         let stream = registry.online_with_images(&Page::default(), BootMs(0)).await.unwrap();
         let ahead = memory.faults().calls() - before;
         assert!(ahead <= PIECES_AHEAD + LISTS_AHEAD + 1, "{ahead} calls for the first client");
-        assert_eq!(registry.0.bulks.available_permits(), AT_ONCE - 1);
+        assert_eq!(registry.0.images.stream.downloads.available_permits(), AT_ONCE - 1);
         drop(stream);
-        assert_eq!(registry.0.bulks.available_permits(), AT_ONCE);
+        assert_eq!(registry.0.images.stream.downloads.available_permits(), AT_ONCE);
     }
 
     #[tokio::test]
