@@ -230,7 +230,7 @@ impl Store for View<'_> {
     }
 
     fn is_listed(&self, term: Term) -> bool {
-        *self.registry.whole().borrow() == Some(Epoch(term.0))
+        self.registry.coverage().borrow().users_in(term).may_list_users()
     }
 }
 
