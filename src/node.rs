@@ -54,6 +54,10 @@ pub enum NodeError {
     Bind(String),
 }
 
+/// Version of `cluster.json` and of `nodes/{addr}.json`. Objects of version 1 do not name it. A later version that this one
+/// cannot read writes a field `version`; an object without that field is of version 1.
+pub const BUCKET_FILES_VERSION: u32 = 1;
+
 /// The bucket's own id, written once by the first node that ever used it.
 #[derive(Debug, Serialize, Deserialize)]
 struct ClusterFile {
@@ -475,6 +479,16 @@ mod tests {
         let error = bind(taken.local_addr().unwrap(), "HTTP API", "API_PORT").expect_err("taken");
         assert!(matches!(error, NodeError::Bind(_)));
         assert!(error.to_string().contains("API_PORT"), "{error}");
+    }
+
+    #[test]
+    fn the_files_in_the_bucket_have_their_golden_bytes() {
+        let id = Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+        let golden = r#"{"cluster_id":"00112233-4455-6677-8899-aabbccddeeff"}"#;
+        assert_eq!(serde_json::to_string(&ClusterFile { cluster_id: id }).unwrap(), golden);
+        assert_eq!(serde_json::from_str::<ClusterFile>(golden).unwrap().cluster_id, id);
+        let golden = r#"{"first_start":"00112233-4455-6677-8899-aabbccddeeff"}"#;
+        assert_eq!(serde_json::to_string(&NodeFile { first_start: id }).unwrap(), golden);
     }
 
     #[tokio::test]

@@ -46,6 +46,12 @@ impl Beat {
 }
 
 impl Stamp {
+    /// A stamp for tests of other parts.
+    #[cfg(test)]
+    pub(crate) fn of(epoch: u64, serial: u64) -> Self {
+        Self { epoch, serial }
+    }
+
     pub(super) fn next(self) -> Self {
         Self { serial: self.serial + 1, ..self }
     }

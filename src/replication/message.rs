@@ -5,6 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::Rows;
 use rollcall_core::{Term, Username};
+use rollcall_election::PROTOCOL;
+
+/// Protocol of the election links that the bytes of this file belong to. The messages do not carry a version of their own:
+/// nodes whose protocols differ refuse each other's links. To change the bytes, raise `PROTOCOL` and this number.
+const BYTES_OF_PROTOCOL: u32 = 4;
+
+const _: () = assert!(BYTES_OF_PROTOCOL == PROTOCOL, "look whether the bytes of messages changed as well");
+const _: () = assert!(Rows::VERSION == 1, "other rows are another protocol of the links");
 
 /// What one replica says to another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,3 +77,6 @@ impl Message {
         postcard::from_bytes(bytes).ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use rollcall_core::MemberRole;
 use rollcall_core::{Load, NodeAddr, Term};
 
 /// The version of everything in this file and in `message.rs`. Nodes of different versions refuse each other.
-pub(super) const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 4;
 
 /// The longest frame once both sides know each other.
 pub(super) const MAX_FRAME_BYTES: usize = 1 << 20;

@@ -29,7 +29,7 @@ mod tests;
 pub use ballot::{decode_ballot, encode_ballot, has_ballot};
 pub use carrier::{Carrier, MOST_CARGO_BYTES, Parcel};
 pub use driver::{Election, Options};
-pub use frame::Timings;
+pub use frame::{PROTOCOL, Timings};
 pub use load::LoadSource;
 pub use message::{BallotReport, Message, PreVoteResp};
 pub use process::{Ballot, BootId, NodeId, NodeSet, Peers, Process};
