@@ -156,6 +156,22 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_of_the_first_version_is_read() {
+        let bucket = Uuid::from_u128(0x9069_a20a_a002_49b5_847b_79b7_867d_ed09);
+        let bytes = include_bytes!("../../tests/fixtures/first-version/node-0/snapshot");
+        let snapshot = decode(bytes, bucket).unwrap();
+        assert_eq!(snapshot.made_at_ms, 1_796_018_853_598);
+        let names = |rows: &Rows| {
+            let beats = rows.beats.iter().map(|row| format!("beat of {}", row.username));
+            beats.chain(rows.users.iter().map(|row| format!("user {}", row.username))).collect::<Vec<_>>()
+        };
+        let names: Vec<String> = snapshot.rows.iter().flat_map(names).collect();
+        let beats = ["alice", "bob", "carol", "erin"].map(|name| format!("beat of {name}"));
+        let users = ["alice", "bob", "carol", "dave", "erin"].map(|name| format!("user {name}"));
+        assert_eq!(names, [&beats[..], &users[..]].concat());
+    }
+
+    #[test]
     fn a_snapshot_of_another_bucket_is_none() {
         assert!(decode(&encode(&["alice"]), Uuid::from_u128(8)).unwrap_err().contains("another bucket"));
     }
