@@ -7,6 +7,7 @@
 mod access;
 mod bulk;
 mod copy;
+mod coverage;
 mod draw;
 mod error;
 mod gallery;
@@ -39,6 +40,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, Semaphore, watch};
 
 pub use access::{Caller, Credentials, Denied};
+pub use coverage::{Coverage, TermCoverage};
 pub use error::{AuthError, BulkError, ImageError, LookupError, RegisterError, Unavailable, UploadError, UsersError};
 pub use heartbeat::Beat;
 pub use online::News;

@@ -53,6 +53,7 @@ const PURE: &[&str] = &[
     "rollcall/commands/plain.rs",
     "rollcall/commands/table.rs",
     "rollcall/presence/",
+    "rollcall/registry/coverage.rs",
     "rollcall/registry/guard.rs",
     "rollcall/registry/guesses.rs",
     "rollcall/registry/token.rs",
