@@ -32,9 +32,9 @@ pub struct App {
     /// Which web pages may read answers.
     pub cors: Cors,
     /// When this node's copy of the leader's tables was last known to be all that the leader knew; `None` if it never was.
-    pub copied: watch::Receiver<Option<BootMs>>,
+    pub clients_up_to_date_at: watch::Receiver<Option<BootMs>>,
     /// The same for the list of users: when it was last known to be a leader's whose list was whole.
-    pub users_copied: watch::Receiver<Option<BootMs>>,
+    pub users_complete_at: watch::Receiver<Option<BootMs>>,
     /// What whoever waits for a change of the list is told.
     pub news: watch::Receiver<News>,
     /// The leader's requests that are under way: a leader that hands over waits for them.

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::message::{Cursor, Message};
-use super::replica::{Output, Replica, Store};
-use crate::registry::{RowNo, Rows};
+use super::replica::{Output, Replica};
+use super::store::Store;
+use crate::registry::{Coverage, RowNo, Rows};
 use rollcall_core::{BootMs, Term, Username};
 use rollcall_election::NodeId;
 
@@ -23,7 +24,7 @@ struct Tables {
     fresh: Vec<(RowNo, Username)>,
     tracked: bool,
     last: RowNo,
-    complete: bool,
+    was_complete: bool,
     /// In which term it was listed.
     listed: Option<Term>,
 }
@@ -63,16 +64,16 @@ impl Store for Tables {
         next.map(|name| Rows::of_user(name.clone())).unwrap_or_default()
     }
 
-    fn is_complete(&self) -> bool {
-        self.complete
+    fn may_claim_complete(&self) -> bool {
+        self.was_complete
     }
 
-    fn set_complete(&mut self) {
-        self.complete = true;
+    fn note_complete(&mut self) {
+        self.was_complete = true;
     }
 
-    fn is_listed(&self, term: Term) -> bool {
-        self.listed == Some(term)
+    fn users_in(&self, term: Term) -> Coverage {
+        if self.listed == Some(term) { Coverage::Complete } else { Coverage::Partial }
     }
 }
 
@@ -117,11 +118,11 @@ struct World {
     stored: BTreeSet<Username>,
     waiting: Vec<(Username, RowNo)>,
     acknowledged: BTreeSet<Username>,
-    whole: bool,
-    /// How often a leader became whole without reading the bucket.
-    whole_by_others: u32,
+    leader_lists: bool,
+    /// How often a leader could list its users without reading the bucket.
+    lists_by_others: u32,
     /// Which leaders found that they know who is online as well as anybody.
-    clients_known: Vec<(usize, Term)>,
+    clients_learned: Vec<(usize, Term)>,
 }
 
 impl World {
@@ -142,9 +143,9 @@ impl World {
             stored: BTreeSet::new(),
             waiting: Vec::new(),
             acknowledged: BTreeSet::new(),
-            whole: false,
-            whole_by_others: 0,
-            clients_known: Vec::new(),
+            leader_lists: false,
+            lists_by_others: 0,
+            clients_learned: Vec::new(),
         }
     }
 
@@ -169,7 +170,10 @@ impl World {
                     }
                 }
                 Output::Led => {}
-                Output::KnowsClients(term) => self.clients_known.push((by, term)),
+                Output::Clients(term, coverage) => {
+                    assert_eq!(coverage, Coverage::UpToDate);
+                    self.clients_learned.push((by, term));
+                }
                 Output::Confirmed(upto) => {
                     if self.leader == Some(by) {
                         let (known, rest) =
@@ -179,9 +183,10 @@ impl World {
                         self.acknowledged.extend(known.into_iter().map(|(name, _)| name));
                     }
                 }
-                Output::Whole(term) => {
+                Output::Users(term, coverage) => {
+                    assert_eq!(coverage, Coverage::Certain);
                     if self.leader == Some(by) && term == self.term {
-                        self.whole_by_others += 1;
+                        self.lists_by_others += 1;
                         self.look(by);
                     }
                 }
@@ -191,7 +196,7 @@ impl World {
 
     /// A leader whose list is whole lists everybody who was ever acknowledged.
     fn look(&mut self, leader: usize) {
-        self.whole = true;
+        self.leader_lists = true;
         let known = &self.nodes[leader].tables.users;
         let missing: Vec<&Username> = self.acknowledged.iter().filter(|name| !known.contains_key(*name)).collect();
         assert!(missing.is_empty(), "node {leader} leads term {:?} and does not know {missing:?}", self.term);
@@ -269,7 +274,7 @@ impl World {
         // Nobody who leads already stands.
         self.follow(place);
         self.term = Term(self.term.0 + 1);
-        (self.leader, self.whole) = (Some(place), false);
+        (self.leader, self.leader_lists) = (Some(place), false);
         self.waiting.clear();
         // Of the others, those who made up the majority know of it.
         let voters = (place..place + NODES).map(|place| place % NODES).filter(|place| self.nodes[*place].up);
@@ -306,7 +311,7 @@ impl World {
         self.stored.iter().for_each(|name| {
             node.tables.insert(name);
         });
-        node.tables.complete = true;
+        node.tables.was_complete = true;
         node.tables.listed = Some(self.term);
         self.look(leader);
     }
@@ -377,7 +382,7 @@ proptest! {
         world.elect(leader);
         (0..NODES).filter(|node| *node != leader).for_each(|node| world.step(&Step::Learn(id(node).0)));
         world.settle(100);
-        if !world.whole {
+        if !world.leader_lists {
             world.list();
         }
         world.register();
@@ -389,22 +394,22 @@ proptest! {
             let missing: Vec<&Username> =
                 world.acknowledged.iter().filter(|name| !node.tables.users.contains_key(*name)).collect();
             prop_assert!(missing.is_empty(), "node {} does not know {:?}", place, missing);
-            prop_assert!(node.tables.complete);
-            prop_assert_eq!(node.replica.is_ready(), place != leader);
+            prop_assert!(node.tables.was_complete);
+            prop_assert_eq!(node.replica.may_take_over(), place != leader);
         }
         // The next one takes over without the bucket.
-        let (next, before) = ((leader + 1) % NODES, world.whole_by_others);
+        let (next, before) = ((leader + 1) % NODES, world.lists_by_others);
         world.elect(next);
         (0..NODES).filter(|node| *node != next).for_each(|node| world.step(&Step::Learn(id(node).0)));
         world.settle(100);
-        prop_assert_eq!(world.whole_by_others, before + 1);
+        prop_assert_eq!(world.lists_by_others, before + 1);
     }
 }
 
 #[test]
 fn a_follower_that_did_not_run_for_a_while_is_not_ready_until_it_was_told_everything_again() {
     let mut world = World::settled();
-    let ready = |world: &World, node: usize| world.nodes[node].replica.is_ready();
+    let ready = |world: &World, node: usize| world.nodes[node].replica.may_take_over();
     assert!(ready(&world, 1) && ready(&world, 2));
     for (passed, stalled) in [(900, false), (1100, true)] {
         world.now = world.now.plus(passed);
@@ -465,15 +470,15 @@ fn batches_that_are_missed_while_a_node_pulls_everything_do_not_make_it_begin_ag
             parts += usize::from(to.0 == 1 && matches!(message, Message::Part { .. }));
             if to.0 == 1 && parts > 1 {
                 world.under_way.push((from, to, boot, message));
-            } else if to.0 != 1 || !matches!(message, Message::Batch { .. }) || world.nodes[1].replica.is_ready() {
+            } else if to.0 != 1 || !matches!(message, Message::Batch { .. }) || world.nodes[1].replica.may_take_over() {
                 world.deliver(from, to, boot, message);
             }
         }
-        if world.nodes[1].replica.is_ready() {
+        if world.nodes[1].replica.may_take_over() {
             break;
         }
     }
-    assert!(world.nodes[1].replica.is_ready(), "it comes to an end");
+    assert!(world.nodes[1].replica.may_take_over(), "it comes to an end");
     assert_eq!(from_the_start, 1);
     world.settle(5);
     let users = |node: usize| world.nodes[node].tables.users.keys().collect::<Vec<_>>();
@@ -488,36 +493,36 @@ fn a_copy_of_a_leader_whose_list_is_not_whole_is_none_of_all_users() {
     (1..NODES).for_each(|node| world.step(&Step::Learn(id(node).0)));
     world.settle(20);
     for node in &world.nodes {
-        let copied = node.replica.copied();
-        assert!(copied.clients.is_some_and(|at| world.now.since(at) < 400), "{copied:?}");
-        assert_eq!(copied.users, None);
+        let freshness = node.replica.freshness();
+        assert!(freshness.clients.is_some_and(|at| world.now.since(at) < 400), "{freshness:?}");
+        assert_eq!(freshness.users, None);
     }
     world.list();
     world.settle(20);
     for node in &world.nodes {
-        let copied = node.replica.copied();
-        assert!(copied.users.is_some() && copied.users == copied.clients, "{copied:?}");
+        let freshness = node.replica.freshness();
+        assert!(freshness.users.is_some() && freshness.users == freshness.clients, "{freshness:?}");
     }
     // The next leader does not know whether its list is whole until a majority has told it.
-    let before = world.nodes[2].replica.copied().users;
+    let before = world.nodes[2].replica.freshness().users;
     world.elect(1);
     world.step(&Step::Learn(2));
     world.tick(50);
-    assert_eq!(world.nodes[2].replica.copied().users, before);
-    assert_eq!(world.nodes[1].replica.copied().users, before);
+    assert_eq!(world.nodes[2].replica.freshness().users, before);
+    assert_eq!(world.nodes[1].replica.freshness().users, before);
 }
 
 #[test]
 fn a_new_leader_that_knows_nobody_waits_for_a_node_that_may_know_somebody() {
     let mut world = World::settled();
     world.restart(&[1, 2]);
-    world.clients_known.clear();
+    world.clients_learned.clear();
     world.elect(1);
     // Who was started just now has nothing to tell, though they are a majority.
     world.talk(1, 2);
-    assert_eq!(world.clients_known, []);
+    assert_eq!(world.clients_learned, []);
     world.talk(1, 0);
-    assert_eq!(world.clients_known, [(1, world.term)]);
+    assert_eq!(world.clients_learned, [(1, world.term)]);
 }
 
 #[test]
@@ -525,10 +530,10 @@ fn a_new_leader_waits_for_nobody_once_a_majority_with_a_complete_node_has_told()
     let mut world = World::settled();
     world.restart(&[1]);
     world.kill(0);
-    world.clients_known.clear();
+    world.clients_learned.clear();
     world.elect(1);
     world.talk(1, 2);
-    assert_eq!(world.clients_known, [(1, world.term)]);
+    assert_eq!(world.clients_learned, [(1, world.term)]);
 }
 
 #[test]
@@ -536,32 +541,32 @@ fn a_new_leader_waits_a_second_for_nodes_that_do_not_tell_and_all_tell_at_a_firs
     let mut world = World::settled();
     world.restart(&[1, 2]);
     world.kill(0);
-    world.clients_known.clear();
+    world.clients_learned.clear();
     world.elect(1);
     world.talk(1, 2);
     world.tick(999);
-    assert_eq!(world.clients_known, []);
+    assert_eq!(world.clients_learned, []);
     world.tick(1);
-    assert_eq!(world.clients_known, [(1, world.term)]);
+    assert_eq!(world.clients_learned, [(1, world.term)]);
     world.tick(100);
     world.talk(1, 2);
-    assert_eq!(world.clients_known.len(), 1, "it is said once");
+    assert_eq!(world.clients_learned.len(), 1, "it is said once");
 
     let mut world = World::new();
     world.elect(0);
     world.talk(0, 1);
-    assert_eq!(world.clients_known, []);
+    assert_eq!(world.clients_learned, []);
     world.talk(0, 2);
-    assert_eq!(world.clients_known, [(0, world.term)]);
+    assert_eq!(world.clients_learned, [(0, world.term)]);
 }
 
 #[test]
 fn a_leader_that_was_in_step_knows_at_once_who_is_online() {
     let mut world = World::settled();
-    world.clients_known.clear();
+    world.clients_learned.clear();
     world.elect(1);
-    assert_eq!(world.clients_known, [(1, world.term)]);
+    assert_eq!(world.clients_learned, [(1, world.term)]);
     world.talk(1, 0);
     world.tick(1000);
-    assert_eq!(world.clients_known.len(), 1, "it is said once");
+    assert_eq!(world.clients_learned.len(), 1, "it is said once");
 }
