@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::SystemTime;
 
 use rollcall_core::{NodeAddr, Term};
 use rollcall_election::{NodeId, Peers, decode_ballot, encode_ballot};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::cluster::{Answer, Cluster, Plan};
 
@@ -17,17 +19,34 @@ const TERM: u64 = 3;
 /// The fixture's node 0 had the vote of every node.
 const NAMES: [&str; 3] = ["127.0.0.1:8090", "127.0.0.1:8091", "127.0.0.1:8092"];
 
-/// Copies the fixture. The files do not change; those named after a node are named after its present address. Ballots name the
-/// old addresses still: a vote for a node that is no member any more counts as used.
+/// Where a snapshot says when it was made: behind its first line and the bucket's id.
+const MADE_AT: std::ops::Range<usize> = 36..44;
+/// The SHA-256 at the end of a snapshot, in bytes.
+const SUM_BYTES: usize = 32;
+
+/// Copies the fixture. Files named after a node are named after its present address. Ballots name the old addresses still: a
+/// vote for a node that is no member any more counts as used. Snapshots were made just now, or everybody were offline.
 fn lay_out(data: &Path, names: &[String]) {
     let fixture = Path::new(FIXTURE);
     copy(&fixture.join("bucket"), &data.join("bucket"));
     let traces = data.join("bucket/nodes");
     for (index, name) in names.iter().enumerate() {
         copy(&fixture.join(format!("node-{index}")), &data.join(name));
+        make_young(&data.join(name).join("snapshot"));
         fs::rename(traces.join(format!("node-{index}.json")), traces.join(format!("{name}.json")))
             .expect("it is there");
     }
+}
+
+fn make_young(snapshot: &Path) {
+    let mut bytes = fs::read(snapshot).expect("it was copied");
+    let now = SystemTime::UNIX_EPOCH.elapsed().expect("the calendar is later");
+    let now_ms = i64::try_from(now.as_millis()).expect("the calendar is not so late");
+    bytes[MADE_AT].copy_from_slice(&now_ms.to_le_bytes());
+    let content = bytes.len() - SUM_BYTES;
+    let sum = Sha256::digest(&bytes[..content]);
+    bytes[content..].copy_from_slice(&sum);
+    fs::write(snapshot, bytes).expect("the directory is ours");
 }
 
 fn copy(from: &Path, to: &Path) {
