@@ -353,8 +353,8 @@ async fn follow_leadership(registry: Registry, mut role: watch::Receiver<Role>) 
 /// stored without being acknowledged; else at once.
 async fn make_whole(registry: &Registry, epoch: Epoch) {
     if registry.is_complete() {
-        let mut whole = registry.whole();
-        let became_whole = whole.wait_for(|whole| *whole == Some(epoch));
+        let mut coverage = registry.coverage();
+        let became_whole = coverage.wait_for(|coverage| coverage.users_in(epoch).may_list_users());
         let is_whole = timeout(WAIT_FOR_OTHERS, became_whole).await.is_ok();
         if is_whole {
             sleep(READ_BUCKET_AFTER).await;

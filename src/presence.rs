@@ -9,9 +9,11 @@ mod feed;
 mod replica;
 mod rows;
 mod stall;
+mod sweep;
 mod table;
+mod types;
 
 pub use feed::{Change, Changes, Event, Reason};
-pub use replica::{Beat, Stamp};
 pub use stall::{Awake, AwakeMs, ClockMs, Moment, Presence, PresenceMs, StallClock};
-pub use table::{Online, Seen, Table};
+pub use table::Table;
+pub use types::{Beat, Online, Renewed, Seen, Stamp};

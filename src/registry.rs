@@ -2,72 +2,68 @@
 //!
 //! [`Registry`] joins what lasts (the bucket), what is derived from it (the index of profiles) and what is only
 //! remembered (presence). It does not know HTTP, nor who leads: whoever composes it calls [`Registry::begin_term`] when
-//! others may have written meanwhile. Time comes in as an argument; randomness is drawn in `draw.rs`.
+//! others may have written meanwhile. Time comes in as an argument; randomness is drawn in `random.rs`.
+//!
+//! The work is done by components: `users/`, `auth/`, `images/`, `online/` and the side of the replication. [`Registry`]
+//! only wires them together.
 
-mod access;
-mod bulk;
-mod copy;
+mod auth;
 mod coverage;
-mod draw;
+mod coverage_watch;
 mod error;
-mod gallery;
-mod guard;
-mod guesses;
-mod heartbeat;
 mod images;
-mod index;
-mod login;
-mod lookup;
-mod misses;
+mod lock;
 mod online;
-mod password;
-mod picture;
 mod probe;
-mod rebuild;
-mod register;
-mod rows;
-mod token;
-mod token_key;
+mod random;
+mod replication_source;
 mod users;
 
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, Semaphore, watch};
+use bytes::Bytes;
+use futures_util::Stream;
+use tokio::sync::watch;
 
-pub use access::{Caller, Credentials, Denied};
+pub use auth::credentials::{Caller, Credentials, Denied};
+pub use auth::token::Granted;
+pub use auth::token_key::{TokenKey, TokenKeyError};
 pub use coverage::{Coverage, TermCoverage};
 pub use error::{AuthError, BulkError, ImageError, LookupError, RegisterError, Unavailable, UploadError, UsersError};
-pub use heartbeat::Beat;
-pub use online::News;
-pub use picture::Rejected;
-pub use register::{NewUser, Outcome, Registered};
-pub use rows::{RowNo, Rows, UserFacts};
-pub use token::{Granted, TokenKey};
-pub use token_key::TokenKeyError;
-pub use users::{UserRow, UsersVersion};
+pub use images::check::rejected::Rejected;
+pub use online::clients::News;
+pub use online::heartbeat::Beat;
+pub use users::list::{UserRow, UsersVersion};
+pub use users::register::{NewUser, Outcome, Registered};
+pub use users::rows::{RowNo, Rows, UserFacts};
 // What lists are made of, for those who do not know where presence comes from.
 pub use crate::presence::{Online, Reason};
+/// The name of a term for callers that count no elections.
+pub use rollcall_core::Term as Epoch;
 
-use crate::presence::{Moment, StallClock, Table};
+use crate::presence::Table;
 use crate::storage::Bucket;
-use copy::Confirmed;
-use gallery::Gallery;
-use guesses::Guesses;
-use index::Index;
-use password::Passwords;
-use picture::Pictures;
-use probe::Probed;
-use rollcall_core::BootMs;
-use token::Tokens;
-
-/// Reads of single profiles that run at once: enough to hide a store's latency, and few enough that a flood of made-up
-/// names does not become a flood on the store.
-const LOOKUPS_AT_ONCE: usize = 16;
+use auth::access::Access;
+use auth::login::Login;
+use auth::proof::PasswordProof;
+use auth::token::Tokens;
+use coverage_watch::CoverageWatch;
+use images::Images;
+use images::store::ImageStore;
+use images::stream::ImagesStream;
+use online::clients::Clients;
+use online::heartbeat::Heartbeats;
+use probe::StorageProbe;
+use replication_source::ReplicationSource;
+use rollcall_core::{Addr, BootMs, ImageName, Page, Password, Term, Username};
+use users::Users;
+use users::list::UserList;
+use users::profiles::Profiles;
+use users::rebuild::IndexRebuild;
+use users::register::Registration;
 
 /// What can be set about a registry.
 #[derive(Clone, Copy, Debug)]
@@ -82,122 +78,373 @@ pub struct Settings {
     pub token_seconds: u64,
 }
 
-/// A stretch of time in which nobody but us writes to the bucket; a greater number begins a new one. Whoever composes
-/// the registry decides what it counts.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-pub struct Epoch(pub u64);
-
 /// The registry. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Registry(Arc<Inner>);
 
 struct Inner {
-    bucket: Bucket,
-    settings: Settings,
-    presence: Mutex<Presence>,
-    /// Told of each visible change of presence.
-    changed: Notify,
-    index: Mutex<Index>,
-    /// The epoch in which the index holds every profile of the bucket.
-    whole: watch::Sender<Option<Epoch>>,
-    /// The latest epoch in which this node knows who is online as well as any other.
-    clients_known: watch::Sender<Option<Epoch>>,
-    /// Whether this process has once had every registration that was acknowledged until then.
-    complete: AtomicBool,
-    /// The epoch that runs.
-    epoch: AtomicU64,
-    confirmed: watch::Sender<Confirmed>,
-    /// There are new users to tell the other nodes of.
-    news: Notify,
-    passwords: Passwords,
-    guesses: Mutex<Guesses>,
-    tokens: Tokens,
-    pictures: Pictures,
-    gallery: Mutex<Gallery>,
-    /// The second in which a picture was named last, and what told it apart.
-    last_image: Mutex<(i64, u32)>,
-    lookups: Semaphore,
-    bulks: Arc<Semaphore>,
-    probed: tokio::sync::Mutex<Option<Probed>>,
-}
-
-struct Presence {
-    clock: StallClock,
-    table: Table,
-    /// The version of the table of which was told.
-    told: u64,
+    clients: Arc<Clients>,
+    heartbeats: Heartbeats,
+    users: Users,
+    login: Login,
+    images: Images,
+    source: Arc<ReplicationSource>,
+    coverage: Arc<CoverageWatch>,
+    probe: StorageProbe,
 }
 
 impl Registry {
     /// A registry that keeps what lasts in `bucket`, makes tokens with `key`, and starts at `now` with nobody online.
     #[must_use]
     pub fn new(bucket: Bucket, settings: Settings, key: &TokenKey, now: BootMs) -> Self {
+        let Settings { ttl_ms, replicated, require_password, token_seconds } = settings;
+        let coverage = Arc::new(CoverageWatch::default());
+        let clients = Arc::new(Clients::new(ttl_ms, replicated, now));
+        let profiles = Arc::new(Profiles::new(bucket.clone()));
+        let tokens = Arc::new(Tokens::new(key, token_seconds));
+        let proof = Arc::new(PasswordProof::new(profiles.clone()));
+        let source = Arc::new(ReplicationSource::new(profiles.clone(), clients.clone(), coverage.clone(), replicated));
+        let access = Arc::new(Access::new(
+            profiles.clone(),
+            proof.clone(),
+            tokens.clone(),
+            coverage.clone(),
+            require_password,
+            replicated,
+        ));
+        let store = Arc::new(ImageStore::new(profiles.clone(), access.clone()));
+        let registration =
+            Registration::new(profiles.clone(), proof.clone(), tokens.clone(), source.clone(), require_password);
         Self(Arc::new(Inner {
-            bucket,
-            settings,
-            presence: Mutex::new(Presence {
-                clock: StallClock::new(!settings.replicated, now),
-                table: Table::new(settings.ttl_ms),
-                told: 0,
-            }),
-            changed: Notify::new(),
-            index: Mutex::default(),
-            whole: watch::Sender::new(None),
-            clients_known: watch::Sender::new(None),
-            epoch: AtomicU64::new(0),
-            complete: AtomicBool::new(false),
-            confirmed: watch::Sender::new(Confirmed::none_after(RowNo::default())),
-            news: Notify::new(),
-            passwords: Passwords::default(),
-            guesses: Mutex::default(),
-            tokens: Tokens::new(key, settings.token_seconds),
-            pictures: Pictures::default(),
-            gallery: Mutex::default(),
-            last_image: Mutex::default(),
-            lookups: Semaphore::new(LOOKUPS_AT_ONCE),
-            bulks: Arc::new(Semaphore::new(bulk::AT_ONCE)),
-            probed: tokio::sync::Mutex::default(),
+            heartbeats: Heartbeats::new(clients.clone(), profiles.clone(), access),
+            users: Users {
+                list: UserList::new(profiles.clone(), clients.clone(), coverage.clone()),
+                rebuild: IndexRebuild::new(profiles.clone(), source.clone()),
+                registration,
+            },
+            login: Login::new(profiles, proof, tokens, source.clone()),
+            images: Images { stream: ImagesStream::new(store.clone(), clients.clone()), store },
+            clients,
+            source,
+            coverage,
+            probe: StorageProbe::new(bucket),
         }))
     }
 
     /// For how long a client stays online after a heartbeat.
     #[must_use]
     pub fn ttl_ms(&self) -> u64 {
-        self.0.settings.ttl_ms
+        self.0.clients.ttl_ms()
     }
 
     /// Notes that this process runs at `now`, and forgets whom nobody heard for a day. To be called several times a
     /// second: a longer gap counts as a pause of ours, for which no client ages.
     pub fn observe(&self, now: BootMs) {
-        self.presence(now, Table::sweep);
+        self.0.clients.ask(now, Table::sweep);
     }
 
-    /// Asks the presence table something at `now`, and passes on that it changed visibly, whether by what was asked or by
-    /// the time that has passed. However many clients go offline at that moment, others get their turn in between.
-    fn presence<T>(&self, now: BootMs, ask: impl FnOnce(&mut Table, Moment) -> T) -> T {
-        while !self.presence_alone(now, |table, now| table.advance_part(online::ROWS_A_LOCK, now)) {
-            std::thread::yield_now();
-        }
-        self.presence_alone(now, ask)
-    }
-
-    /// The same without a look at whose time has come, for what concerns one client.
-    fn presence_alone<T>(&self, now: BootMs, ask: impl FnOnce(&mut Table, Moment) -> T) -> T {
-        let mut presence = lock(&self.0.presence);
-        let Presence { clock, table, told } = &mut *presence;
-        let now = clock.observe(now);
-        let answer = ask(table, now);
-        let version = table.version_so_far();
-        let changed = std::mem::replace(told, version) != version;
-        drop(presence);
-        if changed {
-            self.0.changed.notify_one();
-        }
-        answer
+    /// Whether the bucket answers at `now`. Who asks while another waits for the answer takes that one.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if it does not.
+    pub async fn probe(&self, now: BootMs) -> Result<(), Unavailable> {
+        self.0.probe.probe(now).await
     }
 }
 
-/// Every operation under these locks leaves its table whole at each step, so a panic elsewhere is no reason to stop.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Heartbeats, and who is online.
+impl Registry {
+    /// Marks a registered user as online from now, at `addr` if one was told. Only a name that is not in the index
+    /// costs a read of the bucket; or a password, or the first token of a user in an epoch that nobody else told of.
+    ///
+    /// # Errors
+    /// [`AuthError`] if nobody registered under that name, the user has a password and `credentials` are not good, or it
+    /// cannot be found out.
+    pub async fn heartbeat(
+        &self,
+        name: &Username,
+        addr: Option<Addr>,
+        credentials: Credentials<'_>,
+        caller: Caller,
+    ) -> Result<Beat, AuthError> {
+        self.0.heartbeats.heartbeat(name, addr, credentials, caller).await
+    }
+
+    /// As [`Self::heartbeat`] for who is online already and has no password, which is what most heartbeats are for; otherwise
+    /// `None`, and nothing is done.
+    #[must_use]
+    pub fn renew(&self, name: &Username, addr: Option<Addr>, now: BootMs) -> Option<Beat> {
+        self.0.heartbeats.renew(name, addr, now)
+    }
+
+    /// As [`Self::heartbeat`] if it can be accepted without waiting for anything; otherwise `None`, and nothing is done.
+    #[must_use]
+    pub fn heartbeat_at_once(
+        &self,
+        name: &Username,
+        addr: Option<Addr>,
+        credentials: Credentials<'_>,
+        caller: Caller,
+    ) -> Option<Beat> {
+        self.0.heartbeats.heartbeat_at_once(name, addr, credentials, caller)
+    }
+
+    /// The clients on `page` that are online at `now`, sorted by name. A long page is no picture of one moment: who changes
+    /// while it is read is on it as it was before or after.
+    #[must_use]
+    pub fn online(&self, page: &Page, now: BootMs) -> Vec<Online> {
+        self.0.clients.online(page, now)
+    }
+
+    /// As [`Self::online`], part by part.
+    pub fn online_parts(&self, page: Page, now: BootMs) -> impl Iterator<Item = Vec<Online>> {
+        self.0.clients.online_parts(page, now)
+    }
+
+    /// How many clients are online at `now`.
+    #[must_use]
+    pub fn online_count(&self, now: BootMs) -> usize {
+        self.0.clients.count(now)
+    }
+
+    /// A number that is another one whenever a list of the clients online would be another one. It only grows while this
+    /// process runs, by one with each visible change.
+    #[must_use]
+    pub fn online_version(&self, now: BootMs) -> u64 {
+        self.0.clients.version(now)
+    }
+
+    /// What changed from `version` to `now`; `None` if that is not remembered any more, or there was no such version yet.
+    #[must_use]
+    pub fn changes_since(&self, version: u64, now: BootMs) -> Option<News> {
+        self.0.clients.changes_since(version, now)
+    }
+
+    /// Waits until something visible has changed since this was waited for the last time. Only one may wait: who has more
+    /// to tell passes it on.
+    pub async fn visibly_changed(&self) {
+        self.0.clients.visibly_changed().await;
+    }
+}
+
+/// Users.
+impl Registry {
+    /// Registers a user. When this returns `Ok`, the registration is durable and known to a majority of the nodes.
+    ///
+    /// # Errors
+    /// [`RegisterError`] if the name is taken with other data, a password is needed, wrong ones were tried too often, the
+    /// bucket gave no answer, or too few nodes did; then the write may have taken effect, and the same registration may be
+    /// sent again.
+    pub async fn register(&self, user: NewUser, caller: Caller) -> Result<Registered, RegisterError> {
+        self.0.users.registration.register(user, caller).await
+    }
+
+    /// Waits until the index is whole in `term`, 4 s at most.
+    ///
+    /// # Errors
+    /// [`UsersError::IndexRebuilding`] if it does not become whole in time.
+    pub async fn index_whole(&self, term: Term) -> Result<(), UsersError> {
+        self.0.users.list.wait_until_whole(term).await
+    }
+
+    /// What tells a list of the users of one moment from that of another.
+    #[must_use]
+    pub fn users_version(&self, now: BootMs) -> UsersVersion {
+        self.0.users.list.version(now)
+    }
+
+    /// The users on `page`, sorted by name, as of `now`. Only those that this node knows: see [`Self::index_whole`].
+    #[must_use]
+    pub fn users(&self, page: &Page, now: BootMs) -> Vec<UserRow> {
+        self.0.users.list.users(page, now)
+    }
+
+    /// As [`Self::users`], part by part.
+    pub fn users_parts(&self, page: Page, now: BootMs) -> impl Iterator<Item = Vec<UserRow>> {
+        self.0.users.list.users_parts(page, now)
+    }
+
+    /// Reads the bucket until the index is whole in `term`, or a later term begins. Tries again for as long as the
+    /// bucket does not answer. May be dropped at any time; what was read stays.
+    pub async fn rebuild_index(&self, term: Term) {
+        self.0.users.rebuild.run(term).await;
+    }
+
+    /// Gives a token to who knows the password.
+    ///
+    /// # Errors
+    /// [`AuthError`]: the user is not registered, has no password or another one, or has been guessed at too often; or the
+    /// bucket, or a majority of the nodes, gave no answer.
+    pub async fn login(&self, name: &Username, password: Password, caller: Caller) -> Result<Granted, AuthError> {
+        self.0.login.login(name, password, caller).await
+    }
+
+    /// Changes the password and gives a token for the new one. When this returns `Ok`, the change is durable and known to a
+    /// majority of the nodes, and no token that was given before is good any more. To repeat it does no harm: who knows the
+    /// password that it has already is given a token.
+    ///
+    /// # Errors
+    /// [`AuthError`] as for [`Self::login`]. If the bucket or too few nodes gave an answer, the change may have taken effect;
+    /// the same change may be sent again.
+    pub async fn change_password(
+        &self,
+        name: &Username,
+        password: Password,
+        new: Password,
+        caller: Caller,
+    ) -> Result<Granted, AuthError> {
+        self.0.login.change_password(name, password, new, caller).await
+    }
+}
+
+/// Pictures.
+impl Registry {
+    /// Stores a picture of a registered user. When this returns `Ok`, the picture is durable.
+    ///
+    /// # Errors
+    /// [`UploadError`] if the user is not registered, or has a password and `credentials` are not good, the picture breaks a
+    /// rule, or the bucket gave no answer.
+    pub async fn upload(
+        &self,
+        user: &Username,
+        picture: Bytes,
+        credentials: Credentials<'_>,
+        caller: Caller,
+    ) -> Result<ImageName, UploadError> {
+        self.0.images.store.upload(user, picture, credentials, caller).await
+    }
+
+    /// The names of a registered user's pictures, oldest first.
+    ///
+    /// # Errors
+    /// [`LookupError`] if the user is not registered, or the bucket gave no answer.
+    pub async fn images(&self, user: &Username, now: BootMs) -> Result<Vec<ImageName>, LookupError> {
+        self.0.images.store.images(user, now).await
+    }
+
+    /// A picture as it was stored. One that was deleted from the bucket may be given for another minute.
+    ///
+    /// # Errors
+    /// [`ImageError`] if there is none of that name, or the bucket gave no answer.
+    pub async fn image(&self, user: &Username, image: &ImageName, now: BootMs) -> Result<Bytes, ImageError> {
+        self.0.images.store.image(user, image, now).await
+    }
+
+    /// The clients on `page` that are online at `now`, each with its newest 20 pictures, oldest first:
+    /// `{"online_clients":[{"username","addr","images":[{"filename","data"}]}],"count"}`. An error inside the stream must
+    /// abort the answer, so that nobody takes a part for the whole. Until it is dropped the stream keeps others out, so
+    /// whoever reads it must bound how long that takes.
+    ///
+    /// # Errors
+    /// [`BulkError`] if too many run already, or the bucket does not answer for the first client.
+    pub async fn online_with_images(
+        &self,
+        page: &Page,
+        now: BootMs,
+    ) -> Result<impl Stream<Item = Result<Bytes, Unavailable>> + Send + use<>, BulkError> {
+        self.0.images.stream.open(page, now).await
+    }
+}
+
+/// Terms, and the registries of other nodes.
+impl Registry {
+    /// The term that began last.
+    #[must_use]
+    pub fn epoch(&self) -> Term {
+        self.0.source.term()
+    }
+
+    /// Begins a term: others may have written to the bucket until now, so the index counts as not whole and names
+    /// missed before are asked for again. To be followed by [`Self::rebuild_index`]. An older term is ignored.
+    ///
+    /// It costs next to nothing if the term runs already, so it can be called with every request: nothing may be answered
+    /// in a term that has not begun.
+    pub fn begin_term(&self, term: Term) {
+        self.0.source.begin_term(term);
+    }
+
+    /// Ends the replication of `ended`: this node takes no registrations and heartbeats in it any more. What was not taken by
+    /// [`Self::take_changes`] is forgotten as a change, not as a fact. If a later term has begun meanwhile, nothing is done:
+    /// its changes are to be told.
+    pub fn end_replication(&self, ended: Term) {
+        self.0.source.end_replication(ended);
+    }
+
+    /// How much of the users and of the clients this node has.
+    #[must_use]
+    pub fn coverage(&self) -> watch::Receiver<TermCoverage> {
+        self.0.coverage.subscribe()
+    }
+
+    /// Whether this process has once had every registration that was acknowledged until then.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.0.coverage.now().may_claim_complete()
+    }
+
+    /// Notes that it has, because it took in all that such a node knows.
+    pub fn set_complete(&self) {
+        self.0.coverage.change(TermCoverage::note_complete);
+    }
+
+    /// Notes that a majority of complete nodes told all that it knows, so that the index holds everything that was acknowledged
+    /// before `term`.
+    pub fn mark_told(&self, term: Term) {
+        self.0.source.raise_users(term, Coverage::Certain);
+    }
+
+    /// Notes that in `term` this node knows who is online as well as any other.
+    pub fn mark_clients_known(&self, term: Term) {
+        self.0.coverage.change(|node| node.raise_clients(term, Coverage::UpToDate));
+    }
+
+    /// Waits until this node knows who is online in `term` as well as any other, 1 s at most: a new leader that was not in
+    /// step asks the others first. If none of them answers, it knows it best.
+    pub async fn clients_known(&self, term: Term) {
+        self.0.source.clients_known(term).await;
+    }
+
+    /// Notes that a leader served at `now`: this node, or one that was heard just now. While none does, no client ages,
+    /// from the first such note on.
+    pub fn served(&self, now: BootMs) {
+        self.0.clients.served(now);
+    }
+
+    /// Some of what changed, and up to which new users all have been given; `None` if nothing did.
+    #[must_use]
+    pub fn take_changes(&self, now: BootMs) -> Option<(Rows, Option<RowNo>)> {
+        self.0.source.take_changes(now)
+    }
+
+    /// Some clients after a name, or from the first on; none only if there are no more.
+    #[must_use]
+    pub fn clients_after(&self, after: Option<&Username>, now: BootMs) -> Rows {
+        self.0.source.clients_after(after, now)
+    }
+
+    /// Some users after a name, or from the first on; none only if there are no more.
+    #[must_use]
+    pub fn users_after(&self, after: Option<&Username>) -> Rows {
+        self.0.source.users_after(after)
+    }
+
+    /// Takes in what another node told.
+    pub fn merge(&self, rows: &Rows, now: BootMs) {
+        self.0.source.merge(rows, now);
+    }
+
+    /// Takes in what a snapshot on disk says that was made `away_ms` ago. Users count only once their names are confirmed.
+    pub fn remember(&self, rows: Rows, away_ms: u64, now: BootMs) {
+        self.0.source.remember(rows, away_ms, now);
+    }
+
+    /// Notes that a majority knows the new rows up to `upto`.
+    pub fn confirm(&self, upto: RowNo) {
+        self.0.source.confirm(upto);
+    }
+
+    /// Waits until there are new users to tell the others of. For one waiter.
+    pub async fn news(&self) {
+        self.0.source.news().await;
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::Online;
+use super::types::Online;
 use rollcall_core::{Addr, Username};
 
 /// Changes that are remembered, which is some 1 MB. Who missed more reads the whole list.

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
-use super::Moment;
-use super::replica::Stamp;
-use super::stall::AwakeMs;
+use super::stall::{AwakeMs, Moment};
+use super::types::Stamp;
 use rollcall_core::{Addr, Username};
 
 /// What is known of a client.

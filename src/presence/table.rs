@@ -6,9 +6,11 @@
 use std::collections::BTreeSet;
 
 use super::feed::{Change, Event, Feed, Reason};
-use super::replica::Stamp;
+use super::replica;
 use super::rows::{Row, Rows};
-use super::{AwakeMs, Moment, PresenceMs};
+use super::stall::{AwakeMs, Moment};
+use super::sweep::Sweep;
+use super::types::{Beat, Online, Renewed, Seen, Stamp};
 use rollcall_core::{Addr, Page, Username};
 
 /// For how long after its last heartbeat it is remembered when a client was seen: a day, after which "last seen" says
@@ -19,12 +21,6 @@ const REMEMBER_MS: u64 = 24 * 60 * 60 * 1000;
 /// latest then, however many elections there are.
 const MOST_FORGIVEN_MS: u64 = 15 * 1000;
 
-/// The least time from one sweep's end to the next one's begin.
-const SWEEP_EVERY_MS: u64 = 60 * 1000;
-
-/// Rows that one step of a sweep looks at.
-const ROWS_A_SWEEP: usize = 1000;
-
 /// Who is online.
 ///
 /// Invariant: `due` holds exactly one entry for each row that is marked online, at its `due`, which is at or before its expiry,
@@ -34,44 +30,15 @@ const ROWS_A_SWEEP: usize = 1000;
 #[derive(Debug)]
 pub struct Table {
     ttl_ms: u64,
-    pub(super) rows: Rows,
+    rows: Rows,
     due: BTreeSet<(AwakeMs, Username)>,
     feed: Feed,
-    pub(super) touches: u64,
-    swept_at: PresenceMs,
-    /// The row that the sweep under way looked at last.
-    swept_to: Option<Username>,
+    touches: u64,
+    sweep: Sweep,
     /// The stamp of the heartbeat before.
-    pub(super) stamp: Stamp,
+    stamp: Stamp,
     /// Rows that the other nodes are to be told of; kept only while there is somebody to tell.
-    pub(super) changed: Option<Vec<Username>>,
-}
-
-/// A client that is online.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Online {
-    /// The name.
-    pub username: Username,
-    /// Where to reach it, if it ever told.
-    pub addr: Option<Addr>,
-}
-
-/// A client that was online stays so.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Renewed {
-    /// Where to reach it, if it ever told.
-    pub addr: Option<Addr>,
-}
-
-/// What is remembered of a client.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Seen {
-    /// Whether it is online.
-    pub online: bool,
-    /// Where it was reached last, if it ever told.
-    pub addr: Option<Addr>,
-    /// How long ago its last heartbeat came, our own pauses included.
-    pub ago_ms: u64,
+    changed: Option<Vec<Username>>,
 }
 
 impl Table {
@@ -84,8 +51,7 @@ impl Table {
             due: BTreeSet::new(),
             feed: Feed::default(),
             touches: 0,
-            swept_at: PresenceMs::default(),
-            swept_to: None,
+            sweep: Sweep::default(),
             stamp: Stamp::default(),
             changed: None,
         }
@@ -202,19 +168,59 @@ impl Table {
     /// at none for a minute once it has seen them all.
     pub fn sweep(&mut self, now: Moment) {
         self.advance(now);
-        let begins = self.swept_to.is_none();
-        if begins && now.presence.since(self.swept_at) < SWEEP_EVERY_MS {
-            return;
+        self.sweep.go_on(&mut self.rows, now.presence, |row| now.presence.since(row.last.presence) < REMEMBER_MS);
+    }
+
+    /// From now on heartbeats belong to `epoch`, which must be greater than that of every heartbeat before, and, if
+    /// `tracked`, [`Self::take_changed`] gives the rows that changed.
+    pub fn begin(&mut self, epoch: u64, tracked: bool) {
+        self.stamp = self.stamp.begin(epoch);
+        // What was noted and not told yet is to be told still.
+        if tracked != self.changed.is_some() {
+            self.track(tracked);
         }
-        let keep = |row: &Row| now.presence.since(row.last.presence) < REMEMBER_MS;
-        self.swept_to = self.rows.sweep(self.swept_to.as_ref(), ROWS_A_SWEEP, keep);
-        if self.swept_to.is_none() {
-            self.swept_at = now.presence;
+    }
+
+    /// From now on, whether changed rows are noted. All notes of before are dropped.
+    pub fn track(&mut self, tracked: bool) {
+        for name in self.changed.take().unwrap_or_default() {
+            if let Some(row) = self.rows.get_mut(&name) {
+                row.changed = false;
+            }
+        }
+        self.changed = tracked.then(Vec::new);
+    }
+
+    /// Rows that changed since they were given last, at most `most` of them.
+    pub fn take_changed(&mut self, most: usize, now: Moment) -> Vec<Beat> {
+        self.advance(now);
+        let Some(changed) = &mut self.changed else { return Vec::new() };
+        let names = changed.split_off(changed.len().saturating_sub(most));
+        let take = |name: Username| {
+            let row = self.rows.get_mut(&name)?;
+            row.changed = false;
+            Some(replica::beat(&name, row, now))
+        };
+        names.into_iter().filter_map(take).collect()
+    }
+
+    /// The rows behind `after` in the order of names, at most `most` of them.
+    pub fn rows_after(&mut self, after: Option<&Username>, most: usize, now: Moment) -> Vec<Beat> {
+        self.advance(now);
+        self.rows.after(after, most).map(|(name, row)| replica::beat(name, row, now)).collect()
+    }
+
+    /// Takes in what another node told at `now`, unless something newer is known.
+    pub fn merge(&mut self, told: &Beat, now: Moment) {
+        let known = self.rows.get(&told.username).copied();
+        if let Some(row) = replica::merge(known, told, self.changed.is_some(), now) {
+            self.touches += 1;
+            self.put(&told.username, row, now);
         }
     }
 
     /// Puts in a row that came from another node, in the place of the one that there is.
-    pub(super) fn put(&mut self, name: &Username, mut row: Row, now: Moment) {
+    fn put(&mut self, name: &Username, mut row: Row, now: Moment) {
         self.advance(now);
         row.online = left_ms(self.ttl_ms, &row.last, now) > 0;
         let before = self.rows.put(name, row);
@@ -283,7 +289,7 @@ impl Table {
     }
 
     /// Takes everybody offline whose time has come by `now`.
-    pub(super) fn advance(&mut self, now: Moment) {
+    fn advance(&mut self, now: Moment) {
         while !self.advance_part(usize::MAX, now) {}
     }
 

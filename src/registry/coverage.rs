@@ -135,6 +135,12 @@ impl TermCoverage {
         if term == self.term { self.clients } else { Coverage::Partial }
     }
 
+    /// Whether a later term than `term` has begun.
+    #[must_use]
+    pub fn is_after(&self, term: Term) -> bool {
+        self.term > term
+    }
+
     /// Whether the node has had, at some moment since its process started, every registration that
     /// was acknowledged until then.
     #[must_use]
@@ -244,6 +250,7 @@ mod tests {
         for term in [Term(1), Term(2)] {
             assert_eq!((node.users_in(term), node.clients_in(term)), (Partial, Partial));
         }
+        assert!(node.is_after(Term(1)) && !node.is_after(Term(2)));
         // Of a term that is over nothing is noted, and a later one may be heard of first here.
         node.raise_clients(Term(3), UpToDate);
         node.raise_users(Term(2), Certain);

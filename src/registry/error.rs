@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 
-use super::access::Denied;
-use super::picture::Rejected;
+use super::auth::credentials::Denied;
+use super::images::check::rejected::Rejected;
 use crate::storage::BucketError;
 use rollcall_core::Username;
 

@@ -1,7 +1,9 @@
 //! Finds out whether the bucket answers, at most once a second.
 
-use super::{Registry, Unavailable};
-use crate::storage::{BucketError, Key};
+use tokio::sync::Mutex;
+
+use super::error::Unavailable;
+use crate::storage::{Bucket, BucketError, Key};
 use rollcall_core::BootMs;
 
 /// For how long an answer holds: balancers ask often, and a store is not there to be asked.
@@ -9,19 +11,27 @@ const HOLDS_MS: u64 = 1000;
 
 /// The last answer, and when the question was asked.
 #[derive(Debug)]
-pub(super) struct Probed {
+struct Probed {
     asked_at: BootMs,
     answer: Result<(), Unavailable>,
 }
 
-impl Registry {
+/// Asks the bucket whether it answers, and remembers the answer for a moment.
+pub(super) struct StorageProbe {
+    bucket: Bucket,
+    last: Mutex<Option<Probed>>,
+}
+
+impl StorageProbe {
+    /// A probe that has not asked yet.
+    pub(super) fn new(bucket: Bucket) -> Self {
+        Self { bucket, last: Mutex::default() }
+    }
+
     /// Whether the bucket answers at `now`. Who asks while another waits for the answer takes that one.
-    ///
-    /// # Errors
-    /// [`Unavailable`] if it does not.
-    pub async fn probe(&self, now: BootMs) -> Result<(), Unavailable> {
+    pub(super) async fn probe(&self, now: BootMs) -> Result<(), Unavailable> {
         // An async lock: it is held while the bucket is asked, so that it is asked once.
-        let mut last = self.0.probed.lock().await;
+        let mut last = self.last.lock().await;
         match &*last {
             Some(probed) if now.since(probed.asked_at) < HOLDS_MS => probed.answer.clone(),
             Some(_) | None => {
@@ -34,8 +44,7 @@ impl Registry {
 
     /// Every node saw the cluster's id in the bucket at its start: a bucket without it is another one, or none.
     async fn ask(&self) -> Result<(), BucketError> {
-        let bucket = &self.0.bucket;
-        bucket.get(&Key::Cluster).await?.map(drop).ok_or_else(|| bucket.vanished(&Key::Cluster))
+        self.bucket.get(&Key::Cluster).await?.map(drop).ok_or_else(|| self.bucket.vanished(&Key::Cluster))
     }
 }
 

@@ -1,151 +1,22 @@
-//! Lists everybody who registered. The list is whole or not given.
+//! Who is registered: profiles in the bucket, and an index of them in memory.
 
-use std::iter;
-use std::sync::Arc;
-use std::time::Duration;
+mod announcements;
+pub(super) mod facts;
+pub(super) mod index;
+pub(super) mod list;
+mod negative_cache;
+pub(super) mod profiles;
+pub(super) mod rebuild;
+pub(super) mod register;
+pub(super) mod rows;
 
-use compact_str::CompactString;
-use tokio::time::timeout;
+use list::UserList;
+use rebuild::IndexRebuild;
+use register::Registration;
 
-use super::index::Facts;
-use super::online::ROWS_A_LOCK;
-use super::{Epoch, Registry, UsersError, lock};
-use crate::presence::Seen;
-use rollcall_core::{Addr, BootMs, Metadata, Page, UserId, Username};
-
-/// How long a question waits for the index to become whole: longer than a new leader needs for some thousand users,
-/// shorter than clients wait.
-const WAIT_FOR_INDEX: Duration = Duration::from_secs(4);
-
-/// A registered user.
-#[derive(Clone, Debug, PartialEq)]
-pub struct UserRow {
-    /// The name.
-    pub username: Username,
-    /// The id of the registration.
-    pub id: UserId,
-    /// The live address if one was told, else the registered one.
-    pub addr: Option<Addr>,
-    /// RFC 3339, UTC.
-    pub registered_at: CompactString,
-    /// What the user gave at registration.
-    pub metadata: Metadata,
-    /// Whether it is online.
-    pub online: bool,
-    /// How long ago its last heartbeat came; `None` if none is remembered.
-    pub seen_ago_ms: Option<u64>,
-}
-
-/// What tells a list of the users of one moment from that of another: equal versions, equal lists.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct UsersVersion {
-    index: u64,
-    online: u64,
-    touches: u64,
-}
-
-impl Registry {
-    /// Waits until the index is whole in `epoch`, 4 s at most.
-    ///
-    /// # Errors
-    /// [`UsersError::IndexRebuilding`] if it does not become whole in time.
-    pub async fn index_whole(&self, epoch: Epoch) -> Result<(), UsersError> {
-        let mut whole = self.0.whole.subscribe();
-        let became_whole = timeout(WAIT_FOR_INDEX, whole.wait_for(|whole| *whole == Some(epoch))).await;
-        match became_whole {
-            Ok(Ok(_)) => Ok(()),
-            // The sender lives as long as this registry, so the first of these does not happen.
-            Ok(Err(_)) | Err(_) => Err(UsersError::IndexRebuilding),
-        }
-    }
-
-    /// What tells a list of the users of one moment from that of another.
-    #[must_use]
-    pub fn users_version(&self, now: BootMs) -> UsersVersion {
-        let index = lock(&self.0.index).revision();
-        let (online, touches) = self.presence(now, |table, now| (table.version(now), table.touches()));
-        UsersVersion { index, online, touches }
-    }
-
-    /// The users on `page`, sorted by name, as of `now`. Only those that this node knows: see [`Self::index_whole`].
-    #[must_use]
-    pub fn users(&self, page: &Page, now: BootMs) -> Vec<UserRow> {
-        self.users_parts(page.clone(), now).flatten().collect()
-    }
-
-    /// As [`Self::users`], part by part.
-    pub fn users_parts(&self, page: Page, now: BootMs) -> impl Iterator<Item = Vec<UserRow>> {
-        let mut rest = Some(page);
-        iter::from_fn(move || {
-            let page = rest.take()?;
-            let rows = lock(&self.0.index).part(&page, ROWS_A_LOCK);
-            // Behind the last row there is at most one empty part.
-            rest = rows.last().and_then(|(last, _)| page.behind(last, rows.len()));
-            Some(self.users_of(rows, now))
-        })
-    }
-
-    fn users_of(&self, rows: Vec<(Username, Arc<Facts>)>, now: BootMs) -> Vec<UserRow> {
-        let seen: Vec<Option<Seen>> =
-            self.presence(now, |table, now| rows.iter().map(|(name, _)| table.seen(name, now)).collect());
-        let row = |((username, facts), seen): ((Username, Arc<Facts>), Option<Seen>)| UserRow {
-            id: facts.id,
-            addr: seen.and_then(|seen| seen.addr).or(facts.addr),
-            registered_at: facts.registered_at.clone(),
-            metadata: facts.metadata.clone(),
-            online: seen.is_some_and(|seen| seen.online),
-            seen_ago_ms: seen.map(|seen| seen.ago_ms),
-            username,
-        };
-        rows.into_iter().zip(seen).map(row).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::guard::Guard;
-    use super::super::testing::{caller, name, registry, user};
-    use super::*;
-    use crate::registry::Credentials;
-
-    #[tokio::test]
-    async fn a_list_that_takes_several_locks_is_whole_and_each_row_has_its_own_presence() {
-        let (registry, _) = registry();
-        for number in 0..=2 * ROWS_A_LOCK {
-            let mut index = lock(&registry.0.index);
-            let profile = Facts {
-                id: rollcall_core::UserId::nil(),
-                addr: None,
-                registered_at: "".into(),
-                metadata: Metadata::default(),
-            };
-            index.insert(name(&format!("u{number:05}")), profile, Guard::Open);
-        }
-        let online = format!("u{:05}", ROWS_A_LOCK + 1);
-        registry.heartbeat(&name(&online), None, Credentials::None, caller(BootMs(0))).await.unwrap();
-        let rows = registry.users(&Page::default(), BootMs(0));
-        assert_eq!(rows.len(), 2 * ROWS_A_LOCK + 1);
-        let online_rows: Vec<&str> = rows.iter().filter(|row| row.online).map(|row| row.username.as_str()).collect();
-        assert_eq!(online_rows, [online.as_str()]);
-        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        assert_eq!(registry.users(&Page::default(), BootMs(0))[0].username, name("alice"));
-    }
-
-    #[tokio::test]
-    async fn the_version_changes_with_registrations_heartbeats_and_time_outs_and_with_nothing_else() {
-        let (registry, _) = registry();
-        let mut versions = Vec::new();
-        let mut note = |now| versions.push(registry.users_version(now));
-        note(BootMs(0));
-        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        note(BootMs(0));
-        registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.unwrap();
-        note(BootMs(0));
-        registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(500))).await.unwrap();
-        note(BootMs(500));
-        (1000..=30_500).step_by(500).for_each(|ms| registry.observe(BootMs(ms)));
-        note(BootMs(30_500));
-        assert!(versions.windows(2).all(|pair| pair[0] != pair[1]), "{versions:?}");
-        assert_eq!(registry.users_version(BootMs(31_000)), versions[4]);
-    }
+/// The use cases about users.
+pub(super) struct Users {
+    pub(super) list: UserList,
+    pub(super) rebuild: IndexRebuild,
+    pub(super) registration: Registration,
 }

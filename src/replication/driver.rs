@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::message::Message;
 use super::replica::{Output, Replica};
 use super::store::Store;
-use crate::registry::{Coverage, Epoch, Registry, RowNo, Rows};
+use crate::registry::{Coverage, Registry, RowNo, Rows};
 use rollcall_core::clock::boot_now;
 use rollcall_core::{BootMs, Term, Username};
 use rollcall_election::{Carrier, Parcel, Role};
@@ -138,7 +138,7 @@ impl Replication {
         drop(role);
         let mut view = View { registry: &self.registry, now };
         if begins {
-            self.registry.begin_term(Epoch(term.0));
+            self.registry.begin_term(term);
             return self.replica.lead(term, &mut view, now);
         }
         if !leads {
@@ -185,13 +185,13 @@ impl Replication {
             Output::Confirmed(upto) => self.registry.confirm(upto),
             Output::Clients(term, coverage) => {
                 if coverage.may_answer_online() {
-                    self.registry.mark_clients_known(Epoch(term.0));
+                    self.registry.mark_clients_known(term);
                 }
             }
             Output::Users(term, coverage) => {
                 if coverage.may_trust_passwords() {
                     info!("the list of users is whole: a majority of the nodes told what it knows");
-                    self.registry.mark_told(Epoch(term.0));
+                    self.registry.mark_told(term);
                 }
             }
         }
@@ -245,8 +245,7 @@ impl Store for View<'_> {
     }
 
     fn users_in(&self, term: Term) -> Coverage {
-        let has_users = *self.registry.whole().borrow() == Some(Epoch(term.0));
-        if has_users { Coverage::Complete } else { Coverage::Partial }
+        self.registry.coverage().borrow().users_in(term)
     }
 }
 
@@ -301,7 +300,7 @@ mod tests {
             for term in 1..=TERMS {
                 role.send_replace(follower_of(term));
                 role.send_replace(leader_of(term));
-                registry.begin_term(Epoch(term));
+                registry.begin_term(Term(term));
                 // The look that is under way, and one more.
                 let seen = looks.load(Ordering::Acquire);
                 while looks.load(Ordering::Acquire) < seen + 2 {
@@ -343,7 +342,7 @@ mod tests {
         let (replication, _flusher) = Replication::new(registry.clone(), carrier, role.subscribe());
         let late = async {
             tokio::time::sleep(TICK / 2).await;
-            registry.begin_term(Epoch(1));
+            registry.begin_term(Term(1));
             assert!(is_tracked(&registry, "alice"));
             tokio::time::sleep(TICK).await;
             assert!(!is_tracked(&registry, "bob"));

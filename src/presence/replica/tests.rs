@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::presence::StallClock;
-use rollcall_core::Page;
+use crate::presence::{StallClock, Table};
+use rollcall_core::{Addr, Page};
 
 const TTL_MS: u64 = 30_000;
 

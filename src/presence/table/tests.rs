@@ -3,6 +3,7 @@ use std::num::NonZeroUsize;
 
 use proptest::prelude::*;
 
+use super::super::sweep::ROWS_A_SWEEP;
 use super::*;
 use crate::presence::StallClock;
 use rollcall_core::BootMs;

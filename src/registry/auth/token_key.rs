@@ -1,0 +1,138 @@
+//! The key of the tokens: drawn by the first node that ever used the bucket, and the same for all from then on.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::registry::random;
+use crate::storage::{Bucket, BucketError, Created, Key};
+
+/// What tokens are made and checked with. Who has it can be anybody.
+///
+/// Invariant: it is never shown, since `Debug` does not and there is no `Display`.
+#[derive(Clone)]
+pub struct TokenKey([u8; Self::BYTES]);
+
+/// The object in the bucket.
+#[derive(Serialize, Deserialize)]
+struct KeyFile {
+    /// In base64url without padding.
+    token_key: String,
+}
+
+/// There is no key. Display names the remedy, and nothing of what was read.
+#[derive(Debug, Error)]
+pub enum TokenKeyError {
+    /// The bucket did not answer.
+    #[error(transparent)]
+    Storage(#[from] BucketError),
+    /// What is there is no key.
+    #[error(
+        "{} in the {store} is damaged; put it back, or delete that file and restart all nodes: then all users have to log in again",
+        Key::TokenKey
+    )]
+    Damaged {
+        /// Which store.
+        store: String,
+    },
+}
+
+impl TokenKey {
+    /// Version of the object in the bucket. An object of version 1 does not name it. A later version that this one cannot
+    /// read writes a field `version`; an object without that field is of version 1.
+    pub const FILE_VERSION: u32 = 1;
+
+    /// As many as the code has.
+    pub const BYTES: usize = 32;
+
+    /// A key of bytes that nobody can guess.
+    #[must_use]
+    pub fn new(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn reveal(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+
+    /// The key of a bucket; draws one if there is none. Of several nodes that do, the first one's is everybody's.
+    ///
+    /// # Errors
+    /// [`TokenKeyError`] if the bucket does not answer, or holds something else.
+    pub async fn of_bucket(bucket: &Bucket) -> Result<Self, TokenKeyError> {
+        let stored = if let Some(stored) = bucket.get(&Key::TokenKey).await? {
+            stored
+        } else {
+            let mine = Self::new(random::key());
+            match bucket.create(&Key::TokenKey, mine.to_file().into()).await? {
+                Created::New(_) => return Ok(mine),
+                Created::Taken(stored) => stored,
+            }
+        };
+        Self::from_file(&stored.bytes).ok_or_else(|| TokenKeyError::Damaged { store: bucket.describe() })
+    }
+
+    fn to_file(&self) -> Vec<u8> {
+        let file = KeyFile { token_key: URL_SAFE_NO_PAD.encode(self.reveal()) };
+        serde_json::to_vec(&file).expect("a struct with one text is JSON")
+    }
+
+    fn from_file(bytes: &[u8]) -> Option<Self> {
+        let file: KeyFile = serde_json::from_slice(bytes).ok()?;
+        let key = URL_SAFE_NO_PAD.decode(file.token_key).ok()?;
+        Some(Self::new(key.try_into().ok()?))
+    }
+}
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenKey(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::storage::{Backend, Fault, Memory, RetryPolicy};
+
+    fn bucket(memory: &Memory) -> Bucket {
+        Bucket::new(Arc::new(memory.clone()), RetryPolicy { attempts: 1, ..RetryPolicy::default() })
+    }
+
+    #[test]
+    fn a_key_has_its_golden_bytes() {
+        let golden = r#"{"token_key":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}"#;
+        assert_eq!(String::from_utf8(TokenKey::new([7; 32]).to_file()).unwrap(), golden);
+        assert_eq!(*TokenKey::from_file(golden.as_bytes()).unwrap().reveal(), [7; 32]);
+    }
+
+    #[tokio::test]
+    async fn nodes_that_draw_a_key_at_once_agree_on_the_first() {
+        let memory = Memory::new();
+        // All look before any writes: what is late takes effect late, so the first call of each comes before any second one.
+        memory.faults().inject(10, &Fault::Delay(std::time::Duration::from_millis(5)));
+        let buckets: Vec<Bucket> = (0..5).map(|_| bucket(&memory)).collect();
+        let keys = join_all(buckets.iter().map(TokenKey::of_bucket)).await;
+        let keys: Vec<[u8; 32]> = keys.into_iter().map(|key| *key.unwrap().reveal()).collect();
+        assert!(keys.iter().all(|key| *key == keys[0]));
+        assert_eq!(*TokenKey::of_bucket(&bucket(&memory)).await.unwrap().reveal(), keys[0]);
+        assert_ne!(*TokenKey::of_bucket(&bucket(&Memory::new())).await.unwrap().reveal(), keys[0]);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_key_is_no_key_and_is_not_shown() {
+        for damaged in ["", "{}", r#"{"token_key":"c2hvcnQ"}"#, r#"{"token_key":"!"}"#] {
+            let memory = Memory::new();
+            memory.create(&Key::TokenKey, damaged.to_owned().into()).await.unwrap();
+            let error = TokenKey::of_bucket(&bucket(&memory)).await.unwrap_err().to_string();
+            assert!(error.contains("secrets/tokens.json") && !error.contains("c2hvcnQ"), "{error}");
+        }
+    }
+}
