@@ -352,11 +352,11 @@ async fn follow_leadership(registry: Registry, mut role: watch::Receiver<Role>) 
 /// Makes the list of users whole. If the other nodes can tell all that is missing, the bucket is read later, for what was
 /// stored without being acknowledged; else at once.
 async fn make_whole(registry: &Registry, epoch: Epoch) {
-    if registry.is_complete() {
-        let mut coverage = registry.coverage();
-        let became_whole = coverage.wait_for(|coverage| coverage.users_in(epoch).may_list_users());
-        let is_whole = timeout(WAIT_FOR_OTHERS, became_whole).await.is_ok();
-        if is_whole {
+    let mut coverage = registry.coverage();
+    let may_claim_complete = coverage.borrow().may_claim_complete();
+    if may_claim_complete {
+        let others_told = coverage.wait_for(|coverage| coverage.users_in(epoch).may_list_users());
+        if timeout(WAIT_FOR_OTHERS, others_told).await.is_ok() {
             sleep(READ_BUCKET_AFTER).await;
         }
     }

@@ -183,16 +183,10 @@ impl Replication {
             }
             Output::Led => self.registry.served(boot_now()),
             Output::Confirmed(upto) => self.registry.confirm(upto),
-            Output::Clients(term, coverage) => {
-                if coverage.may_answer_online() {
-                    self.registry.mark_clients_known(term);
-                }
-            }
+            Output::Clients(term, coverage) => self.registry.raise_clients(term, coverage),
             Output::Users(term, coverage) => {
-                if coverage.may_trust_passwords() {
-                    info!("the list of users is whole: a majority of the nodes told what it knows");
-                    self.registry.mark_told(term);
-                }
+                info!("the list of users is whole: a majority of the nodes told what it knows");
+                self.registry.raise_users(term, coverage);
             }
         }
     }
@@ -237,11 +231,11 @@ impl Store for View<'_> {
     }
 
     fn may_claim_complete(&self) -> bool {
-        self.registry.is_complete()
+        self.registry.coverage().borrow().may_claim_complete()
     }
 
     fn note_complete(&mut self) {
-        self.registry.set_complete();
+        self.registry.note_complete();
     }
 
     fn users_in(&self, term: Term) -> Coverage {

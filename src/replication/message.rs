@@ -60,7 +60,7 @@ pub(super) enum Next {
     More(Cursor),
     /// Nothing.
     End {
-        /// Whether the one who answers is complete: see [`Store::is_complete`](super::replica::Store::is_complete).
+        /// Whether the one who answers is complete: see [`Store::may_claim_complete`](super::store::Store::may_claim_complete).
         complete: bool,
         /// The term that it leads, if it does: only then what it told is all that the term's leader knows.
         leads: Option<Term>,
