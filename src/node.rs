@@ -56,6 +56,10 @@ pub enum NodeError {
     Bind(String),
 }
 
+/// Version of `cluster.json` and of `nodes/{addr}.json`. Objects of version 1 do not name it. A later version that this one
+/// cannot read writes a field `version`; an object without that field is of version 1.
+pub const BUCKET_FILES_VERSION: u32 = 1;
+
 /// The bucket's own id, written once by the first node that ever used it.
 #[derive(Debug, Serialize, Deserialize)]
 struct ClusterFile {
@@ -107,7 +111,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         registry: registry.clone(),
         this: ThisNode { addr: config.node, version: env!("CARGO_PKG_VERSION"), started_at },
         cluster: ClusterView { role: election.role(), members: election.members(), online: election.leader_note() },
-        copies: Copies { all: replication.copied(), users: replication.users_copied() },
+        copies: Copies {
+            clients_up_to_date_at: replication.clients_up_to_date_at(),
+            users_complete_at: replication.users_complete_at(),
+        },
         cors: cors(&config.api.cors)?,
         news,
         under_way: under_way.clone(),
@@ -333,11 +340,11 @@ async fn follow_leadership(registry: Registry, mut role: watch::Receiver<Role>) 
 /// Makes the list of users whole. If the other nodes can tell all that is missing, the bucket is read later, for what was
 /// stored without being acknowledged; else at once.
 async fn make_whole(registry: &Registry, epoch: Epoch) {
-    if registry.is_complete() {
-        let mut coverage = registry.coverage();
-        let became_whole = coverage.wait_for(|coverage| coverage.users_in(epoch).may_list_users());
-        let is_whole = timeout(WAIT_FOR_OTHERS, became_whole).await.is_ok();
-        if is_whole {
+    let mut coverage = registry.coverage();
+    let may_claim_complete = coverage.borrow().may_claim_complete();
+    if may_claim_complete {
+        let others_told = coverage.wait_for(|coverage| coverage.users_in(epoch).may_list_users());
+        if timeout(WAIT_FOR_OTHERS, others_told).await.is_ok() {
             sleep(READ_BUCKET_AFTER).await;
         }
     }
@@ -460,6 +467,16 @@ mod tests {
         let error = bind(taken.local_addr().unwrap(), "HTTP API", "API_PORT").expect_err("taken");
         assert!(matches!(error, NodeError::Bind(_)));
         assert!(error.to_string().contains("API_PORT"), "{error}");
+    }
+
+    #[test]
+    fn the_files_in_the_bucket_have_their_golden_bytes() {
+        let id = Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+        let golden = r#"{"cluster_id":"00112233-4455-6677-8899-aabbccddeeff"}"#;
+        assert_eq!(serde_json::to_string(&ClusterFile { cluster_id: id }).unwrap(), golden);
+        assert_eq!(serde_json::from_str::<ClusterFile>(golden).unwrap().cluster_id, id);
+        let golden = r#"{"first_start":"00112233-4455-6677-8899-aabbccddeeff"}"#;
+        assert_eq!(serde_json::to_string(&NodeFile { first_start: id }).unwrap(), golden);
     }
 
     #[tokio::test]

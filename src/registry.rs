@@ -376,32 +376,25 @@ impl Registry {
         self.0.coverage.subscribe()
     }
 
-    /// Whether this process has once had every registration that was acknowledged until then.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.0.coverage.now().may_claim_complete()
-    }
-
-    /// Notes that it has, because it took in all that such a node knows.
-    pub fn set_complete(&self) {
+    /// Notes that this node has every registration that was acknowledged until now.
+    pub fn note_complete(&self) {
         self.0.coverage.change(TermCoverage::note_complete);
     }
 
-    /// Notes that a majority of complete nodes told all that it knows, so that the index holds everything that was acknowledged
-    /// before `term`.
-    pub fn mark_told(&self, term: Term) {
-        self.0.source.raise_users(term, Coverage::Certain);
+    /// Notes that in `term` this node has at least so much of the users.
+    pub fn raise_users(&self, term: Term, coverage: Coverage) {
+        self.0.source.raise_users(term, coverage);
     }
 
-    /// Notes that in `term` this node knows who is online as well as any other.
-    pub fn mark_clients_known(&self, term: Term) {
-        self.0.coverage.change(|node| node.raise_clients(term, Coverage::UpToDate));
+    /// Notes that in `term` this node has at least so much of the clients.
+    pub fn raise_clients(&self, term: Term, coverage: Coverage) {
+        self.0.coverage.change(|node| node.raise_clients(term, coverage));
     }
 
-    /// Waits until this node knows who is online in `term` as well as any other, 1 s at most: a new leader that was not in
-    /// step asks the others first. If none of them answers, it knows it best.
-    pub async fn clients_known(&self, term: Term) {
-        self.0.source.clients_known(term).await;
+    /// Waits until this node may answer who is online in `term`, 1 s at most: a new leader that was not in step asks the
+    /// others first. If none of them answers, it knows it best.
+    pub async fn wait_for_clients(&self, term: Term) {
+        self.0.source.wait_for_clients(term).await;
     }
 
     /// Notes that a leader served at `now`: this node, or one that was heard just now. While none does, no client ages,

@@ -6,11 +6,16 @@
 //! the registry.
 
 mod driver;
+mod following;
+mod freshness;
 mod journal;
 mod leading;
 mod message;
 mod pulling;
 mod replica;
+mod sent_batches;
+mod store;
+mod takeover;
 #[cfg(test)]
 mod tests;
 

@@ -57,9 +57,9 @@ pub struct ClusterView {
 #[derive(Clone, Debug)]
 pub struct Copies {
     /// When the copy was last known to be all that the leader knew; `None` if it never was.
-    pub all: watch::Receiver<Option<BootMs>>,
+    pub clients_up_to_date_at: watch::Receiver<Option<BootMs>>,
     /// The same for the list of users: when it was last known to be a leader's whose list was whole.
-    pub users: watch::Receiver<Option<BootMs>>,
+    pub users_complete_at: watch::Receiver<Option<BootMs>>,
 }
 
 /// The state of the router.

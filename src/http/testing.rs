@@ -36,8 +36,8 @@ pub(super) struct Node {
     pub(super) role: watch::Sender<Role>,
     pub(super) members: watch::Sender<Vec<Member>>,
     pub(super) cluster_online: watch::Sender<u64>,
-    pub(super) copied: watch::Sender<Option<BootMs>>,
-    pub(super) users_copied: watch::Sender<Option<BootMs>>,
+    pub(super) clients_up_to_date_at: watch::Sender<Option<BootMs>>,
+    pub(super) users_complete_at: watch::Sender<Option<BootMs>>,
     pub(super) memory: Memory,
     pub(super) registry: Registry,
     pub(super) router: Router,
@@ -107,14 +107,14 @@ impl Node {
         let role_seen = role.subscribe();
         let (members, members_seen) = watch::channel(Vec::new());
         let (cluster_online, cluster_online_seen) = watch::channel(0);
-        let (copied, copied_seen) = watch::channel(None);
-        let (users_copied, users_copied_seen) = watch::channel(None);
+        let (clients_up_to_date_at, clients_seen) = watch::channel(None);
+        let (users_complete_at, users_seen) = watch::channel(None);
         let (news, telling) = news(registry.clone(), role_seen.clone());
         let app = App {
             registry: registry.clone(),
             this: ThisNode { addr: this(), version: "1.2.3", started_at: now },
             cluster: ClusterView { role: role_seen, members: members_seen, online: cluster_online_seen },
-            copies: Copies { all: copied_seen, users: users_copied_seen },
+            copies: Copies { clients_up_to_date_at: clients_seen, users_complete_at: users_seen },
             cors,
             news,
             under_way: TaskTracker::new(),
@@ -128,8 +128,8 @@ impl Node {
             role,
             members,
             cluster_online,
-            copied,
-            users_copied,
+            clients_up_to_date_at,
+            users_complete_at,
             memory,
             registry,
             router,

@@ -66,6 +66,12 @@ impl Beat {
 }
 
 impl Stamp {
+    /// A stamp for tests of other parts.
+    #[cfg(test)]
+    pub(crate) fn of(epoch: u64, serial: u64) -> Self {
+        Self { epoch, serial }
+    }
+
     /// The stamp of the heartbeat after this one.
     pub(super) fn next(self) -> Self {
         Self { serial: self.serial + 1, ..self }

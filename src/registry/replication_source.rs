@@ -171,7 +171,7 @@ impl ReplicationSource {
 
     /// Waits until this node knows who is online in `epoch` as well as any other, 1 s at most: a new leader that was not in
     /// step asks the others first. If none of them answers, it knows it best.
-    pub(super) async fn clients_known(&self, epoch: Term) {
+    pub(super) async fn wait_for_clients(&self, epoch: Term) {
         if self.replicated {
             let may_answer = |coverage: &TermCoverage| coverage.clients_in(epoch).may_answer_online();
             self.coverage.wait_for(epoch, WAIT_FOR_CLIENTS, may_answer).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 
 use super::{Caller, NewUser, Registry, Settings, TokenKey};
 use crate::storage::{Backend, Bucket, Local, Memory, RetryPolicy};
@@ -86,4 +87,23 @@ pub(crate) fn png_with(chunks: &[u8]) -> Vec<u8> {
     // The signature has 8 bytes and IHDR 25.
     let (head, rest) = plain.split_at(33);
     [head, chunks, rest].concat()
+}
+
+/// Bytes in hexadecimal, as golden bytes are written.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bytes of a text in hexadecimal.
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    text.as_bytes().chunks(2).map(byte).collect()
+}
+
+/// The first bytes of an enum's values in postcard, in order: one for each variant. Every variant must take zeros as
+/// the rest of a value.
+pub(crate) fn tags<T: DeserializeOwned>() -> Vec<u8> {
+    let is_tag = |tag: &u8| postcard::from_bytes::<T>(&[&[*tag][..], &[0; 64]].concat()).is_ok();
+    // The greater ones begin a number of several bytes.
+    (0..0x80).filter(is_tag).collect()
 }

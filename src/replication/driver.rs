@@ -8,8 +8,9 @@ use tracing::{debug, info};
 use uuid::Uuid;
 
 use super::message::Message;
-use super::replica::{Output, Replica, Store};
-use crate::registry::{Epoch, Registry, RowNo, Rows};
+use super::replica::{Output, Replica};
+use super::store::Store;
+use crate::registry::{Coverage, Registry, RowNo, Rows};
 use rollcall_core::clock::boot_now;
 use rollcall_core::{BootMs, Term, Username};
 use rollcall_election::{Carrier, Parcel, Role};
@@ -30,8 +31,8 @@ pub struct Replication {
     carrier: Carrier,
     role: watch::Receiver<Role>,
     replica: Replica,
-    copied: watch::Sender<Option<BootMs>>,
-    users_copied: watch::Sender<Option<BootMs>>,
+    clients_up_to_date_at: watch::Sender<Option<BootMs>>,
+    users_complete_at: watch::Sender<Option<BootMs>>,
     flushes: mpsc::Receiver<oneshot::Sender<()>>,
     /// Who waits until the followers have everything.
     waiting: Option<oneshot::Sender<()>>,
@@ -69,22 +70,30 @@ impl Replication {
         let (drawn, _) = draw_id().as_u64_pair();
         let replica = Replica::new(carrier.me(), carrier.count(), drawn);
         let (flush, flushes) = mpsc::channel(1);
-        let (copied, users_copied) = (watch::Sender::new(None), watch::Sender::new(None));
-        let this = Self { registry, carrier, role, replica, copied, users_copied, flushes, waiting: None };
+        let this = Self {
+            registry,
+            carrier,
+            role,
+            replica,
+            clients_up_to_date_at: watch::Sender::new(None),
+            users_complete_at: watch::Sender::new(None),
+            flushes,
+            waiting: None,
+        };
         (this, Flusher(flush))
     }
 
-    /// When this node's tables were last known to be all that its leader knew, on this machine's boot clock; `None` if they
-    /// never were.
+    /// When this node's clients were last [`Coverage::UpToDate`] with its leader, on this machine's boot clock; `None` if
+    /// they never were.
     #[must_use]
-    pub fn copied(&self) -> watch::Receiver<Option<BootMs>> {
-        self.copied.subscribe()
+    pub fn clients_up_to_date_at(&self) -> watch::Receiver<Option<BootMs>> {
+        self.clients_up_to_date_at.subscribe()
     }
 
-    /// The same for the list of users: when it was last known to hold every registration that was acknowledged.
+    /// When this node's users were last [`Coverage::Complete`], on the same clock.
     #[must_use]
-    pub fn users_copied(&self) -> watch::Receiver<Option<BootMs>> {
-        self.users_copied.subscribe()
+    pub fn users_complete_at(&self) -> watch::Receiver<Option<BootMs>> {
+        self.users_complete_at.subscribe()
     }
 
     /// Runs until the election ends.
@@ -129,7 +138,7 @@ impl Replication {
         drop(role);
         let mut view = View { registry: &self.registry, now };
         if begins {
-            self.registry.begin_term(Epoch(term.0));
+            self.registry.begin_term(term);
             return self.replica.lead(term, &mut view, now);
         }
         if !leads {
@@ -174,19 +183,19 @@ impl Replication {
             }
             Output::Led => self.registry.served(boot_now()),
             Output::Confirmed(upto) => self.registry.confirm(upto),
-            Output::KnowsClients(term) => self.registry.mark_clients_known(Epoch(term.0)),
-            Output::Whole(term) => {
+            Output::Clients(term, coverage) => self.registry.raise_clients(term, coverage),
+            Output::Users(term, coverage) => {
                 info!("the list of users is whole: a majority of the nodes told what it knows");
-                self.registry.mark_told(Epoch(term.0));
+                self.registry.raise_users(term, coverage);
             }
         }
     }
 
     fn publish(&mut self) {
-        self.carrier.set_ready(self.replica.is_ready());
-        let copied = self.replica.copied();
-        tell(&self.copied, copied.clients);
-        tell(&self.users_copied, copied.users);
+        self.carrier.set_ready(self.replica.may_take_over());
+        let freshness = self.replica.freshness();
+        tell(&self.clients_up_to_date_at, freshness.clients);
+        tell(&self.users_complete_at, freshness.users);
         if self.replica.is_flushed(boot_now())
             && let Some(done) = self.waiting.take()
         {
@@ -221,16 +230,16 @@ impl Store for View<'_> {
         self.registry.users_after(after)
     }
 
-    fn is_complete(&self) -> bool {
-        self.registry.is_complete()
+    fn may_claim_complete(&self) -> bool {
+        self.registry.coverage().borrow().may_claim_complete()
     }
 
-    fn set_complete(&mut self) {
-        self.registry.set_complete();
+    fn note_complete(&mut self) {
+        self.registry.note_complete();
     }
 
-    fn is_listed(&self, term: Term) -> bool {
-        self.registry.coverage().borrow().users_in(term).may_list_users()
+    fn users_in(&self, term: Term) -> Coverage {
+        self.registry.coverage().borrow().users_in(term)
     }
 }
 
@@ -285,7 +294,7 @@ mod tests {
             for term in 1..=TERMS {
                 role.send_replace(follower_of(term));
                 role.send_replace(leader_of(term));
-                registry.begin_term(Epoch(term));
+                registry.begin_term(Term(term));
                 // The look that is under way, and one more.
                 let seen = looks.load(Ordering::Acquire);
                 while looks.load(Ordering::Acquire) < seen + 2 {
@@ -308,7 +317,7 @@ mod tests {
         let began = boot_now();
         replication.tick();
         replication.publish();
-        let served_at = replication.copied().borrow().expect("it serves");
+        let served_at = replication.clients_up_to_date_at().borrow().expect("it serves");
         assert!(served_at >= began);
         // As when it slept through its lease: nothing has told it yet.
         let ended = Standing::Leader { serves_until: boot_now(), handing_over: false };
@@ -316,7 +325,7 @@ mod tests {
         thread::sleep(Duration::from_millis(5));
         replication.tick();
         replication.publish();
-        assert_eq!(*replication.copied().borrow(), Some(served_at));
+        assert_eq!(*replication.clients_up_to_date_at().borrow(), Some(served_at));
     }
 
     #[tokio::test(start_paused = true)]
@@ -327,7 +336,7 @@ mod tests {
         let (replication, _flusher) = Replication::new(registry.clone(), carrier, role.subscribe());
         let late = async {
             tokio::time::sleep(TICK / 2).await;
-            registry.begin_term(Epoch(1));
+            registry.begin_term(Term(1));
             assert!(is_tracked(&registry, "alice"));
             tokio::time::sleep(TICK).await;
             assert!(!is_tracked(&registry, "bob"));

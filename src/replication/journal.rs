@@ -17,6 +17,8 @@ pub(super) struct Journal {
     base: Option<Position>,
     entries: VecDeque<(Position, Rows)>,
     rows: usize,
+    /// Where it ended when something was missed.
+    interrupted_at: Option<Position>,
 }
 
 impl Journal {
@@ -25,14 +27,24 @@ impl Journal {
         self.entries.back().map(|(position, _)| *position).or(self.base)
     }
 
-    /// Forgets everything: something is missing.
-    pub(super) fn clear(&mut self) {
+    /// The last position at which this replica had everything, even if something was missed since.
+    pub(super) fn last_position(&self) -> Option<Position> {
+        self.position().or(self.interrupted_at)
+    }
+
+    /// Forgets everything but the last position: something is missing.
+    pub(super) fn interrupt(&mut self) {
+        *self = Self { interrupted_at: self.last_position(), ..Self::default() };
+    }
+
+    /// Forgets everything, and the last position too.
+    pub(super) fn forget(&mut self) {
         *self = Self::default();
     }
 
     /// Starts at a position of which this replica has everything.
     pub(super) fn start(&mut self, base: Position) {
-        *self = Self { base: Some(base), ..Self::default() };
+        *self = Self { base: Some(base), interrupted_at: self.interrupted_at, ..Self::default() };
     }
 
     /// Notes a batch that follows everything here. Without a base it is of no use.

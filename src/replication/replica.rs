@@ -1,10 +1,13 @@
 //! One node's part in the replication, as a pure state machine: an event and the time in, messages and facts out.
 
+use super::following::Following;
+use super::freshness::Freshness;
 use super::journal::Journal;
 use super::leading::Leading;
 use super::message::{Cursor, Message, Next, Position};
 use super::pulling::{Asks, Pulling};
-use crate::registry::{RowNo, Rows};
+use super::store::Store;
+use crate::registry::{Coverage, RowNo, Rows};
 use rollcall_core::{BootMs, Term};
 use rollcall_election::NodeId;
 
@@ -14,25 +17,6 @@ const PULSE_MS: u64 = 300;
 /// A longer time between two ticks means that this process did not run. What it is told then may have waited as long.
 const STALL_MS: u64 = 1000;
 
-/// What a replica reads and writes: the node's own tables.
-pub(super) trait Store {
-    /// Takes in rows.
-    fn merge(&mut self, rows: &Rows);
-    /// Some rows that changed since they were given last, and, if new users are among them, up to which all have been
-    /// given; `None` if there are none.
-    fn take_changes(&mut self) -> Option<(Rows, Option<RowNo>)>;
-    /// Some rows of clients after a name, or from the first on; fewer than that only if there are no more.
-    fn clients_after(&mut self, after: Option<&rollcall_core::Username>) -> Rows;
-    /// Some rows of users after a name, or from the first on; fewer than that only if there are no more.
-    fn users_after(&mut self, after: Option<&rollcall_core::Username>) -> Rows;
-    /// Whether this node, since it was started, has once had every registration that was acknowledged until then.
-    fn is_complete(&self) -> bool;
-    /// Notes that it has.
-    fn set_complete(&mut self);
-    /// Whether the list of users was made whole from the bucket in a term that this node leads.
-    fn is_listed(&self, term: Term) -> bool;
-}
-
 /// What comes out.
 #[derive(Debug, PartialEq)]
 pub(super) enum Output {
@@ -41,60 +25,38 @@ pub(super) enum Output {
     Led,
     /// A majority knows these new rows, and all before.
     Confirmed(RowNo),
-    /// The leader's list of users is whole.
-    Whole(Term),
-    /// The leader knows who is online as well as anybody does.
-    KnowsClients(Term),
+    /// The leader has so much of the users.
+    Users(Term, Coverage),
+    /// The leader has so much of the clients.
+    Clients(Term, Coverage),
 }
 
 /// One node's part.
 #[derive(Debug)]
 pub(super) struct Replica {
-    me: NodeId,
-    nodes: usize,
+    group: Group,
     /// The term that this node remembers after any restart. It follows no leader of another one: after a restart, an
     /// earlier leader may not know what this node told a later one that it has.
     term: Option<Term>,
     /// Kept while this node has everything that a leader told whose list of users was whole, and so is complete.
     journal: Journal,
-    /// Where the journal ended when something was missed.
-    resume: Option<Position>,
-    copied: Copied,
+    freshness: Freshness,
     ticked_at: BootMs,
     asks: Asks,
     role: Role,
 }
 
-/// When a node last had all that its leader knew, but for what was under way; `None` if it never had.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Copied {
-    /// Of who is online.
-    pub(super) clients: Option<BootMs>,
-    /// Of who is registered: of a leader whose list of users was whole.
-    pub(super) users: Option<BootMs>,
+/// The nodes of the cluster, as one of them sees them.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    me: NodeId,
+    nodes: usize,
 }
 
 #[derive(Debug)]
 enum Role {
     Leading(Leading),
     Following(Following),
-}
-
-/// A follower's part. Its leader is unknown until it is heard.
-#[derive(Debug, Default)]
-struct Following {
-    term: Term,
-    leader: Option<NodeId>,
-    /// It has the leader's batches after `base` up to `upto`.
-    base: u64,
-    upto: u64,
-    /// Whether it has all that the leader knew before, too.
-    synced: bool,
-    /// Whether the leader's list of users is whole.
-    whole: bool,
-    pull: Option<Pulling>,
-    /// Batches after this one were missed while it pulled what comes before.
-    missed: Option<u64>,
 }
 
 type Outputs = Vec<Output>;
@@ -104,12 +66,10 @@ impl Replica {
     pub(super) fn new(me: NodeId, nodes: usize, drawn: u64) -> Self {
         let role = Role::Following(Following::default());
         Self {
-            me,
-            nodes,
+            group: Group { me, nodes },
             term: None,
             journal: Journal::default(),
-            resume: None,
-            copied: Copied::default(),
+            freshness: Freshness::default(),
             ticked_at: BootMs::NEVER,
             asks: Asks::after(drawn),
             role,
@@ -130,39 +90,43 @@ impl Replica {
     }
 
     /// When this node last had all that its leader knew, or served as the leader itself.
-    pub(super) fn copied(&self) -> Copied {
-        self.copied
+    pub(super) fn freshness(&self) -> Freshness {
+        self.freshness
     }
 
     /// Whether the followers that are there have all that was told.
     pub(super) fn is_flushed(&self, now: BootMs) -> bool {
-        matches!(&self.role, Role::Leading(leading) if leading.is_flushed(now))
+        matches!(&self.role, Role::Leading(leading) if leading.sent.is_flushed(now))
     }
 
     /// Whether this node follows, knows what its leader knows, but for what is under way, and that is everything.
-    pub(super) fn is_ready(&self) -> bool {
-        matches!(&self.role, Role::Following(following) if following.synced && following.whole)
+    pub(super) fn may_take_over(&self) -> bool {
+        matches!(&self.role, Role::Following(following) if following.users().may_take_over())
     }
 
     /// This node leads `term` now.
     pub(super) fn lead(&mut self, term: Term, store: &mut impl Store, now: BootMs) -> Outputs {
         let mut out = Outputs::new();
         self.look_at_clock(now, &mut out);
-        let was_in_step = matches!(&self.role, Role::Following(following) if following.synced);
-        let mut leading = Leading::new(term, was_in_step, now);
-        if was_in_step {
-            out.push(Output::KnowsClients(term));
+        // One that was in step with the leader before knows who is online as well as anybody.
+        let clients = match &self.role {
+            Role::Following(following) => following.clients,
+            Role::Leading(_) => Coverage::Partial,
+        };
+        let mut leading = Leading::new(term, clients, now);
+        if clients.may_answer_online() {
+            out.push(Output::Clients(term, clients));
         }
         let from = self.what_is_missing();
-        for node in self.others() {
+        for node in self.group.others() {
             let (pull, question) = Pulling::start(from.clone(), &mut self.asks, now);
-            leading.pulls.insert(node, pull);
+            leading.takeover.pulls.insert(node, pull);
             out.push(Output::Send(vec![node], question));
         }
         self.role = Role::Leading(leading);
         // Behind the questions, so that they are answered by who has not begun to follow this node.
         self.pulse(now, &mut out);
-        self.look_whether_whole(store, &mut out);
+        self.look_at_users(store, &mut out);
         out
     }
 
@@ -171,17 +135,16 @@ impl Replica {
     pub(super) fn follow(&mut self, store: &mut impl Store) {
         if let Role::Leading(leading) = &mut self.role {
             while let Some((rows, _)) = store.take_changes() {
-                leading.number += 1;
-                self.journal.push(Position { term: leading.term, number: leading.number }, &rows);
+                self.journal.push(leading.next_position(), &rows);
             }
             self.role = Role::Following(Following { term: leading.term, ..Following::default() });
         }
     }
 
-    fn is_whole(leading: &mut Leading, journal: &mut Journal) {
-        leading.whole = true;
+    fn has_users(leading: &mut Leading, coverage: Coverage, journal: &mut Journal) {
+        leading.users = coverage;
         if journal.position().is_none() {
-            journal.start(Position { term: leading.term, number: leading.number });
+            journal.start(leading.position());
         }
     }
 
@@ -190,18 +153,17 @@ impl Replica {
         let mut out = Outputs::new();
         let Role::Leading(leading) = &mut self.role else { return out };
         while let Some((rows, new)) = store.take_changes() {
-            leading.number += 1;
-            let position = Position { term: leading.term, number: leading.number };
-            leading.made(position.number, new);
+            let position = leading.next_position();
+            leading.sent.made(position.number, new);
             self.journal.push(position, &rows);
             let bytes = rows.size();
             let batch = Message::Batch { term: position.term, number: position.number, rows };
-            let to: Vec<NodeId> = others(self.me, self.nodes).filter(|node| leading.may_send(*node, bytes)).collect();
+            let to: Vec<NodeId> = self.group.others().filter(|node| leading.sent.may_send(*node, bytes)).collect();
             if !to.is_empty() {
                 out.push(Output::Send(to, batch));
             }
         }
-        out.extend(leading.confirmed(self.nodes).map(Output::Confirmed));
+        out.extend(leading.sent.confirmed(self.group.nodes).map(Output::Confirmed));
         out
     }
 
@@ -213,18 +175,18 @@ impl Replica {
         match &mut self.role {
             Role::Leading(leading) => {
                 if serves {
-                    self.copied.note(leading.whole, now);
+                    self.freshness.note(leading.users, now);
                 }
-                if leading.learned_clients(self.nodes, now) {
-                    out.push(Output::KnowsClients(leading.term));
+                if leading.takeover.learned_clients(self.group.nodes, now) {
+                    out.push(Output::Clients(leading.term, leading.takeover.clients()));
                 }
-                for (node, pull) in &mut leading.pulls {
+                for (node, pull) in &mut leading.takeover.pulls {
                     out.extend(pull.remind(now).map(|question| Output::Send(vec![*node], question)));
                 }
                 if now.since(leading.pulsed_at) >= PULSE_MS {
                     self.pulse(now, &mut out);
                 }
-                self.look_whether_whole(store, &mut out);
+                self.look_at_users(store, &mut out);
             }
             Role::Following(following) => {
                 if let (Some(leader), Some(pull)) = (following.leader, &mut following.pull) {
@@ -248,21 +210,21 @@ impl Replica {
                 if self.follows(from, term, number.saturating_sub(1), now, &mut out) {
                     store.merge(&rows);
                     self.took_batch(Position { term, number }, &rows, now, &mut out);
-                    self.acknowledge(from, false, store, now, &mut out);
+                    self.acknowledge(from, Coverage::Partial, store, now, &mut out);
                 }
             }
             Message::Pulse { term, number, whole } => {
                 if self.follows(from, term, number, now, &mut out) {
                     self.expect(number, now, &mut out);
-                    self.acknowledge(from, whole, store, now, &mut out);
+                    self.acknowledge(from, Coverage::from_whole_bit(whole), store, now, &mut out);
                 }
             }
             Message::Seen { term, base, upto } => {
                 if let Role::Leading(leading) = &mut self.role
                     && leading.term == term
                 {
-                    let upto = upto.min(leading.number);
-                    out.extend(leading.seen(from, (base, upto), self.nodes, now).map(Output::Confirmed));
+                    let upto = upto.min(leading.sent.number);
+                    out.extend(leading.sent.seen(from, (base, upto), self.group.nodes, now).map(Output::Confirmed));
                 }
             }
             Message::Pull { ask, from: cursor } => {
@@ -322,7 +284,7 @@ impl Replica {
         if number > following.upto {
             let before = following.upto;
             (following.base, following.upto) = (number, number);
-            following.synced = false;
+            following.clients = Coverage::Partial;
             if following.pull.is_some() {
                 following.missed.get_or_insert(before);
             } else {
@@ -336,9 +298,8 @@ impl Replica {
     fn look_at_clock(&mut self, now: BootMs, out: &mut Outputs) {
         let stalled = now.since(std::mem::replace(&mut self.ticked_at, now)) > STALL_MS;
         if stalled && let Role::Following(following) = &mut self.role {
-            following.synced = false;
-            self.journal.clear();
-            self.resume = None;
+            following.clients = Coverage::Partial;
+            self.journal.forget();
             self.pull(now, out);
         }
     }
@@ -347,8 +308,7 @@ impl Replica {
     /// knows, so it must not answer for it.
     fn pull(&mut self, now: BootMs, out: &mut Outputs) {
         let from = self.what_is_missing();
-        self.resume = self.journal.position().or(self.resume);
-        self.journal.clear();
+        self.journal.interrupt();
         let Role::Following(following) = &mut self.role else { return };
         let Some(leader) = following.leader else { return };
         let (pull, question) = Pulling::start(from, &mut self.asks, now);
@@ -358,22 +318,23 @@ impl Replica {
 
     /// From where on this node may lack something that another one has.
     fn what_is_missing(&self) -> Cursor {
-        self.journal.position().or(self.resume).map_or(Cursor::Clients(None), Cursor::Since)
+        self.journal.last_position().map_or(Cursor::Clients(None), Cursor::Since)
     }
 
-    /// Notes what the leader says of itself, and tells it what this node has.
-    fn acknowledge(&mut self, to: NodeId, says_whole: bool, store: &mut impl Store, now: BootMs, out: &mut Outputs) {
+    /// Notes how much of the users the leader says that it has, and tells it what this node has.
+    fn acknowledge(&mut self, to: NodeId, users: Coverage, store: &mut impl Store, now: BootMs, out: &mut Outputs) {
         let Role::Following(following) = &mut self.role else { return };
-        following.whole |= says_whole;
-        if following.synced {
-            self.copied.note(following.whole, now);
+        following.leader_users = following.leader_users.max(users);
+        let is_in_step = following.is_in_step();
+        if is_in_step {
+            self.freshness.note(following.leader_users, now);
         }
         // A batch does not tell whether others follow that this node does not know of; a pulse does.
-        if says_whole && following.synced && self.journal.position().is_none() {
-            store.set_complete();
+        if users.may_claim_complete() && is_in_step && self.journal.position().is_none() {
+            store.note_complete();
             self.journal.start(Position { term: following.term, number: following.upto });
         }
-        let base = if following.synced { 0 } else { following.base };
+        let base = if is_in_step { 0 } else { following.base };
         out.push(Output::Send(vec![to], Message::Seen { term: following.term, base, upto: following.upto }));
     }
 
@@ -383,7 +344,7 @@ impl Replica {
         match cursor {
             Cursor::Since(position) => match self.journal.after(position) {
                 Some((rows, Some(at))) => (rows, Next::More(Cursor::Since(at))),
-                Some((rows, None)) => (rows, Next::End { complete: store.is_complete(), leads }),
+                Some((rows, None)) => (rows, Next::End { complete: store.may_claim_complete(), leads }),
                 None => (Rows::default(), Next::More(Cursor::Clients(None))),
             },
             Cursor::Clients(after) => {
@@ -401,7 +362,7 @@ impl Replica {
                         let next = Next::More(Cursor::Users(Some(last.username.clone())));
                         (rows, next)
                     }
-                    None => (rows, Next::End { complete: store.is_complete(), leads }),
+                    None => (rows, Next::End { complete: store.may_claim_complete(), leads }),
                 }
             }
         }
@@ -422,17 +383,19 @@ impl Replica {
         let asks = &mut self.asks;
         match &mut self.role {
             Role::Leading(leading) => {
-                let Some(pull) = leading.pulls.get_mut(&from).filter(|pull| pull.is_answered_by(ask)) else { return };
+                let Some(pull) = leading.takeover.pulls.get_mut(&from).filter(|pull| pull.is_answered_by(ask)) else {
+                    return;
+                };
                 match next {
                     Next::More(_) => {
                         out.extend(pull.go_on(next, asks, now).map(|question| Output::Send(vec![from], question)));
                     }
                     Next::End { complete, .. } => {
-                        leading.merged(from, *complete);
-                        if leading.learned_clients(self.nodes, now) {
-                            out.push(Output::KnowsClients(leading.term));
+                        leading.takeover.merged(from, *complete);
+                        if leading.takeover.learned_clients(self.group.nodes, now) {
+                            out.push(Output::Clients(leading.term, leading.takeover.clients()));
                         }
-                        self.look_whether_whole(store, out);
+                        self.look_at_users(store, out);
                     }
                 }
             }
@@ -453,8 +416,8 @@ impl Replica {
                         }
                         // Who answers may be another process than the one that leads: it may have been started anew.
                         if *leads == Some(following.term) {
-                            following.synced = true;
-                            self.acknowledge(from, false, store, now, out);
+                            following.clients = Coverage::UpToDate;
+                            self.acknowledge(from, Coverage::Partial, store, now, out);
                         } else {
                             following.leader = None;
                         }
@@ -464,42 +427,37 @@ impl Replica {
         }
     }
 
-    fn look_whether_whole(&mut self, store: &mut impl Store, out: &mut Outputs) {
+    /// Looks whether the leader may list its users now: because it read the bucket, or because a majority told it.
+    fn look_at_users(&mut self, store: &mut impl Store, out: &mut Outputs) {
         let Role::Leading(leading) = &mut self.role else { return };
-        if !leading.whole && store.is_listed(leading.term) {
-            Self::is_whole(leading, &mut self.journal);
-        } else if !leading.whole && leading.knows_all(store.is_complete(), self.nodes) {
-            Self::is_whole(leading, &mut self.journal);
-            store.set_complete();
-            out.push(Output::Whole(leading.term));
+        if leading.users.may_list_users() {
+            return;
+        }
+        let stored = store.users_in(leading.term);
+        if stored.may_list_users() {
+            Self::has_users(leading, stored, &mut self.journal);
+        } else if leading.takeover.knows_all(store.may_claim_complete(), self.group.nodes) {
+            Self::has_users(leading, Coverage::Certain, &mut self.journal);
+            store.note_complete();
+            out.push(Output::Users(leading.term, leading.users));
         }
     }
 
     fn pulse(&mut self, now: BootMs, out: &mut Outputs) {
         let Role::Leading(leading) = &mut self.role else { return };
         leading.pulsed_at = now;
-        let pulse = Message::Pulse { term: leading.term, number: leading.number, whole: leading.whole };
-        let to: Vec<NodeId> = others(self.me, self.nodes).collect();
+        let pulse =
+            Message::Pulse { term: leading.term, number: leading.sent.number, whole: leading.users.whole_bit() };
+        let to: Vec<NodeId> = self.group.others().collect();
         if !to.is_empty() {
             out.push(Output::Send(to, pulse));
         }
     }
-
-    fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
-        others(self.me, self.nodes)
-    }
 }
 
-impl Copied {
-    /// Notes that this node has all that its leader knows, whose list of users is whole or not.
-    fn note(&mut self, whole: bool, now: BootMs) {
-        self.clients = Some(now);
-        if whole {
-            self.users = Some(now);
-        }
+impl Group {
+    fn others(self) -> impl Iterator<Item = NodeId> + use<> {
+        let Self { me, nodes } = self;
+        (0..u8::try_from(nodes).unwrap_or(u8::MAX)).map(NodeId).filter(move |node| *node != me)
     }
-}
-
-fn others(me: NodeId, nodes: usize) -> impl Iterator<Item = NodeId> {
-    (0..u8::try_from(nodes).unwrap_or(u8::MAX)).map(NodeId).filter(move |node| *node != me)
 }

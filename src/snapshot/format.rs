@@ -12,11 +12,20 @@ use uuid::Uuid;
 
 use crate::registry::Rows;
 
-const MAGIC: &[u8] = b"ROLLCALL SNAPSHOT 2\n";
+/// Version of the snapshot, which its first line tells. A node leaves a snapshot of another version aside.
+const VERSION: u32 = 2;
+
+const _: () = assert!(VERSION == 2 && Rows::VERSION == 1, "other rows are another version of the snapshot");
+
 const ID_BYTES: usize = 16;
 const TIME_BYTES: usize = 8;
 const LENGTH_BYTES: usize = 4;
 const SUM_BYTES: usize = 32;
+
+/// The first line.
+fn magic() -> Vec<u8> {
+    format!("ROLLCALL SNAPSHOT {VERSION}\n").into_bytes()
+}
 
 /// What a snapshot holds.
 #[derive(Debug, PartialEq)]
@@ -35,7 +44,7 @@ impl Encoder {
     /// Begins; the first piece.
     pub(super) fn start(bucket: Uuid, made_at_ms: i64) -> (Self, Vec<u8>) {
         let mut this = Self { sum: Sha256::new() };
-        let head = this.count([MAGIC, bucket.as_bytes(), &made_at_ms.to_le_bytes()].concat());
+        let head = this.count([&magic(), &bucket.as_bytes()[..], &made_at_ms.to_le_bytes()].concat());
         (this, head)
     }
 
@@ -64,7 +73,7 @@ impl Encoder {
 /// Why it is none.
 pub(super) fn decode(bytes: &[u8], bucket: Uuid) -> Result<Snapshot, String> {
     let (content, sum) = bytes.split_at_checked(bytes.len().saturating_sub(SUM_BYTES)).ok_or("it is too short")?;
-    let mut rest = content.strip_prefix(MAGIC).ok_or("it is no snapshot of this version")?;
+    let mut rest = content.strip_prefix(&magic()[..]).ok_or("it is no snapshot of this version")?;
     if Sha256::digest(content)[..] != *sum {
         return Err("its checksum is wrong".to_owned());
     }
@@ -95,7 +104,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::registry::testing::{hex, unhex};
     use rollcall_core::Username;
+
+    /// A snapshot of version 2 that holds [`Rows::samples`].
+    const GOLDEN: &str = "\
+        524f4c4c43414c4c20534e415053484f5420320a\
+        00112233445566778899aabbccddeeff63c5102ba2010000\
+        1d010000\
+        0305616c69636501000a000001a84603c801dc0bf0a204\
+        03626f62010120010db8000000000000000000000003aa46ffffffffffffffffff0100ffffffffffffffffff\
+        0100\
+        056361726f6c0000010001\
+        0305616c6963651000112233445566778899aabbccddeeff01000a000001a84614323032362d31312d333054\
+        30363a30373a32395a137b22646576696365223a226c6170746f70227d00\
+        03626f621000112233445566778899aabbccddeeff0014323032362d31312d33305430363a30373a32395a00\
+        0103\
+        056361726f6c1000112233445566778899aabbccddeeff010120010db8000000000000000000000003aa4614\
+        323032362d31312d33305430363a30373a32395a000203ac02a00102030405060708090a0b0c0d0e0f\
+        00000000\
+        151ef8c29c1e8e2a50bc7de559ad92be7f7a2b2cb4b1a9d2abf5f3062fd39e60";
 
     fn encode(names: &[&str]) -> Vec<u8> {
         let (mut encoder, mut bytes) = Encoder::start(Uuid::from_u128(7), 99);
@@ -117,6 +145,33 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_has_its_golden_bytes() {
+        let bucket = Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+        let (mut encoder, mut bytes) = Encoder::start(bucket, 1_796_018_849_123);
+        bytes.extend(encoder.rows(&Rows::samples()));
+        bytes.extend(encoder.end());
+        assert_eq!(hex(&bytes), GOLDEN);
+        let rows = vec![Rows::samples()];
+        assert_eq!(decode(&unhex(GOLDEN), bucket), Ok(Snapshot { made_at_ms: 1_796_018_849_123, rows }));
+    }
+
+    #[test]
+    fn a_snapshot_of_the_first_version_is_read() {
+        let bucket = Uuid::from_u128(0x9069_a20a_a002_49b5_847b_79b7_867d_ed09);
+        let bytes = include_bytes!("../../tests/fixtures/first-version/node-0/snapshot");
+        let snapshot = decode(bytes, bucket).unwrap();
+        assert_eq!(snapshot.made_at_ms, 1_796_018_853_598);
+        let names = |rows: &Rows| {
+            let beats = rows.beats.iter().map(|row| format!("beat of {}", row.username));
+            beats.chain(rows.users.iter().map(|row| format!("user {}", row.username))).collect::<Vec<_>>()
+        };
+        let names: Vec<String> = snapshot.rows.iter().flat_map(names).collect();
+        let beats = ["alice", "bob", "carol", "erin"].map(|name| format!("beat of {name}"));
+        let users = ["alice", "bob", "carol", "dave", "erin"].map(|name| format!("user {name}"));
+        assert_eq!(names, [&beats[..], &users[..]].concat());
+    }
+
+    #[test]
     fn a_snapshot_of_another_bucket_is_none() {
         assert!(decode(&encode(&["alice"]), Uuid::from_u128(8)).unwrap_err().contains("another bucket"));
     }
@@ -135,7 +190,7 @@ mod tests {
         #[test]
         fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = decode(&bytes, Uuid::nil());
-            let _ = decode(&[MAGIC, &bytes].concat(), Uuid::nil());
+            let _ = decode(&[magic(), bytes].concat(), Uuid::nil());
         }
     }
 }

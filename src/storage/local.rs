@@ -3,6 +3,7 @@
 //!
 //! This file keeps blocking work off the async threads and within bounds; [`files`] does the work.
 
+mod directories;
 mod files;
 mod read;
 mod root;

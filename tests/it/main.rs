@@ -6,6 +6,7 @@ mod commands;
 mod documented;
 mod election;
 mod faults;
+mod first_version;
 mod http;
 mod peer;
 mod pictures;

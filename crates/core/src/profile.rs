@@ -31,7 +31,53 @@ pub struct Profile {
     pub password_version: u32,
 }
 
+impl Profile {
+    /// Version of the object in the bucket. Objects of version 1 do not name it. A later version that this one cannot read
+    /// writes a field `version`; an object without that field is of version 1.
+    pub const VERSION: u32 = 1;
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_first(version: &u32) -> bool {
     *version == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Objects of version 1: with everything, and with as little as there can be.
+    const FULL: &str = r#"{"user_id":"00112233-4455-6677-8899-aabbccddeeff","username":"alice","addr":"10.0.0.1:9000","registered_at":"2026-11-30T06:07:29Z","metadata":{"device":"laptop","tags":["a",1,2.5,true,null]},"password_hash":"$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA","password_version":2}"#;
+    const LEAST: &str = r#"{"user_id":"00112233-4455-6677-8899-aabbccddeeff","username":"bob","addr":null,"registered_at":"2026-11-30T06:07:29Z","metadata":{}}"#;
+
+    fn full() -> Profile {
+        Profile {
+            user_id: UserId::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
+            username: Username::parse("alice").unwrap(),
+            addr: Addr::new("10.0.0.1:9000".parse().unwrap()),
+            registered_at: "2026-11-30T06:07:29Z".to_owned(),
+            metadata: serde_json::from_str(r#"{"device":"laptop","tags":["a",1,2.5,true,null]}"#).unwrap(),
+            password_hash: Some(PasswordHash::new("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".to_owned())),
+            password_version: 2,
+        }
+    }
+
+    fn least() -> Profile {
+        Profile {
+            username: Username::parse("bob").unwrap(),
+            addr: None,
+            metadata: Metadata::default(),
+            password_hash: None,
+            password_version: 0,
+            ..full()
+        }
+    }
+
+    #[test]
+    fn profiles_have_their_golden_bytes() {
+        for (profile, golden) in [(full(), FULL), (least(), LEAST)] {
+            assert_eq!(serde_json::to_string(&profile).unwrap(), golden);
+            assert_eq!(serde_json::from_str::<Profile>(golden).unwrap(), profile);
+        }
+    }
 }

@@ -27,4 +27,5 @@ pub use options::{ApiOptions, BallotOptions, ClusterOptions, LoadOptions, Option
 pub use process::{Ballot, BootId, NodeId, NodeSet, Peers, Process};
 pub use role::{Leader, Member, Role, Standing};
 pub use transport::carrier::{Carrier, MOST_CARGO_BYTES, Parcel};
+pub use wire::frame::PROTOCOL;
 pub use wire::message::{BallotReport, Message, PreVoteResp};

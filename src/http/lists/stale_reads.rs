@@ -87,11 +87,14 @@ async fn list(app: &Shared, lists: &Lists, path: &str, page: Page, reader: Reade
 
 /// How many milliseconds ago this node's copy of the list that a path names was last known to be all of it.
 fn age_ms(app: &App, path: &str) -> Result<u64, ApiError> {
-    let copied_at = app.copies.all.borrow().ok_or(ApiError::NoCopy)?;
+    let up_to_date_at = app.copies.clients_up_to_date_at.borrow().ok_or(ApiError::NoCopy)?;
     // Who has all that a leader knows does not have all users if that leader reads the bucket still.
-    let copied_at =
-        if path == USERS { app.copies.users.borrow().ok_or(UsersError::IndexRebuilding)? } else { copied_at };
-    Ok(clock::boot_now().since(copied_at))
+    let up_to_date_at = if path == USERS {
+        app.copies.users_complete_at.borrow().ok_or(UsersError::IndexRebuilding)?
+    } else {
+        up_to_date_at
+    };
+    Ok(clock::boot_now().since(up_to_date_at))
 }
 
 #[cfg(test)]
@@ -111,11 +114,11 @@ mod tests {
 
     const LISTS: [&str; 3] = ["/discover", "/discovery/online", USERS];
 
-    /// When all was copied, and when the users were, in milliseconds before now.
-    fn copied(node: &Node, all_ago_ms: u64, users_ago_ms: u64) {
+    /// When the clients were up to date, and when the users were complete, in milliseconds before now.
+    fn up_to_date(node: &Node, all_ago_ms: u64, users_ago_ms: u64) {
         let ago = |ms| Some(rollcall_core::BootMs(clock::boot_now().0 - ms));
-        node.copied.send_replace(ago(all_ago_ms));
-        node.users_copied.send_replace(ago(users_ago_ms));
+        node.clients_up_to_date_at.send_replace(ago(all_ago_ms));
+        node.users_complete_at.send_replace(ago(users_ago_ms));
     }
 
     /// The age that a list claims; of one that is older than it claims, nobody could tell.
@@ -128,7 +131,7 @@ mod tests {
     #[tokio::test]
     async fn a_copy_says_how_long_ago_it_was_the_leaders_also_when_no_leader_is_known() {
         let node = follower().await;
-        copied(&node, 20_000, 40_000);
+        up_to_date(&node, 20_000, 40_000);
         for role in [following(), leading_until(clock::boot_now(), TERM)] {
             node.role.send_replace(role);
             for (path, at_least_ms) in LISTS.into_iter().zip([20_000, 20_000, 40_000]) {
@@ -145,7 +148,7 @@ mod tests {
     #[tokio::test]
     async fn what_changed_is_told_by_the_leader_alone() {
         let node = follower().await;
-        copied(&node, 0, 0);
+        up_to_date(&node, 0, 0);
         for query in ["since=0", "since=garbage&wait=20", "since=", "wait=20"] {
             node.get(&format!("/discover?stale=true&{query}")).await.refused(403, "not_leader");
         }
@@ -154,7 +157,7 @@ mod tests {
     #[tokio::test]
     async fn stale_is_true_or_false_and_given_once() {
         let node = follower().await;
-        copied(&node, 0, 0);
+        up_to_date(&node, 0, 0);
         let wrong = ["stale=True", "stale=yes", "stale=2", "stale=true&stale=true", "stale=true&stale=false"];
         for role in [following(), leading()] {
             node.role.send_replace(role);
@@ -180,12 +183,12 @@ mod tests {
         for path in LISTS {
             node.get(&format!("{path}?stale=true")).await.refused(503, "no_copy");
         }
-        node.copied.send_replace(Some(clock::boot_now()));
+        node.clients_up_to_date_at.send_replace(Some(clock::boot_now()));
         for path in ["/users?stale=true", "/users?stale=true&limit=1"] {
             node.get(path).await.refused(503, "index_rebuilding");
         }
         assert_eq!(node.get("/discover?stale=true").await.status, 200);
-        copied(&node, 0, 0);
+        up_to_date(&node, 0, 0);
         assert_eq!(node.get("/users?stale=true").await.json()["count"], 2);
     }
 }

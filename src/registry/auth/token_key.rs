@@ -41,6 +41,10 @@ pub enum TokenKeyError {
 }
 
 impl TokenKey {
+    /// Version of the object in the bucket. An object of version 1 does not name it. A later version that this one cannot
+    /// read writes a field `version`; an object without that field is of version 1.
+    pub const FILE_VERSION: u32 = 1;
+
     /// As many as the code has.
     pub const BYTES: usize = 32;
 
@@ -100,6 +104,13 @@ mod tests {
 
     fn bucket(memory: &Memory) -> Bucket {
         Bucket::new(Arc::new(memory.clone()), RetryPolicy { attempts: 1, ..RetryPolicy::default() })
+    }
+
+    #[test]
+    fn a_key_has_its_golden_bytes() {
+        let golden = r#"{"token_key":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}"#;
+        assert_eq!(String::from_utf8(TokenKey::new([7; 32]).to_file()).unwrap(), golden);
+        assert_eq!(*TokenKey::from_file(golden.as_bytes()).unwrap().reveal(), [7; 32]);
     }
 
     #[tokio::test]

@@ -6,9 +6,9 @@
 //! directory on disk, answer.
 
 use std::collections::BinaryHeap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -18,6 +18,7 @@ use compact_str::format_compact;
 use sha2::{Digest, Sha256};
 
 use super::super::{BackendError, Entry, Folder, Key, ListPage, Version};
+use super::directories::{children, each_child, make_dir, make_one_dir, parent, sync_dir};
 use super::read::{read, read_failed};
 use super::root::Root;
 use super::trouble::{cannot_link, ended_late, failed};
@@ -31,8 +32,6 @@ const LOCK_FILE: &str = ".lock";
 /// passwords, one the key of all tokens. The root itself is left to whoever runs the nodes.
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
-/// What the directories above have that are made for the root: what the umask leaves.
-const ROOT_MODE: u32 = 0o777;
 /// A temporary file older than this belongs to no living write: a write has a deadline of seconds.
 const TEMP_MAX_AGE_SECONDS: i64 = 3600;
 /// The lock is held for a read and a rename. A holder that was suspended must not take our threads with it, so we ask
@@ -260,66 +259,86 @@ fn version_of(bytes: &[u8]) -> Version {
     Version(format_compact!("{:032x}", u128::from_be_bytes(first)))
 }
 
-/// The names in `dir` of all directories, or of all plain files; none if there is no `dir`. Rollcall writes no names outside
-/// of UTF-8.
-fn children(dir: &Path, directories: bool) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    each_child(dir, directories, |name| names.push(name))?;
-    Ok(names)
-}
-
-/// Gives each of these names to `take`, in no order.
-fn each_child(dir: &Path, directories: bool, mut take: impl FnMut(String)) -> io::Result<()> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for child in entries {
-        let child = child?;
-        let kind = match child.file_type() {
-            // Deleted meanwhile. Any other error ends the listing, for a part of one would pass for the whole.
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            kind => kind?,
-        };
-        let fits = if directories { kind.is_dir() } else { kind.is_file() };
-        child.file_name().into_string().ok().filter(|_| fits).into_iter().for_each(&mut take);
-    }
-    Ok(())
-}
-
-/// Makes a directory and those above it.
-fn make_dir(dir: &Path, sync: fn(&Path) -> io::Result<()>) -> Result<(), BackendError> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let above = parent(dir);
-    if above != dir {
-        make_dir(above, sync)?;
-    }
-    make_one_dir(dir, ROOT_MODE, sync)
-}
-
-/// Makes a directory, and brings its name to disk.
-fn make_one_dir(dir: &Path, mode: u32, sync: fn(&Path) -> io::Result<()>) -> Result<(), BackendError> {
-    match DirBuilder::new().mode(mode).create(dir) {
-        Ok(()) => sync(parent(dir)).map_err(|error| failed("sync", parent(dir), &error)),
-        // Another process was quicker. If it made a file of that name, the next step says so.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(failed("make the directory", dir, &error)),
-    }
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(above) if above.as_os_str().is_empty() => Path::new("."),
-        Some(above) => above,
-        None => path,
-    }
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
+/// When a write is acknowledged: never before the directories that lead to it are on disk.
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    thread_local! {
+        static SYNCED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
+        static DISK_FAILS: Cell<bool> = const { Cell::new(false) };
+    }
+
+    fn watched_sync(dir: &Path) -> io::Result<()> {
+        if DISK_FAILS.get() {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        SYNCED.with_borrow_mut(|synced| synced.push(dir.to_path_buf()));
+        sync_dir(dir)
+    }
+
+    /// A store whose way of directories to disk is watched, with an object in `checks/`.
+    fn files(root: &Path) -> (Files, Version) {
+        let mut files = Files::open(root.to_path_buf(), "boot", 10, WallMs::new(0)).expect("it opens");
+        files.sync = watched_sync;
+        let version = files.create("checks/1.txt", b"first").expect("it works");
+        SYNCED.take();
+        (files, version)
+    }
+
+    fn assert_unconfirmed<T: std::fmt::Debug>(result: &Result<T, BackendError>) {
+        assert!(matches!(result, Err(BackendError::Transient(_))), "{result:?}");
+    }
+
+    #[test]
+    fn every_directory_that_leads_to_a_new_object_is_on_disk_before_the_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let (files, _) = files(dir.path());
+        files.create("users/alice/profile.json", b"x").unwrap();
+        let synced = SYNCED.take();
+        // The last three follow the link; those before belong to the new directories.
+        let expected = [dir.path().join("users/alice"), dir.path().join("users"), dir.path().to_path_buf()];
+        assert!(synced.ends_with(&expected), "{synced:?}");
+    }
+
+    #[test]
+    fn a_create_is_not_acknowledged_and_its_retry_not_refused_until_the_directory_is_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let (files, _) = files(dir.path());
+        DISK_FAILS.set(true);
+        assert_unconfirmed(&files.create("checks/2.txt", b"x"));
+        assert_eq!(files.get("checks/2.txt").unwrap().unwrap().bytes, "x", "it took effect");
+        // A refusal would make the caller read its own bytes back and acknowledge them.
+        assert_unconfirmed(&files.create("checks/2.txt", b"x"));
+        DISK_FAILS.set(false);
+        assert!(matches!(files.create("checks/2.txt", b"x"), Err(BackendError::Precondition)));
+        assert_eq!(SYNCED.take(), [dir.path().join("checks"), dir.path().to_path_buf()]);
+    }
+
+    #[test]
+    fn a_replacement_is_not_acknowledged_and_its_retry_not_refused_until_the_directory_is_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let (files, version) = files(dir.path());
+        DISK_FAILS.set(true);
+        assert_unconfirmed(&files.replace_if("checks/1.txt", &version, b"second"));
+        assert_unconfirmed(&files.replace_if("checks/1.txt", &version, b"second"));
+        DISK_FAILS.set(false);
+        let refused = files.replace_if("checks/1.txt", &version, b"second");
+        assert!(matches!(refused, Err(BackendError::Precondition)), "{refused:?}");
+        assert_eq!(SYNCED.take(), [dir.path().join("checks"), dir.path().to_path_buf()]);
+    }
+
+    #[test]
+    fn a_delete_is_not_acknowledged_until_the_directory_is_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let (files, _) = files(dir.path());
+        DISK_FAILS.set(true);
+        assert_unconfirmed(&files.delete("checks/1.txt"));
+        assert_unconfirmed(&files.delete("checks/1.txt"));
+        DISK_FAILS.set(false);
+        files.delete("checks/1.txt").unwrap();
+        files.delete("users/nobody/profile.json").expect("there is nothing to bring to disk");
+    }
+}

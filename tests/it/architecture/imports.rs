@@ -307,7 +307,7 @@ mod tests {
             module: path.trim_end_matches(".rs").split('/').filter(|name| *name != "lib").map(str::to_owned).collect(),
             text: (*text).to_owned(),
         };
-        Crate { name: "test", files: files.iter().map(source).collect() }
+        Crate { name: "test", files: files.iter().map(source).collect(), test_files: Vec::new() }
     }
 
     fn circles_of(files: &[(&str, &str)]) -> Vec<Vec<String>> {

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 pub(super) struct Crate {
     /// As other crates name it: `rollcall_core`.
     pub(super) name: &'static str,
-    /// From its root file down.
+    /// From its root file down, without files of tests.
     pub(super) files: Vec<Source>,
+    /// Files of unit tests: the path below the folder of sources, and the text.
+    pub(super) test_files: Vec<(String, String)>,
 }
 
 /// A source file.
@@ -37,13 +39,19 @@ pub(super) fn crates() -> Vec<Crate> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let members = fs::read_dir(root.join("crates")).expect("the crates are here").count();
     assert_eq!(members + 1, CRATES.len(), "a crate is missing here");
-    CRATES.iter().map(|(name, folder)| Crate { name, files: sources(&root.join(folder)) }).collect()
+    CRATES.iter().map(|(name, folder)| read(name, &root.join(folder))).collect()
 }
 
 impl Crate {
     /// The files by the path of their module.
     pub(super) fn by_module(&self) -> BTreeMap<&[String], &Source> {
         self.files.iter().map(|file| (file.module.as_slice(), file)).collect()
+    }
+
+    /// Whether a folder `tests` with more files stands beside `tests.rs` in this folder.
+    pub(super) fn test_folder_has_more(&self, folder: &str) -> bool {
+        let below = format!("{folder}tests/");
+        self.test_files.iter().any(|(path, _)| path.starts_with(&below))
     }
 }
 
@@ -56,21 +64,21 @@ impl Source {
     }
 }
 
-fn sources(folder: &Path) -> Vec<Source> {
+fn read(name: &'static str, folder: &Path) -> Crate {
     let mut paths = Vec::new();
     walk(folder, &mut paths);
     paths.sort();
-    let relative = |path: &Path| path.strip_prefix(folder).expect("below the folder").to_string_lossy().into_owned();
-    paths
-        .iter()
-        .map(|path| (relative(path), path))
-        .filter(|(path, _)| !is_test(path))
-        .map(|(relative, path)| Source {
-            module: module(&relative),
-            text: fs::read_to_string(path).expect("readable"),
-            path: relative,
-        })
-        .collect()
+    let (mut files, mut test_files) = (Vec::new(), Vec::new());
+    for path in paths {
+        let relative = path.strip_prefix(folder).expect("below the folder").to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).expect("readable");
+        if is_test(&relative) {
+            test_files.push((relative, text));
+        } else {
+            files.push(Source { module: module(&relative), text, path: relative });
+        }
+    }
+    Crate { name, files, test_files }
 }
 
 fn walk(folder: &Path, found: &mut Vec<PathBuf>) {

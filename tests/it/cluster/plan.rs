@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
 use tokio::sync::Semaphore;
 
@@ -29,17 +30,21 @@ enum Timings {
     Quick,
 }
 
+/// Fills the data directory of a cluster before its first start, given the names of its nodes.
+pub(crate) type Seed = fn(&Path, &[String]);
+
 /// A cluster to be.
 pub(crate) struct Plan {
     count: usize,
     timings: Timings,
+    seed: Option<Seed>,
     variables: Vec<(Option<usize>, (String, String))>,
 }
 
 impl Plan {
     /// A cluster with the documented timings.
     pub(crate) fn documented() -> Self {
-        Self { count: 3, timings: Timings::Documented, variables: Vec::new() }
+        Self { count: 3, timings: Timings::Documented, seed: None, variables: Vec::new() }
     }
 
     /// A cluster with quick elections.
@@ -50,6 +55,12 @@ impl Plan {
     /// With so many nodes.
     pub(crate) fn nodes(mut self, count: usize) -> Self {
         self.count = count;
+        self
+    }
+
+    /// With data that is there already.
+    pub(crate) fn seeded(mut self, seed: Seed) -> Self {
+        self.seed = Some(seed);
         self
     }
 
@@ -98,6 +109,13 @@ impl Cluster {
     async fn try_start(&mut self) -> bool {
         self.nodes = (0..self.plan.count).map(|_| Node { ports: Ports::free(), process: None }).collect();
         fs::write(self.dir().join("config.toml"), self.config()).expect("the directory is ours");
+        if let Some(seed) = self.plan.seed {
+            // An attempt before may have left some under other names.
+            let data = self.dir().join("data");
+            let _ = fs::remove_dir_all(&data);
+            let names: Vec<String> = self.nodes.iter().map(|node| node.ports.name()).collect();
+            seed(&data, &names);
+        }
         for index in 0..self.nodes.len() {
             self.start(index);
         }

@@ -15,7 +15,7 @@ use crate::process::{BootId, NodeId};
 use rollcall_core::{Load, MemberRole, NodeAddr, Term};
 
 /// The version of everything in this folder. Nodes of different versions refuse each other.
-pub(crate) const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 4;
 
 /// The longest frame once both sides know each other.
 pub(crate) const MAX_FRAME_BYTES: usize = 1 << 20;

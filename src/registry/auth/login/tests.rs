@@ -1,6 +1,8 @@
 use super::*;
 use crate::registry::testing::{caller, name, registry, registry_on, settings, user, wall};
-use crate::registry::{Credentials, Denied, LookupError, NewUser, RegisterError, Registry, Settings, TokenKey};
+use crate::registry::{
+    Coverage, Credentials, Denied, LookupError, NewUser, RegisterError, Registry, Settings, TokenKey,
+};
 use crate::storage::{Backend, Bucket, Fault, Memory, RetryPolicy};
 use rollcall_core::{BootMs, Term, WallMs};
 
@@ -163,7 +165,7 @@ async fn a_change_or_a_login_is_not_answered_before_a_majority_knows_the_passwor
     let next = registry_on(&Memory::new());
     next.merge(&told, BootMs(0));
     next.begin_term(Term(2));
-    next.mark_told(Term(2));
+    next.raise_users(Term(2), Coverage::Certain);
     assert!(beat(&next, &third.unwrap()).await.is_ok());
     assert_eq!(why(beat(&next, &first).await), Denied::Outdated);
 }
@@ -211,7 +213,7 @@ async fn what_a_majority_told_is_not_read_again() {
     let (registry, memory) = registry();
     let granted = register(&registry, "alice").await;
     registry.begin_term(Term(1));
-    registry.mark_told(Term(1));
+    registry.raise_users(Term(1), Coverage::Certain);
     memory.faults().set_outage(Some(Fault::Transient));
     assert!(beat(&registry, &granted).await.is_ok());
     registry.begin_term(Term(2));
@@ -235,7 +237,7 @@ async fn a_list_of_the_bucket_leaves_no_password_for_certain_that_was_not_read_s
     third.merge(&stale.users_after(None), BootMs(0));
     third.merge(&told_before, BootMs(0));
     third.begin_term(Term(2));
-    third.mark_told(Term(2));
+    third.raise_users(Term(2), Coverage::Certain);
     assert_eq!(why(beat(&third, &first).await), Denied::Outdated);
 }
 
