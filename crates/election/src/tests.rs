@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{
@@ -200,6 +200,13 @@ async fn a_node_that_comes_back_follows_and_remembers_its_term() {
     let leader = cluster.leader().await;
     let follower = (leader + 1) % 3;
     let term = cluster.role(leader).borrow().term;
+    // It names the leader before the ballot of the leader's term is on disk.
+    let saved = async {
+        while cluster.carriers[follower].saved_term() != Some(term) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, saved).await.expect("its ballot is written");
     cluster.nodes[follower].take().unwrap().stop().await;
     let listener = TcpListener::bind(cluster.peers[follower].socket_addr()).unwrap();
     let again =
