@@ -40,12 +40,12 @@
 //! | [`PAGES_AT_ONCE`], [`PAGE_WAIT`] | long pages made at once | waits, then 503 `overloaded` |
 //! | [`INLINE_ROWS`] | rows of a page made without another thread | made on another thread |
 //! | [`INLINE_CHANGES`] | changes encoded without another thread | encoded on another thread |
+//! | [`REBUILD_BURST`], [`REBUILD_REFILL_MS`] | rebuilds of a list that keeps changing | the list of before is sent |
 //! | [`MAX_LONG_POLLS`] | requests that wait for changes | 503 `overloaded` |
 //! | [`MAX_POLL_WAIT`] | the wait of one of them | answered with no changes |
 //! | [`WAKE_INTERVAL`] | time between two wake-ups of them | woken together |
 //!
-//! How often a list is rebuilt is limited in `lists/rebuild_limit.rs`. What one value may be (a
-//! username, a password) is a rule of its type in `rollcall_core`.
+//! What one value may be (a username, a password) is a rule of its type in `rollcall_core`.
 
 use std::time::Duration;
 
@@ -182,6 +182,13 @@ pub(super) const INLINE_ROWS: usize = 200;
 /// Changes of a list that are encoded without another thread.
 pub(super) const INLINE_CHANGES: u64 = 1000;
 
+/// Rebuilds of one list that may follow each other at once, so that a client that writes now and then
+/// reads its own writes.
+pub(super) const REBUILD_BURST: u64 = 10;
+
+/// Time in which one more rebuild of a list is earned, in milliseconds: ten a second go on for long.
+pub(super) const REBUILD_REFILL_MS: u64 = 100;
+
 /// Requests that wait for changes at once. An eighth of [`MAX_CONNECTIONS`], so that there is room
 /// for those that do not wait.
 pub(super) const MAX_LONG_POLLS: usize = 1024;
@@ -207,8 +214,6 @@ mod tests {
         ("routes/presence.rs", "ACCEPTED_BYTES", "first size of a buffer"),
         ("server/idle.rs", "BUSY", "a mark in the place of a time"),
         ("lists/etag.rs", "TAG_BYTES", "length of a format"),
-        ("lists/rebuild_limit.rs", "BURST", "parameter of the token bucket, beside its invariant"),
-        ("lists/rebuild_limit.rs", "EARNED_IN_MS", "parameter of the token bucket, beside its invariant"),
     ];
 
     /// Constants that may be limits, and durations written as numbers.

@@ -2,17 +2,13 @@
 
 use rollcall_core::{BootMs, Rate, TokenBucket};
 
-/// Builds that may follow each other at once, so that who writes now and then reads its own writes.
-const BURST: u64 = 10;
+use crate::http::limits::{REBUILD_BURST, REBUILD_REFILL_MS};
 
-/// The time in which one more build is earned: no more than ten a second go on for long.
-const EARNED_IN_MS: u64 = 100;
-
-const RATE: Rate = Rate::new(BURST, EARNED_IN_MS);
+const RATE: Rate = Rate::new(REBUILD_BURST, REBUILD_REFILL_MS);
 
 /// Token bucket for builds of one list.
 ///
-/// Invariant: while there is no token, the last one was taken less than [`EARNED_IN_MS`] ago. So what is given instead of a
+/// Invariant: while there is no token, the last one was taken less than [`REBUILD_REFILL_MS`] ago. So what is given instead of a
 /// build is no older than that.
 #[derive(Debug, Default)]
 pub(super) struct Rebuilds(TokenBucket);
@@ -53,8 +49,8 @@ mod tests {
                 if rebuilds.take(now) {
                     (last, taken) = (now, taken + 1);
                 }
-                prop_assert!(now.since(last) < EARNED_IN_MS);
-                prop_assert!(taken <= BURST + now.0 / EARNED_IN_MS);
+                prop_assert!(now.since(last) < REBUILD_REFILL_MS);
+                prop_assert!(taken <= REBUILD_BURST + now.0 / REBUILD_REFILL_MS);
             }
         }
     }
