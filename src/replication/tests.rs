@@ -74,8 +74,8 @@ proptest! {
 #[test]
 fn a_follower_that_did_not_run_for_a_while_is_not_ready_until_it_was_told_everything_again() {
     let mut world = World::settled();
-    let ready = |world: &World, node: usize| world.nodes[node].replica.may_take_over();
-    assert!(ready(&world, 1) && ready(&world, 2));
+    let may_take_over = |world: &World, node: usize| world.nodes[node].replica.may_take_over();
+    assert!(may_take_over(&world, 1) && may_take_over(&world, 2));
     for (passed, stalled) in [(900, false), (1100, true)] {
         world.now = world.now.plus(passed);
         let node = &mut world.nodes[1];
@@ -84,11 +84,11 @@ fn a_follower_that_did_not_run_for_a_while_is_not_ready_until_it_was_told_everyt
             let everything = |message: &Message| matches!(message, Message::Pull { from: Cursor::Clients(None), .. });
             matches!(output, Output::Send(_, message) if everything(message))
         });
-        assert_eq!((asks, ready(&world, 1)), (stalled, !stalled), "after {passed} ms");
+        assert_eq!((asks, may_take_over(&world, 1)), (stalled, !stalled), "after {passed} ms");
         world.perform(1, outputs);
     }
     world.settle(20);
-    assert!(ready(&world, 1));
+    assert!(may_take_over(&world, 1));
 }
 
 /// The answer to a question of the process that was this node before may come to the next one.
