@@ -30,12 +30,23 @@ pub struct TokenBucket {
 impl TokenBucket {
     /// Takes one token if there is one at `now`. A clock that goes back adds no tokens.
     pub fn take(&mut self, rate: Rate, now: BootMs) -> bool {
-        let full_at = self.full_at.max(now).plus(rate.refill_ms);
-        let is_enough = full_at.since(now) <= rate.burst.saturating_mul(rate.refill_ms);
+        let is_enough = self.wait_ms(rate, now) == 0;
         if is_enough {
-            self.full_at = full_at;
+            self.full_at = self.full_at.max(now).plus(rate.refill_ms);
         }
         is_enough
+    }
+
+    /// Milliseconds until the next token at `now`; 0 if there is one.
+    #[must_use]
+    pub fn wait_ms(&self, rate: Rate, now: BootMs) -> u64 {
+        let full_at = self.full_at.max(now).plus(rate.refill_ms);
+        full_at.since(now).saturating_sub(rate.burst.saturating_mul(rate.refill_ms))
+    }
+
+    /// Puts one token back that was taken.
+    pub fn give_back(&mut self, rate: Rate) {
+        self.full_at = BootMs(self.full_at.0.saturating_sub(rate.refill_ms));
     }
 
     /// Whether no token is missing at `now`. A full bucket is equal to a new one, so a table may drop it.
@@ -71,6 +82,18 @@ mod tests {
         (0..3).for_each(|_| assert!(bucket.take(RATE, BootMs(5000))));
         assert!(!bucket.is_full(BootMs(5299)));
         assert!(bucket.is_full(BootMs(5300)));
+    }
+
+    #[test]
+    fn the_wait_ends_when_a_token_comes_and_a_token_given_back_ends_it_at_once() {
+        let mut bucket = TokenBucket::default();
+        let at = BootMs(5000);
+        assert_eq!(bucket.wait_ms(RATE, at), 0);
+        (0..10).for_each(|_| assert!(bucket.take(RATE, at)));
+        assert_eq!((bucket.wait_ms(RATE, at), bucket.wait_ms(RATE, at.plus(99))), (100, 1));
+        assert_eq!(bucket.wait_ms(RATE, at.plus(100)), 0);
+        bucket.give_back(RATE);
+        assert!(bucket.take(RATE, at) && !bucket.take(RATE, at));
     }
 
     #[test]

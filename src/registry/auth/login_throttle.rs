@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 
-use rollcall_core::{BootMs, Username};
+use rollcall_core::{BootMs, Rate, TokenBucket, Username};
 
 /// Wrong passwords for one user from one address that cost nothing.
 const FREE: u32 = 5;
@@ -22,8 +22,7 @@ const LONGEST_WAIT_MS: u64 = 60_000;
 const REMEMBER_MS: u64 = 15 * 60_000;
 
 /// Wrong passwords from one address for all users: so many at once, and then one in so many milliseconds.
-const FREE_OF_ADDRESS: u32 = 60;
-const REFILL_MS: u64 = 2000;
+const ADDRESS_RATE: Rate = Rate::new(60, 2000);
 
 /// The most pairs and addresses that are remembered; who was quiet for longest makes room. A table has some 100 bytes a row.
 const MOST: usize = 8192;
@@ -44,8 +43,7 @@ struct Pair {
 
 #[derive(Clone, Copy, Debug)]
 struct Address {
-    /// When all that were taken will have been refilled.
-    full_at: BootMs,
+    bucket: TokenBucket,
     tried_at: BootMs,
 }
 
@@ -73,12 +71,9 @@ impl LoginThrottle {
     /// After how many milliseconds to try again, if it is too early. Then nothing was counted.
     pub(super) fn begin(&mut self, user: &Username, from: IpAddr, now: BootMs) -> Result<(), u64> {
         let from = network(from);
-        let address = self.addresses.get(&from).copied();
-        let full_at = address.map_or(now, |address| address.full_at.max(now)).plus(REFILL_MS);
-        let most_ms = u64::from(FREE_OF_ADDRESS) * REFILL_MS;
-        let too_early_ms = full_at.since(now).saturating_sub(most_ms);
-        if too_early_ms > 0 {
-            return Err(too_early_ms);
+        let mut bucket = self.addresses.get(&from).map(|address| address.bucket).unwrap_or_default();
+        if !bucket.take(ADDRESS_RATE, now) {
+            return Err(bucket.wait_ms(ADDRESS_RATE, now));
         }
         let key = (user.clone(), from);
         let pair = self.pairs.get(&key).copied().filter(|pair| now.since(pair.tried_at) < REMEMBER_MS);
@@ -88,7 +83,7 @@ impl LoginThrottle {
         }
         let tries = tries.saturating_add(1);
         put(&mut self.pairs, key, Pair { tries, free_at: now.plus(wait_ms(tries)), tried_at: now }, now);
-        put(&mut self.addresses, from, Address { full_at, tried_at: now }, now);
+        put(&mut self.addresses, from, Address { bucket, tried_at: now }, now);
         Ok(())
     }
 
@@ -111,7 +106,7 @@ impl LoginThrottle {
 
     fn give_back(&mut self, from: IpAddr) {
         if let Some(address) = self.addresses.get_mut(&from) {
-            address.full_at = BootMs(address.full_at.0.saturating_sub(REFILL_MS));
+            address.bucket.give_back(ADDRESS_RATE);
         }
     }
 }
@@ -211,13 +206,13 @@ mod tests {
     fn an_address_has_sixty_for_all_users_and_then_one_in_two_seconds() {
         let mut throttle = LoginThrottle::default();
         let user = |n: u32| name(&format!("u{n}"));
-        (0..FREE_OF_ADDRESS).for_each(|n| throttle.begin(&user(n), HERE, BootMs(0)).unwrap());
-        assert_eq!(throttle.begin(&user(99), HERE, BootMs(0)), Err(REFILL_MS));
-        assert_eq!(throttle.begin(&user(99), HERE, BootMs(REFILL_MS - 1)), Err(1));
-        assert_eq!(throttle.begin(&user(99), HERE, BootMs(REFILL_MS)), Ok(()));
-        assert!(throttle.begin(&user(98), HERE, BootMs(REFILL_MS)).is_err());
+        (0..60).for_each(|n| throttle.begin(&user(n), HERE, BootMs(0)).unwrap());
+        assert_eq!(throttle.begin(&user(99), HERE, BootMs(0)), Err(2000));
+        assert_eq!(throttle.begin(&user(99), HERE, BootMs(1999)), Err(1));
+        assert_eq!(throttle.begin(&user(99), HERE, BootMs(2000)), Ok(()));
+        assert!(throttle.begin(&user(98), HERE, BootMs(2000)).is_err());
         throttle.right(&user(99), HERE);
-        assert_eq!(throttle.begin(&user(98), HERE, BootMs(REFILL_MS)), Ok(()));
+        assert_eq!(throttle.begin(&user(98), HERE, BootMs(2000)), Ok(()));
         assert_eq!(throttle.begin(&user(98), THERE, BootMs(0)), Ok(()));
     }
 

@@ -13,8 +13,8 @@ use rollcall_core::BootMs;
 /// The same complaint is not repeated earlier.
 const REPEAT_AFTER_MS: u64 = 60_000;
 
-/// The longest piece of what somebody else said that a line repeats.
-const MAX_REPEATED_CHARS: usize = 600;
+/// Longest piece of another program's text that a log line repeats, in characters.
+pub(crate) const MAX_QUOTED_CHARS: usize = 600;
 
 /// What was complained of lately. Bounded: members and kinds are few.
 #[derive(Debug, Default)]
@@ -42,16 +42,6 @@ impl Complaints {
     }
 }
 
-/// What somebody else said, as one line of bounded length without control characters.
-pub(crate) fn one_line(text: &str) -> String {
-    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if let Some((end, _)) = line.char_indices().nth(MAX_REPEATED_CHARS) {
-        line.truncate(end);
-        line.push('…');
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,11 +59,5 @@ mod tests {
         assert!(complaints.is_due(member, RefusalKind::Different, BootMs(60_001)));
         assert!(!complaints.is_due(stranger, RefusalKind::Different, BootMs(60_000)));
         assert!(!complaints.is_due(member, RefusalKind::NotYet, BootMs(0)));
-    }
-
-    #[test]
-    fn what_others_said_is_one_short_line() {
-        let line = one_line(&format!("a\nb\u{1b}[31m{}", "x".repeat(10_000)));
-        assert!(line.starts_with("a b [31m") && line.chars().count() == MAX_REPEATED_CHARS + 1);
     }
 }

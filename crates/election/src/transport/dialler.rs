@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::complaints::one_line;
+use super::complaints::MAX_QUOTED_CHARS;
 use super::greeter::Greeter;
 use super::handshake::{self, Failure};
 use super::link::{End, Link};
@@ -19,6 +19,7 @@ use crate::wire::frame::Frame;
 use crate::wire::hello::{Hello, Purpose};
 use crate::wire::refusal::RefusalKind;
 use rollcall_core::clock::boot_now;
+use rollcall_core::text::harmless;
 
 /// The pause between two attempts grows from the first to the second.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -51,7 +52,9 @@ impl Dialler {
                     self.keep(link, hello).await;
                 }
                 Some(Err(Failure::Absent(reason))) => debug!("the link to {} cannot be made: {reason}", self.addr()),
-                Some(Err(Failure::Refused(kind, reason))) => self.refused(kind, &one_line(&reason)).await,
+                Some(Err(Failure::Refused(kind, reason))) => {
+                    self.refused(kind, &harmless(&reason, MAX_QUOTED_CHARS)).await
+                }
             }
             tokio::select! {
                 () = sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::carrier::Parcel;
-use super::complaints::one_line;
+use super::complaints::MAX_QUOTED_CHARS;
 use super::greeter::Greeter;
 use super::handshake::{self, Guest};
 use super::link::{End, Link};
@@ -23,6 +23,7 @@ use crate::wire::frame::{Envelope, Frame, looks_like_http};
 use crate::wire::hello::Purpose;
 use crate::wire::refusal::RefusalKind;
 use rollcall_core::clock::boot_now;
+use rollcall_core::text::harmless;
 
 /// What the network tells the driver.
 #[derive(Debug)]
@@ -164,7 +165,7 @@ impl Network {
         let (kind, reason) = refused;
         let member = self.greeter.peers.id(guest.theirs.node);
         if self.greeter.complaints().is_due(member, kind, boot_now()) {
-            warn!("a link from {} ({remote}) is refused: {}", guest.theirs.node, one_line(&reason));
+            warn!("a link from {} ({remote}) is refused: {}", guest.theirs.node, harmless(&reason, MAX_QUOTED_CHARS));
         }
         guest.refuse(&self.greeter, link, kind, &reason).await;
         None
