@@ -41,7 +41,7 @@ pub use users::register::{NewUser, Outcome, Registered};
 pub use users::rows::{RowNo, Rows, UserFacts};
 // What lists are made of, for those who do not know where presence comes from.
 pub use crate::presence::{Online, Reason};
-/// The name of a term for callers that count no elections.
+/// Another name of `Term`, which callers still use.
 pub use rollcall_core::Term as Epoch;
 
 use crate::presence::Table;

@@ -1,4 +1,4 @@
-//! Who throttle passwords is slowed down. Pure: the time comes in.
+//! Who guesses passwords is slowed down. Pure: the time comes in.
 //!
 //! A password is tried by somebody, for somebody: [`FREE`] wrong ones cost nothing, each further one a wait that doubles up
 //! to a minute. It is counted for the pair, so that whoever knows the password is not locked out by who does not, unless
