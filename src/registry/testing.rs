@@ -91,7 +91,11 @@ pub(crate) fn png_with(chunks: &[u8]) -> Vec<u8> {
 
 /// Bytes in hexadecimal, as golden bytes are written.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
+        .collect()
 }
 
 /// The bytes of a text in hexadecimal.
