@@ -24,7 +24,8 @@ mod table;
 mod upload;
 mod watch;
 
-use std::io;
+use std::io::{self, Write};
+use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio::runtime::{self, Runtime};
@@ -134,23 +135,47 @@ enum Command {
     Man(completions::ManArgs),
 }
 
+/// Runs a command line to its end, with a line on standard error if it fails.
+///
+/// The runtime is entered here and not in the program, so that its code is compiled once, with this crate.
+#[must_use]
+pub fn start(cli: Cli) -> ExitCode {
+    let runtime = match runtime(&cli) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("cannot start the threads of the runtime: {error}"));
+            return ExitCode::from(exit::SYSTEM);
+        }
+    };
+    let ended = runtime.block_on(run(cli));
+    // What must be finished has been waited for; a disk that hangs must not keep the process.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure.to_string());
+            failure.code()
+        }
+    }
+}
+
+/// Whether anybody can read it or not, the exit code says the same.
+fn complain(what: &str) {
+    let _ = writeln!(io::stderr(), "error: {what}");
+}
+
 /// What a command runs on. Messages of a peer go from task to task, and a step to another thread costs more than what is
 /// done there: on one thread, six peers that talk all the time need less than half as much of the processor.
-///
-/// # Errors
-/// What the system says if threads cannot be started.
-pub fn runtime(cli: &Cli) -> io::Result<Runtime> {
+fn runtime(cli: &Cli) -> io::Result<Runtime> {
     match cli.command {
         Some(Command::Peer(_)) => runtime::Builder::new_current_thread().enable_all().build(),
         _ => Runtime::new(),
     }
 }
 
-/// Does what the command line says, until it is done or someone wants it to end.
-///
-/// # Errors
-/// [`Failure`], which is one line for standard error and an exit code.
-pub async fn run(cli: Cli) -> Result<(), Failure> {
+/// Does what the command line says, until it is done or someone wants it to end. A failure is one line for standard error and
+/// an exit code.
+async fn run(cli: Cli) -> Result<(), Failure> {
     // How a peer logs is one of its settings: it starts its log when it knows them.
     if !matches!(cli.command, Some(Command::Peer(_))) {
         start_logging();

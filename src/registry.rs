@@ -41,8 +41,6 @@ pub use users::register::{NewUser, Outcome, Registered};
 pub use users::rows::{RowNo, Rows, UserFacts};
 // What lists are made of, for those who do not know where presence comes from.
 pub use crate::presence::{Online, Reason};
-/// Another name of `Term`, which callers still use.
-pub use rollcall_core::Term as Epoch;
 
 use crate::presence::Table;
 use crate::storage::Bucket;
@@ -243,8 +241,8 @@ impl Registry {
     ///
     /// # Errors
     /// [`UsersError::IndexRebuilding`] if it does not become whole in time.
-    pub async fn index_whole(&self, term: Term) -> Result<(), UsersError> {
-        self.0.users.list.wait_until_whole(term).await
+    pub async fn wait_for_users(&self, term: Term) -> Result<(), UsersError> {
+        self.0.users.list.wait_until_complete(term).await
     }
 
     /// What tells a list of the users of one moment from that of another.
@@ -253,7 +251,7 @@ impl Registry {
         self.0.users.list.version(now)
     }
 
-    /// The users on `page`, sorted by name, as of `now`. Only those that this node knows: see [`Self::index_whole`].
+    /// The users on `page`, sorted by name, as of `now`. Only those that this node knows: see [`Self::wait_for_users`].
     #[must_use]
     pub fn users(&self, page: &Page, now: BootMs) -> Vec<UserRow> {
         self.0.users.list.users(page, now)

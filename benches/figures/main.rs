@@ -139,7 +139,7 @@ fn main() -> ExitCode {
     let ended = match command.as_str() {
         nodes::COMMAND => {
             words.remove(1);
-            return run_node(Cli::parse_from(words));
+            return commands::start(Cli::parse_from(words));
         }
         chatter::COMMAND => {
             let word = |at: usize| words.get(at).and_then(|word| word.to_str()).unwrap_or_default();
@@ -157,20 +157,6 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
-}
-
-/// The program itself, as its `main.rs` runs it.
-fn run_node(cli: Cli) -> ExitCode {
-    let runtime = commands::runtime(&cli).expect("the threads of the runtime start");
-    let ended = runtime.block_on(commands::run(cli));
-    runtime.shutdown_background();
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("error: {failure}");
-            failure.code()
-        }
-    }
 }
 
 impl Arguments {

@@ -94,7 +94,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let mut words: Vec<_> = std::env::args_os().collect();
-    let is_node = words.get(1).is_some_and(|word| word == nodes::COMMAND);
+    if words.get(1).is_some_and(|word| word == nodes::COMMAND) {
+        words.remove(1);
+        return commands::start(Cli::parse_from(words));
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -102,18 +105,6 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if is_node {
-        words.remove(1);
-        let ended = runtime.block_on(commands::run(Cli::parse_from(words)));
-        runtime.shutdown_background();
-        return ended.map_or_else(
-            |failure| {
-                eprintln!("error: {failure}");
-                failure.code()
-            },
-            |()| ExitCode::SUCCESS,
-        );
-    }
     let ended = runtime.block_on(measure(Arguments::parse_from(words)));
     runtime.shutdown_background();
     if let Err(error) = ended {

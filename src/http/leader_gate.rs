@@ -18,7 +18,6 @@ use super::app::Shared;
 use super::body;
 use super::error::ApiError;
 use super::limits::HANDOVER_HOLD;
-use crate::registry::Epoch;
 use rollcall_core::clock;
 use rollcall_core::{BootMs, Term};
 
@@ -28,13 +27,6 @@ use rollcall_core::{BootMs, Term};
 pub(super) struct Leader {
     /// The term in which it served.
     pub(super) term: Term,
-}
-
-impl Leader {
-    /// The stretch of time in which no other node writes to the bucket.
-    pub(super) fn epoch(self) -> Epoch {
-        Epoch(self.term.0)
-    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Leader {
@@ -49,7 +41,7 @@ impl<S: Sync> FromRequestParts<S> for Leader {
 /// The term in which this node serves, once the registry has begun it.
 fn serving_term(app: &Shared) -> Result<Term, ApiError> {
     let term = app.serving_term()?;
-    app.registry.begin_term(Epoch(term.0));
+    app.registry.begin_term(term);
     Ok(term)
 }
 
@@ -84,7 +76,7 @@ pub(super) fn term_at_once(app: &Shared) -> Option<(Term, BootMs)> {
         // Who serves has not lost the leadership, but may be about to hand it over.
         (!role.is_handing_over() && role.is_serving(now)).then_some((role.term, now))?
     };
-    app.registry.begin_term(Epoch(term.0));
+    app.registry.begin_term(term);
     Some((term, now))
 }
 

@@ -45,7 +45,18 @@
 //! | [`MAX_POLL_WAIT`] | the wait of one of them | answered with no changes |
 //! | [`WAKE_INTERVAL`] | time between two wake-ups of them | woken together |
 //!
-//! What one value may be (a username, a password) is a rule of its type in `rollcall_core`.
+//! What one value may be (a username, a password) is a rule of its type in `rollcall_core`. The
+//! registry has limits of its own, whatever asks it:
+//!
+//! | limit | where | beyond it |
+//! |---|---|---|
+//! | downloads of all pictures at once | `registry/images/stream.rs` | waits, then 503 `overloaded` |
+//! | pictures decoded at once; memory of a decoder | `registry/images/check.rs` | waits; 400 `image_corrupt` |
+//! | passwords hashed at once, and waiting for it | `registry/auth/password.rs` | 503 `overloaded` |
+//! | wrong passwords of a name and of an address | `registry/auth/login_throttle.rs` | 429 `too_many_attempts` |
+//! | wait for the list of users at a new leader | `registry/users/list.rs` | 503 `index_rebuilding` |
+//! | wait for a majority; for who is online | `registry/replication_source.rs` | 503 `no_majority`; answered |
+//! | single profiles read at once | `registry/users/profiles.rs` | waits |
 
 use std::time::Duration;
 

@@ -22,7 +22,7 @@ use super::params::Remote;
 use super::routes::routes;
 use super::{App, Cors, news};
 use crate::registry::testing::settings;
-use crate::registry::{Epoch, Registry, TokenKey};
+use crate::registry::{Registry, TokenKey};
 use crate::storage::{Backend, Bucket, Memory, RetryPolicy};
 use rollcall_core::clock;
 use rollcall_core::{BootMs, NodeAddr, Term};
@@ -141,8 +141,8 @@ impl Node {
     /// A node that leads and knows every user in the bucket, who are `alice` at an address, and `bob` without one.
     pub(super) async fn with_alice_and_bob() -> Self {
         let node = Self::new(leading());
-        node.registry.begin_term(Epoch(TERM.0));
-        node.registry.rebuild_index(Epoch(TERM.0)).await;
+        node.registry.begin_term(TERM);
+        node.registry.rebuild_index(TERM).await;
         for body in [r#"{"username":"alice","addr":"10.40.6.26:9000"}"#, r#"{"username":"bob"}"#] {
             assert_eq!(node.post("/register", body).await.status, StatusCode::CREATED);
         }

@@ -10,8 +10,9 @@ use crate::config::Config;
 use crate::registry::{TokenKey, TokenKeyError};
 use crate::storage::{Bucket, BucketError, Created, Key};
 
-/// Version of `cluster.json` and of `nodes/{addr}.json`. Objects of version 1 do not name it. A later version that this one
-/// cannot read writes a field `version`; an object without that field is of version 1.
+/// Version of `cluster.json` and `nodes/{addr}.json` in the bucket. The bytes of version 1 do not
+/// carry it. Readers ignore fields that they do not know, so a later version may add some; one that
+/// must not be read as version 1 needs another name in the bucket.
 pub const BUCKET_FILES_VERSION: u32 = 1;
 
 /// The bucket's own id, written once by the first node that ever used it.
@@ -90,6 +91,7 @@ mod tests {
 
     #[test]
     fn the_files_in_the_bucket_have_their_golden_bytes() {
+        assert_eq!(BUCKET_FILES_VERSION, 1, "another version has other golden bytes");
         let id = Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
         let golden = r#"{"cluster_id":"00112233-4455-6677-8899-aabbccddeeff"}"#;
         assert_eq!(serde_json::to_string(&ClusterFile { cluster_id: id }).unwrap(), golden);

@@ -8,8 +8,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use crate::registry::{Epoch, Registry};
+use crate::registry::Registry;
 use crate::replication::Flusher;
+use rollcall_core::Term;
 use rollcall_core::clock::boot_now;
 use rollcall_election::Role;
 
@@ -26,11 +27,11 @@ const READ_BUCKET_AFTER: Duration = Duration::from_secs(10);
 pub(super) async fn follow_leadership(registry: Registry, mut role: watch::Receiver<Role>) {
     loop {
         let Ok(term) = role.wait_for(|role| role.is_serving(boot_now())).await.map(|role| role.term) else { return };
-        registry.begin_term(Epoch(term.0));
+        registry.begin_term(term);
         let over = async { role.wait_for(|role| role.term != term).await.is_err() };
         tokio::select! {
             closed = over => if closed { return },
-            () = make_whole(&registry, Epoch(term.0)) => {
+            () = complete_users(&registry, term) => {
                 if role.wait_for(|role| role.term != term).await.is_err() {
                     return;
                 }
@@ -41,16 +42,16 @@ pub(super) async fn follow_leadership(registry: Registry, mut role: watch::Recei
 
 /// Makes the list of users whole. If the other nodes can tell all that is missing, the bucket is read later, for what was
 /// stored without being acknowledged; else at once.
-pub(super) async fn make_whole(registry: &Registry, epoch: Epoch) {
+pub(super) async fn complete_users(registry: &Registry, term: Term) {
     let mut coverage = registry.coverage();
     let may_claim_complete = coverage.borrow().may_claim_complete();
     if may_claim_complete {
-        let others_told = coverage.wait_for(|coverage| coverage.users_in(epoch).may_list_users());
+        let others_told = coverage.wait_for(|coverage| coverage.users_in(term).may_list_users());
         if timeout(WAIT_FOR_OTHERS, others_told).await.is_ok() {
             sleep(READ_BUCKET_AFTER).await;
         }
     }
-    registry.rebuild_index(epoch).await;
+    registry.rebuild_index(term).await;
 }
 
 /// Whenever this node is about to hand over: waits for what is under way and until the others know its outcome, and says so.

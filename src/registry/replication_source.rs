@@ -163,7 +163,9 @@ impl ReplicationSource {
     pub(super) fn raise_users(&self, epoch: Term, coverage: Coverage) {
         let mut index = self.profiles.index();
         if index.epoch() == epoch {
-            debug!(users = index.len(), ?coverage, "the list of users is whole");
+            if coverage.may_list_users() {
+                debug!(users = index.len(), "the list of users is complete");
+            }
             index.raise(coverage);
             self.coverage.change(|node| node.raise_users(epoch, coverage));
         }

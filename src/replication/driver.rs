@@ -192,7 +192,7 @@ impl Replication {
     }
 
     fn publish(&mut self) {
-        self.carrier.set_ready(self.replica.may_take_over());
+        self.carrier.set_may_take_over(self.replica.may_take_over());
         let freshness = self.replica.freshness();
         tell(&self.clients_up_to_date_at, freshness.clients);
         tell(&self.users_complete_at, freshness.users);

@@ -32,8 +32,9 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Version of the object in the bucket. Objects of version 1 do not name it. A later version that this one cannot read
-    /// writes a field `version`; an object without that field is of version 1.
+    /// Version of a profile in the bucket. The bytes of version 1 do not carry it. Readers ignore
+    /// fields that they do not know, so a later version may add some; one that must not be read as
+    /// version 1 needs another name in the bucket.
     pub const VERSION: u32 = 1;
 }
 
@@ -75,6 +76,7 @@ mod tests {
 
     #[test]
     fn profiles_have_their_golden_bytes() {
+        assert_eq!(Profile::VERSION, 1, "another version has other golden bytes");
         for (profile, golden) in [(full(), FULL), (least(), LEAST)] {
             assert_eq!(serde_json::to_string(&profile).unwrap(), golden);
             assert_eq!(serde_json::from_str::<Profile>(golden).unwrap(), profile);

@@ -71,7 +71,7 @@ struct Links {
 /// What the part of the program that sends cargo tells the election, and is told.
 struct CargoStatus {
     /// Whether the rest of this process could take over from a leader that can choose its successor.
-    knows_enough: watch::Receiver<bool>,
+    may_take_over: watch::Receiver<bool>,
     saved_term: watch::Sender<Option<Term>>,
 }
 
@@ -118,7 +118,7 @@ pub(crate) async fn run(
         complaints: Mutex::default(),
     });
     let (news_in, mut news) = mpsc::channel(NEWS);
-    let Hold { outboxes: cargo, parcels, ready: knows_enough, saved_term } = hold;
+    let Hold { outboxes: cargo, parcels, may_take_over, saved_term } = hold;
     let outboxes = transport::start(listener, options.api.port, &greeter, &news_in, (cargo, parcels), &unlink, &tasks);
     let view = OperatorView::new(&greeter.peers, &greeter.api_url, boot_now());
     let mut driver = Driver {
@@ -128,7 +128,7 @@ pub(crate) async fn run(
         ballots,
         outputs,
         note: options.note,
-        cargo: CargoStatus { knows_enough, saved_term },
+        cargo: CargoStatus { may_take_over, saved_term },
         view,
     };
 
@@ -314,7 +314,7 @@ impl Driver {
             return;
         }
         if let Message::Ack { ready, .. } = &mut message {
-            *ready &= *self.cargo.knows_enough.borrow();
+            *ready &= *self.cargo.may_take_over.borrow();
         }
         let leads = matches!(message, Message::Heartbeat { .. });
         let hinted = match &message {

@@ -89,7 +89,7 @@ pub(super) async fn discover_with_images(
     slow_read: Option<Extension<SlowReadTimeout>>,
     Paging(page): Paging,
 ) -> Result<Response, ApiError> {
-    app.registry.wait_for_clients(leader.epoch()).await;
+    app.registry.wait_for_clients(leader.term).await;
     let chunks = app.registry.online_with_images(&page, clock::boot_now()).await?;
     let chunks = chunks.inspect_err(|error| warn!("cut off an answer with images: {}", error.cause()));
     // Without a connection, as in tests, nobody watches.

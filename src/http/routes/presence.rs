@@ -102,7 +102,7 @@ pub(super) async fn discover(
     Since(since): Since,
     reader: Reader,
 ) -> Result<Response, ApiError> {
-    app.registry.wait_for_clients(leader.epoch()).await;
+    app.registry.wait_for_clients(leader.term).await;
     let source = Source { term: leader.term, started_at: app.this.started_at };
     if let Some(since) = since {
         return changes(&app, &lists, source, since, reader).await;
@@ -161,7 +161,7 @@ pub(super) async fn online_names(
     Paging(page): Paging,
     reader: Reader,
 ) -> Result<Response, ApiError> {
-    app.registry.wait_for_clients(leader.epoch()).await;
+    app.registry.wait_for_clients(leader.term).await;
     let registry = app.registry.clone();
     let make = move |page, _| List::new(encode::online_names(&registry, page), None);
     lists

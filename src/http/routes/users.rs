@@ -67,7 +67,7 @@ pub(super) async fn users(
     Paging(page): Paging,
     reader: Reader,
 ) -> Result<Response, ApiError> {
-    app.registry.index_whole(leader.epoch()).await?;
+    app.registry.wait_for_users(leader.term).await?;
     let registry = app.registry.clone();
     let make = move |page, _| List::new(encode::users(&registry, page), None);
     lists

@@ -136,8 +136,8 @@ impl Access {
     async fn certain_entry(&self, name: &Username) -> Result<Entry, LookupError> {
         if self.replicated && self.coverage.now().may_claim_complete() {
             let epoch = self.profiles.term();
-            let is_whole = |coverage: &TermCoverage| coverage.users_in(epoch).may_list_users();
-            self.coverage.wait_for(epoch, WAIT_FOR_OTHERS, is_whole).await;
+            let may_list = |coverage: &TermCoverage| coverage.users_in(epoch).may_list_users();
+            self.coverage.wait_for(epoch, WAIT_FOR_OTHERS, may_list).await;
         }
         let _one_of_few = self.profiles.permit().await;
         // While this one waited, another may have read it.

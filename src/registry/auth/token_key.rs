@@ -41,8 +41,9 @@ pub enum TokenKeyError {
 }
 
 impl TokenKey {
-    /// Version of the object in the bucket. An object of version 1 does not name it. A later version that this one cannot
-    /// read writes a field `version`; an object without that field is of version 1.
+    /// Version of the file with the key in the bucket. The bytes of version 1 do not carry it.
+    /// Readers ignore fields that they do not know, so a later version may add some; one that must
+    /// not be read as version 1 needs another name in the bucket.
     pub const FILE_VERSION: u32 = 1;
 
     /// As many as the code has.
@@ -108,6 +109,7 @@ mod tests {
 
     #[test]
     fn a_key_has_its_golden_bytes() {
+        assert_eq!(TokenKey::FILE_VERSION, 1, "another version has other golden bytes");
         let golden = r#"{"token_key":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}"#;
         assert_eq!(String::from_utf8(TokenKey::new([7; 32]).to_file()).unwrap(), golden);
         assert_eq!(*TokenKey::from_file(golden.as_bytes()).unwrap().reveal(), [7; 32]);

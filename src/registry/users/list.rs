@@ -60,7 +60,7 @@ impl UserList {
     }
 
     /// Waits until the index is whole in `epoch`, 4 s at most.
-    pub(crate) async fn wait_until_whole(&self, epoch: Term) -> Result<(), UsersError> {
+    pub(crate) async fn wait_until_complete(&self, epoch: Term) -> Result<(), UsersError> {
         let may_list = |coverage: &TermCoverage| coverage.users_in(epoch).may_list_users();
         let may_list = self.coverage.wait_for(epoch, WAIT_FOR_INDEX, may_list).await;
         if may_list { Ok(()) } else { Err(UsersError::IndexRebuilding) }
@@ -73,7 +73,7 @@ impl UserList {
         UsersVersion { index, online, touches }
     }
 
-    /// The users on `page`, sorted by name, as of `now`. Only those that this node knows: see [`Self::wait_until_whole`].
+    /// The users on `page`, sorted by name, as of `now`. Only those that this node knows: see [`Self::wait_until_complete`].
     pub(crate) fn users(&self, page: &Page, now: BootMs) -> Vec<UserRow> {
         self.users_parts(page.clone(), now).flatten().collect()
     }

@@ -149,7 +149,7 @@ mod tests {
         memory.create(&Key::Image(name("only-images"), image), b"x".as_slice().into()).await.unwrap();
         registry.begin_term(Term(3));
         registry.rebuild_index(Term(3)).await;
-        assert_eq!(registry.index_whole(Term(3)).await, Ok(()));
+        assert_eq!(registry.wait_for_users(Term(3)).await, Ok(()));
         assert_eq!(names(&registry), ["alice", "bob", "carol"]);
     }
 
@@ -172,11 +172,11 @@ mod tests {
     async fn an_index_is_whole_only_in_the_epoch_in_which_it_was_rebuilt() {
         let (registry, _) = registry();
         registry.begin_term(Term(1));
-        assert_eq!(registry.index_whole(Term(1)).await, Err(UsersError::IndexRebuilding));
+        assert_eq!(registry.wait_for_users(Term(1)).await, Err(UsersError::IndexRebuilding));
         registry.rebuild_index(Term(1)).await;
-        assert_eq!(registry.index_whole(Term(1)).await, Ok(()));
+        assert_eq!(registry.wait_for_users(Term(1)).await, Ok(()));
         // Before anybody began it here, as when a request is quicker than the composition root.
-        assert_eq!(registry.index_whole(Term(2)).await, Err(UsersError::IndexRebuilding));
+        assert_eq!(registry.wait_for_users(Term(2)).await, Err(UsersError::IndexRebuilding));
     }
 
     #[tokio::test(start_paused = true)]
@@ -191,7 +191,7 @@ mod tests {
         };
         tokio::join!(late, next);
         for epoch in [1, 2] {
-            assert_eq!(registry.index_whole(Term(epoch)).await, Err(UsersError::IndexRebuilding));
+            assert_eq!(registry.wait_for_users(Term(epoch)).await, Err(UsersError::IndexRebuilding));
         }
     }
 
@@ -201,7 +201,7 @@ mod tests {
         register_all(&memory, &["alice"]).await;
         registry.begin_term(Term(1));
         memory.faults().inject(3, &Fault::Transient);
-        let (whole, ()) = tokio::join!(registry.index_whole(Term(1)), registry.rebuild_index(Term(1)));
+        let (whole, ()) = tokio::join!(registry.wait_for_users(Term(1)), registry.rebuild_index(Term(1)));
         assert_eq!(whole, Ok(()));
         assert_eq!(names(&registry), ["alice"]);
     }

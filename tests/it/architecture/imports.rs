@@ -25,8 +25,10 @@ struct Names {
     paths: BTreeSet<Vec<String>>,
     /// Types of inherent impls.
     inherent: BTreeSet<String>,
-    /// Modules imported with `*`.
+    /// What is imported with `*`.
     globs: BTreeSet<Vec<String>>,
+    /// Modules written within the file, which are not followed.
+    inline_modules: BTreeSet<String>,
 }
 
 /// An import, with the name that it is for.
@@ -52,6 +54,9 @@ pub(super) fn imports(krate: &Crate) -> (Edges, Vec<String>) {
             if tree.resolve_module(module, glob).is_some() {
                 wrong.push(format!("{}/{from}: imports all of {}", krate.name, glob.join("::")));
             }
+        }
+        for name in &own.inline_modules {
+            wrong.push(format!("{}/{from}: mod {name} has no file of its own", krate.name));
         }
         for name in own.inherent.iter().filter(|name| !own.items.contains(*name)) {
             wrong.push(format!("{}/{from}: impl {name} outside the file of the type", krate.name));
@@ -176,7 +181,9 @@ impl Names {
                 self.bind(name.rename.to_string(), full);
             }
             syn::UseTree::Glob(_) => {
+                // Of a module, or of the variants of an enum.
                 self.globs.insert(before.to_vec());
+                self.paths.insert(before.to_vec());
             }
             syn::UseTree::Group(group) => group.items.iter().for_each(|tree| self.add_use(tree, before)),
         }
@@ -260,6 +267,11 @@ impl<'ast> Visit<'ast> for Names {
         if let Some(name) = name {
             self.items.insert(name.to_string());
         }
+        if let syn::Item::Mod(item) = item
+            && item.content.is_some()
+        {
+            self.inline_modules.insert(item.ident.to_string());
+        }
         if let syn::Item::Impl(item) = item
             && item.trait_.is_none()
             && let syn::Type::Path(path) = &*item.self_ty
@@ -289,6 +301,10 @@ impl<'ast> Visit<'ast> for Names {
 
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {
         // `pub(in path)` imports nothing.
+    }
+
+    fn visit_meta_list(&mut self, list: &'ast syn::MetaList) {
+        self.add_tokens(list.tokens.clone());
     }
 
     fn visit_macro(&mut self, called: &'ast syn::Macro) {
@@ -364,6 +380,24 @@ mod tests {
             [("lib.rs", "mod a; mod b;"), ("a.rs", "pub struct A;"), ("b.rs", "use crate::a::*; impl A { fn f() {} }")];
         let (_, wrong) = imports(&krate(&files));
         assert_eq!(wrong.len(), 2, "{wrong:?}");
+    }
+
+    #[test]
+    fn attributes_and_the_variants_of_an_enum_are_imports_too() {
+        let there = ("a.rs", "use crate::b::B; pub struct A(B); pub enum Kind { One }");
+        let lib = ("lib.rs", "mod a; mod b;");
+        for back in [
+            "pub struct B; fn f() { use crate::a::Kind::*; }",
+            "pub struct B; #[arg(value_parser = crate::a::Kind::read)] struct C;",
+        ] {
+            assert_eq!(circles_of(&[lib, there, ("b.rs", back)]), [["a.rs", "b.rs"]], "{back}");
+        }
+    }
+
+    #[test]
+    fn a_module_within_a_file_is_told() {
+        let (_, wrong) = imports(&krate(&[("lib.rs", "mod a { pub struct A; }")]));
+        assert_eq!(wrong.len(), 1, "{wrong:?}");
     }
 
     #[test]

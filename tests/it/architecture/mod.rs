@@ -298,8 +298,7 @@ fn unit_tests_stand_where_the_rule_puts_them() {
     let mut wrong = Vec::new();
     for krate in crates() {
         for file in &krate.files {
-            let inline =
-                file.text.split_once("#[cfg(test)]\nmod tests {").map_or(0, |(_, tests)| tests.lines().count());
+            let inline = file.test_lines();
             if inline > MOST_INLINE_LINES {
                 wrong.push(format!("{}: {inline} lines of tests; put them into a file tests.rs", called(&krate, file)));
             }

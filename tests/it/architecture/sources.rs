@@ -56,9 +56,21 @@ impl Crate {
 }
 
 impl Source {
+    /// The lines of its inline tests.
+    pub(super) fn test_lines(&self) -> usize {
+        self.tests_start().map_or(0, |start| self.text[start..].lines().count())
+    }
+
+    /// Where its inline tests start; they are the last item, whoever may see them.
+    fn tests_start(&self) -> Option<usize> {
+        ["\nmod tests {", "\npub(super) mod tests {", "\npub(crate) mod tests {"]
+            .iter()
+            .find_map(|start| self.text.find(&format!("#[cfg(test)]{start}")))
+    }
+
     /// The file without comments and without its inline tests.
     pub(super) fn code(&self) -> String {
-        let before_tests = self.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&self.text);
+        let before_tests = self.tests_start().map_or(self.text.as_str(), |start| &self.text[..start]);
         let lines = before_tests.lines().filter(|line| !line.trim_start().starts_with("//"));
         lines.collect::<Vec<_>>().join("\n")
     }

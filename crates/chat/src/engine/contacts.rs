@@ -1,4 +1,4 @@
-//! Whom a person means, and how somebody is shown.
+//! Names of peers: the peer that a typed name stands for, and how a peer is shown.
 
 use super::context::Context;
 use super::lan_peers::LanPeers;

@@ -1,4 +1,4 @@
-//! The peers of the LAN: who is there, how each is answered, and why two that answer each other stay calm.
+//! Peers of the LAN: the table of them, replies to each, and a limit on replies per source address.
 //!
 //! Existing peers answer every announcement, answers included. So this one announces itself to a new peer at most once,
 //! and only if the peer was heard on the shared port: what comes to this peer's own port was sent by somebody who knows it.

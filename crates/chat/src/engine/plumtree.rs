@@ -1,4 +1,4 @@
-//! Who is sent chat at once, and who is only told that it is here.
+//! Plumtree: eager and lazy push of chat.
 //!
 //! In a mesh where all are linked with all, everybody has every message from its author, and whatever else comes of it is
 //! read to be thrown away. So a peer that gets an author's chat on one link asks the others to spare it. They tell it every

@@ -35,7 +35,7 @@ pub struct Carrier {
     count: usize,
     outboxes: HashMap<NodeId, mpsc::Sender<Bytes>>,
     parcels: mpsc::Receiver<Parcel>,
-    ready: watch::Sender<bool>,
+    may_take_over: watch::Sender<bool>,
     saved_term: watch::Receiver<Option<Term>>,
 }
 
@@ -45,14 +45,14 @@ pub(crate) struct Hold {
     pub(crate) outboxes: HashMap<NodeId, mpsc::Receiver<Bytes>>,
     pub(crate) parcels: mpsc::Sender<Parcel>,
     /// Whether this node knows enough to take over from a leader that can choose.
-    pub(crate) ready: watch::Receiver<bool>,
+    pub(crate) may_take_over: watch::Receiver<bool>,
     pub(crate) saved_term: watch::Sender<Option<Term>>,
 }
 
 impl Carrier {
     pub(crate) fn new(peers: &Peers) -> (Self, Hold) {
         let (parcels_in, parcels) = mpsc::channel(INBOX);
-        let (ready, is_ready) = watch::channel(true);
+        let (may_take_over, may_take_over_seen) = watch::channel(true);
         let (saved_term_in, saved_term) = watch::channel(None);
         let (mut senders, mut receivers) = (HashMap::new(), HashMap::new());
         for node in peers.others() {
@@ -60,8 +60,13 @@ impl Carrier {
             senders.insert(node, sender);
             receivers.insert(node, receiver);
         }
-        let hold = Hold { outboxes: receivers, parcels: parcels_in, ready: is_ready, saved_term: saved_term_in };
-        (Self { me: peers.me(), count: peers.count(), outboxes: senders, parcels, ready, saved_term }, hold)
+        let hold = Hold {
+            outboxes: receivers,
+            parcels: parcels_in,
+            may_take_over: may_take_over_seen,
+            saved_term: saved_term_in,
+        };
+        (Self { me: peers.me(), count: peers.count(), outboxes: senders, parcels, may_take_over, saved_term }, hold)
     }
 
     /// For tests of other parts: a carrier whose links lead nowhere, for as long as what comes with it is kept.
@@ -103,7 +108,7 @@ impl Carrier {
     }
 
     /// Tells the election whether this node knows enough to take over from a leader that can choose its successor.
-    pub fn set_ready(&self, ready: bool) {
-        self.ready.send_if_modified(|is_ready| std::mem::replace(is_ready, ready) != ready);
+    pub fn set_may_take_over(&self, may: bool) {
+        self.may_take_over.send_if_modified(|before| std::mem::replace(before, may) != may);
     }
 }

@@ -44,6 +44,8 @@ impl Complaints {
 
 #[cfg(test)]
 mod tests {
+    use rollcall_core::text::harmless;
+
     use super::*;
 
     #[test]
@@ -59,5 +61,11 @@ mod tests {
         assert!(complaints.is_due(member, RefusalKind::Different, BootMs(60_001)));
         assert!(!complaints.is_due(stranger, RefusalKind::Different, BootMs(60_000)));
         assert!(!complaints.is_due(member, RefusalKind::NotYet, BootMs(0)));
+    }
+
+    #[test]
+    fn what_others_said_is_one_short_line() {
+        let line = harmless(&format!("a\nb\u{1b}[31m{}", "x".repeat(10_000)), MAX_QUOTED_CHARS);
+        assert!(line.starts_with("a b\u{fffd}[31m") && line.chars().count() == MAX_QUOTED_CHARS + 1);
     }
 }

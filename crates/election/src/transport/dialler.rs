@@ -53,7 +53,7 @@ impl Dialler {
                 }
                 Some(Err(Failure::Absent(reason))) => debug!("the link to {} cannot be made: {reason}", self.addr()),
                 Some(Err(Failure::Refused(kind, reason))) => {
-                    self.refused(kind, &harmless(&reason, MAX_QUOTED_CHARS)).await
+                    self.refused(kind, &harmless(&reason, MAX_QUOTED_CHARS)).await;
                 }
             }
             tokio::select! {

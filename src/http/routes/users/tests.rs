@@ -2,7 +2,6 @@ use axum::http::Method;
 use serde_json::json;
 
 use crate::http::testing::{Node, leading, request};
-use crate::registry::Epoch;
 use crate::storage::Fault;
 
 #[tokio::test]
@@ -143,9 +142,9 @@ async fn users_are_paged() {
 async fn a_new_leader_lists_nobody_before_it_knows_everybody() {
     let node = Node::with_alice_and_bob().await;
     node.role.send_modify(|role| role.term = role.term.next());
-    node.registry.begin_term(Epoch(8));
+    node.registry.begin_term(rollcall_core::Term(8));
     node.get("/users").await.refused(503, "index_rebuilding");
-    node.registry.rebuild_index(Epoch(8)).await;
+    node.registry.rebuild_index(rollcall_core::Term(8)).await;
     assert_eq!(node.get("/users").await.json()["count"], 2);
 }
 
