@@ -1,10 +1,12 @@
-//! Rollcall: who is registered, who is online now, where to reach them, and what their pictures are.
+//! Rollcall: the server and the command line of a presence registry.
 //!
-//! Values with a rule each are in [`domain`]. On them stand four parts that know nothing of each other: [`election`]
-//! decides which node leads, [`presence`] who is online, [`storage`] keeps what lasts, [`config`] what a node is told.
-//! [`registry`] makes the use cases of them, [`http`] offers those to clients, and [`node`] puts a process together.
-//! [`client`] is the other end, [`peer`] a chat program that finds others through it, and [`commands`] is what a person
-//! types. ARCHITECTURE.md has the map and its reasons.
+//! Three parts know nothing of each other: [`presence`] decides who is online, [`storage`] keeps what lasts, and [`config`]
+//! reads the settings. [`registry`] makes the use cases of them, [`replication`] tells the other nodes what changed, [`http`]
+//! serves the API, and [`node`] puts a process together. [`commands`] is the command line.
+//!
+//! Other packages of the workspace: `rollcall_core` (values with a rule, API bodies, the clock), `rollcall_election` (which
+//! node leads), `rollcall_client` (an HTTP client that follows the leader) and `rollcall_chat` (the chat peer).
+//! ARCHITECTURE.md has the map and its reasons.
 
 pub mod config;
 pub mod presence;

@@ -119,7 +119,7 @@ impl Config {
         build(&layers, has_file)
     }
 
-    /// Reads the file that the flags name, or [`DEFAULT_FILE`] if it exists, loads the configuration, reads the cluster's
+    /// Reads the file that the flags name, or `config.toml` if it exists, loads the configuration, reads the cluster's
     /// key if it is in a file of its own, and looks whether the credentials are there.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The bodies of requests and answers, shared by the server and its clients. Shapes only: no IO and no rules.
 //!
 //! Requests borrow their text from the bytes they are read from, since heartbeats are what a server reads most.
-//! What a field's text must look like is the business of [`crate::domain`].
+//! What a field's text must look like is the business of the types in [this crate](crate).
 
 use std::borrow::Cow;
 

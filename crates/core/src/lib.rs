@@ -1,6 +1,8 @@
-//! Values that carry a rule each. Nothing here reads a clock, a file or a socket.
+//! What all packages of Rollcall share: values with a rule each, the bodies of the API ([`api`]), escaping of text that others
+//! wrote ([`text`]), the election's timings, a token bucket, and the one place that reads clocks ([`clock`]).
 //!
-//! A value that exists is valid: parsing happens once, at the border, and nobody checks again.
+//! A value that exists is valid: parsing happens once, at the border, and nobody checks again. But for [`clock`], nothing here
+//! reads a clock, a file or a socket.
 
 mod addr;
 pub mod api;
