@@ -10,7 +10,7 @@ COPY . .
 # What cargo downloads and builds stays with the builder, so that a change of the sources builds this package alone.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --bin rollcall && cp target/release/rollcall /rollcall
+    cargo build --profile dist --locked --bin rollcall && cp target/dist/rollcall /rollcall
 
 FROM debian:bookworm-slim
 # The roots that https is checked against: for a bucket of Firebase, and for registries behind a proxy.
