@@ -17,7 +17,7 @@ use tracing_subscriber::registry;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::outlet::Outlet;
-use rollcall_chat::settings::{LogFormat, LogLevel, Settings};
+use rollcall_chat::settings::{LogFormat, LogLevel, PeerSettings};
 use rollcall_core::text::{plain, plain_json};
 
 /// Names the levels, and with `target=level` the modules, for all commands.
@@ -36,7 +36,7 @@ pub(super) fn start_logging() {
 ///
 /// # Errors
 /// What the system says if it has no thread for it.
-pub(super) fn start_logging_of_peer(settings: &Settings) -> io::Result<Outlet> {
+pub(super) fn start_logging_of_peer(settings: &PeerSettings) -> io::Result<Outlet> {
     let (filter, wrong) = match settings.log_level {
         Some(level) => (everywhere(filter_of(level)), None),
         None => as_environment_says(if stderr().is_terminal() { LevelFilter::WARN } else { LevelFilter::INFO }),

@@ -27,7 +27,7 @@ use super::signals::{ExitAtOnce, Signals};
 use crate::config;
 use display::{Display, To};
 use keyboard::Keyboard;
-use rollcall_chat::settings::Settings;
+use rollcall_chat::settings::PeerSettings;
 use rollcall_chat::{Peer, StartError};
 use rollcall_core::Password;
 use session::Session;
@@ -181,7 +181,7 @@ async fn chat(args: PeerArgs) -> Result<(), Failure> {
 }
 
 /// The peer, until the person, the end of what is read or a signal ends it.
-async fn converse(args: PeerArgs, settings: Settings, signals: &mut Signals) -> Result<(), Failure> {
+async fn converse(args: PeerArgs, settings: PeerSettings, signals: &mut Signals) -> Result<(), Failure> {
     let (name, dir) = (settings.name.clone(), settings.dir.clone());
     let mut peer = Peer::start(settings).await?;
     let is_terminal = !args.json && !args.no_input && io::stdin().is_terminal() && io::stdout().is_terminal();
@@ -244,7 +244,7 @@ async fn converse(args: PeerArgs, settings: Settings, signals: &mut Signals) -> 
 }
 
 /// The password of the name at the registry.
-fn password(args: &PasswordArgs, settings: &Settings) -> Result<Option<Password>, Failure> {
+fn password(args: &PasswordArgs, settings: &PeerSettings) -> Result<Option<Password>, Failure> {
     if settings.registry.is_empty() {
         let why = "a password is for a name at the registry; say with --registry where that is";
         return if args.is_given() { Err(Failure::new(USAGE, why)) } else { Ok(None) };

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use rollcall_chat::settings::{LogFormat, LogLevel, Settings};
-use rollcall_chat::{Endpoint, Nickname};
+use rollcall_chat::settings::{LogFormat, LogLevel, PeerSettings};
+use rollcall_chat::{Nickname, PeerEndpoint};
 
 pub use keys::variables;
 
@@ -30,7 +30,7 @@ pub fn read(
     file: Option<&Path>,
     variable: &dyn Fn(&str) -> Option<String>,
     flags: &[(&'static str, String)],
-) -> Result<Settings, ConfigError> {
+) -> Result<PeerSettings, ConfigError> {
     let Some(path) = file else { return load(None, variable, flags) };
     let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
         path: path.to_owned(),
@@ -49,14 +49,14 @@ pub fn load(
     file: Option<(&str, &str)>,
     variable: &dyn Fn(&str) -> Option<String>,
     flags: &[(&'static str, String)],
-) -> Result<Settings, ConfigError> {
+) -> Result<PeerSettings, ConfigError> {
     let flags = flags.iter().map(|(name, text)| (*name, text.clone(), Origin::CommandLine));
     let environment = environment(&keys::ALL, variable, |_| Origin::Environment);
     let file = file.map_or(Ok(Layer::new()), |(name, text)| yaml_file::parse(&keys::ALL, name, text))?;
     settings(&Layers::new(Check::All, command_line(flags), environment, file), variable)
 }
 
-fn settings(layers: &Layers, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
+fn settings(layers: &Layers, variable: &dyn Fn(&str) -> Option<String>) -> Result<PeerSettings, ConfigError> {
     let user = || variable("USER").and_then(|user| Nickname::parse(&user).ok());
     let anonymous = || Nickname::parse("peer").expect("the rule allows it");
     let name = parsed(layers, &keys::NAME, RIGHT_NAME, |text| Nickname::parse(text).ok())?;
@@ -66,10 +66,10 @@ fn settings(layers: &Layers, variable: &dyn Fn(&str) -> Option<String>) -> Resul
         "json" => Some(LogFormat::Json),
         _ => None,
     })?;
-    Ok(Settings {
+    Ok(PeerSettings {
         name: name.or_else(user).unwrap_or_else(anonymous),
         listen_addr: listen.unwrap_or_else(|| "0.0.0.0:0".to_owned()),
-        peers: layers.list_by(&keys::PEERS, "a list of host:port", |text| Endpoint::parse(text).ok())?,
+        peers: layers.list_by(&keys::PEERS, "a list of host:port", |text| PeerEndpoint::parse(text).ok())?,
         registry: layers.list_by(&keys::REGISTRY, "URLs such as http://127.0.0.1:3000", base_url)?,
         password: None,
         lan: parsed(layers, &keys::LAN, "true or false", parse_switch)?.unwrap_or(true),

@@ -10,17 +10,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::archive::Log;
-use super::endpoint::Endpoint;
+use super::endpoint::PeerEndpoint;
 use super::engine::{Action, Contact, Draw, Engine, Entry, Event, Known, LinkId, Notice, Now};
 use super::lan::Dialect;
 use super::lan::socket::{Heard, Sockets};
 use super::mesh::network::Network;
 use super::mesh::news::News;
-use super::mesh::{Head, Message};
+use super::mesh::{Head, MeshMessage};
 use super::metrics::{Drops, Measures};
 use super::narrator;
 use super::outboxes::Outboxes;
-use super::profile::Profile;
+use super::profile::PeerProfile;
 use rollcall_core::clock::{boot_now, wall_now};
 
 /// A sleep without anything to wake for.
@@ -41,7 +41,7 @@ pub enum Ask {
         text: String,
     },
     /// Say who this peer is.
-    Introduce(Profile),
+    Introduce(PeerProfile),
     /// Know who is there.
     List(oneshot::Sender<Vec<Known>>),
     /// Know what those who are there are called, without asking anybody else.
@@ -69,7 +69,7 @@ pub(super) struct Driver {
 pub(super) struct Inputs {
     pub(super) news: mpsc::Receiver<News>,
     pub(super) datagrams: mpsc::Receiver<Heard>,
-    pub(super) found: mpsc::Receiver<Vec<Endpoint>>,
+    pub(super) found: mpsc::Receiver<Vec<PeerEndpoint>>,
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) stop: CancellationToken,
 }
@@ -174,14 +174,14 @@ impl Driver {
 
     fn heard(&mut self, link: LinkId, bytes: &[u8]) {
         let now = now();
-        let head = Message::read_head(bytes);
+        let head = MeshMessage::read_head(bytes);
         if let Some(Head { sender, number, .. }) = head
             && self.engine.hears_again(link, sender, number, now.boot)
         {
             return;
         }
-        let simple = head.and_then(|head| Message::read_simple(bytes, head)).map(|message| (message, false));
-        if let Some((message, text_times)) = simple.or_else(|| Message::read(bytes)) {
+        let simple = head.and_then(|head| MeshMessage::read_simple(bytes, head)).map(|message| (message, false));
+        if let Some((message, text_times)) = simple.or_else(|| MeshMessage::read(bytes)) {
             self.feed_at(Event::Heard { link, message, text_times }, now);
         } else {
             // What is no message by its content does not break the stream.

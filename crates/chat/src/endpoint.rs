@@ -11,7 +11,7 @@ use thiserror::Error;
 /// Invariant: the host is 1 to 253 of `A-Za-z0-9._-:%` (an IPv6 address stands in brackets in the text), the port is not 0.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Endpoint {
+pub struct PeerEndpoint {
     host: CompactString,
     port: u16,
 }
@@ -27,7 +27,7 @@ pub struct InvalidEndpoint {
 /// The longest name that DNS knows.
 const MAX_HOST_CHARS: usize = 253;
 
-impl Endpoint {
+impl PeerEndpoint {
     /// Reads `host:port`.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl Endpoint {
     }
 }
 
-impl std::fmt::Display for Endpoint {
+impl std::fmt::Display for PeerEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
@@ -93,7 +93,7 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
-impl TryFrom<String> for Endpoint {
+impl TryFrom<String> for PeerEndpoint {
     type Error = InvalidEndpoint;
 
     fn try_from(text: String) -> Result<Self, InvalidEndpoint> {
@@ -101,8 +101,8 @@ impl TryFrom<String> for Endpoint {
     }
 }
 
-impl From<Endpoint> for String {
-    fn from(endpoint: Endpoint) -> Self {
+impl From<PeerEndpoint> for String {
+    fn from(endpoint: PeerEndpoint) -> Self {
         endpoint.to_string()
     }
 }
@@ -114,25 +114,25 @@ mod tests {
     #[test]
     fn names_and_addresses_are_read_and_written_alike() {
         for good in ["peer1:8080", "10.0.0.7:1", "[::1]:65535", "[fe80::1%eth0]:9", "a-b.example.org:80"] {
-            assert_eq!(Endpoint::parse(good).unwrap().to_string(), good);
+            assert_eq!(PeerEndpoint::parse(good).unwrap().to_string(), good);
         }
-        let brackets = Endpoint::of("[::1]:80".parse().unwrap());
+        let brackets = PeerEndpoint::of("[::1]:80".parse().unwrap());
         assert_eq!(brackets.to_string(), "[::1]:80");
     }
 
     #[test]
     fn anything_else_is_refused() {
         for bad in ["", ":1", "a", "a:", "a:0", "a:65536", "a:+1", "::1:80", "[a]:1", "a b:1", "a\n:1", "[::1]"] {
-            assert!(Endpoint::parse(bad).is_err(), "{bad:?}");
+            assert!(PeerEndpoint::parse(bad).is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn what_listens_everywhere_is_where_its_host_is_seen() {
-        let everywhere = Endpoint::parse("0.0.0.0:8080").unwrap();
+        let everywhere = PeerEndpoint::parse("0.0.0.0:8080").unwrap();
         assert!(!everywhere.is_dialable());
         assert_eq!(everywhere.seen_from("10.0.0.7".parse().unwrap()).to_string(), "10.0.0.7:8080");
-        let named = Endpoint::parse("peer1:8080").unwrap();
+        let named = PeerEndpoint::parse("peer1:8080").unwrap();
         assert_eq!(named.clone().seen_from("10.0.0.7".parse().unwrap()), named);
     }
 }

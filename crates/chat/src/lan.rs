@@ -7,6 +7,6 @@ mod scan;
 pub mod seen;
 pub(super) mod socket;
 
-pub use datagram::{Body, Datagram, MAX_DATAGRAM_BYTES};
+pub use datagram::{Datagram, DatagramBody, MAX_DATAGRAM_BYTES};
 pub use fields::Dialect;
 pub(super) use scan::scan;

@@ -13,6 +13,7 @@ pub mod settings;
 mod archive;
 mod driver;
 mod endpoint;
+mod lan_user_id;
 mod metrics;
 mod narrator;
 mod nickname;
@@ -22,7 +23,6 @@ mod profile;
 mod registry;
 mod tallies;
 mod text;
-mod user_id;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -41,13 +41,13 @@ use rollcall_client::{Client, ClientError, DEFAULT_PATIENCE};
 use rollcall_core::{Addr, InvalidUsername, Username};
 
 pub use driver::Ask;
-pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use endpoint::{InvalidEndpoint, PeerEndpoint};
+pub use lan_user_id::LanUserId;
 pub use metrics::{Drops, Measures};
 pub use nickname::{InvalidNickname, Nickname};
 pub use peer_id::{InvalidPeerId, PEER_ID_DIGITS, PeerId};
-pub use profile::{Avatar, InvalidAvatar, MAX_AVATAR_BYTES, Profile};
+pub use profile::{Avatar, InvalidAvatar, MAX_AVATAR_BYTES, PeerProfile};
 pub use text::MAX_TEXT_BYTES;
-pub use user_id::UserId;
 
 use archive::Archive;
 use driver::{Driver, Inputs};
@@ -59,7 +59,7 @@ use mesh::network::Network;
 use metrics::{Facts, Reporter};
 use outboxes::Outboxes;
 use registry::{Registrant, Standing};
-use settings::Settings;
+use settings::PeerSettings;
 use tallies::Tallies;
 
 /// What waits to be decided on; readers of sockets wait when it is full.
@@ -126,7 +126,7 @@ impl Peer {
     ///
     /// # Errors
     /// [`StartError`], if something that was asked for cannot be had.
-    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+    pub async fn start(settings: PeerSettings) -> Result<Self, StartError> {
         let fresh = PeerId(draw());
         let (id, kept, log) = match &settings.dir {
             Some(dir) => {
@@ -280,7 +280,7 @@ fn draw_ports() -> impl Iterator<Item = u16> {
     std::iter::repeat_with(draw_port).take(MOST_PORTS)
 }
 
-fn bind_lan(settings: &Settings, tallies: &Arc<Tallies>) -> Result<Sockets, StartError> {
+fn bind_lan(settings: &PeerSettings, tallies: &Arc<Tallies>) -> Result<Sockets, StartError> {
     Sockets::bind(draw_ports(), settings.lan_addresses.clone(), Arc::clone(tallies)).map_err(StartError::Lan)
 }
 
@@ -299,11 +299,11 @@ async fn receive(
     }
 }
 
-fn rules(settings: &Settings, id: PeerId, listens_at: SocketAddr, lan_port: Option<u16>) -> Rules {
+fn rules(settings: &PeerSettings, id: PeerId, listens_at: SocketAddr, lan_port: Option<u16>) -> Rules {
     Rules {
         id,
         name: settings.name.clone(),
-        listen: Some(Endpoint::of(listens_at)),
+        listen: Some(PeerEndpoint::of(listens_at)),
         peers: settings.peers.clone(),
         max_connections: settings.max_connections,
         heartbeat_interval_ms: millis(settings.heartbeat_interval),
@@ -316,16 +316,16 @@ fn rules(settings: &Settings, id: PeerId, listens_at: SocketAddr, lan_port: Opti
     }
 }
 
-fn lan_rules(settings: &Settings, port: u16) -> LanRules {
+fn lan_rules(settings: &PeerSettings, port: u16) -> LanRules {
     let own_ips = socket::own_ips();
     let ip = own_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    LanRules { user: UserId::new(&settings.name, ip), port, own_ips }
+    LanRules { user: LanUserId::new(&settings.name, ip), port, own_ips }
 }
 
 fn registrant(
-    settings: &Settings,
+    settings: &PeerSettings,
     listens_at: SocketAddr,
-    found: mpsc::Sender<Vec<Endpoint>>,
+    found: mpsc::Sender<Vec<PeerEndpoint>>,
     standing: watch::Sender<Standing>,
     tallies: Arc<Tallies>,
 ) -> Result<Registrant, StartError> {

@@ -11,6 +11,6 @@ mod splitter;
 mod timestamp;
 
 pub use greeting::{InvalidGreeting, MAX_GREETING_BYTES, greeting, read_greeting};
-pub use message::{Body, Form, LAZY_PUSH, MAX_ASKED, MAX_PLAIN_BYTES, Message, Runs};
+pub use message::{LAZY_PUSH, MAX_ASKED, MAX_PLAIN_BYTES, MeshMessage, MessageBody, MessageFormat, SeqRanges};
 pub use simple_chat::Head;
 pub use splitter::{Broken, MAX_MESSAGE_BYTES, Splitter};

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 
 use tracing::{debug, info, warn};
 
-use super::endpoint::Endpoint;
+use super::endpoint::PeerEndpoint;
 use super::engine::{LinkId, Notice, Via};
 use super::peer_id::PeerId;
 
-pub(super) fn linked(link: LinkId, peer: PeerId, dialled: Option<&Endpoint>, remote: IpAddr) {
+pub(super) fn linked(link: LinkId, peer: PeerId, dialled: Option<&PeerEndpoint>, remote: IpAddr) {
     let address = dialled.map_or_else(|| remote.to_string(), ToString::to_string);
     info!(%peer, link = link.0, %address, dialled = dialled.is_some(), "linked");
 }
@@ -29,7 +29,7 @@ pub(super) fn too_slow(link: LinkId, peer: PeerId, queued_bytes: usize) {
 }
 
 /// `is_expected` if somebody should be there; what was only heard of is often old.
-pub(super) fn dial_failed(address: &Endpoint, why: &str, is_expected: bool) {
+pub(super) fn dial_failed(address: &PeerEndpoint, why: &str, is_expected: bool) {
     if is_expected {
         info!(%address, reason = why, "dial failed; it is tried again");
     } else {
@@ -37,7 +37,7 @@ pub(super) fn dial_failed(address: &Endpoint, why: &str, is_expected: bool) {
     }
 }
 
-pub(super) fn dialling(address: &Endpoint) {
+pub(super) fn dialling(address: &PeerEndpoint) {
     debug!(%address, "dialling");
 }
 

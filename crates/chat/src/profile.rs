@@ -19,7 +19,7 @@ const MAX_STATUS_CHARS: usize = 280;
 /// Invariant: name and status are cut to their bounds, whoever wrote them.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Raw")]
-pub struct Profile {
+pub struct PeerProfile {
     /// What people see instead of the peer's own name.
     pub display_name: String,
     /// A few words.
@@ -39,13 +39,13 @@ struct Raw {
     avatar: Option<Avatar>,
 }
 
-impl From<Raw> for Profile {
+impl From<Raw> for PeerProfile {
     fn from(raw: Raw) -> Self {
         Self::new(&raw.display_name, &raw.status, raw.avatar)
     }
 }
 
-impl Profile {
+impl PeerProfile {
     /// A profile, cut to the bounds.
     #[must_use]
     pub fn new(display_name: &str, status: &str, avatar: Option<Avatar>) -> Self {
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_profile_of_anybody_is_cut_to_its_bounds() {
         let long = format!(r#"{{"display_name":"{}","status":"{}"}}"#, "n".repeat(9999), "s".repeat(9999));
-        let profile: Profile = serde_json::from_str(&long).unwrap();
+        let profile: PeerProfile = serde_json::from_str(&long).unwrap();
         assert_eq!((profile.display_name.len(), profile.status.len()), (MAX_DISPLAY_NAME_CHARS, MAX_STATUS_CHARS));
     }
 }

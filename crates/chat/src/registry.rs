@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use super::endpoint::Endpoint;
+use super::endpoint::PeerEndpoint;
 use super::narrator;
 use super::tallies::Tallies;
 use rollcall_client::{Client, ClientError, NewUser};
@@ -57,7 +57,7 @@ pub(super) struct Registrant {
     /// The client has it, too, for when it is asked for it.
     pub(super) password: Option<Password>,
     pub(super) addr: Addr,
-    pub(super) found: mpsc::Sender<Vec<Endpoint>>,
+    pub(super) found: mpsc::Sender<Vec<PeerEndpoint>>,
     pub(super) standing: watch::Sender<Standing>,
     pub(super) tallies: Arc<Tallies>,
 }
@@ -167,7 +167,7 @@ impl Registrant {
         let online = self.client.online().await?.online_clients;
         let there = online.iter().find(|client| client.username == self.user).and_then(|mine| mine.addr);
         let others = online.iter().filter(|client| client.username != self.user);
-        let endpoints = others.filter_map(|client| client.addr).map(|addr| Endpoint::of(addr.socket_addr()));
+        let endpoints = others.filter_map(|client| client.addr).map(|addr| PeerEndpoint::of(addr.socket_addr()));
         let _ = self.found.send(endpoints.collect()).await;
         Ok(there)
     }
@@ -277,7 +277,7 @@ mod tests {
         asked.lock().unwrap().iter().filter(|path| *path != "/discover").cloned().collect()
     }
 
-    fn alice(base: String) -> (Registrant, mpsc::Receiver<Vec<Endpoint>>, watch::Receiver<Standing>) {
+    fn alice(base: String) -> (Registrant, mpsc::Receiver<Vec<PeerEndpoint>>, watch::Receiver<Standing>) {
         let (found, founds) = mpsc::channel(1);
         let (standing, stands) = watch::channel(Standing::UNASKED);
         let registrant = Registrant {
@@ -302,7 +302,7 @@ mod tests {
         let (registrant, mut founds, mut stands) = alice(base);
         tasks.spawn(registrant.run());
         assert_eq!(founds.recv().await, Some(vec![]));
-        let bob = Endpoint::parse("10.0.0.2:9000").unwrap();
+        let bob = PeerEndpoint::parse("10.0.0.2:9000").unwrap();
         assert_eq!(timeout(SOON, founds.recv()).await.expect("at once"), Some(vec![bob]));
         stands.wait_for(|standing| standing.latest == Latest::Answered).await.unwrap();
         assert_eq!(*asked.lock().unwrap(), ["/discover", "/register", "/heartbeat", "/discover"], "and then it waits");

@@ -4,19 +4,19 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::endpoint::Endpoint;
+use super::endpoint::PeerEndpoint;
 use super::nickname::Nickname;
 use rollcall_core::Password;
 
 /// A peer's settings.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Settings {
+pub struct PeerSettings {
     /// What the peer is called.
     pub name: Nickname,
     /// Where it listens for the mesh; port 0 takes any that is free.
     pub listen_addr: String,
     /// Peers that are dialled for ever.
-    pub peers: Vec<Endpoint>,
+    pub peers: Vec<PeerEndpoint>,
     /// Base URLs of nodes of the registry.
     pub registry: Vec<String>,
     /// The password of its name there. Not a setting of the file or the environment of a peer: whoever reads the command line

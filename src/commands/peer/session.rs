@@ -10,7 +10,7 @@ use super::display::Display;
 use super::keyboard::Input;
 use rollcall_chat::engine::Notice;
 use rollcall_chat::screen::{Command, Dialogue, HELP, history_lines, known_lines};
-use rollcall_chat::{Ask, Avatar, MAX_AVATAR_BYTES, Profile};
+use rollcall_chat::{Ask, Avatar, MAX_AVATAR_BYTES, PeerProfile};
 
 /// The person at the peer.
 pub(super) struct Session {
@@ -52,7 +52,7 @@ impl Session {
             Some(Command::Post(text)) => self.want(Ask::Post(text)).await,
             Some(Command::Direct { to, text }) => self.want(Ask::Whisper { to, text }).await,
             Some(Command::Profile { name, status, avatar }) => match read_avatar(&avatar).await {
-                Ok(avatar) => self.want(Ask::Introduce(Profile::new(&name, &status, avatar))).await,
+                Ok(avatar) => self.want(Ask::Introduce(PeerProfile::new(&name, &status, avatar))).await,
                 Err(why) => self.display.tell(&[Notice::Refused { why }]),
             },
             Some(Command::List) => {

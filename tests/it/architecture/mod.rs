@@ -90,7 +90,7 @@ const PURE: &[&str] = &[
     "rollcall_chat/profile.rs",
     "rollcall_chat/screen/",
     "rollcall_chat/text.rs",
-    "rollcall_chat/user_id.rs",
+    "rollcall_chat/lan_user_id.rs",
     "rollcall_client/answer.rs",
     "rollcall_client/beats.rs",
     "rollcall_client/new_user.rs",

@@ -3,9 +3,9 @@
 
 use std::net::SocketAddr;
 
-use rollcall_chat::UserId;
+use rollcall_chat::LanUserId;
 use rollcall_chat::engine::{Event, Notice};
-use rollcall_chat::lan::{Body, Datagram, Dialect};
+use rollcall_chat::lan::{Datagram, DatagramBody, Dialect};
 
 use super::world::{Weather, World};
 
@@ -66,9 +66,13 @@ fn who_is_gone_for_five_minutes_is_dropped_and_welcomed_again() {
 /// Announcements of somebody who is no host of the world.
 fn stranger(world: &World, number: u64, shared: bool, dialect: Dialect) -> Event {
     let from: SocketAddr = SocketAddr::new(World::ip(0), World::lan_port(0));
-    let user = UserId::parse(&format!("stranger{number}@{}", World::ip(0)));
-    let datagram =
-        Datagram { from: user, id: Some(world.now_ms), sent_at: 0, body: Body::Discovery { port: World::lan_port(0) } };
+    let user = LanUserId::parse(&format!("stranger{number}@{}", World::ip(0)));
+    let datagram = Datagram {
+        from: user,
+        id: Some(world.now_ms),
+        sent_at: 0,
+        body: DatagramBody::Discovery { port: World::lan_port(0) },
+    };
     Event::HeardDatagram { from, shared, datagram, dialect }
 }
 

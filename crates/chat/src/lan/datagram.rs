@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::fields::{Dialect, Fields, Lines};
-use crate::profile::{Avatar, InvalidAvatar, Profile};
+use crate::lan_user_id::LanUserId;
+use crate::profile::{Avatar, InvalidAvatar, PeerProfile};
 use crate::text::MAX_TEXT_BYTES;
-use crate::user_id::UserId;
 
 /// The longest payload of a UDP datagram over IPv4.
 pub const MAX_DATAGRAM_BYTES: usize = 65_507;
@@ -18,18 +18,18 @@ const TTL_SECONDS: i64 = 3600;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Datagram {
     /// Who it is from, as it says; an ACK does not say.
-    pub from: Option<UserId>,
+    pub from: Option<LanUserId>,
     /// Its own number, if it has one. (Of an ACK: the number of what is acknowledged.)
     pub id: Option<u64>,
     /// When it was sent by the sender's clock, in Unix seconds; 0 if it does not say.
     pub sent_at: i64,
     /// What it says.
-    pub body: Body,
+    pub body: DatagramBody,
 }
 
 /// What a datagram says.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Body {
+pub enum DatagramBody {
     /// "I am here, and answers go to this port."
     Discovery {
         /// The port.
@@ -40,21 +40,21 @@ pub enum Body {
     /// To one peer.
     Direct {
         /// Whom.
-        to: UserId,
+        to: LanUserId,
         /// What.
         text: String,
     },
     /// Who the sender is.
     Profile {
         /// What it says of itself; an avatar that was refused is left out.
-        profile: Profile,
+        profile: PeerProfile,
         /// Why the avatar was refused.
         refused: Option<InvalidAvatar>,
     },
     /// A question for who else is there.
     ListRequest,
     /// The answer.
-    ListResponse(Vec<UserId>),
+    ListResponse(Vec<LanUserId>),
     /// The draft's sign of life.
     Ping,
     /// The draft's "I have it".
@@ -66,25 +66,25 @@ impl Datagram {
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<(Self, Dialect)> {
         let (fields, dialect) = Fields::read(std::str::from_utf8(bytes).ok()?);
-        let user = |key: &str| fields.value(key).and_then(UserId::parse);
+        let user = |key: &str| fields.value(key).and_then(LanUserId::parse);
         let content = || fields.value("CONTENT").filter(|text| text.len() <= MAX_TEXT_BYTES).map(str::to_owned);
         let (from, body) = match fields.value("TYPE")? {
             "PEER_DISCOVERY" => {
                 let port = fields.value("PORT")?.parse().ok().filter(|port| *port != 0)?;
-                (user("USER_ID")?, Body::Discovery { port })
+                (user("USER_ID")?, DatagramBody::Discovery { port })
             }
-            "POST" => (user("USER_ID")?, Body::Post(content()?)),
-            "DM" => (user("FROM")?, Body::Direct { to: user("TO")?, text: content()? }),
+            "POST" => (user("USER_ID")?, DatagramBody::Post(content()?)),
+            "DM" => (user("FROM")?, DatagramBody::Direct { to: user("TO")?, text: content()? }),
             "PROFILE" => (user("USER_ID")?, read_profile(&fields)),
-            "PEER_LIST_REQUEST" => (user("FROM")?, Body::ListRequest),
+            "PEER_LIST_REQUEST" => (user("FROM")?, DatagramBody::ListRequest),
             "PEER_LIST_RESPONSE" => {
                 let names: Vec<String> = serde_json::from_str(fields.value("PEERS")?).ok()?;
-                let users = names.iter().take(MAX_LISTED).filter_map(|name| UserId::parse(name)).collect();
-                (user("FROM")?, Body::ListResponse(users))
+                let users = names.iter().take(MAX_LISTED).filter_map(|name| LanUserId::parse(name)).collect();
+                (user("FROM")?, DatagramBody::ListResponse(users))
             }
-            "PING" => (user("USER_ID")?, Body::Ping),
+            "PING" => (user("USER_ID")?, DatagramBody::Ping),
             "ACK" => {
-                let datagram = Self { from: None, id: message_id(&fields), sent_at: 0, body: Body::Ack };
+                let datagram = Self { from: None, id: message_id(&fields), sent_at: 0, body: DatagramBody::Ack };
                 return Some((datagram, dialect));
             }
             _ => return None,
@@ -101,11 +101,11 @@ impl Datagram {
         let token = |scope: &str| Some(format!("{}|{}|{scope}", self.from.as_ref()?, self.sent_at + TTL_SECONDS));
         lines.add("TYPE", self.body.kind());
         match &self.body {
-            Body::Discovery { port } => {
+            DatagramBody::Discovery { port } => {
                 lines.add("USER_ID", self.from.as_ref()?).add("PORT", port);
                 self.stamp(&mut lines);
             }
-            Body::Post(text) => {
+            DatagramBody::Post(text) => {
                 lines.add("USER_ID", self.from.as_ref()?).add("CONTENT", text);
                 if is_draft {
                     lines.add("TTL", TTL_SECONDS);
@@ -115,14 +115,14 @@ impl Datagram {
                     lines.add("TOKEN", token("broadcast")?);
                 }
             }
-            Body::Direct { to, text } => {
+            DatagramBody::Direct { to, text } => {
                 lines.add("FROM", self.from.as_ref()?).add("TO", to).add("CONTENT", text);
                 self.stamp(&mut lines);
                 if is_draft {
                     lines.add("TOKEN", token("chat")?);
                 }
             }
-            Body::Profile { profile, .. } => {
+            DatagramBody::Profile { profile, .. } => {
                 lines.add("USER_ID", self.from.as_ref()?);
                 lines.add("DISPLAY_NAME", &profile.display_name).add("STATUS", &profile.status);
                 if !is_draft {
@@ -133,22 +133,22 @@ impl Datagram {
                     lines.add("AVATAR_DATA", avatar.base64());
                 }
             }
-            Body::ListRequest => {
+            DatagramBody::ListRequest => {
                 lines.add("FROM", self.from.as_ref()?);
                 // The documented one has no number; a look around needs one to know its own questions.
                 if let Some(id) = self.id {
                     lines.add("MESSAGE_ID", digits(id));
                 }
             }
-            Body::ListResponse(users) => {
+            DatagramBody::ListResponse(users) => {
                 lines.add("FROM", self.from.as_ref()?).add("PEERS", serde_json::to_string(users).ok()?);
                 lines.add("COUNT", users.len());
                 self.stamp(&mut lines);
             }
-            Body::Ping => {
+            DatagramBody::Ping => {
                 lines.add("USER_ID", self.from.as_ref()?);
             }
-            Body::Ack => {
+            DatagramBody::Ack => {
                 lines.add("MESSAGE_ID", digits(self.id?)).add("STATUS", "RECEIVED");
             }
         }
@@ -164,7 +164,7 @@ impl Datagram {
     }
 }
 
-impl Body {
+impl DatagramBody {
     fn kind(&self) -> &'static str {
         match self {
             Self::Discovery { .. } => "PEER_DISCOVERY",
@@ -195,7 +195,7 @@ fn message_id(fields: &Fields<'_>) -> Option<u64> {
     )
 }
 
-fn read_profile(fields: &Fields<'_>) -> Body {
+fn read_profile(fields: &Fields<'_>) -> DatagramBody {
     let text = |key| fields.value(key).unwrap_or_default();
     let avatar = fields.value("AVATAR_DATA").filter(|data| !data.is_empty()).map(Avatar::from_base64);
     let (avatar, refused) = match avatar {
@@ -203,7 +203,7 @@ fn read_profile(fields: &Fields<'_>) -> Body {
         Some(Err(why)) => (None, Some(why)),
         None => (None, None),
     };
-    Body::Profile { profile: Profile::new(text("DISPLAY_NAME"), text("STATUS"), avatar), refused }
+    DatagramBody::Profile { profile: PeerProfile::new(text("DISPLAY_NAME"), text("STATUS"), avatar), refused }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::seen::{Asked, Present, Refusal, RefusalKind, Seen};
 use crate::engine::LAN_PORT;
-use crate::user_id::UserId;
+use crate::lan_user_id::LanUserId;
 
 /// One thing that a person should know.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -108,7 +108,7 @@ fn heard_here_alone(seen: &Seen) -> Option<Finding> {
 }
 
 fn doubled(seen: &Seen) -> Vec<Finding> {
-    let mut sources = BTreeMap::<&UserId, Vec<IpAddr>>::new();
+    let mut sources = BTreeMap::<&LanUserId, Vec<IpAddr>>::new();
     for (user, ip) in seen.present.keys() {
         sources.entry(user).or_default().push(*ip);
     }
@@ -130,7 +130,7 @@ fn doubled(seen: &Seen) -> Vec<Finding> {
 }
 
 fn named_only(seen: &Seen) -> Option<Finding> {
-    let is_heard = |named: &UserId| seen.present.keys().any(|(user, _)| user == named);
+    let is_heard = |named: &LanUserId| seen.present.keys().any(|(user, _)| user == named);
     let missing: Vec<String> = seen
         .named
         .iter()
@@ -215,7 +215,7 @@ fn place(asked: &Asked) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::datagram::Body;
+    use super::super::datagram::DatagramBody;
     use super::super::seen::tests::{ETH, heard, well};
     use super::super::seen::{Style, Way};
     use super::*;
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn nothing_is_said_when_somebody_is_there_and_all_is_well() {
         let mut seen = well();
-        heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", Body::ListResponse(vec![]));
+        heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(vec![]));
         assert_eq!(kinds(&seen), []);
         let bob = seen.present().next().unwrap();
         assert_eq!((bob.name.as_str(), bob.found_by, bob.dialect), ("bob", Way::Answer, Style::Compact));
@@ -306,8 +306,8 @@ mod tests {
     #[test]
     fn a_claimed_address_that_is_not_the_source_is_said() {
         let mut seen = well();
-        heard(&mut seen, "eve@10.0.0.9", "10.0.0.3:8003", Body::ListResponse(vec![]));
-        heard(&mut seen, "me@10.0.0.1", "127.0.0.1:8004", Body::ListResponse(vec![]));
+        heard(&mut seen, "eve@10.0.0.9", "10.0.0.3:8003", DatagramBody::ListResponse(vec![]));
+        heard(&mut seen, "me@10.0.0.1", "127.0.0.1:8004", DatagramBody::ListResponse(vec![]));
         assert_eq!(kinds(&seen), [Kind::Mismatch], "all addresses of this machine are one");
         assert!(findings(&seen)[0].text.starts_with("eve@10.0.0.9 writes from 10.0.0.3,"));
     }
@@ -315,10 +315,10 @@ mod tests {
     #[test]
     fn a_name_that_is_used_at_two_addresses_is_said() {
         let mut seen = well();
-        heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", Body::ListResponse(vec![]));
-        heard(&mut seen, "bob@10.0.0.2", "10.0.0.4:8002", Body::ListResponse(vec![]));
-        heard(&mut seen, "me@10.0.0.1", "127.0.0.1:8004", Body::ListResponse(vec![]));
-        heard(&mut seen, "me@10.0.0.1", "10.0.0.1:8004", Body::ListResponse(vec![]));
+        heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(vec![]));
+        heard(&mut seen, "bob@10.0.0.2", "10.0.0.4:8002", DatagramBody::ListResponse(vec![]));
+        heard(&mut seen, "me@10.0.0.1", "127.0.0.1:8004", DatagramBody::ListResponse(vec![]));
+        heard(&mut seen, "me@10.0.0.1", "10.0.0.1:8004", DatagramBody::ListResponse(vec![]));
         assert_eq!(kinds(&seen), [Kind::Mismatch, Kind::Doubled]);
         assert!(findings(&seen)[1].text.contains("10.0.0.2 and 10.0.0.4"));
     }
@@ -326,9 +326,10 @@ mod tests {
     #[test]
     fn who_is_named_and_not_heard_is_said_and_a_look_around_is_nobody() {
         let mut seen = well();
-        let names = ["bob@10.0.0.2", "cat@10.0.0.3", "rollcall-scan@10.0.0.7"].map(|name| UserId::parse(name).unwrap());
-        heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", Body::ListResponse(names.to_vec()));
-        heard(&mut seen, "rollcall-scan@10.0.0.7", "10.0.0.7:8002", Body::ListRequest);
+        let names =
+            ["bob@10.0.0.2", "cat@10.0.0.3", "rollcall-scan@10.0.0.7"].map(|name| LanUserId::parse(name).unwrap());
+        heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(names.to_vec()));
+        heard(&mut seen, "rollcall-scan@10.0.0.7", "10.0.0.7:8002", DatagramBody::ListRequest);
         assert_eq!(kinds(&seen), [Kind::NamedOnly]);
         assert!(findings(&seen)[0].text.ends_with("cat@10.0.0.3 (named by bob@10.0.0.2)"));
         assert_eq!(seen.present().len(), 1);

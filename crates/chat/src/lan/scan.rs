@@ -11,14 +11,14 @@ use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until};
 
-use super::datagram::{Body, Datagram};
+use super::datagram::{Datagram, DatagramBody};
 use super::fields::Dialect;
 use super::seen::{Asked, Refusal, RefusalKind, SCAN_NAME, Seen};
 use super::socket::{self, Heard};
 use crate::engine::LAN_PORT;
+use crate::lan_user_id::LanUserId;
 use crate::nickname::Nickname;
 use crate::tallies::Tallies;
-use crate::user_id::UserId;
 
 /// In which dialects it asks, and after how many hundredths of the time. Each peer hears a question once for each way to it,
 /// and a peer of this program answers one machine 16 times before it slows down.
@@ -36,7 +36,7 @@ pub(crate) async fn scan(wait: Duration, only: &[Ipv4Addr], ports: impl Iterator
     let shared = socket::bind_shared();
     let own_ips = socket::own_ips();
     let ip = own_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let me = UserId::new(&Nickname::parse(SCAN_NAME).expect("the rule allows it"), ip);
+    let me = LanUserId::new(&Nickname::parse(SCAN_NAME).expect("the rule allows it"), ip);
     let mut seen = Seen::new(me, port, shared.as_ref().err().map(refusal), own_ips, addresses(only), only.is_empty());
 
     let began = Instant::now();
@@ -76,7 +76,7 @@ async fn receive_if(socket: Option<&UdpSocket>, buffer: &mut [u8], tallies: &Tal
 fn ask(own: &UdpSocket, seen: &mut Seen, dialect: Dialect) {
     for (number, asked) in (0..).zip(&mut seen.asked) {
         let from = Some(seen.me.clone());
-        let question = Datagram { from, id: Some(number), sent_at: 0, body: Body::ListRequest };
+        let question = Datagram { from, id: Some(number), sent_at: 0, body: DatagramBody::ListRequest };
         let bytes = question.write(dialect).expect("it has a sender and is short");
         let sent = SockRef::from(own).send_to(&bytes, &SocketAddr::from((asked.to, LAN_PORT)).into());
         asked.refusal = sent.err().as_ref().map(refusal);

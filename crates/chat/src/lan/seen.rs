@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::Serialize;
 
-use super::datagram::{Body, Datagram};
+use super::datagram::{Datagram, DatagramBody};
 use super::fields::Dialect;
-use crate::user_id::UserId;
+use crate::lan_user_id::LanUserId;
 
 /// The name under which a look around asks.
 pub const SCAN_NAME: &str = "rollcall-scan";
@@ -55,7 +55,7 @@ pub struct Asked {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Present {
     /// What it calls itself, its address included.
-    pub user_id: UserId,
+    pub user_id: LanUserId,
     /// The part before the address.
     pub name: String,
     /// Where it is answered.
@@ -96,7 +96,7 @@ pub enum Way {
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// Who asks.
-    pub me: UserId,
+    pub me: LanUserId,
     /// The port at which answers come in.
     pub port: u16,
     /// Why the shared port is not heard, if it is not.
@@ -107,16 +107,16 @@ pub struct Seen {
     pub asked: Vec<Asked>,
     /// Whether these are all that there are.
     pub(super) everywhere: bool,
-    pub(super) present: BTreeMap<(UserId, IpAddr), Present>,
+    pub(super) present: BTreeMap<(LanUserId, IpAddr), Present>,
     /// Who was named, and by whom first.
-    pub(super) named: BTreeMap<UserId, UserId>,
+    pub(super) named: BTreeMap<LanUserId, LanUserId>,
 }
 
 impl Seen {
     /// Nothing, yet.
     #[must_use]
     pub fn new(
-        me: UserId,
+        me: LanUserId,
         port: u16,
         shared_refusal: Option<Refusal>,
         own_ips: Vec<IpAddr>,
@@ -146,7 +146,7 @@ impl Seen {
             return;
         }
         let (found_by, told_port) = match &datagram.body {
-            Body::ListResponse(users) => {
+            DatagramBody::ListResponse(users) => {
                 for named in users.iter().filter(|named| named.name() != SCAN_NAME) {
                     if self.named.len() < MOST {
                         self.named.entry(named.clone()).or_insert_with(|| user.clone());
@@ -154,7 +154,7 @@ impl Seen {
                 }
                 (Way::Answer, None)
             }
-            Body::Discovery { port } => (Way::Announcement, Some(*port)),
+            DatagramBody::Discovery { port } => (Way::Announcement, Some(*port)),
             _ => (Way::Message, None),
         };
         let key = (user.clone(), source.ip());
@@ -185,7 +185,7 @@ impl Seen {
     }
 
     /// Whether somebody who claims to be there may write from here. All addresses of this machine are one.
-    fn is_match(&self, user: &UserId, source: IpAddr) -> bool {
+    fn is_match(&self, user: &LanUserId, source: IpAddr) -> bool {
         let is_own = |ip: IpAddr| ip.is_loopback() || self.own_ips.contains(&ip);
         user.claimed_ip().is_some_and(|claimed| claimed == source || (is_own(claimed) && is_own(source)))
     }
@@ -210,7 +210,7 @@ pub(super) mod tests {
 
     /// A machine with one network, on which all is well.
     pub(in crate::lan) fn well() -> Seen {
-        let me = UserId::parse("rollcall-scan@10.0.0.1").unwrap();
+        let me = LanUserId::parse("rollcall-scan@10.0.0.1").unwrap();
         let own = vec!["10.0.0.1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
         let all = [
             asked(ETH, &["eth0"]),
@@ -221,8 +221,8 @@ pub(super) mod tests {
         Seen::new(me, 8001, None, own, all.to_vec(), true)
     }
 
-    pub(in crate::lan) fn heard(seen: &mut Seen, user: &str, source: &str, body: Body) {
-        let datagram = Datagram { from: UserId::parse(user), id: None, sent_at: 0, body };
+    pub(in crate::lan) fn heard(seen: &mut Seen, user: &str, source: &str, body: DatagramBody) {
+        let datagram = Datagram { from: LanUserId::parse(user), id: None, sent_at: 0, body };
         seen.hear(source.parse().unwrap(), false, &datagram, Dialect::Compact);
     }
 
@@ -230,7 +230,7 @@ pub(super) mod tests {
     fn its_own_question_is_known_by_its_port_and_number() {
         let mut seen = well();
         seen.asked.iter_mut().for_each(|asked| asked.was_heard = false);
-        let own = Datagram { from: Some(seen.me.clone()), id: Some(1), sent_at: 0, body: Body::ListRequest };
+        let own = Datagram { from: Some(seen.me.clone()), id: Some(1), sent_at: 0, body: DatagramBody::ListRequest };
         seen.hear("10.0.0.1:8009".parse().unwrap(), true, &own, Dialect::Compact);
         seen.hear("10.0.0.1:8001".parse().unwrap(), false, &own, Dialect::Compact);
         seen.hear("10.0.0.1:8001".parse().unwrap(), true, &Datagram { id: Some(99), ..own.clone() }, Dialect::Compact);
@@ -242,10 +242,11 @@ pub(super) mod tests {
     #[test]
     fn an_answer_counts_more_than_an_announcement_and_an_announced_port_more_than_the_source() {
         let mut seen = well();
-        let bob = UserId::parse("bob@10.0.0.2");
+        let bob = LanUserId::parse("bob@10.0.0.2");
         let source = "10.0.0.2:4000".parse().unwrap();
-        let announced = Datagram { from: bob.clone(), id: None, sent_at: 0, body: Body::Discovery { port: 8002 } };
-        let answered = Datagram { from: bob, id: None, sent_at: 0, body: Body::ListResponse(vec![]) };
+        let announced =
+            Datagram { from: bob.clone(), id: None, sent_at: 0, body: DatagramBody::Discovery { port: 8002 } };
+        let answered = Datagram { from: bob, id: None, sent_at: 0, body: DatagramBody::ListResponse(vec![]) };
         seen.hear(source, true, &announced, Dialect::Compact);
         seen.hear(source, false, &answered, Dialect::Spaced);
         let bob = seen.present().next().unwrap();
@@ -256,8 +257,8 @@ pub(super) mod tests {
     fn a_crowd_is_bounded() {
         let mut seen = well();
         for number in 0..3000 {
-            let names = vec![UserId::parse(&format!("named{number}@10.0.0.5")).unwrap()];
-            heard(&mut seen, &format!("p{number}@10.0.0.2"), "10.0.0.2:8002", Body::ListResponse(names));
+            let names = vec![LanUserId::parse(&format!("named{number}@10.0.0.5")).unwrap()];
+            heard(&mut seen, &format!("p{number}@10.0.0.2"), "10.0.0.2:8002", DatagramBody::ListResponse(names));
         }
         assert_eq!((seen.present().len(), seen.named.len()), (MOST, MOST));
     }

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 use super::link::Link;
 use super::news::News;
 use super::outbox::Outbox;
-use crate::endpoint::Endpoint;
+use crate::endpoint::PeerEndpoint;
 use crate::engine::LinkId;
 use crate::peer_id::PeerId;
 use crate::tallies::Tallies;
@@ -77,7 +77,7 @@ impl Network {
     }
 
     /// Dials an address.
-    pub(crate) fn dial(&self, endpoint: Endpoint) {
+    pub(crate) fn dial(&self, endpoint: PeerEndpoint) {
         let network = self.clone();
         self.tasks.spawn(async move {
             let Some(dialled) = network.stop.run_until_cancelled(network.connect(&endpoint)).await else { return };
@@ -90,7 +90,7 @@ impl Network {
         });
     }
 
-    async fn connect(&self, endpoint: &Endpoint) -> io::Result<(Link, PeerId, IpAddr)> {
+    async fn connect(&self, endpoint: &PeerEndpoint) -> io::Result<(Link, PeerId, IpAddr)> {
         let connecting = TcpStream::connect((endpoint.host(), endpoint.port()));
         let stream = timeout(self.connect_timeout, connecting)
             .await
@@ -100,7 +100,7 @@ impl Network {
         Ok((link, peer, remote))
     }
 
-    async fn serve(self, link: Link, peer: PeerId, dialled: Option<Endpoint>, remote: IpAddr) {
+    async fn serve(self, link: Link, peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr) {
         let id = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         let outbox = Outbox::new(self.queue_messages);
         let linked = News::Linked { link: id, peer, dialled, remote: remote.to_canonical(), outbox: outbox.clone() };

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use super::outbox::Outbox;
-use crate::endpoint::Endpoint;
+use crate::endpoint::PeerEndpoint;
 use crate::engine::LinkId;
 use crate::peer_id::PeerId;
 
@@ -13,9 +13,9 @@ use crate::peer_id::PeerId;
 #[derive(Debug)]
 pub(crate) enum News {
     /// A connection was greeted.
-    Linked { link: LinkId, peer: PeerId, dialled: Option<Endpoint>, remote: IpAddr, outbox: Outbox },
+    Linked { link: LinkId, peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr, outbox: Outbox },
     /// A dialled address did not become a connection.
-    DialFailed { endpoint: Endpoint, why: String },
+    DialFailed { endpoint: PeerEndpoint, why: String },
     /// Messages came in; what they say is not looked at yet.
     Heard { link: LinkId, messages: Vec<Bytes> },
     /// A connection ended.

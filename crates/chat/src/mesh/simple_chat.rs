@@ -108,24 +108,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::message::tests::{EXTENDED, chat};
-    use super::super::message::{Body, Message};
+    use super::super::message::{MeshMessage, MessageBody};
     use super::*;
 
     #[test]
     fn a_head_that_is_not_whole_or_of_no_chat_is_left_to_the_reader_of_the_whole() {
         let bytes = chat("hi").write(EXTENDED).unwrap();
         let end = bytes.windows(7).position(|part| part == b"payload").unwrap() - 1;
-        assert_eq!(Message::read_head(&bytes[..end]), Some(Head { sender: PeerId(7), number: 5, length: end }));
+        assert_eq!(MeshMessage::read_head(&bytes[..end]), Some(Head { sender: PeerId(7), number: 5, length: end }));
         for length in 0..end {
-            assert_eq!(Message::read_head(&bytes[..length]), None, "{length}");
+            assert_eq!(MeshMessage::read_head(&bytes[..length]), None, "{length}");
         }
-        let beat = Message { body: Body::heartbeat(None), ..chat("") }.write(EXTENDED).unwrap();
-        assert_eq!(Message::read_head(&beat), None);
+        let beat = MeshMessage { body: MessageBody::heartbeat(None), ..chat("") }.write(EXTENDED).unwrap();
+        assert_eq!(MeshMessage::read_head(&beat), None);
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         for (part, other) in
             [(":5,", ":,"), (":5,", ":-5,"), (":5,", ":05,"), (":5,", ":99999999999999999999,"), ("0007", "000x")]
         {
-            assert_eq!(Message::read_head(text.replace(part, other).as_bytes()), None, "{other}");
+            assert_eq!(MeshMessage::read_head(text.replace(part, other).as_bytes()), None, "{other}");
         }
     }
 
@@ -133,14 +133,14 @@ mod tests {
     fn an_ordinary_chat_is_written_and_read_in_the_simple_way() {
         let message = chat("Grüße, {all} of you!");
         let bytes = message.write_simple(EXTENDED).unwrap();
-        let head = Message::read_head(&bytes).unwrap();
-        assert_eq!(Message::read_simple(&bytes, head), Some(message));
+        let head = MeshMessage::read_head(&bytes).unwrap();
+        assert_eq!(MeshMessage::read_simple(&bytes, head), Some(message));
         let broken = String::from_utf8(bytes).unwrap().replace("all", "a\u{1f}l");
-        assert_eq!(Message::read_simple(broken.as_bytes(), head), None, "JSON has no such byte in a text");
+        assert_eq!(MeshMessage::read_simple(broken.as_bytes(), head), None, "JSON has no such byte in a text");
         for text in ["a \"quote\"", "a\\b", "two\nlines", "\u{1b}"] {
             assert_eq!(chat(text).write_simple(EXTENDED), None, "{text:?}");
             let bytes = chat(text).write_any(EXTENDED).unwrap();
-            assert_eq!(Message::read_simple(&bytes, Message::read_head(&bytes).unwrap()), None, "{text:?}");
+            assert_eq!(MeshMessage::read_simple(&bytes, MeshMessage::read_head(&bytes).unwrap()), None, "{text:?}");
         }
     }
 
@@ -153,7 +153,7 @@ mod tests {
             at in any::<prop::sample::Index>(),
             byte in prop_oneof![Just(b'"'), Just(b'\\'), Just(b'0'), Just(b','), Just(0x1f), any::<u8>()],
         ) {
-            let message = Message { number, said_at, ..chat(&text) };
+            let message = MeshMessage { number, said_at, ..chat(&text) };
             let bytes = message.write_any(EXTENDED).unwrap();
             if let Some(simple) = message.write_simple(EXTENDED) {
                 prop_assert!(simple == bytes && simple.len() <= CHAT_BYTES + text.len());
@@ -163,15 +163,15 @@ mod tests {
             let at = at.index(changed.len());
             changed[at] = byte;
             for bytes in [bytes, changed] {
-                if let Some(simple) = Message::read_head(&bytes).and_then(|head| Message::read_simple(&bytes, head)) {
-                    prop_assert_eq!(Some((simple, false)), Message::read(&bytes), "{}", String::from_utf8_lossy(&bytes));
+                if let Some(simple) = MeshMessage::read_head(&bytes).and_then(|head| MeshMessage::read_simple(&bytes, head)) {
+                    prop_assert_eq!(Some((simple, false)), MeshMessage::read(&bytes), "{}", String::from_utf8_lossy(&bytes));
                 }
             }
         }
 
         #[test]
         fn noise_never_panics(noise in any::<Vec<u8>>()) {
-            let _ = Message::read_head(&noise);
+            let _ = MeshMessage::read_head(&noise);
         }
     }
 }

@@ -112,7 +112,7 @@ fn text(said: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{Avatar, Profile};
+    use crate::profile::{Avatar, PeerProfile};
     use crate::text::is_hidden;
 
     fn al() -> Contact {
@@ -125,7 +125,7 @@ mod tests {
         let direct = Notice::Direct { from: Contact { display_name: None, ..al() }, text: "psst".into(), said_at: 0 };
         let found = Notice::Found { peer: al(), at: None };
         let avatar = Avatar::new(b"\xff\xd8\xff\xe0").unwrap();
-        let profile = Profile::new("Al", "here", Some(avatar));
+        let profile = PeerProfile::new("Al", "here", Some(avatar));
         let profile = Notice::Profile { from: al(), profile, refused: None };
         assert_eq!(notice_lines(&found, true), ["[DISCOVERY] Found peer: alice@192.168.1.11"]);
         assert_eq!(notice_lines(&post, true), ["[POST] alice@192.168.1.11: hi"]);
@@ -167,7 +167,7 @@ mod tests {
     fn nothing_that_others_write_reaches_the_terminal_as_it_came() {
         let evil = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}\r\n[POST] bob: forged".repeat(999);
         let from = Contact { uid: evil.clone(), display_name: Some(evil.clone()), via: Via::Mesh };
-        let profile = Profile::new(&evil, &evil, None);
+        let profile = PeerProfile::new(&evil, &evil, None);
         let known = Known { contact: from.clone(), at: evil.clone(), mismatched: true };
         for is_verbose in [true, false] {
             let notices = [

@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rollcall_chat::engine::{Action, Draw, Engine, Entry, Event, LanRules, LinkId, Notice, Now, Rules};
 use rollcall_chat::lan::{Datagram, Dialect};
-use rollcall_chat::{Endpoint, Nickname, PeerId, UserId};
+use rollcall_chat::{LanUserId, Nickname, PeerEndpoint, PeerId};
 use rollcall_core::BootMs;
 
 pub(crate) use wires::Wire;
@@ -97,8 +97,8 @@ impl World {
         format!("10.0.0.{}", host + 1).parse().expect("an address")
     }
 
-    pub(crate) fn endpoint(host: usize) -> Endpoint {
-        Endpoint::of(SocketAddr::new(Self::ip(host), 8080))
+    pub(crate) fn endpoint(host: usize) -> PeerEndpoint {
+        PeerEndpoint::of(SocketAddr::new(Self::ip(host), 8080))
     }
 
     pub(crate) fn lan_port(host: usize) -> u16 {
@@ -107,14 +107,14 @@ impl World {
 
     fn rules(&self, host: usize) -> Rules {
         let name = Nickname::parse(&format!("h{host}")).expect("a name");
-        let user = UserId::new(&name, Self::ip(host));
+        let user = LanUserId::new(&name, Self::ip(host));
         let next = (host + 1) % self.weather.hosts;
         let lan = LanRules { user, port: Self::lan_port(host), own_ips: vec![Self::ip(host)] };
         Rules {
             // Not in the order of the hosts, so that collisions go either way.
             id: PeerId((host as u128 * 7 + 3) % 11 * 1_000_000_007 + host as u128),
             name,
-            listen: self.weather.mesh.then(|| Endpoint::parse("0.0.0.0:8080").expect("an endpoint")),
+            listen: self.weather.mesh.then(|| PeerEndpoint::parse("0.0.0.0:8080").expect("an endpoint")),
             // A ring: only heartbeats and lists make it whole.
             peers: if self.weather.mesh { vec![Self::endpoint(next)] } else { Vec::new() },
             max_connections: 50,

@@ -1,9 +1,9 @@
 //! The connections of the mesh: in order and whole while they last, and gone with all that is under way when they break.
 
 use rand::RngExt;
-use rollcall_chat::Endpoint;
+use rollcall_chat::PeerEndpoint;
 use rollcall_chat::engine::{Event, LinkId};
-use rollcall_chat::mesh::{Body, Message};
+use rollcall_chat::mesh::{MeshMessage, MessageBody};
 use rollcall_core::BootMs;
 
 use super::World;
@@ -25,7 +25,7 @@ pub(crate) struct Wire {
 }
 
 impl World {
-    pub(super) fn dial(&mut self, from: usize, endpoint: Endpoint) {
+    pub(super) fn dial(&mut self, from: usize, endpoint: PeerEndpoint) {
         let to = (0..self.hosts.len()).find(|host| Self::endpoint(*host) == endpoint).expect("an address of a host");
         let way = self.rng.random_range(1..=self.weather.delay_ms);
         if !self.is_up(to) || !self.can_talk(from, to) {
@@ -63,7 +63,7 @@ impl World {
         let other = 1 - end;
         known.last_at[other] = known.last_at[other].max(self.now_ms + way);
         let (at, to) = (known.last_at[other], known.hosts[other]);
-        let (message, text_times) = Message::read(bytes).expect("what was written");
+        let (message, text_times) = MeshMessage::read(bytes).expect("what was written");
         self.arrive(at, to, Event::Heard { link: Self::link(wire, other), message, text_times });
     }
 
@@ -106,7 +106,7 @@ impl World {
         }
         // As the driver does: a copy of what was heard before is known by its head.
         if let Event::Heard { link, message, .. } = &event
-            && matches!(message.body, Body::Chat(_))
+            && matches!(message.body, MessageBody::Chat(_))
             && let Some(engine) = &mut self.hosts[host].engine
             && engine.hears_again(*link, message.sender, message.number, BootMs(self.now_ms))
         {

@@ -12,11 +12,11 @@ use super::text;
 ///
 /// Invariant: 1 to 128 bytes, with no white space and nothing that does not show.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-pub struct UserId(CompactString);
+pub struct LanUserId(CompactString);
 
 const MAX_USER_ID_BYTES: usize = 128;
 
-impl UserId {
+impl LanUserId {
     /// The id of a peer with this name at this address.
     #[must_use]
     pub fn new(name: &Nickname, ip: IpAddr) -> Self {
@@ -49,7 +49,7 @@ impl UserId {
     }
 }
 
-impl std::fmt::Display for UserId {
+impl std::fmt::Display for LanUserId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
@@ -61,12 +61,12 @@ mod tests {
 
     #[test]
     fn a_user_id_has_a_name_and_claims_an_address() {
-        let id = UserId::parse("al@ice@10.0.0.7").unwrap();
+        let id = LanUserId::parse("al@ice@10.0.0.7").unwrap();
         assert_eq!((id.name(), id.claimed_ip()), ("al@ice", Some("10.0.0.7".parse().unwrap())));
-        let odd = UserId::parse("alice").unwrap();
+        let odd = LanUserId::parse("alice").unwrap();
         assert_eq!((odd.name(), odd.claimed_ip()), ("alice", None));
         for bad in ["", "a b@1.2.3.4", "a\u{1b}@1.2.3.4", &"x".repeat(129)] {
-            assert_eq!(UserId::parse(bad), None, "{bad:?}");
+            assert_eq!(LanUserId::parse(bad), None, "{bad:?}");
         }
     }
 }
