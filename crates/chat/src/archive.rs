@@ -10,7 +10,7 @@ use std::thread;
 use rustix::fs::{FlockOperation, flock};
 use tracing::warn;
 
-use super::engine::{Entry, History};
+use super::engine::{ChatEntry, History};
 use super::peer_id::PeerId;
 
 const IDENTITY: &str = "identity";
@@ -25,13 +25,13 @@ const QUEUE: usize = 4096;
 /// What was found in the directory, and the way to add to it.
 pub(super) struct Archive {
     pub(super) id: PeerId,
-    pub(super) kept: Vec<Entry>,
+    pub(super) kept: Vec<ChatEntry>,
     pub(super) log: Log,
 }
 
 /// Adds entries to the file, on a thread of its own, until it is dropped.
 pub(super) struct Log {
-    entries: Option<mpsc::SyncSender<Arc<Entry>>>,
+    entries: Option<mpsc::SyncSender<Arc<ChatEntry>>>,
     writer: Option<thread::JoinHandle<()>>,
     complained: bool,
 }
@@ -61,7 +61,7 @@ impl Archive {
 
 impl Log {
     /// Whether the entry is on its way to the file.
-    pub(super) fn add(&mut self, entry: Arc<Entry>) -> bool {
+    pub(super) fn add(&mut self, entry: Arc<ChatEntry>) -> bool {
         let added = self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_ok());
         if !added && !std::mem::replace(&mut self.complained, true) {
             warn!("the disk is too slow to keep all that is said");
@@ -99,14 +99,14 @@ fn who(mut identity: &File, fresh: PeerId) -> io::Result<PeerId> {
 }
 
 /// Reads what was kept, and leaves no more of it in the file than is to be kept.
-fn compact(path: &Path, most: usize) -> io::Result<Vec<Entry>> {
+fn compact(path: &Path, most: usize) -> io::Result<Vec<ChatEntry>> {
     let mut history = History::new(most);
     match File::open(path) {
         Ok(file) => {
             for line in BufReader::new(file).split(b'\n') {
                 let line = line?;
                 // The last line may be half written.
-                if let Ok(entry) = serde_json::from_slice::<Entry>(&line)
+                if let Ok(entry) = serde_json::from_slice::<ChatEntry>(&line)
                     && line.len() <= MAX_LINE_BYTES
                 {
                     history.add(entry.into());
@@ -116,7 +116,7 @@ fn compact(path: &Path, most: usize) -> io::Result<Vec<Entry>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let entries: Vec<Entry> = history.entries().into_iter().cloned().collect();
+    let entries: Vec<ChatEntry> = history.entries().into_iter().cloned().collect();
     let new: PathBuf = path.with_extension("new");
     let mut file = BufWriter::new(private().create(true).truncate(true).write(true).open(&new)?);
     for entry in &entries {
@@ -127,7 +127,7 @@ fn compact(path: &Path, most: usize) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn write(path: &Path, most: usize, queue: &mpsc::Receiver<Arc<Entry>>) -> io::Result<()> {
+fn write(path: &Path, most: usize, queue: &mpsc::Receiver<Arc<ChatEntry>>) -> io::Result<()> {
     loop {
         let mut file = BufWriter::new(File::options().append(true).open(path)?);
         for _ in 0..MOST_LINES {
@@ -146,7 +146,7 @@ fn write(path: &Path, most: usize, queue: &mpsc::Receiver<Arc<Entry>>) -> io::Re
     }
 }
 
-fn line(file: &mut impl Write, entry: &Entry) -> io::Result<()> {
+fn line(file: &mut impl Write, entry: &ChatEntry) -> io::Result<()> {
     serde_json::to_writer(&mut *file, entry)?;
     file.write_all(b"\n")
 }
@@ -156,9 +156,9 @@ mod tests {
     use super::*;
     use crate::engine::Author;
 
-    fn entry(number: u64) -> Entry {
+    fn entry(number: u64) -> ChatEntry {
         let author = Author::Mesh(PeerId(7));
-        Entry { author, name: None, number, said_at: 5, text: format!("text {number}\n") }
+        ChatEntry { author, name: None, number, said_at: 5, text: format!("text {number}\n") }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::archive::Log;
 use super::endpoint::PeerEndpoint;
-use super::engine::{Action, Contact, Draw, Engine, Entry, Event, Known, LinkId, Notice, Now};
+use super::engine::{Action, ChatEntry, Contact, Engine, Event, EventRng, LinkId, Notice, Now, PeerInfo};
 use super::lan::Dialect;
 use super::lan::socket::{Heard, Sockets};
 use super::mesh::network::Network;
@@ -43,11 +43,11 @@ pub enum Ask {
     /// Say who this peer is.
     Introduce(PeerProfile),
     /// Know who is there.
-    List(oneshot::Sender<Vec<Known>>),
+    List(oneshot::Sender<Vec<PeerInfo>>),
     /// Know what those who are there are called, without asking anybody else.
     Names(oneshot::Sender<Vec<String>>),
     /// Know what was said.
-    History(oneshot::Sender<Vec<(Contact, Entry)>>),
+    History(oneshot::Sender<Vec<(Contact, ChatEntry)>>),
     /// Know how the peer is doing.
     Measure(oneshot::Sender<Measures>),
 }
@@ -77,7 +77,7 @@ pub(super) struct Inputs {
 impl Driver {
     /// Runs until the end is wanted; then everything that was said is in the queues of the links, and these are closed.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
-        self.feed(Event::Woke);
+        self.feed(Event::TimerFired);
         let (mut alarm, mut rings_at) = (std::pin::pin!(sleep(Duration::ZERO)), None);
         let stop = inputs.stop.clone();
         let mut stopped = std::pin::pin!(stop.cancelled());
@@ -92,7 +92,7 @@ impl Driver {
                 () = &mut stopped => break,
                 () = &mut alarm => {
                     rings_at = None;
-                    self.feed(Event::Woke);
+                    self.feed(Event::TimerFired);
                 }
                 Some(news) = inputs.news.recv() => {
                     self.take(news);
@@ -100,9 +100,9 @@ impl Driver {
                 }
                 Some(heard) = inputs.datagrams.recv() => {
                     let Heard { from, shared, datagram, dialect } = heard;
-                    self.feed(Event::HeardDatagram { from, shared, datagram, dialect });
+                    self.feed(Event::DatagramReceived { source: from, to_shared_port: shared, datagram, dialect });
                 }
-                Some(endpoints) = inputs.found.recv() => self.feed(Event::Told(endpoints)),
+                Some(endpoints) = inputs.found.recv() => self.feed(Event::AddressesFound(endpoints)),
                 Some(ask) = inputs.asks.recv() => {
                     self.asked(ask);
                     self.let_links_write().await;
@@ -114,7 +114,7 @@ impl Driver {
             self.asked(ask);
             self.let_links_write().await;
         }
-        self.feed(Event::Left);
+        self.feed(Event::ShuttingDown);
         self.outboxes.close();
         self.network.stop.cancel();
         self.network.tasks.close();
@@ -152,11 +152,11 @@ impl Driver {
             News::Linked { link, peer, dialled, remote, outbox } => {
                 narrator::linked(link, peer, dialled.as_ref(), remote);
                 self.outboxes.insert(link, peer, outbox);
-                self.feed(Event::Linked { link, peer, dialled, remote });
+                self.feed(Event::LinkOpened { link, peer, dialled, remote });
             }
             News::DialFailed { endpoint, why } => {
-                narrator::dial_failed(&endpoint, &why, self.engine.expects(&endpoint));
-                self.feed(Event::DialFailed { endpoint, why });
+                narrator::dial_failed(&endpoint, &why, self.engine.is_peer_expected_at(&endpoint));
+                self.feed(Event::DialFailed { endpoint, reason: why });
             }
             News::Heard { link, messages } => {
                 for bytes in messages {
@@ -167,7 +167,7 @@ impl Driver {
                 if let Some(line) = self.outboxes.remove(link) {
                     narrator::unlinked(link, line.peer, &why);
                 }
-                self.feed(Event::Unlinked { link, why });
+                self.feed(Event::LinkClosed { link, reason: why });
             }
         }
     }
@@ -176,13 +176,13 @@ impl Driver {
         let now = now();
         let head = MeshMessage::read_head(bytes);
         if let Some(Head { sender, number, .. }) = head
-            && self.engine.hears_again(link, sender, number, now.boot)
+            && self.engine.handle_if_duplicate(link, sender, number, now.boot)
         {
             return;
         }
         let simple = head.and_then(|head| MeshMessage::read_simple(bytes, head)).map(|message| (message, false));
         if let Some((message, text_times)) = simple.or_else(|| MeshMessage::read(bytes)) {
-            self.feed_at(Event::Heard { link, message, text_times }, now);
+            self.feed_at(Event::MessageReceived { link, message, text_times }, now);
         } else {
             // What is no message by its content does not break the stream.
             narrator::unread(link, bytes.len());
@@ -192,21 +192,22 @@ impl Driver {
 
     fn asked(&mut self, ask: Ask) {
         match ask {
-            Ask::Post(text) => self.feed(Event::Posted(text)),
-            Ask::Whisper { to, text } => self.feed(Event::Whispered { to, text }),
-            Ask::Introduce(profile) => self.feed(Event::Introduced(profile)),
+            Ask::Post(text) => self.feed(Event::PostRequested(text)),
+            Ask::Whisper { to, text } => self.feed(Event::DirectRequested { to, text }),
+            Ask::Introduce(profile) => self.feed(Event::ProfileSet(profile)),
             Ask::List(answer) => {
                 // Who does not wait for the answer does not want it.
-                let _ = answer.send(self.engine.known());
-                self.feed(Event::Listed);
+                let _ = answer.send(self.engine.peers());
+                self.feed(Event::ListRequested);
             }
             Ask::Names(answer) => {
-                let names = self.engine.known().into_iter().map(|known| known.contact.uid).collect();
+                let names = self.engine.peers().into_iter().map(|known| known.contact.uid).collect();
                 let _ = answer.send(names);
             }
             Ask::History(answer) => {
                 let entries = self.engine.history().entries().into_iter();
-                let said = entries.map(|entry| (self.engine.author(&entry.author, entry.name.as_ref()), entry.clone()));
+                let said =
+                    entries.map(|entry| (self.engine.contact_of(&entry.author, entry.name.as_ref()), entry.clone()));
                 let _ = answer.send(said.collect());
             }
             Ask::Measure(answer) => {
@@ -220,7 +221,7 @@ impl Driver {
     }
 
     fn feed_at(&mut self, event: Event, now: Now) {
-        let actions = self.engine.handle(event, now, Draw(draw()));
+        let actions = self.engine.handle(event, now, EventRng(draw()));
         for action in actions {
             self.act(action);
         }
@@ -243,13 +244,13 @@ impl Driver {
                 };
                 self.outboxes.push(links, &bytes, !form.extended);
             }
-            Action::Close { link, why } => {
+            Action::Close { link, reason } => {
                 if let Some(line) = self.outboxes.remove(link) {
-                    narrator::unlinked(link, line.peer, why);
+                    narrator::unlinked(link, line.peer, reason);
                     line.outbox.close();
                 }
             }
-            Action::Shout(datagram) => {
+            Action::Broadcast(datagram) => {
                 if let (Some(sockets), Some(bytes)) = (&self.sockets, datagram.write(Dialect::Compact)) {
                     sockets.shout(&bytes);
                 }
@@ -259,14 +260,14 @@ impl Driver {
                     sockets.send(to, &bytes);
                 }
             }
-            Action::Keep(entry) => {
+            Action::Persist(entry) => {
                 if let Some(log) = &mut self.log
                     && !log.add(entry)
                 {
                     self.drops.unkept += 1;
                 }
             }
-            Action::Tell(notice) => {
+            Action::Notify(notice) => {
                 narrator::told(&notice);
                 // A person who does not read must not keep the links from being served.
                 if self.notices.try_send(notice).is_err() {
@@ -286,7 +287,7 @@ impl Driver {
             narrator::too_slow(link, line.peer, line.outbox.queued_bytes());
             self.drops.slow_links += 1;
             line.outbox.abandon();
-            self.feed(Event::Unlinked { link, why: "it reads too slowly".to_owned() });
+            self.feed(Event::LinkClosed { link, reason: "it reads too slowly".to_owned() });
         }
     }
 }

@@ -51,7 +51,7 @@ pub use text::MAX_TEXT_BYTES;
 
 use archive::Archive;
 use driver::{Driver, Inputs};
-use engine::{Engine, LanRules, Notice, Rules};
+use engine::{Engine, EngineConfig, LanConfig, Notice};
 use lan::seen::Seen;
 use lan::socket::{self, Heard, Sockets};
 use mesh::MAX_MESSAGE_BYTES;
@@ -299,8 +299,8 @@ async fn receive(
     }
 }
 
-fn rules(settings: &PeerSettings, id: PeerId, listens_at: SocketAddr, lan_port: Option<u16>) -> Rules {
-    Rules {
+fn rules(settings: &PeerSettings, id: PeerId, listens_at: SocketAddr, lan_port: Option<u16>) -> EngineConfig {
+    EngineConfig {
         id,
         name: settings.name.clone(),
         listen: Some(PeerEndpoint::of(listens_at)),
@@ -311,15 +311,15 @@ fn rules(settings: &PeerSettings, id: PeerId, listens_at: SocketAddr, lan_port: 
         dedup_cache_size: settings.dedup_cache_size,
         history_size: settings.history_size,
         // Room is left for what is said meanwhile.
-        answer_bytes: settings.message_buffer_size.saturating_mul(MAX_MESSAGE_BYTES) / 2,
+        history_batch_bytes: settings.message_buffer_size.saturating_mul(MAX_MESSAGE_BYTES) / 2,
         lan: lan_port.map(|port| lan_rules(settings, port)),
     }
 }
 
-fn lan_rules(settings: &PeerSettings, port: u16) -> LanRules {
+fn lan_rules(settings: &PeerSettings, port: u16) -> LanConfig {
     let own_ips = socket::own_ips();
     let ip = own_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    LanRules { user: LanUserId::new(&settings.name, ip), port, own_ips }
+    LanConfig { user: LanUserId::new(&settings.name, ip), port, own_ips }
 }
 
 fn registrant(

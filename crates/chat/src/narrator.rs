@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use tracing::{debug, info, warn};
 
 use super::endpoint::PeerEndpoint;
-use super::engine::{LinkId, Notice, Via};
+use super::engine::{ChatTransport, LinkId, Notice};
 use super::peer_id::PeerId;
 
 pub(super) fn linked(link: LinkId, peer: PeerId, dialled: Option<&PeerEndpoint>, remote: IpAddr) {
@@ -83,27 +83,27 @@ pub(super) fn registry_back() {
 /// What the person is told of the LAN. Of the mesh it is told by who greets, and here by links.
 pub(super) fn told(notice: &Notice) {
     match notice {
-        Notice::Found { peer, at } if peer.via == Via::Lan => {
+        Notice::PeerFound { peer, at } if peer.via == ChatTransport::Lan => {
             info!(peer = peer.uid.as_str(), address = at.as_deref(), "found on the LAN");
         }
-        Notice::Lost { peer, why } if peer.via == Via::Lan => {
-            info!(peer = peer.uid.as_str(), reason = why.as_str(), "lost on the LAN");
+        Notice::PeerLost { peer, reason } if peer.via == ChatTransport::Lan => {
+            info!(peer = peer.uid.as_str(), reason = reason.as_str(), "lost on the LAN");
         }
-        Notice::Mismatch { uid, source } => {
+        Notice::AddressMismatch { uid, source } => {
             info!(peer = uid.as_str(), address = %source, "a peer does not write from the address it claims");
         }
-        Notice::Doubled { uid, source } => {
+        Notice::DuplicateName { uid, source } => {
             info!(peer = uid.as_str(), address = %source, "another program on the LAN has this peer's name");
         }
-        Notice::Found { .. }
-        | Notice::Lost { .. }
+        Notice::PeerFound { .. }
+        | Notice::PeerLost { .. }
         | Notice::Post { .. }
         | Notice::Direct { .. }
         | Notice::Profile { .. }
-        | Notice::Listed { .. }
+        | Notice::NamesReceived { .. }
         | Notice::Unreachable { .. }
         | Notice::Sent { .. }
-        | Notice::SentTo { .. }
-        | Notice::Refused { .. } => {}
+        | Notice::DirectSent { .. }
+        | Notice::Rejected { .. } => {}
     }
 }

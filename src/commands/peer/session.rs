@@ -53,7 +53,7 @@ impl Session {
             Some(Command::Direct { to, text }) => self.want(Ask::Whisper { to, text }).await,
             Some(Command::Profile { name, status, avatar }) => match read_avatar(&avatar).await {
                 Ok(avatar) => self.want(Ask::Introduce(PeerProfile::new(&name, &status, avatar))).await,
-                Err(why) => self.display.tell(&[Notice::Refused { why }]),
+                Err(why) => self.display.tell(&[Notice::Rejected { reason: why }]),
             },
             Some(Command::List) => {
                 let (answer_in, answer) = oneshot::channel();

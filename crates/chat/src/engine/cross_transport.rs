@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::entry::{Author, digest, lan_number};
+use super::chat_entry::{Author, digest, lan_number};
 use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
 
@@ -18,13 +18,13 @@ pub(super) fn announcement_number(peer: PeerId, user: &LanUserId, sent_at: i64) 
 
 /// What an announcement tells of who made it.
 #[derive(Clone, Debug)]
-pub(super) struct Announced {
+pub(super) struct LanAnnouncement {
     pub(super) number: u64,
     /// By the sender's clock, in Unix seconds.
     pub(super) sent_at: i64,
 }
 
-impl Announced {
+impl LanAnnouncement {
     /// Whether it is this peer's, under this name.
     pub(super) fn is_by(&self, peer: PeerId, user: &LanUserId) -> bool {
         announcement_number(peer, user, self.sent_at) == self.number
@@ -32,29 +32,29 @@ impl Announced {
 }
 
 /// How many messages are remembered across links.
-const REMEMBERED: usize = 4096;
+const MAX_REMEMBERED_MESSAGES: usize = 4096;
 
 /// What was heard lately on either link, and from whom. It is known by its number on the LAN and its text: nobody can
 /// suppress a message by using its number for another text first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Crossing {
+pub(super) struct CrossTransportDedup {
     authors: HashMap<u64, Author>,
     order: VecDeque<u64>,
     /// Whether any of it came on the LAN, ever.
-    lan: bool,
+    has_lan_entries: bool,
 }
 
-impl Crossing {
+impl CrossTransportDedup {
     /// Who said it on whichever link it came by first; `None` if it is new, and then remembered.
-    pub(super) fn heard(&mut self, number: u64, text: &str, author: &Author) -> Option<Author> {
+    pub(super) fn record(&mut self, number: u64, text: &str, author: &Author) -> Option<Author> {
         let key = digest(&[&number.to_be_bytes()], text);
         if let Some(first) = self.authors.get(&key) {
             return Some(first.clone());
         }
-        self.lan |= matches!(author, Author::Lan(_));
+        self.has_lan_entries |= matches!(author, Author::Lan(_));
         self.authors.insert(key, author.clone());
         self.order.push_back(key);
-        if self.order.len() > REMEMBERED
+        if self.order.len() > MAX_REMEMBERED_MESSAGES
             && let Some(oldest) = self.order.pop_front()
         {
             self.authors.remove(&oldest);
@@ -63,8 +63,8 @@ impl Crossing {
     }
 
     /// Whether anything came on the LAN, in this run or in one that was kept: else nothing can have crossed.
-    pub(super) fn has_lan(&self) -> bool {
-        self.lan
+    pub(super) fn has_lan_entries(&self) -> bool {
+        self.has_lan_entries
     }
 }
 
@@ -74,12 +74,12 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let (mut crossing, author) = (Crossing::default(), Author::Mesh(PeerId(1)));
-        for number in 0..=REMEMBERED as u64 {
-            assert_eq!(crossing.heard(number, "x", &author), None);
+        let (mut dedup, author) = (CrossTransportDedup::default(), Author::Mesh(PeerId(1)));
+        for number in 0..=MAX_REMEMBERED_MESSAGES as u64 {
+            assert_eq!(dedup.record(number, "x", &author), None);
         }
-        assert_eq!(crossing.heard(REMEMBERED as u64, "x", &author), Some(author.clone()));
-        assert_eq!(crossing.heard(0, "x", &author), None, "the oldest is forgotten");
-        assert_eq!(crossing.authors.len(), REMEMBERED);
+        assert_eq!(dedup.record(MAX_REMEMBERED_MESSAGES as u64, "x", &author), Some(author.clone()));
+        assert_eq!(dedup.record(0, "x", &author), None, "the oldest is forgotten");
+        assert_eq!(dedup.authors.len(), MAX_REMEMBERED_MESSAGES);
     }
 }

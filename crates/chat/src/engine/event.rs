@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::entry::Entry;
+use super::chat_entry::ChatEntry;
 use super::notice::Notice;
 use crate::endpoint::PeerEndpoint;
 use crate::lan::{Datagram, Dialect};
@@ -29,9 +29,9 @@ pub struct Now {
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The time that [`super::Engine::wake_at`] named has come.
-    Woke,
+    TimerFired,
     /// A connection was greeted from both ends.
-    Linked {
+    LinkOpened {
         /// Its number.
         link: LinkId,
         /// Who is there.
@@ -46,17 +46,17 @@ pub enum Event {
         /// The address.
         endpoint: PeerEndpoint,
         /// Why.
-        why: String,
+        reason: String,
     },
     /// A link ended.
-    Unlinked {
+    LinkClosed {
         /// Which.
         link: LinkId,
         /// Why.
-        why: String,
+        reason: String,
     },
     /// A message came in.
-    Heard {
+    MessageReceived {
         /// On which link.
         link: LinkId,
         /// What.
@@ -65,39 +65,39 @@ pub enum Event {
         text_times: bool,
     },
     /// Addresses of peers that somebody outside the mesh knows.
-    Told(Vec<PeerEndpoint>),
+    AddressesFound(Vec<PeerEndpoint>),
     /// A datagram came in.
-    HeardDatagram {
+    DatagramReceived {
         /// Its source.
-        from: SocketAddr,
+        source: SocketAddr,
         /// Whether it came to the shared port, so that it was meant for everybody.
-        shared: bool,
+        to_shared_port: bool,
         /// What it says.
         datagram: Datagram,
         /// How.
         dialect: Dialect,
     },
     /// The person said something to everybody.
-    Posted(String),
+    PostRequested(String),
     /// The person said something to one peer.
-    Whispered {
+    DirectRequested {
         /// Whom, as the person named it.
         to: String,
         /// What.
         text: String,
     },
     /// The person said who this peer is.
-    Introduced(PeerProfile),
+    ProfileSet(PeerProfile),
     /// The person wants to know who is there; the LAN is asked, too.
-    Listed,
+    ListRequested,
     /// This peer is about to end: nothing may wait any longer.
-    Left,
+    ShuttingDown,
 }
 
 /// What is to be done, in this order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Dial an address; answered by [`Event::Linked`] or [`Event::DialFailed`].
+    /// Dial an address; answered by [`Event::LinkOpened`] or [`Event::DialFailed`].
     Dial(PeerEndpoint),
     /// Send a message on some links, in this form.
     Send {
@@ -113,10 +113,10 @@ pub enum Action {
         /// Which.
         link: LinkId,
         /// Why.
-        why: &'static str,
+        reason: &'static str,
     },
     /// Send a datagram to everybody on the LAN.
-    Shout(Datagram),
+    Broadcast(Datagram),
     /// Send a datagram to one address.
     SendDatagram {
         /// Where.
@@ -127,9 +127,9 @@ pub enum Action {
         dialect: Dialect,
     },
     /// Keep this for the next start.
-    Keep(Arc<Entry>),
+    Persist(Arc<ChatEntry>),
     /// Tell the person.
-    Tell(Notice),
+    Notify(Notice),
 }
 
 /// What one event comes to.

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::cross_transport::Announced;
+use super::cross_transport::LanAnnouncement;
+use super::limits::MAX_RECENT_NUMBERS;
 use super::notice::Contact;
-use super::rules::LAN_REMEMBERED;
 use crate::lan::{DatagramBody, Dialect};
 use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
@@ -18,24 +18,24 @@ pub(super) struct LanPeer {
     /// Where it is answered.
     pub(super) addr: SocketAddr,
     /// Whether it told its port.
-    pub(super) told_port: bool,
-    pub(super) heard_at: BootMs,
+    pub(super) has_announced_port: bool,
+    pub(super) last_seen_at: BootMs,
     pub(super) dialect: Dialect,
     /// Whether it claims an address that it does not write from.
     pub(super) is_mismatched: bool,
     pub(super) profile: Option<PeerProfile>,
     /// The latest numbers of its messages.
-    remembered: VecDeque<u64>,
-    pub(super) on_mesh: OnMesh,
+    recent_numbers: VecDeque<u64>,
+    pub(super) mesh_identity: MeshIdentity,
 }
 
 /// Who a peer of the LAN is on the mesh.
 #[derive(Clone, Debug, Default)]
-pub(super) struct OnMesh {
+pub(super) struct MeshIdentity {
     /// The peer of the mesh that it is, if it is known to be one.
     pub(super) peer: Option<PeerId>,
     /// The latest of its announcements.
-    pub(super) announced: Option<Announced>,
+    pub(super) announcement: Option<LanAnnouncement>,
 }
 
 impl LanPeer {
@@ -43,13 +43,13 @@ impl LanPeer {
     pub(super) fn new(source: SocketAddr, dialect: Dialect, is_mismatched: bool, now: BootMs) -> Self {
         Self {
             addr: source,
-            told_port: false,
-            heard_at: now,
+            has_announced_port: false,
+            last_seen_at: now,
             dialect,
             is_mismatched,
             profile: None,
-            remembered: VecDeque::new(),
-            on_mesh: OnMesh::default(),
+            recent_numbers: VecDeque::new(),
+            mesh_identity: MeshIdentity::default(),
         }
     }
 
@@ -66,26 +66,26 @@ impl LanPeer {
         if is_mismatched && !self.is_mismatched {
             return;
         }
-        self.heard_at = now;
+        self.last_seen_at = now;
         self.dialect = dialect;
         self.is_mismatched = is_mismatched;
         if let DatagramBody::Discovery { port } = body {
             self.addr = SocketAddr::new(source.ip(), *port);
-            self.told_port = true;
-        } else if !self.told_port || self.addr.ip() != source.ip() {
+            self.has_announced_port = true;
+        } else if !self.has_announced_port || self.addr.ip() != source.ip() {
             self.addr = source;
-            self.told_port = false;
+            self.has_announced_port = false;
         }
     }
 
     /// Whether a message with this number was not heard before.
     pub(super) fn is_new(&mut self, id: u64) -> bool {
-        if self.remembered.contains(&id) {
+        if self.recent_numbers.contains(&id) {
             return false;
         }
-        self.remembered.push_back(id);
-        if self.remembered.len() > LAN_REMEMBERED {
-            self.remembered.pop_front();
+        self.recent_numbers.push_back(id);
+        if self.recent_numbers.len() > MAX_RECENT_NUMBERS {
+            self.recent_numbers.pop_front();
         }
         true
     }

@@ -2,163 +2,163 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rules::{MAX_REPEATED, MAX_SENDERS};
+use super::limits::{MAX_AUTHORS, MAX_REPEATED_AUTHORS};
 use crate::mesh::SeqRanges;
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
 /// The most numbers that one neighbour is told at once: whatever they are, they fit into a message.
-const MAX_UNTOLD: usize = 512;
+const MAX_ANNOUNCEMENTS: usize = 512;
 /// What a neighbour has may be on its way from where it mostly comes from; it is asked for after so long.
-pub(super) const ASKED_AFTER_MS: u64 = 100;
+pub(super) const REQUEST_DELAY_MS: u64 = 100;
 /// The most runs of numbers that are waited for of one neighbour; with more it is asked for everything.
-const MAX_MISSING: usize = 512;
+const MAX_MISSING_RANGES: usize = 512;
 /// After so many answers in a row that had nothing new no more is expected of the next.
-const MOST_VAIN: u32 = 3;
+const MAX_USELESS_ANSWERS: u32 = 3;
 /// After so many questions for something it is not expected any more, whatever else the answers have.
-const MOST_ASKED: u32 = 50;
+const MAX_REQUESTS: u32 = 50;
 /// Who was given a part of an answer may ask for the next for so long.
-const ASKS_ON_FOR_MS: u64 = 2_000;
+const FOLLOW_UP_WINDOW_MS: u64 = 2_000;
 
 /// What two neighbours have agreed on, and told each other, about the chat of others.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LazyPush {
     /// Whether the other end knows how to spare and be spared.
-    pub(super) is_known: bool,
+    pub(super) is_supported: bool,
     /// What this end sends.
-    pub(super) outgoing: Outgoing,
+    pub(super) send: LazySend,
     /// What this end gets.
-    pub(super) incoming: Incoming,
+    pub(super) receive: LazyReceive,
 }
 
 impl LazyPush {
     /// Whether the other end can be asked to spare this one an author's chat.
-    pub(super) fn could_spare(&self, author: PeerId) -> bool {
-        self.is_known && !self.incoming.spares.contains(&author) && !self.incoming.was_asked_for(author)
+    pub(super) fn can_prune(&self, author: PeerId) -> bool {
+        self.is_supported && !self.receive.pruned.contains(&author) && !self.receive.is_requested(author)
     }
 }
 
 /// What the other end is spared, and is owed instead.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Outgoing {
+pub(super) struct LazySend {
     /// Whose chat the other end has from elsewhere.
-    spared: BTreeSet<PeerId>,
+    lazy_authors: BTreeSet<PeerId>,
     /// What it is still to be told of that.
-    untold: Vec<(PeerId, u64)>,
+    pending: Vec<(PeerId, u64)>,
     /// Until when the other end may ask for more of an answer.
-    owed_until: Option<BootMs>,
+    answer_open_until: Option<BootMs>,
 }
 
-impl Outgoing {
+impl LazySend {
     /// The other end has an author's chat from elsewhere.
-    pub(super) fn is_pruned(&mut self, author: PeerId) {
-        if self.spared.len() < MAX_SENDERS {
-            self.spared.insert(author);
+    pub(super) fn make_lazy(&mut self, author: PeerId) {
+        if self.lazy_authors.len() < MAX_AUTHORS {
+            self.lazy_authors.insert(author);
         }
     }
 
     /// Whether the other end has this author's chat from elsewhere.
-    pub(super) fn spares(&self, author: PeerId) -> bool {
-        self.spared.contains(&author)
+    pub(super) fn is_lazy(&self, author: PeerId) -> bool {
+        self.lazy_authors.contains(&author)
     }
 
     /// Queues a number that the other end is to be told of. Returns whether the queue is full.
-    pub(super) fn tell_later(&mut self, author: PeerId, number: u64) -> bool {
-        self.untold.push((author, number));
-        self.untold.len() >= MAX_UNTOLD
+    pub(super) fn queue_announcement(&mut self, author: PeerId, number: u64) -> bool {
+        self.pending.push((author, number));
+        self.pending.len() >= MAX_ANNOUNCEMENTS
     }
 
     /// What the other end is to be told of; it counts as told from now on.
-    pub(super) fn take_untold(&mut self) -> Vec<(PeerId, u64)> {
-        std::mem::take(&mut self.untold)
+    pub(super) fn take_announcements(&mut self) -> Vec<(PeerId, u64)> {
+        std::mem::take(&mut self.pending)
     }
 
     /// The other end asks for what it has not heard: it is spared nothing any more, and told all of it.
-    pub(super) fn is_asked_for_all(&mut self) {
-        self.spared.clear();
-        self.untold.clear();
+    pub(super) fn reset_to_eager(&mut self) {
+        self.lazy_authors.clear();
+        self.pending.clear();
     }
 
     /// A part of an answer was given, and there is more or not.
-    pub(super) fn has_answered(&mut self, more: bool, now: BootMs) {
-        self.owed_until = more.then(|| now.plus(ASKS_ON_FOR_MS));
+    pub(super) fn record_answer(&mut self, more: bool, now: BootMs) {
+        self.answer_open_until = more.then(|| now.plus(FOLLOW_UP_WINDOW_MS));
     }
 
     /// Whether the other end may ask for what has left the history.
-    pub(super) fn may_ask(&self, now: BootMs) -> bool {
-        !self.spared.is_empty() || self.is_owed(now)
+    pub(super) fn may_request_evicted(&self, now: BootMs) -> bool {
+        !self.lazy_authors.is_empty() || self.has_open_answer(now)
     }
 
     /// Whether the other end may ask for more of an answer.
-    pub(super) fn is_owed(&self, now: BootMs) -> bool {
-        self.owed_until.is_some_and(|until| now < until)
+    pub(super) fn has_open_answer(&self, now: BootMs) -> bool {
+        self.answer_open_until.is_some_and(|until| now < until)
     }
 }
 
 /// What this end is spared, and asks for instead.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Incoming {
+pub(super) struct LazyReceive {
     /// Whose chat this end has from elsewhere.
-    spares: BTreeSet<PeerId>,
+    pruned: BTreeSet<PeerId>,
     /// What this end was told of that and has not got yet.
-    missing: Vec<Missing>,
+    missing: Vec<MissingRange>,
     /// When to ask because there was no room for all that is missing.
-    overflow: Option<BootMs>,
+    overflow_request_at: Option<BootMs>,
     /// How many questions for history are not answered yet.
-    asked: u32,
+    open_requests: u32,
     /// How many answers in a row had nothing new.
-    vain: u32,
+    useless_answers: u32,
     /// Whether chat came that was new since the last question for history.
-    pub(super) learned: bool,
+    pub(super) has_new_chat: bool,
     /// Forgotten senders whose chat came again here: the next question names them.
-    repeated: BTreeSet<PeerId>,
+    repeated_authors: BTreeSet<PeerId>,
 }
 
 /// Numbers of an author, from the first to the last, that a neighbour has.
 #[derive(Clone, Debug)]
-struct Missing {
+struct MissingRange {
     author: PeerId,
-    run: (u64, u64),
+    range: (u64, u64),
     /// When it is asked for next.
-    asked_at: BootMs,
+    request_at: BootMs,
     /// How often it was asked for, and how often the answer had nothing new.
-    asked: u32,
-    vain: u32,
+    requests: u32,
+    useless_answers: u32,
 }
 
-impl Incoming {
+impl LazyReceive {
     /// Notes that the other end is asked to spare this one an author's chat. Returns `false` if
     /// there is no room for one more.
     pub(super) fn prune(&mut self, author: PeerId) -> bool {
-        self.spares.len() < MAX_SENDERS && self.spares.insert(author)
+        self.pruned.len() < MAX_AUTHORS && self.pruned.insert(author)
     }
 
     /// Whether this end has an author's chat from elsewhere.
-    pub(super) fn is_spared(&self, author: PeerId) -> bool {
-        self.spares.contains(&author)
+    pub(super) fn is_pruned(&self, author: PeerId) -> bool {
+        self.pruned.contains(&author)
     }
 
     /// Chat of a forgotten sender came again. An answer that has nothing else is no reason to stop asking, since the next
     /// question leaves that out.
-    pub(super) fn repeats(&mut self, sender: PeerId) {
-        if self.repeated.len() < MAX_REPEATED && self.repeated.insert(sender) {
-            self.learned = true;
+    pub(super) fn record_repeat(&mut self, sender: PeerId) {
+        if self.repeated_authors.len() < MAX_REPEATED_AUTHORS && self.repeated_authors.insert(sender) {
+            self.has_new_chat = true;
         }
     }
 
     /// Forgotten senders whose chat came again.
-    pub(super) fn repeated(&self) -> &BTreeSet<PeerId> {
-        &self.repeated
+    pub(super) fn repeated_authors(&self) -> &BTreeSet<PeerId> {
+        &self.repeated_authors
     }
 
     /// This end asks for what it has not heard. What is missing stays so until it is heard, or was asked for in vain.
-    pub(super) fn asks_for_all(&mut self, now: BootMs) {
-        self.spares.clear();
-        self.overflow = None;
-        self.asked += 1;
+    pub(super) fn start_request(&mut self, now: BootMs) {
+        self.pruned.clear();
+        self.overflow_request_at = None;
+        self.open_requests += 1;
         for missing in &mut self.missing {
-            missing.asked += 1;
-            missing.asked_at = missing.asked_at.max(now.plus(ASKED_AFTER_MS));
+            missing.requests += 1;
+            missing.request_at = missing.request_at.max(now.plus(REQUEST_DELAY_MS));
         }
     }
 
@@ -168,42 +168,42 @@ impl Incoming {
     }
 
     /// Whether this author's chat was asked for here and is waited for.
-    pub(super) fn was_asked_for(&self, author: PeerId) -> bool {
-        self.missing.iter().any(|missing| missing.author == author && missing.asked > 0)
+    pub(super) fn is_requested(&self, author: PeerId) -> bool {
+        self.missing.iter().any(|missing| missing.author == author && missing.requests > 0)
     }
 
     /// The last question was answered, by something new or not; whether to ask for `more` at once. All of a part may have come
     /// from elsewhere meanwhile: so an answer without anything new is no reason yet to ask no more, but several in a row are.
-    pub(super) fn is_answered(&mut self, more: bool) -> bool {
-        let Some(asked) = self.asked.checked_sub(1) else { return false };
-        self.asked = asked;
-        if self.learned {
-            self.vain = 0;
+    pub(super) fn finish_request(&mut self, more: bool) -> bool {
+        let Some(open_requests) = self.open_requests.checked_sub(1) else { return false };
+        self.open_requests = open_requests;
+        if self.has_new_chat {
+            self.useless_answers = 0;
         } else {
-            self.vain += 1;
+            self.useless_answers += 1;
             // What is missing may be in another part.
-            let asked = self.missing.iter_mut().filter(|missing| missing.asked > 0 && !more);
-            asked.for_each(|missing| missing.vain += 1);
+            let requested = self.missing.iter_mut().filter(|missing| missing.requests > 0 && !more);
+            requested.for_each(|missing| missing.useless_answers += 1);
         }
-        self.missing.retain(|missing| missing.vain < MOST_VAIN && missing.asked < MOST_ASKED);
-        more && self.vain < MOST_VAIN
+        self.missing.retain(|missing| missing.useless_answers < MAX_USELESS_ANSWERS && missing.requests < MAX_REQUESTS);
+        more && self.useless_answers < MAX_USELESS_ANSWERS
     }
 
     /// When something that is missing is to be asked for; never before an answer to the last question is complete.
-    pub(super) fn next_at(&self) -> BootMs {
-        if self.asked > 0 {
+    pub(super) fn next_deadline(&self) -> BootMs {
+        if self.open_requests > 0 {
             return BootMs::NEVER;
         }
-        let missing = self.missing.iter().map(|missing| missing.asked_at).min().unwrap_or(BootMs::NEVER);
-        missing.min(self.overflow.unwrap_or(BootMs::NEVER))
+        let missing = self.missing.iter().map(|missing| missing.request_at).min().unwrap_or(BootMs::NEVER);
+        missing.min(self.overflow_request_at.unwrap_or(BootMs::NEVER))
     }
 
     /// The other end has these numbers of an author; they are asked for at `asked_at`.
-    pub(super) fn waits_for(&mut self, author: PeerId, run: (u64, u64), asked_at: BootMs) {
-        if self.missing.len() < MAX_MISSING {
-            self.missing.push(Missing { author, run, asked_at, asked: 0, vain: 0 });
+    pub(super) fn add_missing(&mut self, author: PeerId, range: (u64, u64), request_at: BootMs) {
+        if self.missing.len() < MAX_MISSING_RANGES {
+            self.missing.push(MissingRange { author, range, request_at, requests: 0, useless_answers: 0 });
         } else {
-            self.overflow.get_or_insert(asked_at);
+            self.overflow_request_at.get_or_insert(request_at);
         }
     }
 
@@ -214,35 +214,35 @@ impl Incoming {
         &mut self,
         now: BootMs,
         asked: &BTreeSet<PeerId>,
-        is_heard: impl Fn(PeerId, (u64, u64)) -> bool,
+        is_received: impl Fn(PeerId, (u64, u64)) -> bool,
     ) -> Option<BTreeSet<PeerId>> {
         let mut authors = BTreeSet::new();
         self.missing.retain_mut(|missing| {
-            if is_heard(missing.author, missing.run) {
+            if is_received(missing.author, missing.range) {
                 return false;
             }
             if asked.contains(&missing.author) {
-                missing.asked_at = missing.asked_at.max(now.plus(ASKED_AFTER_MS));
+                missing.request_at = missing.request_at.max(now.plus(REQUEST_DELAY_MS));
             }
-            if missing.asked_at <= now {
+            if missing.request_at <= now {
                 authors.insert(missing.author);
             }
             true
         });
-        let is_due = !authors.is_empty() || self.overflow.is_some_and(|at| at <= now);
+        let is_due = !authors.is_empty() || self.overflow_request_at.is_some_and(|at| at <= now);
         is_due.then_some(authors)
     }
 }
 
 /// Numbers of authors in runs that do not touch.
-pub(super) fn in_runs(mut numbers: Vec<(PeerId, u64)>) -> BTreeMap<PeerId, SeqRanges> {
+pub(super) fn to_ranges(mut numbers: Vec<(PeerId, u64)>) -> BTreeMap<PeerId, SeqRanges> {
     numbers.sort_unstable();
     let mut all: BTreeMap<PeerId, SeqRanges> = BTreeMap::new();
     for (author, number) in numbers {
-        let runs = all.entry(author).or_default();
-        match runs.last_mut() {
+        let ranges = all.entry(author).or_default();
+        match ranges.last_mut() {
             Some((_, last)) if number <= last.saturating_add(1) => *last = number,
-            _ => runs.push((number, number)),
+            _ => ranges.push((number, number)),
         }
     }
     all
@@ -257,6 +257,6 @@ mod tests {
         let (a, b) = (PeerId(1), PeerId(2));
         let numbers = vec![(b, 7), (a, 3), (a, 1), (a, 2), (a, 9), (a, 9), (b, u64::MAX), (b, u64::MAX - 1)];
         let expected = BTreeMap::from([(a, vec![(1, 3), (9, 9)]), (b, vec![(7, 7), (u64::MAX - 1, u64::MAX)])]);
-        assert_eq!(in_runs(numbers), expected);
+        assert_eq!(to_ranges(numbers), expected);
     }
 }

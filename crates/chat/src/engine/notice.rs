@@ -19,7 +19,7 @@ pub struct Contact {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
     /// The link.
-    pub via: Via,
+    pub via: ChatTransport,
 }
 
 impl Contact {
@@ -27,12 +27,12 @@ impl Contact {
     pub(super) fn on_mesh(peer: PeerId, name: Option<&Nickname>, profile: Option<&PeerProfile>) -> Self {
         // It is made for every message.
         let uid = name.map_or_else(|| peer.to_string(), |name| [name.as_str(), "@", &peer.short()].concat());
-        Self { uid, display_name: display_name(profile), via: Via::Mesh }
+        Self { uid, display_name: display_name(profile), via: ChatTransport::Mesh }
     }
 
     /// A peer of the LAN.
     pub(super) fn on_lan(user: &LanUserId, profile: Option<&PeerProfile>) -> Self {
-        Self { uid: user.to_string(), display_name: display_name(profile), via: Via::Lan }
+        Self { uid: user.to_string(), display_name: display_name(profile), via: ChatTransport::Lan }
     }
 }
 
@@ -43,7 +43,7 @@ fn display_name(profile: Option<&PeerProfile>) -> Option<String> {
 /// The links.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Via {
+pub enum ChatTransport {
     /// Datagrams on the LAN.
     Lan,
     /// Connections of the mesh.
@@ -55,7 +55,8 @@ pub enum Via {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Notice {
     /// A peer is there that was not, or came back.
-    Found {
+    #[serde(rename = "found")]
+    PeerFound {
         /// Who.
         peer: Contact,
         /// Where.
@@ -63,11 +64,13 @@ pub enum Notice {
         at: Option<String>,
     },
     /// A peer is gone.
-    Lost {
+    #[serde(rename = "lost")]
+    PeerLost {
         /// Who.
         peer: Contact,
         /// Why.
-        why: String,
+        #[serde(rename = "why")]
+        reason: String,
     },
     /// Somebody said something to everybody.
     Post {
@@ -100,21 +103,24 @@ pub enum Notice {
         refused: Option<String>,
     },
     /// A peer of the LAN claims an address that it does not write from.
-    Mismatch {
+    #[serde(rename = "mismatch")]
+    AddressMismatch {
         /// Who it says it is.
         uid: String,
         /// Where it writes from.
         source: IpAddr,
     },
     /// Another program on the LAN has this peer's own name.
-    Doubled {
+    #[serde(rename = "doubled")]
+    DuplicateName {
         /// The name.
         uid: String,
         /// Where it writes from.
         source: IpAddr,
     },
     /// Names that a peer of the LAN knows.
-    Listed {
+    #[serde(rename = "listed")]
+    NamesReceived {
         /// Who told.
         from: Contact,
         /// Whom it knows.
@@ -125,7 +131,8 @@ pub enum Notice {
         /// The address.
         endpoint: PeerEndpoint,
         /// Why.
-        why: String,
+        #[serde(rename = "why")]
+        reason: String,
     },
     /// Something was said.
     Sent {
@@ -133,13 +140,16 @@ pub enum Notice {
         peers: usize,
     },
     /// A direct message was sent.
-    SentTo {
+    #[serde(rename = "sent_to")]
+    DirectSent {
         /// Whom.
         to: Contact,
     },
     /// What the person wanted was not done.
-    Refused {
+    #[serde(rename = "refused")]
+    Rejected {
         /// Why, and what can be done.
-        why: String,
+        #[serde(rename = "why")]
+        reason: String,
     },
 }

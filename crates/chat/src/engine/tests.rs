@@ -1,13 +1,13 @@
 //! The engine's rules one by one. What they come to together is for the simulation in `tests/it/peer`.
 
 mod lan;
-mod passing;
+mod plumtree;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::own::{CONTROL_NUMBERS, HIGHEST_CHAT};
-use super::rules::MAX_SENDERS;
+use super::limits::MAX_AUTHORS;
+use super::local_peer::{CHAT_NUMBER_LIMIT, CONTROL_NUMBER_BIT};
 use super::*;
 use crate::mesh::{MAX_MESSAGE_BYTES, MeshMessage, MessageFormat, SeqRanges};
 
@@ -22,8 +22,8 @@ fn endpoint(port: u16) -> PeerEndpoint {
     PeerEndpoint::parse(&format!("10.0.0.9:{port}")).unwrap()
 }
 
-pub(super) fn rules() -> Rules {
-    Rules {
+pub(super) fn rules() -> EngineConfig {
+    EngineConfig {
         id: ME,
         name: Nickname::parse("me").unwrap(),
         listen: None,
@@ -33,7 +33,7 @@ pub(super) fn rules() -> Rules {
         heartbeat_timeout_ms: 5_000,
         dedup_cache_size: 100,
         history_size: 100,
-        answer_bytes: 512 * 1024,
+        history_batch_bytes: 512 * 1024,
         lan: None,
     }
 }
@@ -45,22 +45,22 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(rules: Rules) -> Self {
+    fn new(rules: EngineConfig) -> Self {
         Self { engine: Engine::new(rules, Vec::new(), at(0)), now: 0 }
     }
 
     fn feed(&mut self, event: Event) -> Actions {
-        self.engine.handle(event, at(self.now), Draw(self.now))
+        self.engine.handle(event, at(self.now), EventRng(self.now))
     }
 
     fn link(&mut self, link: u64, peer: u128, dialled: Option<u16>) -> Actions {
         let (link, peer, dialled) = (LinkId(link), PeerId(peer), dialled.map(endpoint));
-        self.feed(Event::Linked { link, peer, dialled, remote: REMOTE })
+        self.feed(Event::LinkOpened { link, peer, dialled, remote: REMOTE })
     }
 
     fn hear(&mut self, link: u64, sender: u128, number: u64, body: MessageBody) -> Actions {
         let message = MeshMessage { sender: PeerId(sender), number, said_at: 5, name: None, body };
-        self.feed(Event::Heard { link: LinkId(link), message, text_times: false })
+        self.feed(Event::MessageReceived { link: LinkId(link), message, text_times: false })
     }
 
     fn extend(&mut self, link: u64, peer: u128) -> Actions {
@@ -78,7 +78,7 @@ fn closed(actions: &Actions) -> Vec<u64> {
 
 fn told(actions: &Actions) -> Vec<&Notice> {
     let told = actions.iter().filter_map(|action| match action {
-        Action::Tell(notice) => Some(notice),
+        Action::Notify(notice) => Some(notice),
         _ => None,
     });
     told.collect()
@@ -94,9 +94,9 @@ fn chats(actions: &Actions) -> Vec<u64> {
 }
 
 impl Action {
-    fn kept(&self) -> Option<Entry> {
+    fn kept(&self) -> Option<ChatEntry> {
         match self {
-            Self::Keep(entry) => Some(entry.as_ref().clone()),
+            Self::Persist(entry) => Some(entry.as_ref().clone()),
             _ => None,
         }
     }
@@ -129,34 +129,34 @@ fn of_two_links_that_were_dialled_from_one_end_the_newer_is_kept() {
     let actions = bench.link(2, 60, None);
     assert_eq!(closed(&actions), [1]);
     assert_eq!(told(&actions), Vec::<&Notice>::new(), "nothing changes for the person");
-    assert_eq!(bench.feed(Event::Unlinked { link: LinkId(1), why: String::new() }), []);
+    assert_eq!(bench.feed(Event::LinkClosed { link: LinkId(1), reason: String::new() }), []);
 }
 
 #[test]
 fn a_link_to_itself_is_closed_and_never_dialled_again() {
     let mut bench = Bench::new(rules());
-    assert!(bench.feed(Event::Woke).contains(&Action::Dial(endpoint(1))));
+    assert!(bench.feed(Event::TimerFired).contains(&Action::Dial(endpoint(1))));
     assert_eq!(closed(&bench.link(1, ME.0, Some(1))), [1]);
     assert_eq!(bench.engine.wake_at(), BootMs::NEVER);
 }
 
 #[test]
 fn connections_are_bounded_whoever_dials() {
-    let mut bench = Bench::new(Rules { peers: vec![endpoint(1), endpoint(2), endpoint(3)], ..rules() });
-    let dials = bench.feed(Event::Woke);
+    let mut bench = Bench::new(EngineConfig { peers: vec![endpoint(1), endpoint(2), endpoint(3)], ..rules() });
+    let dials = bench.feed(Event::TimerFired);
     assert_eq!(dials, [Action::Dial(endpoint(1)), Action::Dial(endpoint(2))], "two at most");
     bench.link(1, 60, Some(1));
     bench.link(2, 61, None);
     assert_eq!(closed(&bench.link(3, 62, None)), [3]);
     assert_eq!(closed(&bench.link(4, 63, Some(2))), [4]);
     assert_eq!(closed(&bench.link(5, 61, None)), [2], "another link to a peer that is linked needs no room");
-    let actions = bench.feed(Event::Unlinked { link: LinkId(1), why: String::new() });
+    let actions = bench.feed(Event::LinkClosed { link: LinkId(1), reason: String::new() });
     assert_eq!(actions, [Action::Dial(endpoint(3))], "whom there was no room for waits its turn");
 }
 
 #[test]
 fn who_never_says_a_word_makes_room_once_it_had_time_for_a_heartbeat() {
-    let mut bench = Bench::new(Rules { peers: Vec::new(), ..rules() });
+    let mut bench = Bench::new(EngineConfig { peers: Vec::new(), ..rules() });
     bench.link(1, 60, None);
     bench.now = 1;
     bench.link(2, 61, None);
@@ -179,9 +179,9 @@ fn a_configured_peer_that_ends_the_link_without_a_word_twice_is_told_of_once() {
     let mut told_of = Vec::new();
     for link in 1..5 {
         bench.now += 600_000;
-        assert!(bench.feed(Event::Woke).contains(&Action::Dial(endpoint(1))));
+        assert!(bench.feed(Event::TimerFired).contains(&Action::Dial(endpoint(1))));
         bench.link(link, 60, Some(1));
-        let ended = bench.feed(Event::Unlinked { link: LinkId(link), why: "it ended".into() });
+        let ended = bench.feed(Event::LinkClosed { link: LinkId(link), reason: "it ended".into() });
         told_of.push(told(&ended).iter().filter(|notice| matches!(notice, Notice::Unreachable { .. })).count());
     }
     assert_eq!(told_of, [0, 1, 0, 0]);
@@ -190,13 +190,13 @@ fn a_configured_peer_that_ends_the_link_without_a_word_twice_is_told_of_once() {
 #[test]
 fn a_neighbour_that_claims_a_configured_address_does_not_keep_it_from_being_dialled() {
     let mut bench = Bench::new(rules());
-    bench.feed(Event::Woke);
-    bench.feed(Event::DialFailed { endpoint: endpoint(1), why: String::new() });
+    bench.feed(Event::TimerFired);
+    bench.feed(Event::DialFailed { endpoint: endpoint(1), reason: String::new() });
     bench.link(1, 60, None);
     bench.hear(1, 60, 1 << 60, MessageBody::heartbeat(Some(endpoint(1))));
     bench.hear(1, 60, 1 << 61, MessageBody::heartbeat(Some(endpoint(2))));
     bench.now = 2_000;
-    let dials = bench.feed(Event::Woke).into_iter().filter(|action| matches!(action, Action::Dial(_)));
+    let dials = bench.feed(Event::TimerFired).into_iter().filter(|action| matches!(action, Action::Dial(_)));
     assert_eq!(dials.collect::<Vec<_>>(), [Action::Dial(endpoint(1))], "elsewhere it is believed to be there");
 }
 
@@ -230,7 +230,7 @@ fn a_question_for_history_is_no_longer_than_a_message_however_many_senders_there
     hear(&mut bench, 2_000..2_600);
     bench.link(2, 60, None);
     let (have, length) = question(&bench.extend(2, 60)).expect("it asks");
-    assert!(have.len() > MAX_SENDERS - 3 && have.values().all(|runs| runs.len() == 1), "{}", have.len());
+    assert!(have.len() > MAX_AUTHORS - 3 && have.values().all(|runs| runs.len() == 1), "{}", have.len());
     assert!(length.is_some_and(|length| length < MAX_MESSAGE_BYTES), "{length:?}");
 }
 
@@ -241,13 +241,13 @@ fn heartbeats_are_sent_and_a_silent_link_ends_at_the_interval_and_the_timeout() 
     assert!(bench.link(1, 60, None).iter().any(is_beat), "at once");
     bench.hear(1, 60, 1, MessageBody::Heartbeat { extension: None, listen: None });
     bench.now = 29_999;
-    assert!(!bench.feed(Event::Woke).iter().any(is_beat));
+    assert!(!bench.feed(Event::TimerFired).iter().any(is_beat));
     bench.now = 30_000;
-    assert!(bench.engine.wake_at().0 <= 30_000 && bench.feed(Event::Woke).iter().any(is_beat));
+    assert!(bench.engine.wake_at().0 <= 30_000 && bench.feed(Event::TimerFired).iter().any(is_beat));
     bench.now = 34_999;
-    assert_eq!(closed(&bench.feed(Event::Woke)), Vec::<u64>::new());
+    assert_eq!(closed(&bench.feed(Event::TimerFired)), Vec::<u64>::new());
     bench.now = 35_000;
-    assert_eq!(closed(&bench.feed(Event::Woke)), [1]);
+    assert_eq!(closed(&bench.feed(Event::TimerFired)), [1]);
 }
 
 #[test]
@@ -256,18 +256,18 @@ fn posts_move_no_deadline_and_what_is_due_is_done_with_them() {
         let mut bench = Bench::new(rules);
         bench.link(1, 60, None);
         bench.extend(1, 60);
-        bench.feed(Event::Woke);
+        bench.feed(Event::TimerFired);
         while bench.engine.wake_at() < BootMs(30_000) {
             bench.now = bench.engine.wake_at().0;
-            bench.feed(Event::Woke);
+            bench.feed(Event::TimerFired);
         }
         let is_beat = |action: &Action| matches!(action, Action::Send { message, .. } if matches!(message.body, MessageBody::Heartbeat { .. }));
         for (now, beats) in [(29_999, false), (30_000, true)] {
             bench.now = now;
-            let posted = bench.feed(Event::Posted("hi".to_owned()));
+            let posted = bench.feed(Event::PostRequested("hi".to_owned()));
             assert_eq!(posted.iter().any(is_beat), beats, "at {now} ms");
             let wake_at = bench.engine.wake_at();
-            assert_eq!(bench.feed(Event::Woke), [], "at {now} ms nothing else was due");
+            assert_eq!(bench.feed(Event::TimerFired), [], "at {now} ms nothing else was due");
             assert_eq!(bench.engine.wake_at(), wake_at, "at {now} ms nothing is sooner");
         }
     }
@@ -279,7 +279,7 @@ fn a_peer_that_never_sent_a_heartbeat_is_not_dropped_for_sending_none() {
     bench.link(1, 60, None);
     bench.hear(1, 60, 1, chat("hi"));
     bench.now = 1_000_000;
-    assert_eq!(closed(&bench.feed(Event::Woke)), Vec::<u64>::new());
+    assert_eq!(closed(&bench.feed(Event::TimerFired)), Vec::<u64>::new());
 }
 
 #[test]
@@ -287,16 +287,16 @@ fn a_peer_that_was_hard_to_reach_and_spoke_is_dialled_again_after_a_second_when_
     let mut bench = Bench::new(rules());
     for _ in 0..8 {
         bench.now = bench.now.max(bench.engine.wake_at().0);
-        assert!(bench.feed(Event::Woke).contains(&Action::Dial(endpoint(1))));
-        bench.feed(Event::DialFailed { endpoint: endpoint(1), why: String::new() });
+        assert!(bench.feed(Event::TimerFired).contains(&Action::Dial(endpoint(1))));
+        bench.feed(Event::DialFailed { endpoint: endpoint(1), reason: String::new() });
     }
     bench.now = bench.engine.wake_at().0;
-    bench.feed(Event::Woke);
+    bench.feed(Event::TimerFired);
     bench.link(1, 60, Some(1));
     bench.hear(1, 60, 1, chat("hi"));
-    bench.feed(Event::Unlinked { link: LinkId(1), why: String::new() });
+    bench.feed(Event::LinkClosed { link: LinkId(1), reason: String::new() });
     bench.now += 1_200;
-    assert!(bench.feed(Event::Woke).contains(&Action::Dial(endpoint(1))));
+    assert!(bench.feed(Event::TimerFired).contains(&Action::Dial(endpoint(1))));
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn of_two_that_come_at_the_same_moment_one_is_told_where_the_other_is() {
 
 #[test]
 fn chat_is_passed_on_once_and_never_back() {
-    let mut bench = Bench::new(Rules { max_connections: 9, ..rules() });
+    let mut bench = Bench::new(EngineConfig { max_connections: 9, ..rules() });
     for link in [1, 2, 3, 4] {
         bench.link(link, 60 + u128::from(link), None);
     }
@@ -325,31 +325,31 @@ fn chat_is_passed_on_once_and_never_back() {
     assert_eq!(chats(&actions), [2, 4]);
     assert!(matches!(told(&actions)[..], [Notice::Post { .. }]));
     assert_eq!(bench.hear(2, 63, 7, chat("hi")), []);
-    assert_eq!(bench.engine.counts().duplicates, 1);
+    assert_eq!(bench.engine.counters().duplicates, 1);
     assert_eq!(bench.hear(9, 63, 8, chat("late")), [], "from a link that is closed");
 }
 
 #[test]
 fn a_copy_that_is_known_by_its_head_leaves_the_engine_as_if_it_had_been_read() {
-    let mut bench = Bench::new(Rules { max_connections: 9, ..rules() });
+    let mut bench = Bench::new(EngineConfig { max_connections: 9, ..rules() });
     for link in [1, 2] {
         bench.link(link, 60 + u128::from(link), None);
     }
     bench.hear(1, 61, 7, chat("hi"));
     bench.hear(1, 70, 7, chat("hi"));
-    bench.engine.mesh.tree.senders.forgotten.insert(PeerId(80), 7);
+    bench.engine.mesh.tree.authors.evicted.insert(PeerId(80), 7);
     bench.now = 5;
     let again = [(2, 70, 7), (1, 70, 7), (2, 61, 7), (2, 80, 7)];
     // New, of somebody new, a neighbour's own word, and on a link that is closed.
     let others = [(2, 70, 8), (2, 71, 7), (1, 61, 7), (2, 62, 7), (9, 70, 7)];
     for (link, sender, number) in again.into_iter().chain(others) {
         let (mut read, mut glanced) = (bench.engine.clone(), bench.engine.clone());
-        let is_known = glanced.hears_again(LinkId(link), PeerId(sender), number, at(5).boot);
+        let is_known = glanced.handle_if_duplicate(LinkId(link), PeerId(sender), number, at(5).boot);
         assert_eq!(is_known, again.contains(&(link, sender, number)), "{sender}/{number} on {link}");
         if is_known {
             let message = MeshMessage { sender: PeerId(sender), number, said_at: 5, name: None, body: chat("hi") };
-            let heard = Event::Heard { link: LinkId(link), message, text_times: false };
-            assert_eq!(read.handle(heard, at(5), Draw(5)), []);
+            let heard = Event::MessageReceived { link: LinkId(link), message, text_times: false };
+            assert_eq!(read.handle(heard, at(5), EventRng(5)), []);
         }
         assert_eq!(format!("{glanced:?}"), format!("{read:?}"), "{sender}/{number} on {link}");
     }
@@ -357,7 +357,7 @@ fn a_copy_that_is_known_by_its_head_leaves_the_engine_as_if_it_had_been_read() {
 
 #[test]
 fn with_more_senders_than_are_remembered_nothing_goes_round_for_ever() {
-    let mut bench = Bench::new(Rules { max_connections: 9, ..rules() });
+    let mut bench = Bench::new(EngineConfig { max_connections: 9, ..rules() });
     bench.link(1, 61, None);
     bench.link(2, 62, None);
     // As in a ring: whatever was passed on to one neighbour comes back from the other, again and again.
@@ -406,16 +406,16 @@ fn an_answer_of_what_forgotten_senders_said_is_not_the_end_of_asking() {
     assert_eq!(
         bench.hear(2, 60, 12, MessageBody::HistoryEnd { more: true }),
         [],
-        "who repeats itself is not asked for ever"
+        "who record_repeat itself is not asked for ever"
     );
 }
 
 #[test]
 fn an_answer_to_a_question_for_history_is_no_longer_than_a_queue_has_room() {
-    let mut bench = Bench::new(Rules { answer_bytes: 5_000, ..rules() });
+    let mut bench = Bench::new(EngineConfig { history_batch_bytes: 5_000, ..rules() });
     // Each takes twice as many bytes in JSON.
     for _ in 0..10 {
-        bench.feed(Event::Posted("\"".repeat(1_000)));
+        bench.feed(Event::PostRequested("\"".repeat(1_000)));
     }
     bench.link(1, 60, None);
     let mut have = BTreeMap::new();
@@ -444,8 +444,8 @@ fn an_answer_to_a_question_for_history_is_no_longer_than_a_queue_has_room() {
     }
     assert_eq!(parts, [2, 2, 2, 2, 2]);
     // One that is longer than the room goes all the same.
-    let mut bench = Bench::new(Rules { answer_bytes: 10, ..rules() });
-    bench.feed(Event::Posted("a".into()));
+    let mut bench = Bench::new(EngineConfig { history_batch_bytes: 10, ..rules() });
+    bench.feed(Event::PostRequested("a".into()));
     bench.link(1, 60, None);
     assert_eq!(chats(&bench.hear(1, 60, 1 << 60, MessageBody::HistoryRequest(BTreeMap::new()))), [1]);
 }
@@ -454,40 +454,44 @@ fn an_answer_to_a_question_for_history_is_no_longer_than_a_queue_has_room() {
 fn numbers_of_chat_follow_each_other_and_those_of_the_next_run_are_higher() {
     let number = |actions: &Actions| {
         actions.iter().find_map(|action| match action {
-            Action::Keep(entry) => Some(entry.number),
+            Action::Persist(entry) => Some(entry.number),
             _ => None,
         })
     };
     let mut bench = Bench::new(rules());
-    let first = number(&bench.feed(Event::Posted("a".into()))).unwrap();
+    let first = number(&bench.feed(Event::PostRequested("a".into()))).unwrap();
     bench.link(1, 60, None);
-    assert_eq!(number(&bench.feed(Event::Posted("b".into()))), Some(first + 1), "a heartbeat takes none of them");
+    assert_eq!(
+        number(&bench.feed(Event::PostRequested("b".into()))),
+        Some(first + 1),
+        "a heartbeat takes none of them"
+    );
     // The clock was set back an hour since.
     let earlier = Now { boot: BootMs(0), unix_s: at(0).unix_s - 3600 };
     let kept = bench.engine.history().entries().into_iter().cloned().collect();
     let mut again = Engine::new(rules(), kept, earlier);
-    let actions = again.handle(Event::Posted("c".into()), earlier, Draw(0));
+    let actions = again.handle(Event::PostRequested("c".into()), earlier, EventRng(0));
     assert_eq!(number(&actions), Some(first + 2));
-    assert!(first + 2 < CONTROL_NUMBERS && CONTROL_NUMBERS * 2 == 1 << 53);
+    assert!(first + 2 < CONTROL_NUMBER_BIT && CONTROL_NUMBER_BIT * 2 == 1 << 53);
 }
 
 #[test]
 fn a_number_that_somebody_made_up_for_this_peer_does_not_use_up_its_own() {
-    let mut bench = Bench::new(Rules { history_size: 1_000, ..rules() });
+    let mut bench = Bench::new(EngineConfig { history_size: 1_000, ..rules() });
     bench.link(1, 60, None);
-    for number in [u64::MAX, u64::MAX - 1, CONTROL_NUMBERS, HIGHEST_CHAT] {
+    for number in [u64::MAX, u64::MAX - 1, CONTROL_NUMBER_BIT, CHAT_NUMBER_LIMIT] {
         bench.hear(1, ME.0, number, chat("forged"));
     }
     let kept = bench.engine.history().entries().into_iter().cloned().collect();
     for engine in [bench.engine.clone(), Engine::new(rules(), kept, at(0))] {
         let mut bench = Bench { engine, now: 0 };
         for text in ["one", "two"] {
-            let actions = bench.feed(Event::Posted(text.into()));
+            let actions = bench.feed(Event::PostRequested(text.into()));
             let number = actions.iter().find_map(|action| match action {
-                Action::Keep(entry) => Some(entry.number),
+                Action::Persist(entry) => Some(entry.number),
                 _ => None,
             });
-            assert!(number.is_some_and(|number| number < HIGHEST_CHAT), "{number:?}");
+            assert!(number.is_some_and(|number| number < CHAT_NUMBER_LIMIT), "{number:?}");
         }
     }
 }
@@ -497,16 +501,18 @@ fn a_peer_without_the_extension_is_asked_and_told_nothing_that_it_does_not_know(
     let mut bench = Bench::new(rules());
     let mut actions = bench.link(1, 60, None);
     actions.extend(bench.hear(1, 60, 1, MessageBody::Heartbeat { extension: None, listen: None }));
-    actions.extend(bench.feed(Event::Introduced(PeerProfile::new("Al", "", None))));
-    actions.extend(bench.feed(Event::Whispered { to: PeerId(60).to_string(), text: "psst".into() }));
+    actions.extend(bench.feed(Event::ProfileSet(PeerProfile::new("Al", "", None))));
+    actions.extend(bench.feed(Event::DirectRequested { to: PeerId(60).to_string(), text: "psst".into() }));
     for action in &actions {
         if let Action::Send { message, form, .. } = action {
             assert!(message.body.is_plain() && !form.extended, "{message:?}");
         }
     }
-    assert!(matches!(told(&actions).last(), Some(Notice::Refused { .. })));
-    let long = bench.feed(Event::Posted("x".repeat(5_000)));
-    assert!(told(&long).iter().any(|notice| matches!(notice, Notice::Refused { why } if why.contains("1 peers"))));
+    assert!(matches!(told(&actions).last(), Some(Notice::Rejected { .. })));
+    let long = bench.feed(Event::PostRequested("x".repeat(5_000)));
+    assert!(
+        told(&long).iter().any(|notice| matches!(notice, Notice::Rejected { reason } if reason.contains("1 peers")))
+    );
 }
 
 #[test]

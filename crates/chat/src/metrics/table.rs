@@ -3,7 +3,7 @@
 use super::health::Identity;
 use super::measures::Measures;
 use super::page::Page;
-use crate::engine::{Counts, Kind};
+use crate::engine::{Counters, MessageKind};
 use crate::registry::{Latest, Standing};
 use crate::tallies::Tallies;
 
@@ -51,9 +51,10 @@ fn state(page: &mut Page, measures: &Measures, around: &Surroundings<'_>) {
 }
 
 fn traffic(page: &mut Page, measures: &Measures, tallies: &Tallies) {
-    let Counts { received, sent, posts_in, posts_out, datagrams_in, datagrams_out, .. } = measures.counts;
-    page.counter("rollcall_peer_posts_received_total", "What others said to everybody, each once.").is(posts_in);
-    page.counter("rollcall_peer_posts_sent_total", "What was said to everybody here.").is(posts_out);
+    let Counters { received, sent, posts_received, posts_sent, datagrams_received, datagrams_sent, .. } =
+        measures.counters;
+    page.counter("rollcall_peer_posts_received_total", "What others said to everybody, each once.").is(posts_received);
+    page.counter("rollcall_peer_posts_sent_total", "What was said to everybody here.").is(posts_sent);
     let mut family = page.counter("rollcall_peer_messages_received_total", "Messages of the mesh, heartbeats apart.");
     for kind in messages() {
         family = family.with(&[("kind", kind_name(kind))], received.of(kind));
@@ -63,42 +64,45 @@ fn traffic(page: &mut Page, measures: &Measures, tallies: &Tallies) {
     for kind in messages() {
         family = family.with(&[("kind", kind_name(kind))], sent.of(kind));
     }
-    let heartbeats = received.of(Kind::Heartbeat);
+    let heartbeats = received.of(MessageKind::Heartbeat);
     page.counter("rollcall_peer_heartbeats_received_total", "Heartbeats of linked peers.").is(heartbeats);
-    let heartbeats = sent.of(Kind::Heartbeat);
+    let heartbeats = sent.of(MessageKind::Heartbeat);
     page.counter("rollcall_peer_heartbeats_sent_total", "Heartbeats to linked peers.").is(heartbeats);
     let (read, written) = (tallies.bytes_in.count(), tallies.bytes_out.count());
     page.counter("rollcall_peer_received_bytes_total", "Bytes that were read from the mesh.").is(read);
     page.counter("rollcall_peer_sent_bytes_total", "Bytes that were written to the mesh.").is(written);
-    page.counter("rollcall_peer_datagrams_received_total", "Datagrams of the LAN.").is(datagrams_in);
+    page.counter("rollcall_peer_datagrams_received_total", "Datagrams of the LAN.").is(datagrams_received);
     let help = "Datagrams of the LAN; one to everybody counts once.";
-    page.counter("rollcall_peer_datagrams_sent_total", help).is(datagrams_out);
+    page.counter("rollcall_peer_datagrams_sent_total", help).is(datagrams_sent);
 }
 
 fn links(page: &mut Page, measures: &Measures) {
-    let Counts { dials, redials, failed_dials, lost_links, silent_links, .. } = measures.counts;
+    let Counters { dials, redials, failed_dials, lost_links, timed_out_links, .. } = measures.counters;
     page.counter("rollcall_peer_dials_total", "Addresses that were dialled.").is(dials);
     let help = "Dials of addresses at which a link was lost or a dial had failed before.";
     page.counter("rollcall_peer_reconnects_total", help).is(redials);
     page.counter("rollcall_peer_dials_failed_total", "Dialled addresses that were not reached.").is(failed_dials);
     let slow = measures.drops.slow_links;
-    let ended = lost_links.saturating_sub(silent_links + slow);
+    let ended = lost_links.saturating_sub(timed_out_links + slow);
     let help = "Links that ended: broken or closed from the other end, without a heartbeat, or read too slowly there.";
     let family = page.counter("rollcall_peer_links_lost_total", help);
-    let family = family.with(&[("reason", "ended")], ended).with(&[("reason", "silent")], silent_links);
+    let family = family.with(&[("reason", "ended")], ended).with(&[("reason", "silent")], timed_out_links);
     let _ = family.with(&[("reason", "slow")], slow);
 }
 
 fn losses(page: &mut Page, measures: &Measures, tallies: &Tallies) {
-    let Counts { duplicates, unanswered, crowded_out, .. } = measures.counts;
+    let Counters { duplicates, limited_replies, rejected_lan_peers, .. } = measures.counters;
     page.counter("rollcall_peer_duplicates_total", "Chat that was heard before, and not shown again.").is(duplicates);
     let help = "What was left out: messages too long for a link, notices that nobody read, answers to a source on the LAN \
                 that had too many, newcomers on a full LAN.";
     let mut family = page.counter("rollcall_peer_dropped_total", help);
     let drops = measures.drops;
-    for (reason, count) in
-        [("too_long", drops.too_long), ("unread", drops.unread), ("lan_limit", unanswered), ("lan_full", crowded_out)]
-    {
+    for (reason, count) in [
+        ("too_long", drops.too_long),
+        ("unread", drops.unread),
+        ("lan_limit", limited_replies),
+        ("lan_full", rejected_lan_peers),
+    ] {
         family = family.with(&[("reason", reason)], count);
     }
     let help = "What went wrong, by what it was.";
@@ -117,20 +121,20 @@ fn losses(page: &mut Page, measures: &Measures, tallies: &Tallies) {
     }
 }
 
-fn messages() -> impl Iterator<Item = Kind> {
-    Kind::ALL.into_iter().filter(|kind| *kind != Kind::Heartbeat)
+fn messages() -> impl Iterator<Item = MessageKind> {
+    MessageKind::ALL.into_iter().filter(|kind| *kind != MessageKind::Heartbeat)
 }
 
-fn kind_name(kind: Kind) -> &'static str {
+fn kind_name(kind: MessageKind) -> &'static str {
     match kind {
-        Kind::Chat => "chat",
-        Kind::Direct => "direct",
-        Kind::Profile => "profile",
-        Kind::PeerList => "peer_list",
-        Kind::History => "history",
-        Kind::LazyPush => "lazy_push",
-        Kind::Heartbeat => "heartbeat",
-        Kind::Other => "other",
+        MessageKind::Chat => "chat",
+        MessageKind::Direct => "direct",
+        MessageKind::Profile => "profile",
+        MessageKind::PeerList => "peer_list",
+        MessageKind::History => "history",
+        MessageKind::LazyPush => "lazy_push",
+        MessageKind::Heartbeat => "heartbeat",
+        MessageKind::Other => "other",
     }
 }
 
@@ -236,12 +240,12 @@ mod tests {
     #[test]
     fn each_number_stands_under_its_name() {
         let mut measures = Measures { links: 3, history: 12, addresses: 5, ..Measures::default() };
-        measures.counts.posts_in = 4;
-        measures.counts.lost_links = 10;
-        measures.counts.silent_links = 2;
+        measures.counters.posts_received = 4;
+        measures.counters.lost_links = 10;
+        measures.counters.timed_out_links = 2;
         measures.drops.slow_links = 1;
         measures.drops.unread = 6;
-        measures.counts.redials = 8;
+        measures.counters.redials = 8;
         let samples = parsed(&text(&measures, None, "alice"));
         for (name, value) in [
             ("rollcall_peer_connections[]", 3),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use rollcall_chat::engine::{Action, Author, Draw, Engine, Event, LanRules, LinkId, Notice, Now, Rules};
+use rollcall_chat::engine::{Action, Author, Engine, EngineConfig, Event, EventRng, LanConfig, LinkId, Notice, Now};
 use rollcall_chat::lan::{Datagram, Dialect};
 use rollcall_chat::mesh::MeshMessage;
 use rollcall_chat::{LanUserId, Nickname, PeerEndpoint, PeerId};
@@ -45,16 +45,16 @@ pub(super) fn round(
     for _ in 0..3 {
         fed.link(rng);
     }
-    let datagrams = datagrams.into_iter().map(|(datagram, dialect)| Event::HeardDatagram {
-        from: source(rng, &datagram),
-        shared: rng.random(),
+    let datagrams = datagrams.into_iter().map(|(datagram, dialect)| Event::DatagramReceived {
+        source: source(rng, &datagram),
+        to_shared_port: rng.random(),
         datagram,
         dialect,
     });
     let mut events: Vec<Event> = datagrams.collect();
     for (message, text_times) in messages {
         let link = LinkId(rng.random_range(0..5));
-        events.push(Event::Heard { link, message, text_times });
+        events.push(Event::MessageReceived { link, message, text_times });
     }
     while !events.is_empty() {
         let event = events.swap_remove(rng.random_range(0..events.len()));
@@ -64,36 +64,38 @@ pub(super) fn round(
         }
         match rng.random_range(0..12) {
             0 => fed.link(rng),
-            1 => fed.feed(&Event::Posted(samples::text(rng)), rng),
-            2 => fed.feed(&Event::Whispered { to: samples::user(rng).to_string(), text: samples::text(rng) }, rng),
-            3 => fed.feed(&Event::Listed, rng),
+            1 => fed.feed(&Event::PostRequested(samples::text(rng)), rng),
+            2 => {
+                fed.feed(&Event::DirectRequested { to: samples::user(rng).to_string(), text: samples::text(rng) }, rng)
+            }
+            3 => fed.feed(&Event::ListRequested, rng),
             4 => {
                 fed.now += rng.random_range(0..100_000);
-                fed.feed(&Event::Woke, rng);
+                fed.feed(&Event::TimerFired, rng);
             }
-            5 => fed.feed(&Event::Introduced(samples::profile(rng)), rng),
+            5 => fed.feed(&Event::ProfileSet(samples::profile(rng)), rng),
             6 => {
                 if let Some(endpoint) = fed.dialled.pop() {
-                    fed.feed(&Event::DialFailed { endpoint, why: samples::text(rng) }, rng);
+                    fed.feed(&Event::DialFailed { endpoint, reason: samples::text(rng) }, rng);
                 }
             }
             _ => {}
         }
     }
     fed.check_history();
-    tally.events += fed.next_link + fed.engine.counts().received.total() + fed.engine.counts().datagrams_in;
+    tally.events += fed.next_link + fed.engine.counters().received.total() + fed.engine.counters().datagrams_received;
 }
 
 fn at(ms: u64) -> Now {
     Now { boot: BootMs(ms), unix_s: 1_795_000_000 }
 }
 
-fn rules(is_on_lan: bool) -> Rules {
+fn rules(is_on_lan: bool) -> EngineConfig {
     let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 99));
     let name = Nickname::parse("me").expect("a name");
-    Rules {
+    EngineConfig {
         id: PeerId(3),
-        lan: is_on_lan.then(|| LanRules { user: LanUserId::new(&name, ip), port: 8100, own_ips: vec![ip] }),
+        lan: is_on_lan.then(|| LanConfig { user: LanUserId::new(&name, ip), port: 8100, own_ips: vec![ip] }),
         name,
         listen: Some(PeerEndpoint::parse("0.0.0.0:8080").expect("an endpoint")),
         peers: vec![PeerEndpoint::parse("10.0.0.1:8080").expect("an endpoint")],
@@ -102,7 +104,7 @@ fn rules(is_on_lan: bool) -> Rules {
         heartbeat_timeout_ms: 5_000,
         dedup_cache_size: 10,
         history_size: HISTORY_SIZE,
-        answer_bytes: 64 * 1024,
+        history_batch_bytes: 64 * 1024,
     }
 }
 
@@ -120,22 +122,22 @@ impl Fed {
         let dialled =
             if rng.random() { Some(PeerEndpoint::parse("10.0.0.1:8080").expect("an endpoint")) } else { None };
         self.feed(
-            &Event::Linked { link, peer: samples::peer(rng), dialled, remote: IpAddr::V4(Ipv4Addr::LOCALHOST) },
+            &Event::LinkOpened { link, peer: samples::peer(rng), dialled, remote: IpAddr::V4(Ipv4Addr::LOCALHOST) },
             rng,
         );
     }
 
     fn feed(&mut self, event: &Event, rng: &mut SmallRng) {
-        let (now, draw) = (at(self.now), Draw(rng.random()));
-        let known = self.engine.known().len();
+        let (now, draw) = (at(self.now), EventRng(rng.random()));
+        let known = self.engine.peers().len();
         let actions = self.engine.handle(event.clone(), now, draw);
         assert!(actions.len() <= MOST_ACTIONS + 2 * known, "{} actions for {event:?}", actions.len());
         for action in actions {
             self.check(action);
         }
         assert!(self.engine.link_count() <= MAX_CONNECTIONS);
-        assert!(self.engine.known().len() <= MAX_CONNECTIONS + MOST_NEIGHBOURS);
-        let again = self.engine.handle(Event::Woke, now, draw);
+        assert!(self.engine.peers().len() <= MAX_CONNECTIONS + MOST_NEIGHBOURS);
+        let again = self.engine.handle(Event::TimerFired, now, draw);
         assert!(again.is_empty() && self.engine.wake_at().0 > self.now, "it does not come to rest: {again:?}");
     }
 
@@ -163,19 +165,22 @@ impl Fed {
                 let bytes = datagram.write(dialect).unwrap_or_else(|| panic!("not written: {datagram:?}"));
                 assert_eq!(Datagram::read(&bytes).map(|(_, form)| form), Some(dialect));
             }
-            Action::Shout(datagram) => assert!(datagram.write(Dialect::Compact).is_some()),
-            Action::Keep(entry) => {
+            Action::Broadcast(datagram) => assert!(datagram.write(Dialect::Compact).is_some()),
+            Action::Persist(entry) => {
                 let line = serde_json::to_string(&entry).expect("plain data");
-                assert_eq!(serde_json::from_str::<rollcall_chat::engine::Entry>(&line).expect("plain data"), *entry);
+                assert_eq!(
+                    serde_json::from_str::<rollcall_chat::engine::ChatEntry>(&line).expect("plain data"),
+                    *entry
+                );
             }
-            Action::Tell(Notice::Post { from, text, number, .. }) => {
+            Action::Notify(Notice::Post { from, text, number, .. }) => {
                 // What has no number is never known again.
                 let is_numbered = number != "0";
                 let is_news = self.shown.insert((from.uid, number, text));
                 assert!(is_news || !is_numbered, "shown twice");
             }
             Action::Dial(endpoint) => self.dialled.push(endpoint),
-            Action::Tell(_) => {}
+            Action::Notify(_) => {}
         }
     }
 }

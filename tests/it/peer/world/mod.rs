@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use rollcall_chat::engine::{Action, Draw, Engine, Entry, Event, LanRules, LinkId, Notice, Now, Rules};
+use rollcall_chat::engine::{Action, ChatEntry, Engine, EngineConfig, Event, EventRng, LanConfig, LinkId, Notice, Now};
 use rollcall_chat::lan::{Datagram, Dialect};
 use rollcall_chat::{LanUserId, Nickname, PeerEndpoint, PeerId};
 use rollcall_core::BootMs;
@@ -44,7 +44,7 @@ pub(crate) enum Happening {
 pub(crate) struct Host {
     engine: Option<Engine>,
     /// Its disk.
-    kept: Vec<Entry>,
+    kept: Vec<ChatEntry>,
     /// How often each text was shown, in all its runs.
     pub(crate) shown: BTreeMap<String, u32>,
     pub(crate) notices: Vec<Notice>,
@@ -105,12 +105,12 @@ impl World {
         8000 + u16::try_from(host).expect("few hosts")
     }
 
-    fn rules(&self, host: usize) -> Rules {
+    fn rules(&self, host: usize) -> EngineConfig {
         let name = Nickname::parse(&format!("h{host}")).expect("a name");
         let user = LanUserId::new(&name, Self::ip(host));
         let next = (host + 1) % self.weather.hosts;
-        let lan = LanRules { user, port: Self::lan_port(host), own_ips: vec![Self::ip(host)] };
-        Rules {
+        let lan = LanConfig { user, port: Self::lan_port(host), own_ips: vec![Self::ip(host)] };
+        EngineConfig {
             // Not in the order of the hosts, so that collisions go either way.
             id: PeerId((host as u128 * 7 + 3) % 11 * 1_000_000_007 + host as u128),
             name,
@@ -122,7 +122,7 @@ impl World {
             heartbeat_timeout_ms: 2_000,
             dedup_cache_size: 100,
             history_size: 1_000,
-            answer_bytes: 2_000,
+            history_batch_bytes: 2_000,
             lan: self.weather.lan.then_some(lan),
         }
     }
@@ -139,7 +139,7 @@ impl World {
     pub(crate) fn start(&mut self, host: usize) {
         let engine = Engine::new(self.rules(host), self.hosts[host].kept.clone(), self.now());
         self.hosts[host].engine = Some(engine);
-        self.feed(host, Event::Woke);
+        self.feed(host, Event::TimerFired);
     }
 
     /// Ends a host at once.
@@ -168,13 +168,13 @@ impl World {
     pub(crate) fn post(&mut self, host: usize) {
         let text = format!("text {} of h{host}", self.posted.len());
         self.posted.push(text.clone());
-        self.feed(host, Event::Posted(text));
+        self.feed(host, Event::PostRequested(text));
     }
 
     /// Lets a host's engine take in an event, and does what it says.
     pub(crate) fn feed(&mut self, host: usize, event: Event) {
-        let (now, draw) = (self.now(), Draw(self.rng.random()));
-        let was_woken = matches!(event, Event::Woke);
+        let (now, draw) = (self.now(), EventRng(self.rng.random()));
+        let was_woken = matches!(event, Event::TimerFired);
         let Some(engine) = &mut self.hosts[host].engine else { return };
         let actions = engine.handle(event, now, draw);
         let wake_at = engine.wake_at();
@@ -199,7 +199,7 @@ impl World {
                 }
             }
             Action::Close { link, .. } => self.close(host, link),
-            Action::Shout(datagram) => {
+            Action::Broadcast(datagram) => {
                 // To the broadcast address, the interface's own and loopback.
                 self.datagrams += 3;
                 for to in 0..self.hosts.len() {
@@ -215,8 +215,8 @@ impl World {
                     self.carry(host, found, shared, &datagram, dialect);
                 }
             }
-            Action::Keep(entry) => self.hosts[host].kept.push(entry.as_ref().clone()),
-            Action::Tell(notice) => self.tell(host, notice),
+            Action::Persist(entry) => self.hosts[host].kept.push(entry.as_ref().clone()),
+            Action::Notify(notice) => self.tell(host, notice),
         }
     }
 
@@ -242,7 +242,7 @@ impl World {
             let (datagram, dialect) = Datagram::read(&bytes).expect("what was written");
             let from = SocketAddr::new(Self::ip(from), Self::lan_port(from));
             let at = self.now_ms + self.rng.random_range(0..=self.weather.delay_ms);
-            self.arrive(at, to, Event::HeardDatagram { from, shared, datagram, dialect });
+            self.arrive(at, to, Event::DatagramReceived { source: from, to_shared_port: shared, datagram, dialect });
         }
     }
 
@@ -271,7 +271,7 @@ impl World {
             match happening {
                 // One of many that an earlier event made superfluous.
                 Happening::Wake if self.is_up(host) && self.engine(host).wake_at().0 > self.now_ms => {}
-                Happening::Wake => self.feed(host, Event::Woke),
+                Happening::Wake => self.feed(host, Event::TimerFired),
                 Happening::Arrive(event) => self.deliver(host, *event),
             }
         }

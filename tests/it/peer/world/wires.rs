@@ -30,7 +30,7 @@ impl World {
         let way = self.rng.random_range(1..=self.weather.delay_ms);
         if !self.is_up(to) || !self.can_talk(from, to) {
             let at = self.now_ms + self.rng.random_range(1..NOTICED_WITHIN_MS);
-            self.arrive(at, from, Event::DialFailed { endpoint, why: "nobody there".into() });
+            self.arrive(at, from, Event::DialFailed { endpoint, reason: "nobody there".into() });
             return;
         }
         let wire = self.wires.len();
@@ -41,10 +41,10 @@ impl World {
         self.arrive(
             back,
             from,
-            Event::Linked { link: Self::link(wire, 0), peer: far, dialled: Some(endpoint), remote },
+            Event::LinkOpened { link: Self::link(wire, 0), peer: far, dialled: Some(endpoint), remote },
         );
         let remote = Self::ip(from);
-        self.arrive(there, to, Event::Linked { link: Self::link(wire, 1), peer: near, dialled: None, remote });
+        self.arrive(there, to, Event::LinkOpened { link: Self::link(wire, 1), peer: near, dialled: None, remote });
     }
 
     fn id(&self, host: usize) -> rollcall_chat::PeerId {
@@ -64,7 +64,7 @@ impl World {
         known.last_at[other] = known.last_at[other].max(self.now_ms + way);
         let (at, to) = (known.last_at[other], known.hosts[other]);
         let (message, text_times) = MeshMessage::read(bytes).expect("what was written");
-        self.arrive(at, to, Event::Heard { link: Self::link(wire, other), message, text_times });
+        self.arrive(at, to, Event::MessageReceived { link: Self::link(wire, other), message, text_times });
     }
 
     /// One end closes: what it sent still arrives, then the end.
@@ -75,7 +75,7 @@ impl World {
         let other = 1 - end;
         let (at, to) = (known.last_at[other].max(self.now_ms + 1), known.hosts[other]);
         if !known.broken {
-            self.arrive(at, to, Event::Unlinked { link: Self::link(wire, other), why: "closed".into() });
+            self.arrive(at, to, Event::LinkClosed { link: Self::link(wire, other), reason: "closed".into() });
         }
     }
 
@@ -89,26 +89,26 @@ impl World {
             for end in 0..2 {
                 let host = self.wires[index].hosts[end];
                 let at = self.now_ms + self.rng.random_range(1..NOTICED_WITHIN_MS);
-                let why = "broken".to_owned();
+                let reason = "broken".to_owned();
                 // Not before the link is known at all.
                 let at = at.max(self.wires[index].last_at[end]);
-                self.arrive(at, host, Event::Unlinked { link: Self::link(index, end), why });
+                self.arrive(at, host, Event::LinkClosed { link: Self::link(index, end), reason });
             }
         }
     }
 
     pub(super) fn deliver(&mut self, host: usize, event: Event) {
-        if let Event::Heard { link, .. } = &event {
+        if let Event::MessageReceived { link, .. } = &event {
             let (wire, end) = (usize::try_from(link.0 / 2).expect("few"), usize::try_from(link.0 % 2).expect("a bit"));
             if self.wires[wire].broken || self.wires[wire].closed[end] {
                 return;
             }
         }
         // As the driver does: a copy of what was heard before is known by its head.
-        if let Event::Heard { link, message, .. } = &event
+        if let Event::MessageReceived { link, message, .. } = &event
             && matches!(message.body, MessageBody::Chat(_))
             && let Some(engine) = &mut self.hosts[host].engine
-            && engine.hears_again(*link, message.sender, message.number, BootMs(self.now_ms))
+            && engine.handle_if_duplicate(*link, message.sender, message.number, BootMs(self.now_ms))
         {
             return;
         }

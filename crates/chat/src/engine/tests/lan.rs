@@ -4,10 +4,10 @@ use super::*;
 use crate::lan::{self, Datagram, Dialect};
 use crate::lan_user_id::LanUserId;
 
-pub(super) fn on_lan() -> Rules {
+pub(super) fn on_lan() -> EngineConfig {
     let user = LanUserId::parse("me@10.0.0.1").unwrap();
-    Rules {
-        lan: Some(LanRules { user, port: 8100, own_ips: vec!["10.0.0.1".parse().unwrap()] }),
+    EngineConfig {
+        lan: Some(LanConfig { user, port: 8100, own_ips: vec!["10.0.0.1".parse().unwrap()] }),
         peers: Vec::new(),
         ..rules()
     }
@@ -15,14 +15,14 @@ pub(super) fn on_lan() -> Rules {
 
 fn datagram(from: &str, source: &str, body: lan::DatagramBody, dialect: Dialect) -> Event {
     let datagram = Datagram { from: LanUserId::parse(from), id: Some(77), sent_at: 5, body };
-    Event::HeardDatagram { from: source.parse().unwrap(), shared: true, datagram, dialect }
+    Event::DatagramReceived { source: source.parse().unwrap(), to_shared_port: true, datagram, dialect }
 }
 
 #[test]
 fn each_peer_is_answered_in_its_dialect_at_the_port_it_told() {
     for dialect in [Dialect::Compact, Dialect::Spaced] {
         let mut bench = Bench::new(on_lan());
-        bench.feed(Event::Woke);
+        bench.feed(Event::TimerFired);
         let event = datagram("bob@10.0.0.2", "10.0.0.2:9", lan::DatagramBody::Discovery { port: 8200 }, dialect);
         let sent = bench.feed(event);
         let answers: Vec<_> = sent.iter().filter(|action| matches!(action, Action::SendDatagram { .. })).collect();
@@ -39,7 +39,7 @@ fn a_peer_that_changes_its_dialect_is_answered_in_the_one_it_spoke_last() {
     let mut bench = Bench::new(on_lan());
     for dialect in [Dialect::Compact, Dialect::Spaced, Dialect::Compact] {
         bench.feed(datagram("bob@10.0.0.2", "10.0.0.2:8200", lan::DatagramBody::Ping, dialect));
-        let posted = bench.feed(Event::Posted("hi".into()));
+        let posted = bench.feed(Event::PostRequested("hi".into()));
         let forms = posted.iter().filter_map(|action| match action {
             Action::SendDatagram { dialect, .. } => Some(*dialect),
             _ => None,
@@ -64,37 +64,37 @@ fn what_is_for_somebody_else_is_not_shown_and_a_list_nobody_asked_for_moves_noth
         datagram("bob@10.0.0.2", "10.0.0.2:8200", lan::DatagramBody::ListResponse(vec![to.clone()]), Dialect::Compact)
     };
     assert_eq!(bench.feed(list()), []);
-    bench.feed(Event::Listed);
+    bench.feed(Event::ListRequested);
     let looked = bench.feed(list());
     assert!(
-        matches!(&looked[..], [Action::SendDatagram { to, .. }, Action::Tell(Notice::Listed { .. })] if to.port() == LAN_PORT)
+        matches!(&looked[..], [Action::SendDatagram { to, .. }, Action::Notify(Notice::NamesReceived { .. })] if to.port() == LAN_PORT)
     );
 }
 
 #[test]
 fn who_only_looks_around_is_answered_and_not_kept_in_mind() {
     let mut peer = Bench::new(on_lan());
-    peer.feed(Event::Woke);
+    peer.feed(Event::TimerFired);
     let question = |body| datagram("rollcall-scan@10.0.0.9", "10.0.0.9:8009", body, Dialect::Compact);
     let actions = peer.feed(question(lan::DatagramBody::ListRequest));
     let answers: Vec<&Action> =
-        actions.iter().filter(|action| matches!(action, Action::SendDatagram { .. } | Action::Shout(_))).collect();
+        actions.iter().filter(|action| matches!(action, Action::SendDatagram { .. } | Action::Broadcast(_))).collect();
     assert!(
         matches!(answers[..], [Action::SendDatagram { to, datagram, .. }]
             if to.port() == 8009 && matches!(datagram.body, lan::DatagramBody::ListResponse(_))),
         "{answers:?}"
     );
-    assert!(told(&actions).is_empty() && peer.engine.known().is_empty());
+    assert!(told(&actions).is_empty() && peer.engine.peers().is_empty());
     // One that announced itself may ask, too, and stays.
     peer.feed(question(lan::DatagramBody::Discovery { port: 8009 }));
     peer.feed(question(lan::DatagramBody::ListRequest));
-    assert_eq!(peer.engine.known().len(), 1);
+    assert_eq!(peer.engine.peers().len(), 1);
 }
 
 #[test]
 fn a_direct_message_that_comes_again_is_acknowledged_again_and_shown_once() {
     let mut bench = Bench::new(on_lan());
-    bench.feed(Event::Woke);
+    bench.feed(Event::TimerFired);
     let to = LanUserId::parse("me@10.0.0.1").unwrap();
     let direct = lan::DatagramBody::Direct { to, text: "psst".into() };
     let mut actions = Vec::new();
@@ -118,12 +118,12 @@ fn a_claimed_address_that_is_not_the_source_is_told_and_moves_nobody() {
     let event =
         datagram("bob@10.0.0.2", "10.0.0.66:8200", lan::DatagramBody::Discovery { port: 8266 }, Dialect::Compact);
     let actions = bench.feed(event);
-    assert!(told(&actions).iter().any(|notice| matches!(notice, Notice::Mismatch { .. })));
-    assert_eq!(bench.engine.known()[0].at, "10.0.0.2:8200");
+    assert!(told(&actions).iter().any(|notice| matches!(notice, Notice::AddressMismatch { .. })));
+    assert_eq!(bench.engine.peers()[0].at, "10.0.0.2:8200");
     // On one machine all addresses are one.
     let mine =
         datagram("eve@10.0.0.1", "127.0.0.1:8300", lan::DatagramBody::Discovery { port: 8300 }, Dialect::Compact);
-    assert!(!told(&bench.feed(mine)).iter().any(|notice| matches!(notice, Notice::Mismatch { .. })));
+    assert!(!told(&bench.feed(mine)).iter().any(|notice| matches!(notice, Notice::AddressMismatch { .. })));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn what_does_not_say_when_it_was_said_was_said_when_it_came() {
         let from = LanUserId::parse("di@10.0.0.3");
         let datagram = Datagram { from, id: Some(said_at.unsigned_abs()), sent_at, body };
         let from = "10.0.0.3:8200".parse().unwrap();
-        bench.feed(Event::HeardDatagram { from, shared: true, datagram, dialect: Dialect::Spaced });
+        bench.feed(Event::DatagramReceived { source: from, to_shared_port: true, datagram, dialect: Dialect::Spaced });
         assert!(bench.engine.history().entries().iter().any(|entry| entry.said_at == said_at), "{sent_at}");
     }
 }
@@ -171,9 +171,9 @@ fn one_post_on_both_links_is_shown_once_and_the_two_are_one_person() {
         bench.extend(1, 60);
         let id = lan_number(PeerId(60), 7, "hi 7");
         let datagram = Datagram { from: LanUserId::parse("bob@10.0.0.2"), id: Some(id), sent_at: 5, body: post(7) };
-        let on_lan = Event::HeardDatagram {
-            from: "10.0.0.2:8200".parse().unwrap(),
-            shared: false,
+        let on_lan = Event::DatagramReceived {
+            source: "10.0.0.2:8200".parse().unwrap(),
+            to_shared_port: false,
             datagram,
             dialect: Dialect::Compact,
         };
@@ -182,14 +182,14 @@ fn one_post_on_both_links_is_shown_once_and_the_two_are_one_person() {
         actions.extend(bench.feed(on_lan));
         let posts = told(&actions).into_iter().filter(|notice| matches!(notice, Notice::Post { .. })).count();
         assert_eq!(posts, 1, "LAN first: {lan_first}");
-        let kept: Vec<Entry> = actions.iter().filter_map(Action::kept).collect();
+        let kept: Vec<ChatEntry> = actions.iter().filter_map(Action::kept).collect();
         let started_again = Engine::new(self::on_lan(), kept, at(0));
         for engine in [&bench.engine, &started_again] {
             let authors: Vec<&Author> = engine.history().entries().iter().map(|entry| &entry.author).collect();
             assert_eq!(authors, [&Author::Mesh(PeerId(60))], "once, and as neighbours know it; LAN first: {lan_first}");
         }
         let lan = bench.engine.lan.as_ref().unwrap();
-        assert_eq!(lan.peers.values().next().unwrap().on_mesh.peer, Some(PeerId(60)));
+        assert_eq!(lan.peers.values().next().unwrap().mesh_identity.peer, Some(PeerId(60)));
     }
 }
 
@@ -197,7 +197,7 @@ fn one_post_on_both_links_is_shown_once_and_the_two_are_one_person() {
 fn a_post_that_was_kept_of_the_lan_is_not_shown_again_when_the_mesh_alone_brings_it() {
     let lan_id = lan_number(PeerId(60), 7, "hi");
     let author = Author::Lan("bob@10.0.0.2".into());
-    let kept = Entry { author, name: None, number: lan_id, said_at: 5, text: "hi".into() };
+    let kept = ChatEntry { author, name: None, number: lan_id, said_at: 5, text: "hi".into() };
     let mut bench = Bench { engine: Engine::new(rules(), vec![kept], at(0)), now: 0 };
     bench.link(1, 60, None);
     let posts = |actions: &Actions| told(actions).iter().filter(|told| matches!(told, Notice::Post { .. })).count();
@@ -215,7 +215,7 @@ fn nobody_suppresses_a_text_by_using_its_number_for_another() {
     let body = lan::DatagramBody::Post("a lie".into());
     let datagram = Datagram { from: LanUserId::parse("eve@10.0.0.3"), id: Some(id), sent_at: 5, body };
     let from = "10.0.0.3:8200".parse().unwrap();
-    bench.feed(Event::HeardDatagram { from, shared: false, datagram, dialect: Dialect::Compact });
+    bench.feed(Event::DatagramReceived { source: from, to_shared_port: false, datagram, dialect: Dialect::Compact });
     let actions = bench.hear(1, 60, 7, chat("the truth"));
     assert!(told(&actions).iter().any(|told| matches!(told, Notice::Post { text, .. } if text == "the truth")));
 }
@@ -226,17 +226,22 @@ const BOB: &str = "10.0.0.9:8200";
 /// What bob shouts on the LAN at this time if he is this peer of the mesh: what this peer's own engine would.
 fn announcement(peer: u128, at_ms: u64) -> Datagram {
     let user = LanUserId::parse("bob@10.0.0.9").unwrap();
-    let lan = LanRules { user, port: 8200, own_ips: Vec::new() };
-    let mut bob = Engine::new(Rules { id: PeerId(peer), lan: Some(lan), ..rules() }, Vec::new(), at(at_ms));
-    let shouted = bob.handle(Event::Woke, at(at_ms), Draw(0)).into_iter().find_map(|action| match action {
-        Action::Shout(datagram) => Some(datagram),
+    let lan = LanConfig { user, port: 8200, own_ips: Vec::new() };
+    let mut bob = Engine::new(EngineConfig { id: PeerId(peer), lan: Some(lan), ..rules() }, Vec::new(), at(at_ms));
+    let shouted = bob.handle(Event::TimerFired, at(at_ms), EventRng(0)).into_iter().find_map(|action| match action {
+        Action::Broadcast(datagram) => Some(datagram),
         _ => None,
     });
     shouted.expect("a peer of the LAN announces itself at once")
 }
 
 fn heard_from(source: &str, datagram: Datagram) -> Event {
-    Event::HeardDatagram { from: source.parse().unwrap(), shared: true, datagram, dialect: Dialect::Compact }
+    Event::DatagramReceived {
+        source: source.parse().unwrap(),
+        to_shared_port: true,
+        datagram,
+        dialect: Dialect::Compact,
+    }
 }
 
 impl Bench {
@@ -245,14 +250,14 @@ impl Bench {
         self.link(1, 60, None);
         let (sender, name) = (PeerId(60), Nickname::parse("bob").ok());
         let message = MeshMessage { sender, number: 1 << 61, said_at: 5, name, body: MessageBody::heartbeat(None) };
-        self.feed(Event::Heard { link: LinkId(1), message, text_times: false });
+        self.feed(Event::MessageReceived { link: LinkId(1), message, text_times: false });
     }
 
     /// Where a direct message to bob goes; nowhere if it is not clear who that is.
-    fn whispers_to_bob(&mut self) -> Option<Via> {
-        let actions = self.feed(Event::Whispered { to: "bob".into(), text: "psst".into() });
+    fn whispers_to_bob(&mut self) -> Option<ChatTransport> {
+        let actions = self.feed(Event::DirectRequested { to: "bob".into(), text: "psst".into() });
         told(&actions).into_iter().find_map(|notice| match notice {
-            Notice::SentTo { to } => Some(to.via),
+            Notice::DirectSent { to } => Some(to.via),
             _ => None,
         })
     }
@@ -269,7 +274,7 @@ fn who_is_on_both_links_is_one_person_from_its_announcement_on() {
         if !link_first {
             bench.link_bob();
         }
-        assert_eq!(bench.whispers_to_bob(), Some(Via::Mesh), "link first: {link_first}");
+        assert_eq!(bench.whispers_to_bob(), Some(ChatTransport::Mesh), "link first: {link_first}");
     }
 }
 
@@ -280,12 +285,12 @@ fn who_starts_again_with_another_id_is_another_until_that_is_linked() {
     bench.feed(heard_from(BOB, announcement(60, 0)));
     bench.feed(heard_from(BOB, announcement(61, 0)));
     assert_eq!(bench.whispers_to_bob(), None, "its former link is there still");
-    bench.feed(Event::Unlinked { link: LinkId(1), why: "gone".into() });
-    assert_eq!(bench.whispers_to_bob(), Some(Via::Lan));
+    bench.feed(Event::LinkClosed { link: LinkId(1), reason: "gone".into() });
+    assert_eq!(bench.whispers_to_bob(), Some(ChatTransport::Lan));
     bench.link(2, 61, None);
     let lan = bench.engine.lan.as_ref().unwrap();
     assert_eq!(
-        lan.peers.values().map(|peer| lan.linked_peer(peer, &bench.engine.mesh.links)).collect::<Vec<_>>(),
+        lan.peers.values().map(|peer| lan.linked_mesh_peer(peer, &bench.engine.mesh.links)).collect::<Vec<_>>(),
         [Some(PeerId(61))]
     );
 }
@@ -328,7 +333,7 @@ fn an_announcement_under_another_name_or_of_another_time_is_nobody_who_is_linked
         change(&mut changed);
         bench.feed(heard_from(BOB, changed));
         let lan = bench.engine.lan.as_ref().unwrap();
-        assert_eq!(lan.peers.values().map(|peer| peer.on_mesh.peer).collect::<Vec<_>>(), [None]);
+        assert_eq!(lan.peers.values().map(|peer| peer.mesh_identity.peer).collect::<Vec<_>>(), [None]);
     }
 }
 
@@ -361,12 +366,13 @@ fn a_profile_on_both_links_is_shown_once_and_each_change_is_shown() {
 #[test]
 fn who_starts_again_at_another_port_is_answered_again() {
     let mut bench = Bench::new(on_lan());
-    bench.feed(Event::Woke);
-    let mut answers = |source: &str, port, shared| {
+    bench.feed(Event::TimerFired);
+    let mut answers = |source: &str, port, to_shared_port| {
         let body = lan::DatagramBody::Discovery { port };
         let datagram = Datagram { from: LanUserId::parse("bob@10.0.0.9"), id: Some(77), sent_at: 5, body };
         let from = source.parse().unwrap();
-        let actions = bench.feed(Event::HeardDatagram { from, shared, datagram, dialect: Dialect::Compact });
+        let actions =
+            bench.feed(Event::DatagramReceived { source: from, to_shared_port, datagram, dialect: Dialect::Compact });
         actions.iter().filter(|action| matches!(action, Action::SendDatagram { .. })).count()
     };
     assert_eq!(answers(BOB, 8200, true), 1);

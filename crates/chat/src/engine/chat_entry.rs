@@ -22,7 +22,7 @@ pub enum Author {
 
 /// Something that was said to everybody.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct ChatEntry {
     /// Who said it.
     pub author: Author,
     /// What the author is called, if that was told.
@@ -36,7 +36,7 @@ pub struct Entry {
     pub text: String,
 }
 
-impl Entry {
+impl ChatEntry {
     /// Its number on the LAN, where it may have come, too.
     pub(super) fn lan_number(&self) -> u64 {
         match self.author {

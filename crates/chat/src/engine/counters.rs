@@ -4,15 +4,15 @@ use crate::mesh::MessageBody;
 
 /// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Counts {
+pub struct Counters {
     /// Messages of the mesh that came in.
-    pub received: Kinds,
+    pub received: MessageCounts,
     /// Messages of the mesh that went out, each once for each link.
-    pub sent: Kinds,
+    pub sent: MessageCounts,
     /// What others said to everybody and was not heard before, on whatever link.
-    pub posts_in: u64,
+    pub posts_received: u64,
     /// What was said to everybody here.
-    pub posts_out: u64,
+    pub posts_sent: u64,
     /// Chat that was heard before.
     pub duplicates: u64,
     /// Addresses that were dialled.
@@ -24,20 +24,20 @@ pub struct Counts {
     /// Links that ended.
     pub lost_links: u64,
     /// Those of them on which no heartbeat came in time.
-    pub silent_links: u64,
+    pub timed_out_links: u64,
     /// Datagrams that came in.
-    pub datagrams_in: u64,
+    pub datagrams_received: u64,
     /// Datagrams that went out; one to everybody counts once.
-    pub datagrams_out: u64,
+    pub datagrams_sent: u64,
     /// Answers that were not given because the source had too many.
-    pub unanswered: u64,
+    pub limited_replies: u64,
     /// Datagrams of newcomers for whom there is no room.
-    pub crowded_out: u64,
+    pub rejected_lan_peers: u64,
 }
 
 /// What a message of the mesh is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
+pub enum MessageKind {
     /// Something that was said to everybody.
     Chat,
     /// Something that was said to one peer.
@@ -56,7 +56,7 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl MessageKind {
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; 8] = [
         Self::Chat,
@@ -85,12 +85,12 @@ impl Kind {
 
 /// A count of each kind.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Kinds([u64; Kind::ALL.len()]);
+pub struct MessageCounts([u64; MessageKind::ALL.len()]);
 
-impl Kinds {
+impl MessageCounts {
     /// How many of this kind.
     #[must_use]
-    pub fn of(&self, kind: Kind) -> u64 {
+    pub fn of(&self, kind: MessageKind) -> u64 {
         self.0[kind as usize]
     }
 
@@ -100,7 +100,7 @@ impl Kinds {
         self.0.iter().sum()
     }
 
-    pub(super) fn add(&mut self, kind: Kind, count: usize) {
+    pub(super) fn add(&mut self, kind: MessageKind, count: usize) {
         self.0[kind as usize] += count as u64;
     }
 }
@@ -111,13 +111,13 @@ mod tests {
 
     #[test]
     fn each_kind_has_a_place_of_its_own() {
-        for (place, kind) in Kind::ALL.into_iter().enumerate() {
+        for (place, kind) in MessageKind::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, place);
         }
-        let mut kinds = Kinds::default();
-        kinds.add(Kind::of(&MessageBody::Chat("hi".into())), 3);
-        kinds.add(Kind::of(&MessageBody::HistoryEnd { more: false }), 1);
-        assert_eq!(Kind::ALL.map(|kind| kinds.of(kind)), [3, 0, 0, 0, 1, 0, 0, 0]);
+        let mut kinds = MessageCounts::default();
+        kinds.add(MessageKind::of(&MessageBody::Chat("hi".into())), 3);
+        kinds.add(MessageKind::of(&MessageBody::HistoryEnd { more: false }), 1);
+        assert_eq!(MessageKind::ALL.map(|kind| kinds.of(kind)), [3, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(kinds.total(), 4);
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 
 /// Peers 61 to 63 of this program on links 1 to 3.
 fn among_three() -> Bench {
-    let mut bench = Bench::new(Rules { max_connections: 9, peers: Vec::new(), ..rules() });
+    let mut bench = Bench::new(EngineConfig { max_connections: 9, peers: Vec::new(), ..rules() });
     for link in [1, 2, 3] {
         let peer = 60 + u128::from(link);
         bench.link(link, peer, None);
@@ -16,7 +16,8 @@ fn among_three() -> Bench {
 
 /// Peers 61 and 62 of this program on links 1 and 2, and room for one message of each author.
 fn with_a_history_of_one() -> Bench {
-    let mut bench = Bench { engine: Engine::new(Rules { history_size: 1, ..rules() }, Vec::new(), at(0)), now: 0 };
+    let mut bench =
+        Bench { engine: Engine::new(EngineConfig { history_size: 1, ..rules() }, Vec::new(), at(0)), now: 0 };
     for link in [1, 2] {
         bench.link(link, 60 + u128::from(link), None);
         bench.extend(link, 60 + u128::from(link));
@@ -37,7 +38,7 @@ impl Bench {
 
     fn wait(&mut self, ms: u64) -> Actions {
         self.now += ms;
-        self.feed(Event::Woke)
+        self.feed(Event::TimerFired)
     }
 }
 
@@ -83,7 +84,8 @@ fn whoever_brings_what_comes_from_elsewhere_is_asked_to_spare_it_once() {
 fn a_copy_is_known_at_a_glance_once_its_link_is_asked_to_spare_it() {
     let mut bench = among_three();
     bench.hear_70(1, 1);
-    let glance = |bench: &mut Bench, link| bench.engine.hears_again(LinkId(link), PeerId(70), 1, at(bench.now).boot);
+    let glance =
+        |bench: &mut Bench, link| bench.engine.handle_if_duplicate(LinkId(link), PeerId(70), 1, at(bench.now).boot);
     assert!(glance(&mut bench, 1));
     assert!(!glance(&mut bench, 2), "the whole is read, and the neighbour asked");
     assert_eq!(pruned(&bench.hear_70(2, 1)), [(2, PeerId(70))]);
@@ -176,13 +178,13 @@ fn what_is_missing_is_asked_for_until_it_is_heard() {
     for number in 2..=65 {
         bench.hear_70(1, number);
     }
-    bench.engine.mesh.links.get_mut(LinkId(2)).unwrap().push.incoming.learned = false;
+    bench.engine.mesh.links.get_mut(LinkId(2)).unwrap().push.receive.has_new_chat = false;
     for number in 2..=65 {
         bench.hear_70(2, number);
     }
     assert_eq!(asked(&bench.agree(2, MessageBody::HistoryEnd { more: true })), [2], "for the next part");
     bench.agree(2, MessageBody::HistoryEnd { more: false });
-    bench.feed(Event::Unlinked { link: LinkId(1), why: String::new() });
+    bench.feed(Event::LinkClosed { link: LinkId(1), reason: String::new() });
     assert_eq!(asked(&bench.wait(100)), [2], "as long as something is missing");
     for number in 66..=200 {
         bench.hear_70(2, number);
@@ -249,7 +251,7 @@ fn the_links_of_a_peer_that_are_replaced_stay_its_way() {
     bench.hear_70(1, 1);
     bench.hear_70(2, 1);
     bench.link(4, 61, None);
-    let ended = bench.feed(Event::Unlinked { link: LinkId(4), why: String::new() });
+    let ended = bench.feed(Event::LinkClosed { link: LinkId(4), reason: String::new() });
     assert_eq!(asked(&ended), [2]);
 }
 
@@ -271,12 +273,12 @@ fn a_link_that_ends_is_replaced_by_one_that_spared_its_authors() {
     let mut bench = among_three();
     bench.hear_70(1, 1);
     bench.hear_70(2, 1);
-    let ended = bench.feed(Event::Unlinked { link: LinkId(1), why: String::new() });
+    let ended = bench.feed(Event::LinkClosed { link: LinkId(1), reason: String::new() });
     assert_eq!(asked(&ended), [2]);
     // It told of something meanwhile, and was not asked for it in vain before.
     bench.hear_70(2, 2);
     assert_eq!(pruned(&bench.hear_70(3, 2)), [(3, PeerId(70))]);
-    let ended = bench.feed(Event::Unlinked { link: LinkId(3), why: String::new() });
+    let ended = bench.feed(Event::LinkClosed { link: LinkId(3), reason: String::new() });
     assert_eq!(asked(&ended), [0u64; 0], "nothing came by it");
 }
 
@@ -289,7 +291,7 @@ fn an_answer_is_waited_for_before_the_next_question_and_who_has_nothing_is_asked
     assert_eq!(asked(&bench.wait(1_000)), [0u64; 0]);
     bench.hear_70(2, 1);
     // It was useful, and nobody else is known to bring what is missing.
-    bench.feed(Event::Unlinked { link: LinkId(1), why: String::new() });
+    bench.feed(Event::LinkClosed { link: LinkId(1), reason: String::new() });
     assert_eq!(asked(&bench.agree(2, MessageBody::HistoryEnd { more: false })), [2]);
     bench.agree(2, MessageBody::HistoryEnd { more: false });
     let mut questions = 0;
@@ -318,12 +320,12 @@ fn what_left_the_history_is_there_still_for_those_who_were_told_of_it() {
         name: None,
         body: MessageBody::HistoryRequest(of_70(1, 1)),
     };
-    let event = Event::Heard { link: LinkId(2), message: request, text_times: false };
-    assert_eq!(sent_numbers(&asked.handle(event.clone(), at(4_999), Draw(0))), [2, 3, 4]);
-    asked.handle(Event::Woke, at(5_000), Draw(0));
-    assert_eq!(sent_numbers(&asked.handle(event, at(5_000), Draw(0))), [4]);
+    let event = Event::MessageReceived { link: LinkId(2), message: request, text_times: false };
+    assert_eq!(sent_numbers(&asked.handle(event.clone(), at(4_999), EventRng(0))), [2, 3, 4]);
+    asked.handle(Event::TimerFired, at(5_000), EventRng(0));
+    assert_eq!(sent_numbers(&asked.handle(event, at(5_000), EventRng(0))), [4]);
     // Who leaves cannot be asked.
-    let left = bench.feed(Event::Left);
+    let left = bench.feed(Event::ShuttingDown);
     assert_eq!((sent_numbers(&left), chats(&left)), (vec![2, 3, 4], vec![2, 2, 2]));
 }
 
@@ -336,14 +338,14 @@ fn of_two_questions_each_is_answered_and_own_posts_stay_for_the_rest_of_an_answe
     assert_eq!(asked(&bench.wait(100)), [2]);
     bench.hear_70(2, 2);
     bench.hear_70(3, 1);
-    bench.engine.mesh.links.get_mut(LinkId(2)).unwrap().push.incoming.asks_for_all(BootMs(100));
+    bench.engine.mesh.links.get_mut(LinkId(2)).unwrap().push.receive.start_request(BootMs(100));
     assert_eq!(asked(&bench.agree(2, MessageBody::HistoryEnd { more: false })), [0u64; 0]);
     assert_eq!(asked(&bench.agree(2, MessageBody::HistoryEnd { more: true })), [2], "the second has more");
 
-    let mut bench = Bench::new(Rules { history_size: 70, ..rules() });
+    let mut bench = Bench::new(EngineConfig { history_size: 70, ..rules() });
     bench.link(1, 61, None);
     bench.extend(1, 61);
-    let post = |bench: &mut Bench| (0..70).for_each(|_| drop(bench.feed(Event::Posted("hi".into()))));
+    let post = |bench: &mut Bench| (0..70).for_each(|_| drop(bench.feed(Event::PostRequested("hi".into()))));
     post(&mut bench);
     let ask = |bench: &mut Bench, have| bench.hear(1, 61, 1 << 62, MessageBody::HistoryRequest(have));
     let first = ask(&mut bench, BTreeMap::new());
@@ -396,7 +398,7 @@ fn what_is_still_to_be_told_is_bounded() {
 
 #[test]
 fn peers_that_know_nothing_of_sparing_get_everything_at_once() {
-    let mut bench = Bench::new(Rules { max_connections: 9, ..rules() });
+    let mut bench = Bench::new(EngineConfig { max_connections: 9, ..rules() });
     for (link, extension) in [(1, Some(2)), (2, None), (3, Some(1))] {
         bench.link(link, 60 + u128::from(link), None);
         bench.agree(link, MessageBody::Heartbeat { extension, listen: None });

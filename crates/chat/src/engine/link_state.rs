@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::config::EngineConfig;
 use super::lazy_push::LazyPush;
-use super::rules::Rules;
 use crate::endpoint::PeerEndpoint;
 use crate::mesh::MessageFormat;
 use crate::peer_id::PeerId;
@@ -11,49 +11,49 @@ use rollcall_core::BootMs;
 
 /// One link.
 #[derive(Clone, Debug)]
-pub(super) struct Link {
+pub(super) struct LinkState {
     pub(super) peer: PeerId,
     pub(super) dialled: Option<PeerEndpoint>,
     pub(super) remote: IpAddr,
     pub(super) form: MessageFormat,
     /// Whether the peer itself said something, here or on the link whose place this took: then its name is known, and the
     /// person was told of it.
-    pub(super) has_spoken: bool,
-    pub(super) pulse: Pulse,
+    pub(super) is_proven: bool,
+    pub(super) heartbeats: LinkHeartbeats,
     pub(super) push: LazyPush,
 }
 
-impl Link {
+impl LinkState {
     pub(super) fn new(peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr, now: BootMs) -> Self {
         Self {
             peer,
             dialled,
             remote,
             form: MessageFormat::default(),
-            has_spoken: false,
-            pulse: Pulse { heard_at: now, beats: false, next_beat: now },
+            is_proven: false,
+            heartbeats: LinkHeartbeats { last_seen_at: now, is_sent: false, next_heartbeat_at: now },
             push: LazyPush::default(),
         }
     }
 
     /// When something is due on it.
-    pub(super) fn next_at(&self, rules: &Rules) -> BootMs {
-        self.pulse.next_beat.min(self.pulse.silent_at(rules)).min(self.push.incoming.next_at())
+    pub(super) fn next_deadline(&self, config: &EngineConfig) -> BootMs {
+        self.heartbeats.next_heartbeat_at.min(self.heartbeats.timeout_at(config)).min(self.push.receive.next_deadline())
     }
 }
 
 /// Heartbeats of both ends.
 #[derive(Clone, Debug)]
-pub(super) struct Pulse {
-    pub(super) heard_at: BootMs,
+pub(super) struct LinkHeartbeats {
+    pub(super) last_seen_at: BootMs,
     /// Whether the other end sends heartbeats; of one that never did, silence tells nothing.
-    pub(super) beats: bool,
-    pub(super) next_beat: BootMs,
+    pub(super) is_sent: bool,
+    pub(super) next_heartbeat_at: BootMs,
 }
 
-impl Pulse {
+impl LinkHeartbeats {
     /// When the other end has been silent for too long.
-    pub(super) fn silent_at(&self, rules: &Rules) -> BootMs {
-        if self.beats { self.heard_at.plus(rules.patience_ms()) } else { BootMs::NEVER }
+    pub(super) fn timeout_at(&self, config: &EngineConfig) -> BootMs {
+        if self.is_sent { self.last_seen_at.plus(config.silence_timeout_ms()) } else { BootMs::NEVER }
     }
 }

@@ -1,0 +1,293 @@
+//! The addresses at which peers of the mesh may be dialled, and when each is dialled next.
+
+use std::collections::BTreeMap;
+
+use super::event_rng::EventRng;
+use super::limits::{
+    EVICTABLE_FAILURES, FIRST_DIAL_JITTER_MS, MAX_ADDRESSES, MAX_REDIAL_DELAY_MS, MIN_REDIAL_DELAY_MS,
+};
+use crate::endpoint::PeerEndpoint;
+use crate::peer_id::PeerId;
+use rollcall_core::BootMs;
+
+/// One address.
+#[derive(Clone, Debug)]
+struct AddressRecord {
+    /// Whether it was configured, and is dialled for ever.
+    is_configured: bool,
+    /// Who was there last.
+    peer: Option<PeerId>,
+    is_being_dialled: bool,
+    /// Whether a link was lost here, or a dial failed.
+    has_failed_before: bool,
+    dial_at: BootMs,
+    /// In a row.
+    failures: u32,
+}
+
+/// The address book.
+///
+/// Invariant: at most [`MAX_ADDRESSES`] addresses, the configured ones among them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AddressBook {
+    records: BTreeMap<PeerEndpoint, AddressRecord>,
+}
+
+impl AddressBook {
+    /// Adds a configured address; it is dialled at once.
+    pub(super) fn add_configured(&mut self, endpoint: PeerEndpoint, now: BootMs) {
+        let record = AddressRecord {
+            is_configured: true,
+            peer: None,
+            is_being_dialled: false,
+            has_failed_before: false,
+            dial_at: now,
+            failures: 0,
+        };
+        self.records.insert(endpoint, record);
+    }
+
+    /// Adds an address that somebody told, and who is there if that is known. Who is at a configured address is seen there
+    /// and nowhere else: a neighbour that claims it must not keep it from being dialled.
+    pub(super) fn add_learned(
+        &mut self,
+        endpoint: PeerEndpoint,
+        peer: Option<PeerId>,
+        now: BootMs,
+        rng: &mut EventRng,
+    ) {
+        if let Some(record) = self.records.get_mut(&endpoint) {
+            if !record.is_configured {
+                record.peer = peer.or(record.peer);
+            }
+            return;
+        }
+        if self.records.len() >= MAX_ADDRESSES {
+            self.evict_unreachable();
+        }
+        if endpoint.is_dialable() && self.records.len() < MAX_ADDRESSES {
+            let dial_at = now.plus(rng.below(FIRST_DIAL_JITTER_MS));
+            let record = AddressRecord {
+                is_configured: false,
+                peer,
+                is_being_dialled: false,
+                has_failed_before: false,
+                dial_at,
+                failures: 0,
+            };
+            self.records.insert(endpoint, record);
+        }
+    }
+
+    /// The addresses to dial now, at most `most`; they count as being dialled from now on. Nobody is dialled who is linked,
+    /// or is being dialled at another address.
+    pub(super) fn take_due(
+        &mut self,
+        now: BootMs,
+        max: usize,
+        is_linked: impl Fn(PeerId) -> bool,
+    ) -> Vec<PeerEndpoint> {
+        let mut due: Vec<PeerEndpoint> = Vec::new();
+        let mut dialled_peers = self.peers_being_dialled();
+        for (endpoint, record) in &mut self.records {
+            let is_free = record.peer.is_none_or(|peer| !is_linked(peer) && !dialled_peers.contains(&peer));
+            if due.len() < max && !record.is_being_dialled && record.dial_at <= now && is_free {
+                record.is_being_dialled = true;
+                dialled_peers.extend(record.peer);
+                due.push(endpoint.clone());
+            }
+        }
+        due
+    }
+
+    /// The peers that are expected where it is dialled now.
+    fn peers_being_dialled(&self) -> Vec<PeerId> {
+        self.records.values().filter(|record| record.is_being_dialled).filter_map(|record| record.peer).collect()
+    }
+
+    /// How many addresses there are.
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether a link was lost at this address, or a dial failed.
+    pub(super) fn has_failed_before(&self, endpoint: &PeerEndpoint) -> bool {
+        self.records.get(endpoint).is_some_and(|record| record.has_failed_before)
+    }
+
+    /// How often in a row nobody was reached at the address, or nobody who said anything.
+    pub(super) fn failures(&self, endpoint: &PeerEndpoint) -> u32 {
+        self.records.get(endpoint).map_or(0, |record| record.failures)
+    }
+
+    /// Whether the address is configured, or somebody was there or said to be.
+    pub(super) fn is_peer_expected_at(&self, endpoint: &PeerEndpoint) -> bool {
+        self.records.get(endpoint).is_some_and(|record| record.is_configured || record.peer.is_some())
+    }
+
+    /// How many are being dialled.
+    pub(super) fn dialling_count(&self) -> usize {
+        self.records.values().filter(|record| record.is_being_dialled).count()
+    }
+
+    /// When an address is due next at which nobody is expected who is linked or being dialled.
+    pub(super) fn next_deadline(&self, is_linked: impl Fn(PeerId) -> bool) -> BootMs {
+        let dialled_peers = self.peers_being_dialled();
+        let is_free = |peer: PeerId| !is_linked(peer) && !dialled_peers.contains(&peer);
+        let idle = self.records.values().filter(|record| !record.is_being_dialled && record.peer.is_none_or(is_free));
+        idle.map(|record| record.dial_at).min().unwrap_or(BootMs::NEVER)
+    }
+
+    /// The address answered, and this peer is there.
+    pub(super) fn mark_reached(&mut self, endpoint: &PeerEndpoint, peer: PeerId) {
+        if let Some(record) = self.records.get_mut(endpoint) {
+            record.is_being_dialled = false;
+            record.peer = Some(peer);
+        }
+    }
+
+    /// The address is this program itself.
+    pub(super) fn mark_own(&mut self, endpoint: &PeerEndpoint) {
+        if let Some(record) = self.records.get_mut(endpoint) {
+            record.is_being_dialled = false;
+            record.dial_at = BootMs::NEVER;
+        }
+    }
+
+    /// Nobody was reached there. Returns how often in a row that happened; 0 if the address is not in the book.
+    pub(super) fn record_failure(&mut self, endpoint: &PeerEndpoint, now: BootMs, rng: &mut EventRng) -> u32 {
+        let Some(record) = self.records.get_mut(endpoint) else { return 0 };
+        record.is_being_dialled = false;
+        record.has_failed_before = true;
+        record.dial_at = now.plus(redial_delay_ms(record.failures, rng));
+        record.failures = record.failures.saturating_add(1);
+        record.failures
+    }
+
+    /// An address that was only heard of, and at which nobody answers, makes room.
+    fn evict_unreachable(&mut self) {
+        let unreachable = self.records.iter().filter(|(_, record)| !record.is_configured && !record.is_being_dialled);
+        let unreachable = unreachable.filter(|(_, record)| record.failures >= EVICTABLE_FAILURES);
+        let worst = unreachable.max_by_key(|(_, record)| record.failures).map(|(endpoint, _)| endpoint.clone());
+        if let Some(worst) = worst {
+            self.records.remove(&worst);
+        }
+    }
+
+    /// The peer said something: its addresses are good.
+    pub(super) fn reset_failures(&mut self, peer: PeerId) {
+        for record in self.records.values_mut().filter(|record| record.peer == Some(peer)) {
+            record.failures = 0;
+        }
+    }
+
+    /// The link to the peer ended; `had_spoken` if it had said anything on it.
+    pub(super) fn record_lost_link(&mut self, peer: PeerId, was_proven: bool, now: BootMs, rng: &mut EventRng) {
+        for record in
+            self.records.values_mut().filter(|record| record.peer == Some(peer) && record.dial_at != BootMs::NEVER)
+        {
+            record.has_failed_before = true;
+            record.dial_at = now.plus(redial_delay_ms(record.failures, rng));
+            // A peer that accepts and says nothing is no better than one that is not there.
+            record.failures = if was_proven { 0 } else { record.failures.saturating_add(1) };
+        }
+    }
+
+    /// Where peers can be dialled: the address of each, as it is known.
+    pub(super) fn addresses_of(&self, is_wanted: impl Fn(PeerId) -> bool) -> Vec<PeerEndpoint> {
+        let mut found: BTreeMap<PeerId, &PeerEndpoint> = BTreeMap::new();
+        for (endpoint, record) in &self.records {
+            if let Some(peer) = record.peer.filter(|peer| is_wanted(*peer)) {
+                found.entry(peer).or_insert(endpoint);
+            }
+        }
+        found.into_values().cloned().collect()
+    }
+
+    /// Where the peer can be dialled.
+    pub(super) fn address_of(&self, peer: PeerId) -> Option<&PeerEndpoint> {
+        self.records.iter().find(|(_, record)| record.peer == Some(peer)).map(|(endpoint, _)| endpoint)
+    }
+}
+
+/// The wait before the try after `failures` failures: 1 s, then half as long again each time, at most 5 minutes; with jitter.
+fn redial_delay_ms(failures: u32, rng: &mut EventRng) -> u64 {
+    let mut wait_ms = MIN_REDIAL_DELAY_MS;
+    for _ in 0..failures.min(64) {
+        wait_ms = (wait_ms * 3 / 2).min(MAX_REDIAL_DELAY_MS);
+    }
+    rng.jittered(wait_ms).min(MAX_REDIAL_DELAY_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn endpoint(port: u16) -> PeerEndpoint {
+        PeerEndpoint::parse(&format!("10.0.0.1:{port}")).unwrap()
+    }
+
+    #[test]
+    fn the_waits_grow_by_half_from_a_second_to_five_minutes() {
+        let mut rng = EventRng(7);
+        for (failures, about) in
+            [(0, 1000), (1, 1500), (2, 2250), (10, 57_660), (14, 291_900), (15, 300_000), (9999, 300_000)]
+        {
+            let wait = redial_delay_ms(failures, &mut rng);
+            assert!((about * 79 / 100..=(about * 121 / 100).min(300_000)).contains(&wait), "{failures}: {wait}");
+        }
+    }
+
+    #[test]
+    fn those_who_lost_somebody_at_once_do_not_dial_at_once() {
+        let waits: BTreeSet<u64> = (0..100).map(|seed| redial_delay_ms(3, &mut EventRng(seed))).collect();
+        assert!(waits.len() > 80 && waits.last().unwrap() - waits.first().unwrap() > 1000, "{waits:?}");
+    }
+
+    #[test]
+    fn only_an_address_that_was_told_and_never_answered_makes_room() {
+        let (mut book, mut rng, mut now) = (AddressBook::default(), EventRng(1), BootMs(0));
+        book.add_configured(endpoint(1), now);
+        for port in 2..1000 {
+            book.add_learned(endpoint(port), None, now, &mut rng);
+        }
+        assert_eq!(book.records.len(), MAX_ADDRESSES);
+        for _ in 0..EVICTABLE_FAILURES {
+            now = now.plus(MAX_REDIAL_DELAY_MS);
+            for due in [endpoint(1), endpoint(2)] {
+                book.record_failure(&due, now, &mut rng);
+            }
+        }
+        for port in 2000..2002 {
+            book.add_learned(endpoint(port), None, now, &mut rng);
+        }
+        let is_known = |port| book.records.contains_key(&endpoint(port));
+        assert_eq!([1, 2, 3, 2000, 2001].map(is_known), [true, false, true, true, false]);
+    }
+
+    #[test]
+    fn nobody_is_dialled_twice() {
+        let (mut book, mut rng) = (AddressBook::default(), EventRng(1));
+        let later = BootMs(FIRST_DIAL_JITTER_MS);
+        book.add_learned(endpoint(1), Some(PeerId(1)), BootMs(0), &mut rng);
+        book.add_learned(endpoint(2), Some(PeerId(1)), BootMs(0), &mut rng);
+        assert_eq!(book.take_due(later, 9, |_| true), []);
+        assert_eq!(book.next_deadline(|_| true), BootMs::NEVER);
+        assert_eq!(book.take_due(later, 9, |_| false), [endpoint(1)]);
+        assert!(!book.has_failed_before(&endpoint(1)), "this is the first time");
+        assert_eq!(book.take_due(later, 9, |_| false), [], "it is being dialled at another address");
+        assert_eq!(book.next_deadline(|_| false), BootMs::NEVER, "and nothing is to be done until that is over");
+        book.mark_reached(&endpoint(1), PeerId(1));
+        book.reset_failures(PeerId(1));
+        book.record_lost_link(PeerId(1), true, later, &mut rng);
+        assert_eq!(book.take_due(later, 9, |_| false), []);
+        assert_eq!(
+            book.take_due(later.plus(1200), 9, |_| false),
+            [endpoint(1)],
+            "a lost peer is dialled after a second"
+        );
+        assert!(book.has_failed_before(&endpoint(1)) && !book.has_failed_before(&endpoint(3)));
+    }
+}

@@ -1,0 +1,274 @@
+//! Peers of the mesh: links that come and end, and what neighbours tell each other on them.
+
+use super::chat_entry::{Author, ChatEntry};
+use super::config::EngineConfig;
+use super::context::Context;
+use super::counters::MessageKind;
+use super::event::{Action, LinkId};
+use super::history::History;
+use super::link_state::LinkState;
+use super::mesh_authors::MeshAuthor;
+use super::mesh_links::MeshLinks;
+use super::notice::{Contact, Notice};
+use super::plumtree::Plumtree;
+use crate::mesh::{LAZY_PUSH, MeshMessage, MessageBody, MessageFormat};
+use crate::peer_id::PeerId;
+use crate::profile::PeerProfile;
+use rollcall_core::BootMs;
+
+/// When somebody who accepts links and ends them at once has done so as often in a row, the person is told. Once may be two
+/// that dialled each other at the same moment.
+const FAILURES_BEFORE_NOTICE: u32 = 2;
+
+/// The links, and what comes by them.
+#[derive(Clone, Debug)]
+pub(super) struct MeshPeers {
+    pub(super) links: MeshLinks,
+    pub(super) tree: Plumtree,
+}
+
+impl MeshPeers {
+    /// No links yet.
+    pub(super) fn new(config: &EngineConfig, now: BootMs) -> Self {
+        Self { links: MeshLinks::new(&config.peers, now), tree: Plumtree::new(config.dedup_cache_size) }
+    }
+
+    /// When something is due next.
+    pub(super) fn next_deadline(&self, config: &EngineConfig) -> BootMs {
+        self.links.next_deadline(config).min(self.tree.next_deadline())
+    }
+
+    /// The sender's entry; whoever was silent longest makes room for somebody new.
+    pub(super) fn author_mut(&mut self, id: PeerId, now: BootMs) -> &mut MeshAuthor {
+        self.tree.authors.entry(id, now, |peer| self.links.is_linked(peer))
+    }
+
+    /// How a peer is shown.
+    pub(super) fn contact(&self, peer: PeerId) -> Contact {
+        self.tree.authors.contact(peer)
+    }
+
+    /// A connection was greeted; whether it becomes a link.
+    pub(super) fn handle_link_opened(&mut self, link: LinkId, mut new: LinkState, cx: &mut Context) -> bool {
+        let (peer, me) = (new.peer, cx.local.config.id);
+        if let Some(endpoint) = &new.dialled {
+            self.links.addresses.mark_reached(endpoint, peer);
+        }
+        if peer == me {
+            if let Some(endpoint) = &new.dialled {
+                self.links.addresses.mark_own(endpoint);
+            }
+            cx.actions.push(Action::Close { link, reason: "it leads to this program itself" });
+            return false;
+        }
+        if let Some(old) = self.links.link_to(peer) {
+            if !self.links.should_replace(&new, old, me) {
+                cx.actions.push(Action::Close { link, reason: "there is a link to this peer already" });
+                return false;
+            }
+            new.is_proven = self.links.get(old).is_some_and(|old| old.is_proven);
+            self.tree.move_parents(old, link);
+            cx.actions.push(Action::Close { link: old, reason: "another link to this peer took its place" });
+        } else if self.links.len() >= cx.local.config.max_connections && !self.evict_unproven_link(cx) {
+            self.links.addresses.record_lost_link(peer, false, cx.now.boot, &mut cx.rng);
+            cx.actions.push(Action::Close { link, reason: "max_connections is reached" });
+            return false;
+        }
+        self.links.insert(link, new);
+        self.author_mut(peer, cx.now.boot);
+        // First of all a heartbeat: it tells the other that this is a peer with the extension.
+        self.links.send_heartbeat(vec![link], cx);
+        self.links.send_peer_list(link, cx);
+        true
+    }
+
+    /// Ends the link whose peer has been there for longest without a word, so that another can have its place; whether
+    /// there is one.
+    fn evict_unproven_link(&mut self, cx: &mut Context) -> bool {
+        let Some(link) = self.links.longest_unproven(&cx.local.config, cx.now.boot) else { return false };
+        let reason = "it never said a word, and another needs its place";
+        cx.actions.push(Action::Close { link, reason });
+        self.handle_link_closed(link, reason, cx);
+        true
+    }
+
+    /// Ends the links on which no heartbeat came in time.
+    pub(super) fn close_timed_out_links(&mut self, cx: &mut Context) {
+        for link in self.links.timed_out(&cx.local.config, cx.now.boot) {
+            let reason = "no heartbeat came in time";
+            cx.actions.push(Action::Close { link, reason });
+            cx.counters.timed_out_links += 1;
+            self.handle_link_closed(link, reason, cx);
+        }
+    }
+
+    /// A link has ended.
+    pub(super) fn handle_link_closed(&mut self, link: LinkId, reason: &str, cx: &mut Context) {
+        let Some(ended) = self.links.remove(link) else { return };
+        cx.counters.lost_links += 1;
+        self.links.addresses.record_lost_link(ended.peer, ended.is_proven, cx.now.boot, &mut cx.rng);
+        self.tree.replace_parent(link, &mut self.links, cx);
+        if let Some(endpoint) = ended.dialled.filter(|endpoint| cx.local.config.peers.contains(endpoint))
+            && !ended.is_proven
+            && self.links.addresses.failures(&endpoint) == FAILURES_BEFORE_NOTICE
+        {
+            let reason = format!("{reason} before it said a word; it may have as many peers as it takes");
+            cx.notify(Notice::Unreachable { endpoint, reason });
+        }
+        if ended.is_proven {
+            cx.notify(Notice::PeerLost { peer: self.contact(ended.peer), reason: reason.to_owned() });
+        }
+    }
+
+    /// A message came on a link. Returns the chat, which is not only for neighbours.
+    pub(super) fn handle_message(
+        &mut self,
+        link: LinkId,
+        message: MeshMessage,
+        text_times: bool,
+        history: &History,
+        cx: &mut Context,
+    ) -> Option<ChatEntry> {
+        // What was under way on a link that was closed is not lost: the link that took its place asks for it.
+        let state = self.links.get_mut(link)?;
+        cx.counters.received.add(MessageKind::of(&message.body), 1);
+        state.heartbeats.last_seen_at = cx.now.boot;
+        let (peer, remote) = (state.peer, state.remote);
+        let is_from_neighbour = message.sender == peer;
+        if is_from_neighbour {
+            state.form.text_times |= text_times;
+            let is_first = !std::mem::replace(&mut state.is_proven, true);
+            // With a chat it is taken in later.
+            if message.name.is_some() && (is_first || !matches!(message.body, MessageBody::Chat(_))) {
+                self.author_mut(peer, cx.now.boot).name.clone_from(&message.name);
+            }
+            if is_first {
+                let dialled = self.links.get(link).and_then(|state| state.dialled.as_ref());
+                let at = dialled.map_or_else(|| remote.to_string(), ToString::to_string);
+                self.links.addresses.reset_failures(peer);
+                cx.notify(Notice::PeerFound { peer: self.contact(peer), at: Some(at) });
+            }
+        }
+        match message.body {
+            MessageBody::Chat(text) => {
+                let MeshMessage { sender, number, said_at, name, .. } = message;
+                Some(ChatEntry { author: Author::Mesh(sender), name, number, said_at, text })
+            }
+            // All else is between neighbours, and counts only from the neighbour itself.
+            body if is_from_neighbour => {
+                self.handle_neighbour_message(link, body, message.said_at, history, cx);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// A neighbour tells this peer something.
+    fn handle_neighbour_message(
+        &mut self,
+        link: LinkId,
+        body: MessageBody,
+        said_at: i64,
+        history: &History,
+        cx: &mut Context,
+    ) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        let (peer, remote) = (state.peer, state.remote);
+        match body {
+            MessageBody::Heartbeat { extension, listen } => {
+                if let Some(listen) = listen {
+                    self.links.addresses.add_learned(listen.seen_from(remote), Some(peer), cx.now.boot, &mut cx.rng);
+                }
+                self.handle_heartbeat(link, extension, cx);
+            }
+            MessageBody::PeerList(endpoints) => {
+                for endpoint in endpoints {
+                    self.links.addresses.add_learned(endpoint, None, cx.now.boot, &mut cx.rng);
+                }
+            }
+            MessageBody::Direct { to, text } if to == cx.local.config.id => {
+                let from = self.contact(peer);
+                cx.notify(Notice::Direct { from, text, said_at });
+            }
+            MessageBody::Profile(profile) => {
+                let sender = self.author_mut(peer, cx.now.boot);
+                if sender.profile.as_ref() != Some(&profile) {
+                    sender.profile = Some(profile.clone());
+                    cx.notify(Notice::Profile { from: self.contact(peer), profile, refused: None });
+                }
+            }
+            MessageBody::HistoryRequest(have) => {
+                self.tree.answer_history_request(link, &have, history, &mut self.links, cx)
+            }
+            MessageBody::Have(have) => self.tree.handle_have(link, have, &mut self.links, cx),
+            MessageBody::Prune(author) => state.push.send.make_lazy(author),
+            MessageBody::HistoryEnd { more } => {
+                // A neighbour that says "more" for ever and sends nothing new is not asked for ever.
+                if state.push.receive.finish_request(more) {
+                    self.tree.request_history(link, &mut self.links, cx);
+                }
+            }
+            MessageBody::Chat(_) | MessageBody::Direct { .. } | MessageBody::Unknown => {}
+        }
+    }
+
+    fn handle_heartbeat(&mut self, link: LinkId, extension: Option<u32>, cx: &mut Context) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        state.heartbeats.is_sent = true;
+        state.push.is_supported = extension >= Some(LAZY_PUSH);
+        if extension.is_none() || std::mem::replace(&mut state.form.extended, true) {
+            return;
+        }
+        // When the link was made, those who came at the same moment had not told their addresses. By now the one that told its
+        // own first is known, and the other learns of it.
+        self.links.send_peer_list(link, cx);
+        self.tree.request_history(link, &mut self.links, cx);
+        if let Some(profile) = cx.local.profile.clone() {
+            let message = cx.control_message(MessageBody::Profile(profile));
+            self.links.send(vec![link], message, cx);
+        }
+    }
+
+    /// Sends the person's chat to all neighbours; to how many.
+    pub(super) fn send_post(&self, message: MeshMessage, cx: &mut Context) -> usize {
+        let links: Vec<LinkId> = self.links.iter().map(|(id, _)| id).collect();
+        let count = links.len();
+        self.warn_if_too_long(&message, cx);
+        self.links.send(links, message, cx);
+        count
+    }
+
+    /// Says so if some neighbours cannot take in a message this long.
+    fn warn_if_too_long(&self, message: &MeshMessage, cx: &mut Context) {
+        let plain = self.links.iter().filter(|(_, link)| !link.form.extended).count();
+        if plain > 0 && message.write(MessageFormat::default()).is_none() {
+            cx.reject(format!("{plain} peers take no message this long; the others get it"));
+        }
+    }
+
+    /// The person says something to one peer.
+    pub(super) fn send_direct(&self, to: PeerId, text: String, cx: &mut Context) {
+        let link = self.links.link_to(to);
+        let is_extended = |link: &LinkId| self.links.get(*link).is_some_and(|link| link.form.extended);
+        let Some(link) = link.filter(is_extended) else {
+            let uid = self.contact(to).uid;
+            cx.reject(format!(
+                "{uid} is a peer that knows no direct messages, or has only just come; POST reaches all"
+            ));
+            return;
+        };
+        let message = cx.control_message(MessageBody::Direct { to, text });
+        self.links.send(vec![link], message, cx);
+        cx.notify(Notice::DirectSent { to: self.contact(to) });
+    }
+
+    /// Sends the profile to each peer that knows profiles; to how many.
+    pub(super) fn send_profile(&self, profile: PeerProfile, cx: &mut Context) -> usize {
+        let extended = self.links.iter().filter(|(_, link)| link.form.extended);
+        let links: Vec<LinkId> = extended.map(|(id, _)| id).collect();
+        let count = links.len();
+        let message = cx.control_message(MessageBody::Profile(profile));
+        self.links.send(links, message, cx);
+        count
+    }
+}
