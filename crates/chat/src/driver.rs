@@ -237,12 +237,12 @@ impl Driver {
                 narrator::dialling(&endpoint);
                 self.network.dial(endpoint);
             }
-            Action::Send { links, message, form } => {
-                let Some(bytes) = message.write(form) else {
+            Action::Send { links, message, format } => {
+                let Some(bytes) = message.write(format) else {
                     self.drops.too_long += links.len() as u64;
                     return;
                 };
-                self.outboxes.push(links, &bytes, !form.extended);
+                self.outboxes.push(links, &bytes, !format.extended);
             }
             Action::Close { link, reason } => {
                 if let Some(line) = self.outboxes.remove(link) {

@@ -182,14 +182,14 @@ impl AddressBook {
     }
 
     /// The link to the peer ended; `had_spoken` if it had said anything on it.
-    pub(super) fn record_lost_link(&mut self, peer: PeerId, was_proven: bool, now: BootMs, rng: &mut EventRng) {
+    pub(super) fn record_lost_link(&mut self, peer: PeerId, was_confirmed: bool, now: BootMs, rng: &mut EventRng) {
         for record in
             self.records.values_mut().filter(|record| record.peer == Some(peer) && record.dial_at != BootMs::NEVER)
         {
             record.has_failed_before = true;
             record.dial_at = now.plus(redial_delay_ms(record.failures, rng));
             // A peer that accepts and says nothing is no better than one that is not there.
-            record.failures = if was_proven { 0 } else { record.failures.saturating_add(1) };
+            record.failures = if was_confirmed { 0 } else { record.failures.saturating_add(1) };
         }
     }
 
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_waits_grow_by_half_from_a_second_to_five_minutes() {
+    fn redial_delays_grow_by_half_from_one_second_to_five_minutes() {
         let mut rng = EventRng(7);
         for (failures, about) in
             [(0, 1000), (1, 1500), (2, 2250), (10, 57_660), (14, 291_900), (15, 300_000), (9999, 300_000)]
@@ -241,13 +241,13 @@ mod tests {
     }
 
     #[test]
-    fn those_who_lost_somebody_at_once_do_not_dial_at_once() {
+    fn redial_delays_of_different_peers_are_spread() {
         let waits: BTreeSet<u64> = (0..100).map(|seed| redial_delay_ms(3, &mut EventRng(seed))).collect();
         assert!(waits.len() > 80 && waits.last().unwrap() - waits.first().unwrap() > 1000, "{waits:?}");
     }
 
     #[test]
-    fn only_an_address_that_was_told_and_never_answered_makes_room() {
+    fn only_a_learned_address_that_never_answered_is_evicted() {
         let (mut book, mut rng, mut now) = (AddressBook::default(), EventRng(1), BootMs(0));
         book.add_configured(endpoint(1), now);
         for port in 2..1000 {
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_dialled_twice() {
+    fn a_peer_is_not_dialled_at_two_addresses_at_once() {
         let (mut book, mut rng) = (AddressBook::default(), EventRng(1));
         let later = BootMs(FIRST_DIAL_JITTER_MS);
         book.add_learned(endpoint(1), Some(PeerId(1)), BootMs(0), &mut rng);

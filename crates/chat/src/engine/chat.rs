@@ -37,19 +37,19 @@ impl Chat {
     /// Takes in what an earlier run kept.
     pub(super) fn restore(&mut self, entry: ChatEntry, mesh: &mut MeshPeers, local: &mut LocalPeer, now: BootMs) {
         let first_author = self.dedup.record(entry.lan_number(), &entry.text, &entry.author);
-        if let Author::Mesh(sender) = entry.author {
-            let sender_state = mesh.author_mut(sender, now);
-            sender_state.received.insert(entry.number);
-            sender_state.name = entry.name.clone().or(sender_state.name.take());
-            if sender == local.config.id {
+        if let Author::Mesh(id) = entry.author {
+            let record = mesh.author_mut(id, now);
+            record.received.insert(entry.number);
+            record.name = entry.name.clone().or(record.name.take());
+            if id == local.config.id {
                 local.record_used_number(entry.number);
             }
         }
         if let Some(evicted) = self.add(entry.into(), first_author)
-            && let Author::Mesh(sender) = evicted.author
+            && let Author::Mesh(id) = evicted.author
         {
             // What was kept and made room was heard: others may have it still.
-            mesh.author_mut(sender, now).received.mark_received_below(evicted.number.saturating_add(1));
+            mesh.author_mut(id, now).received.mark_received_below(evicted.number.saturating_add(1));
         }
     }
 

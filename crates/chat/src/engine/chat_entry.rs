@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_is_of_sender_number_and_text_as_it_arrives() {
+    fn the_lan_number_depends_on_the_author_the_number_and_the_text_as_received() {
         let number = lan_number(PeerId(1), 2, "a\nb ");
         assert_eq!(number, lan_number(PeerId(1), 2, "a b"));
         for other in [lan_number(PeerId(2), 2, "a b"), lan_number(PeerId(1), 3, "a b"), lan_number(PeerId(1), 2, "a c")]

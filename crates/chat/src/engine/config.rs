@@ -60,7 +60,7 @@ impl LanConfig {
     }
 
     /// Whether a peer that claims to be there may write from here. All addresses of this machine are one.
-    pub(super) fn is_match(&self, user: &LanUserId, source: IpAddr) -> bool {
+    pub(super) fn is_valid_claim(&self, user: &LanUserId, source: IpAddr) -> bool {
         user.claimed_ip().is_some_and(|claimed| claimed == source || (self.is_own(claimed) && self.is_own(source)))
     }
 

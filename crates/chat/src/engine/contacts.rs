@@ -114,7 +114,7 @@ fn has_display_name(contact: &Contact, wanted: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::rules;
+    use super::super::tests::config;
     use super::super::{Engine, EngineConfig, Event, EventRng, LinkId, Now};
     use super::*;
     use crate::mesh::{MeshMessage, MessageBody};
@@ -126,8 +126,8 @@ mod tests {
 
     /// An engine that is linked to peers 1, 2, ... of these names, each with what it displays.
     fn engine_with_peers(peers: &[(&str, &str)]) -> Engine {
-        let rules = EngineConfig { peers: Vec::new(), max_connections: 9, ..rules() };
-        let mut engine = Engine::new(rules, Vec::new(), NOW);
+        let config = EngineConfig { peers: Vec::new(), max_connections: 9, ..config() };
+        let mut engine = Engine::new(config, Vec::new(), NOW);
         for (number, (name, displayed)) in (1..).zip(peers) {
             let (link, peer) = (LinkId(number), PeerId(number.into()));
             engine.handle(
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_is_found_by_the_name_that_is_displayed_unless_it_is_anothers() {
+    fn a_display_name_finds_a_peer_unless_it_is_the_name_of_another() {
         let engine = engine_with_peers(&[
             ("bob", "Bob the Builder "),
             ("al", "bob"),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_displays_an_id_a_whole_name_or_the_name_of_who_has_left() {
+    fn a_display_name_cannot_stand_for_an_id_a_full_name_or_a_peer_that_left() {
         let gone = PeerId(77).to_string();
         let mut engine = engine_with_peers(&[("bob", "hi"), ("eve", "bob"), ("fay", &gone), ("gus", "x@10.0.0.1")]);
         engine.handle(Event::LinkClosed { link: LinkId(1), reason: String::new() }, NOW, EventRng(1));

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_has_a_place_of_its_own() {
+    fn each_kind_has_its_own_counter() {
         for (place, kind) in MessageKind::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, place);
         }

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_bounded() {
+    fn the_number_of_remembered_messages_is_bounded() {
         let (mut dedup, author) = (CrossTransportDedup::default(), Author::Mesh(PeerId(1)));
         for number in 0..=MAX_REMEMBERED_MESSAGES as u64 {
             assert_eq!(dedup.record(number, "x", &author), None);

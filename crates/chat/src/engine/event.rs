@@ -106,7 +106,7 @@ pub enum Action {
         /// What.
         message: MeshMessage,
         /// How.
-        form: MessageFormat,
+        format: MessageFormat,
     },
     /// End a link. The engine has forgotten it already.
     Close {

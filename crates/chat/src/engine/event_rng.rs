@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jittered_wait_is_a_fifth_off_at_most() {
+    fn jitter_changes_a_delay_by_at_most_a_fifth() {
         let mut rng = EventRng(1);
         let waits: Vec<u64> = (0..1000).map(|_| rng.jittered(1000)).collect();
         assert!(waits.iter().all(|wait| (800..=1200).contains(wait)));

@@ -18,13 +18,13 @@ pub(super) struct EvictedAuthors {
 
 impl EvictedAuthors {
     /// Adds somebody of whom this number was heard, and maybe lower ones; whoever was forgotten first makes room.
-    pub(super) fn insert(&mut self, sender: PeerId, highest: u64) {
-        if let Some(known) = self.highest.get_mut(&sender) {
-            *known = highest.max(*known);
+    pub(super) fn insert(&mut self, author: PeerId, highest: u64) {
+        if let Some(stored) = self.highest.get_mut(&author) {
+            *stored = highest.max(*stored);
             return;
         }
-        self.highest.insert(sender, highest);
-        self.order.push_back(sender);
+        self.highest.insert(author, highest);
+        self.order.push_back(author);
         if self.order.len() > MAX_EVICTED_AUTHORS
             && let Some(oldest) = self.order.pop_front()
         {
@@ -33,13 +33,13 @@ impl EvictedAuthors {
     }
 
     /// Whether the number was heard before the sender was forgotten, or is so low that it counts as heard.
-    pub(super) fn has(&self, sender: PeerId, number: u64) -> bool {
-        self.highest(sender).is_some_and(|highest| number <= highest)
+    pub(super) fn has(&self, author: PeerId, number: u64) -> bool {
+        self.highest(author).is_some_and(|highest| number <= highest)
     }
 
     /// The highest number that was heard before the sender was forgotten.
-    pub(super) fn highest(&self, sender: PeerId) -> Option<u64> {
-        self.highest.get(&sender).copied()
+    pub(super) fn highest(&self, author: PeerId) -> Option<u64> {
+        self.highest.get(&author).copied()
     }
 }
 
@@ -48,13 +48,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_the_forgotten_the_highest_number_is_known_and_the_memory_is_bounded() {
+    fn the_highest_number_of_each_evicted_author_is_kept_and_the_table_is_bounded() {
         let mut evicted = EvictedAuthors::default();
-        for sender in 0..=MAX_EVICTED_AUTHORS as u128 {
-            evicted.insert(PeerId(sender), 7);
-            evicted.insert(PeerId(sender), 5);
+        for author in 0..=MAX_EVICTED_AUTHORS as u128 {
+            evicted.insert(PeerId(author), 7);
+            evicted.insert(PeerId(author), 5);
         }
-        assert_eq!([0, 1, 2].map(|sender| evicted.highest(PeerId(sender))), [None, Some(7), Some(7)]);
+        assert_eq!([0, 1, 2].map(|author| evicted.highest(PeerId(author))), [None, Some(7), Some(7)]);
         evicted.insert(PeerId(1), 9);
         assert_eq!(evicted.highest(PeerId(1)), Some(9));
         assert_eq!((evicted.order.len(), evicted.highest.len()), (MAX_EVICTED_AUTHORS, MAX_EVICTED_AUTHORS));

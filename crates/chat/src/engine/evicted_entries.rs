@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_left_is_there_for_some_seconds_and_for_less_if_there_is_much() {
+    fn evicted_entries_are_kept_for_seconds_and_for_less_time_if_there_are_many() {
         let mut evicted = EvictedEntries::default();
         evicted.add(entry(1, 10), BootMs(100));
         evicted.add(entry(2, 10), BootMs(200));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_full_before_anything_is_dropped_too_early() {
+    fn the_buffer_is_full_before_an_entry_is_dropped_too_early() {
         let mut evicted = EvictedEntries::default();
         let mut count = 0;
         while !evicted.is_full() {

@@ -78,8 +78,8 @@ impl History {
     ) -> (Vec<&'e ChatEntry>, bool) {
         let mut missing: Vec<&ChatEntry> = evicted.collect();
         for (author, log) in &self.logs {
-            let Author::Mesh(sender) = author else { continue };
-            let has = have.get(sender).map_or(&[][..], Vec::as_slice);
+            let Author::Mesh(id) = author else { continue };
+            let has = have.get(id).map_or(&[][..], Vec::as_slice);
             missing.extend(log.iter().map(Arc::as_ref).filter(|entry| !is_in_ranges(has, entry.number)));
         }
         missing.sort_by_key(|entry| (entry.said_at, entry.number));
@@ -120,8 +120,8 @@ impl History {
 mod tests {
     use super::*;
 
-    fn entry(sender: u128, number: u64) -> ChatEntry {
-        let author = Author::Mesh(PeerId(sender));
+    fn entry(author_id: u128, number: u64) -> ChatEntry {
+        let author = Author::Mesh(PeerId(author_id));
         ChatEntry { author, name: None, number, said_at: number.cast_signed(), text: "x".repeat(10) }
     }
 
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_an_author_makes_room_for_its_newest_only() {
+    fn the_oldest_entry_of_an_author_is_evicted_for_a_newer_one_of_the_same_author() {
         let mut history = History::new(2);
         for number in [5, 7, 6] {
             history.add(entry(1, number).into());
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_gets_what_is_missing_in_parts() {
+    fn missing_entries_are_returned_in_batches() {
         let mut history = History::new(1000);
         let count = MAX_BATCH_MESSAGES as u64 + 10;
         for number in 1..=count {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_long_texts_is_shorter() {
+    fn a_batch_of_long_texts_has_fewer_entries() {
         let mut history = History::new(1000);
         for number in 1..=40 {
             history.add(ChatEntry { text: "x".repeat(8192), ..entry(1, number) }.into());
@@ -169,10 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn authors_are_bounded_too() {
+    fn the_number_of_authors_is_bounded() {
         let mut history = History::new(5);
-        for sender in 0..=MAX_AUTHORS as u128 {
-            history.add(entry(sender, u64::try_from(sender).unwrap() + 1).into());
+        for author_id in 0..=MAX_AUTHORS as u128 {
+            history.add(entry(author_id, u64::try_from(author_id).unwrap() + 1).into());
         }
         let entries = history.entries();
         assert_eq!((entries.len(), entries[0].number), (MAX_AUTHORS, 2));

@@ -79,7 +79,7 @@ impl LanPeer {
     }
 
     /// Whether a message with this number was not heard before.
-    pub(super) fn is_new(&mut self, id: u64) -> bool {
+    pub(super) fn insert_number(&mut self, id: u64) -> bool {
         if self.recent_numbers.contains(&id) {
             return false;
         }

@@ -143,7 +143,7 @@ impl LanPeers {
         let (DatagramBody::Discovery { port }, Some(peer)) = (body, self.peers.get(user)) else { return false };
         peer.has_announced_port
             && peer.addr.port() != *port
-            && (peer.is_mismatched || self.config.is_match(user, source))
+            && (peer.is_mismatched || self.config.is_valid_claim(user, source))
     }
 
     /// Any datagram is a sign of life, and may tell a new address.
@@ -155,7 +155,7 @@ impl LanPeers {
         dialect: Dialect,
         cx: &mut Context,
     ) {
-        let is_mismatched = !self.config.is_match(user, source.ip());
+        let is_mismatched = !self.config.is_valid_claim(user, source.ip());
         let is_new = !self.peers.contains_key(user);
         let fresh = || LanPeer::new(source, dialect, is_mismatched, cx.now.boot);
         let peer = self.peers.entry(user.clone()).or_insert_with(fresh);
@@ -210,12 +210,14 @@ impl LanPeers {
         // Posts of the draft do not say when.
         let said_at = if sent_at == 0 { cx.now.unix_s } else { sent_at };
         match body {
-            DatagramBody::Post(text) if self.is_new(&user, id, cx) => return Some(LanPost { user, id, said_at, text }),
+            DatagramBody::Post(text) if self.record_number(&user, id, cx) => {
+                return Some(LanPost { user, id, said_at, text });
+            }
             DatagramBody::Direct { to, text } => {
                 if to != self.config.user {
                     return None;
                 }
-                if self.is_new(&user, id, cx)
+                if self.record_number(&user, id, cx)
                     && let Some(from) = self.contact(&user)
                 {
                     cx.notify(Notice::Direct { from, text, said_at });
@@ -249,9 +251,9 @@ impl LanPeers {
     }
 
     /// Whether a message of the peer was not heard before. One without a number is never known.
-    fn is_new(&mut self, user: &LanUserId, id: Option<u64>, cx: &mut Context) -> bool {
+    fn record_number(&mut self, user: &LanUserId, id: Option<u64>, cx: &mut Context) -> bool {
         let (Some(peer), Some(id)) = (self.peers.get_mut(user), id) else { return true };
-        let is_new = peer.is_new(id);
+        let is_new = peer.insert_number(id);
         cx.counters.duplicates += u64::from(!is_new);
         is_new
     }
@@ -360,8 +362,8 @@ impl LanPeers {
         sent_at: i64,
         links: &MeshLinks,
     ) {
-        let is_match = self.config.is_match(user, source);
-        let Some(number) = number.filter(|_| is_match) else { return };
+        let is_valid_claim = self.config.is_valid_claim(user, source);
+        let Some(number) = number.filter(|_| is_valid_claim) else { return };
         let announcement = LanAnnouncement { number, sent_at };
         let is_announced_by =
             |peer: &PeerId| self.is_linked_from(*peer, source, links) && announcement.is_by(*peer, user);

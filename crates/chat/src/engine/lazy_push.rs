@@ -8,7 +8,7 @@ use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
 /// The most numbers that one neighbour is told at once: whatever they are, they fit into a message.
-const MAX_ANNOUNCEMENTS: usize = 512;
+const MAX_PENDING_HAVES: usize = 512;
 /// What a neighbour has may be on its way from where it mostly comes from; it is asked for after so long.
 pub(super) const REQUEST_DELAY_MS: u64 = 100;
 /// The most runs of numbers that are waited for of one neighbour; with more it is asked for everything.
@@ -44,7 +44,7 @@ pub(super) struct LazySend {
     /// Whose chat the other end has from elsewhere.
     lazy_authors: BTreeSet<PeerId>,
     /// What it is still to be told of that.
-    pending: Vec<(PeerId, u64)>,
+    pending_haves: Vec<(PeerId, u64)>,
     /// Until when the other end may ask for more of an answer.
     answer_open_until: Option<BootMs>,
 }
@@ -63,20 +63,20 @@ impl LazySend {
     }
 
     /// Queues a number that the other end is to be told of. Returns whether the queue is full.
-    pub(super) fn queue_announcement(&mut self, author: PeerId, number: u64) -> bool {
-        self.pending.push((author, number));
-        self.pending.len() >= MAX_ANNOUNCEMENTS
+    pub(super) fn queue_have(&mut self, author: PeerId, number: u64) -> bool {
+        self.pending_haves.push((author, number));
+        self.pending_haves.len() >= MAX_PENDING_HAVES
     }
 
     /// What the other end is to be told of; it counts as told from now on.
-    pub(super) fn take_announcements(&mut self) -> Vec<(PeerId, u64)> {
-        std::mem::take(&mut self.pending)
+    pub(super) fn take_pending_haves(&mut self) -> Vec<(PeerId, u64)> {
+        std::mem::take(&mut self.pending_haves)
     }
 
     /// The other end asks for what it has not heard: it is spared nothing any more, and told all of it.
     pub(super) fn reset_to_eager(&mut self) {
         self.lazy_authors.clear();
-        self.pending.clear();
+        self.pending_haves.clear();
     }
 
     /// A part of an answer was given, and there is more or not.
@@ -109,7 +109,7 @@ pub(super) struct LazyReceive {
     /// How many answers in a row had nothing new.
     useless_answers: u32,
     /// Whether chat came that was new since the last question for history.
-    pub(super) has_new_chat: bool,
+    pub(super) has_progress: bool,
     /// Forgotten senders whose chat came again here: the next question names them.
     repeated_authors: BTreeSet<PeerId>,
 }
@@ -140,9 +140,9 @@ impl LazyReceive {
 
     /// Chat of a forgotten sender came again. An answer that has nothing else is no reason to stop asking, since the next
     /// question leaves that out.
-    pub(super) fn record_repeat(&mut self, sender: PeerId) {
-        if self.repeated_authors.len() < MAX_REPEATED_AUTHORS && self.repeated_authors.insert(sender) {
-            self.has_new_chat = true;
+    pub(super) fn record_repeat(&mut self, author: PeerId) {
+        if self.repeated_authors.len() < MAX_REPEATED_AUTHORS && self.repeated_authors.insert(author) {
+            self.has_progress = true;
         }
     }
 
@@ -177,7 +177,7 @@ impl LazyReceive {
     pub(super) fn finish_request(&mut self, more: bool) -> bool {
         let Some(open_requests) = self.open_requests.checked_sub(1) else { return false };
         self.open_requests = open_requests;
-        if self.has_new_chat {
+        if self.has_progress {
             self.useless_answers = 0;
         } else {
             self.useless_answers += 1;
@@ -210,10 +210,10 @@ impl LazyReceive {
     /// The authors whose chat is to be asked for now; `None` if nothing is. What `is_heard` meanwhile
     /// is not missing any more. Authors that another neighbour was `asked` for are put off: one
     /// answer is enough.
-    pub(super) fn due(
+    pub(super) fn due_authors(
         &mut self,
         now: BootMs,
-        asked: &BTreeSet<PeerId>,
+        requested: &BTreeSet<PeerId>,
         is_received: impl Fn(PeerId, (u64, u64)) -> bool,
     ) -> Option<BTreeSet<PeerId>> {
         let mut authors = BTreeSet::new();
@@ -221,7 +221,7 @@ impl LazyReceive {
             if is_received(missing.author, missing.range) {
                 return false;
             }
-            if asked.contains(&missing.author) {
+            if requested.contains(&missing.author) {
                 missing.request_at = missing.request_at.max(now.plus(REQUEST_DELAY_MS));
             }
             if missing.request_at <= now {
@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_told_is_in_order_and_in_runs_that_do_not_touch() {
+    fn announced_numbers_become_sorted_ranges_that_do_not_touch() {
         let (a, b) = (PeerId(1), PeerId(2));
         let numbers = vec![(b, 7), (a, 3), (a, 1), (a, 2), (a, 9), (a, 9), (b, u64::MAX), (b, u64::MAX - 1)];
         let expected = BTreeMap::from([(a, vec![(1, 3), (9, 9)]), (b, vec![(7, 7), (u64::MAX - 1, u64::MAX)])]);

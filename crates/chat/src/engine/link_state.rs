@@ -15,10 +15,10 @@ pub(super) struct LinkState {
     pub(super) peer: PeerId,
     pub(super) dialled: Option<PeerEndpoint>,
     pub(super) remote: IpAddr,
-    pub(super) form: MessageFormat,
+    pub(super) format: MessageFormat,
     /// Whether the peer itself said something, here or on the link whose place this took: then its name is known, and the
     /// person was told of it.
-    pub(super) is_proven: bool,
+    pub(super) is_confirmed: bool,
     pub(super) heartbeats: LinkHeartbeats,
     pub(super) push: LazyPush,
 }
@@ -29,9 +29,9 @@ impl LinkState {
             peer,
             dialled,
             remote,
-            form: MessageFormat::default(),
-            is_proven: false,
-            heartbeats: LinkHeartbeats { last_seen_at: now, is_sent: false, next_heartbeat_at: now },
+            format: MessageFormat::default(),
+            is_confirmed: false,
+            heartbeats: LinkHeartbeats { last_seen_at: now, peer_sends: false, next_heartbeat_at: now },
             push: LazyPush::default(),
         }
     }
@@ -47,13 +47,13 @@ impl LinkState {
 pub(super) struct LinkHeartbeats {
     pub(super) last_seen_at: BootMs,
     /// Whether the other end sends heartbeats; of one that never did, silence tells nothing.
-    pub(super) is_sent: bool,
+    pub(super) peer_sends: bool,
     pub(super) next_heartbeat_at: BootMs,
 }
 
 impl LinkHeartbeats {
     /// When the other end has been silent for too long.
     pub(super) fn timeout_at(&self, config: &EngineConfig) -> BootMs {
-        if self.is_sent { self.last_seen_at.plus(config.silence_timeout_ms()) } else { BootMs::NEVER }
+        if self.peer_sends { self.last_seen_at.plus(config.silence_timeout_ms()) } else { BootMs::NEVER }
     }
 }

@@ -139,25 +139,25 @@ impl MeshAuthors {
         repeated_authors: impl Iterator<Item = &'r PeerId>,
         missing: &BTreeSet<PeerId>,
     ) -> BTreeMap<PeerId, SeqRanges> {
-        let mut received: Vec<(&PeerId, &MeshAuthor)> = self.authors.iter().collect();
-        received.retain(|(_, author)| author.received.highest().is_some());
-        received.sort_by_key(|(_, author)| Reverse(author.last_seen_at));
+        let mut candidates: Vec<(&PeerId, &MeshAuthor)> = self.authors.iter().collect();
+        candidates.retain(|(_, author)| author.received.highest().is_some());
+        candidates.sort_by_key(|(_, author)| Reverse(author.last_seen_at));
         let evicted = repeated_authors.filter(|author| !self.authors.contains_key(author));
         let evicted = evicted.filter_map(|author| Some((*author, vec![(0, self.evicted.highest(*author)?)])));
         let mut have: BTreeMap<PeerId, SeqRanges> = evicted.collect();
         // With many senders there is room for their newest runs only. What is older counts as heard then: so those of whom
         // something is missing come first.
-        received.sort_by_key(|(id, _)| !missing.contains(id));
-        received.truncate(MAX_ASKED - have.len());
+        candidates.sort_by_key(|(id, _)| !missing.contains(id));
+        candidates.truncate(MAX_ASKED - have.len());
         let reserved = if missing.is_empty() { 0 } else { MAX_RANGES_PER_REQUEST - MAX_ASKED };
-        let (mut free_ranges, max) = (reserved, (MAX_RANGES_PER_REQUEST - reserved) / received.len().max(1));
-        have.extend(received.into_iter().map(|(id, author)| {
-            let max = if missing.contains(id) {
+        let (mut free_ranges, max_ranges) = (reserved, (MAX_RANGES_PER_REQUEST - reserved) / candidates.len().max(1));
+        have.extend(candidates.into_iter().map(|(id, author)| {
+            let max_ranges = if missing.contains(id) {
                 MAX_RANGES_PER_MISSING_AUTHOR.min(free_ranges)
             } else {
-                max.min(MAX_RANGES_PER_AUTHOR)
+                max_ranges.min(MAX_RANGES_PER_AUTHOR)
             };
-            let ranges = author.received.newest_ranges(max.max(1));
+            let ranges = author.received.newest_ranges(max_ranges.max(1));
             free_ranges = free_ranges.saturating_sub(ranges.len());
             (*id, ranges)
         }));

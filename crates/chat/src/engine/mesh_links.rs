@@ -106,12 +106,12 @@ impl MeshLinks {
 
     /// The link whose peer has been there for longest without a word. A peer that had no time for a
     /// heartbeat yet does not count.
-    pub(super) fn longest_unproven(&self, config: &EngineConfig, now: BootMs) -> Option<LinkId> {
+    pub(super) fn longest_unconfirmed(&self, config: &EngineConfig, now: BootMs) -> Option<LinkId> {
         let silence_timeout_ms = config.silence_timeout_ms();
-        let is_unproven =
-            |link: &LinkState| !link.is_proven && link.heartbeats.last_seen_at.plus(silence_timeout_ms) <= now;
-        let unproven = self.links.iter().filter(|(_, link)| is_unproven(link));
-        unproven.min_by_key(|(_, link)| link.heartbeats.last_seen_at).map(|(id, _)| *id)
+        let is_evictable =
+            |link: &LinkState| !link.is_confirmed && link.heartbeats.last_seen_at.plus(silence_timeout_ms) <= now;
+        let evictable = self.links.iter().filter(|(_, link)| is_evictable(link));
+        evictable.min_by_key(|(_, link)| link.heartbeats.last_seen_at).map(|(id, _)| *id)
     }
 
     /// The links on which no heartbeat came in time.
@@ -123,8 +123,9 @@ impl MeshLinks {
     /// When something is due on a link, or an address is to be dialled.
     pub(super) fn next_deadline(&self, config: &EngineConfig) -> BootMs {
         let links = self.links.values().map(|link| link.next_deadline(config)).min().unwrap_or(BootMs::NEVER);
-        let free_slots = self.links.len() + self.addresses.dialling_count() < config.max_connections;
-        let dials = if free_slots { self.addresses.next_deadline(|peer| self.is_linked(peer)) } else { BootMs::NEVER };
+        let has_free_slot = self.links.len() + self.addresses.dialling_count() < config.max_connections;
+        let dials =
+            if has_free_slot { self.addresses.next_deadline(|peer| self.is_linked(peer)) } else { BootMs::NEVER };
         links.min(dials)
     }
 
@@ -183,18 +184,18 @@ impl MeshLinks {
     pub(super) fn send(&self, mut links: Vec<LinkId>, message: MeshMessage, cx: &mut Context) {
         links.retain(|id| self.links.contains_key(id));
         cx.counters.sent.add(MessageKind::of(&message.body), links.len());
-        let form_of = |id: &LinkId| self.links.get(id).map(|link| link.form).unwrap_or_default();
+        let form_of = |id: &LinkId| self.links.get(id).map(|link| link.format).unwrap_or_default();
         // Mostly all want the same.
-        while let Some(form) = links.first().map(form_of) {
-            let others: Vec<LinkId> = links.extract_if(.., |id| form_of(id) != form).collect();
+        while let Some(format) = links.first().map(form_of) {
+            let others: Vec<LinkId> = links.extract_if(.., |id| form_of(id) != format).collect();
             if others.is_empty() {
-                cx.actions.push(Action::Send { links, message, form });
+                cx.actions.push(Action::Send { links, message, format });
                 return;
             }
             cx.actions.push(Action::Send {
                 links: std::mem::replace(&mut links, others),
                 message: message.clone(),
-                form,
+                format,
             });
         }
     }

@@ -66,10 +66,10 @@ impl MeshPeers {
                 cx.actions.push(Action::Close { link, reason: "there is a link to this peer already" });
                 return false;
             }
-            new.is_proven = self.links.get(old).is_some_and(|old| old.is_proven);
+            new.is_confirmed = self.links.get(old).is_some_and(|old| old.is_confirmed);
             self.tree.move_parents(old, link);
             cx.actions.push(Action::Close { link: old, reason: "another link to this peer took its place" });
-        } else if self.links.len() >= cx.local.config.max_connections && !self.evict_unproven_link(cx) {
+        } else if self.links.len() >= cx.local.config.max_connections && !self.evict_unconfirmed_link(cx) {
             self.links.addresses.record_lost_link(peer, false, cx.now.boot, &mut cx.rng);
             cx.actions.push(Action::Close { link, reason: "max_connections is reached" });
             return false;
@@ -84,8 +84,8 @@ impl MeshPeers {
 
     /// Ends the link whose peer has been there for longest without a word, so that another can have its place; whether
     /// there is one.
-    fn evict_unproven_link(&mut self, cx: &mut Context) -> bool {
-        let Some(link) = self.links.longest_unproven(&cx.local.config, cx.now.boot) else { return false };
+    fn evict_unconfirmed_link(&mut self, cx: &mut Context) -> bool {
+        let Some(link) = self.links.longest_unconfirmed(&cx.local.config, cx.now.boot) else { return false };
         let reason = "it never said a word, and another needs its place";
         cx.actions.push(Action::Close { link, reason });
         self.handle_link_closed(link, reason, cx);
@@ -106,16 +106,16 @@ impl MeshPeers {
     pub(super) fn handle_link_closed(&mut self, link: LinkId, reason: &str, cx: &mut Context) {
         let Some(ended) = self.links.remove(link) else { return };
         cx.counters.lost_links += 1;
-        self.links.addresses.record_lost_link(ended.peer, ended.is_proven, cx.now.boot, &mut cx.rng);
+        self.links.addresses.record_lost_link(ended.peer, ended.is_confirmed, cx.now.boot, &mut cx.rng);
         self.tree.replace_parent(link, &mut self.links, cx);
         if let Some(endpoint) = ended.dialled.filter(|endpoint| cx.local.config.peers.contains(endpoint))
-            && !ended.is_proven
+            && !ended.is_confirmed
             && self.links.addresses.failures(&endpoint) == FAILURES_BEFORE_NOTICE
         {
             let reason = format!("{reason} before it said a word; it may have as many peers as it takes");
             cx.notify(Notice::Unreachable { endpoint, reason });
         }
-        if ended.is_proven {
+        if ended.is_confirmed {
             cx.notify(Notice::PeerLost { peer: self.contact(ended.peer), reason: reason.to_owned() });
         }
     }
@@ -136,8 +136,8 @@ impl MeshPeers {
         let (peer, remote) = (state.peer, state.remote);
         let is_from_neighbour = message.sender == peer;
         if is_from_neighbour {
-            state.form.text_times |= text_times;
-            let is_first = !std::mem::replace(&mut state.is_proven, true);
+            state.format.text_times |= text_times;
+            let is_first = !std::mem::replace(&mut state.is_confirmed, true);
             // With a chat it is taken in later.
             if message.name.is_some() && (is_first || !matches!(message.body, MessageBody::Chat(_))) {
                 self.author_mut(peer, cx.now.boot).name.clone_from(&message.name);
@@ -191,9 +191,9 @@ impl MeshPeers {
                 cx.notify(Notice::Direct { from, text, said_at });
             }
             MessageBody::Profile(profile) => {
-                let sender = self.author_mut(peer, cx.now.boot);
-                if sender.profile.as_ref() != Some(&profile) {
-                    sender.profile = Some(profile.clone());
+                let record = self.author_mut(peer, cx.now.boot);
+                if record.profile.as_ref() != Some(&profile) {
+                    record.profile = Some(profile.clone());
                     cx.notify(Notice::Profile { from: self.contact(peer), profile, refused: None });
                 }
             }
@@ -214,9 +214,9 @@ impl MeshPeers {
 
     fn handle_heartbeat(&mut self, link: LinkId, extension: Option<u32>, cx: &mut Context) {
         let Some(state) = self.links.get_mut(link) else { return };
-        state.heartbeats.is_sent = true;
+        state.heartbeats.peer_sends = true;
         state.push.is_supported = extension >= Some(LAZY_PUSH);
-        if extension.is_none() || std::mem::replace(&mut state.form.extended, true) {
+        if extension.is_none() || std::mem::replace(&mut state.format.extended, true) {
             return;
         }
         // When the link was made, those who came at the same moment had not told their addresses. By now the one that told its
@@ -240,7 +240,7 @@ impl MeshPeers {
 
     /// Says so if some neighbours cannot take in a message this long.
     fn warn_if_too_long(&self, message: &MeshMessage, cx: &mut Context) {
-        let plain = self.links.iter().filter(|(_, link)| !link.form.extended).count();
+        let plain = self.links.iter().filter(|(_, link)| !link.format.extended).count();
         if plain > 0 && message.write(MessageFormat::default()).is_none() {
             cx.reject(format!("{plain} peers take no message this long; the others get it"));
         }
@@ -249,7 +249,7 @@ impl MeshPeers {
     /// The person says something to one peer.
     pub(super) fn send_direct(&self, to: PeerId, text: String, cx: &mut Context) {
         let link = self.links.link_to(to);
-        let is_extended = |link: &LinkId| self.links.get(*link).is_some_and(|link| link.form.extended);
+        let is_extended = |link: &LinkId| self.links.get(*link).is_some_and(|link| link.format.extended);
         let Some(link) = link.filter(is_extended) else {
             let uid = self.contact(to).uid;
             cx.reject(format!(
@@ -264,7 +264,7 @@ impl MeshPeers {
 
     /// Sends the profile to each peer that knows profiles; to how many.
     pub(super) fn send_profile(&self, profile: PeerProfile, cx: &mut Context) -> usize {
-        let extended = self.links.iter().filter(|(_, link)| link.form.extended);
+        let extended = self.links.iter().filter(|(_, link)| link.format.extended);
         let links: Vec<LinkId> = extended.map(|(id, _)| id).collect();
         let count = links.len();
         let message = cx.control_message(MessageBody::Profile(profile));

@@ -153,3 +153,69 @@ pub enum Notice {
         reason: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_json_of_each_notice_has_its_documented_names() {
+        let al = || Contact { uid: "al@10.0.0.1".into(), display_name: Some("Al".into()), via: ChatTransport::Lan };
+        let bob = || Contact { uid: "bob@00000000".into(), display_name: None, via: ChatTransport::Mesh };
+        let source = "10.0.0.9".parse().unwrap();
+        let endpoint = PeerEndpoint::parse("10.0.0.9:1").unwrap();
+        let profile = PeerProfile::new("Al", "here", None);
+        let profile_json = serde_json::to_value(&profile).unwrap();
+        let (from_al, from_bob) = (
+            json!({"uid": "al@10.0.0.1", "display_name": "Al", "via": "lan"}),
+            json!({"uid": "bob@00000000", "via": "mesh"}),
+        );
+        let expected: Vec<(Notice, Value)> = vec![
+            (
+                Notice::PeerFound { peer: al(), at: Some("10.0.0.1:8000".into()) },
+                json!({"event": "found", "peer": from_al, "at": "10.0.0.1:8000"}),
+            ),
+            (Notice::PeerFound { peer: bob(), at: None }, json!({"event": "found", "peer": from_bob})),
+            (
+                Notice::PeerLost { peer: bob(), reason: "gone".into() },
+                json!({"event": "lost", "peer": from_bob, "why": "gone"}),
+            ),
+            (
+                Notice::Post { from: bob(), text: "hi".into(), said_at: 5, number: "7".into() },
+                json!({"event": "post", "from": from_bob, "text": "hi", "said_at": 5, "number": "7"}),
+            ),
+            (
+                Notice::Direct { from: bob(), text: "hi".into(), said_at: 5 },
+                json!({"event": "direct", "from": from_bob, "text": "hi", "said_at": 5}),
+            ),
+            (
+                Notice::Profile { from: al(), profile, refused: Some("too large".into()) },
+                json!({"event": "profile", "from": from_al, "profile": profile_json, "refused": "too large"}),
+            ),
+            (
+                Notice::AddressMismatch { uid: "al@10.0.0.1".into(), source },
+                json!({"event": "mismatch", "uid": "al@10.0.0.1", "source": "10.0.0.9"}),
+            ),
+            (
+                Notice::DuplicateName { uid: "al@10.0.0.1".into(), source },
+                json!({"event": "doubled", "uid": "al@10.0.0.1", "source": "10.0.0.9"}),
+            ),
+            (
+                Notice::NamesReceived { from: al(), uids: vec!["x".into()] },
+                json!({"event": "listed", "from": from_al, "uids": ["x"]}),
+            ),
+            (
+                Notice::Unreachable { endpoint, reason: "refused".into() },
+                json!({"event": "unreachable", "endpoint": "10.0.0.9:1", "why": "refused"}),
+            ),
+            (Notice::Sent { peers: 2 }, json!({"event": "sent", "peers": 2})),
+            (Notice::DirectSent { to: bob() }, json!({"event": "sent_to", "to": from_bob})),
+            (Notice::Rejected { reason: "no".into() }, json!({"event": "refused", "why": "no"})),
+        ];
+        for (notice, json) in expected {
+            assert_eq!(serde_json::to_value(&notice).unwrap(), json, "{notice:?}");
+        }
+    }
+}

@@ -27,7 +27,7 @@ use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
 /// What is here is told of within so long.
-const ANNOUNCE_DELAY_MS: u64 = 20;
+const HAVE_DELAY_MS: u64 = 20;
 
 /// The trees of all authors, as far as this peer knows them: the source of each author's chat, and
 /// what is still to be told.
@@ -37,26 +37,26 @@ pub(super) struct Plumtree {
     /// What left the history lately.
     evicted: EvictedEntries,
     /// When neighbours are told of what they were spared.
-    announce_at: BootMs,
+    send_haves_at: BootMs,
 }
 
 impl Plumtree {
     /// Nobody was heard; at most `max_ranges` runs of numbers will be remembered of a sender.
     pub(super) fn new(max_ranges: usize) -> Self {
-        Self { authors: MeshAuthors::new(max_ranges), evicted: EvictedEntries::default(), announce_at: BootMs::NEVER }
+        Self { authors: MeshAuthors::new(max_ranges), evicted: EvictedEntries::default(), send_haves_at: BootMs::NEVER }
     }
 
     /// When neighbours are told of what they were spared.
     pub(super) fn next_deadline(&self) -> BootMs {
-        self.announce_at
+        self.send_haves_at
     }
 
     /// Does what is due.
     pub(super) fn handle_timeout(&mut self, links: &mut MeshLinks, cx: &mut Context) {
         self.drop_expired_entries(links, cx.now);
         self.request_missing(links, cx);
-        if self.announce_at <= cx.now.boot {
-            self.send_announcements(links, cx);
+        if self.send_haves_at <= cx.now.boot {
+            self.send_haves(links, cx);
         }
     }
 
@@ -74,18 +74,18 @@ impl Plumtree {
             self.update_parent(link, author, false, links, cx);
             return None;
         }
-        let sender = self.authors.entry(author, cx.now.boot, |peer| links.is_linked(peer));
-        sender.last_seen_at = cx.now.boot;
-        sender.received.insert(entry.number);
+        let record = self.authors.entry(author, cx.now.boot, |peer| links.is_linked(peer));
+        record.last_seen_at = cx.now.boot;
+        record.received.insert(entry.number);
         if entry.name.is_some() {
-            sender.name.clone_from(&entry.name);
+            record.name.clone_from(&entry.name);
         }
-        let from = sender.contact(author);
-        let is_chosen = sender.parent == Some(link);
+        let from = record.contact(author);
+        let is_parent = record.parent == Some(link);
         if let Some(link) = links.get_mut(link) {
-            link.push.receive.has_new_chat = true;
+            link.push.receive.has_progress = true;
         }
-        if !is_chosen {
+        if !is_parent {
             self.update_parent(link, author, true, links, cx);
         }
         Some(from)
@@ -96,26 +96,26 @@ impl Plumtree {
     pub(super) fn handle_if_duplicate(
         &mut self,
         link: LinkId,
-        sender: PeerId,
+        author: PeerId,
         number: u64,
         links: &mut MeshLinks,
         now: BootMs,
         counters: &mut Counters,
     ) -> bool {
-        if self.authors.get(sender).is_some_and(|known| !known.received.contains(number)) {
+        if self.authors.get(author).is_some_and(|record| !record.received.contains(number)) {
             return false;
         }
         // What a neighbour says itself tells more of it.
-        if links.get(link).is_none_or(|known| known.peer == sender) {
+        if links.get(link).is_none_or(|state| state.peer == author) {
             return false;
         }
-        if !self.is_parent_settled(link, sender, links)
-            || !self.record_if_duplicate(link, sender, number, links, now, counters)
+        if !self.is_parent_settled(link, author, links)
+            || !self.record_if_duplicate(link, author, number, links, now, counters)
         {
             return false;
         }
-        if let Some(known) = links.get_mut(link) {
-            known.heartbeats.last_seen_at = now;
+        if let Some(state) = links.get_mut(link) {
+            state.heartbeats.last_seen_at = now;
         }
         counters.received.add(MessageKind::Chat, 1);
         true
@@ -125,20 +125,20 @@ impl Plumtree {
     fn record_if_duplicate(
         &mut self,
         link: LinkId,
-        id: PeerId,
+        author: PeerId,
         number: u64,
         links: &mut MeshLinks,
         now: BootMs,
         counters: &mut Counters,
     ) -> bool {
-        if let Some(sender) = self.authors.get_mut(id) {
-            if !sender.received.contains(number) {
+        if let Some(record) = self.authors.get_mut(author) {
+            if !record.received.contains(number) {
                 return false;
             }
-            sender.last_seen_at = now;
-        } else if self.authors.evicted.has(id, number) {
-            if let Some(from) = links.get_mut(link) {
-                from.push.receive.record_repeat(id);
+            record.last_seen_at = now;
+        } else if self.authors.evicted.has(author, number) {
+            if let Some(state) = links.get_mut(link) {
+                state.push.receive.record_repeat(author);
             }
         } else {
             return false;
@@ -165,8 +165,8 @@ impl Plumtree {
             }
             let send = &mut link.push.send;
             if may_push_lazily && send.is_lazy(author) {
-                is_queue_full |= send.queue_announcement(author, entry.number);
-                self.announce_at = self.announce_at.min(cx.now.boot.plus(ANNOUNCE_DELAY_MS));
+                is_queue_full |= send.queue_have(author, entry.number);
+                self.send_haves_at = self.send_haves_at.min(cx.now.boot.plus(HAVE_DELAY_MS));
             } else {
                 eager.push(id);
             }
@@ -177,7 +177,7 @@ impl Plumtree {
             links.send(eager, message, cx);
         }
         if is_queue_full {
-            self.send_announcements(links, cx);
+            self.send_haves(links, cx);
         }
     }
 
@@ -206,9 +206,9 @@ impl Plumtree {
     }
 
     /// Tells those who are spared what they were spared.
-    fn send_announcements(&mut self, links: &mut MeshLinks, cx: &mut Context) {
-        self.announce_at = BootMs::NEVER;
-        for (link, numbers) in take_announcements(links) {
+    fn send_haves(&mut self, links: &mut MeshLinks, cx: &mut Context) {
+        self.send_haves_at = BootMs::NEVER;
+        for (link, numbers) in take_pending_haves(links) {
             let message = cx.control_message(MessageBody::Have(to_ranges(numbers)));
             links.send(vec![link], message, cx);
         }
@@ -216,7 +216,7 @@ impl Plumtree {
 
     /// This peer leaves, and cannot be asked later: what it would have told of is sent.
     pub(super) fn push_pending(&mut self, history: &History, links: &mut MeshLinks, cx: &mut Context) {
-        for (link, numbers) in take_announcements(links) {
+        for (link, numbers) in take_pending_haves(links) {
             for (author, number) in numbers {
                 let entry = history.get(author, number).or_else(|| self.evicted.get(author, number));
                 if let Some(message) = entry.and_then(as_message) {
@@ -224,7 +224,7 @@ impl Plumtree {
                 }
             }
         }
-        self.announce_at = BootMs::NEVER;
+        self.send_haves_at = BootMs::NEVER;
     }
 
     /// Gives a neighbour the next part of what it has not heard.
@@ -236,15 +236,15 @@ impl Plumtree {
         links: &mut MeshLinks,
         cx: &mut Context,
     ) {
-        let Some(known) = links.get_mut(link) else { return };
-        known.push.send.reset_to_eager();
-        let form = known.form;
+        let Some(state) = links.get_mut(link) else { return };
+        state.push.send.reset_to_eager();
+        let format = state.format;
         let (batch, more) = history.missing(have, self.evicted.missing(have));
         let messages: Vec<MeshMessage> = batch.into_iter().filter_map(as_message).collect();
         let mut bytes = 0;
         let fits = |message: &&MeshMessage| {
             let is_first = bytes == 0;
-            bytes += message.write(form).map_or(0, |bytes| bytes.len());
+            bytes += message.write(format).map_or(0, |bytes| bytes.len());
             is_first || bytes <= cx.local.config.history_batch_bytes
         };
         let count = messages.iter().take_while(fits).count();
@@ -252,8 +252,8 @@ impl Plumtree {
         for message in messages.into_iter().take(count) {
             links.send(vec![link], message, cx);
         }
-        if let Some(known) = links.get_mut(link) {
-            known.push.send.record_answer(more, cx.now.boot);
+        if let Some(state) = links.get_mut(link) {
+            state.push.send.record_answer(more, cx.now.boot);
         }
         let end = cx.control_message(MessageBody::HistoryEnd { more });
         links.send(vec![link], end, cx);
@@ -265,9 +265,9 @@ impl Plumtree {
         let repeated_authors = receive.into_iter().flat_map(LazyReceive::repeated_authors);
         let missing = receive.map(LazyReceive::missing_authors).unwrap_or_default();
         let have = self.authors.history_request(repeated_authors, &missing);
-        if let Some(known) = links.get_mut(link) {
-            known.push.receive.has_new_chat = false;
-            known.push.receive.start_request(cx.now.boot);
+        if let Some(state) = links.get_mut(link) {
+            state.push.receive.has_progress = false;
+            state.push.receive.start_request(cx.now.boot);
         }
         let message = cx.control_message(MessageBody::HistoryRequest(have));
         links.send(vec![link], message, cx);
@@ -282,15 +282,15 @@ impl Plumtree {
         cx: &mut Context,
     ) {
         // Who only claims to have something is not asked time and again for nothing.
-        let is_useful = links.get(link).is_some_and(|known| known.push.receive.has_new_chat);
+        let is_useful = links.get(link).is_some_and(|state| state.push.receive.has_progress);
         for (author, ranges) in have {
             let may_come = !is_useful || self.parent_of(author, links).is_some();
             let request_at = if may_come { cx.now.boot.plus(REQUEST_DELAY_MS) } else { cx.now.boot };
             for range in ranges {
                 if !self.has_received(author, range, cx.local.config.id)
-                    && let Some(known) = links.get_mut(link)
+                    && let Some(state) = links.get_mut(link)
                 {
-                    known.push.receive.add_missing(author, range, request_at);
+                    state.push.receive.add_missing(author, range, request_at);
                 }
             }
         }
@@ -299,13 +299,13 @@ impl Plumtree {
     /// Asks neighbours for what they have and this peer does not, after it was waited for.
     fn request_missing(&self, links: &mut MeshLinks, cx: &mut Context) {
         let due = links.iter().filter(|(_, link)| link.push.receive.next_deadline() <= cx.now.boot);
-        let mut asked = BTreeSet::new();
+        let mut requested = BTreeSet::new();
         for link in due.map(|(id, _)| id).collect::<Vec<_>>() {
-            let Some(known) = links.get_mut(link) else { continue };
+            let Some(state) = links.get_mut(link) else { continue };
             let is_received = |author, range| self.has_received(author, range, cx.local.config.id);
-            if let Some(mut authors) = known.push.receive.due(cx.now.boot, &asked, is_received) {
+            if let Some(mut authors) = state.push.receive.due_authors(cx.now.boot, &requested, is_received) {
                 self.request_history(link, links, cx);
-                asked.append(&mut authors);
+                requested.append(&mut authors);
             }
         }
     }
@@ -313,18 +313,18 @@ impl Plumtree {
     /// Chat of an author came on a link, new or not: decides whether it is heard there from now on, or is to be spared.
     fn update_parent(&mut self, link: LinkId, author: PeerId, is_new: bool, links: &mut MeshLinks, cx: &mut Context) {
         let parent = self.parent_of(author, links);
-        let (Some(known), Some(sender)) = (links.get_mut(link), self.authors.get_mut(author)) else { return };
-        let is_author_linked = known.peer == author;
+        let (Some(state), Some(record)) = (links.get_mut(link), self.authors.get_mut(author)) else { return };
+        let is_author_linked = state.peer == author;
         if parent.is_none() {
-            sender.parent = Some(link);
-            if known.push.receive.is_pruned(author) {
+            record.parent = Some(link);
+            if state.push.receive.is_pruned(author) {
                 self.request_history(link, links, cx);
             }
-        } else if is_new && (is_author_linked || known.push.receive.is_requested(author)) {
+        } else if is_new && (is_author_linked || state.push.receive.is_requested(author)) {
             // Nobody has it sooner; or where it was heard until now it did not come.
-            sender.parent = Some(link);
-        } else if parent != Some(link) && !is_author_linked && known.push.can_prune(author) {
-            if !known.push.receive.prune(author) {
+            record.parent = Some(link);
+        } else if parent != Some(link) && !is_author_linked && state.push.can_prune(author) {
+            if !state.push.receive.prune(author) {
                 // Most of them have long been silent: both ends begin anew.
                 self.request_history(link, links, cx);
                 return;
@@ -342,23 +342,23 @@ impl Plumtree {
         }
         match self.parent_of(author, links) {
             Some(parent) if parent == link => true,
-            Some(_) => links.get(link).is_none_or(|known| !known.push.can_prune(author)),
+            Some(_) => links.get(link).is_none_or(|state| !state.push.can_prune(author)),
             None => false,
         }
     }
 
     /// Another link to the same peer has taken the place of one.
     pub(super) fn move_parents(&mut self, from: LinkId, to: LinkId) {
-        for sender in self.authors.iter_mut().filter(|sender| sender.parent == Some(from)) {
-            sender.parent = Some(to);
+        for record in self.authors.iter_mut().filter(|record| record.parent == Some(from)) {
+            record.parent = Some(to);
         }
     }
 
     /// A link has ended: whoever spared this peer what it brought is asked for it.
     pub(super) fn replace_parent(&self, ended: LinkId, links: &mut MeshLinks, cx: &mut Context) {
-        let lost = self.authors.iter().filter(|(_, sender)| sender.parent == Some(ended)).map(|(author, _)| author);
+        let orphaned = self.authors.iter().filter(|(_, record)| record.parent == Some(ended)).map(|(author, _)| author);
         let lazy_link_of = |author| links.iter().find(|(_, link)| link.push.receive.is_pruned(author));
-        let others: BTreeSet<LinkId> = lost.filter_map(lazy_link_of).map(|(id, _)| id).collect();
+        let others: BTreeSet<LinkId> = orphaned.filter_map(lazy_link_of).map(|(id, _)| id).collect();
         for other in others {
             self.request_history(other, links, cx);
         }
@@ -381,8 +381,8 @@ fn is_any_answer_open(links: &MeshLinks, now: Now) -> bool {
 }
 
 /// What each neighbour is still to be told of; it counts as told from now on.
-fn take_announcements(links: &mut MeshLinks) -> Vec<(LinkId, Vec<(PeerId, u64)>)> {
-    let pending = links.iter_mut().map(|(id, link)| (id, link.push.send.take_announcements()));
+fn take_pending_haves(links: &mut MeshLinks) -> Vec<(LinkId, Vec<(PeerId, u64)>)> {
+    let pending = links.iter_mut().map(|(id, link)| (id, link.push.send.take_pending_haves()));
     pending.filter(|(_, numbers)| !numbers.is_empty()).collect()
 }
 

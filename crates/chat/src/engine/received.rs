@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_million_messages_in_order_are_one_run() {
+    fn a_million_messages_in_order_are_one_range() {
         let mut received = ReceivedNumbers::new(100);
         assert!((1..=1_000_000).all(|number| received.insert(number)));
         assert_eq!(received.ranges, [(1, 1_000_000)]);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_filled_and_the_oldest_one_too_many_counts_as_heard() {
+    fn gaps_are_filled_and_the_oldest_gap_over_the_limit_counts_as_received() {
         let mut received = ReceivedNumbers::new(3);
         assert!([1, 3, 5].into_iter().all(|number| received.insert(number)));
         assert!(received.insert(2));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_below_a_number_can_be_forgotten() {
+    fn all_numbers_below_a_given_one_can_be_marked_as_received() {
         let mut received = ReceivedNumbers::new(5);
         for number in [5, 6, 20] {
             received.insert(number);
@@ -151,7 +151,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_new_twice_and_with_room_everything_is_new_once(
+        fn no_number_is_new_twice_and_below_the_range_limit_each_is_new_once(
             numbers in prop::collection::vec(0u64..60, 0..80),
             max_ranges in 1usize..40,
         ) {

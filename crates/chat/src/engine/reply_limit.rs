@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_gets_some_answers_at_once_and_then_two_a_second() {
+    fn a_source_gets_a_burst_of_replies_and_then_two_per_second() {
         let (mut limit, one, other) = (ReplyLimit::default(), "10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
         let allowed = |limit: &mut ReplyLimit, now| (0..1000).filter(|_| limit.allows(one, BootMs(now))).count();
         assert_eq!(allowed(&mut limit, 1000), 16);
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_bounded() {
+    fn the_number_of_buckets_is_bounded() {
         let mut limit = ReplyLimit::default();
         for number in 0..2000u32 {
             limit.allows(IpAddr::from(number.to_be_bytes()), BootMs(5));

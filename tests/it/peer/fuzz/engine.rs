@@ -12,18 +12,18 @@ use rollcall_chat::mesh::MeshMessage;
 use rollcall_chat::{LanUserId, Nickname, PeerEndpoint, PeerId};
 use rollcall_core::BootMs;
 
-use super::Tally;
+use super::FuzzCounts;
 use super::samples;
 
 const MAX_CONNECTIONS: usize = 4;
 const HISTORY_SIZE: usize = 20;
 /// The most actions for one event beside one for each peer that is known: the longest answer to a question for history,
 /// and what a moment may bring.
-const MOST_ACTIONS: usize = 64 + 40;
+const MAX_ACTIONS: usize = 64 + 40;
 /// The most peers of the LAN.
-const MOST_NEIGHBOURS: usize = 1024;
+const MAX_LAN_PEERS: usize = 1024;
 
-struct Fed {
+struct FuzzedEngine {
     engine: Engine,
     now: u64,
     links: BTreeSet<LinkId>,
@@ -34,16 +34,17 @@ struct Fed {
 
 pub(super) fn round(
     rng: &mut SmallRng,
-    tally: &mut Tally,
+    counts: &mut FuzzCounts,
     datagrams: Vec<(Datagram, Dialect)>,
     messages: Vec<(MeshMessage, bool)>,
 ) {
     let now = 1_000_000;
     let is_on_lan = rng.random();
-    let engine = Engine::new(rules(is_on_lan), Vec::new(), at(now));
-    let mut fed = Fed { engine, now, links: BTreeSet::new(), next_link: 0, dialled: Vec::new(), shown: HashSet::new() };
+    let engine = Engine::new(config(is_on_lan), Vec::new(), at(now));
+    let mut fuzzed =
+        FuzzedEngine { engine, now, links: BTreeSet::new(), next_link: 0, dialled: Vec::new(), shown: HashSet::new() };
     for _ in 0..3 {
-        fed.link(rng);
+        fuzzed.link(rng);
     }
     let datagrams = datagrams.into_iter().map(|(datagram, dialect)| Event::DatagramReceived {
         source: source(rng, &datagram),
@@ -60,37 +61,37 @@ pub(super) fn round(
         let event = events.swap_remove(rng.random_range(0..events.len()));
         let copies = if rng.random_range(0..4) == 0 { 2 } else { 1 };
         for _ in 0..copies {
-            fed.feed(&event, rng);
+            fuzzed.feed(&event, rng);
         }
         match rng.random_range(0..12) {
-            0 => fed.link(rng),
-            1 => fed.feed(&Event::PostRequested(samples::text(rng)), rng),
-            2 => {
-                fed.feed(&Event::DirectRequested { to: samples::user(rng).to_string(), text: samples::text(rng) }, rng)
-            }
-            3 => fed.feed(&Event::ListRequested, rng),
+            0 => fuzzed.link(rng),
+            1 => fuzzed.feed(&Event::PostRequested(samples::text(rng)), rng),
+            2 => fuzzed
+                .feed(&Event::DirectRequested { to: samples::user(rng).to_string(), text: samples::text(rng) }, rng),
+            3 => fuzzed.feed(&Event::ListRequested, rng),
             4 => {
-                fed.now += rng.random_range(0..100_000);
-                fed.feed(&Event::TimerFired, rng);
+                fuzzed.now += rng.random_range(0..100_000);
+                fuzzed.feed(&Event::TimerFired, rng);
             }
-            5 => fed.feed(&Event::ProfileSet(samples::profile(rng)), rng),
+            5 => fuzzed.feed(&Event::ProfileSet(samples::profile(rng)), rng),
             6 => {
-                if let Some(endpoint) = fed.dialled.pop() {
-                    fed.feed(&Event::DialFailed { endpoint, reason: samples::text(rng) }, rng);
+                if let Some(endpoint) = fuzzed.dialled.pop() {
+                    fuzzed.feed(&Event::DialFailed { endpoint, reason: samples::text(rng) }, rng);
                 }
             }
             _ => {}
         }
     }
-    fed.check_history();
-    tally.events += fed.next_link + fed.engine.counters().received.total() + fed.engine.counters().datagrams_received;
+    fuzzed.check_history();
+    counts.events +=
+        fuzzed.next_link + fuzzed.engine.counters().received.total() + fuzzed.engine.counters().datagrams_received;
 }
 
 fn at(ms: u64) -> Now {
     Now { boot: BootMs(ms), unix_s: 1_795_000_000 }
 }
 
-fn rules(is_on_lan: bool) -> EngineConfig {
+fn config(is_on_lan: bool) -> EngineConfig {
     let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 99));
     let name = Nickname::parse("me").expect("a name");
     EngineConfig {
@@ -114,7 +115,7 @@ fn source(rng: &mut SmallRng, datagram: &Datagram) -> SocketAddr {
     SocketAddr::new(claimed.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), rng.random_range(1..=u16::MAX))
 }
 
-impl Fed {
+impl FuzzedEngine {
     fn link(&mut self, rng: &mut SmallRng) {
         let link = LinkId(self.next_link);
         self.next_link += 1;
@@ -128,16 +129,16 @@ impl Fed {
     }
 
     fn feed(&mut self, event: &Event, rng: &mut SmallRng) {
-        let (now, draw) = (at(self.now), EventRng(rng.random()));
-        let known = self.engine.peers().len();
-        let actions = self.engine.handle(event.clone(), now, draw);
-        assert!(actions.len() <= MOST_ACTIONS + 2 * known, "{} actions for {event:?}", actions.len());
+        let (now, event_rng) = (at(self.now), EventRng(rng.random()));
+        let peers = self.engine.peers().len();
+        let actions = self.engine.handle(event.clone(), now, event_rng);
+        assert!(actions.len() <= MAX_ACTIONS + 2 * peers, "{} actions for {event:?}", actions.len());
         for action in actions {
             self.check(action);
         }
         assert!(self.engine.link_count() <= MAX_CONNECTIONS);
-        assert!(self.engine.peers().len() <= MAX_CONNECTIONS + MOST_NEIGHBOURS);
-        let again = self.engine.handle(Event::TimerFired, now, draw);
+        assert!(self.engine.peers().len() <= MAX_CONNECTIONS + MAX_LAN_PEERS);
+        let again = self.engine.handle(Event::TimerFired, now, event_rng);
         assert!(again.is_empty() && self.engine.wake_at().0 > self.now, "it does not come to rest: {again:?}");
     }
 
@@ -153,9 +154,9 @@ impl Fed {
 
     fn check(&mut self, action: Action) {
         match action {
-            Action::Send { links, message, form } => {
+            Action::Send { links, message, format } => {
                 assert!(links.iter().all(|link| self.links.contains(link)), "to a link that is closed");
-                if let Some(bytes) = message.write(form) {
+                if let Some(bytes) = message.write(format) {
                     assert!(MeshMessage::read(&bytes).is_some(), "others cannot read {bytes:?}");
                 }
             }
@@ -176,8 +177,8 @@ impl Fed {
             Action::Notify(Notice::Post { from, text, number, .. }) => {
                 // What has no number is never known again.
                 let is_numbered = number != "0";
-                let is_news = self.shown.insert((from.uid, number, text));
-                assert!(is_news || !is_numbered, "shown twice");
+                let is_new = self.shown.insert((from.uid, number, text));
+                assert!(is_new || !is_numbered, "shown twice");
             }
             Action::Dial(endpoint) => self.dialled.push(endpoint),
             Action::Notify(_) => {}

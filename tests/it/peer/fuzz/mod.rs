@@ -2,14 +2,14 @@
 //! messages of all kinds, mutated, read, held against the rules, written again. A broken rule panics, and whoever runs the
 //! round names its seed.
 
-mod datagrams;
+mod config_file;
 mod engine;
+mod lan_datagrams;
+mod mesh_messages;
 mod mutations;
 #[cfg(test)]
-mod runs;
+mod rounds;
 mod samples;
-mod settings;
-mod streams;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -19,7 +19,7 @@ const FILE_EVERY: u64 = 16;
 
 /// How much was tried, and how much of it could be read.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct FuzzCounts {
     /// Byte strings that were given to a codec.
     pub(crate) tried: u64,
     /// Those of which something could be read.
@@ -28,7 +28,7 @@ pub(crate) struct Tally {
     pub(crate) events: u64,
 }
 
-impl Tally {
+impl FuzzCounts {
     fn add(&mut self, is_read: bool) {
         self.tried += 1;
         self.read += u64::from(is_read);
@@ -43,13 +43,13 @@ impl Tally {
 }
 
 /// One round.
-pub(crate) fn round(seed: u64) -> Tally {
-    let (mut rng, mut tally) = (SmallRng::seed_from_u64(seed), Tally::default());
-    let datagrams = datagrams::round(&mut rng, &mut tally);
-    let messages = streams::round(&mut rng, &mut tally);
-    engine::round(&mut rng, &mut tally, datagrams, messages);
+pub(crate) fn round(seed: u64) -> FuzzCounts {
+    let (mut rng, mut counts) = (SmallRng::seed_from_u64(seed), FuzzCounts::default());
+    let datagrams = lan_datagrams::round(&mut rng, &mut counts);
+    let messages = mesh_messages::round(&mut rng, &mut counts);
+    engine::round(&mut rng, &mut counts, datagrams, messages);
     if seed.is_multiple_of(FILE_EVERY) {
-        settings::round(&mut rng, &mut tally);
+        config_file::round(&mut rng, &mut counts);
     }
-    tally
+    counts
 }

@@ -30,9 +30,9 @@ pub(super) fn text(rng: &mut SmallRng) -> String {
         '漢',
         '\u{10ffff}',
     ];
-    let most = if rng.random_range(0..50) == 0 { 6000 } else { 30 };
+    let max = if rng.random_range(0..50) == 0 { 6000 } else { 30 };
     let mut text = String::new();
-    for _ in 0..rng.random_range(0..most) {
+    for _ in 0..rng.random_range(0..max) {
         text.push(if rng.random() { ODD[rng.random_range(0..ODD.len())] } else { rng.random_range('a'..='z') });
     }
     while text.len() > MAX_TEXT_BYTES {

@@ -5,18 +5,18 @@ use rand::rngs::SmallRng;
 use rollcall_chat::lan::{Datagram, DatagramBody, Dialect, MAX_DATAGRAM_BYTES};
 use rollcall_chat::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES, PeerProfile};
 
-use super::Tally;
+use super::FuzzCounts;
 use super::mutations::mutate;
 use super::samples;
 
 const SAMPLES: usize = 8;
-const LONGEST_USER_ID: usize = 128;
-const MOST_LISTED: usize = 256;
-const LONGEST_NAME: usize = 64;
-const LONGEST_STATUS: usize = 280;
+const MAX_USER_ID: usize = 128;
+const MAX_LISTED: usize = 256;
+const MAX_NAME: usize = 64;
+const MAX_STATUS: usize = 280;
 
 /// What could be read of mutated datagrams.
-pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Datagram, Dialect)> {
+pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(Datagram, Dialect)> {
     let mut written = Vec::new();
     for _ in 0..SAMPLES {
         let (datagram, dialect) = (samples::datagram(rng), dialect(rng));
@@ -31,7 +31,7 @@ pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Datagram, Dia
         let mut bytes = written[index].clone();
         mutate(&mut bytes, &written, rng);
         let read = Datagram::read(&bytes);
-        tally.add(read.is_some());
+        counts.add(read.is_some());
         if let Some((datagram, dialect)) = read {
             check(&datagram, bytes.len());
             // Whatever came in is written to others in either dialect.
@@ -72,20 +72,17 @@ fn dialect(rng: &mut SmallRng) -> Dialect {
 
 /// Bounds of what is read.
 fn check(datagram: &Datagram, length: usize) {
-    assert!(datagram.from.as_ref().is_none_or(|user| user.as_str().len() <= LONGEST_USER_ID));
+    assert!(datagram.from.as_ref().is_none_or(|user| user.as_str().len() <= MAX_USER_ID));
     match &datagram.body {
         DatagramBody::Discovery { port } => assert_ne!(*port, 0),
         DatagramBody::Post(text) | DatagramBody::Direct { text, .. } => {
             assert!(text.len() <= MAX_TEXT_BYTES.min(length))
         }
         DatagramBody::Profile { profile, .. } => {
-            assert!(
-                profile.display_name.chars().count() <= LONGEST_NAME
-                    && profile.status.chars().count() <= LONGEST_STATUS
-            );
+            assert!(profile.display_name.chars().count() <= MAX_NAME && profile.status.chars().count() <= MAX_STATUS);
             assert!(profile.avatar.as_ref().is_none_or(|avatar| avatar.size() <= MAX_AVATAR_BYTES));
         }
-        DatagramBody::ListResponse(users) => assert!(users.len() <= MOST_LISTED),
+        DatagramBody::ListResponse(users) => assert!(users.len() <= MAX_LISTED),
         DatagramBody::ListRequest | DatagramBody::Ping | DatagramBody::Ack => {}
     }
     assert_eq!(datagram.from.is_none(), datagram.body == DatagramBody::Ack, "everything but an ACK has a sender");
@@ -142,7 +139,7 @@ fn as_read(datagram: &Datagram, dialect: Dialect) -> Datagram {
             *profile = PeerProfile::new(&line(&profile.display_name), &line(&profile.status), profile.avatar.clone());
             *refused = None;
         }
-        DatagramBody::ListResponse(users) => users.truncate(MOST_LISTED),
+        DatagramBody::ListResponse(users) => users.truncate(MAX_LISTED),
         DatagramBody::Discovery { .. } | DatagramBody::ListRequest | DatagramBody::Ping | DatagramBody::Ack => {}
     }
     let is_draft_profile = dialect == Dialect::Spaced && matches!(read.body, DatagramBody::Profile { .. });

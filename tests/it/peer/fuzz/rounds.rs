@@ -2,12 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Tally, round};
+use super::{FuzzCounts, round};
 
 const ROUNDS: u64 = 1000;
 
 #[test]
-fn no_bytes_break_a_codec_or_the_engine() {
+fn mutated_bytes_never_break_a_codec_or_the_engine() {
     let seeds = match std::env::var("ROLLCALL_SEED") {
         Ok(seed) => {
             let seed: u64 = seed.parse().expect("a number");
@@ -15,10 +15,10 @@ fn no_bytes_break_a_codec_or_the_engine() {
         }
         Err(_) => 0..ROUNDS,
     };
-    let mut all = Tally::default();
+    let mut all = FuzzCounts::default();
     for seed in seeds.clone() {
-        let tally = catch_unwind(AssertUnwindSafe(|| round(seed)));
-        all.join(tally.unwrap_or_else(|_| panic!("seed {seed} broke a rule; run it again with ROLLCALL_SEED={seed}")));
+        let counts = catch_unwind(AssertUnwindSafe(|| round(seed)));
+        all.join(counts.unwrap_or_else(|_| panic!("seed {seed} broke a rule; run it again with ROLLCALL_SEED={seed}")));
     }
     // Bytes that nobody can read at all would try nothing but the first line of each codec.
     if seeds.end - seeds.start > 1 {

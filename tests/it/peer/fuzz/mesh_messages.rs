@@ -8,19 +8,19 @@ use rollcall_chat::mesh::{
 };
 use rollcall_chat::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES};
 
-use super::Tally;
+use super::FuzzCounts;
 use super::mutations::mutate;
 use super::samples;
 
 const SAMPLES: usize = 8;
-const MOST_LISTED: usize = 256;
-const MOST_ASKED: usize = 512;
+const MAX_LISTED: usize = 256;
+const MAX_ASKED: usize = 512;
 /// A message that is as short can be written again, whatever escapes that takes: six bytes for one, and in a payload of
 /// JSON, twice.
 const SURELY_FITS: usize = MAX_MESSAGE_BYTES / 12;
 
 /// What could be read of mutated messages.
-pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(MeshMessage, bool)> {
+pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMessage, bool)> {
     let mut written = Vec::new();
     for _ in 0..SAMPLES {
         let (message, text_times) = (samples::message(rng), rng.random());
@@ -28,7 +28,7 @@ pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(MeshMessage, 
         let bytes = message.write(form).expect("a sample fits");
         let mut expected = message.clone();
         if let MessageBody::PeerList(list) = &mut expected.body {
-            list.truncate(MOST_LISTED);
+            list.truncate(MAX_LISTED);
         }
         assert_eq!(MeshMessage::read(&bytes), Some((expected, text_times)), "{bytes:?}");
         if let Some(plain) = message.write(MessageFormat::default()) {
@@ -45,7 +45,7 @@ pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(MeshMessage, 
         let mut bytes = written[index].clone();
         mutate(&mut bytes, &written, rng);
         let read = MeshMessage::read(&bytes);
-        tally.add(read.is_some());
+        counts.add(read.is_some());
         if let Some((message, text_times)) = read {
             check(&message, bytes.len(), text_times);
             all_read.push((message, text_times));
@@ -53,23 +53,23 @@ pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(MeshMessage, 
         stream.extend_from_slice(bytes.trim_ascii_end());
         stream.extend_from_slice([&b""[..], b"\n", b"\r\n \t"][rng.random_range(0..3)]);
     }
-    for (message, text_times) in split(&stream, rng, tally) {
+    for (message, text_times) in split(&stream, rng, counts) {
         check(&message, stream.len(), text_times);
         all_read.push((message, text_times));
     }
-    greet(rng, tally);
+    greet(rng, counts);
     all_read
 }
 
 fn check(message: &MeshMessage, length: usize, text_times: bool) {
     match &message.body {
         MessageBody::Chat(text) | MessageBody::Direct { text, .. } => assert!(text.len() <= MAX_TEXT_BYTES),
-        MessageBody::PeerList(list) => assert!(list.len() <= MOST_LISTED),
+        MessageBody::PeerList(list) => assert!(list.len() <= MAX_LISTED),
         MessageBody::Profile(profile) => {
             assert!(profile.avatar.as_ref().is_none_or(|avatar| avatar.size() <= MAX_AVATAR_BYTES));
         }
         MessageBody::HistoryRequest(have) | MessageBody::Have(have) => {
-            assert!(have.len() <= MOST_ASKED && have.values().all(|runs| runs.len() <= MOST_ASKED));
+            assert!(have.len() <= MAX_ASKED && have.values().all(|runs| runs.len() <= MAX_ASKED));
         }
         MessageBody::Heartbeat { .. } | MessageBody::HistoryEnd { .. } | MessageBody::Prune(_) => {}
         MessageBody::Unknown => return,
@@ -85,16 +85,16 @@ fn check(message: &MeshMessage, length: usize, text_times: bool) {
 }
 
 /// However a stream is cut, the same messages come out of it, and the same end.
-fn split(stream: &[u8], rng: &mut SmallRng, tally: &mut Tally) -> Vec<(MeshMessage, bool)> {
+fn split(stream: &[u8], rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMessage, bool)> {
     let whole = feed(stream, |_| usize::MAX);
     let each = feed(stream, |_| 1);
-    let most = rng.random_range(1..5000);
-    let some = feed(stream, |rest| rng.random_range(1..=rest.min(most)));
+    let max = rng.random_range(1..5000);
+    let some = feed(stream, |rest| rng.random_range(1..=rest.min(max)));
     assert_eq!(whole, each, "byte by byte");
     assert_eq!(whole, some, "in pieces");
     let (found, _) = whole;
     assert!(found.iter().all(|bytes| bytes.len() <= MAX_MESSAGE_BYTES));
-    tally.add(!found.is_empty());
+    counts.add(!found.is_empty());
     found.iter().filter_map(|bytes| MeshMessage::read(bytes)).collect()
 }
 
@@ -116,7 +116,7 @@ fn feed(stream: &[u8], mut piece: impl FnMut(usize) -> usize) -> (Vec<Vec<u8>>, 
 }
 
 /// Once so much has come that a greeting is understood, or can never be one, more does not change that.
-fn greet(rng: &mut SmallRng, tally: &mut Tally) {
+fn greet(rng: &mut SmallRng, counts: &mut FuzzCounts) {
     let peer = samples::peer(rng);
     let mut bytes = greeting(peer).into_bytes();
     mutate(&mut bytes, &[b"{\"sender_id\":".to_vec(), vec![b'a'; 64]], rng);
@@ -131,5 +131,5 @@ fn greet(rng: &mut SmallRng, tally: &mut Tally) {
         }
     }
     assert!(decided.is_some() || bytes.len() < MAX_GREETING_BYTES, "{bytes:?}");
-    tally.add(matches!(decided, Some(Ok(_))));
+    counts.add(matches!(decided, Some(Ok(_))));
 }

@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use rollcall::config;
 
-use super::Tally;
+use super::FuzzCounts;
 use super::mutations::mutate;
 
 const SAMPLES: [&str; 4] = [
@@ -14,9 +14,9 @@ const SAMPLES: [&str; 4] = [
     "peers: &a [\"x:1\", \"y:2\"]\nregistry: *a\n# a comment\n",
 ];
 /// Errors repeat at most a part of what was given.
-const LONGEST_ERROR: usize = 2_000;
+const MAX_ERROR: usize = 2_000;
 
-pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) {
+pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("config.yaml");
     let samples: Vec<Vec<u8>> = SAMPLES.iter().map(|text| text.as_bytes().to_vec()).collect();
@@ -24,9 +24,9 @@ pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) {
     mutate(&mut bytes, &samples, rng);
     std::fs::write(&path, &bytes).expect("room for it");
     let read = config::chat::read(Some(&path), &|_| None, &[]);
-    tally.add(read.is_ok());
+    counts.add(read.is_ok());
     if let Err(error) = read {
         let line = error.to_string();
-        assert!(!line.contains('\n') && line.len() < LONGEST_ERROR, "{line:?}");
+        assert!(!line.contains('\n') && line.len() < MAX_ERROR, "{line:?}");
     }
 }
