@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use rollcall::config;
 use rollcall_chat::engine::Notice;
-use rollcall_chat::{Ask, Peer};
+use rollcall_chat::{Peer, PeerRequest};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -112,12 +112,12 @@ pub(crate) fn wishes() -> mpsc::Receiver<Wish> {
 
 async fn links(peer: &Peer) -> anyhow::Result<usize> {
     let (sender, answer) = oneshot::channel();
-    peer.asks().send(Ask::List(sender)).await?;
+    peer.asks().send(PeerRequest::List(sender)).await?;
     Ok(answer.await?.len())
 }
 
 async fn talk(
-    asks: mpsc::Sender<Ask>,
+    asks: mpsc::Sender<PeerRequest>,
     name: &str,
     say: u64,
     mut beats: mpsc::Receiver<()>,
@@ -126,7 +126,7 @@ async fn talk(
     let filling = ".".repeat(bytes);
     for number in 0..say {
         beats.recv().await.context("the beats have ended")?;
-        asks.send(Ask::Post(text(name, number, bytes, &filling))).await?;
+        asks.send(PeerRequest::Post(text(name, number, bytes, &filling))).await?;
     }
     Ok(())
 }

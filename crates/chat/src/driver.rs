@@ -9,18 +9,18 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::archive::Log;
+use super::data_dir::HistoryLog;
 use super::endpoint::PeerEndpoint;
 use super::engine::{Action, Contact, Draw, Engine, Entry, Event, Known, LinkId, Notice, Now};
+use super::event_log;
 use super::lan::Dialect;
-use super::lan::socket::{Heard, Sockets};
-use super::mesh::network::Network;
-use super::mesh::news::News;
-use super::mesh::{Head, MeshMessage};
-use super::metrics::{Drops, Measures};
-use super::narrator;
-use super::outboxes::Outboxes;
+use super::lan::socket::{LanSockets, ReceivedDatagram};
+use super::mesh::connection_event::ConnectionEvent;
+use super::mesh::network::MeshNetwork;
+use super::mesh::{ChatHeader, MeshMessage};
+use super::metrics::{DropCounters, PeerStats};
 use super::profile::PeerProfile;
+use super::send_queues::SendQueues;
 use rollcall_core::clock::{boot_now, wall_now};
 
 /// A sleep without anything to wake for.
@@ -30,7 +30,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What a person wants.
 #[derive(Debug)]
-pub enum Ask {
+pub enum PeerRequest {
     /// Say something to everybody.
     Post(String),
     /// Say something to one.
@@ -49,32 +49,32 @@ pub enum Ask {
     /// Know what was said.
     History(oneshot::Sender<Vec<(Contact, Entry)>>),
     /// Know how the peer is doing.
-    Measure(oneshot::Sender<Measures>),
+    Measure(oneshot::Sender<PeerStats>),
 }
 
 /// What the driver holds.
-pub(super) struct Driver {
+pub(super) struct PeerDriver {
     pub(super) engine: Engine,
-    pub(super) network: Network,
-    pub(super) sockets: Option<Sockets>,
-    pub(super) log: Option<Log>,
+    pub(super) network: MeshNetwork,
+    pub(super) sockets: Option<LanSockets>,
+    pub(super) log: Option<HistoryLog>,
     pub(super) notices: mpsc::Sender<Notice>,
-    pub(super) outboxes: Outboxes,
-    pub(super) drops: Drops,
+    pub(super) outboxes: SendQueues,
+    pub(super) drops: DropCounters,
     /// Whether the person was told that there is more than can be told.
     pub(super) complained: bool,
 }
 
 /// What comes in from everywhere.
 pub(super) struct Inputs {
-    pub(super) news: mpsc::Receiver<News>,
-    pub(super) datagrams: mpsc::Receiver<Heard>,
+    pub(super) news: mpsc::Receiver<ConnectionEvent>,
+    pub(super) datagrams: mpsc::Receiver<ReceivedDatagram>,
     pub(super) found: mpsc::Receiver<Vec<PeerEndpoint>>,
-    pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) asks: mpsc::Receiver<PeerRequest>,
     pub(super) stop: CancellationToken,
 }
 
-impl Driver {
+impl PeerDriver {
     /// Runs until the end is wanted; then everything that was said is in the queues of the links, and these are closed.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         self.feed(Event::Woke);
@@ -99,7 +99,7 @@ impl Driver {
                     self.let_links_write().await;
                 }
                 Some(heard) = inputs.datagrams.recv() => {
-                    let Heard { from, shared, datagram, dialect } = heard;
+                    let ReceivedDatagram { from, shared, datagram, dialect } = heard;
                     self.feed(Event::HeardDatagram { from, shared, datagram, dialect });
                 }
                 Some(endpoints) = inputs.found.recv() => self.feed(Event::Told(endpoints)),
@@ -131,7 +131,7 @@ impl Driver {
                     return;
                 }
                 Some(news) = inputs.news.recv() => {
-                    if let News::Linked { outbox, .. } = news {
+                    if let ConnectionEvent::Linked { outbox, .. } = news {
                         outbox.close();
                     }
                 }
@@ -147,25 +147,25 @@ impl Driver {
         }
     }
 
-    fn take(&mut self, news: News) {
+    fn take(&mut self, news: ConnectionEvent) {
         match news {
-            News::Linked { link, peer, dialled, remote, outbox } => {
-                narrator::linked(link, peer, dialled.as_ref(), remote);
+            ConnectionEvent::Linked { link, peer, dialled, remote, outbox } => {
+                event_log::linked(link, peer, dialled.as_ref(), remote);
                 self.outboxes.insert(link, peer, outbox);
                 self.feed(Event::Linked { link, peer, dialled, remote });
             }
-            News::DialFailed { endpoint, why } => {
-                narrator::dial_failed(&endpoint, &why, self.engine.expects(&endpoint));
+            ConnectionEvent::DialFailed { endpoint, why } => {
+                event_log::dial_failed(&endpoint, &why, self.engine.expects(&endpoint));
                 self.feed(Event::DialFailed { endpoint, why });
             }
-            News::Heard { link, messages } => {
+            ConnectionEvent::Heard { link, messages } => {
                 for bytes in messages {
                     self.heard(link, &bytes);
                 }
             }
-            News::Unlinked { link, why } => {
+            ConnectionEvent::Unlinked { link, why } => {
                 if let Some(line) = self.outboxes.remove(link) {
-                    narrator::unlinked(link, line.peer, &why);
+                    event_log::unlinked(link, line.peer, &why);
                 }
                 self.feed(Event::Unlinked { link, why });
             }
@@ -174,43 +174,43 @@ impl Driver {
 
     fn heard(&mut self, link: LinkId, bytes: &[u8]) {
         let now = now();
-        let head = MeshMessage::read_head(bytes);
-        if let Some(Head { sender, number, .. }) = head
+        let head = MeshMessage::read_chat_header(bytes);
+        if let Some(ChatHeader { sender, number, .. }) = head
             && self.engine.hears_again(link, sender, number, now.boot)
         {
             return;
         }
-        let simple = head.and_then(|head| MeshMessage::read_simple(bytes, head)).map(|message| (message, false));
+        let simple = head.and_then(|head| MeshMessage::read_chat_fast(bytes, head)).map(|message| (message, false));
         if let Some((message, text_times)) = simple.or_else(|| MeshMessage::read(bytes)) {
             self.feed_at(Event::Heard { link, message, text_times }, now);
         } else {
             // What is no message by its content does not break the stream.
-            narrator::unread(link, bytes.len());
+            event_log::unread(link, bytes.len());
             self.network.tallies.unread_messages.add(1);
         }
     }
 
-    fn asked(&mut self, ask: Ask) {
+    fn asked(&mut self, ask: PeerRequest) {
         match ask {
-            Ask::Post(text) => self.feed(Event::Posted(text)),
-            Ask::Whisper { to, text } => self.feed(Event::Whispered { to, text }),
-            Ask::Introduce(profile) => self.feed(Event::Introduced(profile)),
-            Ask::List(answer) => {
+            PeerRequest::Post(text) => self.feed(Event::Posted(text)),
+            PeerRequest::Whisper { to, text } => self.feed(Event::Whispered { to, text }),
+            PeerRequest::Introduce(profile) => self.feed(Event::Introduced(profile)),
+            PeerRequest::List(answer) => {
                 // Who does not wait for the answer does not want it.
                 let _ = answer.send(self.engine.known());
                 self.feed(Event::Listed);
             }
-            Ask::Names(answer) => {
+            PeerRequest::Names(answer) => {
                 let names = self.engine.known().into_iter().map(|known| known.contact.uid).collect();
                 let _ = answer.send(names);
             }
-            Ask::History(answer) => {
+            PeerRequest::History(answer) => {
                 let entries = self.engine.history().entries().into_iter();
                 let said = entries.map(|entry| (self.engine.author(&entry.author, entry.name.as_ref()), entry.clone()));
                 let _ = answer.send(said.collect());
             }
-            Ask::Measure(answer) => {
-                let _ = answer.send(Measures::of(&self.engine, self.drops));
+            PeerRequest::Measure(answer) => {
+                let _ = answer.send(PeerStats::of(&self.engine, self.drops));
             }
         }
     }
@@ -233,7 +233,7 @@ impl Driver {
     fn act(&mut self, action: Action) {
         match action {
             Action::Dial(endpoint) => {
-                narrator::dialling(&endpoint);
+                event_log::dialling(&endpoint);
                 self.network.dial(endpoint);
             }
             Action::Send { links, message, form } => {
@@ -245,7 +245,7 @@ impl Driver {
             }
             Action::Close { link, why } => {
                 if let Some(line) = self.outboxes.remove(link) {
-                    narrator::unlinked(link, line.peer, why);
+                    event_log::unlinked(link, line.peer, why);
                     line.outbox.close();
                 }
             }
@@ -267,7 +267,7 @@ impl Driver {
                 }
             }
             Action::Tell(notice) => {
-                narrator::told(&notice);
+                event_log::told(&notice);
                 // A person who does not read must not keep the links from being served.
                 if self.notices.try_send(notice).is_err() {
                     self.drops.unread += 1;
@@ -283,7 +283,7 @@ impl Driver {
     fn drop_slow(&mut self, link: LinkId) {
         // What is in its queue is of no use to anybody.
         if let Some(line) = self.outboxes.remove(link) {
-            narrator::too_slow(link, line.peer, line.outbox.queued_bytes());
+            event_log::too_slow(link, line.peer, line.outbox.queued_bytes());
             self.drops.slow_links += 1;
             line.outbox.abandon();
             self.feed(Event::Unlinked { link, why: "it reads too slowly".to_owned() });

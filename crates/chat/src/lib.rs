@@ -1,27 +1,27 @@
 //! The program at the other end of the registry: peers that find each other on the LAN, through the registry or by
 //! address, and talk to each other directly.
 //!
-//! [`engine`] decides, purely; [`mesh`] and [`lan`] know the bytes and sockets of the two links; [`screen`] what a person
+//! [`engine`] decides, purely; [`mesh`] and [`lan`] know the bytes and sockets of the two links; [`console`] what a person
 //! types and sees. [`Peer`] puts them together.
 
+pub mod console;
 pub mod engine;
 pub mod lan;
 pub mod mesh;
-pub mod screen;
 pub mod settings;
 
-mod archive;
+mod data_dir;
 mod driver;
 mod endpoint;
+mod event_log;
+mod io_counters;
 mod lan_user_id;
 mod metrics;
-mod narrator;
 mod nickname;
-mod outboxes;
 mod peer_id;
 mod profile;
-mod registry;
-mod tallies;
+mod registry_task;
+mod send_queues;
 mod text;
 
 use std::io;
@@ -40,27 +40,27 @@ use tokio_util::task::TaskTracker;
 use rollcall_client::{Client, ClientError, DEFAULT_PATIENCE};
 use rollcall_core::{Addr, InvalidUsername, Username};
 
-pub use driver::Ask;
+pub use driver::PeerRequest;
 pub use endpoint::{InvalidEndpoint, PeerEndpoint};
 pub use lan_user_id::LanUserId;
-pub use metrics::{Drops, Measures};
+pub use metrics::{DropCounters, PeerStats};
 pub use nickname::{InvalidNickname, Nickname};
 pub use peer_id::{InvalidPeerId, PEER_ID_DIGITS, PeerId};
 pub use profile::{Avatar, InvalidAvatar, MAX_AVATAR_BYTES, PeerProfile};
 pub use text::MAX_TEXT_BYTES;
 
-use archive::Archive;
-use driver::{Driver, Inputs};
+use data_dir::DataDir;
+use driver::{Inputs, PeerDriver};
 use engine::{Engine, LanRules, Notice, Rules};
-use lan::seen::Seen;
-use lan::socket::{self, Heard, Sockets};
+use io_counters::IoCounters;
+use lan::scan_result::ScanResult;
+use lan::socket::{self, LanSockets, ReceivedDatagram};
 use mesh::MAX_MESSAGE_BYTES;
-use mesh::network::Network;
-use metrics::{Facts, Reporter};
-use outboxes::Outboxes;
-use registry::{Registrant, Standing};
+use mesh::network::MeshNetwork;
+use metrics::{MetricsServer, StaticInfo};
+use registry_task::{RegistryStatus, RegistryTask};
+use send_queues::SendQueues;
 use settings::PeerSettings;
-use tallies::Tallies;
 
 /// What waits to be decided on; readers of sockets wait when it is full.
 const NEWS: usize = 1024;
@@ -77,7 +77,7 @@ pub struct Peer {
     listens_at: SocketAddr,
     lan_port: Option<u16>,
     metrics_at: Option<SocketAddr>,
-    asks: mpsc::Sender<Ask>,
+    asks: mpsc::Sender<PeerRequest>,
     notices: mpsc::Receiver<Notice>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -131,7 +131,7 @@ impl Peer {
         let (id, kept, log) = match &settings.dir {
             Some(dir) => {
                 let cannot = |cause| StartError::Dir { dir: dir.display().to_string(), cause };
-                let archive = Archive::open(dir, fresh, settings.history_size).map_err(cannot)?;
+                let archive = DataDir::open(dir, fresh, settings.history_size).map_err(cannot)?;
                 (archive.id, archive.kept, Some(archive.log))
             }
             None => (fresh, Vec::new(), None),
@@ -143,9 +143,9 @@ impl Peer {
             Some(addr) => Some(bind_metrics(addr).await?),
             None => None,
         };
-        let tallies = Arc::new(Tallies::default());
+        let tallies = Arc::new(IoCounters::default());
         let sockets = if settings.lan { Some(bind_lan(&settings, &tallies)?) } else { None };
-        let lan_port = sockets.as_ref().map(Sockets::port);
+        let lan_port = sockets.as_ref().map(LanSockets::port);
         let rules = rules(&settings, id, listens_at, lan_port);
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -154,16 +154,16 @@ impl Peer {
         let (found_in, found) = mpsc::channel(1);
         let (asks_in, asks) = mpsc::channel(ASKS);
         let (notices_in, notices) = mpsc::channel(NOTICES);
-        for (receiver, shared) in sockets.iter().flat_map(Sockets::receivers) {
+        for (receiver, shared) in sockets.iter().flat_map(LanSockets::receivers) {
             let received = receive(receiver, shared, datagrams_in.clone(), Arc::clone(&tallies));
             tasks.spawn(stop.clone().run_until_cancelled_owned(received));
         }
-        let (standing, stands) = watch::channel(Standing::UNASKED);
+        let (standing, stands) = watch::channel(RegistryStatus::UNASKED);
         if !settings.registry.is_empty() {
             let registrant = registrant(&settings, listens_at, found_in, standing, Arc::clone(&tallies))?;
             tasks.spawn(stop.clone().run_until_cancelled_owned(registrant.run()));
         }
-        let network = Network {
+        let network = MeshNetwork {
             me: id,
             connect_timeout: settings.connect_timeout,
             queue_messages: settings.message_buffer_size,
@@ -175,14 +175,14 @@ impl Peer {
         };
         network.listen(listener);
         let engine = Engine::new(rules, kept, driver::now());
-        let driver = Driver {
+        let driver = PeerDriver {
             engine,
             network,
             sockets,
             log,
             notices: notices_in,
-            outboxes: Outboxes::default(),
-            drops: Drops::default(),
+            outboxes: SendQueues::default(),
+            drops: DropCounters::default(),
             complained: false,
         };
         let ended = CancellationToken::new();
@@ -195,7 +195,7 @@ impl Peer {
         let mut metrics_at = None;
         if let Some((listener, addr)) = metrics {
             metrics_at = Some(addr);
-            let facts = Facts {
+            let facts = StaticInfo {
                 id,
                 name: settings.name,
                 max_connections: settings.max_connections,
@@ -204,7 +204,7 @@ impl Peer {
                 tallies,
                 started_at: driver::now().boot,
             };
-            let reporter = Reporter { facts, asks: asks_in.clone(), stop: stop.clone() };
+            let reporter = MetricsServer { facts, asks: asks_in.clone(), stop: stop.clone() };
             tasks.spawn(metrics::serve(listener, reporter, ended));
         }
         tasks.close();
@@ -237,7 +237,7 @@ impl Peer {
 
     /// Where wishes go.
     #[must_use]
-    pub fn asks(&self) -> mpsc::Sender<Ask> {
+    pub fn asks(&self) -> mpsc::Sender<PeerRequest> {
         self.asks.clone()
     }
 
@@ -272,7 +272,7 @@ async fn bind_metrics(addr: &str) -> Result<(TcpListener, SocketAddr), StartErro
 ///
 /// # Errors
 /// What the system says if there is no port for the answers: then nobody can be asked.
-pub async fn scan(wait: Duration, only: &[Ipv4Addr]) -> io::Result<Seen> {
+pub async fn scan(wait: Duration, only: &[Ipv4Addr]) -> io::Result<ScanResult> {
     lan::scan(wait, only, draw_ports()).await
 }
 
@@ -280,15 +280,15 @@ fn draw_ports() -> impl Iterator<Item = u16> {
     std::iter::repeat_with(draw_port).take(MOST_PORTS)
 }
 
-fn bind_lan(settings: &PeerSettings, tallies: &Arc<Tallies>) -> Result<Sockets, StartError> {
-    Sockets::bind(draw_ports(), settings.lan_addresses.clone(), Arc::clone(tallies)).map_err(StartError::Lan)
+fn bind_lan(settings: &PeerSettings, tallies: &Arc<IoCounters>) -> Result<LanSockets, StartError> {
+    LanSockets::bind(draw_ports(), settings.lan_addresses.clone(), Arc::clone(tallies)).map_err(StartError::Lan)
 }
 
 async fn receive(
     receiver: Arc<tokio::net::UdpSocket>,
     shared: bool,
-    datagrams: mpsc::Sender<Heard>,
-    tallies: Arc<Tallies>,
+    datagrams: mpsc::Sender<ReceivedDatagram>,
+    tallies: Arc<IoCounters>,
 ) {
     let mut buffer = socket::buffer();
     loop {
@@ -326,13 +326,13 @@ fn registrant(
     settings: &PeerSettings,
     listens_at: SocketAddr,
     found: mpsc::Sender<Vec<PeerEndpoint>>,
-    standing: watch::Sender<Standing>,
-    tallies: Arc<Tallies>,
-) -> Result<Registrant, StartError> {
+    standing: watch::Sender<RegistryStatus>,
+    tallies: Arc<IoCounters>,
+) -> Result<RegistryTask, StartError> {
     let client = Client::new(settings.registry.clone(), DEFAULT_PATIENCE)?;
     let user = Username::parse(settings.name.as_str())?;
     let ip = if listens_at.ip().is_unspecified() {
-        registry::address_towards(&settings.registry[0])
+        registry_task::address_towards(&settings.registry[0])
     } else {
         listens_at.ip()
     };
@@ -341,7 +341,7 @@ fn registrant(
     if let Some(password) = &password {
         client.log_in_when_asked(user.clone(), password.clone());
     }
-    Ok(Registrant { client, user, password, addr, found, standing, tallies })
+    Ok(RegistryTask { client, user, password, addr, found, standing, tallies })
 }
 
 fn millis(period: Duration) -> u64 {

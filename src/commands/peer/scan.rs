@@ -12,7 +12,7 @@ use crate::commands::output::{Output, OutputArgs};
 use crate::commands::table::{Colour, Table, count};
 use rollcall_chat::engine::LAN_PORT;
 use rollcall_chat::lan::findings::findings;
-use rollcall_chat::lan::seen::{Asked, Present, Seen, Style, Way};
+use rollcall_chat::lan::scan_result::{FoundBy, FoundPeer, ProbedAddress, ScanResult, SpokenDialects};
 use rollcall_core::text::plain;
 
 const AFTER_HELP: &str = "\
@@ -61,7 +61,7 @@ pub(super) async fn run(args: ScanArgs) -> Result<(), Failure> {
     output.text(&report(&seen, wait, output))
 }
 
-fn report(seen: &Seen, wait: Duration, output: Output) -> String {
+fn report(seen: &ScanResult, wait: Duration, output: Output) -> String {
     let mut text = String::new();
     let found = count(seen.present().len(), "peer");
     let _ = writeln!(text, "{found} on this LAN; asked as {}, answers within {} s", seen.me, wait.as_secs());
@@ -81,19 +81,19 @@ fn report(seen: &Seen, wait: Duration, output: Output) -> String {
     text
 }
 
-fn peers(seen: &Seen) -> Table {
+fn peers(seen: &ScanResult) -> Table {
     let mut table = Table::new(&["NAME", "USER ID", "ADDRESS", "DIALECT", "FOUND BY"]);
-    for Present { user_id, name, address, dialect, found_by, mismatched } in seen.present() {
+    for FoundPeer { user_id, name, address, dialect, found_by, mismatched } in seen.present() {
         let address = address.to_string();
         let dialect = match dialect {
-            Style::Compact => "compact",
-            Style::Spaced => "spaced",
-            Style::Both => "both",
+            SpokenDialects::Compact => "compact",
+            SpokenDialects::Spaced => "spaced",
+            SpokenDialects::Both => "both",
         };
         let found_by = match found_by {
-            Way::Answer => "answer",
-            Way::Announcement => "announcement",
-            Way::Message => "message",
+            FoundBy::Answer => "answer",
+            FoundBy::Announcement => "announcement",
+            FoundBy::Message => "message",
         };
         let colour = mismatched.then_some(Colour::Yellow);
         let cells = [name.as_str(), user_id.as_str(), &address, dialect, found_by];
@@ -102,9 +102,9 @@ fn peers(seen: &Seen) -> Table {
     table
 }
 
-fn asked(seen: &Seen) -> Table {
+fn asked(seen: &ScanResult) -> Table {
     let mut table = Table::new(&["ASKED AT", "INTERFACE", "SENT", "HEARD HERE"]);
-    for Asked { to, interfaces, refusal, was_heard } in &seen.asked {
+    for ProbedAddress { to, interfaces, refusal, was_heard } in &seen.asked {
         let (to, interfaces) = (to.to_string(), interfaces.join(", "));
         let sent = refusal.as_ref().map_or("yes", |refusal| refusal.text.as_str());
         let heard = if *was_heard { "yes" } else { "no" };

@@ -9,19 +9,19 @@ use tokio::sync::{mpsc, oneshot};
 use super::display::Display;
 use super::keyboard::Input;
 use rollcall_chat::engine::Notice;
-use rollcall_chat::screen::{Command, Dialogue, HELP, history_lines, known_lines};
-use rollcall_chat::{Ask, Avatar, MAX_AVATAR_BYTES, PeerProfile};
+use rollcall_chat::screen::{ChatCommand, CommandParser, HELP, history_lines, known_lines};
+use rollcall_chat::{Avatar, MAX_AVATAR_BYTES, PeerProfile, PeerRequest};
 
 /// The person at the peer.
 pub(super) struct Session {
-    asks: mpsc::Sender<Ask>,
-    dialogue: Dialogue,
+    asks: mpsc::Sender<PeerRequest>,
+    dialogue: CommandParser,
     pub(super) display: Display,
 }
 
 impl Session {
-    pub(super) fn new(asks: mpsc::Sender<Ask>, display: Display) -> Self {
-        Self { asks, dialogue: Dialogue::default(), display }
+    pub(super) fn new(asks: mpsc::Sender<PeerRequest>, display: Display) -> Self {
+        Self { asks, dialogue: CommandParser::default(), display }
     }
 
     /// Takes what was typed; whether to go on.
@@ -49,21 +49,21 @@ impl Session {
         }
         match command {
             None => {}
-            Some(Command::Post(text)) => self.want(Ask::Post(text)).await,
-            Some(Command::Direct { to, text }) => self.want(Ask::Whisper { to, text }).await,
-            Some(Command::Profile { name, status, avatar }) => match read_avatar(&avatar).await {
-                Ok(avatar) => self.want(Ask::Introduce(PeerProfile::new(&name, &status, avatar))).await,
+            Some(ChatCommand::Post(text)) => self.want(PeerRequest::Post(text)).await,
+            Some(ChatCommand::Direct { to, text }) => self.want(PeerRequest::Whisper { to, text }).await,
+            Some(ChatCommand::Profile { name, status, avatar }) => match read_avatar(&avatar).await {
+                Ok(avatar) => self.want(PeerRequest::Introduce(PeerProfile::new(&name, &status, avatar))).await,
                 Err(why) => self.display.tell(&[Notice::Refused { why }]),
             },
-            Some(Command::List) => {
+            Some(ChatCommand::List) => {
                 let (answer_in, answer) = oneshot::channel();
-                self.want(Ask::List(answer_in)).await;
+                self.want(PeerRequest::List(answer_in)).await;
                 let known = answer.await.unwrap_or_default();
                 self.display.show(&json!({"event": "list", "peers": &known}), || known_lines(&known));
             }
-            Some(Command::History) => {
+            Some(ChatCommand::History) => {
                 let (answer_in, answer) = oneshot::channel();
-                self.want(Ask::History(answer_in)).await;
+                self.want(PeerRequest::History(answer_in)).await;
                 let said = answer.await.unwrap_or_default();
                 let entries: Vec<_> = said
                     .iter()
@@ -71,21 +71,21 @@ impl Session {
                     .collect();
                 self.display.show(&json!({"event": "history", "messages": entries}), || history_lines(&said));
             }
-            Some(Command::Verbose) => {
+            Some(ChatCommand::Verbose) => {
                 let is_on = self.display.toggle_verbose();
                 let line = format!("Verbose mode is {}", if is_on { "on" } else { "off" });
                 self.display.show(&json!({"event": "verbose", "on": is_on}), || vec![line]);
             }
-            Some(Command::Help) => {
+            Some(ChatCommand::Help) => {
                 let lines = || HELP.lines().map(str::to_owned).collect();
                 self.display.show(&json!({"event": "help", "text": HELP}), lines);
             }
-            Some(Command::Quit) => return false,
+            Some(ChatCommand::Quit) => return false,
         }
         true
     }
 
-    async fn want(&self, ask: Ask) {
+    async fn want(&self, ask: PeerRequest) {
         // It fails only when the peer ends, which ends the session, too.
         let _ = self.asks.send(ask).await;
     }

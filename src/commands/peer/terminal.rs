@@ -23,7 +23,7 @@ use super::keyboard::Keyboard;
 pub(super) use above::Above;
 use editor::LineEditor;
 use modes::Modes;
-use rollcall_chat::Ask;
+use rollcall_chat::PeerRequest;
 use stderr::Stderr;
 use typed::TypedLines;
 
@@ -41,7 +41,7 @@ impl Terminal {
     ///
     /// What is typed is kept in `dir`. Without one nothing of a peer is kept, and neither are these lines, which are
     /// somebody's conversation.
-    pub(super) fn open(dir: Option<&Path>, asks: mpsc::Sender<Ask>) -> io::Result<Option<(Self, Keyboard)>> {
+    pub(super) fn open(dir: Option<&Path>, asks: mpsc::Sender<PeerRequest>) -> io::Result<Option<(Self, Keyboard)>> {
         let modes = Arc::new(Modes::save()?);
         let continued = signal(SignalKind::from_raw(Number::CONT.as_raw()))?;
         let above = Arc::new(Above::default());

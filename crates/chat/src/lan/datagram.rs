@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::fields::{Dialect, Fields, Lines};
+use super::fields::{Dialect, FieldWriter, Fields};
 use crate::lan_user_id::LanUserId;
 use crate::profile::{Avatar, InvalidAvatar, PeerProfile};
 use crate::text::MAX_TEXT_BYTES;
@@ -96,7 +96,7 @@ impl Datagram {
     /// Its bytes in a dialect; `None` if they do not fit into a datagram or it has no sender.
     #[must_use]
     pub fn write(&self, dialect: Dialect) -> Option<Bytes> {
-        let mut lines = Lines::new(dialect);
+        let mut lines = FieldWriter::new(dialect);
         let is_draft = dialect == Dialect::Spaced;
         let token = |scope: &str| Some(format!("{}|{}|{scope}", self.from.as_ref()?, self.sent_at + TTL_SECONDS));
         lines.add("TYPE", self.body.kind());
@@ -156,7 +156,7 @@ impl Datagram {
         (text.len() <= MAX_DATAGRAM_BYTES).then(|| text.into())
     }
 
-    fn stamp(&self, lines: &mut Lines) {
+    fn stamp(&self, lines: &mut FieldWriter) {
         lines.add("TIMESTAMP", self.sent_at);
         if let Some(id) = self.id {
             lines.add("MESSAGE_ID", digits(id));

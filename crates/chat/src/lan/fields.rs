@@ -39,12 +39,12 @@ impl<'a> Fields<'a> {
 }
 
 /// The lines of a datagram that is being written.
-pub(super) struct Lines {
+pub(super) struct FieldWriter {
     text: String,
     colon: &'static str,
 }
 
-impl Lines {
+impl FieldWriter {
     pub(super) fn new(dialect: Dialect) -> Self {
         let colon = match dialect {
             Dialect::Compact => ":",

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Serialize;
 
-use super::seen::{Asked, Present, Refusal, RefusalKind, Seen};
+use super::scan_result::{FoundPeer, ProbedAddress, ScanResult, SocketFailure, SocketFailureKind};
 use crate::engine::LAN_PORT;
 use crate::lan_user_id::LanUserId;
 
@@ -13,7 +13,7 @@ use crate::lan_user_id::LanUserId;
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Finding {
     /// What kind it is, for programs.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// What was seen and what it means.
     pub text: String,
     /// What can be done.
@@ -23,7 +23,7 @@ pub struct Finding {
 /// The kinds of findings.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum FindingKind {
     /// The shared port cannot be bound.
     SharedPortRefused,
     /// There is no network but loopback.
@@ -46,7 +46,7 @@ pub enum Kind {
 
 /// What follows from what was seen, the gravest first.
 #[must_use]
-pub fn findings(seen: &Seen) -> Vec<Finding> {
+pub fn findings(seen: &ScanResult) -> Vec<Finding> {
     let mut findings: Vec<Finding> = seen.shared_refusal.iter().map(shared_port_refused).collect();
     findings.extend(only_loopback(seen));
     findings.extend(seen.asked.iter().filter_map(not_sent));
@@ -61,27 +61,27 @@ pub fn findings(seen: &Seen) -> Vec<Finding> {
     findings
 }
 
-fn only_loopback(seen: &Seen) -> Option<Finding> {
-    let is_network = |asked: &Asked| !asked.interfaces.is_empty() && !asked.to.is_loopback();
+fn only_loopback(seen: &ScanResult) -> Option<Finding> {
+    let is_network = |asked: &ProbedAddress| !asked.interfaces.is_empty() && !asked.to.is_loopback();
     // Who wants to look at some addresses only does not ask about the others.
     (seen.everywhere && !seen.asked.iter().any(is_network)).then(|| Finding {
-        kind: Kind::OnlyLoopback,
+        kind: FindingKind::OnlyLoopback,
         text: "this machine has no network with a broadcast address: only peers on this machine can be found".into(),
         remedy: "connect it to a network, or reach peers by address (--peers) or through the registry (--registry)"
             .into(),
     })
 }
 
-fn not_heard_back(seen: &Seen) -> Option<Finding> {
-    let is_sent = |asked: &&Asked| is_for_all_here(asked) && asked.refusal.is_none();
-    let sent: Vec<&Asked> = seen.asked.iter().filter(is_sent).collect();
+fn not_heard_back(seen: &ScanResult) -> Option<Finding> {
+    let is_sent = |asked: &&ProbedAddress| is_for_all_here(asked) && asked.refusal.is_none();
+    let sent: Vec<&ProbedAddress> = seen.asked.iter().filter(is_sent).collect();
     let lost: Vec<String> = sent.iter().filter(|asked| !asked.was_heard).map(|asked| place(asked)).collect();
     if seen.shared_refusal.is_some() || lost.is_empty() {
         return None;
     }
     let whose = if lost.len() == sent.len() { "no question" } else { "not every question" };
     Some(Finding {
-        kind: Kind::NotHeardBack,
+        kind: FindingKind::NotHeardBack,
         text: format!(
             "{whose} of this machine came to its own UDP port {LAN_PORT}; sent, and not heard: {}. What others \
              announce is probably not heard either",
@@ -91,13 +91,13 @@ fn not_heard_back(seen: &Seen) -> Option<Finding> {
     })
 }
 
-fn heard_here_alone(seen: &Seen) -> Option<Finding> {
-    let (for_all, for_one): (Vec<&Asked>, Vec<&Asked>) =
+fn heard_here_alone(seen: &ScanResult) -> Option<Finding> {
+    let (for_all, for_one): (Vec<&ProbedAddress>, Vec<&ProbedAddress>) =
         seen.asked.iter().filter(|asked| asked.was_heard).partition(|asked| is_for_all_here(asked));
     let places: Vec<String> = for_one.into_iter().map(place).collect();
     // Peers of this machine have heard what was for all.
     (for_all.is_empty() && !places.is_empty()).then(|| Finding {
-        kind: Kind::HeardHereAlone,
+        kind: FindingKind::HeardHereAlone,
         text: format!(
             "what is sent to {} comes to one program of this machine, and now that was this look around: peers here \
              did not hear the question",
@@ -107,7 +107,7 @@ fn heard_here_alone(seen: &Seen) -> Option<Finding> {
     })
 }
 
-fn doubled(seen: &Seen) -> Vec<Finding> {
+fn doubled(seen: &ScanResult) -> Vec<Finding> {
     let mut sources = BTreeMap::<&LanUserId, Vec<IpAddr>>::new();
     for (user, ip) in seen.present.keys() {
         sources.entry(user).or_default().push(*ip);
@@ -118,7 +118,7 @@ fn doubled(seen: &Seen) -> Vec<Finding> {
     let each = sources.into_iter().map(|(user, ips)| {
         let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
         Finding {
-            kind: Kind::Doubled,
+            kind: FindingKind::Doubled,
             text: format!(
                 "{user} was heard from {}: two peers use one name, or one has two networks",
                 ips.join(" and ")
@@ -129,7 +129,7 @@ fn doubled(seen: &Seen) -> Vec<Finding> {
     each.collect()
 }
 
-fn named_only(seen: &Seen) -> Option<Finding> {
+fn named_only(seen: &ScanResult) -> Option<Finding> {
     let is_heard = |named: &LanUserId| seen.present.keys().any(|(user, _)| user == named);
     let missing: Vec<String> = seen
         .named
@@ -138,7 +138,7 @@ fn named_only(seen: &Seen) -> Option<Finding> {
         .map(|(named, by)| format!("{named} (named by {by})"))
         .collect();
     (!missing.is_empty()).then(|| Finding {
-        kind: Kind::NamedOnly,
+        kind: FindingKind::NamedOnly,
         text: format!("others know peers that were not heard here: {}", missing.join(", ")),
         remedy: "they left within the last five minutes, are on a network that this machine's broadcasts do not \
                  reach, do not answer questions (--wait 35 hears what they announce), or drop them in a firewall"
@@ -146,9 +146,9 @@ fn named_only(seen: &Seen) -> Option<Finding> {
     })
 }
 
-fn shared_port_refused(refusal: &Refusal) -> Finding {
+fn shared_port_refused(refusal: &SocketFailure) -> Finding {
     let (text, remedy) = match refusal.kind {
-        RefusalKind::Taken => (
+        SocketFailureKind::Taken => (
             format!(
                 "UDP port {LAN_PORT} is held by another program that does not share it ({}): answers are heard, and \
                  announcements are not",
@@ -156,7 +156,7 @@ fn shared_port_refused(refusal: &Refusal) -> Finding {
             ),
             format!("find it with `ss -ulpn 'sport = :{LAN_PORT}'` and end it, or let it bind with address reuse"),
         ),
-        RefusalKind::Forbidden | RefusalKind::NoRoute | RefusalKind::Other => (
+        SocketFailureKind::Forbidden | SocketFailureKind::NoRoute | SocketFailureKind::Other => (
             format!(
                 "UDP port {LAN_PORT} cannot be bound ({}): answers are heard, and announcements are not",
                 refusal.text
@@ -164,25 +164,31 @@ fn shared_port_refused(refusal: &Refusal) -> Finding {
             "allow this program to bind it: look at the sandbox or container it runs in".to_owned(),
         ),
     };
-    Finding { kind: Kind::SharedPortRefused, text, remedy }
+    Finding { kind: FindingKind::SharedPortRefused, text, remedy }
 }
 
-fn not_sent(asked: &Asked) -> Option<Finding> {
+fn not_sent(asked: &ProbedAddress) -> Option<Finding> {
     let refusal = asked.refusal.as_ref()?;
     let remedy = match refusal.kind {
-        RefusalKind::Forbidden => format!("allow outgoing UDP to port {LAN_PORT} in the firewall of this machine"),
+        SocketFailureKind::Forbidden => {
+            format!("allow outgoing UDP to port {LAN_PORT} in the firewall of this machine")
+        }
         // The general address needs a default route; those of the interfaces do without it.
-        RefusalKind::NoRoute if asked.interfaces.is_empty() => return None,
-        RefusalKind::NoRoute => "look whether the interface is up (`ip link`) and has a route (`ip route`)".to_owned(),
-        RefusalKind::Taken | RefusalKind::Other => "look at the interface and the log of the system".to_owned(),
+        SocketFailureKind::NoRoute if asked.interfaces.is_empty() => return None,
+        SocketFailureKind::NoRoute => {
+            "look whether the interface is up (`ip link`) and has a route (`ip route`)".to_owned()
+        }
+        SocketFailureKind::Taken | SocketFailureKind::Other => {
+            "look at the interface and the log of the system".to_owned()
+        }
     };
     let text = format!("the question to {} could not be sent: {}", place(asked), refusal.text);
-    Some(Finding { kind: Kind::NotSent, text, remedy })
+    Some(Finding { kind: FindingKind::NotSent, text, remedy })
 }
 
 fn silence() -> Finding {
     Finding {
-        kind: Kind::Silence,
+        kind: FindingKind::Silence,
         text: "nobody answered, and this machine can send and hear: nobody else is there, or nobody can hear it".into(),
         remedy: format!(
             "start a peer on another machine of this network and look again; if both are silent, look at that \
@@ -192,20 +198,20 @@ fn silence() -> Finding {
     }
 }
 
-fn mismatch(peer: &Present) -> Finding {
+fn mismatch(peer: &FoundPeer) -> Finding {
     Finding {
-        kind: Kind::Mismatch,
+        kind: FindingKind::Mismatch,
         text: format!("{} writes from {}, which is not the address it claims", peer.user_id, peer.address.ip()),
         remedy: "it has several networks or stands behind a translation of addresses; or it is not who it says".into(),
     }
 }
 
 /// Whether this machine's programs on the shared port all hear what is sent there; else one of them does, or none.
-fn is_for_all_here(asked: &Asked) -> bool {
+fn is_for_all_here(asked: &ProbedAddress) -> bool {
     !asked.interfaces.is_empty() || asked.to == Ipv4Addr::BROADCAST
 }
 
-fn place(asked: &Asked) -> String {
+fn place(asked: &ProbedAddress) -> String {
     if asked.interfaces.is_empty() {
         asked.to.to_string()
     } else {
@@ -216,15 +222,15 @@ fn place(asked: &Asked) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::datagram::DatagramBody;
-    use super::super::seen::tests::{ETH, heard, well};
-    use super::super::seen::{Style, Way};
+    use super::super::scan_result::tests::{ETH, heard, well};
+    use super::super::scan_result::{FoundBy, SpokenDialects};
     use super::*;
 
-    fn refused(kind: RefusalKind) -> Refusal {
-        Refusal { kind, text: "why".into() }
+    fn refused(kind: SocketFailureKind) -> SocketFailure {
+        SocketFailure { kind, text: "why".into() }
     }
 
-    fn kinds(seen: &Seen) -> Vec<Kind> {
+    fn kinds(seen: &ScanResult) -> Vec<FindingKind> {
         findings(seen).iter().map(|finding| finding.kind).collect()
     }
 
@@ -234,7 +240,7 @@ mod tests {
         heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(vec![]));
         assert_eq!(kinds(&seen), []);
         let bob = seen.present().next().unwrap();
-        assert_eq!((bob.name.as_str(), bob.found_by, bob.dialect), ("bob", Way::Answer, Style::Compact));
+        assert_eq!((bob.name.as_str(), bob.found_by, bob.dialect), ("bob", FoundBy::Answer, SpokenDialects::Compact));
         assert_eq!(bob.address, "10.0.0.2:8002".parse().unwrap());
     }
 
@@ -242,16 +248,16 @@ mod tests {
     fn silence_without_a_fault_here_points_at_the_others_and_the_network() {
         let findings = findings(&well());
         assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].kind, Kind::Silence);
+        assert_eq!(findings[0].kind, FindingKind::Silence);
         assert!(findings[0].remedy.contains("firewall") && findings[0].remedy.contains("50999"));
     }
 
     #[test]
     fn a_shared_port_that_another_program_holds_is_said_with_how_to_find_it() {
-        let seen = Seen { shared_refusal: Some(refused(RefusalKind::Taken)), ..well() };
-        assert_eq!(kinds(&seen), [Kind::SharedPortRefused], "that nobody is heard needs no other reason");
+        let seen = ScanResult { shared_refusal: Some(refused(SocketFailureKind::Taken)), ..well() };
+        assert_eq!(kinds(&seen), [FindingKind::SharedPortRefused], "that nobody is heard needs no other reason");
         assert!(findings(&seen)[0].remedy.contains("ss -ulpn"));
-        let seen = Seen { shared_refusal: Some(refused(RefusalKind::Forbidden)), ..well() };
+        let seen = ScanResult { shared_refusal: Some(refused(SocketFailureKind::Forbidden)), ..well() };
         assert!(findings(&seen)[0].text.contains("cannot be bound (why)"));
     }
 
@@ -259,48 +265,48 @@ mod tests {
     fn a_machine_with_loopback_alone_is_told_so() {
         let mut seen = well();
         seen.asked.retain(|asked| asked.to != ETH);
-        assert_eq!(kinds(&seen), [Kind::OnlyLoopback]);
+        assert_eq!(kinds(&seen), [FindingKind::OnlyLoopback]);
     }
 
     #[test]
     fn a_question_that_could_not_be_sent_is_said_with_its_address_and_the_remedy_for_its_error() {
-        for (kind, remedy) in [(RefusalKind::Forbidden, "firewall"), (RefusalKind::NoRoute, "ip link")] {
+        for (kind, remedy) in [(SocketFailureKind::Forbidden, "firewall"), (SocketFailureKind::NoRoute, "ip link")] {
             let mut seen = well();
             seen.asked[0].refusal = Some(refused(kind));
             seen.asked[0].was_heard = false;
             let findings = findings(&seen);
-            assert_eq!(kinds(&seen), [Kind::NotSent]);
+            assert_eq!(kinds(&seen), [FindingKind::NotSent]);
             assert!(findings[0].text.contains("10.0.0.255 (eth0)") && findings[0].remedy.contains(remedy));
         }
         let mut seen = well();
-        seen.asked[3].refusal = Some(refused(RefusalKind::NoRoute));
-        assert_eq!(kinds(&seen), [Kind::Silence], "the general address is not needed");
-        seen.asked[3].refusal = Some(refused(RefusalKind::Forbidden));
-        assert_eq!(kinds(&seen), [Kind::NotSent]);
+        seen.asked[3].refusal = Some(refused(SocketFailureKind::NoRoute));
+        assert_eq!(kinds(&seen), [FindingKind::Silence], "the general address is not needed");
+        seen.asked[3].refusal = Some(refused(SocketFailureKind::Forbidden));
+        assert_eq!(kinds(&seen), [FindingKind::NotSent]);
     }
 
     #[test]
     fn questions_that_this_machine_does_not_hear_itself_point_at_its_own_firewall() {
         let mut seen = well();
         seen.asked[0].was_heard = false;
-        assert_eq!(kinds(&seen), [Kind::NotHeardBack]);
+        assert_eq!(kinds(&seen), [FindingKind::NotHeardBack]);
         assert!(findings(&seen)[0].text.contains("not every question") && findings(&seen)[0].text.contains("(eth0)"));
         seen.asked.iter_mut().for_each(|asked| asked.was_heard = false);
         assert!(findings(&seen)[0].text.contains("no question"));
         assert!(!findings(&seen)[0].text.contains("127.0.0.1,"), "only one program gets what is not broadcast");
-        seen.shared_refusal = Some(refused(RefusalKind::Taken));
-        assert_eq!(kinds(&seen), [Kind::SharedPortRefused], "where nothing can be heard this says nothing");
+        seen.shared_refusal = Some(refused(SocketFailureKind::Taken));
+        assert_eq!(kinds(&seen), [FindingKind::SharedPortRefused], "where nothing can be heard this says nothing");
     }
 
     #[test]
     fn a_question_that_only_this_look_around_heard_is_no_silence() {
-        let mut seen = Seen { everywhere: false, ..well() };
+        let mut seen = ScanResult { everywhere: false, ..well() };
         seen.asked.retain(|asked| asked.to == Ipv4Addr::LOCALHOST);
-        assert_eq!(kinds(&seen), [Kind::HeardHereAlone]);
+        assert_eq!(kinds(&seen), [FindingKind::HeardHereAlone]);
         assert!(findings(&seen)[0].text.contains("127.0.0.1 comes to one program"));
         // Another program has it.
         seen.asked[0].was_heard = false;
-        assert_eq!(kinds(&seen), [Kind::Silence], "a plain address is not expected to be heard here");
+        assert_eq!(kinds(&seen), [FindingKind::Silence], "a plain address is not expected to be heard here");
     }
 
     #[test]
@@ -308,7 +314,7 @@ mod tests {
         let mut seen = well();
         heard(&mut seen, "eve@10.0.0.9", "10.0.0.3:8003", DatagramBody::ListResponse(vec![]));
         heard(&mut seen, "me@10.0.0.1", "127.0.0.1:8004", DatagramBody::ListResponse(vec![]));
-        assert_eq!(kinds(&seen), [Kind::Mismatch], "all addresses of this machine are one");
+        assert_eq!(kinds(&seen), [FindingKind::Mismatch], "all addresses of this machine are one");
         assert!(findings(&seen)[0].text.starts_with("eve@10.0.0.9 writes from 10.0.0.3,"));
     }
 
@@ -319,7 +325,7 @@ mod tests {
         heard(&mut seen, "bob@10.0.0.2", "10.0.0.4:8002", DatagramBody::ListResponse(vec![]));
         heard(&mut seen, "me@10.0.0.1", "127.0.0.1:8004", DatagramBody::ListResponse(vec![]));
         heard(&mut seen, "me@10.0.0.1", "10.0.0.1:8004", DatagramBody::ListResponse(vec![]));
-        assert_eq!(kinds(&seen), [Kind::Mismatch, Kind::Doubled]);
+        assert_eq!(kinds(&seen), [FindingKind::Mismatch, FindingKind::Doubled]);
         assert!(findings(&seen)[1].text.contains("10.0.0.2 and 10.0.0.4"));
     }
 
@@ -330,7 +336,7 @@ mod tests {
             ["bob@10.0.0.2", "cat@10.0.0.3", "rollcall-scan@10.0.0.7"].map(|name| LanUserId::parse(name).unwrap());
         heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(names.to_vec()));
         heard(&mut seen, "rollcall-scan@10.0.0.7", "10.0.0.7:8002", DatagramBody::ListRequest);
-        assert_eq!(kinds(&seen), [Kind::NamedOnly]);
+        assert_eq!(kinds(&seen), [FindingKind::NamedOnly]);
         assert!(findings(&seen)[0].text.ends_with("cat@10.0.0.3 (named by bob@10.0.0.2)"));
         assert_eq!(seen.present().len(), 1);
     }

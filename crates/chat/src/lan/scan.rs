@@ -13,12 +13,12 @@ use tokio::time::{Instant, sleep_until};
 
 use super::datagram::{Datagram, DatagramBody};
 use super::fields::Dialect;
-use super::seen::{Asked, Refusal, RefusalKind, SCAN_NAME, Seen};
-use super::socket::{self, Heard};
+use super::scan_result::{ProbedAddress, SCAN_NAME, ScanResult, SocketFailure, SocketFailureKind};
+use super::socket::{self, ReceivedDatagram};
 use crate::engine::LAN_PORT;
+use crate::io_counters::IoCounters;
 use crate::lan_user_id::LanUserId;
 use crate::nickname::Nickname;
-use crate::tallies::Tallies;
 
 /// In which dialects it asks, and after how many hundredths of the time. Each peer hears a question once for each way to it,
 /// and a peer of this program answers one machine 16 times before it slows down.
@@ -31,20 +31,25 @@ const MOST_ADDRESSES: usize = 64;
 ///
 /// # Errors
 /// What the system says if there is no port for the answers: then nothing can be asked.
-pub(crate) async fn scan(wait: Duration, only: &[Ipv4Addr], ports: impl Iterator<Item = u16>) -> io::Result<Seen> {
+pub(crate) async fn scan(
+    wait: Duration,
+    only: &[Ipv4Addr],
+    ports: impl Iterator<Item = u16>,
+) -> io::Result<ScanResult> {
     let (own, port) = socket::bind_own(ports)?;
     let shared = socket::bind_shared();
     let own_ips = socket::own_ips();
     let ip = own_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let me = LanUserId::new(&Nickname::parse(SCAN_NAME).expect("the rule allows it"), ip);
-    let mut seen = Seen::new(me, port, shared.as_ref().err().map(refusal), own_ips, addresses(only), only.is_empty());
+    let mut seen =
+        ScanResult::new(me, port, shared.as_ref().err().map(refusal), own_ips, addresses(only), only.is_empty());
 
     let began = Instant::now();
     let mut rounds = ROUNDS.iter().map(|(dialect, hundredths)| (*dialect, began + wait * *hundredths / 100));
     let mut next = rounds.next();
     let (mut own_buffer, mut shared_buffer) = (socket::buffer(), socket::buffer());
     // Nobody asks for the numbers of a look around.
-    let tallies = Tallies::default();
+    let tallies = IoCounters::default();
     loop {
         let due = next.map_or(began + wait, |(_, due)| due);
         let heard = tokio::select! {
@@ -54,7 +59,7 @@ pub(crate) async fn scan(wait: Duration, only: &[Ipv4Addr], ports: impl Iterator
             heard = socket::receive(&own, false, &mut own_buffer, &tallies) => Some(heard),
             heard = receive_if(shared.as_ref().ok(), &mut shared_buffer, &tallies) => Some(heard),
         };
-        if let Some(Heard { from, shared, datagram, dialect }) = heard {
+        if let Some(ReceivedDatagram { from, shared, datagram, dialect }) = heard {
             seen.hear(from, shared, &datagram, dialect);
         } else if let Some((dialect, _)) = next {
             ask(&own, &mut seen, dialect);
@@ -65,7 +70,7 @@ pub(crate) async fn scan(wait: Duration, only: &[Ipv4Addr], ports: impl Iterator
     }
 }
 
-async fn receive_if(socket: Option<&UdpSocket>, buffer: &mut [u8], tallies: &Tallies) -> Heard {
+async fn receive_if(socket: Option<&UdpSocket>, buffer: &mut [u8], tallies: &IoCounters) -> ReceivedDatagram {
     match socket {
         Some(socket) => socket::receive(socket, true, buffer, tallies).await,
         None => std::future::pending().await,
@@ -73,7 +78,7 @@ async fn receive_if(socket: Option<&UdpSocket>, buffer: &mut [u8], tallies: &Tal
 }
 
 /// Asks everybody. Each address gets a question of its own number, which tells them apart when they are heard here.
-fn ask(own: &UdpSocket, seen: &mut Seen, dialect: Dialect) {
+fn ask(own: &UdpSocket, seen: &mut ScanResult, dialect: Dialect) {
     for (number, asked) in (0..).zip(&mut seen.asked) {
         let from = Some(seen.me.clone());
         let question = Datagram { from, id: Some(number), sent_at: 0, body: DatagramBody::ListRequest };
@@ -83,17 +88,19 @@ fn ask(own: &UdpSocket, seen: &mut Seen, dialect: Dialect) {
     }
 }
 
-fn addresses(only: &[Ipv4Addr]) -> Vec<Asked> {
+fn addresses(only: &[Ipv4Addr]) -> Vec<ProbedAddress> {
     let all = socket::addresses_for_all(only).into_iter().take(MOST_ADDRESSES);
-    all.map(|(to, interfaces)| Asked { to, interfaces, refusal: None, was_heard: false }).collect()
+    all.map(|(to, interfaces)| ProbedAddress { to, interfaces, refusal: None, was_heard: false }).collect()
 }
 
-fn refusal(error: &io::Error) -> Refusal {
+fn refusal(error: &io::Error) -> SocketFailure {
     let kind = match error.kind() {
-        ErrorKind::AddrInUse => RefusalKind::Taken,
-        ErrorKind::PermissionDenied => RefusalKind::Forbidden,
-        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::NetworkDown => RefusalKind::NoRoute,
-        _ => RefusalKind::Other,
+        ErrorKind::AddrInUse => SocketFailureKind::Taken,
+        ErrorKind::PermissionDenied => SocketFailureKind::Forbidden,
+        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::NetworkDown => {
+            SocketFailureKind::NoRoute
+        }
+        _ => SocketFailureKind::Other,
     };
-    Refusal { kind, text: error.to_string() }
+    SocketFailure { kind, text: error.to_string() }
 }

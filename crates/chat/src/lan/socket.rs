@@ -14,38 +14,38 @@ use tracing::{debug, warn};
 use super::datagram::{Datagram, MAX_DATAGRAM_BYTES};
 use super::fields::Dialect;
 use crate::engine::LAN_PORT;
-use crate::tallies::Tallies;
+use crate::io_counters::IoCounters;
 
 /// Out of these a peer's own port is drawn.
 pub(crate) const OWN_PORTS: RangeInclusive<u16> = 8000..=9999;
 
 /// The sockets.
 #[derive(Debug)]
-pub(crate) struct Sockets {
+pub(crate) struct LanSockets {
     own: Arc<UdpSocket>,
     shared: Option<Arc<UdpSocket>>,
     port: u16,
-    tallies: Arc<Tallies>,
+    tallies: Arc<IoCounters>,
     /// See [`Self::bind`].
     only: Vec<Ipv4Addr>,
 }
 
 /// What came in on either socket.
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub(crate) struct ReceivedDatagram {
     pub(crate) from: SocketAddr,
     pub(crate) shared: bool,
     pub(crate) datagram: Datagram,
     pub(crate) dialect: Dialect,
 }
 
-impl Sockets {
+impl LanSockets {
     /// Binds the first of `ports` that is free, and the shared port, without which a peer hears answers only.
     /// What is for all goes to the addresses `only`, or everywhere if there are none.
     pub(crate) fn bind(
         ports: impl Iterator<Item = u16>,
         only: Vec<Ipv4Addr>,
-        tallies: Arc<Tallies>,
+        tallies: Arc<IoCounters>,
     ) -> io::Result<Self> {
         let (own, port) = bind_own(ports)?;
         let shared = bind_shared().map(Arc::new).inspect_err(|error| {
@@ -83,12 +83,17 @@ impl Sockets {
 }
 
 /// Waits for the next datagram that can be understood.
-pub(crate) async fn receive(socket: &UdpSocket, shared: bool, buffer: &mut [u8], tallies: &Tallies) -> Heard {
+pub(crate) async fn receive(
+    socket: &UdpSocket,
+    shared: bool,
+    buffer: &mut [u8],
+    tallies: &IoCounters,
+) -> ReceivedDatagram {
     loop {
         match socket.recv_from(buffer).await {
             Ok((length, from)) => {
                 if let Some((datagram, dialect)) = Datagram::read(&buffer[..length]) {
-                    return Heard { from, shared, datagram, dialect };
+                    return ReceivedDatagram { from, shared, datagram, dialect };
                 }
                 tallies.unread_datagrams.add(1);
                 debug!(address = %from, bytes = length, "what came is no datagram of a peer");

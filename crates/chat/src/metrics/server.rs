@@ -19,15 +19,15 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::health::{Identity, Unwell, health};
-use super::measures::Measures;
-use super::page::CONTENT_TYPE;
-use super::table::{Surroundings, page};
-use crate::driver::Ask;
+use super::exposition::CONTENT_TYPE;
+use super::families::{PageContext, page};
+use super::health::{PeerIdentity, StatsUnavailable, health};
+use super::stats::PeerStats;
+use crate::driver::PeerRequest;
+use crate::io_counters::IoCounters;
 use crate::nickname::Nickname;
 use crate::peer_id::PeerId;
-use crate::registry::Standing;
-use crate::tallies::Tallies;
+use crate::registry_task::RegistryStatus;
 use rollcall_core::BootMs;
 use rollcall_core::clock::boot_now;
 
@@ -48,27 +48,27 @@ const FAREWELL: Duration = Duration::from_millis(500);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is known without asking the driver.
-pub(crate) struct Facts {
+pub(crate) struct StaticInfo {
     pub(crate) id: PeerId,
     pub(crate) name: Nickname,
     pub(crate) max_connections: usize,
     pub(crate) lan_port: Option<u16>,
     /// `None` without a registry.
-    pub(crate) registry: Option<watch::Receiver<Standing>>,
-    pub(crate) tallies: Arc<Tallies>,
+    pub(crate) registry: Option<watch::Receiver<RegistryStatus>>,
+    pub(crate) tallies: Arc<IoCounters>,
     pub(crate) started_at: BootMs,
 }
 
 /// Who answers.
-pub(crate) struct Reporter {
-    pub(crate) facts: Facts,
-    pub(crate) asks: mpsc::Sender<Ask>,
+pub(crate) struct MetricsServer {
+    pub(crate) facts: StaticInfo,
+    pub(crate) asks: mpsc::Sender<PeerRequest>,
     /// Cancelled when the peer begins to end.
     pub(crate) stop: CancellationToken,
 }
 
 /// Answers until `ended`, which is when the peer's links have ended: so whoever asks meanwhile is told that it stops.
-pub(crate) async fn serve(listener: TcpListener, reporter: Reporter, ended: CancellationToken) {
+pub(crate) async fn serve(listener: TcpListener, reporter: MetricsServer, ended: CancellationToken) {
     let reporter = Arc::new(reporter);
     let mut connections = JoinSet::new();
     loop {
@@ -91,7 +91,7 @@ pub(crate) async fn serve(listener: TcpListener, reporter: Reporter, ended: Canc
     let _ = timeout(FAREWELL, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn connection(stream: TcpStream, reporter: Arc<Reporter>) {
+async fn connection(stream: TcpStream, reporter: Arc<MetricsServer>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let reporter = Arc::clone(&reporter);
         async move { Ok::<_, Infallible>(reporter.answer(request.method(), request.uri().path()).await) }
@@ -109,7 +109,7 @@ async fn connection(stream: TcpStream, reporter: Arc<Reporter>) {
     }
 }
 
-impl Reporter {
+impl MetricsServer {
     async fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         if method != Method::GET && method != Method::HEAD {
             let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");
@@ -133,7 +133,7 @@ impl Reporter {
     async fn metrics(&self) -> Response<Full<Bytes>> {
         match self.measures().await {
             Ok(measures) => {
-                let around = Surroundings {
+                let around = PageContext {
                     identity: &self.identity(),
                     max_connections: self.facts.max_connections,
                     standing: self.standing(),
@@ -147,25 +147,25 @@ impl Reporter {
     }
 
     /// Asks the driver.
-    async fn measures(&self) -> Result<Measures, Unwell> {
+    async fn measures(&self) -> Result<PeerStats, StatsUnavailable> {
         let (answer_in, answer) = oneshot::channel();
         let asked = async {
-            self.asks.send(Ask::Measure(answer_in)).await.ok()?;
+            self.asks.send(PeerRequest::Measure(answer_in)).await.ok()?;
             answer.await.ok()
         };
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => Err(Unwell::Stopping),
+            () = self.stop.cancelled() => Err(StatsUnavailable::Stopping),
             answered = timeout(PATIENCE, asked) => match answered {
                 Ok(Some(measures)) => Ok(measures),
-                Ok(None) => Err(Unwell::Stopping),
-                Err(_) => Err(Unwell::Busy),
+                Ok(None) => Err(StatsUnavailable::Stopping),
+                Err(_) => Err(StatsUnavailable::Busy),
             },
         }
     }
 
-    fn identity(&self) -> Identity {
-        Identity {
+    fn identity(&self) -> PeerIdentity {
+        PeerIdentity {
             id: self.facts.id.to_string(),
             name: self.facts.name.to_string(),
             version: env!("CARGO_PKG_VERSION"),
@@ -173,7 +173,7 @@ impl Reporter {
         }
     }
 
-    fn standing(&self) -> Option<Standing> {
+    fn standing(&self) -> Option<RegistryStatus> {
         self.facts.registry.as_ref().map(|standing| *standing.borrow())
     }
 }
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     struct Bench {
-        asks: mpsc::Receiver<Ask>,
+        asks: mpsc::Receiver<PeerRequest>,
         stop: CancellationToken,
         ended: CancellationToken,
         addr: std::net::SocketAddr,
@@ -212,7 +212,7 @@ mod tests {
     async fn bench() -> Bench {
         let (asks_in, asks) = mpsc::channel(1);
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-        let facts = Facts {
+        let facts = StaticInfo {
             id: PeerId(7),
             name: Nickname::parse("alice").unwrap(),
             max_connections: 50,
@@ -224,7 +224,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let mut server = JoinSet::new();
-        server.spawn(serve(listener, Reporter { facts, asks: asks_in, stop: stop.clone() }, ended.clone()));
+        server.spawn(serve(listener, MetricsServer { facts, asks: asks_in, stop: stop.clone() }, ended.clone()));
         Bench { asks, stop, ended, addr, server }
     }
 

@@ -24,7 +24,7 @@ use super::above::Above;
 use super::modes::Modes;
 use super::typed::{MOST_LINES, TypedLines};
 use crate::commands::peer::keyboard::Input;
-use rollcall_chat::Ask;
+use rollcall_chat::PeerRequest;
 use rollcall_chat::screen::{choices, wants_names};
 use rollcall_core::text::is_hidden;
 
@@ -53,7 +53,7 @@ impl LineEditor {
     pub(super) fn new(
         above: Arc<Above>,
         modes: Arc<Modes>,
-        asks: mpsc::Sender<Ask>,
+        asks: mpsc::Sender<PeerRequest>,
         mut typed: Option<TypedLines>,
     ) -> Option<(Self, Waker)> {
         let config = Config::builder()
@@ -157,7 +157,7 @@ impl Waker {
 struct Assistant {
     above: Arc<Above>,
     modes: Arc<Modes>,
-    asks: mpsc::Sender<Ask>,
+    asks: mpsc::Sender<PeerRequest>,
     /// What is asked; `None`: a command or something to say.
     question: Cell<Option<&'static str>>,
     /// Whether nothing is typed.
@@ -168,7 +168,7 @@ impl Assistant {
     /// What those who are there are called; nobody, if the peer has ended.
     fn uids(&self) -> Vec<String> {
         let (answer_in, answer) = oneshot::channel();
-        if self.asks.blocking_send(Ask::Names(answer_in)).is_err() {
+        if self.asks.blocking_send(PeerRequest::Names(answer_in)).is_err() {
             return Vec::new();
         }
         answer.blocking_recv().unwrap_or_default()

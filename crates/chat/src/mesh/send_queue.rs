@@ -7,25 +7,25 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::splitter::MAX_MESSAGE_BYTES;
+use super::framer::MAX_MESSAGE_BYTES;
 
 /// The most bytes that are written at once.
 const MAX_WRITE_BYTES: usize = 64 * 1024;
 
 /// The sending end and the writing end of one queue.
 #[derive(Clone, Debug)]
-pub(crate) struct Outbox(Arc<Shared>);
+pub(crate) struct SendQueue(Arc<SharedQueue>);
 
 #[derive(Debug)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct SharedQueue {
+    queue: Mutex<QueueState>,
     news: Notify,
     end: CancellationToken,
     most_bytes: usize,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct QueueState {
     messages: VecDeque<Bytes>,
     bytes: usize,
     closed: bool,
@@ -35,14 +35,14 @@ struct Queue {
 
 /// There is no room; what was to be sent is not in the queue.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Full;
+pub(crate) struct QueueFull;
 
-impl Outbox {
+impl SendQueue {
     /// A queue with room for `messages` of the greatest length; shorter ones take no more room than they need.
     pub(crate) fn new(messages: usize) -> Self {
         let most_bytes = messages.max(1).saturating_mul(MAX_MESSAGE_BYTES);
         let end = CancellationToken::new();
-        Self(Arc::new(Shared { queue: Mutex::default(), news: Notify::new(), end, most_bytes }))
+        Self(Arc::new(SharedQueue { queue: Mutex::default(), news: Notify::new(), end, most_bytes }))
     }
 
     /// Adds a message. While each is to be `alone`, it is written by itself, for a reader that takes one read for one
@@ -52,11 +52,11 @@ impl Outbox {
     /// than it can take. It is, if more than half of the room is taken.
     ///
     /// # Errors
-    /// [`Full`], if there is no room.
-    pub(crate) fn push(&self, message: Bytes, alone: bool) -> Result<bool, Full> {
+    /// [`QueueFull`], if there is no room.
+    pub(crate) fn push(&self, message: Bytes, alone: bool) -> Result<bool, QueueFull> {
         let mut queue = self.queue();
         if queue.bytes + message.len() > self.0.most_bytes {
-            return Err(Full);
+            return Err(QueueFull);
         }
         queue.bytes += message.len();
         queue.messages.push_back(message);
@@ -75,12 +75,12 @@ impl Outbox {
 
     /// Nothing will be added, and what is in the queue is thrown away.
     pub(crate) fn abandon(&self) {
-        *self.queue() = Queue { closed: true, ..Queue::default() };
+        *self.queue() = QueueState { closed: true, ..QueueState::default() };
         self.0.end.cancel();
         self.0.news.notify_one();
     }
 
-    /// Whether it is crowded, as [`Outbox::push`] says.
+    /// Whether it is crowded, as [`SendQueue::push`] says.
     pub(crate) fn is_crowded(&self) -> bool {
         self.queue().is_crowded(self.0.most_bytes)
     }
@@ -121,12 +121,12 @@ impl Outbox {
         }
     }
 
-    fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
+    fn queue(&self) -> std::sync::MutexGuard<'_, QueueState> {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Queue {
+impl QueueState {
     fn is_crowded(&self, most_bytes: usize) -> bool {
         !self.alone && self.bytes > most_bytes / 2
     }
@@ -156,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn messages_are_joined_once_the_reader_is_known_to_tell_them_apart() {
-        let outbox = Outbox::new(1);
+        let outbox = SendQueue::new(1);
         for text in ["a", "b", "c"] {
             outbox.push(Bytes::from(text), true).unwrap();
         }
@@ -169,7 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_queue_is_crowded_when_more_than_half_of_it_is_taken() {
-        let outbox = Outbox::new(2);
+        let outbox = SendQueue::new(2);
         assert_eq!(outbox.push(Bytes::from(vec![0; MAX_MESSAGE_BYTES]), false), Ok(false));
         assert!(!outbox.is_crowded());
         assert_eq!(outbox.push(Bytes::from_static(b"x"), false), Ok(true));
@@ -183,11 +183,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_takes_nothing_until_something_is_written() {
-        let outbox = Outbox::new(2);
+        let outbox = SendQueue::new(2);
         let long = Bytes::from(vec![0; MAX_MESSAGE_BYTES]);
         outbox.push(long.clone(), false).unwrap();
         outbox.push(long.clone(), false).unwrap();
-        assert_eq!(outbox.push(Bytes::from_static(b"x"), false), Err(Full));
+        assert_eq!(outbox.push(Bytes::from_static(b"x"), false), Err(QueueFull));
         outbox.next().await.unwrap();
         assert_eq!(outbox.push(Bytes::from_static(b"x"), false), Ok(true));
     }

@@ -11,13 +11,13 @@ use tokio::select;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::connection_event::ConnectionEvent;
+use super::framer::JsonFramer;
 use super::greeting::{MAX_GREETING_BYTES, greeting, read_greeting};
-use super::news::News;
-use super::outbox::Outbox;
-use super::splitter::Splitter;
+use super::send_queue::SendQueue;
 use crate::engine::LinkId;
+use crate::io_counters::IoCounters;
 use crate::peer_id::PeerId;
-use crate::tallies::Tallies;
 
 /// How much is read at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -32,12 +32,12 @@ const ALONE: Duration = Duration::from_millis(20);
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 
 /// A connection after its greeting.
-pub(super) struct Link {
+pub(super) struct MeshConnection {
     stream: TcpStream,
-    splitter: Splitter,
+    splitter: JsonFramer,
 }
 
-impl Link {
+impl MeshConnection {
     /// Says who is here and hears who is there, both at once.
     pub(super) async fn greet(mut stream: TcpStream, me: PeerId, within: Duration) -> io::Result<(Self, PeerId)> {
         stream.set_nodelay(true)?;
@@ -50,7 +50,7 @@ impl Link {
             let mut bytes = Vec::with_capacity(MAX_GREETING_BYTES);
             loop {
                 if let Some((peer, length)) = read_greeting(&bytes).map_err(io::Error::other)? {
-                    let mut splitter = Splitter::default();
+                    let mut splitter = JsonFramer::default();
                     splitter.extend(&bytes[length..]);
                     return Ok((splitter, peer));
                 }
@@ -65,7 +65,13 @@ impl Link {
     }
 
     /// Reads and writes until the end; why it ended.
-    pub(super) async fn run(self, link: LinkId, outbox: Outbox, news: mpsc::Sender<News>, tallies: &Tallies) -> String {
+    pub(super) async fn run(
+        self,
+        link: LinkId,
+        outbox: SendQueue,
+        news: mpsc::Sender<ConnectionEvent>,
+        tallies: &IoCounters,
+    ) -> String {
         let (reader, writer) = self.stream.into_split();
         let mut reading = std::pin::pin!(read(reader, self.splitter, link, news, tallies));
         select! {
@@ -81,10 +87,10 @@ impl Link {
 
 async fn read(
     mut reader: OwnedReadHalf,
-    mut splitter: Splitter,
+    mut splitter: JsonFramer,
     link: LinkId,
-    news: mpsc::Sender<News>,
-    tallies: &Tallies,
+    news: mpsc::Sender<ConnectionEvent>,
+    tallies: &IoCounters,
 ) -> String {
     loop {
         loop {
@@ -100,7 +106,7 @@ async fn read(
                 }
             };
             let is_full = messages.len() == BATCH;
-            if !messages.is_empty() && news.send(News::Heard { link, messages }).await.is_err() {
+            if !messages.is_empty() && news.send(ConnectionEvent::Heard { link, messages }).await.is_err() {
                 return "this peer ends".to_owned();
             }
             if let Some(broken) = broken {
@@ -120,7 +126,7 @@ async fn read(
 }
 
 /// Writes until the queue ends. The half is given back, so that the connection stays readable.
-async fn write<W: AsyncWrite + Unpin>(mut writer: W, outbox: &Outbox, tallies: &Tallies) -> io::Result<W> {
+async fn write<W: AsyncWrite + Unpin>(mut writer: W, outbox: &SendQueue, tallies: &IoCounters) -> io::Result<W> {
     // The greeting was written before, and is read by itself, too.
     let mut written_at = Instant::now();
     while let Some((bytes, alone)) = outbox.next().await {
@@ -154,13 +160,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_takes_one_read_for_one_message_is_given_time_to_read_each() {
-        let outbox = Outbox::new(1);
+        let outbox = SendQueue::new(1);
         for text in ["one", "two", "three"] {
             outbox.push(Bytes::from(text), true).unwrap();
         }
         let (writer, mut reader) = tokio::io::duplex(4096);
         let start = Instant::now();
-        let tallies = Tallies::default();
+        let tallies = IoCounters::default();
         let written = write(writer, &outbox, &tallies);
         let read = async {
             let mut buffer = [0; 4096];

@@ -16,9 +16,9 @@ const MOST: usize = 1024;
 
 /// Why something of the system could not be had.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Refusal {
+pub struct SocketFailure {
     /// What kind it is, as far as it matters here.
-    pub kind: RefusalKind,
+    pub kind: SocketFailureKind,
     /// What the system said.
     pub text: String,
 }
@@ -26,7 +26,7 @@ pub struct Refusal {
 /// The refusals that have a remedy of their own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RefusalKind {
+pub enum SocketFailureKind {
     /// Another program has it.
     Taken,
     /// It is forbidden: by a firewall, if it was about sending.
@@ -39,21 +39,21 @@ pub enum RefusalKind {
 
 /// An address to which the question was sent.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Asked {
+pub struct ProbedAddress {
     /// The address.
     pub to: Ipv4Addr,
     /// The interfaces whose broadcast address it is; none if it belongs to no single one.
     pub interfaces: Vec<String>,
     /// Why it could not be sent, if it could not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<SocketFailure>,
     /// Whether the question was heard on the shared port of this machine itself.
     pub was_heard: bool,
 }
 
 /// A peer that was heard.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Present {
+pub struct FoundPeer {
     /// What it calls itself, its address included.
     pub user_id: LanUserId,
     /// The part before the address.
@@ -61,9 +61,9 @@ pub struct Present {
     /// Where it is answered.
     pub address: SocketAddr,
     /// How it writes.
-    pub dialect: Style,
+    pub dialect: SpokenDialects,
     /// How it was found.
-    pub found_by: Way,
+    pub found_by: FoundBy,
     /// Whether it claims another address than the one it writes from.
     pub mismatched: bool,
 }
@@ -71,7 +71,7 @@ pub struct Present {
 /// The dialects that a peer showed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Style {
+pub enum SpokenDialects {
     /// `KEY:VALUE`.
     Compact,
     /// `KEY: VALUE`.
@@ -83,7 +83,7 @@ pub enum Style {
 /// How a peer was found.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Way {
+pub enum FoundBy {
     /// It said something else that was for everybody.
     Message,
     /// It announced itself meanwhile.
@@ -94,33 +94,33 @@ pub enum Way {
 
 /// What was seen. Grows with what is heard.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct ScanResult {
     /// Who asks.
     pub me: LanUserId,
     /// The port at which answers come in.
     pub port: u16,
     /// Why the shared port is not heard, if it is not.
-    pub shared_refusal: Option<Refusal>,
+    pub shared_refusal: Option<SocketFailure>,
     /// The addresses of this machine.
     pub own_ips: Vec<IpAddr>,
     /// To whom the question went; its number is the place in this list.
-    pub asked: Vec<Asked>,
+    pub asked: Vec<ProbedAddress>,
     /// Whether these are all that there are.
     pub(super) everywhere: bool,
-    pub(super) present: BTreeMap<(LanUserId, IpAddr), Present>,
+    pub(super) present: BTreeMap<(LanUserId, IpAddr), FoundPeer>,
     /// Who was named, and by whom first.
     pub(super) named: BTreeMap<LanUserId, LanUserId>,
 }
 
-impl Seen {
+impl ScanResult {
     /// Nothing, yet.
     #[must_use]
     pub fn new(
         me: LanUserId,
         port: u16,
-        shared_refusal: Option<Refusal>,
+        shared_refusal: Option<SocketFailure>,
         own_ips: Vec<IpAddr>,
-        asked: Vec<Asked>,
+        asked: Vec<ProbedAddress>,
         everywhere: bool,
     ) -> Self {
         Self { me, port, shared_refusal, own_ips, asked, everywhere, present: BTreeMap::new(), named: BTreeMap::new() }
@@ -152,22 +152,22 @@ impl Seen {
                         self.named.entry(named.clone()).or_insert_with(|| user.clone());
                     }
                 }
-                (Way::Answer, None)
+                (FoundBy::Answer, None)
             }
-            DatagramBody::Discovery { port } => (Way::Announcement, Some(*port)),
-            _ => (Way::Message, None),
+            DatagramBody::Discovery { port } => (FoundBy::Announcement, Some(*port)),
+            _ => (FoundBy::Message, None),
         };
         let key = (user.clone(), source.ip());
         if self.present.len() >= MOST && !self.present.contains_key(&key) {
             return;
         }
         let style = match dialect {
-            Dialect::Compact => Style::Compact,
-            Dialect::Spaced => Style::Spaced,
+            Dialect::Compact => SpokenDialects::Compact,
+            Dialect::Spaced => SpokenDialects::Spaced,
         };
         let mismatched = !self.is_match(user, source.ip());
         let address = SocketAddr::new(source.ip(), told_port.unwrap_or(source.port()));
-        let peer = self.present.entry(key).or_insert_with(|| Present {
+        let peer = self.present.entry(key).or_insert_with(|| FoundPeer {
             user_id: user.clone(),
             name: user.name().to_owned(),
             address,
@@ -176,7 +176,7 @@ impl Seen {
             mismatched,
         });
         if peer.dialect != style {
-            peer.dialect = Style::Both;
+            peer.dialect = SpokenDialects::Both;
         }
         peer.found_by = peer.found_by.max(found_by);
         if let Some(port) = told_port {
@@ -192,7 +192,7 @@ impl Seen {
 
     /// Who is there, by name.
     #[must_use]
-    pub fn present(&self) -> impl ExactSizeIterator<Item = &Present> {
+    pub fn present(&self) -> impl ExactSizeIterator<Item = &FoundPeer> {
         self.present.values()
     }
 }
@@ -203,13 +203,13 @@ pub(super) mod tests {
 
     pub(in crate::lan) const ETH: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 255);
 
-    fn asked(to: Ipv4Addr, interfaces: &[&str]) -> Asked {
+    fn asked(to: Ipv4Addr, interfaces: &[&str]) -> ProbedAddress {
         let interfaces = interfaces.iter().map(|name| (*name).to_owned()).collect();
-        Asked { to, interfaces, refusal: None, was_heard: true }
+        ProbedAddress { to, interfaces, refusal: None, was_heard: true }
     }
 
     /// A machine with one network, on which all is well.
-    pub(in crate::lan) fn well() -> Seen {
+    pub(in crate::lan) fn well() -> ScanResult {
         let me = LanUserId::parse("rollcall-scan@10.0.0.1").unwrap();
         let own = vec!["10.0.0.1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
         let all = [
@@ -218,10 +218,10 @@ pub(super) mod tests {
             asked(Ipv4Addr::new(127, 255, 255, 255), &["lo"]),
             asked(Ipv4Addr::BROADCAST, &[]),
         ];
-        Seen::new(me, 8001, None, own, all.to_vec(), true)
+        ScanResult::new(me, 8001, None, own, all.to_vec(), true)
     }
 
-    pub(in crate::lan) fn heard(seen: &mut Seen, user: &str, source: &str, body: DatagramBody) {
+    pub(in crate::lan) fn heard(seen: &mut ScanResult, user: &str, source: &str, body: DatagramBody) {
         let datagram = Datagram { from: LanUserId::parse(user), id: None, sent_at: 0, body };
         seen.hear(source.parse().unwrap(), false, &datagram, Dialect::Compact);
     }
@@ -250,7 +250,7 @@ pub(super) mod tests {
         seen.hear(source, true, &announced, Dialect::Compact);
         seen.hear(source, false, &answered, Dialect::Spaced);
         let bob = seen.present().next().unwrap();
-        assert_eq!((bob.found_by, bob.address.port(), bob.dialect), (Way::Answer, 8002, Style::Both));
+        assert_eq!((bob.found_by, bob.address.port(), bob.dialect), (FoundBy::Answer, 8002, SpokenDialects::Both));
     }
 
     #[test]

@@ -4,16 +4,16 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use super::outbox::Outbox;
+use super::send_queue::SendQueue;
 use crate::endpoint::PeerEndpoint;
 use crate::engine::LinkId;
 use crate::peer_id::PeerId;
 
 /// What happened on the connections.
 #[derive(Debug)]
-pub(crate) enum News {
+pub(crate) enum ConnectionEvent {
     /// A connection was greeted.
-    Linked { link: LinkId, peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr, outbox: Outbox },
+    Linked { link: LinkId, peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr, outbox: SendQueue },
     /// A dialled address did not become a connection.
     DialFailed { endpoint: PeerEndpoint, why: String },
     /// Messages came in; what they say is not looked at yet.

@@ -1,25 +1,25 @@
 //! Which numbers there are, and what each means. Pure.
 
-use super::health::Identity;
-use super::measures::Measures;
-use super::page::Page;
+use super::exposition::MetricsPage;
+use super::health::PeerIdentity;
+use super::stats::PeerStats;
 use crate::engine::{Counts, Kind};
-use crate::registry::{Latest, Standing};
-use crate::tallies::Tallies;
+use crate::io_counters::IoCounters;
+use crate::registry_task::{RegistryState, RegistryStatus};
 
 /// What does not come from the driver.
-pub(super) struct Surroundings<'a> {
-    pub(super) identity: &'a Identity,
+pub(super) struct PageContext<'a> {
+    pub(super) identity: &'a PeerIdentity,
     pub(super) max_connections: usize,
-    pub(super) standing: Option<Standing>,
-    pub(super) tallies: &'a Tallies,
+    pub(super) standing: Option<RegistryStatus>,
+    pub(super) tallies: &'a IoCounters,
     /// Of the process, where the system tells.
     pub(super) resident_bytes: Option<u64>,
 }
 
 /// The whole page.
-pub(super) fn page(measures: &Measures, around: &Surroundings<'_>) -> String {
-    let mut page = Page::default();
+pub(super) fn page(measures: &PeerStats, around: &PageContext<'_>) -> String {
+    let mut page = MetricsPage::default();
     state(&mut page, measures, around);
     traffic(&mut page, measures, around.tallies);
     links(&mut page, measures);
@@ -27,8 +27,8 @@ pub(super) fn page(measures: &Measures, around: &Surroundings<'_>) -> String {
     page.into_text()
 }
 
-fn state(page: &mut Page, measures: &Measures, around: &Surroundings<'_>) {
-    let Identity { id, name, version, uptime_seconds } = around.identity;
+fn state(page: &mut MetricsPage, measures: &PeerStats, around: &PageContext<'_>) {
+    let PeerIdentity { id, name, version, uptime_seconds } = around.identity;
     let labels = [("id", id.as_str()), ("name", name.as_str()), ("version", version)];
     let _ = page.gauge("rollcall_peer_info", "Who this is; always 1.").with(&labels, 1);
     page.gauge("rollcall_peer_uptime_seconds", "Time since the start.").is(uptime_seconds);
@@ -42,7 +42,7 @@ fn state(page: &mut Page, measures: &Measures, around: &Surroundings<'_>) {
     page.gauge("rollcall_peer_known_addresses", "Addresses of the mesh that are remembered.").is(measures.addresses);
     page.gauge("rollcall_peer_history_entries", "Messages that are remembered.").is(measures.history);
     if let Some(standing) = around.standing {
-        let up = u8::from(matches!(standing.latest, Latest::Answered | Latest::Refused));
+        let up = u8::from(matches!(standing.latest, RegistryState::Answered | RegistryState::Refused));
         page.gauge("rollcall_peer_registry_up", "Whether the registry answered last time.").is(up);
     }
     if let Some(bytes) = around.resident_bytes {
@@ -50,7 +50,7 @@ fn state(page: &mut Page, measures: &Measures, around: &Surroundings<'_>) {
     }
 }
 
-fn traffic(page: &mut Page, measures: &Measures, tallies: &Tallies) {
+fn traffic(page: &mut MetricsPage, measures: &PeerStats, tallies: &IoCounters) {
     let Counts { received, sent, posts_in, posts_out, datagrams_in, datagrams_out, .. } = measures.counts;
     page.counter("rollcall_peer_posts_received_total", "What others said to everybody, each once.").is(posts_in);
     page.counter("rollcall_peer_posts_sent_total", "What was said to everybody here.").is(posts_out);
@@ -75,7 +75,7 @@ fn traffic(page: &mut Page, measures: &Measures, tallies: &Tallies) {
     page.counter("rollcall_peer_datagrams_sent_total", help).is(datagrams_out);
 }
 
-fn links(page: &mut Page, measures: &Measures) {
+fn links(page: &mut MetricsPage, measures: &PeerStats) {
     let Counts { dials, redials, failed_dials, lost_links, silent_links, .. } = measures.counts;
     page.counter("rollcall_peer_dials_total", "Addresses that were dialled.").is(dials);
     let help = "Dials of addresses at which a link was lost or a dial had failed before.";
@@ -89,7 +89,7 @@ fn links(page: &mut Page, measures: &Measures) {
     let _ = family.with(&[("reason", "slow")], slow);
 }
 
-fn losses(page: &mut Page, measures: &Measures, tallies: &Tallies) {
+fn losses(page: &mut MetricsPage, measures: &PeerStats, tallies: &IoCounters) {
     let Counts { duplicates, unanswered, crowded_out, .. } = measures.counts;
     page.counter("rollcall_peer_duplicates_total", "Chat that was heard before, and not shown again.").is(duplicates);
     let help = "What was left out: messages too long for a link, notices that nobody read, answers to a source on the LAN \
@@ -140,12 +140,12 @@ mod tests {
 
     use super::*;
 
-    fn text(measures: &Measures, standing: Option<Standing>, name: &str) -> String {
-        let tallies = Tallies::default();
+    fn text(measures: &PeerStats, standing: Option<RegistryStatus>, name: &str) -> String {
+        let tallies = IoCounters::default();
         tallies.bytes_in.add(77);
         tallies.strangers.add(2);
-        let identity = Identity { id: "00ff".into(), name: name.into(), version: "1", uptime_seconds: 9 };
-        let around = Surroundings {
+        let identity = PeerIdentity { id: "00ff".into(), name: name.into(), version: "1", uptime_seconds: 9 };
+        let around = PageContext {
             identity: &identity,
             max_connections: 50,
             standing,
@@ -221,10 +221,10 @@ mod tests {
 
     #[test]
     fn every_line_can_be_read_and_every_sample_has_its_description_first() {
-        let measures = Measures { lan_peers: Some(1), ..Measures::default() };
+        let measures = PeerStats { lan_peers: Some(1), ..PeerStats::default() };
         let samples = parsed(&text(
             &measures,
-            Some(Standing { latest: Latest::Away, answered_at: None }),
+            Some(RegistryStatus { latest: RegistryState::Away, answered_at: None }),
             "eve\"} 1\nforged_total 7\\",
         ));
         assert!(samples.len() > 40, "{samples:?}");
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn each_number_stands_under_its_name() {
-        let mut measures = Measures { links: 3, history: 12, addresses: 5, ..Measures::default() };
+        let mut measures = PeerStats { links: 3, history: 12, addresses: 5, ..PeerStats::default() };
         measures.counts.posts_in = 4;
         measures.counts.lost_links = 10;
         measures.counts.silent_links = 2;

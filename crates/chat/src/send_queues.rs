@@ -1,4 +1,4 @@
-//! Outboxes of all links: what goes to each, and which of them are crowded or full.
+//! Send queues of all links: what goes to each, and which of them are crowded or full.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use super::engine::LinkId;
-use super::mesh::outbox::{Full, Outbox};
+use super::mesh::send_queue::{QueueFull, SendQueue};
 use super::peer_id::PeerId;
 
 /// The longest wait for a link whose queue is crowded; everybody waits with it. With the default queue, who does not read
@@ -18,29 +18,29 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const BREATH: Duration = Duration::from_millis(1);
 
 /// Where what is for a link goes.
-pub(super) struct Line {
+pub(super) struct LinkQueue {
     pub(super) peer: PeerId,
-    pub(super) outbox: Outbox,
+    pub(super) outbox: SendQueue,
 }
 
 /// The lines of all links.
 #[derive(Default)]
-pub(super) struct Outboxes {
-    lines: BTreeMap<LinkId, Line>,
+pub(super) struct SendQueues {
+    lines: BTreeMap<LinkId, LinkQueue>,
     /// Links whose queues were found full.
     slow: Vec<LinkId>,
     /// Whether a queue was found crowded since the links were last given time to write.
     crowded: bool,
 }
 
-impl Outboxes {
+impl SendQueues {
     /// Adds the line of a new link.
-    pub(super) fn insert(&mut self, link: LinkId, peer: PeerId, outbox: Outbox) {
-        self.lines.insert(link, Line { peer, outbox });
+    pub(super) fn insert(&mut self, link: LinkId, peer: PeerId, outbox: SendQueue) {
+        self.lines.insert(link, LinkQueue { peer, outbox });
     }
 
     /// Takes out the line of a link that ends.
-    pub(super) fn remove(&mut self, link: LinkId) -> Option<Line> {
+    pub(super) fn remove(&mut self, link: LinkId) -> Option<LinkQueue> {
         self.lines.remove(&link)
     }
 
@@ -49,7 +49,7 @@ impl Outboxes {
         for link in links {
             match self.lines.get(&link).map(|line| line.outbox.push(message.clone(), alone)) {
                 Some(Ok(is_crowded)) => self.crowded |= is_crowded,
-                Some(Err(Full)) => self.slow.push(link),
+                Some(Err(QueueFull)) => self.slow.push(link),
                 None => {}
             }
         }
@@ -66,7 +66,7 @@ impl Outboxes {
         if !std::mem::take(&mut self.crowded) {
             return Vec::new();
         }
-        let crowded = |(link, line): (&LinkId, &Line)| line.outbox.is_crowded().then_some(*link);
+        let crowded = |(link, line): (&LinkId, &LinkQueue)| line.outbox.is_crowded().then_some(*link);
         let mut crowded: Vec<LinkId> = self.lines.iter().filter_map(crowded).collect();
         let until = Instant::now() + PATIENCE;
         while !crowded.is_empty() && Instant::now() < until {

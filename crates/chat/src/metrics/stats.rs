@@ -4,11 +4,11 @@ use crate::engine::{Counts, Engine};
 
 /// A look at a running peer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Measures {
+pub struct PeerStats {
     /// What the engine counted.
     pub counts: Counts,
     /// What the driver gave up.
-    pub drops: Drops,
+    pub drops: DropCounters,
     /// Linked peers of the mesh.
     pub links: usize,
     /// Peers of the LAN; `None` without a LAN.
@@ -21,7 +21,7 @@ pub struct Measures {
 
 /// What was not sent, shown or kept.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Drops {
+pub struct DropCounters {
     /// Messages that were longer than a link takes, each once for each link.
     pub too_long: u64,
     /// Links whose other end read too slowly.
@@ -32,8 +32,8 @@ pub struct Drops {
     pub unkept: u64,
 }
 
-impl Measures {
-    pub(crate) fn of(engine: &Engine, drops: Drops) -> Self {
+impl PeerStats {
+    pub(crate) fn of(engine: &Engine, drops: DropCounters) -> Self {
         Self {
             counts: *engine.counts(),
             drops,

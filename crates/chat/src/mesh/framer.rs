@@ -11,20 +11,20 @@ pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// The stream is no sequence of JSON objects; nothing after this point can be understood.
 #[derive(Clone, Copy, Debug, Error, Eq, PartialEq)]
-pub enum Broken {
+pub enum FramingError {
     /// A message does not end.
     #[error("a message is longer than {MAX_MESSAGE_BYTES} bytes")]
     TooLong,
     /// Between messages stands something other than white space.
     #[error("what came is no JSON object (it begins with byte 0x{0:02x})")]
-    NoObject(u8),
+    NotAnObject(u8),
 }
 
 /// What came and is not understood yet.
 ///
 /// Invariant: `scanned` bytes of `buffer` were looked at, and what the other fields say is true after them.
 #[derive(Debug, Default)]
-pub struct Splitter {
+pub struct JsonFramer {
     buffer: BytesMut,
     scanned: usize,
     depth: usize,
@@ -32,7 +32,7 @@ pub struct Splitter {
     escaped: bool,
 }
 
-impl Splitter {
+impl JsonFramer {
     /// Takes in what was read.
     pub fn extend(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
@@ -49,14 +49,14 @@ impl Splitter {
     ///
     /// # Errors
     /// [`Broken`]; the stream is of no use then.
-    pub fn next_message(&mut self) -> Result<Option<Bytes>, Broken> {
+    pub fn next_message(&mut self) -> Result<Option<Bytes>, FramingError> {
         if self.depth == 0 {
             let gap = self.buffer.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(self.buffer.len());
             self.buffer.advance(gap);
             match self.buffer.first() {
                 None => return Ok(None),
                 Some(b'{') => {}
-                Some(other) => return Err(Broken::NoObject(*other)),
+                Some(other) => return Err(FramingError::NotAnObject(*other)),
             }
         }
         while self.scanned < self.buffer.len() {
@@ -65,13 +65,13 @@ impl Splitter {
                 let rest = &self.buffer[self.scanned..];
                 self.scanned += memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
                 if self.scanned == self.buffer.len() {
-                    return if self.scanned > MAX_MESSAGE_BYTES { Err(Broken::TooLong) } else { Ok(None) };
+                    return if self.scanned > MAX_MESSAGE_BYTES { Err(FramingError::TooLong) } else { Ok(None) };
                 }
             }
             let byte = self.buffer[self.scanned];
             self.scanned += 1;
             if self.scanned > MAX_MESSAGE_BYTES {
-                return Err(Broken::TooLong);
+                return Err(FramingError::TooLong);
             }
             if self.ends_with(byte) {
                 // A copy is cheaper than a share of the buffer, which could not be filled again before the message is gone.
@@ -112,13 +112,13 @@ mod tests {
 
     use super::*;
 
-    fn all(splitter: &mut Splitter) -> Result<Vec<Bytes>, Broken> {
+    fn all(splitter: &mut JsonFramer) -> Result<Vec<Bytes>, FramingError> {
         std::iter::from_fn(|| splitter.next_message().transpose()).collect()
     }
 
     #[test]
     fn messages_end_with_or_without_a_line_break() {
-        let mut splitter = Splitter::default();
+        let mut splitter = JsonFramer::default();
         splitter.extend(b"{\"a\":\"}{\\\"\"}\n{\"b\":[{}]}{\"c\"");
         let found = all(&mut splitter).unwrap();
         assert_eq!(found, [&b"{\"a\":\"}{\\\"\"}"[..], b"{\"b\":[{}]}"]);
@@ -129,23 +129,23 @@ mod tests {
     #[test]
     fn what_is_no_object_breaks_the_stream() {
         for (bytes, first) in [(&b"hello"[..], b'h'), (b"[1]", b'['), (b"{}\n\"x\"", b'"'), (b" }", b'}')] {
-            let mut splitter = Splitter::default();
+            let mut splitter = JsonFramer::default();
             splitter.extend(bytes);
-            assert_eq!(all(&mut splitter), Err(Broken::NoObject(first)));
+            assert_eq!(all(&mut splitter), Err(FramingError::NotAnObject(first)));
         }
     }
 
     #[test]
     fn a_message_of_the_greatest_length_passes_and_a_longer_one_does_not() {
         let text = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
-        let mut splitter = Splitter::default();
+        let mut splitter = JsonFramer::default();
         splitter.extend(text(MAX_MESSAGE_BYTES).as_bytes());
         assert_eq!(all(&mut splitter).unwrap().len(), 1);
         splitter.extend(text(MAX_MESSAGE_BYTES + 1).as_bytes());
-        assert_eq!(all(&mut splitter), Err(Broken::TooLong));
-        let mut endless = Splitter::default();
+        assert_eq!(all(&mut splitter), Err(FramingError::TooLong));
+        let mut endless = JsonFramer::default();
         endless.extend(&vec![b'{'; MAX_MESSAGE_BYTES + 1]);
-        assert_eq!(all(&mut endless), Err(Broken::TooLong));
+        assert_eq!(all(&mut endless), Err(FramingError::TooLong));
     }
 
     fn object() -> impl Strategy<Value = Value> {
@@ -176,7 +176,7 @@ mod tests {
         ) {
             let end = if breaks { "\n" } else { "" };
             let stream: String = objects.iter().flat_map(|object| [object.to_string(), end.to_owned()]).collect();
-            let mut splitter = Splitter::default();
+            let mut splitter = JsonFramer::default();
             let (mut rest, mut found) = (stream.as_bytes(), Vec::new());
             for cut in cuts.into_iter().cycle() {
                 if rest.is_empty() {
@@ -193,7 +193,7 @@ mod tests {
 
         #[test]
         fn noise_never_panics(noise in prop::collection::vec(prop::sample::select(b"{}[]\"\\ax \n".to_vec()), 0..200)) {
-            let mut splitter = Splitter::default();
+            let mut splitter = JsonFramer::default();
             splitter.extend(&noise);
             let _ = all(&mut splitter);
         }

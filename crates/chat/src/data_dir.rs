@@ -23,20 +23,20 @@ const MAX_LINE_BYTES: usize = 128 * 1024;
 const QUEUE: usize = 4096;
 
 /// What was found in the directory, and the way to add to it.
-pub(super) struct Archive {
+pub(super) struct DataDir {
     pub(super) id: PeerId,
     pub(super) kept: Vec<Entry>,
-    pub(super) log: Log,
+    pub(super) log: HistoryLog,
 }
 
 /// Adds entries to the file, on a thread of its own, until it is dropped.
-pub(super) struct Log {
+pub(super) struct HistoryLog {
     entries: Option<mpsc::SyncSender<Arc<Entry>>>,
     writer: Option<thread::JoinHandle<()>>,
     complained: bool,
 }
 
-impl Archive {
+impl DataDir {
     /// Opens or makes the directory; `fresh` is the id of a peer that has none yet. At most `most` entries an author are
     /// kept.
     pub(super) fn open(dir: &Path, fresh: PeerId, most: usize) -> io::Result<Self> {
@@ -55,11 +55,11 @@ impl Archive {
                 warn!("what is said is not kept any more: {}: {error}", path.display());
             }
         })?;
-        Ok(Self { id, kept, log: Log { entries: Some(entries), writer: Some(writer), complained: false } })
+        Ok(Self { id, kept, log: HistoryLog { entries: Some(entries), writer: Some(writer), complained: false } })
     }
 }
 
-impl Log {
+impl HistoryLog {
     /// Whether the entry is on its way to the file.
     pub(super) fn add(&mut self, entry: Arc<Entry>) -> bool {
         let added = self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_ok());
@@ -71,7 +71,7 @@ impl Log {
 }
 
 /// Waits until all is written.
-impl Drop for Log {
+impl Drop for HistoryLog {
     fn drop(&mut self) {
         self.entries = None;
         if let Some(writer) = self.writer.take() {
@@ -164,9 +164,9 @@ mod tests {
     #[test]
     fn a_peer_that_starts_again_is_the_same_and_knows_what_was_said() {
         let dir = tempfile::tempdir().unwrap();
-        let mut archive = Archive::open(dir.path(), PeerId(1), 3).unwrap();
+        let mut archive = DataDir::open(dir.path(), PeerId(1), 3).unwrap();
         assert_eq!((archive.id, archive.kept.len()), (PeerId(1), 0));
-        assert!(Archive::open(dir.path(), PeerId(1), 3).is_err(), "another peer uses it");
+        assert!(DataDir::open(dir.path(), PeerId(1), 3).is_err(), "another peer uses it");
         for number in 1..=5 {
             assert!(archive.log.add(entry(number).into()));
         }
@@ -174,7 +174,7 @@ mod tests {
         // As after a kill in the middle of a line.
         let mut file = File::options().append(true).open(dir.path().join(HISTORY)).unwrap();
         file.write_all(b"{\"author\":{\"mesh").unwrap();
-        let archive = Archive::open(dir.path(), PeerId(2), 3).unwrap();
+        let archive = DataDir::open(dir.path(), PeerId(2), 3).unwrap();
         assert_eq!((archive.id, archive.kept), (PeerId(1), vec![entry(3), entry(4), entry(5)]));
     }
 
@@ -182,7 +182,7 @@ mod tests {
     fn a_damaged_identity_is_said_and_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(IDENTITY), "hello").unwrap();
-        let error = Archive::open(dir.path(), PeerId(1), 3).err().unwrap().to_string();
+        let error = DataDir::open(dir.path(), PeerId(1), 3).err().unwrap().to_string();
         assert!(error.contains("damaged"), "{error}");
     }
 }

@@ -12,7 +12,7 @@ const MAX_NAME_CHARS: usize = 128;
 
 /// What may stand in the place of the end of what was typed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Choices {
+pub struct Completions {
     /// The byte at which the replaced part begins.
     pub from: usize,
     /// What may stand there instead; sorted.
@@ -31,21 +31,21 @@ pub fn wants_names(typed: &str, question: Option<&str>) -> bool {
 /// What can follow `typed`, the line up to the cursor, as an answer to `question` or as a command; `uids` are those who are
 /// there.
 #[must_use]
-pub fn choices(typed: &str, question: Option<&str>, uids: &[String]) -> Choices {
+pub fn choices(typed: &str, question: Option<&str>, uids: &[String]) -> Completions {
     if let Some(question) = question {
         let texts = if question == ASKS_FOR_NAME { names(typed.trim_start(), uids) } else { Vec::new() };
-        return Choices { from: typed.len() - typed.trim_start().len(), texts };
+        return Completions { from: typed.len() - typed.trim_start().len(), texts };
     }
     if let Some(from) = name_begins_at(typed) {
         let texts = names(&typed[from..], uids).into_iter().map(|name| name + " ").collect();
-        return Choices { from, texts };
+        return Completions { from, texts };
     }
     let verbs = VERBS.iter().filter(|(verb, _)| verb.starts_with(typed));
     // What needs more gets the space before it.
     let mut texts: Vec<String> =
         verbs.map(|(verb, wants_more)| if *wants_more { format!("{verb} ") } else { (*verb).to_owned() }).collect();
     texts.sort_unstable();
-    Choices { from: 0, texts }
+    Completions { from: 0, texts }
 }
 
 /// Where the name begins, if the line is a direct message and its name is being typed.
@@ -92,7 +92,7 @@ mod tests {
 
     fn offered(typed: &str, question: Option<&str>, uids: &[&str]) -> (usize, Vec<String>) {
         let uids: Vec<String> = uids.iter().map(|uid| (*uid).to_owned()).collect();
-        let Choices { from, texts } = choices(typed, question, &uids);
+        let Completions { from, texts } = choices(typed, question, &uids);
         (from, texts)
     }
 
@@ -132,7 +132,7 @@ mod tests {
         fn whatever_is_typed_and_whoever_is_there_what_is_offered_is_plain_and_bounded(
             typed in "(DM ?)?\\PC{0,9}", asked in any::<bool>(), uids in prop::collection::vec(any::<String>(), 0..99)
         ) {
-            let Choices { from, texts } = choices(&typed, asked.then_some(ASKS_FOR_NAME), &uids);
+            let Completions { from, texts } = choices(&typed, asked.then_some(ASKS_FOR_NAME), &uids);
             prop_assert!(typed.is_char_boundary(from) && texts.len() <= MOST_CHOICES);
             prop_assert!(texts.iter().all(|text| text.starts_with(&typed[from..]) && !text.chars().any(is_hidden)));
         }

@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::endpoint::PeerEndpoint;
-use super::narrator;
-use super::tallies::Tallies;
+use super::event_log;
+use super::io_counters::IoCounters;
 use rollcall_client::{Client, ClientError, NewUser};
 use rollcall_core::clock::boot_now;
 use rollcall_core::{Addr, BootMs, Password, Username};
@@ -25,21 +25,21 @@ const FORMER_RUN: Duration = Duration::from_secs(30);
 
 /// How a peer stands with the registry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Standing {
+pub(crate) struct RegistryStatus {
     /// What became of the latest question.
-    pub(crate) latest: Latest,
+    pub(crate) latest: RegistryState,
     /// When it answered last.
     pub(crate) answered_at: Option<BootMs>,
 }
 
-impl Standing {
+impl RegistryStatus {
     /// It was not asked yet.
-    pub(crate) const UNASKED: Self = Self { latest: Latest::Unasked, answered_at: None };
+    pub(crate) const UNASKED: Self = Self { latest: RegistryState::Unasked, answered_at: None };
 }
 
 /// What became of a question.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Latest {
+pub(crate) enum RegistryState {
     /// There was none yet.
     Unasked,
     /// It was answered.
@@ -51,20 +51,20 @@ pub(crate) enum Latest {
 }
 
 /// What a peer tells the registry.
-pub(super) struct Registrant {
+pub(super) struct RegistryTask {
     pub(super) client: Client,
     pub(super) user: Username,
     /// The client has it, too, for when it is asked for it.
     pub(super) password: Option<Password>,
     pub(super) addr: Addr,
     pub(super) found: mpsc::Sender<Vec<PeerEndpoint>>,
-    pub(super) standing: watch::Sender<Standing>,
-    pub(super) tallies: Arc<Tallies>,
+    pub(super) standing: watch::Sender<RegistryStatus>,
+    pub(super) tallies: Arc<IoCounters>,
 }
 
 /// What is known of this peer's name there.
 #[derive(Debug)]
-enum Name {
+enum NameState {
     /// Nothing.
     New,
     /// It is online at another address, and has been since this was first seen.
@@ -77,7 +77,7 @@ enum Name {
 
 /// What there is to say of a name that is online elsewhere.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Namesake {
+enum NameConflict {
     /// It may be an earlier run of this peer.
     Earlier,
     /// An earlier run would not be listed any more.
@@ -86,40 +86,44 @@ enum Namesake {
     Told,
 }
 
-impl Name {
+impl NameState {
     /// It is online at another address.
-    fn is_elsewhere(&mut self, now: Instant) -> Namesake {
+    fn is_elsewhere(&mut self, now: Instant) -> NameConflict {
         match self {
             Self::Elsewhere { since, is_told } if now.duration_since(*since) >= FORMER_RUN => {
-                if std::mem::replace(is_told, true) { Namesake::Told } else { Namesake::SomebodyElse }
+                if std::mem::replace(is_told, true) { NameConflict::Told } else { NameConflict::SomebodyElse }
             }
-            Self::Elsewhere { .. } => Namesake::Told,
+            Self::Elsewhere { .. } => NameConflict::Told,
             Self::New | Self::Ours | Self::Refused => {
                 *self = Self::Elsewhere { since: now, is_told: false };
-                Namesake::Earlier
+                NameConflict::Earlier
             }
         }
     }
 }
 
-impl Registrant {
+impl RegistryTask {
     /// Registers, then says that it is online and looks who else is, for ever.
     pub(super) async fn run(self) {
-        let mut name = Name::New;
+        let mut name = NameState::New;
         loop {
             let pause = match self.round(&mut name).await {
                 Ok(pause) => {
-                    let latest = if matches!(name, Name::Refused) { Latest::Refused } else { Latest::Answered };
-                    if self.stands(latest) == Latest::Away {
-                        narrator::registry_back();
+                    let latest = if matches!(name, NameState::Refused) {
+                        RegistryState::Refused
+                    } else {
+                        RegistryState::Answered
+                    };
+                    if self.stands(latest) == RegistryState::Away {
+                        event_log::registry_back();
                     }
                     pause
                 }
                 Err(error) => {
                     self.tallies.registry_failures.add(1);
                     // Once, and not with each try.
-                    if self.stands(Latest::Away) != Latest::Away {
-                        narrator::registry_gone(&error.to_string());
+                    if self.stands(RegistryState::Away) != RegistryState::Away {
+                        event_log::registry_gone(&error.to_string());
                     }
                     LOOK_EVERY
                 }
@@ -129,12 +133,12 @@ impl Registrant {
     }
 
     /// Notes how it stands now; what became of the question before.
-    fn stands(&self, latest: Latest) -> Latest {
-        let answered_at = (latest != Latest::Away).then(boot_now).or(self.standing.borrow().answered_at);
-        self.standing.send_replace(Standing { latest, answered_at }).latest
+    fn stands(&self, latest: RegistryState) -> RegistryState {
+        let answered_at = (latest != RegistryState::Away).then(boot_now).or(self.standing.borrow().answered_at);
+        self.standing.send_replace(RegistryStatus { latest, answered_at }).latest
     }
 
-    async fn round(&self, name: &mut Name) -> Result<Duration, ClientError> {
+    async fn round(&self, name: &mut NameState) -> Result<Duration, ClientError> {
         let there = self.look().await?;
         if !self.is_registered(name, there).await? {
             return Ok(LOOK_EVERY);
@@ -143,17 +147,17 @@ impl Registrant {
             Err(error) if self.is_refused(name, &error) => return Ok(LOOK_EVERY),
             // It has lost its users, or an operator has deleted this one.
             Err(ClientError::Refused { code, .. }) if code == "user_not_registered" => {
-                *name = Name::New;
+                *name = NameState::New;
                 return Ok(LOOK_EVERY);
             }
             accepted => accepted?,
         };
         debug!("online for another {} ms", accepted.ttl_ms);
-        if !matches!(std::mem::replace(name, Name::Ours), Name::Ours) {
-            narrator::registered(self.user.as_str(), &self.addr.to_string());
+        if !matches!(std::mem::replace(name, NameState::Ours), NameState::Ours) {
+            event_log::registered(self.user.as_str(), &self.addr.to_string());
             // Whoever has a token was asked for proof, or has just given the name its password.
             if self.password.is_some() && self.client.token().is_none() {
-                narrator::password_unasked(self.user.as_str());
+                event_log::password_unasked(self.user.as_str());
             }
             // Of two that come at the same moment, neither was on the list yet that the other has seen.
             sleep(SETTLED).await;
@@ -173,11 +177,11 @@ impl Registrant {
     }
 
     /// Registers, if that is still to be done; whether the name may be this peer's.
-    async fn is_registered(&self, name: &mut Name, there: Option<Addr>) -> Result<bool, ClientError> {
+    async fn is_registered(&self, name: &mut NameState, there: Option<Addr>) -> Result<bool, ClientError> {
         match name {
-            Name::Ours => return Ok(true),
-            Name::Refused => return Ok(false),
-            Name::New | Name::Elsewhere { .. } => {}
+            NameState::Ours => return Ok(true),
+            NameState::Refused => return Ok(false),
+            NameState::New | NameState::Elsewhere { .. } => {}
         }
         let user = NewUser {
             addr: Some(self.addr.into()),
@@ -190,9 +194,9 @@ impl Registrant {
             Err(ClientError::Refused { code, .. }) if code == "user_exists" => {
                 let Some(there) = there.filter(|there| *there != self.addr) else { return Ok(true) };
                 match name.is_elsewhere(Instant::now()) {
-                    Namesake::Earlier => narrator::name_elsewhere(self.user.as_str(), &there.to_string()),
-                    Namesake::SomebodyElse => narrator::name_taken(self.user.as_str(), &there.to_string()),
-                    Namesake::Told => {}
+                    NameConflict::Earlier => event_log::name_elsewhere(self.user.as_str(), &there.to_string()),
+                    NameConflict::SomebodyElse => event_log::name_taken(self.user.as_str(), &there.to_string()),
+                    NameConflict::Told => {}
                 }
                 Ok(false)
             }
@@ -203,7 +207,7 @@ impl Registrant {
 
     /// Whether the name needs a password that this peer does not have: it is said, and not tried again, since wrong
     /// passwords are counted.
-    fn is_refused(&self, name: &mut Name, error: &ClientError) -> bool {
+    fn is_refused(&self, name: &mut NameState, error: &ClientError) -> bool {
         let ClientError::Refused { code, message, .. } = error else { return false };
         let is_refused = match code.as_str() {
             "wrong_password" | "password_required" => true,
@@ -211,8 +215,8 @@ impl Registrant {
             _ => false,
         };
         if is_refused {
-            *name = Name::Refused;
-            narrator::name_refused(self.user.as_str(), message);
+            *name = NameState::Refused;
+            event_log::name_refused(self.user.as_str(), message);
         }
         is_refused
     }
@@ -277,10 +281,10 @@ mod tests {
         asked.lock().unwrap().iter().filter(|path| *path != "/discover").cloned().collect()
     }
 
-    fn alice(base: String) -> (Registrant, mpsc::Receiver<Vec<PeerEndpoint>>, watch::Receiver<Standing>) {
+    fn alice(base: String) -> (RegistryTask, mpsc::Receiver<Vec<PeerEndpoint>>, watch::Receiver<RegistryStatus>) {
         let (found, founds) = mpsc::channel(1);
-        let (standing, stands) = watch::channel(Standing::UNASKED);
-        let registrant = Registrant {
+        let (standing, stands) = watch::channel(RegistryStatus::UNASKED);
+        let registrant = RegistryTask {
             client: Client::new([base], DEFAULT_PATIENCE).unwrap(),
             user: Username::parse("alice").unwrap(),
             password: None,
@@ -304,7 +308,7 @@ mod tests {
         assert_eq!(founds.recv().await, Some(vec![]));
         let bob = PeerEndpoint::parse("10.0.0.2:9000").unwrap();
         assert_eq!(timeout(SOON, founds.recv()).await.expect("at once"), Some(vec![bob]));
-        stands.wait_for(|standing| standing.latest == Latest::Answered).await.unwrap();
+        stands.wait_for(|standing| standing.latest == RegistryState::Answered).await.unwrap();
         assert_eq!(*asked.lock().unwrap(), ["/discover", "/register", "/heartbeat", "/discover"], "and then it waits");
     }
 
@@ -315,18 +319,18 @@ mod tests {
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let base = node(&mut tasks, Arc::clone(&asked), refusal).await;
         let (registrant, mut founds, stands) = alice(base);
-        let mut name = Name::New;
+        let mut name = NameState::New;
         for _ in 0..3 {
             assert_eq!(registrant.round(&mut name).await.unwrap(), LOOK_EVERY);
             founds.recv().await.unwrap();
         }
-        assert!(matches!(name, Name::Refused));
+        assert!(matches!(name, NameState::Refused));
         assert_eq!(besides_looks(&asked), ["/register", "/heartbeat"], "each once");
-        assert_eq!(*stands.borrow(), Standing::UNASKED);
-        assert_eq!(registrant.stands(Latest::Answered), Latest::Unasked);
+        assert_eq!(*stands.borrow(), RegistryStatus::UNASKED);
+        assert_eq!(registrant.stands(RegistryState::Answered), RegistryState::Unasked);
         let answered_at = stands.borrow().answered_at;
-        assert_eq!(registrant.stands(Latest::Away), Latest::Answered);
-        assert_eq!(*stands.borrow(), Standing { latest: Latest::Away, answered_at });
+        assert_eq!(registrant.stands(RegistryState::Away), RegistryState::Answered);
+        assert_eq!(*stands.borrow(), RegistryStatus { latest: RegistryState::Away, answered_at });
         assert!(answered_at.is_some());
     }
 
@@ -337,7 +341,7 @@ mod tests {
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let base = node(&mut tasks, Arc::clone(&asked), unknown).await;
         let (registrant, mut founds, _stands) = alice(base);
-        let mut name = Name::Ours;
+        let mut name = NameState::Ours;
         for _ in 0..2 {
             assert_eq!(registrant.round(&mut name).await.unwrap(), LOOK_EVERY);
             founds.recv().await.unwrap();
@@ -347,9 +351,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_name_that_is_online_elsewhere_is_somebody_elses_once_an_earlier_run_would_be_forgotten() {
-        let (began, mut name) = (Instant::now(), Name::New);
+        let (began, mut name) = (Instant::now(), NameState::New);
         let told = [0, 10, 20, 29, 30, 40].map(|seconds| name.is_elsewhere(began + Duration::from_secs(seconds)));
-        let (earlier, told_before, other) = (Namesake::Earlier, Namesake::Told, Namesake::SomebodyElse);
+        let (earlier, told_before, other) = (NameConflict::Earlier, NameConflict::Told, NameConflict::SomebodyElse);
         assert_eq!(told, [earlier, told_before, told_before, told_before, other, told_before]);
     }
 }
