@@ -112,7 +112,7 @@ pub(crate) fn wishes() -> mpsc::Receiver<Wish> {
 
 async fn links(peer: &Peer) -> anyhow::Result<usize> {
     let (sender, answer) = oneshot::channel();
-    peer.asks().send(PeerRequest::List(sender)).await?;
+    peer.asks().send(PeerRequest::ListPeers(sender)).await?;
     Ok(answer.await?.len())
 }
 

@@ -6,8 +6,8 @@ mod format;
 mod log_line;
 
 pub use command::{ChatCommand, CommandParser};
-pub use completion::{Completions, choices, wants_names};
-pub use format::{history_lines, known_lines, notice_lines};
+pub use completion::{Completions, completions, needs_names};
+pub use format::{history_lines, notice_lines, peer_list_lines};
 pub use log_line::log_line;
 
 /// What `HELP` shows.

@@ -24,9 +24,9 @@ use super::send_queues::SendQueues;
 use rollcall_core::clock::{boot_now, wall_now};
 
 /// A sleep without anything to wake for.
-const LONGEST_SLEEP_MS: u64 = 3_600_000;
+const MAX_SLEEP_MS: u64 = 3_600_000;
 /// The longest that the links may take to write what was said last.
-const FAREWELL: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a person wants.
 #[derive(Debug)]
@@ -34,22 +34,22 @@ pub enum PeerRequest {
     /// Say something to everybody.
     Post(String),
     /// Say something to one.
-    Whisper {
+    SendDirect {
         /// Whom.
         to: String,
         /// What.
         text: String,
     },
     /// Say who this peer is.
-    Introduce(PeerProfile),
+    SetProfile(PeerProfile),
     /// Know who is there.
-    List(oneshot::Sender<Vec<Known>>),
+    ListPeers(oneshot::Sender<Vec<Known>>),
     /// Know what those who are there are called, without asking anybody else.
-    Names(oneshot::Sender<Vec<String>>),
+    PeerNames(oneshot::Sender<Vec<String>>),
     /// Know what was said.
     History(oneshot::Sender<Vec<(Contact, Entry)>>),
     /// Know how the peer is doing.
-    Measure(oneshot::Sender<PeerStats>),
+    Stats(oneshot::Sender<PeerStats>),
 }
 
 /// What the driver holds.
@@ -59,18 +59,18 @@ pub(super) struct PeerDriver {
     pub(super) sockets: Option<LanSockets>,
     pub(super) log: Option<HistoryLog>,
     pub(super) notices: mpsc::Sender<Notice>,
-    pub(super) outboxes: SendQueues,
+    pub(super) queues: SendQueues,
     pub(super) drops: DropCounters,
     /// Whether the person was told that there is more than can be told.
-    pub(super) complained: bool,
+    pub(super) has_warned_of_dropped_notices: bool,
 }
 
 /// What comes in from everywhere.
 pub(super) struct Inputs {
-    pub(super) news: mpsc::Receiver<ConnectionEvent>,
+    pub(super) connection_events: mpsc::Receiver<ConnectionEvent>,
     pub(super) datagrams: mpsc::Receiver<ReceivedDatagram>,
-    pub(super) found: mpsc::Receiver<Vec<PeerEndpoint>>,
-    pub(super) asks: mpsc::Receiver<PeerRequest>,
+    pub(super) discovered: mpsc::Receiver<Vec<PeerEndpoint>>,
+    pub(super) requests: mpsc::Receiver<PeerRequest>,
     pub(super) stop: CancellationToken,
 }
 
@@ -78,48 +78,48 @@ impl PeerDriver {
     /// Runs until the end is wanted; then everything that was said is in the queues of the links, and these are closed.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         self.feed(Event::Woke);
-        let (mut alarm, mut rings_at) = (std::pin::pin!(sleep(Duration::ZERO)), None);
+        let (mut timer, mut timer_set_for) = (std::pin::pin!(sleep(Duration::ZERO)), None);
         let stop = inputs.stop.clone();
         let mut stopped = std::pin::pin!(stop.cancelled());
         loop {
             let wake_at = self.engine.wake_at();
-            if rings_at != Some(wake_at) {
-                let wait = wake_at.since(boot_now()).min(LONGEST_SLEEP_MS);
-                alarm.as_mut().reset(Instant::now() + Duration::from_millis(wait));
-                rings_at = Some(wake_at);
+            if timer_set_for != Some(wake_at) {
+                let wait = wake_at.since(boot_now()).min(MAX_SLEEP_MS);
+                timer.as_mut().reset(Instant::now() + Duration::from_millis(wait));
+                timer_set_for = Some(wake_at);
             }
             tokio::select! {
                 () = &mut stopped => break,
-                () = &mut alarm => {
-                    rings_at = None;
+                () = &mut timer => {
+                    timer_set_for = None;
                     self.feed(Event::Woke);
                 }
-                Some(news) = inputs.news.recv() => {
-                    self.take(news);
-                    self.let_links_write().await;
+                Some(event) = inputs.connection_events.recv() => {
+                    self.handle_connection_event(event);
+                    self.apply_backpressure().await;
                 }
-                Some(heard) = inputs.datagrams.recv() => {
-                    let ReceivedDatagram { from, shared, datagram, dialect } = heard;
+                Some(received) = inputs.datagrams.recv() => {
+                    let ReceivedDatagram { from, shared, datagram, dialect } = received;
                     self.feed(Event::HeardDatagram { from, shared, datagram, dialect });
                 }
-                Some(endpoints) = inputs.found.recv() => self.feed(Event::Told(endpoints)),
-                Some(ask) = inputs.asks.recv() => {
-                    self.asked(ask);
-                    self.let_links_write().await;
+                Some(endpoints) = inputs.discovered.recv() => self.feed(Event::Told(endpoints)),
+                Some(request) = inputs.requests.recv() => {
+                    self.handle_request(request);
+                    self.apply_backpressure().await;
                 }
             }
         }
         // What the person said last may be waiting still.
-        while let Ok(ask) = inputs.asks.try_recv() {
-            self.asked(ask);
-            self.let_links_write().await;
+        while let Ok(request) = inputs.requests.try_recv() {
+            self.handle_request(request);
+            self.apply_backpressure().await;
         }
         self.feed(Event::Left);
-        self.outboxes.close();
+        self.queues.close();
         self.network.stop.cancel();
         self.network.tasks.close();
         let tasks = self.network.tasks.clone();
-        let ended = timeout(FAREWELL, tasks.wait());
+        let ended = timeout(CLOSE_TIMEOUT, tasks.wait());
         let mut ended = std::pin::pin!(ended);
         // The links write what is in their queues, and must not wait for this peer to listen meanwhile.
         loop {
@@ -130,9 +130,9 @@ impl PeerDriver {
                     }
                     return;
                 }
-                Some(news) = inputs.news.recv() => {
-                    if let ConnectionEvent::Linked { outbox, .. } = news {
-                        outbox.close();
+                Some(event) = inputs.connection_events.recv() => {
+                    if let ConnectionEvent::Connected { queue, .. } = event {
+                        queue.close();
                     }
                 }
             }
@@ -141,76 +141,76 @@ impl PeerDriver {
 
     /// If a link's queue is crowded, waits until it is not nearly so, and takes nothing in meanwhile: a burst goes at the pace
     /// of its readers. Who makes no room in time does not read, or so slowly that everybody else would wait for it.
-    async fn let_links_write(&mut self) {
-        for link in self.outboxes.wait_for_room().await {
-            self.drop_slow(link);
+    async fn apply_backpressure(&mut self) {
+        for link in self.queues.wait_until_drained().await {
+            self.disconnect_slow_link(link);
         }
     }
 
-    fn take(&mut self, news: ConnectionEvent) {
-        match news {
-            ConnectionEvent::Linked { link, peer, dialled, remote, outbox } => {
+    fn handle_connection_event(&mut self, event: ConnectionEvent) {
+        match event {
+            ConnectionEvent::Connected { link, peer, dialled, remote, queue } => {
                 event_log::linked(link, peer, dialled.as_ref(), remote);
-                self.outboxes.insert(link, peer, outbox);
+                self.queues.insert(link, peer, queue);
                 self.feed(Event::Linked { link, peer, dialled, remote });
             }
             ConnectionEvent::DialFailed { endpoint, why } => {
                 event_log::dial_failed(&endpoint, &why, self.engine.expects(&endpoint));
                 self.feed(Event::DialFailed { endpoint, why });
             }
-            ConnectionEvent::Heard { link, messages } => {
+            ConnectionEvent::Messages { link, messages } => {
                 for bytes in messages {
-                    self.heard(link, &bytes);
+                    self.handle_message(link, &bytes);
                 }
             }
-            ConnectionEvent::Unlinked { link, why } => {
-                if let Some(line) = self.outboxes.remove(link) {
-                    event_log::unlinked(link, line.peer, &why);
+            ConnectionEvent::Disconnected { link, why } => {
+                if let Some(link_queue) = self.queues.remove(link) {
+                    event_log::unlinked(link, link_queue.peer, &why);
                 }
                 self.feed(Event::Unlinked { link, why });
             }
         }
     }
 
-    fn heard(&mut self, link: LinkId, bytes: &[u8]) {
+    fn handle_message(&mut self, link: LinkId, bytes: &[u8]) {
         let now = now();
-        let head = MeshMessage::read_chat_header(bytes);
-        if let Some(ChatHeader { sender, number, .. }) = head
+        let header = MeshMessage::read_chat_header(bytes);
+        if let Some(ChatHeader { sender, number, .. }) = header
             && self.engine.hears_again(link, sender, number, now.boot)
         {
             return;
         }
-        let simple = head.and_then(|head| MeshMessage::read_chat_fast(bytes, head)).map(|message| (message, false));
-        if let Some((message, text_times)) = simple.or_else(|| MeshMessage::read(bytes)) {
+        let fast = header.and_then(|header| MeshMessage::read_chat_fast(bytes, header)).map(|message| (message, false));
+        if let Some((message, text_times)) = fast.or_else(|| MeshMessage::read(bytes)) {
             self.feed_at(Event::Heard { link, message, text_times }, now);
         } else {
             // What is no message by its content does not break the stream.
             event_log::unread(link, bytes.len());
-            self.network.tallies.unread_messages.add(1);
+            self.network.io_counters.invalid_messages.add(1);
         }
     }
 
-    fn asked(&mut self, ask: PeerRequest) {
-        match ask {
+    fn handle_request(&mut self, request: PeerRequest) {
+        match request {
             PeerRequest::Post(text) => self.feed(Event::Posted(text)),
-            PeerRequest::Whisper { to, text } => self.feed(Event::Whispered { to, text }),
-            PeerRequest::Introduce(profile) => self.feed(Event::Introduced(profile)),
-            PeerRequest::List(answer) => {
+            PeerRequest::SendDirect { to, text } => self.feed(Event::Whispered { to, text }),
+            PeerRequest::SetProfile(profile) => self.feed(Event::Introduced(profile)),
+            PeerRequest::ListPeers(reply) => {
                 // Who does not wait for the answer does not want it.
-                let _ = answer.send(self.engine.known());
+                let _ = reply.send(self.engine.known());
                 self.feed(Event::Listed);
             }
-            PeerRequest::Names(answer) => {
+            PeerRequest::PeerNames(reply) => {
                 let names = self.engine.known().into_iter().map(|known| known.contact.uid).collect();
-                let _ = answer.send(names);
+                let _ = reply.send(names);
             }
-            PeerRequest::History(answer) => {
+            PeerRequest::History(reply) => {
                 let entries = self.engine.history().entries().into_iter();
                 let said = entries.map(|entry| (self.engine.author(&entry.author, entry.name.as_ref()), entry.clone()));
-                let _ = answer.send(said.collect());
+                let _ = reply.send(said.collect());
             }
-            PeerRequest::Measure(answer) => {
-                let _ = answer.send(PeerStats::of(&self.engine, self.drops));
+            PeerRequest::Stats(reply) => {
+                let _ = reply.send(PeerStats::of(&self.engine, self.drops));
             }
         }
     }
@@ -220,17 +220,17 @@ impl PeerDriver {
     }
 
     fn feed_at(&mut self, event: Event, now: Now) {
-        let actions = self.engine.handle(event, now, Draw(draw()));
+        let actions = self.engine.handle(event, now, Draw(random_seed()));
         for action in actions {
-            self.act(action);
+            self.perform(action);
         }
         // Only now: what the engine says to that must not overtake what it said before.
-        while let Some(link) = self.outboxes.take_slow() {
-            self.drop_slow(link);
+        while let Some(link) = self.queues.pop_overflowed() {
+            self.disconnect_slow_link(link);
         }
     }
 
-    fn act(&mut self, action: Action) {
+    fn perform(&mut self, action: Action) {
         match action {
             Action::Dial(endpoint) => {
                 event_log::dialling(&endpoint);
@@ -241,17 +241,17 @@ impl PeerDriver {
                     self.drops.too_long += links.len() as u64;
                     return;
                 };
-                self.outboxes.push(links, &bytes, !form.extended);
+                self.queues.push(links, &bytes, !form.extended);
             }
             Action::Close { link, why } => {
-                if let Some(line) = self.outboxes.remove(link) {
-                    event_log::unlinked(link, line.peer, why);
-                    line.outbox.close();
+                if let Some(link_queue) = self.queues.remove(link) {
+                    event_log::unlinked(link, link_queue.peer, why);
+                    link_queue.queue.close();
                 }
             }
             Action::Shout(datagram) => {
                 if let (Some(sockets), Some(bytes)) = (&self.sockets, datagram.write(Dialect::Compact)) {
-                    sockets.shout(&bytes);
+                    sockets.broadcast(&bytes);
                 }
             }
             Action::SendDatagram { to, datagram, dialect } => {
@@ -263,15 +263,15 @@ impl PeerDriver {
                 if let Some(log) = &mut self.log
                     && !log.add(entry)
                 {
-                    self.drops.unkept += 1;
+                    self.drops.unsaved_entries += 1;
                 }
             }
             Action::Tell(notice) => {
                 event_log::told(&notice);
                 // A person who does not read must not keep the links from being served.
                 if self.notices.try_send(notice).is_err() {
-                    self.drops.unread += 1;
-                    if !std::mem::replace(&mut self.complained, true) {
+                    self.drops.unread_notices += 1;
+                    if !std::mem::replace(&mut self.has_warned_of_dropped_notices, true) {
                         warn!("more happens than is read; some of it is not shown");
                     }
                 }
@@ -280,12 +280,12 @@ impl PeerDriver {
     }
 
     /// A link whose other end does not read.
-    fn drop_slow(&mut self, link: LinkId) {
+    fn disconnect_slow_link(&mut self, link: LinkId) {
         // What is in its queue is of no use to anybody.
-        if let Some(line) = self.outboxes.remove(link) {
-            event_log::too_slow(link, line.peer, line.outbox.queued_bytes());
+        if let Some(link_queue) = self.queues.remove(link) {
+            event_log::too_slow(link, link_queue.peer, link_queue.queue.queued_bytes());
             self.drops.slow_links += 1;
-            line.outbox.abandon();
+            link_queue.queue.discard();
             self.feed(Event::Unlinked { link, why: "it reads too slowly".to_owned() });
         }
     }
@@ -297,6 +297,6 @@ pub(super) fn now() -> Now {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is a driver: the engine gets its randomness from here")]
-fn draw() -> u64 {
+fn random_seed() -> u64 {
     rand::rng().random()
 }

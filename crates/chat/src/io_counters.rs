@@ -11,7 +11,7 @@ impl SharedCounter {
         self.0.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn count(&self) -> u64 {
+    pub(crate) fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -24,17 +24,17 @@ pub(crate) struct IoCounters {
     /// Bytes that were written to them.
     pub(crate) bytes_out: SharedCounter,
     /// Connections that could not be accepted.
-    pub(crate) unaccepted: SharedCounter,
+    pub(crate) accept_errors: SharedCounter,
     /// Accepted connections on which no peer greeted.
-    pub(crate) strangers: SharedCounter,
+    pub(crate) failed_greetings: SharedCounter,
     /// Objects in a stream that are no messages.
-    pub(crate) unread_messages: SharedCounter,
+    pub(crate) invalid_messages: SharedCounter,
     /// Streams that were no stream of objects.
     pub(crate) broken_streams: SharedCounter,
     /// Datagrams that nobody can understand.
-    pub(crate) unread_datagrams: SharedCounter,
+    pub(crate) invalid_datagrams: SharedCounter,
     /// Datagrams that the system did not send.
-    pub(crate) unsent_datagrams: SharedCounter,
+    pub(crate) datagram_send_errors: SharedCounter,
     /// Rounds with the registry that failed.
     pub(crate) registry_failures: SharedCounter,
 }

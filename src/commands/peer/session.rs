@@ -9,19 +9,19 @@ use tokio::sync::{mpsc, oneshot};
 use super::display::Display;
 use super::keyboard::Input;
 use rollcall_chat::engine::Notice;
-use rollcall_chat::screen::{ChatCommand, CommandParser, HELP, history_lines, known_lines};
+use rollcall_chat::screen::{ChatCommand, CommandParser, HELP, history_lines, peer_list_lines};
 use rollcall_chat::{Avatar, MAX_AVATAR_BYTES, PeerProfile, PeerRequest};
 
 /// The person at the peer.
 pub(super) struct Session {
     asks: mpsc::Sender<PeerRequest>,
-    dialogue: CommandParser,
+    parser: CommandParser,
     pub(super) display: Display,
 }
 
 impl Session {
     pub(super) fn new(asks: mpsc::Sender<PeerRequest>, display: Display) -> Self {
-        Self { asks, dialogue: CommandParser::default(), display }
+        Self { asks, parser: CommandParser::default(), display }
     }
 
     /// Takes what was typed; whether to go on.
@@ -30,36 +30,36 @@ impl Session {
             Input::Line(line) => (self.line(&line).await, None),
             Input::Edited(line, reply) => (self.line(&line).await, Some(reply)),
             // With nothing asked there is nothing to give up but the chat.
-            Input::GivenUp(reply) => (self.dialogue.give_up(), Some(reply)),
+            Input::GivenUp(reply) => (self.parser.cancel(), Some(reply)),
         };
         if let Some(reply) = reply
             && goes_on
         {
             // It is gone only if its thread is, and then there is no more input.
-            let _ = reply.send(self.dialogue.question());
+            let _ = reply.send(self.parser.question());
         }
         goes_on
     }
 
     /// Does what a line says; whether to go on.
     async fn line(&mut self, line: &str) -> bool {
-        let command = self.dialogue.take(line);
-        if let Some(question) = self.dialogue.question() {
+        let command = self.parser.parse_line(line);
+        if let Some(question) = self.parser.question() {
             self.display.ask(question);
         }
         match command {
             None => {}
             Some(ChatCommand::Post(text)) => self.want(PeerRequest::Post(text)).await,
-            Some(ChatCommand::Direct { to, text }) => self.want(PeerRequest::Whisper { to, text }).await,
+            Some(ChatCommand::Direct { to, text }) => self.want(PeerRequest::SendDirect { to, text }).await,
             Some(ChatCommand::Profile { name, status, avatar }) => match read_avatar(&avatar).await {
-                Ok(avatar) => self.want(PeerRequest::Introduce(PeerProfile::new(&name, &status, avatar))).await,
+                Ok(avatar) => self.want(PeerRequest::SetProfile(PeerProfile::new(&name, &status, avatar))).await,
                 Err(why) => self.display.tell(&[Notice::Refused { why }]),
             },
             Some(ChatCommand::List) => {
                 let (answer_in, answer) = oneshot::channel();
-                self.want(PeerRequest::List(answer_in)).await;
+                self.want(PeerRequest::ListPeers(answer_in)).await;
                 let known = answer.await.unwrap_or_default();
-                self.display.show(&json!({"event": "list", "peers": &known}), || known_lines(&known));
+                self.display.show(&json!({"event": "list", "peers": &known}), || peer_list_lines(&known));
             }
             Some(ChatCommand::History) => {
                 let (answer_in, answer) = oneshot::channel();

@@ -1,7 +1,7 @@
 //! What a line means. A verb without arguments asks for them, one line each.
 
 /// The commands, and whether more follows on the line.
-pub(super) const VERBS: [(&str, bool); 8] = [
+pub(super) const COMMANDS: [(&str, bool); 8] = [
     ("POST", true),
     ("DM", true),
     ("PROFILE", true),
@@ -12,7 +12,7 @@ pub(super) const VERBS: [(&str, bool); 8] = [
     ("QUIT", false),
 ];
 /// The question whose answer is a name.
-pub(super) const ASKS_FOR_NAME: &str = "To: ";
+pub(super) const NAME_QUESTION: &str = "To: ";
 
 /// What a person wants.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -65,7 +65,7 @@ impl Verb {
     fn questions(self) -> &'static [&'static str] {
         match self {
             Self::Post => &["Message: "],
-            Self::Direct => &[ASKS_FOR_NAME, "Message: "],
+            Self::Direct => &[NAME_QUESTION, "Message: "],
             Self::Profile => &["Display name: ", "Status: ", "Picture file (none if empty): "],
         }
     }
@@ -73,7 +73,7 @@ impl Verb {
 
 impl CommandParser {
     /// Takes a line; the command that is complete with it, if one is.
-    pub fn take(&mut self, line: &str) -> Option<ChatCommand> {
+    pub fn parse_line(&mut self, line: &str) -> Option<ChatCommand> {
         let line = line.trim_end_matches(['\r', '\n']);
         if let Some(verb) = self.verb {
             self.answers.push(line.trim().to_owned());
@@ -111,7 +111,7 @@ impl CommandParser {
     }
 
     /// Forgets what was asked; whether anything was.
-    pub fn give_up(&mut self) -> bool {
+    pub fn cancel(&mut self) -> bool {
         self.answers.clear();
         self.verb.take().is_some()
     }
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     fn one(line: &str) -> Option<ChatCommand> {
-        CommandParser::default().take(line)
+        CommandParser::default().parse_line(line)
     }
 
     #[test]
@@ -178,23 +178,23 @@ mod tests {
 
     #[test]
     fn a_verb_without_arguments_asks() {
-        let mut dialogue = CommandParser::default();
-        assert_eq!((dialogue.take("DM"), dialogue.question()), (None, Some("To: ")));
-        assert_eq!((dialogue.take("bob"), dialogue.question()), (None, Some("Message: ")));
-        assert_eq!(dialogue.take("QUIT"), Some(ChatCommand::Direct { to: "bob".into(), text: "QUIT".into() }));
-        assert_eq!((dialogue.take("DM bob"), dialogue.question()), (None, Some("Message: ")));
-        assert_eq!((dialogue.take(""), dialogue.question()), (None, None), "an empty answer gives it up");
-        assert_eq!((dialogue.take("POST"), dialogue.take("hi")), (None, Some(ChatCommand::Post("hi".into()))));
-        assert_eq!((dialogue.take("DM bob"), dialogue.give_up(), dialogue.question()), (None, true, None));
-        assert_eq!((dialogue.give_up(), dialogue.take("hi")), (false, Some(ChatCommand::Post("hi".into()))));
+        let mut parser = CommandParser::default();
+        assert_eq!((parser.parse_line("DM"), parser.question()), (None, Some("To: ")));
+        assert_eq!((parser.parse_line("bob"), parser.question()), (None, Some("Message: ")));
+        assert_eq!(parser.parse_line("QUIT"), Some(ChatCommand::Direct { to: "bob".into(), text: "QUIT".into() }));
+        assert_eq!((parser.parse_line("DM bob"), parser.question()), (None, Some("Message: ")));
+        assert_eq!((parser.parse_line(""), parser.question()), (None, None), "an empty answer gives it up");
+        assert_eq!((parser.parse_line("POST"), parser.parse_line("hi")), (None, Some(ChatCommand::Post("hi".into()))));
+        assert_eq!((parser.parse_line("DM bob"), parser.cancel(), parser.question()), (None, true, None));
+        assert_eq!((parser.cancel(), parser.parse_line("hi")), (false, Some(ChatCommand::Post("hi".into()))));
     }
 
     #[test]
     fn every_command_that_is_completed_is_one() {
-        for (verb, wants_more) in VERBS {
-            let mut dialogue = CommandParser::default();
-            let command = dialogue.take(verb);
-            assert_eq!((command.is_none(), dialogue.question().is_some()), (wants_more, wants_more), "{verb}");
+        for (verb, wants_more) in COMMANDS {
+            let mut parser = CommandParser::default();
+            let command = parser.parse_line(verb);
+            assert_eq!((command.is_none(), parser.question().is_some()), (wants_more, wants_more), "{verb}");
             assert!(!matches!(command, Some(ChatCommand::Post(_))), "{verb}");
         }
     }
@@ -202,9 +202,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_line_panics(lines in prop::collection::vec("(POST|DM|PROFILE|LIST)?[ |a]{0,5}\\PC{0,9}", 0..9)) {
-            let mut dialogue = CommandParser::default();
+            let mut parser = CommandParser::default();
             for line in lines {
-                let _ = (dialogue.take(&line), dialogue.question());
+                let _ = (parser.parse_line(&line), parser.question());
             }
         }
     }

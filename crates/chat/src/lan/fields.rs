@@ -33,7 +33,7 @@ impl<'a> Fields<'a> {
         (Self(fields), if is_spaced { Dialect::Spaced } else { Dialect::Compact })
     }
 
-    pub(super) fn value(&self, key: &str) -> Option<&'a str> {
+    pub(super) fn get(&self, key: &str) -> Option<&'a str> {
         self.0.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
     }
 }
@@ -60,7 +60,7 @@ impl FieldWriter {
         self
     }
 
-    pub(super) fn end(mut self) -> String {
+    pub(super) fn finish(mut self) -> String {
         self.text.push('\n');
         self.text
     }

@@ -13,11 +13,11 @@ use crate::peer_id::PeerId;
 #[derive(Debug)]
 pub(crate) enum ConnectionEvent {
     /// A connection was greeted.
-    Linked { link: LinkId, peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr, outbox: SendQueue },
+    Connected { link: LinkId, peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr, queue: SendQueue },
     /// A dialled address did not become a connection.
     DialFailed { endpoint: PeerEndpoint, why: String },
     /// Messages came in; what they say is not looked at yet.
-    Heard { link: LinkId, messages: Vec<Bytes> },
+    Messages { link: LinkId, messages: Vec<Bytes> },
     /// A connection ended.
-    Unlinked { link: LinkId, why: String },
+    Disconnected { link: LinkId, why: String },
 }

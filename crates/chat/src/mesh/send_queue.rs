@@ -19,18 +19,18 @@ pub(crate) struct SendQueue(Arc<SharedQueue>);
 #[derive(Debug)]
 struct SharedQueue {
     queue: Mutex<QueueState>,
-    news: Notify,
-    end: CancellationToken,
-    most_bytes: usize,
+    changed: Notify,
+    discarded: CancellationToken,
+    max_bytes: usize,
 }
 
 #[derive(Debug, Default)]
 struct QueueState {
     messages: VecDeque<Bytes>,
     bytes: usize,
-    closed: bool,
+    is_closed: bool,
     /// Whether the reader takes one read for one message, as far as is known by now.
-    alone: bool,
+    one_per_write: bool,
 }
 
 /// There is no room; what was to be sent is not in the queue.
@@ -40,9 +40,9 @@ pub(crate) struct QueueFull;
 impl SendQueue {
     /// A queue with room for `messages` of the greatest length; shorter ones take no more room than they need.
     pub(crate) fn new(messages: usize) -> Self {
-        let most_bytes = messages.max(1).saturating_mul(MAX_MESSAGE_BYTES);
-        let end = CancellationToken::new();
-        Self(Arc::new(SharedQueue { queue: Mutex::default(), news: Notify::new(), end, most_bytes }))
+        let max_bytes = messages.max(1).saturating_mul(MAX_MESSAGE_BYTES);
+        let discarded = CancellationToken::new();
+        Self(Arc::new(SharedQueue { queue: Mutex::default(), changed: Notify::new(), discarded, max_bytes }))
     }
 
     /// Adds a message. While each is to be `alone`, it is written by itself, for a reader that takes one read for one
@@ -53,41 +53,41 @@ impl SendQueue {
     ///
     /// # Errors
     /// [`QueueFull`], if there is no room.
-    pub(crate) fn push(&self, message: Bytes, alone: bool) -> Result<bool, QueueFull> {
+    pub(crate) fn push(&self, message: Bytes, one_per_write: bool) -> Result<bool, QueueFull> {
         let mut queue = self.queue();
-        if queue.bytes + message.len() > self.0.most_bytes {
+        if queue.bytes + message.len() > self.0.max_bytes {
             return Err(QueueFull);
         }
         queue.bytes += message.len();
         queue.messages.push_back(message);
-        queue.alone = alone;
-        let is_crowded = queue.is_crowded(self.0.most_bytes);
+        queue.one_per_write = one_per_write;
+        let is_above_high_water = queue.is_above_high_water(self.0.max_bytes);
         drop(queue);
-        self.0.news.notify_one();
-        Ok(is_crowded)
+        self.0.changed.notify_one();
+        Ok(is_above_high_water)
     }
 
     /// Nothing will be added; what is in the queue is still to be written.
     pub(crate) fn close(&self) {
-        self.queue().closed = true;
-        self.0.news.notify_one();
+        self.queue().is_closed = true;
+        self.0.changed.notify_one();
     }
 
     /// Nothing will be added, and what is in the queue is thrown away.
-    pub(crate) fn abandon(&self) {
-        *self.queue() = QueueState { closed: true, ..QueueState::default() };
-        self.0.end.cancel();
-        self.0.news.notify_one();
+    pub(crate) fn discard(&self) {
+        *self.queue() = QueueState { is_closed: true, ..QueueState::default() };
+        self.0.discarded.cancel();
+        self.0.changed.notify_one();
     }
 
     /// Whether it is crowded, as [`SendQueue::push`] says.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.queue().is_crowded(self.0.most_bytes)
+    pub(crate) fn is_above_high_water(&self) -> bool {
+        self.queue().is_above_high_water(self.0.max_bytes)
     }
 
     /// Whether at most an eighth of the room is taken.
-    pub(crate) fn is_roomy(&self) -> bool {
-        self.queue().bytes <= self.0.most_bytes / 8
+    pub(crate) fn is_below_low_water(&self) -> bool {
+        self.queue().bytes <= self.0.max_bytes / 8
     }
 
     /// How much waits.
@@ -96,28 +96,28 @@ impl SendQueue {
     }
 
     /// Waits until the queue is abandoned.
-    pub(super) async fn abandoned(&self) {
-        self.0.end.cancelled().await;
+    pub(super) async fn wait_discarded(&self) {
+        self.0.discarded.cancelled().await;
     }
 
     /// Whether the queue was abandoned.
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.0.end.is_cancelled()
+    pub(super) fn is_discarded(&self) -> bool {
+        self.0.discarded.is_cancelled()
     }
 
     /// The next bytes to write, and whether they are to be alone; `None` at the end.
-    pub(super) async fn next(&self) -> Option<(Bytes, bool)> {
+    pub(super) async fn next_write(&self) -> Option<(Bytes, bool)> {
         loop {
             {
                 let mut queue = self.queue();
-                if let Some(bytes) = queue.take() {
-                    return Some((bytes, queue.alone));
+                if let Some(bytes) = queue.pop_write() {
+                    return Some((bytes, queue.one_per_write));
                 }
-                if queue.closed {
+                if queue.is_closed {
                     return None;
                 }
             }
-            self.0.news.notified().await;
+            self.0.changed.notified().await;
         }
     }
 
@@ -127,24 +127,25 @@ impl SendQueue {
 }
 
 impl QueueState {
-    fn is_crowded(&self, most_bytes: usize) -> bool {
-        !self.alone && self.bytes > most_bytes / 2
+    fn is_above_high_water(&self, max_bytes: usize) -> bool {
+        !self.one_per_write && self.bytes > max_bytes / 2
     }
 
     /// One message that is to be alone, or as many others as fit into one write.
-    fn take(&mut self) -> Option<Bytes> {
+    fn pop_write(&mut self) -> Option<Bytes> {
         let first = self.messages.pop_front()?;
         self.bytes -= first.len();
-        let joins =
-            |next: Option<&Bytes>, length: usize| next.is_some_and(|bytes| length + bytes.len() <= MAX_WRITE_BYTES);
-        if self.alone || !joins(self.messages.front(), first.len()) {
+        let joins = |next_write: Option<&Bytes>, length: usize| {
+            next_write.is_some_and(|bytes| length + bytes.len() <= MAX_WRITE_BYTES)
+        };
+        if self.one_per_write || !joins(self.messages.front(), first.len()) {
             return Some(first);
         }
         let mut joined = BytesMut::from(&first[..]);
         while joins(self.messages.front(), joined.len()) {
-            let Some(next) = self.messages.pop_front() else { break };
-            self.bytes -= next.len();
-            joined.extend_from_slice(&next);
+            let Some(next_write) = self.messages.pop_front() else { break };
+            self.bytes -= next_write.len();
+            joined.extend_from_slice(&next_write);
         }
         Some(joined.freeze())
     }
@@ -156,39 +157,39 @@ mod tests {
 
     #[tokio::test]
     async fn messages_are_joined_once_the_reader_is_known_to_tell_them_apart() {
-        let outbox = SendQueue::new(1);
+        let send_queue = SendQueue::new(1);
         for text in ["a", "b", "c"] {
-            outbox.push(Bytes::from(text), true).unwrap();
+            send_queue.push(Bytes::from(text), true).unwrap();
         }
-        assert_eq!(outbox.next().await.unwrap(), (Bytes::from("a"), true));
-        outbox.push(Bytes::from("d"), false).unwrap();
-        outbox.close();
-        assert_eq!(outbox.next().await.unwrap(), (Bytes::from("bcd"), false));
-        assert_eq!(outbox.next().await, None);
+        assert_eq!(send_queue.next_write().await.unwrap(), (Bytes::from("a"), true));
+        send_queue.push(Bytes::from("d"), false).unwrap();
+        send_queue.close();
+        assert_eq!(send_queue.next_write().await.unwrap(), (Bytes::from("bcd"), false));
+        assert_eq!(send_queue.next_write().await, None);
     }
 
     #[tokio::test]
     async fn a_queue_is_crowded_when_more_than_half_of_it_is_taken() {
-        let outbox = SendQueue::new(2);
-        assert_eq!(outbox.push(Bytes::from(vec![0; MAX_MESSAGE_BYTES]), false), Ok(false));
-        assert!(!outbox.is_crowded());
-        assert_eq!(outbox.push(Bytes::from_static(b"x"), false), Ok(true));
-        assert!(outbox.is_crowded());
-        assert_eq!(outbox.push(Bytes::from_static(b"x"), true), Ok(false), "its reader cannot be quicker");
-        assert!(!outbox.is_crowded());
-        assert!(!outbox.is_roomy());
-        outbox.next().await.unwrap();
-        assert!(outbox.is_roomy());
+        let send_queue = SendQueue::new(2);
+        assert_eq!(send_queue.push(Bytes::from(vec![0; MAX_MESSAGE_BYTES]), false), Ok(false));
+        assert!(!send_queue.is_above_high_water());
+        assert_eq!(send_queue.push(Bytes::from_static(b"x"), false), Ok(true));
+        assert!(send_queue.is_above_high_water());
+        assert_eq!(send_queue.push(Bytes::from_static(b"x"), true), Ok(false), "its reader cannot be quicker");
+        assert!(!send_queue.is_above_high_water());
+        assert!(!send_queue.is_below_low_water());
+        send_queue.next_write().await.unwrap();
+        assert!(send_queue.is_below_low_water());
     }
 
     #[tokio::test]
     async fn a_full_queue_takes_nothing_until_something_is_written() {
-        let outbox = SendQueue::new(2);
+        let send_queue = SendQueue::new(2);
         let long = Bytes::from(vec![0; MAX_MESSAGE_BYTES]);
-        outbox.push(long.clone(), false).unwrap();
-        outbox.push(long.clone(), false).unwrap();
-        assert_eq!(outbox.push(Bytes::from_static(b"x"), false), Err(QueueFull));
-        outbox.next().await.unwrap();
-        assert_eq!(outbox.push(Bytes::from_static(b"x"), false), Ok(true));
+        send_queue.push(long.clone(), false).unwrap();
+        send_queue.push(long.clone(), false).unwrap();
+        assert_eq!(send_queue.push(Bytes::from_static(b"x"), false), Err(QueueFull));
+        send_queue.next_write().await.unwrap();
+        assert_eq!(send_queue.push(Bytes::from_static(b"x"), false), Ok(true));
     }
 }

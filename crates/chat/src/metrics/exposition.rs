@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(
             page.into_text(),
             "# HELP heat How warm\\\\cold\\nit is.\n# TYPE heat gauge\nheat 3\n\
-             # HELP drops_total DropCounters.\n# TYPE drops_total counter\n\
+             # HELP drops_total Drops.\n# TYPE drops_total counter\n\
              drops_total{reason=\"rain\",size=\"big\"} 1\ndrops_total{reason=\"\"} 2\n"
         );
     }

@@ -27,9 +27,9 @@ pub struct DropCounters {
     /// Links whose other end read too slowly.
     pub slow_links: u64,
     /// Notices for which there was no room, since the person does not read.
-    pub unread: u64,
+    pub unread_notices: u64,
     /// Entries of the history that did not reach the disk.
-    pub unkept: u64,
+    pub unsaved_entries: u64,
 }
 
 impl PeerStats {

@@ -25,7 +25,7 @@ use super::modes::Modes;
 use super::typed::{MOST_LINES, TypedLines};
 use crate::commands::peer::keyboard::Input;
 use rollcall_chat::PeerRequest;
-use rollcall_chat::screen::{choices, wants_names};
+use rollcall_chat::screen::{completions, needs_names};
 use rollcall_core::text::is_hidden;
 
 /// Stands before the line if nothing else is asked.
@@ -168,7 +168,7 @@ impl Assistant {
     /// What those who are there are called; nobody, if the peer has ended.
     fn uids(&self) -> Vec<String> {
         let (answer_in, answer) = oneshot::channel();
-        if self.asks.blocking_send(PeerRequest::Names(answer_in)).is_err() {
+        if self.asks.blocking_send(PeerRequest::PeerNames(answer_in)).is_err() {
             return Vec::new();
         }
         answer.blocking_recv().unwrap_or_default()
@@ -184,10 +184,10 @@ impl Completer for Assistant {
 
     fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
         let (typed, question) = (&line[..pos], self.question.get());
-        let uids = if wants_names(typed, question) { self.uids() } else { Vec::new() };
-        let choices = choices(typed, question, &uids);
+        let uids = if needs_names(typed, question) { self.uids() } else { Vec::new() };
+        let completions = completions(typed, question, &uids);
         let pair = |text: String| Pair { display: text.trim_end().to_owned(), replacement: text };
-        Ok((choices.from, choices.texts.into_iter().map(pair).collect()))
+        Ok((completions.from, completions.texts.into_iter().map(pair).collect()))
     }
 }
 
