@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::person::Person;
+use super::peer_process::PeerProcess;
 use crate::cluster::{rollcall, until};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/peers_demo.sh");
@@ -114,7 +114,7 @@ async fn six_peers_start_are_shown_hear_a_seventh_and_stop_without_a_trace() {
 
     let first = format!("127.0.0.1:{}", demo.port);
     let mut guest =
-        Person::start(dir.path(), "guest", &["--no-lan", "--listen", "127.0.0.1:0", "--peers", &first]).await;
+        PeerProcess::start(dir.path(), "guest", &["--no-lan", "--listen", "127.0.0.1:0", "--peers", &first]).await;
     guest.sees(6).await;
     guest.types("hello to all six");
     for name in names {

@@ -11,9 +11,9 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::person::Person;
-use super::strangers::{ID, greet, message};
-use super::talker::Talker;
+use super::foreign_peers::{ID, greet, message};
+use super::json_process::JsonProcess;
+use super::peer_process::PeerProcess;
 use crate::cluster::{Process, rollcall, until};
 
 /// Starts a peer that knows these addresses, and a registry that is not there.
@@ -41,7 +41,7 @@ fn log(dir: &Path) -> String {
 #[tokio::test]
 async fn a_log_of_json_has_one_object_a_line_with_what_an_operator_looks_for() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let friend = Person::start(dir.path(), "friend", &["--no-lan", "--listen", "127.0.0.1:0"]).await;
+    let friend = PeerProcess::start(dir.path(), "friend", &["--no-lan", "--listen", "127.0.0.1:0"]).await;
     let (there, id) = (friend.listens_at(), friend.events()[0]["id"].clone());
     let mut peer = start(dir.path(), &format!("127.0.0.1:1,{there}"), None, "json");
     let lines = || -> Vec<Value> {
@@ -93,7 +93,7 @@ async fn who_does_not_read_the_log_stops_nobody_and_is_told_what_was_lost() {
     }
     command.args(["peer", "--json", "--name", "alice", "--no-lan", "--listen", "127.0.0.1:0", "--log-level", "debug"]);
     command.stderr(stderr);
-    let mut alice = Talker::start("alice", command).await.expect("the program was built");
+    let mut alice = JsonProcess::start("alice", command).await.expect("the program was built");
     let mut stream = TcpStream::connect(alice.told("listen")).await.expect("it listens");
     greet(&mut stream, ID).await;
     // Each is a line of the log, and all of them are six times as much as a pipe and the queue hold.

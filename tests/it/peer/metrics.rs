@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::person::Person;
+use super::peer_process::PeerProcess;
 use crate::cluster::{http_client, rollcall, until};
 
 const FLAGS: [&str; 5] = ["--no-lan", "--listen", "127.0.0.1:0", "--metrics", "0"];
 
 /// Every sample of a peer, by name and labels as they are written.
-async fn samples(person: &Person) -> BTreeMap<String, u64> {
+async fn samples(person: &PeerProcess) -> BTreeMap<String, u64> {
     let answer = http_client().get(person.metrics_url() + "/metrics").send().await.expect("it serves");
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
@@ -23,12 +23,12 @@ async fn samples(person: &Person) -> BTreeMap<String, u64> {
     lines.map(sample).collect()
 }
 
-async fn sample(person: &Person, name: &str) -> u64 {
+async fn sample(person: &PeerProcess, name: &str) -> u64 {
     let samples = samples(person).await;
     *samples.get(&format!("rollcall_peer_{name}")).unwrap_or_else(|| panic!("{name} is in {samples:?}"))
 }
 
-async fn health(person: &Person) -> (u16, Value) {
+async fn health(person: &PeerProcess) -> (u16, Value) {
     let answer = http_client().get(person.metrics_url() + "/healthz").send().await.expect("it serves");
     (answer.status().as_u16(), answer.json().await.expect("JSON"))
 }
@@ -36,9 +36,9 @@ async fn health(person: &Person) -> (u16, Value) {
 #[tokio::test]
 async fn what_two_peers_say_is_counted_exactly() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut alice = Person::start(dir.path(), "alice", &FLAGS).await;
+    let mut alice = PeerProcess::start(dir.path(), "alice", &FLAGS).await;
     let there = alice.listens_at();
-    let mut bob = Person::start(dir.path(), "bob", &[&FLAGS[..], &["--peers", &there]].concat()).await;
+    let mut bob = PeerProcess::start(dir.path(), "bob", &[&FLAGS[..], &["--peers", &there]].concat()).await;
     // Each has asked the other for its history and has got the answer: from now on chat comes by itself alone.
     for person in [&alice, &bob] {
         until("the history to be compared", async || {
@@ -104,7 +104,7 @@ async fn what_two_peers_say_is_counted_exactly() {
 async fn strangers_and_noise_are_counted() {
     use std::io::{Read, Write};
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let alice = Person::start(dir.path(), "alice", &FLAGS).await;
+    let alice = PeerProcess::start(dir.path(), "alice", &FLAGS).await;
     let connect = || std::net::TcpStream::connect(alice.listens_at()).expect("it listens");
     connect().write_all(b"GET / HTTP/1.1\r\n").expect("it reads");
     until("a stranger", async || sample(&alice, r#"errors_total{kind="greeting"}"#).await == 1).await;
@@ -139,7 +139,7 @@ async fn an_address_that_cannot_be_served_is_named_with_a_remedy() {
 #[tokio::test]
 async fn the_health_check_of_containers_tells_well_from_ill() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let alice = Person::start(dir.path(), "alice", &FLAGS).await;
+    let alice = PeerProcess::start(dir.path(), "alice", &FLAGS).await;
     let url = alice.metrics_url();
     let port = url.rsplit(':').next().expect("a port");
     let check = async |args: &[&str]| {

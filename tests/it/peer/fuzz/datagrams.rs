@@ -5,7 +5,7 @@ use rand::rngs::SmallRng;
 use rollcall_chat::lan::{Datagram, DatagramBody, Dialect, MAX_DATAGRAM_BYTES};
 use rollcall_chat::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES, PeerProfile};
 
-use super::Tally;
+use super::FuzzStats;
 use super::mutations::mutate;
 use super::samples;
 
@@ -16,7 +16,7 @@ const LONGEST_NAME: usize = 64;
 const LONGEST_STATUS: usize = 280;
 
 /// What could be read of mutated datagrams.
-pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Datagram, Dialect)> {
+pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(Datagram, Dialect)> {
     let mut written = Vec::new();
     for _ in 0..SAMPLES {
         let (datagram, dialect) = (samples::datagram(rng), dialect(rng));
@@ -31,7 +31,7 @@ pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Datagram, Dia
         let mut bytes = written[index].clone();
         mutate(&mut bytes, &written, rng);
         let read = Datagram::read(&bytes);
-        tally.add(read.is_some());
+        stats.add(read.is_some());
         if let Some((datagram, dialect)) = read {
             check(&datagram, bytes.len());
             // Whatever came in is written to others in either dialect.

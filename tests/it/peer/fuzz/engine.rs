@@ -12,7 +12,7 @@ use rollcall_chat::mesh::MeshMessage;
 use rollcall_chat::{LanUserId, Nickname, PeerEndpoint, PeerId};
 use rollcall_core::BootMs;
 
-use super::Tally;
+use super::FuzzStats;
 use super::samples;
 
 const MAX_CONNECTIONS: usize = 4;
@@ -23,7 +23,7 @@ const MOST_ACTIONS: usize = 64 + 40;
 /// The most peers of the LAN.
 const MOST_NEIGHBOURS: usize = 1024;
 
-struct Fed {
+struct FuzzedEngine {
     engine: Engine,
     now: u64,
     links: BTreeSet<LinkId>,
@@ -34,14 +34,15 @@ struct Fed {
 
 pub(super) fn round(
     rng: &mut SmallRng,
-    tally: &mut Tally,
+    stats: &mut FuzzStats,
     datagrams: Vec<(Datagram, Dialect)>,
     messages: Vec<(MeshMessage, bool)>,
 ) {
     let now = 1_000_000;
     let is_on_lan = rng.random();
     let engine = Engine::new(rules(is_on_lan), Vec::new(), at(now));
-    let mut fed = Fed { engine, now, links: BTreeSet::new(), next_link: 0, dialled: Vec::new(), shown: HashSet::new() };
+    let mut fed =
+        FuzzedEngine { engine, now, links: BTreeSet::new(), next_link: 0, dialled: Vec::new(), shown: HashSet::new() };
     for _ in 0..3 {
         fed.link(rng);
     }
@@ -81,7 +82,7 @@ pub(super) fn round(
         }
     }
     fed.check_history();
-    tally.events += fed.next_link + fed.engine.counts().received.total() + fed.engine.counts().datagrams_in;
+    stats.events += fed.next_link + fed.engine.counts().received.total() + fed.engine.counts().datagrams_in;
 }
 
 fn at(ms: u64) -> Now {
@@ -112,7 +113,7 @@ fn source(rng: &mut SmallRng, datagram: &Datagram) -> SocketAddr {
     SocketAddr::new(claimed.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), rng.random_range(1..=u16::MAX))
 }
 
-impl Fed {
+impl FuzzedEngine {
     fn link(&mut self, rng: &mut SmallRng) {
         let link = LinkId(self.next_link);
         self.next_link += 1;

@@ -8,7 +8,7 @@ use rollcall_chat::mesh::{
 };
 use rollcall_chat::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES};
 
-use super::Tally;
+use super::FuzzStats;
 use super::mutations::mutate;
 use super::samples;
 
@@ -20,7 +20,7 @@ const MOST_ASKED: usize = 512;
 const SURELY_FITS: usize = MAX_MESSAGE_BYTES / 12;
 
 /// What could be read of mutated messages.
-pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(MeshMessage, bool)> {
+pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(MeshMessage, bool)> {
     let mut written = Vec::new();
     for _ in 0..SAMPLES {
         let (message, text_times) = (samples::message(rng), rng.random());
@@ -45,7 +45,7 @@ pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(MeshMessage, 
         let mut bytes = written[index].clone();
         mutate(&mut bytes, &written, rng);
         let read = MeshMessage::read(&bytes);
-        tally.add(read.is_some());
+        stats.add(read.is_some());
         if let Some((message, text_times)) = read {
             check(&message, bytes.len(), text_times);
             all_read.push((message, text_times));
@@ -53,11 +53,11 @@ pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(MeshMessage, 
         stream.extend_from_slice(bytes.trim_ascii_end());
         stream.extend_from_slice([&b""[..], b"\n", b"\r\n \t"][rng.random_range(0..3)]);
     }
-    for (message, text_times) in split(&stream, rng, tally) {
+    for (message, text_times) in split(&stream, rng, stats) {
         check(&message, stream.len(), text_times);
         all_read.push((message, text_times));
     }
-    greet(rng, tally);
+    greet(rng, stats);
     all_read
 }
 
@@ -85,7 +85,7 @@ fn check(message: &MeshMessage, length: usize, text_times: bool) {
 }
 
 /// However a stream is cut, the same messages come out of it, and the same end.
-fn split(stream: &[u8], rng: &mut SmallRng, tally: &mut Tally) -> Vec<(MeshMessage, bool)> {
+fn split(stream: &[u8], rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(MeshMessage, bool)> {
     let whole = feed(stream, |_| usize::MAX);
     let each = feed(stream, |_| 1);
     let most = rng.random_range(1..5000);
@@ -94,7 +94,7 @@ fn split(stream: &[u8], rng: &mut SmallRng, tally: &mut Tally) -> Vec<(MeshMessa
     assert_eq!(whole, some, "in pieces");
     let (found, _) = whole;
     assert!(found.iter().all(|bytes| bytes.len() <= MAX_MESSAGE_BYTES));
-    tally.add(!found.is_empty());
+    stats.add(!found.is_empty());
     found.iter().filter_map(|bytes| MeshMessage::read(bytes)).collect()
 }
 
@@ -116,7 +116,7 @@ fn feed(stream: &[u8], mut piece: impl FnMut(usize) -> usize) -> (Vec<Vec<u8>>, 
 }
 
 /// Once so much has come that a greeting is understood, or can never be one, more does not change that.
-fn greet(rng: &mut SmallRng, tally: &mut Tally) {
+fn greet(rng: &mut SmallRng, stats: &mut FuzzStats) {
     let peer = samples::peer(rng);
     let mut bytes = greeting(peer).into_bytes();
     mutate(&mut bytes, &[b"{\"sender_id\":".to_vec(), vec![b'a'; 64]], rng);
@@ -131,5 +131,5 @@ fn greet(rng: &mut SmallRng, tally: &mut Tally) {
         }
     }
     assert!(decided.is_some() || bytes.len() < MAX_GREETING_BYTES, "{bytes:?}");
-    tally.add(matches!(decided, Some(Ok(_))));
+    stats.add(matches!(decided, Some(Ok(_))));
 }

@@ -10,16 +10,16 @@ use rollcall_chat::MAX_AVATAR_BYTES;
 use serde_json::Value;
 
 use crate::cluster::until;
-use crate::peer::neighbours::unique;
-use crate::peer::person::Person;
-use crate::peer::talker::Talker;
+use crate::peer::json_process::JsonProcess;
+use crate::peer::lan_processes::unique;
+use crate::peer::peer_process::PeerProcess;
 
 /// Everybody on this machine, and nobody beyond it.
 const LOOPBACK: &str = "127.255.255.255";
 
 /// Our peer, and where its datagrams come from.
 struct Ours {
-    person: Person,
+    person: PeerProcess,
     port: u64,
     dir: tempfile::TempDir,
 }
@@ -27,7 +27,7 @@ struct Ours {
 impl Ours {
     async fn start(name: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let person = Person::start(dir.path(), &unique(name), &["--listen", "127.0.0.1:0", "--lan"]).await;
+        let person = PeerProcess::start(dir.path(), &unique(name), &["--listen", "127.0.0.1:0", "--lan"]).await;
         let port = person.events()[0]["lan_port"].as_u64().expect("a port");
         Self { person, port, dir }
     }
@@ -67,14 +67,14 @@ impl Ours {
     }
 }
 
-async fn stranger(script: &'static str, name: &str, more: &[&str]) -> Talker {
+async fn stranger(script: &'static str, name: &str, more: &[&str]) -> JsonProcess {
     let name = unique(name);
     let flags: Vec<&str> = ["--name", &name, "--broadcast", LOOPBACK].into_iter().chain(more.iter().copied()).collect();
     super::start(script, &flags).await
 }
 
 /// Says something each way, to all and to one, and shows pictures; each is heard exactly once.
-async fn talk(ours: &mut Ours, other: &mut Talker) -> String {
+async fn talk(ours: &mut Ours, other: &mut JsonProcess) -> String {
     let uid = other.told("user");
     ours.finds(&uid).await;
     let hello = other.sees("an announcement", |event| ours.said(event, "PEER_DISCOVERY")).await;

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::start;
 use crate::cluster::until;
-use crate::peer::neighbours::unique;
-use crate::peer::person::Person;
-use crate::peer::talker::Talker;
+use crate::peer::json_process::JsonProcess;
+use crate::peer::lan_processes::unique;
+use crate::peer::peer_process::PeerProcess;
 
 const MESH: [&str; 3] = ["--no-lan", "--listen", "127.0.0.1:0"];
 
@@ -19,7 +19,7 @@ fn is_message(event: &Value, kind: &str) -> bool {
 }
 
 /// Starts one and links it to our peer.
-async fn linked(ours: &Person, number: u32) -> Talker {
+async fn linked(ours: &PeerProcess, number: u32) -> JsonProcess {
     let mut other = start("mesh.py", &["--id", &id(number)]).await;
     other.types(&format!("dial {}", ours.listens_at()));
     let mine = ours.events()[0]["id"].clone();
@@ -31,7 +31,7 @@ async fn linked(ours: &Person, number: u32) -> Talker {
 #[tokio::test]
 async fn a_peer_without_heartbeats_chats_both_ways_and_is_not_dropped_for_its_silence() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut ours = Person::start(dir.path(), "alice", &MESH).await;
+    let mut ours = PeerProcess::start(dir.path(), "alice", &MESH).await;
     let mut other = linked(&ours, 0xa1).await;
     other.types("chat hello from there");
     assert_eq!(ours.hears("hello from there").await["uid"], id(0xa1));
@@ -65,7 +65,7 @@ async fn a_peer_without_heartbeats_chats_both_ways_and_is_not_dropped_for_its_si
 #[tokio::test]
 async fn what_is_said_in_one_go_is_read_message_by_message() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut ours = Person::start(dir.path(), "alice", &MESH).await;
+    let mut ours = PeerProcess::start(dir.path(), "alice", &MESH).await;
     let mut other = linked(&ours, 0xa2).await;
     ours.sees(1).await;
     for number in 0..30 {
@@ -89,7 +89,7 @@ async fn what_is_said_in_one_go_is_read_message_by_message() {
 #[tokio::test]
 async fn lists_and_chat_go_from_one_such_peer_to_another_through_ours() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut ours = Person::start(dir.path(), "alice", &MESH).await;
+    let mut ours = PeerProcess::start(dir.path(), "alice", &MESH).await;
     let far = start("mesh.py", &["--id", &id(0xb2)]).await;
     let mut near = linked(&ours, 0xb1).await;
     near.types(&format!("peer_list {}", json!([far.told("listen"), "nonsense", "0.0.0.0:1"])));
@@ -136,7 +136,7 @@ async fn ours_dials_such_a_peer_and_dials_it_again_when_it_comes_back() {
     let first = start("mesh.py", &["--id", &id(0xc1)]).await;
     let place = first.told("listen");
     let flags: Vec<&str> = MESH.iter().copied().chain(["--peers", &place]).collect();
-    let mut ours = Person::start(dir.path(), "alice", &flags).await;
+    let mut ours = PeerProcess::start(dir.path(), "alice", &flags).await;
     first.sees("a link", |event| event["event"] == "linked").await;
     drop(first);
     let mut second = start("mesh.py", &["--id", &id(0xc1), "--listen", &place]).await;

@@ -7,9 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 
-use super::person::Person;
+use super::peer_process::PeerProcess;
 use crate::cluster::until;
-use pty::Typist;
+use pty::TerminalUser;
 
 const MESH: [&str; 3] = ["--no-lan", "--listen", "127.0.0.1:0"];
 
@@ -32,10 +32,10 @@ fn is_under_nohup() -> bool {
 }
 
 /// Somebody else, linked to the one at the terminal.
-async fn bob(dir: &std::path::Path, typist: &Typist) -> Person {
+async fn bob(dir: &std::path::Path, typist: &TerminalUser) -> PeerProcess {
     let first = typist.listens_at();
     let flags: Vec<&str> = MESH.iter().copied().chain(["--peers", &first]).collect();
-    let mut bob = Person::start(dir, "bob", &flags).await;
+    let mut bob = PeerProcess::start(dir, "bob", &flags).await;
     bob.sees(1).await;
     bob
 }
@@ -43,7 +43,7 @@ async fn bob(dir: &std::path::Path, typist: &Typist) -> Person {
 #[tokio::test]
 async fn a_line_that_is_being_typed_survives_whatever_arrives() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut al = Typist::start(dir.path(), "al", &MESH).await;
+    let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
     let mut bob = bob(dir.path(), &al).await;
     al.types("hello wrld");
     al.types(&LEFT.repeat(3));
@@ -81,7 +81,7 @@ async fn a_line_that_is_being_typed_survives_whatever_arrives() {
 #[tokio::test]
 async fn keys_edit_the_line_and_tab_completes_commands_and_names() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut al = Typist::start(dir.path(), "al", &MESH).await;
+    let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
     let bob = bob(dir.path(), &al).await;
     al.types(&format!("two three{CTRL_A}one {CTRL_E} four"));
     al.has_typed("> one two three four").await;
@@ -119,7 +119,7 @@ async fn what_was_typed_is_there_after_a_restart_and_nobody_else_can_read_it() {
     let kept = dir.path().join("al");
     let kept = kept.to_str().expect("a path");
     let flags: Vec<&str> = MESH.iter().copied().chain(["--dir", kept]).collect();
-    let mut al = Typist::start(dir.path(), "al", &flags).await;
+    let mut al = TerminalUser::start(dir.path(), "al", &flags).await;
     al.types("the first thing\r");
     al.waits_for("the next line", |screen| screen.has("> the first thing") && screen.typed().0 == "> ").await;
     al.types("another\r");
@@ -133,7 +133,7 @@ async fn what_was_typed_is_there_after_a_restart_and_nobody_else_can_read_it() {
     assert!(al.ends().await.success());
     let file = std::fs::metadata(dir.path().join("al/typed")).expect("it was kept");
     assert_eq!(file.permissions().mode() & 0o777, 0o600);
-    let mut al = Typist::start(dir.path(), "al", &flags).await;
+    let mut al = TerminalUser::start(dir.path(), "al", &flags).await;
     al.types(UP);
     al.has_typed("> POST").await;
     al.types(UP);
@@ -147,7 +147,7 @@ async fn what_was_typed_is_there_after_a_restart_and_nobody_else_can_read_it() {
 #[tokio::test]
 async fn nothing_that_others_write_or_call_themselves_harms_the_terminal_or_the_line() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut al = Typist::start(dir.path(), "al", &MESH).await;
+    let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
     let mut bob = bob(dir.path(), &al).await;
     al.types("careful");
     al.has_typed("> careful").await;
@@ -175,11 +175,11 @@ async fn nothing_that_others_write_or_call_themselves_harms_the_terminal_or_the_
 #[tokio::test]
 async fn ctrl_d_and_ctrl_c_leave_in_order_and_the_terminal_is_as_it_was() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut al = Typist::start(dir.path(), "al", &MESH).await;
+    let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
     al.types(CTRL_D);
     assert_eq!(al.ends().await.code(), Some(0));
 
-    let mut al = Typist::start(dir.path(), "al", &MESH).await;
+    let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
     al.types("never said");
     al.has_typed("> never said").await;
     al.types(CTRL_C);
@@ -197,7 +197,7 @@ async fn a_signal_ends_it_in_the_middle_of_a_line_without_waiting_for_a_key() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let flags = [&MESH[..], &["--log-level", "info"]].concat();
-        let mut al = Typist::start(dir.path(), "al", &flags).await;
+        let mut al = TerminalUser::start(dir.path(), "al", &flags).await;
         al.types("half a li");
         al.has_typed("> half a li").await;
         al.signal(signal);
@@ -219,7 +219,7 @@ async fn a_signal_ends_it_in_the_middle_of_a_line_without_waiting_for_a_key() {
 #[tokio::test]
 async fn a_signal_ends_it_though_the_terminal_takes_in_nothing() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut al = Typist::start(dir.path(), "al", &MESH).await;
+    let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
     al.stops_output();
     al.signal(Signal::TERM);
     assert_eq!(al.ends_somehow().await.code(), Some(143), "as after a second signal");
@@ -229,7 +229,7 @@ async fn a_signal_ends_it_though_the_terminal_takes_in_nothing() {
 #[tokio::test]
 async fn a_program_that_was_stopped_takes_the_terminal_over_again() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut al = Typist::start(dir.path(), "al", &MESH).await;
+    let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
     let mut bob = bob(dir.path(), &al).await;
     al.types("half a");
     al.has_typed("> half a").await;
@@ -251,7 +251,7 @@ async fn a_program_that_was_stopped_takes_the_terminal_over_again() {
 #[tokio::test]
 async fn a_terminal_that_cannot_move_its_cursor_is_read_line_by_line() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut al = Typist::start_on("dumb", dir.path(), "al", &MESH);
+    let mut al = TerminalUser::start_on("dumb", dir.path(), "al", &MESH);
     al.waits_for("its start", |screen| screen.has("listening at")).await;
     al.types("HELP\r");
     al.waits_for("the help", |screen| screen.has("say something to everybody")).await;

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Action, OptionalActions, Termios, Winsize, tcflow, tcgetattr, tcsetattr, tcsetwinsize};
 
-use super::super::person::LOOPBACK;
+use super::super::peer_process::LOOPBACK;
 use super::screen::Screen;
 use crate::cluster::{rollcall, until};
 
@@ -21,7 +21,7 @@ const COLUMNS: u16 = 80;
 const ROWS: u16 = 24;
 
 /// A peer whose input, output and errors are a terminal. It ends with the value.
-pub(crate) struct Typist {
+pub(crate) struct TerminalUser {
     child: Child,
     keyboard: File,
     /// The terminal, as programs on it see it; until the peer has ended.
@@ -31,7 +31,7 @@ pub(crate) struct Typist {
     screen: Option<JoinHandle<()>>,
 }
 
-impl Typist {
+impl TerminalUser {
     /// Starts a peer with these flags and waits until a line can be typed.
     pub(crate) async fn start(dir: &Path, name: &str, flags: &[&str]) -> Self {
         let typist = Self::start_on("xterm", dir, name, flags);
@@ -158,7 +158,7 @@ impl Typist {
     }
 }
 
-impl Drop for Typist {
+impl Drop for TerminalUser {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -4,19 +4,19 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::talker::Talker;
+use super::json_process::JsonProcess;
 use crate::cluster::{rollcall, until};
 
 /// Where peers shout in tests: on this machine, and not on the networks that it is in.
 pub(crate) const LOOPBACK: &str = "127.255.255.255,127.0.0.1";
 
 /// A running peer; it ends with the value.
-pub(crate) struct Person {
+pub(crate) struct PeerProcess {
     pub(crate) name: String,
-    talker: Talker,
+    talker: JsonProcess,
 }
 
-impl Person {
+impl PeerProcess {
     /// Starts a peer with these flags and waits until it is ready.
     pub(crate) async fn start(dir: &Path, name: &str, flags: &[&str]) -> Self {
         let mut command = rollcall(dir);
@@ -30,7 +30,7 @@ impl Person {
             .env("P2P_HEARTBEAT_INTERVAL", "1s")
             .env("P2P_HEARTBEAT_TIMEOUT", "2s")
             .env("P2P_CONNECT_TIMEOUT", "2s");
-        let talker = Talker::start(name, command).await.expect("the program was built");
+        let talker = JsonProcess::start(name, command).await.expect("the program was built");
         Self { name: name.to_owned(), talker }
     }
 

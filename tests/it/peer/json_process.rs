@@ -10,14 +10,14 @@ use serde_json::Value;
 use crate::cluster::until;
 
 /// The running process; it ends with the value.
-pub(crate) struct Talker {
+pub(crate) struct JsonProcess {
     pub(crate) name: String,
     child: Child,
     keyboard: ChildStdin,
     screen: Arc<Mutex<Vec<Value>>>,
 }
 
-impl Talker {
+impl JsonProcess {
     /// Starts it and waits until it says that it is ready.
     pub(crate) async fn start(name: &str, mut command: Command) -> io::Result<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -74,7 +74,7 @@ impl Talker {
     }
 }
 
-impl Drop for Talker {
+impl Drop for JsonProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -2,20 +2,20 @@
 
 use std::fs;
 
-use super::person::Person;
+use super::peer_process::PeerProcess;
 use crate::cluster::{Plan, Process, rollcall, until};
 
 const MESH: [&str; 3] = ["--no-lan", "--listen", "127.0.0.1:0"];
 
-async fn joined(dir: &std::path::Path, name: &str, first: &str, more: &[&str]) -> Person {
+async fn joined(dir: &std::path::Path, name: &str, first: &str, more: &[&str]) -> PeerProcess {
     let flags: Vec<&str> = MESH.iter().copied().chain(["--peers", first]).chain(more.iter().copied()).collect();
-    Person::start(dir, name, &flags).await
+    PeerProcess::start(dir, name, &flags).await
 }
 
 #[tokio::test]
 async fn two_peers_chat_and_say_goodbye() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut alice = Person::start(dir.path(), "alice", &MESH).await;
+    let mut alice = PeerProcess::start(dir.path(), "alice", &MESH).await;
     let mut bob = joined(dir.path(), "bob", &alice.listens_at(), &[]).await;
     alice.sees(1).await;
     bob.sees(1).await;
@@ -39,7 +39,7 @@ async fn two_peers_chat_and_say_goodbye() {
 #[tokio::test]
 async fn six_peers_that_know_one_address_all_hear_each_other_exactly_once() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut people = vec![Person::start(dir.path(), "p0", &MESH).await];
+    let mut people = vec![PeerProcess::start(dir.path(), "p0", &MESH).await];
     let first = people[0].listens_at();
     for index in 1..6 {
         people.push(joined(dir.path(), &format!("p{index}"), &first, &[]).await);
@@ -70,7 +70,7 @@ async fn six_peers_that_know_one_address_all_hear_each_other_exactly_once() {
 #[tokio::test]
 async fn a_burst_longer_than_any_queue_reaches_everybody_who_reads() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let hub = Person::start(dir.path(), "hub", &MESH).await;
+    let hub = PeerProcess::start(dir.path(), "hub", &MESH).await;
     // So what one of them says comes to the other through the hub alone.
     let one_link = dir.path().join("one_link.yaml");
     fs::write(&one_link, "max_connections: 1").expect("written");
@@ -84,7 +84,7 @@ async fn a_burst_longer_than_any_queue_reaches_everybody_who_reads() {
     for number in 0..800 {
         author.types(&format!("{number} {filling}"));
     }
-    let heard = |person: &Person| person.count(|event| event["event"] == "post");
+    let heard = |person: &PeerProcess| person.count(|event| event["event"] == "post");
     until("all of it", async || heard(&hub) == 800 && heard(&reader) == 800).await;
     for person in [&hub, &reader] {
         assert_eq!(person.count(|event| event["event"] == "lost"), 0, "{} lost nobody", person.name);
@@ -94,7 +94,7 @@ async fn a_burst_longer_than_any_queue_reaches_everybody_who_reads() {
 #[tokio::test]
 async fn a_peer_that_was_killed_gets_what_it_missed_and_nothing_twice() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut alice = Person::start(dir.path(), "alice", &MESH).await;
+    let mut alice = PeerProcess::start(dir.path(), "alice", &MESH).await;
     let first = alice.listens_at();
     let mut bob = joined(dir.path(), "bob", &first, &[]).await;
     let carol = joined(dir.path(), "carol", &first, &["--dir", "carol"]).await;
@@ -136,7 +136,7 @@ async fn peers_find_each_other_through_the_registry_and_go_on_when_it_is_gone() 
     let flags: Vec<&str> = MESH.iter().copied().chain(["--registry", &urls]).collect();
     let mut people = Vec::new();
     for name in ["alice", "bob", "carol"] {
-        people.push(Person::start(dir.path(), name, &flags).await);
+        people.push(PeerProcess::start(dir.path(), name, &flags).await);
     }
     for person in &mut people {
         person.sees(2).await;

@@ -7,17 +7,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use super::person::Person;
+use super::peer_process::PeerProcess;
 use crate::cluster::{SOON, until};
 
 pub(super) const ID: &str = "000000000000000000000000000000aa";
 
-async fn start(dir: &tempfile::TempDir) -> Person {
-    Person::start(dir.path(), "alice", &["--no-lan", "--listen", "127.0.0.1:0"]).await
+async fn start(dir: &tempfile::TempDir) -> PeerProcess {
+    PeerProcess::start(dir.path(), "alice", &["--no-lan", "--listen", "127.0.0.1:0"]).await
 }
 
 /// A connection after both greetings.
-async fn greeted(person: &Person, id: &str) -> TcpStream {
+async fn greeted(person: &PeerProcess, id: &str) -> TcpStream {
     let mut stream = TcpStream::connect(person.listens_at()).await.expect("it listens");
     greet(&mut stream, id).await;
     stream
@@ -112,7 +112,7 @@ async fn a_peer_that_does_not_read_loses_its_link_and_the_others_do_not_notice()
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut alice = start(&dir).await;
     let bob =
-        Person::start(dir.path(), "bob", &["--no-lan", "--listen", "127.0.0.1:0", "--peers", &alice.listens_at()])
+        PeerProcess::start(dir.path(), "bob", &["--no-lan", "--listen", "127.0.0.1:0", "--peers", &alice.listens_at()])
             .await;
     alice.sees(1).await;
     let socket = TcpSocket::new_v4().expect("a socket");
@@ -124,8 +124,9 @@ async fn a_peer_that_does_not_read_loses_its_link_and_the_others_do_not_notice()
     slow.write_all(beat.to_string().as_bytes()).await.expect("it reads");
     alice.sees(2).await;
     let long = "x".repeat(8_000);
-    let is_dropped =
-        |alice: &Person| alice.count(|event| event["event"] == "lost" && event["why"] == "it reads too slowly") == 1;
+    let is_dropped = |alice: &PeerProcess| {
+        alice.count(|event| event["event"] == "lost" && event["why"] == "it reads too slowly") == 1
+    };
     for round in 0..2_000 {
         alice.types(&format!("{round} {long}"));
         if round % 50 == 0 && is_dropped(&alice) {
@@ -152,7 +153,7 @@ async fn an_address_that_takes_no_connection_is_given_up_after_the_connect_timeo
     }
     let dir = tempfile::tempdir().expect("a temporary directory");
     let flags = ["--no-lan", "--listen", "127.0.0.1:0", "--peers", &full.to_string()];
-    let alice = Person::start(dir.path(), "alice", &flags).await;
+    let alice = PeerProcess::start(dir.path(), "alice", &flags).await;
     let is_said = |event: &Value| event["event"] == "unreachable" && event["why"] == "connecting took too long";
     until("the end of the dial", async || alice.count(is_said) == 1).await;
 }

@@ -1,7 +1,7 @@
 //! Real processes on the LAN. They share this machine's UDP port 50999 with whoever else is on it, so each test has names of
 //! its own and does not mind strangers.
 
-use super::person::Person;
+use super::peer_process::PeerProcess;
 use crate::cluster::until;
 
 /// A name that no other test run on this machine has.
@@ -14,9 +14,9 @@ async fn two_peers_of_one_machine_find_each_other_and_talk_without_the_mesh() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let names = [unique("al"), unique("bo")];
     let flags = ["--listen", "127.0.0.1:0", "--lan"];
-    let mut al = Person::start(dir.path(), &names[0], &flags).await;
-    let mut bo = Person::start(dir.path(), &names[1], &flags).await;
-    let found = |person: &Person, name: &str| {
+    let mut al = PeerProcess::start(dir.path(), &names[0], &flags).await;
+    let mut bo = PeerProcess::start(dir.path(), &names[1], &flags).await;
+    let found = |person: &PeerProcess, name: &str| {
         person.count(|event| {
             let uid = event["peer"]["uid"].as_str().unwrap_or_default();
             event["event"] == "found" && event["peer"]["via"] == "lan" && uid.starts_with(&format!("{name}@"))
@@ -42,9 +42,9 @@ async fn two_peers_of_one_machine_find_each_other_and_talk_without_the_mesh() {
 async fn peers_on_both_links_hear_everything_once() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let names = [unique("al"), unique("bo")];
-    let mut al = Person::start(dir.path(), &names[0], &["--listen", "127.0.0.1:0", "--lan"]).await;
+    let mut al = PeerProcess::start(dir.path(), &names[0], &["--listen", "127.0.0.1:0", "--lan"]).await;
     let first = al.listens_at();
-    let bo = Person::start(dir.path(), &names[1], &["--listen", "127.0.0.1:0", "--lan", "--peers", &first]).await;
+    let bo = PeerProcess::start(dir.path(), &names[1], &["--listen", "127.0.0.1:0", "--lan", "--peers", &first]).await;
     let finds = |via: &str| {
         al.count(|event| {
             let uid = event["peer"]["uid"].as_str().unwrap_or_default();
