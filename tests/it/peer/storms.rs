@@ -31,7 +31,7 @@ fn storm(seed: u64, conditions: NetworkConditions) -> World {
                 world.cut(side);
             }
             73..82 => world.heal(),
-            82..90 => world.break_some(),
+            82..90 => world.break_random_connections(),
             _ => {}
         }
     }
@@ -68,7 +68,7 @@ fn every_text_is_shown_exactly_once_to_everybody() {
             let world = storm(seed, conditions);
             world.assert_everybody_has_everything();
             let pairs = hosts * (hosts - 1) / 2;
-            assert_eq!(world.open_wires(), pairs, "in peace there is one connection between any two");
+            assert_eq!(world.open_connections(), pairs, "in peace there is one connection between any two");
         });
     }
 }

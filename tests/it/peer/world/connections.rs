@@ -124,12 +124,12 @@ impl World {
     }
 
     /// How many connections there are at the moment that nobody closed.
-    pub(crate) fn open_wires(&self) -> usize {
+    pub(crate) fn open_connections(&self) -> usize {
         self.connections.iter().filter(|connection| !connection.broken && connection.closed == [false; 2]).count()
     }
 
     /// A connection breaks for no reason that the hosts could know.
-    pub(crate) fn break_some(&mut self) {
+    pub(crate) fn break_random_connections(&mut self) {
         let chosen = self.rng.random_range(0..self.connections.len().max(1));
         let Some(hosts) = self.connections.get(chosen).map(|connection| connection.hosts) else { return };
         self.break_connections(|connection| connection.hosts == hosts);
