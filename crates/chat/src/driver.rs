@@ -9,117 +9,117 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::archive::Log;
+use super::data_dir::HistoryLog;
 use super::endpoint::PeerEndpoint;
 use super::engine::{Action, ChatEntry, Contact, Engine, Event, EventRng, LinkId, Notice, Now, PeerInfo};
+use super::event_log;
 use super::lan::Dialect;
-use super::lan::socket::{Heard, Sockets};
-use super::mesh::network::Network;
-use super::mesh::news::News;
-use super::mesh::{Head, MeshMessage};
-use super::metrics::{Drops, Measures};
-use super::narrator;
-use super::outboxes::Outboxes;
+use super::lan::socket::{LanSockets, ReceivedDatagram};
+use super::mesh::connection_event::ConnectionEvent;
+use super::mesh::network::MeshNetwork;
+use super::mesh::{ChatHeader, MeshMessage};
+use super::metrics::{DropCounters, PeerStats};
 use super::profile::PeerProfile;
+use super::send_queues::SendQueues;
 use rollcall_core::clock::{boot_now, wall_now};
 
 /// A sleep without anything to wake for.
-const LONGEST_SLEEP_MS: u64 = 3_600_000;
+const MAX_SLEEP_MS: u64 = 3_600_000;
 /// The longest that the links may take to write what was said last.
-const FAREWELL: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a person wants.
 #[derive(Debug)]
-pub enum Ask {
+pub enum PeerRequest {
     /// Say something to everybody.
     Post(String),
     /// Say something to one.
-    Whisper {
+    SendDirect {
         /// Whom.
         to: String,
         /// What.
         text: String,
     },
     /// Say who this peer is.
-    Introduce(PeerProfile),
+    SetProfile(PeerProfile),
     /// Know who is there.
-    List(oneshot::Sender<Vec<PeerInfo>>),
+    ListPeers(oneshot::Sender<Vec<PeerInfo>>),
     /// Know what those who are there are called, without asking anybody else.
-    Names(oneshot::Sender<Vec<String>>),
+    PeerNames(oneshot::Sender<Vec<String>>),
     /// Know what was said.
     History(oneshot::Sender<Vec<(Contact, ChatEntry)>>),
     /// Know how the peer is doing.
-    Measure(oneshot::Sender<Measures>),
+    Stats(oneshot::Sender<PeerStats>),
 }
 
 /// What the driver holds.
-pub(super) struct Driver {
+pub(super) struct PeerDriver {
     pub(super) engine: Engine,
-    pub(super) network: Network,
-    pub(super) sockets: Option<Sockets>,
-    pub(super) log: Option<Log>,
+    pub(super) network: MeshNetwork,
+    pub(super) sockets: Option<LanSockets>,
+    pub(super) log: Option<HistoryLog>,
     pub(super) notices: mpsc::Sender<Notice>,
-    pub(super) outboxes: Outboxes,
-    pub(super) drops: Drops,
+    pub(super) queues: SendQueues,
+    pub(super) drops: DropCounters,
     /// Whether the person was told that there is more than can be told.
-    pub(super) complained: bool,
+    pub(super) has_warned_of_dropped_notices: bool,
 }
 
 /// What comes in from everywhere.
 pub(super) struct Inputs {
-    pub(super) news: mpsc::Receiver<News>,
-    pub(super) datagrams: mpsc::Receiver<Heard>,
-    pub(super) found: mpsc::Receiver<Vec<PeerEndpoint>>,
-    pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) connection_events: mpsc::Receiver<ConnectionEvent>,
+    pub(super) datagrams: mpsc::Receiver<ReceivedDatagram>,
+    pub(super) discovered: mpsc::Receiver<Vec<PeerEndpoint>>,
+    pub(super) requests: mpsc::Receiver<PeerRequest>,
     pub(super) stop: CancellationToken,
 }
 
-impl Driver {
+impl PeerDriver {
     /// Runs until the end is wanted; then everything that was said is in the queues of the links, and these are closed.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         self.feed(Event::TimerFired);
-        let (mut alarm, mut rings_at) = (std::pin::pin!(sleep(Duration::ZERO)), None);
+        let (mut timer, mut timer_set_for) = (std::pin::pin!(sleep(Duration::ZERO)), None);
         let stop = inputs.stop.clone();
         let mut stopped = std::pin::pin!(stop.cancelled());
         loop {
             let wake_at = self.engine.wake_at();
-            if rings_at != Some(wake_at) {
-                let wait = wake_at.since(boot_now()).min(LONGEST_SLEEP_MS);
-                alarm.as_mut().reset(Instant::now() + Duration::from_millis(wait));
-                rings_at = Some(wake_at);
+            if timer_set_for != Some(wake_at) {
+                let wait = wake_at.since(boot_now()).min(MAX_SLEEP_MS);
+                timer.as_mut().reset(Instant::now() + Duration::from_millis(wait));
+                timer_set_for = Some(wake_at);
             }
             tokio::select! {
                 () = &mut stopped => break,
-                () = &mut alarm => {
-                    rings_at = None;
+                () = &mut timer => {
+                    timer_set_for = None;
                     self.feed(Event::TimerFired);
                 }
-                Some(news) = inputs.news.recv() => {
-                    self.take(news);
-                    self.let_links_write().await;
+                Some(event) = inputs.connection_events.recv() => {
+                    self.handle_connection_event(event);
+                    self.apply_backpressure().await;
                 }
-                Some(heard) = inputs.datagrams.recv() => {
-                    let Heard { from, shared, datagram, dialect } = heard;
+                Some(received) = inputs.datagrams.recv() => {
+                    let ReceivedDatagram { from, shared, datagram, dialect } = received;
                     self.feed(Event::DatagramReceived { source: from, to_shared_port: shared, datagram, dialect });
                 }
-                Some(endpoints) = inputs.found.recv() => self.feed(Event::AddressesFound(endpoints)),
-                Some(ask) = inputs.asks.recv() => {
-                    self.asked(ask);
-                    self.let_links_write().await;
+                Some(endpoints) = inputs.discovered.recv() => self.feed(Event::AddressesFound(endpoints)),
+                Some(request) = inputs.requests.recv() => {
+                    self.handle_request(request);
+                    self.apply_backpressure().await;
                 }
             }
         }
         // What the person said last may be waiting still.
-        while let Ok(ask) = inputs.asks.try_recv() {
-            self.asked(ask);
-            self.let_links_write().await;
+        while let Ok(request) = inputs.requests.try_recv() {
+            self.handle_request(request);
+            self.apply_backpressure().await;
         }
         self.feed(Event::ShuttingDown);
-        self.outboxes.close();
+        self.queues.close();
         self.network.stop.cancel();
         self.network.tasks.close();
         let tasks = self.network.tasks.clone();
-        let ended = timeout(FAREWELL, tasks.wait());
+        let ended = timeout(CLOSE_TIMEOUT, tasks.wait());
         let mut ended = std::pin::pin!(ended);
         // The links write what is in their queues, and must not wait for this peer to listen meanwhile.
         loop {
@@ -130,9 +130,9 @@ impl Driver {
                     }
                     return;
                 }
-                Some(news) = inputs.news.recv() => {
-                    if let News::Linked { outbox, .. } = news {
-                        outbox.close();
+                Some(event) = inputs.connection_events.recv() => {
+                    if let ConnectionEvent::Connected { queue, .. } = event {
+                        queue.close();
                     }
                 }
             }
@@ -141,77 +141,77 @@ impl Driver {
 
     /// If a link's queue is crowded, waits until it is not nearly so, and takes nothing in meanwhile: a burst goes at the pace
     /// of its readers. Who makes no room in time does not read, or so slowly that everybody else would wait for it.
-    async fn let_links_write(&mut self) {
-        for link in self.outboxes.wait_for_room().await {
-            self.drop_slow(link);
+    async fn apply_backpressure(&mut self) {
+        for link in self.queues.wait_until_drained().await {
+            self.disconnect_slow_link(link);
         }
     }
 
-    fn take(&mut self, news: News) {
-        match news {
-            News::Linked { link, peer, dialled, remote, outbox } => {
-                narrator::linked(link, peer, dialled.as_ref(), remote);
-                self.outboxes.insert(link, peer, outbox);
+    fn handle_connection_event(&mut self, event: ConnectionEvent) {
+        match event {
+            ConnectionEvent::Connected { link, peer, dialled, remote, queue } => {
+                event_log::linked(link, peer, dialled.as_ref(), remote);
+                self.queues.insert(link, peer, queue);
                 self.feed(Event::LinkOpened { link, peer, dialled, remote });
             }
-            News::DialFailed { endpoint, why } => {
-                narrator::dial_failed(&endpoint, &why, self.engine.is_peer_expected_at(&endpoint));
+            ConnectionEvent::DialFailed { endpoint, why } => {
+                event_log::dial_failed(&endpoint, &why, self.engine.is_peer_expected_at(&endpoint));
                 self.feed(Event::DialFailed { endpoint, reason: why });
             }
-            News::Heard { link, messages } => {
+            ConnectionEvent::Messages { link, messages } => {
                 for bytes in messages {
-                    self.heard(link, &bytes);
+                    self.handle_message(link, &bytes);
                 }
             }
-            News::Unlinked { link, why } => {
-                if let Some(line) = self.outboxes.remove(link) {
-                    narrator::unlinked(link, line.peer, &why);
+            ConnectionEvent::Disconnected { link, why } => {
+                if let Some(link_queue) = self.queues.remove(link) {
+                    event_log::unlinked(link, link_queue.peer, &why);
                 }
                 self.feed(Event::LinkClosed { link, reason: why });
             }
         }
     }
 
-    fn heard(&mut self, link: LinkId, bytes: &[u8]) {
+    fn handle_message(&mut self, link: LinkId, bytes: &[u8]) {
         let now = now();
-        let head = MeshMessage::read_head(bytes);
-        if let Some(Head { sender, number, .. }) = head
+        let header = MeshMessage::read_chat_header(bytes);
+        if let Some(ChatHeader { sender, number, .. }) = header
             && self.engine.handle_if_duplicate(link, sender, number, now.boot)
         {
             return;
         }
-        let simple = head.and_then(|head| MeshMessage::read_simple(bytes, head)).map(|message| (message, false));
-        if let Some((message, text_times)) = simple.or_else(|| MeshMessage::read(bytes)) {
+        let fast = header.and_then(|header| MeshMessage::read_chat_fast(bytes, header)).map(|message| (message, false));
+        if let Some((message, text_times)) = fast.or_else(|| MeshMessage::read(bytes)) {
             self.feed_at(Event::MessageReceived { link, message, text_times }, now);
         } else {
             // What is no message by its content does not break the stream.
-            narrator::unread(link, bytes.len());
-            self.network.tallies.unread_messages.add(1);
+            event_log::unread(link, bytes.len());
+            self.network.io_counters.invalid_messages.add(1);
         }
     }
 
-    fn asked(&mut self, ask: Ask) {
-        match ask {
-            Ask::Post(text) => self.feed(Event::PostRequested(text)),
-            Ask::Whisper { to, text } => self.feed(Event::DirectRequested { to, text }),
-            Ask::Introduce(profile) => self.feed(Event::ProfileSet(profile)),
-            Ask::List(answer) => {
+    fn handle_request(&mut self, request: PeerRequest) {
+        match request {
+            PeerRequest::Post(text) => self.feed(Event::PostRequested(text)),
+            PeerRequest::SendDirect { to, text } => self.feed(Event::DirectRequested { to, text }),
+            PeerRequest::SetProfile(profile) => self.feed(Event::ProfileSet(profile)),
+            PeerRequest::ListPeers(reply) => {
                 // Who does not wait for the answer does not want it.
-                let _ = answer.send(self.engine.peers());
+                let _ = reply.send(self.engine.peers());
                 self.feed(Event::ListRequested);
             }
-            Ask::Names(answer) => {
+            PeerRequest::PeerNames(reply) => {
                 let names = self.engine.peers().into_iter().map(|known| known.contact.uid).collect();
-                let _ = answer.send(names);
+                let _ = reply.send(names);
             }
-            Ask::History(answer) => {
+            PeerRequest::History(reply) => {
                 let entries = self.engine.history().entries().into_iter();
                 let said =
                     entries.map(|entry| (self.engine.contact_of(&entry.author, entry.name.as_ref()), entry.clone()));
-                let _ = answer.send(said.collect());
+                let _ = reply.send(said.collect());
             }
-            Ask::Measure(answer) => {
-                let _ = answer.send(Measures::of(&self.engine, self.drops));
+            PeerRequest::Stats(reply) => {
+                let _ = reply.send(PeerStats::of(&self.engine, self.drops));
             }
         }
     }
@@ -221,20 +221,20 @@ impl Driver {
     }
 
     fn feed_at(&mut self, event: Event, now: Now) {
-        let actions = self.engine.handle(event, now, EventRng(draw()));
+        let actions = self.engine.handle(event, now, EventRng(random_seed()));
         for action in actions {
-            self.act(action);
+            self.perform(action);
         }
         // Only now: what the engine says to that must not overtake what it said before.
-        while let Some(link) = self.outboxes.take_slow() {
-            self.drop_slow(link);
+        while let Some(link) = self.queues.pop_overflowed() {
+            self.disconnect_slow_link(link);
         }
     }
 
-    fn act(&mut self, action: Action) {
+    fn perform(&mut self, action: Action) {
         match action {
             Action::Dial(endpoint) => {
-                narrator::dialling(&endpoint);
+                event_log::dialling(&endpoint);
                 self.network.dial(endpoint);
             }
             Action::Send { links, message, format } => {
@@ -242,17 +242,17 @@ impl Driver {
                     self.drops.too_long += links.len() as u64;
                     return;
                 };
-                self.outboxes.push(links, &bytes, !format.extended);
+                self.queues.push(links, &bytes, !format.extended);
             }
             Action::Close { link, reason } => {
-                if let Some(line) = self.outboxes.remove(link) {
-                    narrator::unlinked(link, line.peer, reason);
-                    line.outbox.close();
+                if let Some(link_queue) = self.queues.remove(link) {
+                    event_log::unlinked(link, link_queue.peer, reason);
+                    link_queue.queue.close();
                 }
             }
             Action::Broadcast(datagram) => {
                 if let (Some(sockets), Some(bytes)) = (&self.sockets, datagram.write(Dialect::Compact)) {
-                    sockets.shout(&bytes);
+                    sockets.broadcast(&bytes);
                 }
             }
             Action::SendDatagram { to, datagram, dialect } => {
@@ -264,15 +264,15 @@ impl Driver {
                 if let Some(log) = &mut self.log
                     && !log.add(entry)
                 {
-                    self.drops.unkept += 1;
+                    self.drops.unsaved_entries += 1;
                 }
             }
             Action::Notify(notice) => {
-                narrator::told(&notice);
+                event_log::told(&notice);
                 // A person who does not read must not keep the links from being served.
                 if self.notices.try_send(notice).is_err() {
-                    self.drops.unread += 1;
-                    if !std::mem::replace(&mut self.complained, true) {
+                    self.drops.unread_notices += 1;
+                    if !std::mem::replace(&mut self.has_warned_of_dropped_notices, true) {
                         warn!("more happens than is read; some of it is not shown");
                     }
                 }
@@ -281,12 +281,12 @@ impl Driver {
     }
 
     /// A link whose other end does not read.
-    fn drop_slow(&mut self, link: LinkId) {
+    fn disconnect_slow_link(&mut self, link: LinkId) {
         // What is in its queue is of no use to anybody.
-        if let Some(line) = self.outboxes.remove(link) {
-            narrator::too_slow(link, line.peer, line.outbox.queued_bytes());
+        if let Some(link_queue) = self.queues.remove(link) {
+            event_log::too_slow(link, link_queue.peer, link_queue.queue.queued_bytes());
             self.drops.slow_links += 1;
-            line.outbox.abandon();
+            link_queue.queue.discard();
             self.feed(Event::LinkClosed { link, reason: "it reads too slowly".to_owned() });
         }
     }
@@ -298,6 +298,6 @@ pub(super) fn now() -> Now {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is a driver: the engine gets its randomness from here")]
-fn draw() -> u64 {
+fn random_seed() -> u64 {
     rand::rng().random()
 }

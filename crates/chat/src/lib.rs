@@ -1,27 +1,27 @@
 //! The program at the other end of the registry: peers that find each other on the LAN, through the registry or by
 //! address, and talk to each other directly.
 //!
-//! [`engine`] decides, purely; [`mesh`] and [`lan`] know the bytes and sockets of the two links; [`screen`] what a person
+//! [`engine`] decides, purely; [`mesh`] and [`lan`] know the bytes and sockets of the two links; [`console`] what a person
 //! types and sees. [`Peer`] puts them together.
 
+pub mod console;
 pub mod engine;
 pub mod lan;
 pub mod mesh;
-pub mod screen;
 pub mod settings;
 
-mod archive;
+mod data_dir;
 mod driver;
 mod endpoint;
+mod event_log;
+mod io_counters;
 mod lan_user_id;
 mod metrics;
-mod narrator;
 mod nickname;
-mod outboxes;
 mod peer_id;
 mod profile;
-mod registry;
-mod tallies;
+mod registry_task;
+mod send_queues;
 mod text;
 
 use std::io;
@@ -40,44 +40,44 @@ use tokio_util::task::TaskTracker;
 use rollcall_client::{Client, ClientError, DEFAULT_PATIENCE};
 use rollcall_core::{Addr, InvalidUsername, Username};
 
-pub use driver::Ask;
+pub use driver::PeerRequest;
 pub use endpoint::{InvalidEndpoint, PeerEndpoint};
 pub use lan_user_id::LanUserId;
-pub use metrics::{Drops, Measures};
+pub use metrics::{DropCounters, PeerStats};
 pub use nickname::{InvalidNickname, Nickname};
 pub use peer_id::{InvalidPeerId, PEER_ID_DIGITS, PeerId};
 pub use profile::{Avatar, InvalidAvatar, MAX_AVATAR_BYTES, PeerProfile};
 pub use text::MAX_TEXT_BYTES;
 
-use archive::Archive;
-use driver::{Driver, Inputs};
+use data_dir::DataDir;
+use driver::{Inputs, PeerDriver};
 use engine::{Engine, EngineConfig, LanConfig, Notice};
-use lan::seen::Seen;
-use lan::socket::{self, Heard, Sockets};
+use io_counters::IoCounters;
+use lan::scan_result::ScanResult;
+use lan::socket::{self, LanSockets, ReceivedDatagram};
 use mesh::MAX_MESSAGE_BYTES;
-use mesh::network::Network;
-use metrics::{Facts, Reporter};
-use outboxes::Outboxes;
-use registry::{Registrant, Standing};
+use mesh::network::MeshNetwork;
+use metrics::{MetricsServer, StaticInfo};
+use registry_task::{RegistryStatus, RegistryTask};
+use send_queues::SendQueues;
 use settings::PeerSettings;
-use tallies::Tallies;
 
 /// What waits to be decided on; readers of sockets wait when it is full.
-const NEWS: usize = 1024;
+const EVENT_QUEUE: usize = 1024;
 /// Things that are told and not shown yet; with more, some are not shown.
-const NOTICES: usize = 64 * 1024;
+const NOTICE_QUEUE: usize = 64 * 1024;
 /// Wishes of the person that are not carried out yet.
-const ASKS: usize = 256;
+const REQUEST_QUEUE: usize = 256;
 /// So many ports are tried before a peer gives up to find one for the LAN.
-const MOST_PORTS: usize = 64;
+const MAX_PORT_ATTEMPTS: usize = 64;
 
 /// A running peer.
 pub struct Peer {
     id: PeerId,
-    listens_at: SocketAddr,
+    mesh_addr: SocketAddr,
     lan_port: Option<u16>,
-    metrics_at: Option<SocketAddr>,
-    asks: mpsc::Sender<Ask>,
+    metrics_addr: Option<SocketAddr>,
+    requests: mpsc::Sender<PeerRequest>,
     notices: mpsc::Receiver<Notice>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -127,88 +127,89 @@ impl Peer {
     /// # Errors
     /// [`StartError`], if something that was asked for cannot be had.
     pub async fn start(settings: PeerSettings) -> Result<Self, StartError> {
-        let fresh = PeerId(draw());
-        let (id, kept, log) = match &settings.dir {
+        let new_id = PeerId(random_id());
+        let (id, history, log) = match &settings.dir {
             Some(dir) => {
-                let cannot = |cause| StartError::Dir { dir: dir.display().to_string(), cause };
-                let archive = Archive::open(dir, fresh, settings.history_size).map_err(cannot)?;
-                (archive.id, archive.kept, Some(archive.log))
+                let to_error = |cause| StartError::Dir { dir: dir.display().to_string(), cause };
+                let data_dir = DataDir::open(dir, new_id, settings.history_size).map_err(to_error)?;
+                (data_dir.id, data_dir.history, Some(data_dir.log))
             }
-            None => (fresh, Vec::new(), None),
+            None => (new_id, Vec::new(), None),
         };
-        let cannot = |cause| StartError::Listen { addr: settings.listen_addr.clone(), cause };
-        let listener = TcpListener::bind(&settings.listen_addr).await.map_err(cannot)?;
-        let listens_at = listener.local_addr().map_err(cannot)?;
+        let to_error = |cause| StartError::Listen { addr: settings.listen_addr.clone(), cause };
+        let listener = TcpListener::bind(&settings.listen_addr).await.map_err(to_error)?;
+        let mesh_addr = listener.local_addr().map_err(to_error)?;
         let metrics = match &settings.metrics_addr {
             Some(addr) => Some(bind_metrics(addr).await?),
             None => None,
         };
-        let tallies = Arc::new(Tallies::default());
-        let sockets = if settings.lan { Some(bind_lan(&settings, &tallies)?) } else { None };
-        let lan_port = sockets.as_ref().map(Sockets::port);
-        let rules = rules(&settings, id, listens_at, lan_port);
+        let io_counters = Arc::new(IoCounters::default());
+        let sockets = if settings.lan { Some(bind_lan(&settings, &io_counters)?) } else { None };
+        let lan_port = sockets.as_ref().map(LanSockets::port);
+        let rules = rules(&settings, id, mesh_addr, lan_port);
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let (news_in, news) = mpsc::channel(NEWS);
-        let (datagrams_in, datagrams) = mpsc::channel(NEWS);
-        let (found_in, found) = mpsc::channel(1);
-        let (asks_in, asks) = mpsc::channel(ASKS);
-        let (notices_in, notices) = mpsc::channel(NOTICES);
-        for (receiver, shared) in sockets.iter().flat_map(Sockets::receivers) {
-            let received = receive(receiver, shared, datagrams_in.clone(), Arc::clone(&tallies));
+        let (event_tx, connection_events) = mpsc::channel(EVENT_QUEUE);
+        let (datagram_tx, datagrams) = mpsc::channel(EVENT_QUEUE);
+        let (discovered_tx, discovered) = mpsc::channel(1);
+        let (request_tx, requests) = mpsc::channel(REQUEST_QUEUE);
+        let (notice_tx, notices) = mpsc::channel(NOTICE_QUEUE);
+        for (receiver, shared) in sockets.iter().flat_map(LanSockets::receivers) {
+            let received = receive(receiver, shared, datagram_tx.clone(), Arc::clone(&io_counters));
             tasks.spawn(stop.clone().run_until_cancelled_owned(received));
         }
-        let (standing, stands) = watch::channel(Standing::UNASKED);
+        let (status_tx, registry_status) = watch::channel(RegistryStatus::NOT_ASKED);
         if !settings.registry.is_empty() {
-            let registrant = registrant(&settings, listens_at, found_in, standing, Arc::clone(&tallies))?;
-            tasks.spawn(stop.clone().run_until_cancelled_owned(registrant.run()));
+            let registry_task =
+                registry_task(&settings, mesh_addr, discovered_tx, status_tx, Arc::clone(&io_counters))?;
+            tasks.spawn(stop.clone().run_until_cancelled_owned(registry_task.run()));
         }
-        let network = Network {
+        let network = MeshNetwork {
             me: id,
             connect_timeout: settings.connect_timeout,
             queue_messages: settings.message_buffer_size,
-            news: news_in,
+            events: event_tx,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             next_link: Arc::new(AtomicU64::new(0)),
-            tallies: Arc::clone(&tallies),
+            io_counters: Arc::clone(&io_counters),
         };
         network.listen(listener);
-        let engine = Engine::new(rules, kept, driver::now());
-        let driver = Driver {
+        let engine = Engine::new(rules, history, driver::now());
+        let driver = PeerDriver {
             engine,
             network,
             sockets,
             log,
-            notices: notices_in,
-            outboxes: Outboxes::default(),
-            drops: Drops::default(),
-            complained: false,
+            notices: notice_tx,
+            queues: SendQueues::default(),
+            drops: DropCounters::default(),
+            has_warned_of_dropped_notices: false,
         };
         let ended = CancellationToken::new();
         let end = ended.clone().drop_guard();
-        let inputs = Inputs { news, datagrams, found, asks, stop: stop.clone() };
+        let inputs = Inputs { connection_events, datagrams, discovered, requests, stop: stop.clone() };
         tasks.spawn(async move {
             let _end = end;
             driver.run(inputs).await;
         });
-        let mut metrics_at = None;
+        let mut metrics_addr = None;
         if let Some((listener, addr)) = metrics {
-            metrics_at = Some(addr);
-            let facts = Facts {
+            metrics_addr = Some(addr);
+            let info = StaticInfo {
                 id,
                 name: settings.name,
                 max_connections: settings.max_connections,
                 lan_port,
-                registry: (!settings.registry.is_empty()).then_some(stands),
-                tallies,
+                registry: (!settings.registry.is_empty()).then_some(registry_status),
+                io_counters,
                 started_at: driver::now().boot,
             };
-            let reporter = Reporter { facts, asks: asks_in.clone(), stop: stop.clone() };
-            tasks.spawn(metrics::serve(listener, reporter, ended));
+            let metrics_server = MetricsServer { info, requests: request_tx.clone(), stop: stop.clone() };
+            tasks.spawn(metrics::serve(listener, metrics_server, ended));
         }
         tasks.close();
-        Ok(Self { id, listens_at, lan_port, metrics_at, asks: asks_in, notices, stop, tasks })
+        Ok(Self { id, mesh_addr, lan_port, metrics_addr, requests: request_tx, notices, stop, tasks })
     }
 
     /// Who this peer is.
@@ -219,8 +220,8 @@ impl Peer {
 
     /// Where it listens for the mesh.
     #[must_use]
-    pub fn listens_at(&self) -> SocketAddr {
-        self.listens_at
+    pub fn mesh_addr(&self) -> SocketAddr {
+        self.mesh_addr
     }
 
     /// The port at which it is answered on the LAN.
@@ -231,14 +232,14 @@ impl Peer {
 
     /// Where it serves its health and its metrics.
     #[must_use]
-    pub fn metrics_at(&self) -> Option<SocketAddr> {
-        self.metrics_at
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
     }
 
     /// Where wishes go.
     #[must_use]
-    pub fn asks(&self) -> mpsc::Sender<Ask> {
-        self.asks.clone()
+    pub fn requests(&self) -> mpsc::Sender<PeerRequest> {
+        self.requests.clone()
     }
 
     /// What is to be told; waits until there is something, and adds at most `most`.
@@ -247,7 +248,7 @@ impl Peer {
     }
 
     /// What is to be told already.
-    pub fn try_notice(&mut self) -> Option<Notice> {
+    pub fn try_recv_notice(&mut self) -> Option<Notice> {
         self.notices.try_recv().ok()
     }
 
@@ -272,38 +273,38 @@ async fn bind_metrics(addr: &str) -> Result<(TcpListener, SocketAddr), StartErro
 ///
 /// # Errors
 /// What the system says if there is no port for the answers: then nobody can be asked.
-pub async fn scan(wait: Duration, only: &[Ipv4Addr]) -> io::Result<Seen> {
-    lan::scan(wait, only, draw_ports()).await
+pub async fn scan(wait: Duration, targets: &[Ipv4Addr]) -> io::Result<ScanResult> {
+    lan::scan(wait, targets, random_ports()).await
 }
 
-fn draw_ports() -> impl Iterator<Item = u16> {
-    std::iter::repeat_with(draw_port).take(MOST_PORTS)
+fn random_ports() -> impl Iterator<Item = u16> {
+    std::iter::repeat_with(random_port).take(MAX_PORT_ATTEMPTS)
 }
 
-fn bind_lan(settings: &PeerSettings, tallies: &Arc<Tallies>) -> Result<Sockets, StartError> {
-    Sockets::bind(draw_ports(), settings.lan_addresses.clone(), Arc::clone(tallies)).map_err(StartError::Lan)
+fn bind_lan(settings: &PeerSettings, io_counters: &Arc<IoCounters>) -> Result<LanSockets, StartError> {
+    LanSockets::bind(random_ports(), settings.lan_addresses.clone(), Arc::clone(io_counters)).map_err(StartError::Lan)
 }
 
 async fn receive(
     receiver: Arc<tokio::net::UdpSocket>,
     shared: bool,
-    datagrams: mpsc::Sender<Heard>,
-    tallies: Arc<Tallies>,
+    datagrams: mpsc::Sender<ReceivedDatagram>,
+    io_counters: Arc<IoCounters>,
 ) {
     let mut buffer = socket::buffer();
     loop {
-        let heard = socket::receive(&receiver, shared, &mut buffer, &tallies).await;
+        let heard = socket::receive(&receiver, shared, &mut buffer, &io_counters).await;
         if datagrams.send(heard).await.is_err() {
             return;
         }
     }
 }
 
-fn rules(settings: &PeerSettings, id: PeerId, listens_at: SocketAddr, lan_port: Option<u16>) -> EngineConfig {
+fn rules(settings: &PeerSettings, id: PeerId, mesh_addr: SocketAddr, lan_port: Option<u16>) -> EngineConfig {
     EngineConfig {
         id,
         name: settings.name.clone(),
-        listen: Some(PeerEndpoint::of(listens_at)),
+        listen: Some(PeerEndpoint::of(mesh_addr)),
         peers: settings.peers.clone(),
         max_connections: settings.max_connections,
         heartbeat_interval_ms: millis(settings.heartbeat_interval),
@@ -322,26 +323,26 @@ fn lan_rules(settings: &PeerSettings, port: u16) -> LanConfig {
     LanConfig { user: LanUserId::new(&settings.name, ip), port, own_ips }
 }
 
-fn registrant(
+fn registry_task(
     settings: &PeerSettings,
-    listens_at: SocketAddr,
-    found: mpsc::Sender<Vec<PeerEndpoint>>,
-    standing: watch::Sender<Standing>,
-    tallies: Arc<Tallies>,
-) -> Result<Registrant, StartError> {
+    mesh_addr: SocketAddr,
+    discovered: mpsc::Sender<Vec<PeerEndpoint>>,
+    status_tx: watch::Sender<RegistryStatus>,
+    io_counters: Arc<IoCounters>,
+) -> Result<RegistryTask, StartError> {
     let client = Client::new(settings.registry.clone(), DEFAULT_PATIENCE)?;
     let user = Username::parse(settings.name.as_str())?;
-    let ip = if listens_at.ip().is_unspecified() {
-        registry::address_towards(&settings.registry[0])
+    let ip = if mesh_addr.ip().is_unspecified() {
+        registry_task::local_ip_towards(&settings.registry[0])
     } else {
-        listens_at.ip()
+        mesh_addr.ip()
     };
-    let addr = Addr::new(SocketAddr::new(ip, listens_at.port())).expect("a bound port at an address of this machine");
+    let addr = Addr::new(SocketAddr::new(ip, mesh_addr.port())).expect("a bound port at an address of this machine");
     let password = settings.password.clone();
     if let Some(password) = &password {
         client.log_in_when_asked(user.clone(), password.clone());
     }
-    Ok(Registrant { client, user, password, addr, found, standing, tallies })
+    Ok(RegistryTask { client, user, password, addr, discovered, status: status_tx, io_counters })
 }
 
 fn millis(period: Duration) -> u64 {
@@ -349,11 +350,11 @@ fn millis(period: Duration) -> u64 {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the composition root: ids and ports are drawn here")]
-fn draw() -> u128 {
+fn random_id() -> u128 {
     rand::rng().random()
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the composition root: ids and ports are drawn here")]
-fn draw_port() -> u16 {
-    rand::rng().random_range(socket::OWN_PORTS)
+fn random_port() -> u16 {
+    rand::rng().random_range(socket::PEER_PORTS)
 }

@@ -1,16 +1,16 @@
 //! The mesh: TCP connections that carry JSON messages. The codec is pure; `network` and its links know the sockets.
 
+mod chat_fast_path;
+mod connection;
+pub(super) mod connection_event;
+mod framer;
 mod greeting;
-mod link;
 mod message;
 pub(super) mod network;
-pub(super) mod news;
-pub(super) mod outbox;
-mod simple_chat;
-mod splitter;
+pub(super) mod send_queue;
 mod timestamp;
 
+pub use chat_fast_path::ChatHeader;
+pub use framer::{FramingError, JsonFramer, MAX_MESSAGE_BYTES};
 pub use greeting::{InvalidGreeting, MAX_GREETING_BYTES, greeting, read_greeting};
 pub use message::{LAZY_PUSH, MAX_ASKED, MAX_PLAIN_BYTES, MeshMessage, MessageBody, MessageFormat, SeqRanges};
-pub use simple_chat::Head;
-pub use splitter::{Broken, MAX_MESSAGE_BYTES, Splitter};

@@ -97,13 +97,13 @@ impl Serialize for PeerId {
 
 impl<'de> Deserialize<'de> for PeerId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Digits)
+        deserializer.deserialize_str(PeerIdVisitor)
     }
 }
 
-struct Digits;
+struct PeerIdVisitor;
 
-impl Visitor<'_> for Digits {
+impl Visitor<'_> for PeerIdVisitor {
     type Value = PeerId;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

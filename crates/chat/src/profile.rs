@@ -18,7 +18,7 @@ const MAX_STATUS_CHARS: usize = 280;
 ///
 /// Invariant: name and status are cut to their bounds, whoever wrote them.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Raw")]
+#[serde(from = "UncheckedProfile")]
 pub struct PeerProfile {
     /// What people see instead of the peer's own name.
     pub display_name: String,
@@ -30,7 +30,7 @@ pub struct PeerProfile {
 }
 
 #[derive(Deserialize)]
-struct Raw {
+struct UncheckedProfile {
     #[serde(default)]
     display_name: String,
     #[serde(default)]
@@ -39,8 +39,8 @@ struct Raw {
     avatar: Option<Avatar>,
 }
 
-impl From<Raw> for PeerProfile {
-    fn from(raw: Raw) -> Self {
+impl From<UncheckedProfile> for PeerProfile {
+    fn from(raw: UncheckedProfile) -> Self {
         Self::new(&raw.display_name, &raw.status, raw.avatar)
     }
 }
@@ -58,7 +58,7 @@ impl PeerProfile {
 ///
 /// Invariant: at most [`MAX_AVATAR_BYTES`], and by its first bytes of the kind that it says.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "RawAvatar", into = "RawAvatar")]
+#[serde(try_from = "WireAvatar", into = "WireAvatar")]
 pub struct Avatar {
     kind: ImageKind,
     data: String,
@@ -66,7 +66,7 @@ pub struct Avatar {
 }
 
 #[derive(Serialize, Deserialize)]
-struct RawAvatar {
+struct WireAvatar {
     #[serde(rename = "type")]
     media_type: String,
     data: String,
@@ -131,15 +131,15 @@ impl Avatar {
     }
 }
 
-impl TryFrom<RawAvatar> for Avatar {
+impl TryFrom<WireAvatar> for Avatar {
     type Error = InvalidAvatar;
 
-    fn try_from(raw: RawAvatar) -> Result<Self, InvalidAvatar> {
+    fn try_from(raw: WireAvatar) -> Result<Self, InvalidAvatar> {
         Self::from_base64(&raw.data)
     }
 }
 
-impl From<Avatar> for RawAvatar {
+impl From<Avatar> for WireAvatar {
     fn from(avatar: Avatar) -> Self {
         Self { media_type: avatar.media_type().to_owned(), data: avatar.data }
     }

@@ -3,12 +3,12 @@
 
 use rand::RngExt;
 
-use super::world::{NetworkConfig, World};
+use super::world::{NetworkConditions, World};
 
 const SEEDS: u64 = 60;
 
 /// A minute and a half of posts, kills, cuts and broken connections; then two minutes of peace.
-fn run_with_faults(seed: u64, network: NetworkConfig) -> World {
+fn run_with_faults(seed: u64, network: NetworkConditions) -> World {
     let mut world = World::new(seed, network);
     for host in 0..network.hosts {
         world.start(host);
@@ -64,7 +64,7 @@ fn each_seed(name: &str, run: impl Fn(u64)) {
 fn every_text_is_shown_exactly_once_at_every_peer() {
     for (hosts, lan) in [(2, true), (5, false), (6, true)] {
         each_seed(&format!("{hosts} hosts"), |seed| {
-            let network = NetworkConfig { hosts, mesh: true, lan, loss_permille: 100, delay_ms: 200 };
+            let network = NetworkConditions { hosts, mesh: true, lan, loss_permille: 100, delay_ms: 200 };
             let world = run_with_faults(seed, network);
             world.assert_all_texts_are_everywhere();
             let pairs = hosts * (hosts - 1) / 2;
@@ -75,7 +75,7 @@ fn every_text_is_shown_exactly_once_at_every_peer() {
 
 #[test]
 fn an_idle_network_sends_only_heartbeats_and_announcements() {
-    let network = NetworkConfig { hosts: 6, mesh: true, lan: true, loss_permille: 0, delay_ms: 20 };
+    let network = NetworkConditions { hosts: 6, mesh: true, lan: true, loss_permille: 0, delay_ms: 20 };
     let mut world = run_with_faults(1, network);
     let (messages, datagrams) = (world.messages, world.datagrams);
     world.run_for(60_000);
@@ -86,7 +86,7 @@ fn an_idle_network_sends_only_heartbeats_and_announcements() {
 
 #[test]
 fn a_post_crosses_each_connection_at_most_once_each_way() {
-    let network = NetworkConfig { hosts: 6, mesh: true, lan: true, loss_permille: 0, delay_ms: 20 };
+    let network = NetworkConditions { hosts: 6, mesh: true, lan: true, loss_permille: 0, delay_ms: 20 };
     let mut world = World::new(5, network);
     for host in 0..network.hosts {
         world.start(host);
@@ -105,7 +105,7 @@ fn a_post_crosses_each_connection_at_most_once_each_way() {
 
 #[test]
 fn after_a_partition_heals_every_peer_gets_the_texts_of_the_other_side() {
-    let network = NetworkConfig { hosts: 6, mesh: true, lan: false, loss_permille: 0, delay_ms: 20 };
+    let network = NetworkConditions { hosts: 6, mesh: true, lan: false, loss_permille: 0, delay_ms: 20 };
     let mut world = World::new(9, network);
     for host in 0..network.hosts {
         world.start(host);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::fields::{Dialect, Fields, Lines};
+use super::fields::{Dialect, FieldWriter, Fields};
 use crate::lan_user_id::LanUserId;
 use crate::profile::{Avatar, InvalidAvatar, PeerProfile};
 use crate::text::MAX_TEXT_BYTES;
@@ -66,11 +66,11 @@ impl Datagram {
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<(Self, Dialect)> {
         let (fields, dialect) = Fields::read(std::str::from_utf8(bytes).ok()?);
-        let user = |key: &str| fields.value(key).and_then(LanUserId::parse);
-        let content = || fields.value("CONTENT").filter(|text| text.len() <= MAX_TEXT_BYTES).map(str::to_owned);
-        let (from, body) = match fields.value("TYPE")? {
+        let user = |key: &str| fields.get(key).and_then(LanUserId::parse);
+        let content = || fields.get("CONTENT").filter(|text| text.len() <= MAX_TEXT_BYTES).map(str::to_owned);
+        let (from, body) = match fields.get("TYPE")? {
             "PEER_DISCOVERY" => {
-                let port = fields.value("PORT")?.parse().ok().filter(|port| *port != 0)?;
+                let port = fields.get("PORT")?.parse().ok().filter(|port| *port != 0)?;
                 (user("USER_ID")?, DatagramBody::Discovery { port })
             }
             "POST" => (user("USER_ID")?, DatagramBody::Post(content()?)),
@@ -78,7 +78,7 @@ impl Datagram {
             "PROFILE" => (user("USER_ID")?, read_profile(&fields)),
             "PEER_LIST_REQUEST" => (user("FROM")?, DatagramBody::ListRequest),
             "PEER_LIST_RESPONSE" => {
-                let names: Vec<String> = serde_json::from_str(fields.value("PEERS")?).ok()?;
+                let names: Vec<String> = serde_json::from_str(fields.get("PEERS")?).ok()?;
                 let users = names.iter().take(MAX_LISTED).filter_map(|name| LanUserId::parse(name)).collect();
                 (user("FROM")?, DatagramBody::ListResponse(users))
             }
@@ -89,77 +89,77 @@ impl Datagram {
             }
             _ => return None,
         };
-        let sent_at = fields.value("TIMESTAMP").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let sent_at = fields.get("TIMESTAMP").and_then(|text| text.parse().ok()).unwrap_or(0);
         Some((Self { from: Some(from), id: message_id(&fields), sent_at, body }, dialect))
     }
 
     /// Its bytes in a dialect; `None` if they do not fit into a datagram or it has no sender.
     #[must_use]
     pub fn write(&self, dialect: Dialect) -> Option<Bytes> {
-        let mut lines = Lines::new(dialect);
+        let mut writer = FieldWriter::new(dialect);
         let is_draft = dialect == Dialect::Spaced;
         let token = |scope: &str| Some(format!("{}|{}|{scope}", self.from.as_ref()?, self.sent_at + TTL_SECONDS));
-        lines.add("TYPE", self.body.kind());
+        writer.add("TYPE", self.body.kind());
         match &self.body {
             DatagramBody::Discovery { port } => {
-                lines.add("USER_ID", self.from.as_ref()?).add("PORT", port);
-                self.stamp(&mut lines);
+                writer.add("USER_ID", self.from.as_ref()?).add("PORT", port);
+                self.write_timestamp_and_id(&mut writer);
             }
             DatagramBody::Post(text) => {
-                lines.add("USER_ID", self.from.as_ref()?).add("CONTENT", text);
+                writer.add("USER_ID", self.from.as_ref()?).add("CONTENT", text);
                 if is_draft {
-                    lines.add("TTL", TTL_SECONDS);
+                    writer.add("TTL", TTL_SECONDS);
                 }
-                self.stamp(&mut lines);
+                self.write_timestamp_and_id(&mut writer);
                 if is_draft {
-                    lines.add("TOKEN", token("broadcast")?);
+                    writer.add("TOKEN", token("broadcast")?);
                 }
             }
             DatagramBody::Direct { to, text } => {
-                lines.add("FROM", self.from.as_ref()?).add("TO", to).add("CONTENT", text);
-                self.stamp(&mut lines);
+                writer.add("FROM", self.from.as_ref()?).add("TO", to).add("CONTENT", text);
+                self.write_timestamp_and_id(&mut writer);
                 if is_draft {
-                    lines.add("TOKEN", token("chat")?);
+                    writer.add("TOKEN", token("chat")?);
                 }
             }
             DatagramBody::Profile { profile, .. } => {
-                lines.add("USER_ID", self.from.as_ref()?);
-                lines.add("DISPLAY_NAME", &profile.display_name).add("STATUS", &profile.status);
+                writer.add("USER_ID", self.from.as_ref()?);
+                writer.add("DISPLAY_NAME", &profile.display_name).add("STATUS", &profile.status);
                 if !is_draft {
-                    self.stamp(&mut lines);
+                    self.write_timestamp_and_id(&mut writer);
                 }
                 if let Some(avatar) = &profile.avatar {
-                    lines.add("AVATAR_TYPE", avatar.media_type()).add("AVATAR_ENCODING", "base64");
-                    lines.add("AVATAR_DATA", avatar.base64());
+                    writer.add("AVATAR_TYPE", avatar.media_type()).add("AVATAR_ENCODING", "base64");
+                    writer.add("AVATAR_DATA", avatar.base64());
                 }
             }
             DatagramBody::ListRequest => {
-                lines.add("FROM", self.from.as_ref()?);
+                writer.add("FROM", self.from.as_ref()?);
                 // The documented one has no number; a look around needs one to know its own questions.
                 if let Some(id) = self.id {
-                    lines.add("MESSAGE_ID", digits(id));
+                    writer.add("MESSAGE_ID", hex_id(id));
                 }
             }
             DatagramBody::ListResponse(users) => {
-                lines.add("FROM", self.from.as_ref()?).add("PEERS", serde_json::to_string(users).ok()?);
-                lines.add("COUNT", users.len());
-                self.stamp(&mut lines);
+                writer.add("FROM", self.from.as_ref()?).add("PEERS", serde_json::to_string(users).ok()?);
+                writer.add("COUNT", users.len());
+                self.write_timestamp_and_id(&mut writer);
             }
             DatagramBody::Ping => {
-                lines.add("USER_ID", self.from.as_ref()?);
+                writer.add("USER_ID", self.from.as_ref()?);
             }
             DatagramBody::Ack => {
-                lines.add("MESSAGE_ID", digits(self.id?)).add("STATUS", "RECEIVED");
+                writer.add("MESSAGE_ID", hex_id(self.id?)).add("STATUS", "RECEIVED");
             }
         }
-        let text = lines.end();
+        let text = writer.finish();
         (text.len() <= MAX_DATAGRAM_BYTES).then(|| text.into())
     }
 
-    fn stamp(&self, lines: &mut Lines) {
-        lines.add("TIMESTAMP", self.sent_at);
+    fn write_timestamp_and_id(&self, writer: &mut FieldWriter) {
+        writer.add("TIMESTAMP", self.sent_at);
         if let Some(id) = self.id {
-            lines.add("MESSAGE_ID", digits(id));
+            writer.add("MESSAGE_ID", hex_id(id));
         }
     }
 }
@@ -179,13 +179,13 @@ impl DatagramBody {
     }
 }
 
-fn digits(id: u64) -> String {
+fn hex_id(id: u64) -> String {
     format!("{id:016x}")
 }
 
 /// 16 hex digits as a number. Whatever else a program writes there is made into one, the same for the same text (FNV-1a).
 fn message_id(fields: &Fields<'_>) -> Option<u64> {
-    let text = fields.value("MESSAGE_ID")?;
+    let text = fields.get("MESSAGE_ID")?;
     if text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
         return u64::from_str_radix(text, 16).ok();
     }
@@ -196,8 +196,8 @@ fn message_id(fields: &Fields<'_>) -> Option<u64> {
 }
 
 fn read_profile(fields: &Fields<'_>) -> DatagramBody {
-    let text = |key| fields.value(key).unwrap_or_default();
-    let avatar = fields.value("AVATAR_DATA").filter(|data| !data.is_empty()).map(Avatar::from_base64);
+    let text = |key| fields.get(key).unwrap_or_default();
+    let avatar = fields.get("AVATAR_DATA").filter(|data| !data.is_empty()).map(Avatar::from_base64);
     let (avatar, refused) = match avatar {
         Some(Ok(avatar)) => (Some(avatar), None),
         Some(Err(why)) => (None, Some(why)),

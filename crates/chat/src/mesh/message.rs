@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::simple_chat::{self, Head};
-use super::splitter::MAX_MESSAGE_BYTES;
+use super::chat_fast_path::{self, ChatHeader};
+use super::framer::MAX_MESSAGE_BYTES;
 use super::timestamp::Timestamp;
 use crate::endpoint::PeerEndpoint;
 use crate::nickname::Nickname;
@@ -97,7 +97,7 @@ pub struct MessageFormat {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Wire<'w> {
+struct WireMessage<'w> {
     sender_id: PeerId,
     sequence_no: u64,
     // Some messages come several times, and all but one are thrown away: so nothing is copied that can be borrowed.
@@ -121,7 +121,7 @@ impl MeshMessage {
     /// Reads one message; besides, whether its time was written as a text. `None` if it is none.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<(Self, bool)> {
-        let wire: Wire = serde_json::from_slice(bytes).ok()?;
+        let wire: WireMessage = serde_json::from_slice(bytes).ok()?;
         let text_times = matches!(wire.timestamp, Timestamp::Text(_));
         let body = match wire.kind.as_ref() {
             "chat" => MessageBody::Chat(checked(wire.payload.into_owned())?),
@@ -152,14 +152,14 @@ impl MeshMessage {
     /// tell. What stands behind these is not looked at. Of copies that come over several links all but one need no
     /// more than this.
     #[must_use]
-    pub fn read_head(bytes: &[u8]) -> Option<Head> {
-        Head::read(bytes)
+    pub fn read_chat_header(bytes: &[u8]) -> Option<ChatHeader> {
+        ChatHeader::read(bytes)
     }
 
     /// Reads a chat of which the head was read, if it goes on as peers of this program write it and nothing in it is escaped.
     /// Only then; it comes to the same as [`MeshMessage::read`] does, in a fraction of the time.
     #[must_use]
-    pub fn read_simple(bytes: &[u8], head: Head) -> Option<Self> {
+    pub fn read_chat_fast(bytes: &[u8], head: ChatHeader) -> Option<Self> {
         let rest = head.read_rest(bytes)?;
         let said_at = Timestamp::Number(i64::try_from(rest.said_at).ok()?).seconds();
         let body = MessageBody::Chat(checked(rest.text.to_owned())?);
@@ -170,9 +170,9 @@ impl MeshMessage {
     /// Its bytes, a line break behind them; `None` if a peer of this form cannot take it in.
     #[must_use]
     pub fn write(&self, form: MessageFormat) -> Option<Bytes> {
-        let mut bytes = match self.write_simple(form) {
+        let mut bytes = match self.write_chat_fast(form) {
             Some(bytes) => bytes,
-            None => self.write_any(form)?,
+            None => self.write_json(form)?,
         };
         bytes.push(b'\n');
         let most = if form.extended { MAX_MESSAGE_BYTES } else { MAX_PLAIN_BYTES };
@@ -181,17 +181,17 @@ impl MeshMessage {
     }
 
     /// Writes a chat with a name, if nothing in it is to be escaped.
-    pub(super) fn write_simple(&self, form: MessageFormat) -> Option<Vec<u8>> {
+    pub(super) fn write_chat_fast(&self, form: MessageFormat) -> Option<Vec<u8>> {
         match (&self.body, &self.name) {
             (MessageBody::Chat(text), Some(name)) if !form.text_times => {
-                simple_chat::write(self.sender, self.number, self.said_at, name, text)
+                chat_fast_path::write(self.sender, self.number, self.said_at, name, text)
             }
             _ => None,
         }
     }
 
-    pub(super) fn write_any(&self, form: MessageFormat) -> Option<Vec<u8>> {
-        let mut wire = Wire {
+    pub(super) fn write_json(&self, form: MessageFormat) -> Option<Vec<u8>> {
+        let mut wire = WireMessage {
             sender_id: self.sender,
             sequence_no: self.number,
             kind: self.body.kind().into(),
@@ -379,7 +379,7 @@ pub(super) mod tests {
             let message = MeshMessage { number, body, ..chat("") };
             if let Some(bytes) = message.write(MessageFormat { extended: true, text_times }) {
                 let is_chat = matches!(message.body, MessageBody::Chat(_));
-                let head = MeshMessage::read_head(&bytes);
+                let head = MeshMessage::read_chat_header(&bytes);
                 let expected = is_chat.then_some((message.sender, number));
                 prop_assert_eq!(head.map(|head| (head.sender, head.number)), expected);
                 prop_assert_eq!(MeshMessage::read(&bytes), Some((message, text_times)));

@@ -3,8 +3,8 @@
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use rollcall_chat::mesh::{
-    Broken, MAX_GREETING_BYTES, MAX_MESSAGE_BYTES, MAX_PLAIN_BYTES, MeshMessage, MessageBody, MessageFormat, Splitter,
-    greeting, read_greeting,
+    FramingError, JsonFramer, MAX_GREETING_BYTES, MAX_MESSAGE_BYTES, MAX_PLAIN_BYTES, MeshMessage, MessageBody,
+    MessageFormat, greeting, read_greeting,
 };
 use rollcall_chat::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES};
 
@@ -98,8 +98,8 @@ fn split(stream: &[u8], rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(Mes
     found.iter().filter_map(|bytes| MeshMessage::read(bytes)).collect()
 }
 
-fn feed(stream: &[u8], mut piece: impl FnMut(usize) -> usize) -> (Vec<Vec<u8>>, Option<Broken>) {
-    let (mut splitter, mut rest, mut found) = (Splitter::default(), stream, Vec::new());
+fn feed(stream: &[u8], mut piece: impl FnMut(usize) -> usize) -> (Vec<Vec<u8>>, Option<FramingError>) {
+    let (mut splitter, mut rest, mut found) = (JsonFramer::default(), stream, Vec::new());
     while !rest.is_empty() {
         let (now, later) = rest.split_at(piece(rest.len()).min(rest.len()));
         splitter.extend(now);

@@ -21,7 +21,7 @@ const EPOCH: i64 = 1_795_000_000;
 
 /// What the network does and which links the peers have.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct NetworkConfig {
+pub(crate) struct NetworkConditions {
     pub(crate) hosts: usize,
     pub(crate) mesh: bool,
     pub(crate) lan: bool,
@@ -55,7 +55,7 @@ pub(crate) struct Host {
 pub(crate) struct World {
     pub(crate) now_ms: u64,
     pub(crate) hosts: Vec<Host>,
-    pub(crate) network: NetworkConfig,
+    pub(crate) network: NetworkConditions,
     pub(crate) rng: SmallRng,
     queue: BinaryHeap<Reverse<(u64, u64, usize, u32)>>,
     sim_events: BTreeMap<u64, SimEvent>,
@@ -71,7 +71,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, network: NetworkConfig) -> Self {
+    pub(crate) fn new(seed: u64, network: NetworkConditions) -> Self {
         let host = |_| Host { engine: None, stored: Vec::new(), shown: BTreeMap::new(), notices: Vec::new(), run: 0 };
         Self {
             now_ms: 1_000_000,

@@ -4,37 +4,37 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One counter that several tasks share.
 #[derive(Debug, Default)]
-pub(crate) struct Tally(AtomicU64);
+pub(crate) struct SharedCounter(AtomicU64);
 
-impl Tally {
+impl SharedCounter {
     pub(crate) fn add(&self, count: usize) {
         self.0.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn count(&self) -> u64 {
+    pub(crate) fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// The counters since the start.
 #[derive(Debug, Default)]
-pub(crate) struct Tallies {
+pub(crate) struct IoCounters {
     /// Bytes that were read from connections of the mesh, greetings apart.
-    pub(crate) bytes_in: Tally,
+    pub(crate) bytes_in: SharedCounter,
     /// Bytes that were written to them.
-    pub(crate) bytes_out: Tally,
+    pub(crate) bytes_out: SharedCounter,
     /// Connections that could not be accepted.
-    pub(crate) unaccepted: Tally,
+    pub(crate) accept_errors: SharedCounter,
     /// Accepted connections on which no peer greeted.
-    pub(crate) strangers: Tally,
+    pub(crate) failed_greetings: SharedCounter,
     /// Objects in a stream that are no messages.
-    pub(crate) unread_messages: Tally,
+    pub(crate) invalid_messages: SharedCounter,
     /// Streams that were no stream of objects.
-    pub(crate) broken_streams: Tally,
+    pub(crate) broken_streams: SharedCounter,
     /// Datagrams that nobody can understand.
-    pub(crate) unread_datagrams: Tally,
+    pub(crate) invalid_datagrams: SharedCounter,
     /// Datagrams that the system did not send.
-    pub(crate) unsent_datagrams: Tally,
+    pub(crate) datagram_send_errors: SharedCounter,
     /// Rounds with the registry that failed.
-    pub(crate) registry_failures: Tally,
+    pub(crate) registry_failures: SharedCounter,
 }

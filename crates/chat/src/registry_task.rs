@@ -10,118 +10,126 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::endpoint::PeerEndpoint;
-use super::narrator;
-use super::tallies::Tallies;
+use super::event_log;
+use super::io_counters::IoCounters;
 use rollcall_client::{Client, ClientError, NewUser};
 use rollcall_core::clock::boot_now;
 use rollcall_core::{Addr, BootMs, Password, Username};
 
 /// Between two looks at who is online, unless the registry wants a heartbeat sooner.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// A list that many join at once may be a tenth of a second old.
-const SETTLED: Duration = Duration::from_millis(200);
+const SECOND_POLL_DELAY: Duration = Duration::from_millis(200);
 /// For so long an earlier run of this peer is listed after its end, unless the registry was told another time to live.
-const FORMER_RUN: Duration = Duration::from_secs(30);
+const EARLIER_RUN_TTL: Duration = Duration::from_secs(30);
 
 /// How a peer stands with the registry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Standing {
+pub(crate) struct RegistryStatus {
     /// What became of the latest question.
-    pub(crate) latest: Latest,
+    pub(crate) state: RegistryState,
     /// When it answered last.
-    pub(crate) answered_at: Option<BootMs>,
+    pub(crate) last_answer_at: Option<BootMs>,
 }
 
-impl Standing {
+impl RegistryStatus {
     /// It was not asked yet.
-    pub(crate) const UNASKED: Self = Self { latest: Latest::Unasked, answered_at: None };
+    pub(crate) const NOT_ASKED: Self = Self { state: RegistryState::NotAsked, last_answer_at: None };
 }
 
 /// What became of a question.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Latest {
+pub(crate) enum RegistryState {
     /// There was none yet.
-    Unasked,
+    NotAsked,
     /// It was answered.
     Answered,
     /// It was answered; but this peer's name needs a password that it does not have, so it is not listed.
-    Refused,
+    NameRefused,
     /// It was not.
-    Away,
+    Unreachable,
 }
 
 /// What a peer tells the registry.
-pub(super) struct Registrant {
+pub(super) struct RegistryTask {
     pub(super) client: Client,
     pub(super) user: Username,
     /// The client has it, too, for when it is asked for it.
     pub(super) password: Option<Password>,
     pub(super) addr: Addr,
-    pub(super) found: mpsc::Sender<Vec<PeerEndpoint>>,
-    pub(super) standing: watch::Sender<Standing>,
-    pub(super) tallies: Arc<Tallies>,
+    pub(super) discovered: mpsc::Sender<Vec<PeerEndpoint>>,
+    pub(super) status: watch::Sender<RegistryStatus>,
+    pub(super) io_counters: Arc<IoCounters>,
 }
 
 /// What is known of this peer's name there.
 #[derive(Debug)]
-enum Name {
+enum NameState {
     /// Nothing.
-    New,
+    Unregistered,
     /// It is online at another address, and has been since this was first seen.
-    Elsewhere { since: Instant, is_told: bool },
+    OnlineElsewhere { since: Instant, has_warned: bool },
     /// It is this peer's.
-    Ours,
+    Registered,
     /// It needs a password that this peer does not have.
-    Refused,
+    NameRefused,
 }
 
 /// What there is to say of a name that is online elsewhere.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Namesake {
+enum NameConflict {
     /// It may be an earlier run of this peer.
-    Earlier,
+    MaybeEarlierRun,
     /// An earlier run would not be listed any more.
     SomebodyElse,
     /// That was said.
-    Told,
+    AlreadyLogged,
 }
 
-impl Name {
+impl NameState {
     /// It is online at another address.
-    fn is_elsewhere(&mut self, now: Instant) -> Namesake {
+    fn note_elsewhere(&mut self, now: Instant) -> NameConflict {
         match self {
-            Self::Elsewhere { since, is_told } if now.duration_since(*since) >= FORMER_RUN => {
-                if std::mem::replace(is_told, true) { Namesake::Told } else { Namesake::SomebodyElse }
+            Self::OnlineElsewhere { since, has_warned } if now.duration_since(*since) >= EARLIER_RUN_TTL => {
+                if std::mem::replace(has_warned, true) {
+                    NameConflict::AlreadyLogged
+                } else {
+                    NameConflict::SomebodyElse
+                }
             }
-            Self::Elsewhere { .. } => Namesake::Told,
-            Self::New | Self::Ours | Self::Refused => {
-                *self = Self::Elsewhere { since: now, is_told: false };
-                Namesake::Earlier
+            Self::OnlineElsewhere { .. } => NameConflict::AlreadyLogged,
+            Self::Unregistered | Self::Registered | Self::NameRefused => {
+                *self = Self::OnlineElsewhere { since: now, has_warned: false };
+                NameConflict::MaybeEarlierRun
             }
         }
     }
 }
 
-impl Registrant {
+impl RegistryTask {
     /// Registers, then says that it is online and looks who else is, for ever.
     pub(super) async fn run(self) {
-        let mut name = Name::New;
+        let mut name = NameState::Unregistered;
         loop {
-            let pause = match self.round(&mut name).await {
+            let pause = match self.sync_once(&mut name).await {
                 Ok(pause) => {
-                    let latest = if matches!(name, Name::Refused) { Latest::Refused } else { Latest::Answered };
-                    if self.stands(latest) == Latest::Away {
-                        narrator::registry_back();
+                    let state = if matches!(name, NameState::NameRefused) {
+                        RegistryState::NameRefused
+                    } else {
+                        RegistryState::Answered
+                    };
+                    if self.set_state(state) == RegistryState::Unreachable {
+                        event_log::registry_back();
                     }
                     pause
                 }
                 Err(error) => {
-                    self.tallies.registry_failures.add(1);
+                    self.io_counters.registry_failures.add(1);
                     // Once, and not with each try.
-                    if self.stands(Latest::Away) != Latest::Away {
-                        narrator::registry_gone(&error.to_string());
+                    if self.set_state(RegistryState::Unreachable) != RegistryState::Unreachable {
+                        event_log::registry_gone(&error.to_string());
                     }
-                    LOOK_EVERY
+                    POLL_INTERVAL
                 }
             };
             sleep(pause).await;
@@ -129,55 +137,56 @@ impl Registrant {
     }
 
     /// Notes how it stands now; what became of the question before.
-    fn stands(&self, latest: Latest) -> Latest {
-        let answered_at = (latest != Latest::Away).then(boot_now).or(self.standing.borrow().answered_at);
-        self.standing.send_replace(Standing { latest, answered_at }).latest
+    fn set_state(&self, state: RegistryState) -> RegistryState {
+        let last_answer_at =
+            (state != RegistryState::Unreachable).then(boot_now).or(self.status.borrow().last_answer_at);
+        self.status.send_replace(RegistryStatus { state, last_answer_at }).state
     }
 
-    async fn round(&self, name: &mut Name) -> Result<Duration, ClientError> {
-        let there = self.look().await?;
-        if !self.is_registered(name, there).await? {
-            return Ok(LOOK_EVERY);
+    async fn sync_once(&self, name: &mut NameState) -> Result<Duration, ClientError> {
+        let there = self.poll_online().await?;
+        if !self.ensure_registered(name, there).await? {
+            return Ok(POLL_INTERVAL);
         }
         let accepted = match self.client.heartbeat(&self.user, Some(self.addr.into())).await {
-            Err(error) if self.is_refused(name, &error) => return Ok(LOOK_EVERY),
+            Err(error) if self.handle_refusal(name, &error) => return Ok(POLL_INTERVAL),
             // It has lost its users, or an operator has deleted this one.
             Err(ClientError::Refused { code, .. }) if code == "user_not_registered" => {
-                *name = Name::New;
-                return Ok(LOOK_EVERY);
+                *name = NameState::Unregistered;
+                return Ok(POLL_INTERVAL);
             }
             accepted => accepted?,
         };
         debug!("online for another {} ms", accepted.ttl_ms);
-        if !matches!(std::mem::replace(name, Name::Ours), Name::Ours) {
-            narrator::registered(self.user.as_str(), &self.addr.to_string());
+        if !matches!(std::mem::replace(name, NameState::Registered), NameState::Registered) {
+            event_log::registered(self.user.as_str(), &self.addr.to_string());
             // Whoever has a token was asked for proof, or has just given the name its password.
             if self.password.is_some() && self.client.token().is_none() {
-                narrator::password_unasked(self.user.as_str());
+                event_log::password_unasked(self.user.as_str());
             }
             // Of two that come at the same moment, neither was on the list yet that the other has seen.
-            sleep(SETTLED).await;
-            self.look().await?;
+            sleep(SECOND_POLL_DELAY).await;
+            self.poll_online().await?;
         }
-        Ok(Duration::from_millis(accepted.next_heartbeat_ms).min(LOOK_EVERY))
+        Ok(Duration::from_millis(accepted.next_heartbeat_ms).min(POLL_INTERVAL))
     }
 
     /// Tells who else is online; where somebody of this peer's own name is.
-    async fn look(&self) -> Result<Option<Addr>, ClientError> {
+    async fn poll_online(&self) -> Result<Option<Addr>, ClientError> {
         let online = self.client.online().await?.online_clients;
         let there = online.iter().find(|client| client.username == self.user).and_then(|mine| mine.addr);
         let others = online.iter().filter(|client| client.username != self.user);
         let endpoints = others.filter_map(|client| client.addr).map(|addr| PeerEndpoint::of(addr.socket_addr()));
-        let _ = self.found.send(endpoints.collect()).await;
+        let _ = self.discovered.send(endpoints.collect()).await;
         Ok(there)
     }
 
     /// Registers, if that is still to be done; whether the name may be this peer's.
-    async fn is_registered(&self, name: &mut Name, there: Option<Addr>) -> Result<bool, ClientError> {
+    async fn ensure_registered(&self, name: &mut NameState, there: Option<Addr>) -> Result<bool, ClientError> {
         match name {
-            Name::Ours => return Ok(true),
-            Name::Refused => return Ok(false),
-            Name::New | Name::Elsewhere { .. } => {}
+            NameState::Registered => return Ok(true),
+            NameState::NameRefused => return Ok(false),
+            NameState::Unregistered | NameState::OnlineElsewhere { .. } => {}
         }
         let user = NewUser {
             addr: Some(self.addr.into()),
@@ -189,21 +198,21 @@ impl Registrant {
             // Registered at another address: by an earlier run of this peer, or by somebody else who is there now.
             Err(ClientError::Refused { code, .. }) if code == "user_exists" => {
                 let Some(there) = there.filter(|there| *there != self.addr) else { return Ok(true) };
-                match name.is_elsewhere(Instant::now()) {
-                    Namesake::Earlier => narrator::name_elsewhere(self.user.as_str(), &there.to_string()),
-                    Namesake::SomebodyElse => narrator::name_taken(self.user.as_str(), &there.to_string()),
-                    Namesake::Told => {}
+                match name.note_elsewhere(Instant::now()) {
+                    NameConflict::MaybeEarlierRun => event_log::name_elsewhere(self.user.as_str(), &there.to_string()),
+                    NameConflict::SomebodyElse => event_log::name_taken(self.user.as_str(), &there.to_string()),
+                    NameConflict::AlreadyLogged => {}
                 }
                 Ok(false)
             }
-            Err(error) if self.is_refused(name, &error) => Ok(false),
+            Err(error) if self.handle_refusal(name, &error) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
     /// Whether the name needs a password that this peer does not have: it is said, and not tried again, since wrong
     /// passwords are counted.
-    fn is_refused(&self, name: &mut Name, error: &ClientError) -> bool {
+    fn handle_refusal(&self, name: &mut NameState, error: &ClientError) -> bool {
         let ClientError::Refused { code, message, .. } = error else { return false };
         let is_refused = match code.as_str() {
             "wrong_password" | "password_required" => true,
@@ -211,15 +220,15 @@ impl Registrant {
             _ => false,
         };
         if is_refused {
-            *name = Name::Refused;
-            narrator::name_refused(self.user.as_str(), message);
+            *name = NameState::NameRefused;
+            event_log::name_refused(self.user.as_str(), message);
         }
         is_refused
     }
 }
 
 /// The address of this machine as the host of `url` sees it. Nothing is sent: the system only looks up the way.
-pub(super) fn address_towards(url: &str) -> IpAddr {
+pub(super) fn local_ip_towards(url: &str) -> IpAddr {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split('/').next().unwrap_or(rest);
     let target = if host.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok()) {
@@ -277,19 +286,19 @@ mod tests {
         asked.lock().unwrap().iter().filter(|path| *path != "/discover").cloned().collect()
     }
 
-    fn alice(base: String) -> (Registrant, mpsc::Receiver<Vec<PeerEndpoint>>, watch::Receiver<Standing>) {
-        let (found, founds) = mpsc::channel(1);
-        let (standing, stands) = watch::channel(Standing::UNASKED);
-        let registrant = Registrant {
+    fn alice(base: String) -> (RegistryTask, mpsc::Receiver<Vec<PeerEndpoint>>, watch::Receiver<RegistryStatus>) {
+        let (discovered, discovered_rx) = mpsc::channel(1);
+        let (status, status_rx) = watch::channel(RegistryStatus::NOT_ASKED);
+        let registry_task = RegistryTask {
             client: Client::new([base], DEFAULT_PATIENCE).unwrap(),
             user: Username::parse("alice").unwrap(),
             password: None,
             addr: Addr::new("10.0.0.1:9000".parse().unwrap()).unwrap(),
-            found,
-            standing,
-            tallies: Arc::default(),
+            discovered,
+            status,
+            io_counters: Arc::default(),
         };
-        (registrant, founds, stands)
+        (registry_task, discovered_rx, status_rx)
     }
 
     #[tokio::test]
@@ -299,12 +308,12 @@ mod tests {
         let accepted =
             r#"{"success":true,"status":"ok","message":"m","last_seen":"t","ttl_ms":30000,"next_heartbeat_ms":10000}"#;
         let base = node(&mut tasks, Arc::clone(&asked), (200, accepted)).await;
-        let (registrant, mut founds, mut stands) = alice(base);
-        tasks.spawn(registrant.run());
-        assert_eq!(founds.recv().await, Some(vec![]));
+        let (registry_task, mut discovered_rx, mut status_rx) = alice(base);
+        tasks.spawn(registry_task.run());
+        assert_eq!(discovered_rx.recv().await, Some(vec![]));
         let bob = PeerEndpoint::parse("10.0.0.2:9000").unwrap();
-        assert_eq!(timeout(SOON, founds.recv()).await.expect("at once"), Some(vec![bob]));
-        stands.wait_for(|standing| standing.latest == Latest::Answered).await.unwrap();
+        assert_eq!(timeout(SOON, discovered_rx.recv()).await.expect("at once"), Some(vec![bob]));
+        status_rx.wait_for(|status| status.state == RegistryState::Answered).await.unwrap();
         assert_eq!(*asked.lock().unwrap(), ["/discover", "/register", "/heartbeat", "/discover"], "and then it waits");
     }
 
@@ -314,20 +323,20 @@ mod tests {
         let refusal = (401, r#"{"success":false,"message":"m","code":"unauthorized"}"#);
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let base = node(&mut tasks, Arc::clone(&asked), refusal).await;
-        let (registrant, mut founds, stands) = alice(base);
-        let mut name = Name::New;
+        let (registry_task, mut discovered_rx, status_rx) = alice(base);
+        let mut name = NameState::Unregistered;
         for _ in 0..3 {
-            assert_eq!(registrant.round(&mut name).await.unwrap(), LOOK_EVERY);
-            founds.recv().await.unwrap();
+            assert_eq!(registry_task.sync_once(&mut name).await.unwrap(), POLL_INTERVAL);
+            discovered_rx.recv().await.unwrap();
         }
-        assert!(matches!(name, Name::Refused));
+        assert!(matches!(name, NameState::NameRefused));
         assert_eq!(besides_looks(&asked), ["/register", "/heartbeat"], "each once");
-        assert_eq!(*stands.borrow(), Standing::UNASKED);
-        assert_eq!(registrant.stands(Latest::Answered), Latest::Unasked);
-        let answered_at = stands.borrow().answered_at;
-        assert_eq!(registrant.stands(Latest::Away), Latest::Answered);
-        assert_eq!(*stands.borrow(), Standing { latest: Latest::Away, answered_at });
-        assert!(answered_at.is_some());
+        assert_eq!(*status_rx.borrow(), RegistryStatus::NOT_ASKED);
+        assert_eq!(registry_task.set_state(RegistryState::Answered), RegistryState::NotAsked);
+        let last_answer_at = status_rx.borrow().last_answer_at;
+        assert_eq!(registry_task.set_state(RegistryState::Unreachable), RegistryState::Answered);
+        assert_eq!(*status_rx.borrow(), RegistryStatus { state: RegistryState::Unreachable, last_answer_at });
+        assert!(last_answer_at.is_some());
     }
 
     #[tokio::test]
@@ -336,20 +345,21 @@ mod tests {
         let unknown = (404, r#"{"success":false,"message":"m","code":"user_not_registered"}"#);
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let base = node(&mut tasks, Arc::clone(&asked), unknown).await;
-        let (registrant, mut founds, _stands) = alice(base);
-        let mut name = Name::Ours;
+        let (registry_task, mut discovered_rx, _status_rx) = alice(base);
+        let mut name = NameState::Registered;
         for _ in 0..2 {
-            assert_eq!(registrant.round(&mut name).await.unwrap(), LOOK_EVERY);
-            founds.recv().await.unwrap();
+            assert_eq!(registry_task.sync_once(&mut name).await.unwrap(), POLL_INTERVAL);
+            discovered_rx.recv().await.unwrap();
         }
         assert_eq!(besides_looks(&asked), ["/heartbeat", "/register", "/heartbeat"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_name_that_is_online_elsewhere_is_somebody_elses_once_an_earlier_run_would_be_forgotten() {
-        let (began, mut name) = (Instant::now(), Name::New);
-        let told = [0, 10, 20, 29, 30, 40].map(|seconds| name.is_elsewhere(began + Duration::from_secs(seconds)));
-        let (earlier, told_before, other) = (Namesake::Earlier, Namesake::Told, Namesake::SomebodyElse);
+        let (began, mut name) = (Instant::now(), NameState::Unregistered);
+        let told = [0, 10, 20, 29, 30, 40].map(|seconds| name.note_elsewhere(began + Duration::from_secs(seconds)));
+        let (earlier, told_before, other) =
+            (NameConflict::MaybeEarlierRun, NameConflict::AlreadyLogged, NameConflict::SomebodyElse);
         assert_eq!(told, [earlier, told_before, told_before, told_before, other, told_before]);
     }
 }

@@ -24,7 +24,7 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
             vec![format!("[DM] From {}: {}", uid(from), text(said))]
         }
         Notice::Post { from, text: said, .. } | Notice::Direct { from, text: said, .. } => {
-            vec![format!("{}: {}", shown(from), text(said))]
+            vec![format!("{}: {}", shown_name(from), text(said))]
         }
         Notice::Profile { from, profile, refused } => {
             let avatar = profile.avatar.as_ref();
@@ -39,7 +39,7 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
                 lines
             } else {
                 let avatar = avatar.map_or_else(String::new, |avatar| format!(" [{}]", avatar.media_type()));
-                vec![format!("{}: {}{avatar}", shown(from), text(&profile.status))]
+                vec![format!("{}: {}{avatar}", shown_name(from), text(&profile.status))]
             };
             lines.extend(refused.as_ref().map(|why| format!("! the avatar of {} is left out: {why}", uid(from))));
             lines
@@ -55,7 +55,9 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
             vec![format!("[PEER LIST] From {}: {}", uid(from), names.join(", "))]
         }
         // Whoever was meant by the name that it displays: this is who got it.
-        Notice::DirectSent { to } if to.display_name.is_some() => vec![format!("[DM] To {} ({})", shown(to), uid(to))],
+        Notice::DirectSent { to } if to.display_name.is_some() => {
+            vec![format!("[DM] To {} ({})", shown_name(to), uid(to))]
+        }
         Notice::PeerFound { .. }
         | Notice::PeerLost { .. }
         | Notice::NamesReceived { .. }
@@ -66,7 +68,7 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
 
 /// Who is here.
 #[must_use]
-pub fn known_lines(known: &[PeerInfo]) -> Vec<String> {
+pub fn peer_list_lines(known: &[PeerInfo]) -> Vec<String> {
     let head = format!("[KNOWN PEERS] ({} peers):", known.len());
     let each = known.iter().map(|known| {
         let via = match known.contact.via {
@@ -87,13 +89,13 @@ pub fn history_lines(said: &[(Contact, ChatEntry)]) -> Vec<String> {
     let head = format!("[HISTORY] ({} messages):", said.len());
     let each = said.iter().map(|(from, entry)| {
         let when = WallMs::new(entry.said_at.saturating_mul(1000)).to_rfc3339();
-        format!("  {when} {}: {}", shown(from), text(&entry.text))
+        format!("  {when} {}: {}", shown_name(from), text(&entry.text))
     });
     [head].into_iter().chain(each).collect()
 }
 
 /// What a person calls somebody.
-fn shown(contact: &Contact) -> String {
+fn shown_name(contact: &Contact) -> String {
     contact.display_name.as_ref().map_or_else(|| uid(contact), |called| name(called))
 }
 
@@ -140,7 +142,7 @@ mod tests {
         assert_eq!(notice_lines(&profile, false), ["Al: here [image/jpeg]"]);
         let known = PeerInfo { contact: al(), at: "192.168.1.11:8500".into(), mismatched: false };
         assert_eq!(
-            known_lines(&[known]),
+            peer_list_lines(&[known]),
             ["[KNOWN PEERS] (1 peers):", "  alice@192.168.1.11 (Al) at 192.168.1.11:8500 [LAN]"]
         );
     }
@@ -182,7 +184,7 @@ mod tests {
                 Notice::Rejected { reason: evil.clone() },
             ];
             let lines = notices.iter().flat_map(|notice| notice_lines(notice, is_verbose));
-            for line in lines.chain(known_lines(std::slice::from_ref(&known))) {
+            for line in lines.chain(peer_list_lines(std::slice::from_ref(&known))) {
                 assert!(!line.chars().any(is_hidden), "{line:?}");
                 assert!(line.chars().count() < 10_000);
             }

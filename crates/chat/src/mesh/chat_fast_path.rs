@@ -19,7 +19,7 @@ const CHAT_BYTES: usize = 320;
 
 /// What tells a chat from all others.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Head {
+pub struct ChatHeader {
     /// Who said it.
     pub sender: PeerId,
     /// The sender's number of it.
@@ -29,13 +29,13 @@ pub struct Head {
 }
 
 /// What stands behind the head of a chat. Nothing in it is checked but that it is written so.
-pub(super) struct Rest<'b> {
+pub(super) struct ChatTail<'b> {
     pub(super) text: &'b str,
     pub(super) said_at: u64,
     pub(super) name: &'b str,
 }
 
-impl Head {
+impl ChatHeader {
     /// Reads the sender and the number of a chat. `None` if it is something else, or if only the
     /// general codec can tell. What stands behind these is not looked at.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
@@ -47,11 +47,11 @@ impl Head {
 
     /// Reads the rest of the chat. `None` if it is not as peers of this program write it, or if
     /// something in it is escaped.
-    pub(super) fn read_rest(self, bytes: &[u8]) -> Option<Rest<'_>> {
+    pub(super) fn read_rest(self, bytes: &[u8]) -> Option<ChatTail<'_>> {
         let (text, rest) = simple_text(bytes.get(self.length..)?.strip_prefix(TO_TEXT)?)?;
         let (said_at, rest) = whole_number(rest.strip_prefix(TO_TIME)?)?;
         let (name, rest) = simple_text(rest.strip_prefix(TO_NAME)?)?;
-        (rest == NAME_TO_END).then_some(Rest { text, said_at, name })
+        (rest == NAME_TO_END).then_some(ChatTail { text, said_at, name })
     }
 }
 
@@ -115,32 +115,39 @@ mod tests {
     fn a_head_that_is_not_whole_or_of_no_chat_is_left_to_the_reader_of_the_whole() {
         let bytes = chat("hi").write(EXTENDED).unwrap();
         let end = bytes.windows(7).position(|part| part == b"payload").unwrap() - 1;
-        assert_eq!(MeshMessage::read_head(&bytes[..end]), Some(Head { sender: PeerId(7), number: 5, length: end }));
+        assert_eq!(
+            MeshMessage::read_chat_header(&bytes[..end]),
+            Some(ChatHeader { sender: PeerId(7), number: 5, length: end })
+        );
         for length in 0..end {
-            assert_eq!(MeshMessage::read_head(&bytes[..length]), None, "{length}");
+            assert_eq!(MeshMessage::read_chat_header(&bytes[..length]), None, "{length}");
         }
         let beat = MeshMessage { body: MessageBody::heartbeat(None), ..chat("") }.write(EXTENDED).unwrap();
-        assert_eq!(MeshMessage::read_head(&beat), None);
+        assert_eq!(MeshMessage::read_chat_header(&beat), None);
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         for (part, other) in
             [(":5,", ":,"), (":5,", ":-5,"), (":5,", ":05,"), (":5,", ":99999999999999999999,"), ("0007", "000x")]
         {
-            assert_eq!(MeshMessage::read_head(text.replace(part, other).as_bytes()), None, "{other}");
+            assert_eq!(MeshMessage::read_chat_header(text.replace(part, other).as_bytes()), None, "{other}");
         }
     }
 
     #[test]
     fn an_ordinary_chat_is_written_and_read_in_the_simple_way() {
         let message = chat("Grüße, {all} of you!");
-        let bytes = message.write_simple(EXTENDED).unwrap();
-        let head = MeshMessage::read_head(&bytes).unwrap();
-        assert_eq!(MeshMessage::read_simple(&bytes, head), Some(message));
+        let bytes = message.write_chat_fast(EXTENDED).unwrap();
+        let head = MeshMessage::read_chat_header(&bytes).unwrap();
+        assert_eq!(MeshMessage::read_chat_fast(&bytes, head), Some(message));
         let broken = String::from_utf8(bytes).unwrap().replace("all", "a\u{1f}l");
-        assert_eq!(MeshMessage::read_simple(broken.as_bytes(), head), None, "JSON has no such byte in a text");
+        assert_eq!(MeshMessage::read_chat_fast(broken.as_bytes(), head), None, "JSON has no such byte in a text");
         for text in ["a \"quote\"", "a\\b", "two\nlines", "\u{1b}"] {
-            assert_eq!(chat(text).write_simple(EXTENDED), None, "{text:?}");
-            let bytes = chat(text).write_any(EXTENDED).unwrap();
-            assert_eq!(MeshMessage::read_simple(&bytes, MeshMessage::read_head(&bytes).unwrap()), None, "{text:?}");
+            assert_eq!(chat(text).write_chat_fast(EXTENDED), None, "{text:?}");
+            let bytes = chat(text).write_json(EXTENDED).unwrap();
+            assert_eq!(
+                MeshMessage::read_chat_fast(&bytes, MeshMessage::read_chat_header(&bytes).unwrap()),
+                None,
+                "{text:?}"
+            );
         }
     }
 
@@ -154,8 +161,8 @@ mod tests {
             byte in prop_oneof![Just(b'"'), Just(b'\\'), Just(b'0'), Just(b','), Just(0x1f), any::<u8>()],
         ) {
             let message = MeshMessage { number, said_at, ..chat(&text) };
-            let bytes = message.write_any(EXTENDED).unwrap();
-            if let Some(simple) = message.write_simple(EXTENDED) {
+            let bytes = message.write_json(EXTENDED).unwrap();
+            if let Some(simple) = message.write_chat_fast(EXTENDED) {
                 prop_assert!(simple == bytes && simple.len() <= CHAT_BYTES + text.len());
             }
             // Whatever it is changed to.
@@ -163,7 +170,7 @@ mod tests {
             let at = at.index(changed.len());
             changed[at] = byte;
             for bytes in [bytes, changed] {
-                if let Some(simple) = MeshMessage::read_head(&bytes).and_then(|head| MeshMessage::read_simple(&bytes, head)) {
+                if let Some(simple) = MeshMessage::read_chat_header(&bytes).and_then(|head| MeshMessage::read_chat_fast(&bytes, head)) {
                     prop_assert_eq!(Some((simple, false)), MeshMessage::read(&bytes), "{}", String::from_utf8_lossy(&bytes));
                 }
             }
@@ -171,7 +178,7 @@ mod tests {
 
         #[test]
         fn noise_never_panics(noise in any::<Vec<u8>>()) {
-            let _ = MeshMessage::read_head(&noise);
+            let _ = MeshMessage::read_chat_header(&noise);
         }
     }
 }
