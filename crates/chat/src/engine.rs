@@ -1,10 +1,12 @@
-//! One peer's part in the chat, on all its links, as a pure state machine: an event, the time and a draw in, actions out.
+//! State machine of one chat peer. Pure: an event, the time and a random seed in; actions out.
 //!
-//! It decides who is dialled, who stays linked, what is passed on to whom, what was heard before and what the person is
-//! told. It knows no sockets, bytes, files, clocks or threads; a link knows those, and nothing of this.
+//! It decides which addresses are dialled, which links stay open, which chat is forwarded to which
+//! peer, which chat is a duplicate, and what the user is notified of. It does not know sockets,
+//! bytes, files, clocks or threads. The driver performs the actions.
 //!
-//! [`Engine`] only hands each event to its components: `mesh` (links, and the trees by which chat
-//! comes), `lan_peers`, and above both `chat` (deduplication and history).
+//! Read [`Event`] and [`Action`] first. [`Engine`] only passes each event to its components:
+//! `mesh_peers` (links and the Plumtree broadcast trees), `lan_peers`, and above both `chat`
+//! (deduplication and history).
 
 mod address_book;
 mod chat;
@@ -62,7 +64,7 @@ use link_state::LinkState;
 use local_peer::LocalPeer;
 use mesh_peers::MeshPeers;
 
-/// One peer.
+/// The state of one chat peer.
 #[derive(Clone, Debug)]
 pub struct Engine {
     local: LocalPeer,
@@ -74,7 +76,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// A peer that starts now, with what it kept of earlier runs, oldest first. Feed it [`Event::TimerFired`] at once.
+    /// Creates a peer with the stored entries of earlier runs, oldest first. The caller must feed
+    /// [`Event::TimerFired`] at once.
     #[must_use]
     pub fn new(config: EngineConfig, stored: Vec<ChatEntry>, now: Now) -> Self {
         let mut engine = Self {
@@ -91,7 +94,7 @@ impl Engine {
         engine
     }
 
-    /// Takes in one event.
+    /// Processes one event. Returns the actions to perform, in order.
     pub fn handle(&mut self, event: Event, now: Now, rng: EventRng) -> Vec<Action> {
         let Self { local, mesh, lan, chat, counters, wake_at } = self;
         let cx = &mut Context { now, rng, local, counters, actions: Actions::new() };
@@ -138,7 +141,9 @@ impl Engine {
             Event::ShuttingDown => mesh.tree.push_pending(chat.history(), &mut mesh.links, cx),
         }
         *wake_at = mesh.tree.next_deadline().min(*wake_at);
-        // A chat moves no deadline but its own, and that of its link's silence, which moves away: waking early does no harm.
+        // A chat message can only bring forward the tree's own deadline. It also moves the timeout
+        // of its link, but only to a later time, and an early timer event does no harm. So the
+        // other deadlines need no check.
         if !is_chat || now.boot >= *wake_at {
             mesh.close_timed_out_links(cx);
             mesh.links.send_due_heartbeats(cx);
@@ -153,75 +158,81 @@ impl Engine {
         std::mem::take(&mut cx.actions)
     }
 
-    /// Chat came of which only the sender and the number are known yet: takes it in, if it was heard before and tells
-    /// nothing else. Otherwise it must be read and fed as [`Event::MessageReceived`]. Either way the engine comes to the same.
+    /// Duplicate check from the message header alone: the author and the number of a chat message.
+    ///
+    /// If the message is a duplicate with no other effect, it is counted and the result is `true`.
+    /// Otherwise nothing changes and the result is `false`: the caller must read the whole message
+    /// and feed it as [`Event::MessageReceived`]. Both ways lead to the same state of the engine.
     #[must_use]
     pub fn handle_if_duplicate(&mut self, link: LinkId, sender: PeerId, number: u64, now: BootMs) -> bool {
         self.mesh.tree.handle_if_duplicate(link, sender, number, &mut self.mesh.links, now, &mut self.counters)
     }
 
-    /// When [`Event::TimerFired`] is due. An earlier one does no harm.
+    /// The time at which [`Event::TimerFired`] is due. An earlier timer event does no harm.
     #[must_use]
     pub fn wake_at(&self) -> BootMs {
         self.wake_at
     }
 
-    /// Who this peer is.
+    /// The configuration and the identity of this peer.
     #[must_use]
     pub fn config(&self) -> &EngineConfig {
         &self.local.config
     }
 
-    /// What was said to everybody, as far as it is remembered.
+    /// The chat messages that are kept in memory.
     #[must_use]
     pub fn history(&self) -> &History {
         self.chat.history()
     }
 
-    /// Who is there now: the mesh, then the LAN.
+    /// The reachable peers: first the peers of the mesh, then the peers of the LAN.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerInfo> {
         contacts::list_peers(&self.mesh, self.lan.as_ref())
     }
 
-    /// How somebody who said something is shown.
+    /// The author of a message as shown to the user. `name` is the author's name at the time of the
+    /// message; it is used if no later name is known.
     #[must_use]
     pub fn contact_of(&self, author: &Author, name: Option<&Nickname>) -> Contact {
         self.mesh.tree.authors.contact_of(author, name)
     }
 
-    /// What happened how often since the start.
+    /// Counters since the start.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// How many peers of the mesh are linked.
+    /// Number of linked peers in the mesh.
     #[must_use]
     pub fn link_count(&self) -> usize {
         self.mesh.links.len()
     }
 
-    /// How many peers of the LAN are there; `None` if this one takes no part in it.
+    /// Number of peers on the LAN; `None` if this peer does not use the LAN.
     #[must_use]
     pub fn lan_peer_count(&self) -> Option<usize> {
         self.lan.as_ref().map(|lan| lan.peers.len())
     }
 
-    /// How many addresses of the mesh are remembered.
+    /// Number of mesh addresses in the address book.
     #[must_use]
     pub fn address_count(&self) -> usize {
         self.mesh.links.addresses.len()
     }
 
-    /// Whether somebody should be at the address: it is configured, or somebody was there or said to be.
+    /// Whether a peer should be at the address: the address is configured, or a peer was reached or
+    /// announced there.
     #[must_use]
     pub fn is_peer_expected_at(&self, endpoint: &PeerEndpoint) -> bool {
         self.mesh.links.addresses.is_peer_expected_at(endpoint)
     }
 }
 
-/// The person says who this peer is.
+/// Stores this peer's profile and sends it to all LAN peers and to the linked peers that know
+/// profiles.
 fn set_profile(profile: PeerProfile, mesh: &MeshPeers, lan: Option<&LanPeers>, cx: &mut Context) {
     cx.local.profile = Some(profile.clone());
     let id = cx.local.next_lan_id();

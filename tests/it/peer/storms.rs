@@ -1,5 +1,6 @@
-//! Everything that a network and its hosts can do, from seeds: every text is shown exactly once to everybody, however the
-//! links fail, once they have failed enough; and nothing is sent without end.
+//! Simulation tests with random faults, from seeds. However the network and the hosts fail, every
+//! text is shown exactly once at every peer after the faults have ended, and no message circulates
+//! forever.
 
 use rand::RngExt;
 
@@ -7,7 +8,8 @@ use super::world::{NetworkConditions, World};
 
 const SEEDS: u64 = 60;
 
-/// A minute and a half of posts, kills, cuts and broken connections; then two minutes of peace.
+/// A minute and a half of posts, kills, partitions and broken connections; then two minutes without
+/// faults.
 fn run_with_faults(seed: u64, network: NetworkConditions) -> World {
     let mut world = World::new(seed, network);
     for host in 0..network.hosts {
@@ -45,7 +47,7 @@ fn run_with_faults(seed: u64, network: NetworkConditions) -> World {
     world
 }
 
-/// Runs the seeds; a failing one is named, to be run alone with `ROLLCALL_SEED`.
+/// Runs all seeds. A failing seed is named, so that it can be run alone with `ROLLCALL_SEED`.
 fn each_seed(name: &str, run: impl Fn(u64)) {
     let seeds = match std::env::var("ROLLCALL_SEED") {
         Ok(seed) => {
@@ -68,7 +70,7 @@ fn every_text_is_shown_exactly_once_at_every_peer() {
             let world = run_with_faults(seed, network);
             world.assert_all_texts_are_everywhere();
             let pairs = hosts * (hosts - 1) / 2;
-            assert_eq!(world.open_connections(), pairs, "in peace there is one connection between any two");
+            assert_eq!(world.open_connections(), pairs, "without faults there is one connection between any two hosts");
         });
     }
 }
@@ -79,7 +81,8 @@ fn an_idle_network_sends_only_heartbeats_and_announcements() {
     let mut world = run_with_faults(1, network);
     let (messages, datagrams) = (world.messages, world.datagrams);
     world.run_for(60_000);
-    // Twenty heartbeats a minute on either end of fifteen connections; two announcements of three datagrams a host.
+    // Twenty heartbeats per minute on either end of fifteen connections; two announcements of three
+    // datagrams per host.
     assert!(world.messages - messages <= 21 * 30, "{}", world.messages - messages);
     assert!(world.datagrams - datagrams <= 6 * 3 * 3, "{}", world.datagrams - datagrams);
 }
@@ -95,7 +98,8 @@ fn a_post_crosses_each_connection_at_most_once_each_way() {
     for host in 0..network.hosts {
         let (messages, datagrams) = (world.messages, world.datagrams);
         world.post(host);
-        // Long before the next heartbeat or announcement of most; theirs are counted generously.
+        // Most hosts send no heartbeat or announcement in this time. The bounds allow for the
+        // others.
         world.run_for(100);
         assert!(world.messages - messages <= 2 * 15 + 30, "{}", world.messages - messages);
         assert!(world.datagrams - datagrams <= 5 + 3, "{}", world.datagrams - datagrams);

@@ -1,4 +1,5 @@
-//! The addresses at which peers of the mesh may be dialled, and when each is dialled next.
+//! Address book of the mesh: the addresses that may be dialled, and the time of the next dial of
+//! each.
 
 use std::collections::BTreeMap;
 
@@ -10,31 +11,32 @@ use crate::endpoint::PeerEndpoint;
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
-/// One address.
+/// State of one address.
 #[derive(Clone, Debug)]
 struct AddressRecord {
-    /// Whether it was configured, and is dialled for ever.
+    /// Whether the address is configured. A configured address is redialled forever and never
+    /// evicted.
     is_configured: bool,
-    /// Who was there last.
+    /// The peer that was last reached here, or that announced this address.
     peer: Option<PeerId>,
     is_being_dialled: bool,
-    /// Whether a link was lost here, or a dial failed.
+    /// Whether a link to this address was ever lost, or a dial ever failed.
     has_failed_before: bool,
     dial_at: BootMs,
-    /// In a row.
+    /// Failures in a row: failed dials, and links that closed before the peer sent a message.
     failures: u32,
 }
 
-/// The address book.
+/// All known addresses.
 ///
-/// Invariant: at most [`MAX_ADDRESSES`] addresses, the configured ones among them.
+/// Invariant: at most [`MAX_ADDRESSES`] addresses, the configured ones included.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AddressBook {
     records: BTreeMap<PeerEndpoint, AddressRecord>,
 }
 
 impl AddressBook {
-    /// Adds a configured address; it is dialled at once.
+    /// Adds a configured address. It is due at once.
     pub(super) fn add_configured(&mut self, endpoint: PeerEndpoint, now: BootMs) {
         let record = AddressRecord {
             is_configured: true,
@@ -47,8 +49,10 @@ impl AddressBook {
         self.records.insert(endpoint, record);
     }
 
-    /// Adds an address that somebody told, and who is there if that is known. Who is at a configured address is seen there
-    /// and nowhere else: a neighbour that claims it must not keep it from being dialled.
+    /// Adds an address that a peer or the registry reported, with the peer at it if that is known.
+    ///
+    /// A reported peer is ignored for a configured address: only a dial shows which peer is there.
+    /// Otherwise a linked peer could claim that address and keep it from being dialled.
     pub(super) fn add_learned(
         &mut self,
         endpoint: PeerEndpoint,
@@ -79,8 +83,8 @@ impl AddressBook {
         }
     }
 
-    /// The addresses to dial now, at most `most`; they count as being dialled from now on. Nobody is dialled who is linked,
-    /// or is being dialled at another address.
+    /// Takes the addresses to dial now, at most `max`, and marks them as being dialled. An address
+    /// is skipped if its peer is linked or is being dialled at another address.
     pub(super) fn take_due(
         &mut self,
         now: BootMs,
@@ -100,37 +104,37 @@ impl AddressBook {
         due
     }
 
-    /// The peers that are expected where it is dialled now.
+    /// The peers expected at the addresses that are being dialled.
     fn peers_being_dialled(&self) -> Vec<PeerId> {
         self.records.values().filter(|record| record.is_being_dialled).filter_map(|record| record.peer).collect()
     }
 
-    /// How many addresses there are.
+    /// Number of addresses.
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether a link was lost at this address, or a dial failed.
+    /// Whether a link to this address was ever lost, or a dial ever failed.
     pub(super) fn has_failed_before(&self, endpoint: &PeerEndpoint) -> bool {
         self.records.get(endpoint).is_some_and(|record| record.has_failed_before)
     }
 
-    /// How often in a row nobody was reached at the address, or nobody who said anything.
+    /// Failures in a row: failed dials, and links that closed before the peer sent a message.
     pub(super) fn failures(&self, endpoint: &PeerEndpoint) -> u32 {
         self.records.get(endpoint).map_or(0, |record| record.failures)
     }
 
-    /// Whether the address is configured, or somebody was there or said to be.
+    /// Whether the address is configured, or a peer was reached or announced there.
     pub(super) fn is_peer_expected_at(&self, endpoint: &PeerEndpoint) -> bool {
         self.records.get(endpoint).is_some_and(|record| record.is_configured || record.peer.is_some())
     }
 
-    /// How many are being dialled.
+    /// Number of addresses that are being dialled.
     pub(super) fn dialling_count(&self) -> usize {
         self.records.values().filter(|record| record.is_being_dialled).count()
     }
 
-    /// When an address is due next at which nobody is expected who is linked or being dialled.
+    /// The time of the next dial. Addresses of peers that are linked or being dialled do not count.
     pub(super) fn next_deadline(&self, is_linked: impl Fn(PeerId) -> bool) -> BootMs {
         let dialled_peers = self.peers_being_dialled();
         let is_free = |peer: PeerId| !is_linked(peer) && !dialled_peers.contains(&peer);
@@ -138,7 +142,7 @@ impl AddressBook {
         idle.map(|record| record.dial_at).min().unwrap_or(BootMs::NEVER)
     }
 
-    /// The address answered, and this peer is there.
+    /// Records that a dial reached this peer.
     pub(super) fn mark_reached(&mut self, endpoint: &PeerEndpoint, peer: PeerId) {
         if let Some(record) = self.records.get_mut(endpoint) {
             record.is_being_dialled = false;
@@ -146,7 +150,7 @@ impl AddressBook {
         }
     }
 
-    /// The address is this program itself.
+    /// Records that the address belongs to this peer itself. It is never dialled again.
     pub(super) fn mark_own(&mut self, endpoint: &PeerEndpoint) {
         if let Some(record) = self.records.get_mut(endpoint) {
             record.is_being_dialled = false;
@@ -154,7 +158,8 @@ impl AddressBook {
         }
     }
 
-    /// Nobody was reached there. Returns how often in a row that happened; 0 if the address is not in the book.
+    /// Records a failed dial. Returns the number of failures in a row; 0 if the address is not in
+    /// the book.
     pub(super) fn record_failure(&mut self, endpoint: &PeerEndpoint, now: BootMs, rng: &mut EventRng) -> u32 {
         let Some(record) = self.records.get_mut(endpoint) else { return 0 };
         record.is_being_dialled = false;
@@ -164,7 +169,8 @@ impl AddressBook {
         record.failures
     }
 
-    /// An address that was only heard of, and at which nobody answers, makes room.
+    /// Evicts the learned address with the most failures in a row, if it has at least
+    /// [`EVICTABLE_FAILURES`].
     fn evict_unreachable(&mut self) {
         let unreachable = self.records.iter().filter(|(_, record)| !record.is_configured && !record.is_being_dialled);
         let unreachable = unreachable.filter(|(_, record)| record.failures >= EVICTABLE_FAILURES);
@@ -174,26 +180,27 @@ impl AddressBook {
         }
     }
 
-    /// The peer said something: its addresses are good.
+    /// Resets the failures of all addresses of a peer, because the peer sent a message.
     pub(super) fn reset_failures(&mut self, peer: PeerId) {
         for record in self.records.values_mut().filter(|record| record.peer == Some(peer)) {
             record.failures = 0;
         }
     }
 
-    /// The link to the peer ended; `had_spoken` if it had said anything on it.
+    /// Records that the link to a peer was lost. `was_confirmed` means that the peer had sent a
+    /// message on it.
     pub(super) fn record_lost_link(&mut self, peer: PeerId, was_confirmed: bool, now: BootMs, rng: &mut EventRng) {
         for record in
             self.records.values_mut().filter(|record| record.peer == Some(peer) && record.dial_at != BootMs::NEVER)
         {
             record.has_failed_before = true;
             record.dial_at = now.plus(redial_delay_ms(record.failures, rng));
-            // A peer that accepts and says nothing is no better than one that is not there.
+            // A peer that accepts connections but sends nothing counts as unreachable.
             record.failures = if was_confirmed { 0 } else { record.failures.saturating_add(1) };
         }
     }
 
-    /// Where peers can be dialled: the address of each, as it is known.
+    /// One address of each wanted peer, for those whose address is known.
     pub(super) fn addresses_of(&self, is_wanted: impl Fn(PeerId) -> bool) -> Vec<PeerEndpoint> {
         let mut found: BTreeMap<PeerId, &PeerEndpoint> = BTreeMap::new();
         for (endpoint, record) in &self.records {
@@ -204,13 +211,14 @@ impl AddressBook {
         found.into_values().cloned().collect()
     }
 
-    /// Where the peer can be dialled.
+    /// The address of a peer, if it is known.
     pub(super) fn address_of(&self, peer: PeerId) -> Option<&PeerEndpoint> {
         self.records.iter().find(|(_, record)| record.peer == Some(peer)).map(|(endpoint, _)| endpoint)
     }
 }
 
-/// The wait before the try after `failures` failures: 1 s, then half as long again each time, at most 5 minutes; with jitter.
+/// The delay before the next dial after `failures` failures in a row: one second, then half as long
+/// again each time, at most five minutes, with jitter.
 fn redial_delay_ms(failures: u32, rng: &mut EventRng) -> u64 {
     let mut wait_ms = MIN_REDIAL_DELAY_MS;
     for _ in 0..failures.min(64) {
@@ -276,9 +284,9 @@ mod tests {
         assert_eq!(book.take_due(later, 9, |_| true), []);
         assert_eq!(book.next_deadline(|_| true), BootMs::NEVER);
         assert_eq!(book.take_due(later, 9, |_| false), [endpoint(1)]);
-        assert!(!book.has_failed_before(&endpoint(1)), "this is the first time");
-        assert_eq!(book.take_due(later, 9, |_| false), [], "it is being dialled at another address");
-        assert_eq!(book.next_deadline(|_| false), BootMs::NEVER, "and nothing is to be done until that is over");
+        assert!(!book.has_failed_before(&endpoint(1)), "the first dial");
+        assert_eq!(book.take_due(later, 9, |_| false), [], "the peer is being dialled at another address");
+        assert_eq!(book.next_deadline(|_| false), BootMs::NEVER, "no dial is due until the other has ended");
         book.mark_reached(&endpoint(1), PeerId(1));
         book.reset_failures(PeerId(1));
         book.record_lost_link(PeerId(1), true, later, &mut rng);
@@ -286,7 +294,7 @@ mod tests {
         assert_eq!(
             book.take_due(later.plus(1200), 9, |_| false),
             [endpoint(1)],
-            "a lost peer is dialled after a second"
+            "a lost peer is redialled after a second"
         );
         assert!(book.has_failed_before(&endpoint(1)) && !book.has_failed_before(&endpoint(3)));
     }

@@ -1,4 +1,4 @@
-//! Chat to everybody: numbered, deduplicated over the mesh and the LAN, kept in the history.
+//! Group chat: numbers own messages, removes duplicates over mesh and LAN, and keeps the history.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::mesh::{MeshMessage, MessageBody};
 use crate::text::MAX_TEXT_BYTES;
 use rollcall_core::BootMs;
 
-/// What was said, and by which of the two links it came first.
+/// The history, and the table that finds duplicates between the two transports.
 #[derive(Clone, Debug)]
 pub(super) struct Chat {
     history: History,
@@ -24,17 +24,17 @@ pub(super) struct Chat {
 }
 
 impl Chat {
-    /// Nothing was said; at most `history_size` messages of each author will be kept.
+    /// Creates an empty chat that keeps at most `history_size` messages per author.
     pub(super) fn new(history_size: usize) -> Self {
         Self { history: History::new(history_size), dedup: CrossTransportDedup::default() }
     }
 
-    /// What was said to everybody, as far as it is remembered.
+    /// The chat messages that are kept in memory.
     pub(super) fn history(&self) -> &History {
         &self.history
     }
 
-    /// Takes in what an earlier run kept.
+    /// Adds an entry that an earlier run stored.
     pub(super) fn restore(&mut self, entry: ChatEntry, mesh: &mut MeshPeers, local: &mut LocalPeer, now: BootMs) {
         let first_author = self.dedup.record(entry.lan_number(), &entry.text, &entry.author);
         if let Author::Mesh(id) = entry.author {
@@ -48,12 +48,14 @@ impl Chat {
         if let Some(evicted) = self.add(entry.into(), first_author)
             && let Author::Mesh(id) = evicted.author
         {
-            // What was kept and made room was heard: others may have it still.
+            // An evicted entry was received too. Other peers may still have it and must not make it
+            // new again.
             mesh.author_mut(id, now).received.mark_received_below(evicted.number.saturating_add(1));
         }
     }
 
-    /// Chat of the mesh: flooded over the links, each message over each link at most once each way.
+    /// Handles a chat message of the mesh: removes duplicates, notifies the user, stores and
+    /// forwards it. A message crosses each link at most once in each direction.
     pub(super) fn handle_mesh_chat(
         &mut self,
         link: LinkId,
@@ -64,7 +66,8 @@ impl Chat {
     ) {
         let Author::Mesh(id) = entry.author else { return };
         let Some(from) = mesh.tree.handle_chat(link, id, &entry, &mut mesh.links, cx) else { return };
-        // Only with a LAN, now or in an earlier run, can it have come by another way.
+        // A copy can only have come by the LAN if this peer uses the LAN now or used it in a stored
+        // run.
         let may_be_on_lan = lan.is_some() || self.dedup.has_lan_entries();
         let first_author =
             may_be_on_lan.then(|| self.dedup.record(entry.lan_number(), &entry.text, &entry.author)).flatten();
@@ -72,7 +75,8 @@ impl Chat {
             lan.set_mesh_peer(user, id);
         }
         if id == cx.local.config.id {
-            // Said in an earlier run that kept nothing, or whose clock was ahead.
+            // This peer sent the message in an earlier run that stored nothing or had a clock ahead
+            // of now.
             cx.local.record_used_number(entry.number);
         } else if first_author.is_none() {
             notify_post(from, &entry, cx);
@@ -86,7 +90,8 @@ impl Chat {
         cx.actions.push(Action::Persist(entry));
     }
 
-    /// Chat of the LAN. It is not passed on: there everybody hears it from its author.
+    /// Handles a post of the LAN. It is not forwarded: on the LAN each peer receives it from the
+    /// author.
     pub(super) fn handle_lan_post(&mut self, post: LanPost, lan: &mut LanPeers, cx: &mut Context) {
         let LanPost { user, id, said_at, text } = post;
         let author = Author::Lan(user.to_string());
@@ -105,7 +110,7 @@ impl Chat {
         cx.actions.push(Action::Persist(entry));
     }
 
-    /// The person says something to everybody.
+    /// Sends the user's text to all peers.
     pub(super) fn post(&mut self, text: String, mesh: &mut MeshPeers, lan: Option<&mut LanPeers>, cx: &mut Context) {
         if text.len() > MAX_TEXT_BYTES {
             cx.reject(format!("a message of {} bytes is too long: at most {MAX_TEXT_BYTES}", text.len()));
@@ -131,8 +136,10 @@ impl Chat {
         cx.notify(Notice::Sent { peers });
     }
 
-    /// Adds what was said to the history; `first` if it was there already as somebody else's on the other link. It stays
-    /// once, as the mesh's, whose number neighbours know it by. Returns what made room.
+    /// Adds an entry to the history. Returns the entry that was evicted for it.
+    ///
+    /// `first_author` is set if the same message already came by the other transport. Then only the
+    /// mesh entry is kept, because its number is the one that linked peers know.
     fn add(&mut self, entry: Arc<ChatEntry>, first_author: Option<Author>) -> Option<Arc<ChatEntry>> {
         match (&entry.author, first_author) {
             (Author::Lan(_), Some(Author::Mesh(_))) => return None,
@@ -143,7 +150,7 @@ impl Chat {
     }
 }
 
-/// Shows the person what somebody else said.
+/// Notifies the user of a message of another peer.
 fn notify_post(from: Contact, entry: &ChatEntry, cx: &mut Context) {
     cx.counters.posts_received += 1;
     let (text, number) = (entry.text.clone(), entry.number.to_string());

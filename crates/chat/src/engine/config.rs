@@ -1,4 +1,4 @@
-//! Settings of one peer: its identity, the mesh and the LAN.
+//! Configuration of one peer: its identity, the mesh and the LAN.
 
 use std::net::IpAddr;
 
@@ -7,64 +7,68 @@ use crate::lan_user_id::LanUserId;
 use crate::nickname::Nickname;
 use crate::peer_id::PeerId;
 
-/// What an engine is told at its start.
+/// Configuration of an engine.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// Who this peer is.
+    /// Id of this peer.
     pub id: PeerId,
-    /// What it is called.
+    /// Nickname of this peer.
     pub name: Nickname,
-    /// Where it listens for the mesh, if it does.
+    /// The address at which this peer accepts mesh connections, if it does.
     pub listen: Option<PeerEndpoint>,
-    /// Peers of the mesh that are dialled for ever.
+    /// Configured peers of the mesh. They are redialled forever.
     pub peers: Vec<PeerEndpoint>,
-    /// The most peers of the mesh at once, whoever dialled.
+    /// Largest number of linked peers, dialled and accepted ones together.
     pub max_connections: usize,
-    /// Between two heartbeats on a link.
+    /// Interval between two heartbeats on a link, in milliseconds.
     pub heartbeat_interval_ms: u64,
-    /// How late a heartbeat may be before the link counts as dead.
+    /// Time in milliseconds that a heartbeat may be late before the link is closed.
     pub heartbeat_timeout_ms: u64,
-    /// How many runs of numbers are remembered of a sender, so at least as many messages.
+    /// Largest number of ranges of received numbers per author. At least as many messages are
+    /// recognised as duplicates.
     pub dedup_cache_size: usize,
-    /// How many messages of a sender are kept.
+    /// Largest number of messages kept per author.
     pub history_size: usize,
-    /// The most bytes, as they are written, of one part of an answer to a question for history; one message always fits.
-    /// An outbox must have room for them, or the link is lost over them again and again.
+    /// Largest size of one history batch as written to the link, in bytes. One message always fits.
+    /// The send queue must have room for a batch; otherwise each batch would overflow the queue and
+    /// close the link.
     pub history_batch_bytes: usize,
-    /// The LAN, if this peer takes part in it.
+    /// Configuration of the LAN; `None` if this peer does not use it.
     pub lan: Option<LanConfig>,
 }
 
 impl EngineConfig {
-    /// How long who sends heartbeats may be silent.
+    /// Time in milliseconds without a message after which a link is closed, if the other peer sends
+    /// heartbeats.
     pub(super) fn silence_timeout_ms(&self) -> u64 {
         self.heartbeat_interval_ms.saturating_add(self.heartbeat_timeout_ms)
     }
 }
 
-/// What an engine is told of the LAN.
+/// Configuration of the LAN transport.
 #[derive(Clone, Debug)]
 pub struct LanConfig {
-    /// Who this peer is there.
+    /// User id of this peer on the LAN.
     pub user: LanUserId,
-    /// The port at which others answer.
+    /// The UDP port at which this peer receives replies.
     pub port: u16,
-    /// The addresses of this machine.
+    /// The IP addresses of this host.
     pub own_ips: Vec<IpAddr>,
 }
 
 impl LanConfig {
-    /// Whether the address is of this machine.
+    /// Whether the address belongs to this host.
     pub(super) fn is_own(&self, ip: IpAddr) -> bool {
         ip.is_loopback() || self.own_ips.contains(&ip)
     }
 
-    /// Whether a peer that claims to be there may write from here. All addresses of this machine are one.
+    /// Whether the address in a user id agrees with the source of its datagrams. All addresses of
+    /// this host count as the same.
     pub(super) fn is_valid_claim(&self, user: &LanUserId, source: IpAddr) -> bool {
         user.claimed_ip().is_some_and(|claimed| claimed == source || (self.is_own(claimed) && self.is_own(source)))
     }
 
-    /// Whether two addresses are of one host. All addresses of this machine are.
+    /// Whether two addresses belong to the same host. All addresses of this host count as the same.
     pub(super) fn is_same_host(&self, one: IpAddr, other: IpAddr) -> bool {
         let (one, other) = (one.to_canonical(), other.to_canonical());
         one == other || (self.is_own(one) && self.is_own(other))

@@ -1,4 +1,4 @@
-//! Names of peers: the peer that a typed name stands for, and how a peer is shown.
+//! Contacts: the list of reachable peers, and the peer that a typed name means.
 
 use super::context::Context;
 use super::lan_peers::LanPeers;
@@ -8,26 +8,26 @@ use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
 use crate::text::{MAX_TEXT_BYTES, harmless, one_line};
 
-/// One line of the list of who is there.
+/// One row of the peer list.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
 pub struct PeerInfo {
-    /// Who.
+    /// The peer.
     #[serde(flatten)]
     pub contact: Contact,
-    /// Where it is reached.
+    /// The address at which the peer is reached.
     pub at: String,
-    /// Whether it claims an address that it does not write from.
+    /// Whether the peer claims an address that its datagrams do not come from.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub mismatched: bool,
 }
 
-/// Whom a message is for.
+/// Recipient of a direct message.
 enum Recipient {
     Mesh(PeerId),
     Lan(LanUserId),
 }
 
-/// Who is there now: the mesh, then the LAN.
+/// The reachable peers: first the peers of the mesh, then the peers of the LAN.
 pub(super) fn list_peers(mesh: &MeshPeers, lan: Option<&LanPeers>) -> Vec<PeerInfo> {
     let linked = mesh.links.peers().map(|peer| {
         let at = mesh.links.addresses.address_of(peer).map_or_else(|| "linked".to_owned(), ToString::to_string);
@@ -41,7 +41,7 @@ pub(super) fn list_peers(mesh: &MeshPeers, lan: Option<&LanPeers>) -> Vec<PeerIn
     linked.chain(lan_peers).collect()
 }
 
-/// The person says something to whom it calls `to`.
+/// Sends a direct message to the peer that the user named `to`.
 pub(super) fn send_direct(to: &str, text: String, mesh: &MeshPeers, lan: Option<&LanPeers>, cx: &mut Context) {
     if text.len() > MAX_TEXT_BYTES {
         cx.reject(format!("a message of {} bytes is too long: at most {MAX_TEXT_BYTES}", text.len()));
@@ -58,7 +58,7 @@ pub(super) fn send_direct(to: &str, text: String, mesh: &MeshPeers, lan: Option<
     }
 }
 
-/// Looks for somebody by the whole name, then by the part before the `@`, then by the name that is displayed.
+/// Finds a peer by its full name, then by the part before the `@`, then by its display name.
 fn resolve(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Result<Recipient, String> {
     let wanted = wanted.trim();
     let (mut found, mut displayed) = (Vec::new(), Vec::new());
@@ -78,7 +78,7 @@ fn resolve(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Result<Rec
         if user.as_str() == wanted {
             return Ok(Recipient::Lan(user.clone()));
         }
-        // One who is known to be a linked peer of the mesh is reached there.
+        // A LAN peer that is also a linked mesh peer is reached over the mesh.
         if lan.linked_mesh_peer(peer, &mesh.links).is_some() {
             continue;
         }
@@ -92,22 +92,23 @@ fn resolve(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Result<Rec
         found = displayed;
     }
     match found.len() {
-        0 => Err(format!("nobody here is called {:?}; LIST shows who is there", one_line(wanted))),
+        0 => Err(format!("no peer is called {:?}; LIST shows all peers", one_line(wanted))),
         1 => Ok(found.remove(0).1),
         _ => {
             let uids: Vec<String> = found.into_iter().map(|(uid, _)| uid).collect();
-            Err(format!("several are called so: {}; give the whole name", uids.join(", ")))
+            Err(format!("several peers have this name: {}; give the full name", uids.join(", ")))
         }
     }
 }
 
-/// Whether nobody is found by displaying this. Anybody may display anything, so it must not stand for what tells peers
-/// apart, nor for somebody else of the mesh who is not linked, or has left.
+/// Whether a display name must not find a peer. Anybody can choose any display name. So it must not
+/// stand for a full name, for a peer id, or for the nickname of another mesh peer, even one that is
+/// not linked or has left.
 fn is_reserved(wanted: &str, mesh: &MeshPeers) -> bool {
     wanted.contains('@') || PeerId::parse(wanted).is_ok() || mesh.tree.authors.has_name(wanted)
 }
 
-/// Whether this is what a person sees as the name.
+/// Whether the contact's display name, as shown to the user, is the wanted one.
 fn has_display_name(contact: &Contact, wanted: &str) -> bool {
     contact.display_name.as_ref().is_some_and(|name| harmless(name, name.len()).trim() == wanted)
 }
@@ -124,7 +125,7 @@ mod tests {
 
     const NOW: Now = Now { boot: BootMs(0), unix_s: 1_728_938_500 };
 
-    /// An engine that is linked to peers 1, 2, ... of these names, each with what it displays.
+    /// An engine linked to peers 1, 2, ... Each peer has a nickname and a display name.
     fn engine_with_peers(peers: &[(&str, &str)]) -> Engine {
         let config = EngineConfig { peers: Vec::new(), max_connections: 9, ..config() };
         let mut engine = Engine::new(config, Vec::new(), NOW);
@@ -150,7 +151,7 @@ mod tests {
     fn resolved(engine: &Engine, wanted: &str) -> Result<u128, String> {
         resolve(wanted, &engine.mesh, engine.lan.as_ref()).map(|target| match target {
             Recipient::Mesh(peer) => peer.0,
-            Recipient::Lan(user) => panic!("{user} is not of the mesh"),
+            Recipient::Lan(user) => panic!("{user} is not a mesh peer"),
         })
     }
 
@@ -164,11 +165,11 @@ mod tests {
             ("dan", "Tom"),
         ]);
         assert_eq!(resolved(&engine, "Bob the Builder"), Ok(1));
-        assert_eq!(resolved(&engine, "bob"), Ok(1), "a name wins over one that is displayed");
-        assert_eq!(resolved(&engine, &engine.mesh.contact(PeerId(2)).uid), Ok(2), "and a whole name over everything");
+        assert_eq!(resolved(&engine, "bob"), Ok(1), "a nickname wins over a display name");
+        assert_eq!(resolved(&engine, &engine.mesh.contact(PeerId(2)).uid), Ok(2), "a full name wins over both");
         let several = resolved(&engine, "Tom").unwrap_err();
         assert!(several.contains("cat@") && several.contains("dan@"), "{several}");
-        assert!(resolved(&engine, "Bob").unwrap_err().starts_with("nobody here is called"));
+        assert!(resolved(&engine, "Bob").unwrap_err().starts_with("no peer is called"));
     }
 
     #[test]
@@ -177,7 +178,7 @@ mod tests {
         let mut engine = engine_with_peers(&[("bob", "hi"), ("eve", "bob"), ("fay", &gone), ("gus", "x@10.0.0.1")]);
         engine.handle(Event::LinkClosed { link: LinkId(1), reason: String::new() }, NOW, EventRng(1));
         for wanted in ["bob", gone.as_str(), "x@10.0.0.1"] {
-            assert!(resolved(&engine, wanted).unwrap_err().starts_with("nobody here is called"), "{wanted}");
+            assert!(resolved(&engine, wanted).unwrap_err().starts_with("no peer is called"), "{wanted}");
         }
     }
 }

@@ -1,63 +1,63 @@
-//! What happened how often.
+//! Counters of the engine.
 
 use crate::mesh::MessageBody;
 
 /// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
-    /// Messages of the mesh that came in.
+    /// Mesh messages received.
     pub received: MessageCounts,
-    /// Messages of the mesh that went out, each once for each link.
+    /// Mesh messages sent, counted once per link.
     pub sent: MessageCounts,
-    /// What others said to everybody and was not heard before, on whatever link.
+    /// New chat messages of other peers, on either transport.
     pub posts_received: u64,
-    /// What was said to everybody here.
+    /// Chat messages of this peer's user.
     pub posts_sent: u64,
-    /// Chat that was heard before.
+    /// Chat messages that had been received before.
     pub duplicates: u64,
     /// Addresses that were dialled.
     pub dials: u64,
-    /// Those of them at which a link was lost or a dial had failed before.
+    /// The part of the dials to an address where a link was lost or a dial failed before.
     pub redials: u64,
-    /// Dialled addresses that did not answer.
+    /// Dialled addresses that did not become a link.
     pub failed_dials: u64,
-    /// Links that ended.
+    /// Links that were closed.
     pub lost_links: u64,
-    /// Those of them on which no heartbeat came in time.
+    /// The part of the closed links on which a heartbeat was overdue.
     pub timed_out_links: u64,
-    /// Datagrams that came in.
+    /// Datagrams received.
     pub datagrams_received: u64,
-    /// Datagrams that went out; one to everybody counts once.
+    /// Datagrams sent; a broadcast counts once.
     pub datagrams_sent: u64,
-    /// Answers that were not given because the source had too many.
+    /// Replies that were not sent because of the limit per source address.
     pub limited_replies: u64,
-    /// Datagrams of newcomers for whom there is no room.
+    /// Datagrams of new LAN peers that were ignored because the table of LAN peers was full.
     pub rejected_lan_peers: u64,
 }
 
-/// What a message of the mesh is about.
+/// Kind of a mesh message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MessageKind {
-    /// Something that was said to everybody.
+    /// A message to everybody.
     Chat,
-    /// Something that was said to one peer.
+    /// A direct message.
     Direct,
-    /// Who somebody is.
+    /// A profile.
     Profile,
-    /// Where peers can be dialled.
+    /// Addresses of peers.
     PeerList,
-    /// A question for history, or the end of an answer; the answer itself is chat.
+    /// A history request, or the end of its answer. The answer itself consists of chat messages.
     History,
-    /// Who need not be sent whose chat, and what is there instead.
+    /// Control of lazy push: `prune` and `have`.
     LazyPush,
-    /// That somebody lives.
+    /// A heartbeat.
     Heartbeat,
-    /// What this version does not know.
+    /// A kind that this version does not know.
     Other,
 }
 
 impl MessageKind {
-    /// All of them, in the order of their numbers.
+    /// All kinds, in the order of their discriminants.
     pub const ALL: [Self; 8] = [
         Self::Chat,
         Self::Direct,
@@ -83,18 +83,18 @@ impl MessageKind {
     }
 }
 
-/// A count of each kind.
+/// A counter per message kind.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct MessageCounts([u64; MessageKind::ALL.len()]);
 
 impl MessageCounts {
-    /// How many of this kind.
+    /// The count of one kind.
     #[must_use]
     pub fn of(&self, kind: MessageKind) -> u64 {
         self.0[kind as usize]
     }
 
-    /// How many of all kinds.
+    /// The sum over all kinds.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
@@ -111,8 +111,8 @@ mod tests {
 
     #[test]
     fn each_kind_has_its_own_counter() {
-        for (place, kind) in MessageKind::ALL.into_iter().enumerate() {
-            assert_eq!(kind as usize, place);
+        for (index, kind) in MessageKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, index);
         }
         let mut kinds = MessageCounts::default();
         kinds.add(MessageKind::of(&MessageBody::Chat("hi".into())), 3);

@@ -1,11 +1,13 @@
-//! Randomness that was drawn elsewhere.
+//! Random numbers for one event, from a seed that the caller passes in.
 
-/// What an event may use of chance: a seed, drawn by whoever feeds the event. The same seed gives the same numbers.
+/// Generator seeded by the caller for one event (`SplitMix64`). The same seed gives the same
+/// numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct EventRng(pub u64);
 
 impl EventRng {
-    /// A number below `bound`, and 0 for a bound of 0 (`SplitMix64`; a bias of less than bound / 2^64 does not matter here).
+    /// A number below `bound`, or 0 if `bound` is 0. The bias is below `bound` / 2^64, which does
+    /// not matter here.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -14,7 +16,7 @@ impl EventRng {
         (mixed ^ (mixed >> 31)) % bound.max(1)
     }
 
-    /// A wait between 80% and 120% of `ms`.
+    /// A delay between 80 % and 120 % of `ms`.
     pub(super) fn jittered(&mut self, ms: u64) -> u64 {
         ms - ms / 5 + self.below(ms * 2 / 5 + 1)
     }

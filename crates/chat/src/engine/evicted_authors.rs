@@ -1,15 +1,16 @@
-//! Authors that were evicted from the table: the highest received number of each.
+//! Authors that were evicted from the author table: the highest received number of each.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::peer_id::PeerId;
 
-/// The most senders of whom nothing is remembered but the highest number. Two megabytes when it is full.
+/// Largest number of evicted authors. They take about two megabytes.
 pub(super) const MAX_EVICTED_AUTHORS: usize = 32 * 1024;
 
-/// What is left of senders who made room for others: the highest number that was heard of each.
+/// The highest received number of each evicted author.
 ///
-/// Invariant: `order` names whom `highest` knows, each once; at most [`MAX_EVICTED_AUTHORS`].
+/// Invariant: `order` contains each key of `highest` exactly once; at most [`MAX_EVICTED_AUTHORS`]
+/// authors.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EvictedAuthors {
     order: VecDeque<PeerId>,
@@ -17,7 +18,8 @@ pub(super) struct EvictedAuthors {
 }
 
 impl EvictedAuthors {
-    /// Adds somebody of whom this number was heard, and maybe lower ones; whoever was forgotten first makes room.
+    /// Adds an author with the highest number received from it. If the table is full, the author
+    /// that was evicted first is removed.
     pub(super) fn insert(&mut self, author: PeerId, highest: u64) {
         if let Some(stored) = self.highest.get_mut(&author) {
             *stored = highest.max(*stored);
@@ -32,12 +34,13 @@ impl EvictedAuthors {
         }
     }
 
-    /// Whether the number was heard before the sender was forgotten, or is so low that it counts as heard.
-    pub(super) fn has(&self, author: PeerId, number: u64) -> bool {
+    /// Whether the number counts as received: it is not above the highest number received before
+    /// the eviction.
+    pub(super) fn has_received(&self, author: PeerId, number: u64) -> bool {
         self.highest(author).is_some_and(|highest| number <= highest)
     }
 
-    /// The highest number that was heard before the sender was forgotten.
+    /// The highest number received before the author was evicted.
     pub(super) fn highest(&self, author: PeerId) -> Option<u64> {
         self.highest.get(&author).copied()
     }

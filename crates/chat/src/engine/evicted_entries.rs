@@ -1,5 +1,6 @@
-//! What has just left the history. Neighbours may have been told that it is here and ask for it, however few messages the
-//! history keeps, and however far away they are.
+//! Entries that were recently evicted from the history. A linked peer may have got a `have` message
+//! that names them, and may still request them, even if the history is very short or the peer is
+//! far away.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,20 +11,21 @@ use crate::mesh::SeqRanges;
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
-/// It stays for so long at least: longer than a neighbour nearby waits before it asks.
+/// Shortest retention, in milliseconds. Longer than a nearby peer waits before it requests an
+/// entry.
 const MIN_RETENTION_MS: u64 = 250;
-/// And for so long while there is little of it, for those that are far away.
+/// Retention while the buffer is small, in milliseconds. Long enough for distant peers.
 const MAX_RETENTION_MS: u64 = 5_000;
-/// So many bytes are little.
+/// Buffer size in bytes up to which the long retention applies.
 const LONG_RETENTION_BYTES: usize = 512 * 1024;
-/// With more bytes than these nobody is only told of anything.
+/// Buffer size in bytes above which chat is pushed eagerly to all links.
 const FULL_BYTES: usize = 2 * 1024 * 1024;
-/// With more than these the oldest go, whoever may ask for them.
+/// Buffer size in bytes above which the oldest entries are dropped at once.
 const MAX_BYTES: usize = 2 * FULL_BYTES;
-/// What an entry occupies beside its text, about.
+/// Approximate memory of an entry without its text, in bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 160;
 
-/// Entries of the mesh, in the order in which they left.
+/// Evicted entries of the mesh, in the order of their eviction.
 ///
 /// Invariant: `bytes` is the sum over `entries`.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +35,7 @@ pub(super) struct EvictedEntries {
 }
 
 impl EvictedEntries {
-    /// Adds what has just left.
+    /// Adds an entry that was just evicted.
     pub(super) fn add(&mut self, entry: Arc<ChatEntry>, now: BootMs) {
         while self.bytes > MAX_BYTES {
             self.pop_oldest();
@@ -42,7 +44,7 @@ impl EvictedEntries {
         self.entries.push_back((now, entry));
     }
 
-    /// Drops what left long ago.
+    /// Drops the entries whose retention has ended.
     pub(super) fn drop_expired(&mut self, now: BootMs) {
         while let Some((evicted_at, _)) = self.entries.front() {
             let retention_ms = if self.bytes > LONG_RETENTION_BYTES { MIN_RETENTION_MS } else { MAX_RETENTION_MS };
@@ -59,12 +61,12 @@ impl EvictedEntries {
         }
     }
 
-    /// Whether more leaves the history than stays here.
+    /// Whether entries are evicted faster than the buffer can retain them.
     pub(super) fn is_full(&self) -> bool {
         self.bytes > FULL_BYTES
     }
 
-    /// What is not in `have`, oldest first.
+    /// The entries that are not in `have`, oldest first.
     pub(super) fn missing(&self, have: &BTreeMap<PeerId, SeqRanges>) -> impl Iterator<Item = &ChatEntry> {
         let is_missing = |entry: &&ChatEntry| match &entry.author {
             Author::Mesh(author) => !have.get(author).is_some_and(|ranges| is_in_ranges(ranges, entry.number)),
@@ -73,7 +75,7 @@ impl EvictedEntries {
         self.entries.iter().map(|(_, entry)| entry.as_ref()).filter(is_missing)
     }
 
-    /// One entry.
+    /// The entry of an author with this number.
     pub(super) fn get(&self, author: PeerId, number: u64) -> Option<&ChatEntry> {
         let author = Author::Mesh(author);
         let is_wanted = |entry: &&ChatEntry| entry.number == number && entry.author == author;

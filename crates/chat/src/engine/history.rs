@@ -1,4 +1,4 @@
-//! What was said: a bounded log for each author.
+//! Chat history: a bounded log per author.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -9,9 +9,10 @@ use super::received::is_in_ranges;
 use crate::mesh::SeqRanges;
 use crate::peer_id::PeerId;
 
-/// The log.
+/// The log of each author.
 ///
-/// Invariant: at most `most` entries an author, at most `MAX_AUTHORS` authors; each number of an author once, in order.
+/// Invariant: at most `max_per_author` entries per author and at most `MAX_AUTHORS` authors. In the
+/// log of a mesh author each number occurs once, in ascending order.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     max_per_author: usize,
@@ -19,13 +20,13 @@ pub struct History {
 }
 
 impl History {
-    /// An empty log that keeps at most `most` entries an author.
+    /// An empty history that keeps at most `max_per_author` entries per author.
     #[must_use]
     pub fn new(max_per_author: usize) -> Self {
         Self { max_per_author, logs: BTreeMap::new() }
     }
 
-    /// Adds an entry; the oldest of its author goes if there are too many. Returns what went.
+    /// Adds an entry. Returns the author's oldest entry if it was evicted for the new one.
     pub fn add(&mut self, entry: Arc<ChatEntry>) -> Option<Arc<ChatEntry>> {
         let Some(log) = self.logs.get_mut(&entry.author) else {
             if self.logs.len() >= MAX_AUTHORS {
@@ -34,7 +35,7 @@ impl History {
             self.logs.insert(entry.author.clone(), VecDeque::from([entry]));
             return None;
         };
-        // Numbers of the LAN are drawn; there the order is that of their coming.
+        // LAN ids are not sequential, so LAN entries stay in the order of arrival.
         let is_next = |last: &Arc<ChatEntry>| matches!(entry.author, Author::Lan(_)) || last.number < entry.number;
         if log.back().is_none_or(is_next) {
             log.push_back(entry);
@@ -44,7 +45,7 @@ impl History {
         (log.len() > self.max_per_author).then(|| log.pop_front()).flatten()
     }
 
-    /// Takes an entry out, if it is there.
+    /// Removes an entry, if it is there.
     pub(super) fn remove(&mut self, author: &Author, number: u64) {
         let Some(log) = self.logs.get_mut(author) else { return };
         log.retain(|entry| entry.number != number);
@@ -53,7 +54,7 @@ impl History {
         }
     }
 
-    /// The author whose last word is the oldest makes room.
+    /// Evicts the author whose latest entry is the oldest.
     fn evict_stalest_author(&mut self) {
         let last = |log: &VecDeque<Arc<ChatEntry>>| log.iter().map(|entry| entry.said_at).max();
         let stalest = self.logs.iter().min_by_key(|(_, log)| last(log)).map(|(author, _)| author.clone());
@@ -62,15 +63,15 @@ impl History {
         }
     }
 
-    /// One entry of the mesh.
+    /// The entry of a mesh author with this number.
     pub(super) fn get(&self, author: PeerId, number: u64) -> Option<&ChatEntry> {
         let log = self.logs.get(&Author::Mesh(author))?;
         let at = log.binary_search_by_key(&number, |entry| entry.number).ok()?;
         log.get(at).map(Arc::as_ref)
     }
 
-    /// The next part of what is not in `have`, oldest first, and whether there is more. What stands elsewhere comes in
-    /// `others`.
+    /// The next batch of entries that are not in `have`, oldest first, and whether more are left.
+    /// `evicted` are further candidates: entries that already left the history.
     pub(super) fn missing<'e>(
         &'e self,
         have: &BTreeMap<PeerId, SeqRanges>,
@@ -95,19 +96,19 @@ impl History {
         (missing, more)
     }
 
-    /// How many entries there are.
+    /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.logs.values().map(VecDeque::len).sum()
     }
 
-    /// Whether nothing was said.
+    /// Whether the history has no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.logs.is_empty()
     }
 
-    /// Everything, oldest first.
+    /// All entries, oldest first.
     #[must_use]
     pub fn entries(&self) -> Vec<&ChatEntry> {
         let mut entries: Vec<&ChatEntry> = self.logs.values().flatten().map(Arc::as_ref).collect();

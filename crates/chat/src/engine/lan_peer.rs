@@ -1,4 +1,4 @@
-//! One peer of the LAN: where it is answered, in which dialect, and which peer of the mesh it is.
+//! One peer of the LAN: its address, its dialect, and its identity on the mesh.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -12,34 +12,34 @@ use crate::peer_id::PeerId;
 use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
-/// One peer of the LAN.
+/// State of one LAN peer.
 #[derive(Clone, Debug)]
 pub(super) struct LanPeer {
-    /// Where it is answered.
+    /// The address to which messages for the peer are sent.
     pub(super) addr: SocketAddr,
-    /// Whether it told its port.
+    /// Whether the peer has announced the port of `addr`.
     pub(super) has_announced_port: bool,
     pub(super) last_seen_at: BootMs,
     pub(super) dialect: Dialect,
-    /// Whether it claims an address that it does not write from.
+    /// Whether the peer claims an address that its datagrams do not come from.
     pub(super) is_mismatched: bool,
     pub(super) profile: Option<PeerProfile>,
-    /// The latest numbers of its messages.
+    /// The latest message ids of the peer, for deduplication.
     recent_numbers: VecDeque<u64>,
     pub(super) mesh_identity: MeshIdentity,
 }
 
-/// Who a peer of the LAN is on the mesh.
+/// The identity of a LAN peer on the mesh.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MeshIdentity {
-    /// The peer of the mesh that it is, if it is known to be one.
+    /// The mesh peer that this LAN peer is, if that is known.
     pub(super) peer: Option<PeerId>,
-    /// The latest of its announcements.
+    /// The latest announcement of the LAN peer.
     pub(super) announcement: Option<LanAnnouncement>,
 }
 
 impl LanPeer {
-    /// A peer that was heard for the first time, from there.
+    /// A peer whose first datagram came from `source`.
     pub(super) fn new(source: SocketAddr, dialect: Dialect, is_mismatched: bool, now: BootMs) -> Self {
         Self {
             addr: source,
@@ -53,7 +53,7 @@ impl LanPeer {
         }
     }
 
-    /// A datagram of it came from there: it is alive, and may have a new address.
+    /// Updates the state from a datagram: the time, the dialect and maybe the address.
     pub(super) fn refresh(
         &mut self,
         source: SocketAddr,
@@ -62,7 +62,8 @@ impl LanPeer {
         is_mismatched: bool,
         now: BootMs,
     ) {
-        // Somebody else may use the name of a peer whose address was right; its messages still go where they went.
+        // Another program may use the user id of a peer with a valid address. Messages for the peer
+        // must still go to the valid address.
         if is_mismatched && !self.is_mismatched {
             return;
         }
@@ -78,7 +79,7 @@ impl LanPeer {
         }
     }
 
-    /// Whether a message with this number was not heard before.
+    /// Records a message id. Returns whether it is new.
     pub(super) fn insert_number(&mut self, id: u64) -> bool {
         if self.recent_numbers.contains(&id) {
             return false;
@@ -90,7 +91,7 @@ impl LanPeer {
         true
     }
 
-    /// How it is shown.
+    /// The peer as shown to the user.
     pub(super) fn contact(&self, user: &LanUserId) -> Contact {
         Contact::on_lan(user, self.profile.as_ref())
     }

@@ -1,7 +1,9 @@
-//! Peers of the LAN: the table of them, replies to each, and a limit on replies per source address.
+//! Peers of the LAN: their table, the replies to each, and a limit on replies per source address.
 //!
-//! Existing peers answer every announcement, answers included. So this one announces itself to a new peer at most once,
-//! and only if the peer was heard on the shared port: what comes to this peer's own port was sent by somebody who knows it.
+//! Some other implementations answer every announcement, even an answer. To avoid an endless
+//! exchange, this peer announces itself to a new peer at most once, and only if the new peer's
+//! datagram arrived at the shared port. A datagram to this peer's own port was sent by a peer that
+//! already knows it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -23,34 +25,35 @@ use crate::peer_id::PeerId;
 use crate::profile::{InvalidAvatar, PeerProfile};
 use rollcall_core::BootMs;
 
-/// The most peers that are asked for their list at once.
+/// Largest number of peers that are asked for their lists at once.
 const MAX_LIST_REQUESTS: usize = 3;
-/// An answer to such a question counts for so long.
+/// Time in milliseconds after a list request in which replies are accepted.
 const LIST_REPLY_WINDOW_MS: u64 = 10_000;
-/// The most names that are told in one list: as many of the longest, each character escaped, fit into a datagram.
+/// Largest number of names in one list. A datagram has room for as many of the longest names with
+/// every character escaped.
 const MAX_NAMES_SENT: usize = 200;
-/// The most names of one list that are looked for.
+/// Largest number of unknown names per list to which an announcement is sent.
 const MAX_NAMES_PROBED: usize = 16;
 
-/// The LAN as this peer sees it.
+/// The table of LAN peers.
 ///
-/// Invariant: at most [`MAX_LAN_PEERS`] peers, this one not among them.
+/// Invariant: at most [`MAX_LAN_PEERS`] peers, the local peer not included.
 #[derive(Clone, Debug)]
 pub(super) struct LanPeers {
     config: LanConfig,
     pub(super) peers: BTreeMap<LanUserId, LanPeer>,
     next_announcement: BootMs,
     reply_limit: ReplyLimit,
-    /// When lists were asked for.
+    /// Time of the latest list request.
     lists_requested_at: Option<BootMs>,
-    /// Whether the person was told that somebody has this peer's name.
+    /// Whether the user was notified that another program uses this peer's user id.
     duplicate_name_reported: bool,
 }
 
-/// Something that a peer of the LAN said to everybody.
+/// A chat message of a LAN peer.
 pub(super) struct LanPost {
     pub(super) user: LanUserId,
-    /// Its number; without one it is never known again.
+    /// Message id. Without an id, duplicates cannot be recognised.
     pub(super) id: Option<u64>,
     /// By the sender's clock, in Unix seconds.
     pub(super) said_at: i64,
@@ -58,7 +61,7 @@ pub(super) struct LanPost {
 }
 
 impl LanPeers {
-    /// Nobody was heard; this peer announces itself at once.
+    /// An empty table. The first announcement is due at once.
     pub(super) fn new(config: LanConfig, now: BootMs) -> Self {
         Self {
             config,
@@ -70,19 +73,19 @@ impl LanPeers {
         }
     }
 
-    /// When something is due next.
+    /// Time of the next announcement or expiry.
     pub(super) fn next_deadline(&self) -> BootMs {
         let expires = self.peers.values().map(|peer| peer.last_seen_at.plus(LAN_PEER_TIMEOUT_MS)).min();
         self.next_announcement.min(expires.unwrap_or(BootMs::NEVER))
     }
 
-    /// Drops who is silent, and announces this peer when it is time.
+    /// Removes the peers that timed out, and sends an announcement if one is due.
     pub(super) fn handle_timeout(&mut self, cx: &mut Context) {
         let now = cx.now.boot;
         self.peers.retain(|user, peer| {
             let is_alive = now < peer.last_seen_at.plus(LAN_PEER_TIMEOUT_MS);
             if !is_alive {
-                let reason = "it has been silent for five minutes".to_owned();
+                let reason = "no datagram for five minutes".to_owned();
                 cx.notify(Notice::PeerLost { peer: peer.contact(user), reason });
             }
             is_alive
@@ -99,7 +102,7 @@ impl LanPeers {
         }
     }
 
-    /// A datagram came in. Returns what was said to everybody.
+    /// Handles a datagram. Returns a chat message, if it is one.
     pub(super) fn handle_datagram(
         &mut self,
         source: SocketAddr,
@@ -110,10 +113,11 @@ impl LanPeers {
         cx: &mut Context,
     ) -> Option<LanPost> {
         cx.counters.datagrams_received += 1;
-        // An ACK says nothing of its sender, and is never answered.
+        // An ACK does not name its sender and is never answered.
         let user = datagram.from.clone()?;
         if user == self.config.user {
-            // Its own announcement, or somebody of the same name.
+            // Either this peer's own broadcast, or a datagram of another program with the same user
+            // id.
             let is_own = self.config.is_own(source.ip()) && source.port() == self.config.port;
             if !is_own && !std::mem::replace(&mut self.duplicate_name_reported, true) {
                 cx.notify(Notice::DuplicateName { uid: user.to_string(), source: source.ip() });
@@ -125,20 +129,22 @@ impl LanPeers {
             cx.counters.rejected_lan_peers += 1;
             return None;
         }
-        // Who asks before it ever announced itself looks around, and is gone as soon as it has its answer.
+        // A scan sends a list request without an announcement, and is gone when it has the reply.
+        // So its sender is answered but not added to the table.
         if is_new && matches!(datagram.body, DatagramBody::ListRequest) {
             return self.handle_body(user, source, datagram, dialect, mesh, cx);
         }
         let has_restarted = self.has_restarted(&user, source.ip(), &datagram.body);
         self.refresh(&user, source, &datagram.body, dialect, cx);
-        // Only who was heard on the shared port may not know this peer yet.
+        // A sender that used this peer's own port already knows this peer.
         if (is_new || has_restarted) && to_shared_port {
             self.reply_to_new_peer(&user, cx);
         }
         self.handle_body(user, source, datagram, dialect, mesh, cx)
     }
 
-    /// Whether a known peer announces itself at another port: its program was started again, and knows nobody.
+    /// Whether a known peer announces another port. Then its program was restarted and knows no
+    /// other peer.
     fn has_restarted(&self, user: &LanUserId, source: IpAddr, body: &DatagramBody) -> bool {
         let (DatagramBody::Discovery { port }, Some(peer)) = (body, self.peers.get(user)) else { return false };
         peer.has_announced_port
@@ -146,7 +152,7 @@ impl LanPeers {
             && (peer.is_mismatched || self.config.is_valid_claim(user, source))
     }
 
-    /// Any datagram is a sign of life, and may tell a new address.
+    /// Updates a peer from any of its datagrams, or adds it to the table.
     fn refresh(
         &mut self,
         user: &LanUserId,
@@ -157,8 +163,8 @@ impl LanPeers {
     ) {
         let is_mismatched = !self.config.is_valid_claim(user, source.ip());
         let is_new = !self.peers.contains_key(user);
-        let fresh = || LanPeer::new(source, dialect, is_mismatched, cx.now.boot);
-        let peer = self.peers.entry(user.clone()).or_insert_with(fresh);
+        let new_peer = || LanPeer::new(source, dialect, is_mismatched, cx.now.boot);
+        let peer = self.peers.entry(user.clone()).or_insert_with(new_peer);
         if is_mismatched && (is_new || !peer.is_mismatched) {
             cx.notify(Notice::AddressMismatch { uid: user.to_string(), source: source.ip() });
         }
@@ -169,7 +175,7 @@ impl LanPeers {
         }
     }
 
-    /// "I am here."
+    /// This peer's announcement (`DISCOVERY`).
     fn announcement(&self, cx: &Context) -> Datagram {
         let id = announcement_number(cx.local.config.id, &self.config.user, cx.now.unix_s);
         self.datagram(DatagramBody::Discovery { port: self.config.port }, id, cx.now)
@@ -178,7 +184,7 @@ impl LanPeers {
     fn reply_to_new_peer(&mut self, user: &LanUserId, cx: &mut Context) {
         let Some((to, dialect)) = self.take_reply_target(user, cx) else { return };
         send(to, self.announcement(cx), dialect, cx);
-        // Peers of the draft know others by their profiles.
+        // Peers with the draft's dialect learn of other peers from their profiles.
         if dialect == Dialect::Spaced {
             let name = cx.local.config.name.to_string();
             let profile = cx.local.profile.clone().unwrap_or_else(|| PeerProfile::new(&name, "", None));
@@ -187,7 +193,7 @@ impl LanPeers {
         }
     }
 
-    /// Where a peer is answered, if its address has not had too many answers.
+    /// The address and dialect for a reply to a peer; `None` if its address is over the limit.
     fn take_reply_target(&mut self, user: &LanUserId, cx: &mut Context) -> Option<(SocketAddr, Dialect)> {
         let peer = self.peers.get(user)?;
         if self.reply_limit.allows(peer.addr.ip(), cx.now.boot) {
@@ -207,7 +213,7 @@ impl LanPeers {
         cx: &mut Context,
     ) -> Option<LanPost> {
         let Datagram { id, body, sent_at, .. } = datagram;
-        // Posts of the draft do not say when.
+        // Posts in the draft's dialect have no time.
         let said_at = if sent_at == 0 { cx.now.unix_s } else { sent_at };
         match body {
             DatagramBody::Post(text) if self.record_number(&user, id, cx) => {
@@ -222,7 +228,8 @@ impl LanPeers {
                 {
                     cx.notify(Notice::Direct { from, text, said_at });
                 }
-                // What comes again is acknowledged again: the first ACK may have been lost.
+                // A repeated message is acknowledged again, because the first ACK may have been
+                // lost.
                 if dialect == Dialect::Spaced && id.is_some() {
                     let ack = Datagram { from: None, id, sent_at: 0, body: DatagramBody::Ack };
                     self.reply_to(source, ack, dialect, cx);
@@ -241,7 +248,7 @@ impl LanPeers {
         None
     }
 
-    /// Answers to the address a question came from.
+    /// Replies to the source of a request, unless it is over the limit.
     fn reply_to(&mut self, to: SocketAddr, reply: Datagram, dialect: Dialect, cx: &mut Context) {
         if self.reply_limit.allows(to.ip(), cx.now.boot) {
             send(to, reply, dialect, cx);
@@ -250,7 +257,8 @@ impl LanPeers {
         }
     }
 
-    /// Whether a message of the peer was not heard before. One without a number is never known.
+    /// Records a message id of a peer. Returns whether the message is new; a message without an id
+    /// always is.
     fn record_number(&mut self, user: &LanUserId, id: Option<u64>, cx: &mut Context) -> bool {
         let (Some(peer), Some(id)) = (self.peers.get_mut(user), id) else { return true };
         let is_new = peer.insert_number(id);
@@ -281,10 +289,11 @@ impl LanPeers {
         cx.notify(Notice::Profile { from, profile, refused: refused.map(|reason| reason.to_string()) });
     }
 
-    /// Looks for those whom a peer knows and this one does not, if it asked.
+    /// Handles a list of another peer, if this peer requested lists: sends an announcement to the
+    /// claimed addresses of the unknown names in it.
     fn handle_list(&mut self, user: &LanUserId, users: &[LanUserId], cx: &mut Context) {
         let Some(from) = self.contact(user) else { return };
-        if self.lists_requested_at.is_none_or(|asked| cx.now.boot.since(asked) > LIST_REPLY_WINDOW_MS) {
+        if self.lists_requested_at.is_none_or(|requested_at| cx.now.boot.since(requested_at) > LIST_REPLY_WINDOW_MS) {
             return;
         }
         let unknown = users.iter().filter(|user| **user != self.config.user && !self.peers.contains_key(*user));
@@ -298,7 +307,7 @@ impl LanPeers {
         cx.notify(Notice::NamesReceived { from, uids });
     }
 
-    /// Asks those who were heard last whom they know.
+    /// Requests the lists of the peers that sent a datagram most recently.
     pub(super) fn request_lists(&mut self, cx: &mut Context) {
         self.lists_requested_at = Some(cx.now.boot);
         let mut recent: Vec<&LanPeer> = self.peers.values().collect();
@@ -309,7 +318,7 @@ impl LanPeers {
         }
     }
 
-    /// Sends something to each peer; to how many.
+    /// Sends a datagram to each peer. Returns the number of peers.
     pub(super) fn send_to_all(&self, body: DatagramBody, id: u64, cx: &mut Context) -> usize {
         let datagram = self.datagram(body, id, cx.now);
         for peer in self.peers.values() {
@@ -318,7 +327,7 @@ impl LanPeers {
         self.peers.len()
     }
 
-    /// The person says something to one peer.
+    /// Sends a direct message to one peer.
     pub(super) fn send_direct(&self, to: LanUserId, text: String, cx: &mut Context) {
         let id = cx.local.next_lan_id();
         let Some(peer) = self.peers.get(&to) else { return };
@@ -327,33 +336,35 @@ impl LanPeers {
         cx.notify(Notice::DirectSent { to: contact });
     }
 
-    /// How a peer is shown, if it is here.
+    /// A peer as shown to the user, if it is in the table.
     pub(super) fn contact(&self, user: &LanUserId) -> Option<Contact> {
         self.peers.get(user).map(|peer| peer.contact(user))
     }
 
-    /// This name of the LAN and that id of the mesh said the same thing: they are one.
+    /// Records that a LAN user id and a mesh peer id belong to the same peer, because both sent the
+    /// same message.
     pub(super) fn set_mesh_peer(&mut self, user: &str, id: PeerId) {
         if let Some(peer) = LanUserId::parse(user).and_then(|user| self.peers.get_mut(&user)) {
             peer.mesh_identity.peer = Some(id);
         }
     }
 
-    /// The linked peer that somebody of the LAN is.
+    /// The linked mesh peer that a LAN peer is, if that is known and both transports come from the
+    /// same host.
     pub(super) fn linked_mesh_peer(&self, peer: &LanPeer, links: &MeshLinks) -> Option<PeerId> {
         let id = peer.mesh_identity.peer?;
         let is_there = !peer.is_mismatched && self.is_linked_from(id, peer.addr.ip(), links);
         is_there.then_some(id)
     }
 
-    /// Whether the peer is linked, and from this host.
+    /// Whether the mesh peer is linked, with the link coming from this host.
     fn is_linked_from(&self, peer: PeerId, host: IpAddr, links: &MeshLinks) -> bool {
         let link = links.link_to(peer).and_then(|link| links.get(link));
         link.is_some_and(|link| self.config.is_same_host(link.remote, host))
     }
 
-    /// Somebody announced itself on the LAN from there: it may be a peer that is linked. If it is none, it is not any more
-    /// who it was: a program that starts again may have another id.
+    /// Finds the linked mesh peer that sent this announcement. If none matches, the earlier match
+    /// is removed: a restarted program may have another peer id.
     fn handle_announcement(
         &mut self,
         user: &LanUserId,
@@ -374,7 +385,7 @@ impl LanPeers {
         }
     }
 
-    /// A peer was linked: it may have announced itself on the LAN.
+    /// Matches a newly linked mesh peer with the announcements received so far.
     pub(super) fn match_announcement(&mut self, id: PeerId) {
         for (user, peer) in &mut self.peers {
             if peer.mesh_identity.announcement.as_ref().is_some_and(|announcement| announcement.is_by(id, user)) {
@@ -383,14 +394,17 @@ impl LanPeers {
         }
     }
 
-    /// A profile came on the LAN, whole; whether the mesh brought the same already. If not, it need not any more.
+    /// Stores a complete LAN profile for the mesh identity of the peer too. Returns whether the
+    /// mesh had already delivered the same profile. If not, a later copy on the mesh is not shown
+    /// again.
     fn replace_mesh_profile(&self, user: &LanUserId, profile: &PeerProfile, mesh: &mut MeshPeers) -> bool {
         let id = self.peers.get(user).and_then(|peer| self.linked_mesh_peer(peer, &mesh.links));
         let Some(sender) = id.and_then(|id| mesh.tree.authors.get_mut(id)) else { return false };
         sender.profile.replace(profile.clone()).as_ref() == Some(profile)
     }
 
-    /// Whom this peer names to another: itself, and those others that it heard last.
+    /// The names for a list reply: this peer, then the peers that sent a datagram most recently,
+    /// without the requester.
     fn names_for(&self, asker: &LanUserId) -> Vec<LanUserId> {
         let mut others: Vec<_> = self.peers.iter().filter(|(user, _)| *user != asker).collect();
         others.sort_by_key(|(_, peer)| Reverse(peer.last_seen_at));

@@ -1,4 +1,4 @@
-//! One link of the mesh, as the engine sees it.
+//! State of one mesh link, as the engine sees it.
 
 use std::net::IpAddr;
 
@@ -9,15 +9,15 @@ use crate::mesh::MessageFormat;
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
-/// One link.
+/// State of one link.
 #[derive(Clone, Debug)]
 pub(super) struct LinkState {
     pub(super) peer: PeerId,
     pub(super) dialled: Option<PeerEndpoint>,
     pub(super) remote: IpAddr,
     pub(super) format: MessageFormat,
-    /// Whether the peer itself said something, here or on the link whose place this took: then its name is known, and the
-    /// person was told of it.
+    /// Whether the peer itself sent a message on this link, or on the link that this one replaced.
+    /// Then its name is known and the user was notified of it.
     pub(super) is_confirmed: bool,
     pub(super) heartbeats: LinkHeartbeats,
     pub(super) push: LazyPush,
@@ -36,23 +36,23 @@ impl LinkState {
         }
     }
 
-    /// When something is due on it.
+    /// Time of the next heartbeat, timeout or history request.
     pub(super) fn next_deadline(&self, config: &EngineConfig) -> BootMs {
         self.heartbeats.next_heartbeat_at.min(self.heartbeats.timeout_at(config)).min(self.push.receive.next_deadline())
     }
 }
 
-/// Heartbeats of both ends.
+/// Heartbeats in both directions.
 #[derive(Clone, Debug)]
 pub(super) struct LinkHeartbeats {
     pub(super) last_seen_at: BootMs,
-    /// Whether the other end sends heartbeats; of one that never did, silence tells nothing.
+    /// Whether the other peer sends heartbeats. A peer that never sent one does not time out.
     pub(super) peer_sends: bool,
     pub(super) next_heartbeat_at: BootMs,
 }
 
 impl LinkHeartbeats {
-    /// When the other end has been silent for too long.
+    /// Time at which the link times out if no message arrives.
     pub(super) fn timeout_at(&self, config: &EngineConfig) -> BootMs {
         if self.peer_sends { self.last_seen_at.plus(config.silence_timeout_ms()) } else { BootMs::NEVER }
     }

@@ -1,5 +1,5 @@
-//! Senders of chat: the received numbers, name and profile of each, and the highest numbers of
-//! evicted ones.
+//! Table of mesh authors: the received numbers, name and profile of each, and the highest numbers
+//! of evicted authors.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,76 +16,78 @@ use crate::peer_id::PeerId;
 use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
-/// What is known of somebody who said something on the mesh, directly or not.
+/// State of one author: a peer whose chat arrived, by any number of hops, or a linked peer.
 #[derive(Clone, Debug)]
 pub(super) struct MeshAuthor {
     pub(super) received: ReceivedNumbers,
     pub(super) name: Option<Nickname>,
     pub(super) profile: Option<PeerProfile>,
     pub(super) last_seen_at: BootMs,
-    /// The link by which its chat comes; the others spare this peer.
+    /// The link by which this author's chat arrives first. It is the parent in the author's
+    /// broadcast tree; the other links are pruned.
     pub(super) parent: Option<LinkId>,
 }
 
 impl MeshAuthor {
-    /// How it is shown.
+    /// The author as shown to the user.
     pub(super) fn contact(&self, id: PeerId) -> Contact {
         Contact::on_mesh(id, self.name.as_ref(), self.profile.as_ref())
     }
 }
 
-/// The senders.
+/// The authors.
 ///
 /// Invariant: at most [`MAX_AUTHORS`], unless all of them are linked.
 #[derive(Clone, Debug)]
 pub(super) struct MeshAuthors {
     authors: BTreeMap<PeerId, MeshAuthor>,
-    /// Those who were among the senders and made room.
+    /// Authors that were evicted from the table.
     pub(super) evicted: EvictedAuthors,
-    /// How many runs of numbers are remembered of each.
+    /// Largest number of ranges of received numbers per author.
     max_ranges: usize,
 }
 
 impl MeshAuthors {
-    /// Nobody; at most `max_ranges` runs of numbers will be remembered of each.
+    /// An empty table with at most `max_ranges` ranges of received numbers per author.
     pub(super) fn new(max_ranges: usize) -> Self {
         Self { authors: BTreeMap::new(), evicted: EvictedAuthors::default(), max_ranges }
     }
 
-    /// Whether this is one of them.
+    /// Whether the author is in the table.
     pub(super) fn contains(&self, id: PeerId) -> bool {
         self.authors.contains_key(&id)
     }
 
-    /// One of them.
+    /// The state of an author.
     pub(super) fn get(&self, id: PeerId) -> Option<&MeshAuthor> {
         self.authors.get(&id)
     }
 
-    /// One of them, to change it.
+    /// The state of an author, mutable.
     pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut MeshAuthor> {
         self.authors.get_mut(&id)
     }
 
-    /// All of them.
+    /// All authors.
     pub(super) fn iter(&self) -> impl Iterator<Item = (PeerId, &MeshAuthor)> {
         self.authors.iter().map(|(id, author)| (*id, author))
     }
 
-    /// All of them, to change them.
+    /// All authors, mutable.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut MeshAuthor> {
         self.authors.values_mut()
     }
 
-    /// The sender's entry. For a new one the sender that was silent longest is evicted; a linked one
-    /// never is.
+    /// The state of an author, which is added if it is new. If the table is full, the unlinked
+    /// author that sent nothing for the longest time is evicted.
     pub(super) fn entry(&mut self, id: PeerId, now: BootMs, is_linked: impl Fn(PeerId) -> bool) -> &mut MeshAuthor {
         if !self.authors.contains_key(&id) && self.authors.len() >= MAX_AUTHORS {
             let idle = self.authors.iter().filter(|(id, _)| !is_linked(**id));
             if let Some(stalest) = idle.min_by_key(|(_, author)| author.last_seen_at).map(|(id, _)| *id) {
                 let highest = self.authors.remove(&stalest).and_then(|author| author.received.highest());
-                // Copies of what it said may be on their way still. Each would be new again, and with many senders make
-                // room for itself and go round for ever.
+                // Copies of the evicted author's messages may still arrive. Without its highest
+                // number each would count as new. With many authors they would evict each other,
+                // and the copies would circulate forever.
                 if let Some(highest) = highest {
                     self.evicted.insert(stalest, highest);
                 }
@@ -103,12 +105,13 @@ impl MeshAuthors {
         self.authors.entry(id).or_insert_with(new_author)
     }
 
-    /// How a peer of the mesh is shown.
+    /// A mesh peer as shown to the user.
     pub(super) fn contact(&self, id: PeerId) -> Contact {
         self.get(id).map_or_else(|| Contact::on_mesh(id, None, None), |author| author.contact(id))
     }
 
-    /// How somebody who said something is shown; `name` is what it was called then.
+    /// The author of a message as shown to the user. `name` is the author's name at the time of the
+    /// message.
     pub(super) fn contact_of(&self, author: &Author, name: Option<&Nickname>) -> Contact {
         match author {
             Author::Mesh(id) => {
@@ -120,20 +123,20 @@ impl MeshAuthors {
         }
     }
 
-    /// Whether one of them has this name.
+    /// Whether an author has this nickname.
     pub(super) fn has_name(&self, wanted: &str) -> bool {
         let is_name = |name: &Nickname| name.as_str() == wanted;
         self.authors.values().any(|author| author.name.as_ref().is_some_and(is_name))
     }
 
-    /// Whether all of these numbers were heard, or count as heard.
+    /// Whether all numbers of the range were received or count as received.
     pub(super) fn has_received(&self, author: PeerId, (first, last): (u64, u64)) -> bool {
         self.get(author).is_some_and(|author| author.received.contains_range(first, last))
-            || self.evicted.has(author, last)
+            || self.evicted.has_received(author, last)
     }
 
-    /// The received numbers, as a question for history names them: bounded, those of authors of whom
-    /// something is `missing` first. Evicted senders are named if they are among `repeated_authors`.
+    /// The received numbers for a history request. Their total is bounded; authors with `missing`
+    /// ranges come first. Evicted authors are included if they are among `repeated_authors`.
     pub(super) fn history_request<'r>(
         &self,
         repeated_authors: impl Iterator<Item = &'r PeerId>,
@@ -145,8 +148,8 @@ impl MeshAuthors {
         let evicted = repeated_authors.filter(|author| !self.authors.contains_key(author));
         let evicted = evicted.filter_map(|author| Some((*author, vec![(0, self.evicted.highest(*author)?)])));
         let mut have: BTreeMap<PeerId, SeqRanges> = evicted.collect();
-        // With many senders there is room for their newest runs only. What is older counts as heard then: so those of whom
-        // something is missing come first.
+        // With many authors there is room only for the newest ranges of each. Older numbers then
+        // count as received. So authors with missing ranges come first.
         candidates.sort_by_key(|(id, _)| !missing.contains(id));
         candidates.truncate(MAX_ASKED - have.len());
         let reserved = if missing.is_empty() { 0 } else { MAX_RANGES_PER_REQUEST - MAX_ASKED };

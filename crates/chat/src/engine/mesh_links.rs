@@ -1,4 +1,4 @@
-//! Links of the mesh: one for each linked peer, its heartbeats, and the addresses to dial.
+//! Links of the mesh: one per linked peer, their heartbeats, and the addresses to dial.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use rollcall_core::BootMs;
 
 /// The links and the address book.
 ///
-/// Invariant: `by_peer` names exactly one link of each linked peer, and every link is named.
+/// Invariant: `by_peer` contains exactly one link per linked peer, and every link.
 #[derive(Clone, Debug)]
 pub(super) struct MeshLinks {
     links: BTreeMap<LinkId, LinkState>,
@@ -26,7 +26,7 @@ pub(super) struct MeshLinks {
 }
 
 impl MeshLinks {
-    /// No links; the configured addresses are to be dialled.
+    /// No links. The configured addresses are due at once.
     pub(super) fn new(peers: &[PeerEndpoint], now: BootMs) -> Self {
         let mut addresses = AddressBook::default();
         for endpoint in peers {
@@ -35,32 +35,32 @@ impl MeshLinks {
         Self { links: BTreeMap::new(), by_peer: BTreeMap::new(), addresses }
     }
 
-    /// One of them.
+    /// The state of a link.
     pub(super) fn get(&self, link: LinkId) -> Option<&LinkState> {
         self.links.get(&link)
     }
 
-    /// One of them, to change it.
+    /// The state of a link, mutable.
     pub(super) fn get_mut(&mut self, link: LinkId) -> Option<&mut LinkState> {
         self.links.get_mut(&link)
     }
 
-    /// Whether it is one of them.
+    /// Whether the link is open.
     pub(super) fn contains(&self, link: LinkId) -> bool {
         self.links.contains_key(&link)
     }
 
-    /// How many there are.
+    /// Number of links.
     pub(super) fn len(&self) -> usize {
         self.links.len()
     }
 
-    /// All of them.
+    /// All links.
     pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &LinkState)> {
         self.links.iter().map(|(id, link)| (*id, link))
     }
 
-    /// All of them, to change them.
+    /// All links, mutable.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (LinkId, &mut LinkState)> {
         self.links.iter_mut().map(|(id, link)| (*id, link))
     }
@@ -80,7 +80,7 @@ impl MeshLinks {
         self.by_peer.get(&peer).copied()
     }
 
-    /// Adds a link, in the place of another to the same peer if there is one.
+    /// Adds a link. It replaces another link to the same peer.
     pub(super) fn insert(&mut self, id: LinkId, link: LinkState) {
         if let Some(old) = self.by_peer.insert(link.peer, id) {
             self.links.remove(&old);
@@ -88,24 +88,27 @@ impl MeshLinks {
         self.links.insert(id, link);
     }
 
-    /// Takes out a link that has ended.
+    /// Removes a link that was closed.
     pub(super) fn remove(&mut self, id: LinkId) -> Option<LinkState> {
         let link = self.links.remove(&id)?;
         self.by_peer.remove(&link.peer);
         Some(link)
     }
 
-    /// Which of two links to one peer is kept. Both ends must come to the same end: of two that were dialled from opposite
-    /// ends, the one dialled by the lower id; of two dialled from one end the newer, because who dialled knows that it lost
-    /// the older.
+    /// Whether a new link replaces the old link to the same peer. Both ends must come to the same
+    /// result.
+    ///
+    /// If the links were dialled from opposite ends, the one dialled by the peer with the lower id
+    /// is kept. If both were dialled from the same end, the newer one is kept: the dialling peer
+    /// knows that it lost the older one.
     pub(super) fn should_replace(&self, new: &LinkState, old: LinkId, me: PeerId) -> bool {
         let Some(old) = self.links.get(&old) else { return true };
         let i_dialled = new.dialled.is_some();
         i_dialled == old.dialled.is_some() || i_dialled == (me < new.peer)
     }
 
-    /// The link whose peer has been there for longest without a word. A peer that had no time for a
-    /// heartbeat yet does not count.
+    /// The link that has been without a message of the peer itself for the longest time. A link is
+    /// not returned before its first heartbeat is overdue.
     pub(super) fn longest_unconfirmed(&self, config: &EngineConfig, now: BootMs) -> Option<LinkId> {
         let silence_timeout_ms = config.silence_timeout_ms();
         let is_evictable =
@@ -114,13 +117,13 @@ impl MeshLinks {
         evictable.min_by_key(|(_, link)| link.heartbeats.last_seen_at).map(|(id, _)| *id)
     }
 
-    /// The links on which no heartbeat came in time.
+    /// The links on which a heartbeat is overdue.
     pub(super) fn timed_out(&self, config: &EngineConfig, now: BootMs) -> Vec<LinkId> {
         let timed_out = self.links.iter().filter(|(_, link)| link.heartbeats.timeout_at(config) <= now);
         timed_out.map(|(id, _)| *id).collect()
     }
 
-    /// When something is due on a link, or an address is to be dialled.
+    /// Time of the next deadline of a link, or of the next dial.
     pub(super) fn next_deadline(&self, config: &EngineConfig) -> BootMs {
         let links = self.links.values().map(|link| link.next_deadline(config)).min().unwrap_or(BootMs::NEVER);
         let has_free_slot = self.links.len() + self.addresses.dialling_count() < config.max_connections;
@@ -129,7 +132,7 @@ impl MeshLinks {
         links.min(dials)
     }
 
-    /// Dials what is due, as far as there is room.
+    /// Dials the addresses that are due, as far as the connection limit permits.
     pub(super) fn dial_due(&mut self, cx: &mut Context) {
         let free_slots =
             cx.local.config.max_connections.saturating_sub(self.links.len() + self.addresses.dialling_count());
@@ -139,7 +142,7 @@ impl MeshLinks {
         cx.actions.extend(due.into_iter().map(Action::Dial));
     }
 
-    /// A dialled address did not become a link.
+    /// Handles a dialled address that did not become a link.
     pub(super) fn handle_dial_failure(&mut self, endpoint: PeerEndpoint, reason: String, cx: &mut Context) {
         cx.counters.failed_dials += 1;
         if self.addresses.record_failure(&endpoint, cx.now.boot, &mut cx.rng) == 1
@@ -169,25 +172,25 @@ impl MeshLinks {
         self.send(links, message, cx);
     }
 
-    /// Tells a new neighbour where others can be dialled.
+    /// Sends a linked peer the addresses of the other linked peers.
     pub(super) fn send_peer_list(&self, link: LinkId, cx: &mut Context) {
-        let Some(known) = self.links.get(&link) else { return };
-        let (to, is_here) = (known.peer, known.remote.is_loopback());
+        let Some(state) = self.links.get(&link) else { return };
+        let (to, is_here) = (state.peer, state.remote.is_loopback());
         let mut endpoints = self.addresses.addresses_of(|peer| peer != to && self.is_linked(peer));
-        // What is only good on this machine is of no use elsewhere.
+        // A loopback address is useless on another host.
         endpoints.retain(|endpoint| is_here || !is_loopback(endpoint));
         let message = cx.control_message(MessageBody::PeerList(endpoints));
         self.send(vec![link], message, cx);
     }
 
-    /// One message to some links, each in the form it wants.
+    /// Sends one message on some links, on each in the format that its peer understands.
     pub(super) fn send(&self, mut links: Vec<LinkId>, message: MeshMessage, cx: &mut Context) {
         links.retain(|id| self.links.contains_key(id));
         cx.counters.sent.add(MessageKind::of(&message.body), links.len());
-        let form_of = |id: &LinkId| self.links.get(id).map(|link| link.format).unwrap_or_default();
-        // Mostly all want the same.
-        while let Some(format) = links.first().map(form_of) {
-            let others: Vec<LinkId> = links.extract_if(.., |id| form_of(id) != format).collect();
+        let format_of = |id: &LinkId| self.links.get(id).map(|link| link.format).unwrap_or_default();
+        // Usually all links have the same format.
+        while let Some(format) = links.first().map(format_of) {
+            let others: Vec<LinkId> = links.extract_if(.., |id| format_of(id) != format).collect();
             if others.is_empty() {
                 cx.actions.push(Action::Send { links, message, format });
                 return;

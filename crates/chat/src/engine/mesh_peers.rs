@@ -1,4 +1,4 @@
-//! Peers of the mesh: links that come and end, and what neighbours tell each other on them.
+//! Peers of the mesh: their links, and the control messages between linked peers.
 
 use super::chat_entry::{Author, ChatEntry};
 use super::config::EngineConfig;
@@ -16,11 +16,12 @@ use crate::peer_id::PeerId;
 use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
-/// When somebody who accepts links and ends them at once has done so as often in a row, the person is told. Once may be two
-/// that dialled each other at the same moment.
+/// Number of failures in a row at a configured address after which the user is notified that its
+/// peer accepts links and closes them at once. A single failure is normal if two peers dial each
+/// other at the same time.
 const FAILURES_BEFORE_NOTICE: u32 = 2;
 
-/// The links, and what comes by them.
+/// The links, and the broadcast trees on them.
 #[derive(Clone, Debug)]
 pub(super) struct MeshPeers {
     pub(super) links: MeshLinks,
@@ -28,27 +29,27 @@ pub(super) struct MeshPeers {
 }
 
 impl MeshPeers {
-    /// No links yet.
+    /// No links.
     pub(super) fn new(config: &EngineConfig, now: BootMs) -> Self {
         Self { links: MeshLinks::new(&config.peers, now), tree: Plumtree::new(config.dedup_cache_size) }
     }
 
-    /// When something is due next.
+    /// Time of the next deadline of the links or the trees.
     pub(super) fn next_deadline(&self, config: &EngineConfig) -> BootMs {
         self.links.next_deadline(config).min(self.tree.next_deadline())
     }
 
-    /// The sender's entry; whoever was silent longest makes room for somebody new.
+    /// The state of an author, which is added if it is new.
     pub(super) fn author_mut(&mut self, id: PeerId, now: BootMs) -> &mut MeshAuthor {
         self.tree.authors.entry(id, now, |peer| self.links.is_linked(peer))
     }
 
-    /// How a peer is shown.
+    /// A mesh peer as shown to the user.
     pub(super) fn contact(&self, peer: PeerId) -> Contact {
         self.tree.authors.contact(peer)
     }
 
-    /// A connection was greeted; whether it becomes a link.
+    /// Handles a completed handshake. Returns whether the connection becomes a link.
     pub(super) fn handle_link_opened(&mut self, link: LinkId, mut new: LinkState, cx: &mut Context) -> bool {
         let (peer, me) = (new.peer, cx.local.config.id);
         if let Some(endpoint) = &new.dialled {
@@ -58,17 +59,17 @@ impl MeshPeers {
             if let Some(endpoint) = &new.dialled {
                 self.links.addresses.mark_own(endpoint);
             }
-            cx.actions.push(Action::Close { link, reason: "it leads to this program itself" });
+            cx.actions.push(Action::Close { link, reason: "the address is this peer's own" });
             return false;
         }
         if let Some(old) = self.links.link_to(peer) {
             if !self.links.should_replace(&new, old, me) {
-                cx.actions.push(Action::Close { link, reason: "there is a link to this peer already" });
+                cx.actions.push(Action::Close { link, reason: "another link to this peer is open" });
                 return false;
             }
             new.is_confirmed = self.links.get(old).is_some_and(|old| old.is_confirmed);
             self.tree.move_parents(old, link);
-            cx.actions.push(Action::Close { link: old, reason: "another link to this peer took its place" });
+            cx.actions.push(Action::Close { link: old, reason: "another link to this peer replaced it" });
         } else if self.links.len() >= cx.local.config.max_connections && !self.evict_unconfirmed_link(cx) {
             self.links.addresses.record_lost_link(peer, false, cx.now.boot, &mut cx.rng);
             cx.actions.push(Action::Close { link, reason: "max_connections is reached" });
@@ -76,33 +77,34 @@ impl MeshPeers {
         }
         self.links.insert(link, new);
         self.author_mut(peer, cx.now.boot);
-        // First of all a heartbeat: it tells the other that this is a peer with the extension.
+        // The heartbeat must be the first message: it shows the other peer that this peer knows the
+        // extension.
         self.links.send_heartbeat(vec![link], cx);
         self.links.send_peer_list(link, cx);
         true
     }
 
-    /// Ends the link whose peer has been there for longest without a word, so that another can have its place; whether
-    /// there is one.
+    /// Closes the link that has been unconfirmed for the longest time, to make room for another.
+    /// Returns whether there was such a link.
     fn evict_unconfirmed_link(&mut self, cx: &mut Context) -> bool {
         let Some(link) = self.links.longest_unconfirmed(&cx.local.config, cx.now.boot) else { return false };
-        let reason = "it never said a word, and another needs its place";
+        let reason = "the peer never sent a message, and another peer needs the slot";
         cx.actions.push(Action::Close { link, reason });
         self.handle_link_closed(link, reason, cx);
         true
     }
 
-    /// Ends the links on which no heartbeat came in time.
+    /// Closes the links on which a heartbeat is overdue.
     pub(super) fn close_timed_out_links(&mut self, cx: &mut Context) {
         for link in self.links.timed_out(&cx.local.config, cx.now.boot) {
-            let reason = "no heartbeat came in time";
+            let reason = "heartbeat timeout";
             cx.actions.push(Action::Close { link, reason });
             cx.counters.timed_out_links += 1;
             self.handle_link_closed(link, reason, cx);
         }
     }
 
-    /// A link has ended.
+    /// Handles a closed link.
     pub(super) fn handle_link_closed(&mut self, link: LinkId, reason: &str, cx: &mut Context) {
         let Some(ended) = self.links.remove(link) else { return };
         cx.counters.lost_links += 1;
@@ -112,7 +114,7 @@ impl MeshPeers {
             && !ended.is_confirmed
             && self.links.addresses.failures(&endpoint) == FAILURES_BEFORE_NOTICE
         {
-            let reason = format!("{reason} before it said a word; it may have as many peers as it takes");
+            let reason = format!("{reason} before the peer sent a message; it may have reached its connection limit");
             cx.notify(Notice::Unreachable { endpoint, reason });
         }
         if ended.is_confirmed {
@@ -120,7 +122,8 @@ impl MeshPeers {
         }
     }
 
-    /// A message came on a link. Returns the chat, which is not only for neighbours.
+    /// Handles a message. Returns the entry, if it is a chat message: only chat is forwarded to
+    /// other peers.
     pub(super) fn handle_message(
         &mut self,
         link: LinkId,
@@ -129,7 +132,8 @@ impl MeshPeers {
         history: &History,
         cx: &mut Context,
     ) -> Option<ChatEntry> {
-        // What was under way on a link that was closed is not lost: the link that took its place asks for it.
+        // A message may still arrive on a link that was closed. It is not lost: the link that
+        // replaced it requests it.
         let state = self.links.get_mut(link)?;
         cx.counters.received.add(MessageKind::of(&message.body), 1);
         state.heartbeats.last_seen_at = cx.now.boot;
@@ -138,7 +142,7 @@ impl MeshPeers {
         if is_from_neighbour {
             state.format.text_times |= text_times;
             let is_first = !std::mem::replace(&mut state.is_confirmed, true);
-            // With a chat it is taken in later.
+            // For chat, the author's name is updated when the entry is handled.
             if message.name.is_some() && (is_first || !matches!(message.body, MessageBody::Chat(_))) {
                 self.author_mut(peer, cx.now.boot).name.clone_from(&message.name);
             }
@@ -154,7 +158,8 @@ impl MeshPeers {
                 let MeshMessage { sender, number, said_at, name, .. } = message;
                 Some(ChatEntry { author: Author::Mesh(sender), name, number, said_at, text })
             }
-            // All else is between neighbours, and counts only from the neighbour itself.
+            // All other messages are between linked peers, and are valid only if the linked peer
+            // itself is the sender.
             body if is_from_neighbour => {
                 self.handle_neighbour_message(link, body, message.said_at, history, cx);
                 None
@@ -163,7 +168,7 @@ impl MeshPeers {
         }
     }
 
-    /// A neighbour tells this peer something.
+    /// Handles a control message of a linked peer.
     fn handle_neighbour_message(
         &mut self,
         link: LinkId,
@@ -203,7 +208,7 @@ impl MeshPeers {
             MessageBody::Have(have) => self.tree.handle_have(link, have, &mut self.links, cx),
             MessageBody::Prune(author) => state.push.send.make_lazy(author),
             MessageBody::HistoryEnd { more } => {
-                // A neighbour that says "more" for ever and sends nothing new is not asked for ever.
+                // There is a limit for a peer that always reports more but sends nothing new.
                 if state.push.receive.finish_request(more) {
                     self.tree.request_history(link, &mut self.links, cx);
                 }
@@ -219,8 +224,8 @@ impl MeshPeers {
         if extension.is_none() || std::mem::replace(&mut state.format.extended, true) {
             return;
         }
-        // When the link was made, those who came at the same moment had not told their addresses. By now the one that told its
-        // own first is known, and the other learns of it.
+        // When the link was opened, peers that were linked at the same time had not sent their
+        // addresses yet. Now the address of one of them is known and can be sent to the other.
         self.links.send_peer_list(link, cx);
         self.tree.request_history(link, &mut self.links, cx);
         if let Some(profile) = cx.local.profile.clone() {
@@ -229,7 +234,7 @@ impl MeshPeers {
         }
     }
 
-    /// Sends the person's chat to all neighbours; to how many.
+    /// Sends a chat message of the user to all linked peers. Returns their number.
     pub(super) fn send_post(&self, message: MeshMessage, cx: &mut Context) -> usize {
         let links: Vec<LinkId> = self.links.iter().map(|(id, _)| id).collect();
         let count = links.len();
@@ -238,22 +243,22 @@ impl MeshPeers {
         count
     }
 
-    /// Says so if some neighbours cannot take in a message this long.
+    /// Notifies the user if the message is too long for some linked peers.
     fn warn_if_too_long(&self, message: &MeshMessage, cx: &mut Context) {
         let plain = self.links.iter().filter(|(_, link)| !link.format.extended).count();
         if plain > 0 && message.write(MessageFormat::default()).is_none() {
-            cx.reject(format!("{plain} peers take no message this long; the others get it"));
+            cx.reject(format!("{plain} peers cannot receive a message this long; the others get it"));
         }
     }
 
-    /// The person says something to one peer.
+    /// Sends a direct message to a linked peer.
     pub(super) fn send_direct(&self, to: PeerId, text: String, cx: &mut Context) {
         let link = self.links.link_to(to);
         let is_extended = |link: &LinkId| self.links.get(*link).is_some_and(|link| link.format.extended);
         let Some(link) = link.filter(is_extended) else {
             let uid = self.contact(to).uid;
             cx.reject(format!(
-                "{uid} is a peer that knows no direct messages, or has only just come; POST reaches all"
+                "{uid} does not support direct messages, or was linked only a moment ago; POST reaches all peers"
             ));
             return;
         };
@@ -262,7 +267,7 @@ impl MeshPeers {
         cx.notify(Notice::DirectSent { to: self.contact(to) });
     }
 
-    /// Sends the profile to each peer that knows profiles; to how many.
+    /// Sends the profile to all linked peers that know profiles. Returns their number.
     pub(super) fn send_profile(&self, profile: PeerProfile, cx: &mut Context) -> usize {
         let extended = self.links.iter().filter(|(_, link)| link.format.extended);
         let links: Vec<LinkId> = extended.map(|(id, _)| id).collect();

@@ -1,13 +1,15 @@
-//! Plumtree: eager and lazy push of chat.
+//! Plumtree: broadcast trees with eager and lazy push of chat, one tree per author (Leitão, Pereira
+//! and Rodrigues, *Epidemic Broadcast Trees*, 2007).
 //!
-//! In a mesh where all are linked with all, everybody has every message from its author, and whatever else comes of it is
-//! read to be thrown away. So a peer that gets an author's chat on one link asks the others to spare it. They tell it every
-//! few milliseconds which numbers they have, and it asks for what has not come. Whoever did not ask to be spared gets
-//! everything at once. This is the lazy push of Plumtree (Leitão, Pereira and Rodrigues, *Epidemic Broadcast Trees*, 2007),
-//! with a tree for each author; `prune` and `have` are its names.
+//! If all peers are linked with each other, each message arrives once from its author, and every
+//! further copy is useless. So a peer that receives an author's chat on one link sends `prune` for
+//! this author on the other links. A pruned link is lazy: every few milliseconds the other peer
+//! sends the numbers that it has (`have`, the paper's IHAVE). This peer requests those that do not
+//! arrive. A link that was not pruned is eager: it gets each message at once.
 //!
-//! The receiver alone decides, since it alone knows its other ways: it keeps one link for each author that spares it
-//! nothing. A question for history ends all that its sender is spared, at both ends of the link.
+//! Only the receiver decides, because only the receiver knows its other links. It keeps one eager
+//! link per author, the parent. A history request makes all authors eager again on its link, at
+//! both ends; it takes the place of the paper's GRAFT.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,32 +28,33 @@ use crate::mesh::{MeshMessage, MessageBody, SeqRanges};
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
-/// What is here is told of within so long.
+/// Largest delay of a `have` message, in milliseconds.
 const HAVE_DELAY_MS: u64 = 20;
 
-/// The trees of all authors, as far as this peer knows them: the source of each author's chat, and
-/// what is still to be told.
+/// The broadcast trees, as far as this peer is part of them: the parent link of each author, and
+/// the pending `have` messages.
 #[derive(Clone, Debug)]
 pub(super) struct Plumtree {
     pub(super) authors: MeshAuthors,
-    /// What left the history lately.
+    /// Entries that were recently evicted from the history.
     evicted: EvictedEntries,
-    /// When neighbours are told of what they were spared.
+    /// Time at which the pending `have` messages are sent.
     send_haves_at: BootMs,
 }
 
 impl Plumtree {
-    /// Nobody was heard; at most `max_ranges` runs of numbers will be remembered of a sender.
+    /// No authors. At most `max_ranges` ranges of received numbers are kept per author.
     pub(super) fn new(max_ranges: usize) -> Self {
         Self { authors: MeshAuthors::new(max_ranges), evicted: EvictedEntries::default(), send_haves_at: BootMs::NEVER }
     }
 
-    /// When neighbours are told of what they were spared.
+    /// Time of the next `have` messages. The requests for missing ranges are deadlines of their
+    /// links.
     pub(super) fn next_deadline(&self) -> BootMs {
         self.send_haves_at
     }
 
-    /// Does what is due.
+    /// Sends the history requests and `have` messages that are due.
     pub(super) fn handle_timeout(&mut self, links: &mut MeshLinks, cx: &mut Context) {
         self.drop_expired_entries(links, cx.now);
         self.request_missing(links, cx);
@@ -60,7 +63,8 @@ impl Plumtree {
         }
     }
 
-    /// Chat came on a link: how its author is shown, if it is new.
+    /// Records a chat message that arrived on a link. Returns its author as shown to the user if
+    /// the message is new.
     pub(super) fn handle_chat(
         &mut self,
         link: LinkId,
@@ -69,7 +73,7 @@ impl Plumtree {
         links: &mut MeshLinks,
         cx: &mut Context,
     ) -> Option<Contact> {
-        // Asked first: what makes room for a new sender must not be a repetition.
+        // Checked first: a duplicate must not add an author and evict another.
         if self.record_if_duplicate(link, author, entry.number, links, cx.now.boot, cx.counters) {
             self.update_parent(link, author, false, links, cx);
             return None;
@@ -91,8 +95,8 @@ impl Plumtree {
         Some(from)
     }
 
-    /// Chat came of which only the sender and the number are known yet: takes it in, if it was heard before and tells
-    /// nothing else.
+    /// Duplicate check from the message header alone. Returns whether the message is a duplicate
+    /// without any other effect; only then is it recorded.
     pub(super) fn handle_if_duplicate(
         &mut self,
         link: LinkId,
@@ -105,7 +109,7 @@ impl Plumtree {
         if self.authors.get(author).is_some_and(|record| !record.received.contains(number)) {
             return false;
         }
-        // What a neighbour says itself tells more of it.
+        // A message of the linked peer itself also confirms the link.
         if links.get(link).is_none_or(|state| state.peer == author) {
             return false;
         }
@@ -121,7 +125,7 @@ impl Plumtree {
         true
     }
 
-    /// Whether chat was heard before; then that is all that it tells, and it is noted.
+    /// Records a duplicate. Returns whether the message is one.
     fn record_if_duplicate(
         &mut self,
         link: LinkId,
@@ -136,7 +140,7 @@ impl Plumtree {
                 return false;
             }
             record.last_seen_at = now;
-        } else if self.authors.evicted.has(author, number) {
+        } else if self.authors.evicted.has_received(author, number) {
             if let Some(state) = links.get_mut(link) {
                 state.push.receive.record_repeat(author);
             }
@@ -147,7 +151,8 @@ impl Plumtree {
         true
     }
 
-    /// Passes new chat on to everybody but its author and those on the link that it came by.
+    /// Forwards a new message to all links except the one that delivered it and the one to its
+    /// author.
     pub(super) fn forward(
         &mut self,
         from: LinkId,
@@ -156,7 +161,8 @@ impl Plumtree {
         links: &mut MeshLinks,
         cx: &mut Context,
     ) {
-        // What could not be asked for later must not only be told of.
+        // If the buffer of evicted entries is full, a lazy peer could not request the message
+        // later.
         let may_push_lazily = !self.evicted.is_full();
         let (mut eager, mut is_queue_full) = (Vec::new(), false);
         for (id, link) in links.iter_mut() {
@@ -181,7 +187,7 @@ impl Plumtree {
         }
     }
 
-    /// Keeps what has left the history, if a neighbour may have been told of it.
+    /// Keeps an entry that the history has evicted, if a linked peer may still request it.
     pub(super) fn retain_evicted(&mut self, evicted: Option<Arc<ChatEntry>>, links: &MeshLinks, now: Now) {
         let Some(evicted) = evicted else { return };
         if links.iter().any(|(_, link)| link.push.send.may_request_evicted(now.boot)) {
@@ -189,7 +195,8 @@ impl Plumtree {
         }
     }
 
-    /// Keeps what this peer said itself and has left the history, if a neighbour is owed the rest of an answer.
+    /// Keeps an own entry that the history has evicted, if a linked peer may request the next batch
+    /// of an answer.
     pub(super) fn retain_own_evicted(&mut self, evicted: Option<Arc<ChatEntry>>, links: &MeshLinks, now: Now) {
         if let Some(evicted) = evicted
             && is_any_answer_open(links, now)
@@ -198,14 +205,15 @@ impl Plumtree {
         }
     }
 
-    /// Drops what left the history long ago, if nobody is owed the rest of an answer.
+    /// Drops the evicted entries whose retention has ended, unless a linked peer may request the
+    /// next batch of an answer.
     fn drop_expired_entries(&mut self, links: &MeshLinks, now: Now) {
         if !is_any_answer_open(links, now) {
             self.evicted.drop_expired(now.boot);
         }
     }
 
-    /// Tells those who are spared what they were spared.
+    /// Sends the pending `have` messages.
     fn send_haves(&mut self, links: &mut MeshLinks, cx: &mut Context) {
         self.send_haves_at = BootMs::NEVER;
         for (link, numbers) in take_pending_haves(links) {
@@ -214,7 +222,8 @@ impl Plumtree {
         }
     }
 
-    /// This peer leaves, and cannot be asked later: what it would have told of is sent.
+    /// Sends the messages themselves instead of the pending `have` messages. After the shutdown of
+    /// this peer they could not be requested.
     pub(super) fn push_pending(&mut self, history: &History, links: &mut MeshLinks, cx: &mut Context) {
         for (link, numbers) in take_pending_haves(links) {
             for (author, number) in numbers {
@@ -227,7 +236,7 @@ impl Plumtree {
         self.send_haves_at = BootMs::NEVER;
     }
 
-    /// Gives a neighbour the next part of what it has not heard.
+    /// Answers a history request with the next batch.
     pub(super) fn answer_history_request(
         &self,
         link: LinkId,
@@ -259,7 +268,7 @@ impl Plumtree {
         links.send(vec![link], end, cx);
     }
 
-    /// Asks the neighbour for what this peer has not heard.
+    /// Sends a history request.
     pub(super) fn request_history(&self, link: LinkId, links: &mut MeshLinks, cx: &mut Context) {
         let receive = links.get(link).map(|link| &link.push.receive);
         let repeated_authors = receive.into_iter().flat_map(LazyReceive::repeated_authors);
@@ -273,7 +282,7 @@ impl Plumtree {
         links.send(vec![link], message, cx);
     }
 
-    /// A neighbour has this.
+    /// Handles a `have` message: notes the announced ranges that have not been received.
     pub(super) fn handle_have(
         &self,
         link: LinkId,
@@ -281,11 +290,13 @@ impl Plumtree {
         links: &mut MeshLinks,
         cx: &mut Context,
     ) {
-        // Who only claims to have something is not asked time and again for nothing.
         let is_useful = links.get(link).is_some_and(|state| state.push.receive.has_progress);
         for (author, ranges) in have {
-            let may_come = !is_useful || self.parent_of(author, links).is_some();
-            let request_at = if may_come { cx.now.boot.plus(REQUEST_DELAY_MS) } else { cx.now.boot };
+            // The request waits if the chat may still arrive by the parent link. It also waits if this
+            // link delivered nothing new lately: otherwise a peer that only claims to have chat would
+            // be asked at once again and again.
+            let may_arrive = !is_useful || self.parent_of(author, links).is_some();
+            let request_at = if may_arrive { cx.now.boot.plus(REQUEST_DELAY_MS) } else { cx.now.boot };
             for range in ranges {
                 if !self.has_received(author, range, cx.local.config.id)
                     && let Some(state) = links.get_mut(link)
@@ -296,7 +307,7 @@ impl Plumtree {
         }
     }
 
-    /// Asks neighbours for what they have and this peer does not, after it was waited for.
+    /// Requests the announced ranges whose delay has ended.
     fn request_missing(&self, links: &mut MeshLinks, cx: &mut Context) {
         let due = links.iter().filter(|(_, link)| link.push.receive.next_deadline() <= cx.now.boot);
         let mut requested = BTreeSet::new();
@@ -310,22 +321,25 @@ impl Plumtree {
         }
     }
 
-    /// Chat of an author came on a link, new or not: decides whether it is heard there from now on, or is to be spared.
+    /// Decides whether the link becomes the author's parent or is pruned, after a new or a
+    /// duplicate message of the author arrived on it.
     fn update_parent(&mut self, link: LinkId, author: PeerId, is_new: bool, links: &mut MeshLinks, cx: &mut Context) {
         let parent = self.parent_of(author, links);
         let (Some(state), Some(record)) = (links.get_mut(link), self.authors.get_mut(author)) else { return };
-        let is_author_linked = state.peer == author;
+        let is_link_to_author = state.peer == author;
         if parent.is_none() {
             record.parent = Some(link);
             if state.push.receive.is_pruned(author) {
                 self.request_history(link, links, cx);
             }
-        } else if is_new && (is_author_linked || state.push.receive.is_requested(author)) {
-            // Nobody has it sooner; or where it was heard until now it did not come.
+        } else if is_new && (is_link_to_author || state.push.receive.is_requested(author)) {
+            // Either the link to the author itself, which is the shortest way, or a link that
+            // delivered chat that the present parent did not.
             record.parent = Some(link);
-        } else if parent != Some(link) && !is_author_linked && state.push.can_prune(author) {
+        } else if parent != Some(link) && !is_link_to_author && state.push.can_prune(author) {
             if !state.push.receive.prune(author) {
-                // Most of them have long been silent: both ends begin anew.
+                // The table of pruned authors is full, and most of them send nothing any more. The
+                // history request makes all authors eager again at both ends.
                 self.request_history(link, links, cx);
                 return;
             }
@@ -334,9 +348,9 @@ impl Plumtree {
         }
     }
 
-    /// Whether [`Plumtree::update_parent`] has nothing to do.
+    /// Whether [`Plumtree::update_parent`] would change nothing for a duplicate.
     fn is_parent_settled(&self, link: LinkId, author: PeerId, links: &MeshLinks) -> bool {
-        // Nothing is chosen for those who are forgotten.
+        // Evicted authors have no parent.
         if !self.authors.contains(author) {
             return true;
         }
@@ -347,14 +361,15 @@ impl Plumtree {
         }
     }
 
-    /// Another link to the same peer has taken the place of one.
+    /// Handles a replaced link: authors whose parent was `from` get the parent `to`.
     pub(super) fn move_parents(&mut self, from: LinkId, to: LinkId) {
         for record in self.authors.iter_mut().filter(|record| record.parent == Some(from)) {
             record.parent = Some(to);
         }
     }
 
-    /// A link has ended: whoever spared this peer what it brought is asked for it.
+    /// Handles a closed link: for each author whose parent it was, requests the history on one link
+    /// that was pruned for the author. This makes the author eager again there.
     pub(super) fn replace_parent(&self, ended: LinkId, links: &mut MeshLinks, cx: &mut Context) {
         let orphaned = self.authors.iter().filter(|(_, record)| record.parent == Some(ended)).map(|(author, _)| author);
         let lazy_link_of = |author| links.iter().find(|(_, link)| link.push.receive.is_pruned(author));
@@ -364,23 +379,23 @@ impl Plumtree {
         }
     }
 
-    /// The link by which the chat of an author comes.
+    /// The author's parent link, if it is still open.
     fn parent_of(&self, author: PeerId, links: &MeshLinks) -> Option<LinkId> {
         self.authors.get(author)?.parent.filter(|parent| links.contains(*parent))
     }
 
-    /// Whether all of these numbers were heard, or count as heard.
+    /// Whether all numbers of the range were received or count as received.
     fn has_received(&self, author: PeerId, range: (u64, u64), me: PeerId) -> bool {
         author == me || self.authors.has_received(author, range)
     }
 }
 
-/// Whether a neighbour is owed the rest of an answer.
+/// Whether a linked peer may request the next batch of an answer.
 fn is_any_answer_open(links: &MeshLinks, now: Now) -> bool {
     links.iter().any(|(_, link)| link.push.send.has_open_answer(now.boot))
 }
 
-/// What each neighbour is still to be told of; it counts as told from now on.
+/// Takes the messages that each linked peer must be told of.
 fn take_pending_haves(links: &mut MeshLinks) -> Vec<(LinkId, Vec<(PeerId, u64)>)> {
     let pending = links.iter_mut().map(|(id, link)| (id, link.push.send.take_pending_haves()));
     pending.filter(|(_, numbers)| !numbers.is_empty()).collect()

@@ -1,11 +1,12 @@
-//! Which numbers of a sender were heard. Numbers of one run of a program follow each other, so what was heard is a few
-//! runs of them, however many messages there were.
+//! Set of received sequence numbers of one author, stored as ranges. The numbers of one run are
+//! consecutive, so a few ranges cover any number of messages.
 
 use crate::mesh::SeqRanges;
 
-/// The numbers that were heard of one sender.
+/// Set of received sequence numbers.
 ///
-/// Invariant: the runs are in order, do not touch, and are at most `most`; what was heard stays heard.
+/// Invariant: the ranges are ascending, do not touch, and are at most `max_ranges`. A received
+/// number stays in the set.
 #[derive(Clone, Debug)]
 pub struct ReceivedNumbers {
     ranges: SeqRanges,
@@ -13,15 +14,15 @@ pub struct ReceivedNumbers {
 }
 
 impl ReceivedNumbers {
-    /// Nothing was heard; at most `most` runs will be remembered.
+    /// An empty set with at most `max_ranges` ranges.
     #[must_use]
     pub fn new(max_ranges: usize) -> Self {
         Self { ranges: Vec::new(), max_ranges: max_ranges.max(1) }
     }
 
-    /// Adds a number; whether it was not heard before.
+    /// Adds a number. Returns whether it is new.
     pub fn insert(&mut self, number: u64) -> bool {
-        // The first run that does not end before the number.
+        // The first range that does not end before the number.
         let at = self.ranges.partition_point(|(_, last)| *last < number);
         if self.ranges.get(at).is_some_and(|(first, _)| *first <= number) {
             return false;
@@ -43,21 +44,21 @@ impl ReceivedNumbers {
         true
     }
 
-    /// Whether a number was heard, or is so old that it counts as heard.
+    /// Whether a number was received, or is so old that it counts as received.
     #[must_use]
     pub fn contains(&self, number: u64) -> bool {
         let at = self.ranges.partition_point(|(_, last)| *last < number);
         self.ranges.get(at).is_some_and(|(first, _)| *first <= number)
     }
 
-    /// Whether all numbers from the first to the last were heard, or count as heard.
+    /// Whether all numbers from `first` to `last` were received or count as received.
     #[must_use]
     pub fn contains_range(&self, first: u64, last: u64) -> bool {
         let at = self.ranges.partition_point(|(_, end)| *end < last);
         self.ranges.get(at).is_some_and(|(start, _)| *start <= first)
     }
 
-    /// Whatever is lower than `number` counts as heard from now on.
+    /// Makes all numbers below `number` count as received.
     pub fn mark_received_below(&mut self, number: u64) {
         let Some(last) = number.checked_sub(1) else { return };
         self.ranges.retain(|(_, end)| *end > last);
@@ -70,7 +71,8 @@ impl ReceivedNumbers {
         }
     }
 
-    /// The newest runs, at most `most`; what is older counts as heard in them.
+    /// The newest ranges, at most `max_ranges`. All older numbers are included in the first of
+    /// them.
     #[must_use]
     pub fn newest_ranges(&self, max_ranges: usize) -> SeqRanges {
         let skipped = self.ranges.len().saturating_sub(max_ranges);
@@ -81,13 +83,14 @@ impl ReceivedNumbers {
         ranges
     }
 
-    /// The highest number heard.
+    /// The highest number received.
     #[must_use]
     pub fn highest(&self) -> Option<u64> {
         self.ranges.last().map(|(_, last)| *last)
     }
 
-    /// What is missing between the two oldest runs, and before, counts as heard: a number that late is a repetition.
+    /// Makes all numbers up to the end of the second-oldest range count as received. A message that
+    /// old is most likely a duplicate.
     fn close_oldest_gap(&mut self) {
         let (_, last) = self.ranges.remove(0);
         match self.ranges.first_mut() {
@@ -97,7 +100,8 @@ impl ReceivedNumbers {
     }
 }
 
-/// Whether a number is in one of the runs that somebody else named.
+/// Whether a number is in one of the ranges. The ranges come from another peer and may be in any
+/// order.
 #[must_use]
 pub(super) fn is_in_ranges(ranges: &[(u64, u64)], number: u64) -> bool {
     ranges.iter().any(|(first, last)| (*first..=*last).contains(&number))
@@ -126,7 +130,7 @@ mod tests {
         assert!(received.insert(2));
         assert_eq!(received.ranges, [(1, 3), (5, 5)]);
         assert!([7, 9].into_iter().all(|number| received.insert(number)));
-        assert_eq!(received.ranges, [(0, 5), (7, 7), (9, 9)], "4 is given up");
+        assert_eq!(received.ranges, [(0, 5), (7, 7), (9, 9)], "4 counts as received");
         assert!(!received.insert(4) && !received.insert(0));
         assert_eq!(received.newest_ranges(2), [(0, 7), (9, 9)]);
         assert_eq!(received.newest_ranges(9), received.ranges);

@@ -1,4 +1,4 @@
-//! Token-bucket limit on answers per source address.
+//! Token-bucket limit on replies per source address.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use super::limits::{REPLIES_PER_SECOND, REPLY_BURST};
 use rollcall_core::{BootMs, Rate, TokenBucket};
 
-/// The most addresses that are counted one by one; beyond that nobody new is answered until some are idle again.
+/// Largest number of buckets. If it is reached, a new source gets no reply until another source has
+/// been idle.
 const MAX_SOURCES: usize = 1024;
 
 const RATE: Rate = Rate::new(REPLY_BURST, 1000 / REPLIES_PER_SECOND);
 
-/// A token bucket for each source.
+/// A token bucket per source address.
 ///
 /// Invariant: at most [`MAX_SOURCES`] buckets.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +21,7 @@ pub(super) struct ReplyLimit {
 }
 
 impl ReplyLimit {
-    /// Takes a token for one more answer, if there is one.
+    /// Takes a token for a reply. Returns whether there was one.
     pub(super) fn allows(&mut self, source: IpAddr, now: BootMs) -> bool {
         if !self.buckets.contains_key(&source) && self.buckets.len() >= MAX_SOURCES {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
@@ -41,7 +42,7 @@ mod tests {
         let (mut limit, one, other) = (ReplyLimit::default(), "10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
         let allowed = |limit: &mut ReplyLimit, now| (0..1000).filter(|_| limit.allows(one, BootMs(now))).count();
         assert_eq!(allowed(&mut limit, 1000), 16);
-        assert!(limit.allows(other, BootMs(1000)), "each source has its own");
+        assert!(limit.allows(other, BootMs(1000)), "each source has its own bucket");
         assert_eq!(allowed(&mut limit, 1499), 0);
         assert_eq!(allowed(&mut limit, 2000), 2);
         assert_eq!(allowed(&mut limit, 100_000), 16);

@@ -1,4 +1,5 @@
-//! The engine's rules one by one. What they come to together is for the simulation in `tests/it/peer`.
+//! Unit tests of each rule of the engine. The simulation in `tests/it/peer` tests all rules
+//! together.
 
 mod lan;
 mod plumtree;
@@ -38,7 +39,7 @@ pub(super) fn config() -> EngineConfig {
     }
 }
 
-/// An engine and the time at it.
+/// An engine and its clock.
 struct Harness {
     engine: Engine,
     now: u64,
@@ -77,14 +78,14 @@ fn closed_links(actions: &Actions) -> Vec<u64> {
 }
 
 fn notices(actions: &Actions) -> Vec<&Notice> {
-    let told = actions.iter().filter_map(|action| match action {
+    let notices = actions.iter().filter_map(|action| match action {
         Action::Notify(notice) => Some(notice),
         _ => None,
     });
-    told.collect()
+    notices.collect()
 }
 
-/// The links that a chat goes out on.
+/// The links on which chat is sent.
 fn chat_links(actions: &Actions) -> Vec<u64> {
     let sent = actions.iter().filter_map(|action| match action {
         Action::Send { links, message: MeshMessage { body: MessageBody::Chat(_), .. }, .. } => Some(links),
@@ -108,7 +109,8 @@ fn chat(text: &str) -> MessageBody {
 
 #[test]
 fn of_two_links_dialled_from_opposite_ends_both_peers_keep_the_one_dialled_by_the_lower_id() {
-    // Whichever comes first, and whoever is lower: link 1 was dialled by this peer, link 2 by the other.
+    // In either order, and for a lower and a higher id of the other peer. This peer dialled link 1,
+    // the other peer dialled link 2.
     for (other, kept) in [(60, 1), (40, 2)] {
         for first in [1, 2] {
             let mut harness = Harness::new(config());
@@ -128,7 +130,7 @@ fn of_two_links_dialled_from_the_same_end_the_newer_one_is_kept() {
     harness.link(1, 60, None);
     let actions = harness.link(2, 60, None);
     assert_eq!(closed_links(&actions), [1]);
-    assert_eq!(notices(&actions), Vec::<&Notice>::new(), "nothing changes for the person");
+    assert_eq!(notices(&actions), Vec::<&Notice>::new(), "no notice to the user");
     assert_eq!(harness.feed(Event::LinkClosed { link: LinkId(1), reason: String::new() }), []);
 }
 
@@ -144,14 +146,14 @@ fn a_link_of_a_peer_to_itself_is_closed_and_its_address_is_never_dialled_again()
 fn the_connection_limit_holds_for_dialled_and_for_accepted_links() {
     let mut harness = Harness::new(EngineConfig { peers: vec![endpoint(1), endpoint(2), endpoint(3)], ..config() });
     let dials = harness.feed(Event::TimerFired);
-    assert_eq!(dials, [Action::Dial(endpoint(1)), Action::Dial(endpoint(2))], "two at most");
+    assert_eq!(dials, [Action::Dial(endpoint(1)), Action::Dial(endpoint(2))], "the limit is two");
     harness.link(1, 60, Some(1));
     harness.link(2, 61, None);
     assert_eq!(closed_links(&harness.link(3, 62, None)), [3]);
     assert_eq!(closed_links(&harness.link(4, 63, Some(2))), [4]);
-    assert_eq!(closed_links(&harness.link(5, 61, None)), [2], "another link to a peer that is linked needs no room");
+    assert_eq!(closed_links(&harness.link(5, 61, None)), [2], "another link to a linked peer needs no free slot");
     let actions = harness.feed(Event::LinkClosed { link: LinkId(1), reason: String::new() });
-    assert_eq!(actions, [Action::Dial(endpoint(3))], "whom there was no room for waits its turn");
+    assert_eq!(actions, [Action::Dial(endpoint(3))], "a peer without a slot is dialled when one is free");
 }
 
 #[test]
@@ -163,13 +165,17 @@ fn an_unconfirmed_link_is_evicted_when_a_heartbeat_is_overdue() {
     harness.link(3, 60, None);
     harness.receive(3, 60, 1, chat("hi"));
     harness.now = 35_000;
-    assert_eq!(closed_links(&harness.link(4, 62, None)), [4], "35 s are an interval and a timeout");
+    assert_eq!(
+        closed_links(&harness.link(4, 62, None)),
+        [4],
+        "a heartbeat is overdue after 35 s, the interval and the timeout"
+    );
     harness.now = 35_001;
     assert_eq!(closed_links(&harness.link(5, 62, None)), [2]);
     assert_eq!(
         closed_links(&harness.link(6, 63, None)),
         [6],
-        "the one that is left has spoken, and the other has only just come"
+        "one link is confirmed, and the other was opened just now"
     );
 }
 
@@ -197,7 +203,7 @@ fn a_configured_address_is_dialled_even_if_a_linked_peer_claims_it() {
     harness.receive(1, 60, 1 << 61, MessageBody::heartbeat(Some(endpoint(2))));
     harness.now = 2_000;
     let dials = harness.feed(Event::TimerFired).into_iter().filter(|action| matches!(action, Action::Dial(_)));
-    assert_eq!(dials.collect::<Vec<_>>(), [Action::Dial(endpoint(1))], "elsewhere it is believed to be there");
+    assert_eq!(dials.collect::<Vec<_>>(), [Action::Dial(endpoint(1))], "for any other address the claim is believed");
 }
 
 #[test]
@@ -215,7 +221,7 @@ fn a_history_request_fits_into_a_message_with_any_number_of_authors() {
             _ => None,
         })
     };
-    // The longest numbers, and a gap after each.
+    // The longest numbers, with a gap after each.
     let receive_chat = |harness: &mut Harness, senders: std::ops::Range<u128>| {
         for sender in senders {
             for number in 0..20 {
@@ -268,7 +274,7 @@ fn posts_leave_the_other_deadlines_unchanged_and_due_work_is_done_with_them() {
             assert_eq!(posted.iter().any(is_heartbeat), beats, "at {now} ms");
             let wake_at = harness.engine.wake_at();
             assert_eq!(harness.feed(Event::TimerFired), [], "at {now} ms nothing else was due");
-            assert_eq!(harness.engine.wake_at(), wake_at, "at {now} ms nothing is sooner");
+            assert_eq!(harness.engine.wake_at(), wake_at, "at {now} ms no deadline is earlier");
         }
     }
 }
@@ -320,13 +326,13 @@ fn chat_is_forwarded_once_and_never_back_to_its_origin() {
     for link in [1, 2, 3, 4] {
         harness.link(link, 60 + u128::from(link), None);
     }
-    // Peer 63's, heard from peer 61: neither gets it.
+    // The author is peer 63, and peer 61 delivers the message. Neither of them gets it.
     let actions = harness.receive(1, 63, 7, chat("hi"));
     assert_eq!(chat_links(&actions), [2, 4]);
     assert!(matches!(notices(&actions)[..], [Notice::Post { .. }]));
     assert_eq!(harness.receive(2, 63, 7, chat("hi")), []);
     assert_eq!(harness.engine.counters().duplicates, 1);
-    assert_eq!(harness.receive(9, 63, 8, chat("late")), [], "from a link that is closed");
+    assert_eq!(harness.receive(9, 63, 8, chat("late")), [], "on a closed link");
 }
 
 #[test]
@@ -340,7 +346,8 @@ fn a_duplicate_detected_from_its_header_leaves_the_same_state_as_a_fully_read_on
     harness.engine.mesh.tree.authors.evicted.insert(PeerId(80), 7);
     harness.now = 5;
     let again = [(2, 70, 7), (1, 70, 7), (2, 61, 7), (2, 80, 7)];
-    // New, of somebody new, a neighbour's own word, and on a link that is closed.
+    // A new number, a new author, a message of the linked peer itself, a new author that is linked,
+    // and a closed link.
     let others = [(2, 70, 8), (2, 71, 7), (1, 61, 7), (2, 62, 7), (9, 70, 7)];
     for (link, sender, number) in again.into_iter().chain(others) {
         let (mut read, mut detected) = (harness.engine.clone(), harness.engine.clone());
@@ -348,8 +355,8 @@ fn a_duplicate_detected_from_its_header_leaves_the_same_state_as_a_fully_read_on
         assert_eq!(is_known, again.contains(&(link, sender, number)), "{sender}/{number} on {link}");
         if is_known {
             let message = MeshMessage { sender: PeerId(sender), number, said_at: 5, name: None, body: chat("hi") };
-            let heard = Event::MessageReceived { link: LinkId(link), message, text_times: false };
-            assert_eq!(read.handle(heard, at(5), EventRng(5)), []);
+            let event = Event::MessageReceived { link: LinkId(link), message, text_times: false };
+            assert_eq!(read.handle(event, at(5), EventRng(5)), []);
         }
         assert_eq!(format!("{detected:?}"), format!("{read:?}"), "{sender}/{number} on {link}");
     }
@@ -360,7 +367,8 @@ fn chat_of_evicted_authors_does_not_circulate_forever() {
     let mut harness = Harness::new(EngineConfig { max_connections: 9, ..config() });
     harness.link(1, 61, None);
     harness.link(2, 62, None);
-    // As in a ring: whatever was passed on to one neighbour comes back from the other, again and again.
+    // As in a ring: a message forwarded to one linked peer comes back from the other, again and
+    // again.
     let mut rounds = Vec::new();
     for _ in 0..4 {
         let mut shown = 0;
@@ -370,7 +378,11 @@ fn chat_of_evicted_authors_does_not_circulate_forever() {
         rounds.push(shown);
     }
     assert_eq!(rounds, [1_000, 0, 0, 0]);
-    assert_eq!(notices(&harness.receive(1, 1_000, 8, chat("hi"))).len(), 1, "who was forgotten may say more");
+    assert_eq!(
+        notices(&harness.receive(1, 1_000, 8, chat("hi"))).len(),
+        1,
+        "a new message of an evicted author is accepted"
+    );
 }
 
 #[test]
@@ -388,7 +400,7 @@ fn an_answer_with_chat_of_evicted_authors_does_not_end_the_history_requests() {
     harness.link(2, 60, None);
     harness.receive_heartbeat(2, 60);
     for number in 37..=100 {
-        assert_eq!(harness.receive(2, 1_000, number, chat("hi")), [], "it was heard");
+        assert_eq!(harness.receive(2, 1_000, number, chat("hi")), [], "a duplicate");
     }
     let asked = harness.receive(2, 60, 9, MessageBody::HistoryEnd { more: true });
     let named = asked.iter().find_map(|action| match action {
@@ -397,7 +409,7 @@ fn an_answer_with_chat_of_evicted_authors_does_not_end_the_history_requests() {
         }
         _ => None,
     });
-    assert_eq!(named, Some(&vec![(0, 100)]), "the next part is of something else");
+    assert_eq!(named, Some(&vec![(0, 100)]), "the next batch does not repeat this author");
     harness.receive(2, 1_000, 100, chat("hi"));
     assert_ne!(harness.receive(2, 60, 10, MessageBody::HistoryEnd { more: true }), []);
     harness.receive(2, 1_000, 100, chat("hi"));
@@ -406,14 +418,14 @@ fn an_answer_with_chat_of_evicted_authors_does_not_end_the_history_requests() {
     assert_eq!(
         harness.receive(2, 60, 12, MessageBody::HistoryEnd { more: true }),
         [],
-        "who record_repeat itself is not asked for ever"
+        "a peer that only repeats itself is not asked forever"
     );
 }
 
 #[test]
 fn a_history_batch_fits_into_the_send_queue() {
     let mut harness = Harness::new(EngineConfig { history_batch_bytes: 5_000, ..config() });
-    // Each takes twice as many bytes in JSON.
+    // Each text takes twice as many bytes in JSON.
     for _ in 0..10 {
         harness.feed(Event::PostRequested("\"".repeat(1_000)));
     }
@@ -443,7 +455,7 @@ fn a_history_batch_fits_into_the_send_queue() {
         }
     }
     assert_eq!(parts, [2, 2, 2, 2, 2]);
-    // One that is longer than the room goes all the same.
+    // A message longer than the limit is sent all the same.
     let mut harness = Harness::new(EngineConfig { history_batch_bytes: 10, ..config() });
     harness.feed(Event::PostRequested("a".into()));
     harness.link(1, 60, None);
@@ -464,12 +476,12 @@ fn chat_numbers_are_consecutive_and_higher_in_the_next_run() {
     assert_eq!(
         number(&harness.feed(Event::PostRequested("b".into()))),
         Some(first + 1),
-        "a heartbeat takes none of them"
+        "a heartbeat takes no chat number"
     );
-    // The clock was set back an hour since.
+    // Meanwhile the clock was set back by an hour.
     let earlier = Now { boot: BootMs(0), unix_s: at(0).unix_s - 3600 };
-    let kept = harness.engine.history().entries().into_iter().cloned().collect();
-    let mut again = Engine::new(config(), kept, earlier);
+    let stored = harness.engine.history().entries().into_iter().cloned().collect();
+    let mut again = Engine::new(config(), stored, earlier);
     let actions = again.handle(Event::PostRequested("c".into()), earlier, EventRng(0));
     assert_eq!(number(&actions), Some(first + 2));
     assert!(first + 2 < CONTROL_NUMBER_BIT && CONTROL_NUMBER_BIT * 2 == 1 << 53);
@@ -482,8 +494,8 @@ fn a_forged_number_under_this_peers_id_does_not_exhaust_its_numbers() {
     for number in [u64::MAX, u64::MAX - 1, CONTROL_NUMBER_BIT, CHAT_NUMBER_LIMIT] {
         harness.receive(1, ME.0, number, chat("forged"));
     }
-    let kept = harness.engine.history().entries().into_iter().cloned().collect();
-    for engine in [harness.engine.clone(), Engine::new(config(), kept, at(0))] {
+    let stored = harness.engine.history().entries().into_iter().cloned().collect();
+    for engine in [harness.engine.clone(), Engine::new(config(), stored, at(0))] {
         let mut harness = Harness { engine, now: 0 };
         for text in ["one", "two"] {
             let actions = harness.feed(Event::PostRequested(text.into()));
@@ -521,13 +533,13 @@ fn history_is_requested_from_a_peer_with_the_extension_until_it_has_no_more() {
     harness.link(1, 60, None);
     let is_history_request = |action: &Action| matches!(action, Action::Send { message, format: MessageFormat { extended: true, .. }, .. } if matches!(message.body, MessageBody::HistoryRequest(_)));
     assert!(harness.receive_heartbeat(1, 60).iter().any(is_history_request));
-    assert!(!harness.receive_heartbeat(1, 60).iter().any(is_history_request), "once");
+    assert!(!harness.receive_heartbeat(1, 60).iter().any(is_history_request), "only once");
     harness.receive(1, 77, 3, chat("old"));
     assert!(harness.receive(1, 60, 9, MessageBody::HistoryEnd { more: true }).iter().any(is_history_request));
-    // All of the part may have come from elsewhere meanwhile.
+    // All messages of the batch may have arrived by other links meanwhile.
     let ends = [(); 4]
         .map(|()| harness.receive(1, 60, 9, MessageBody::HistoryEnd { more: true }).iter().any(is_history_request));
-    assert_eq!(ends, [true, true, false, false], "it gave nothing new three times");
+    assert_eq!(ends, [true, true, false, false], "three answers in a row had nothing new");
 }
 
 #[test]

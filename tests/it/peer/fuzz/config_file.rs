@@ -1,4 +1,4 @@
-//! The settings' file: a person may write anything, and gets one line.
+//! The configuration file: any content gives a valid configuration or an error of one line.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -13,7 +13,7 @@ const SAMPLES: [&str; 4] = [
     "registry: http://127.0.0.1:3000\nname: |\n  al\n",
     "peers: &a [\"x:1\", \"y:2\"]\nregistry: *a\n# a comment\n",
 ];
-/// Errors repeat at most a part of what was given.
+/// Largest length of an error. An error repeats only a part of its input.
 const MAX_ERROR: usize = 2_000;
 
 pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) {
@@ -22,7 +22,7 @@ pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) {
     let samples: Vec<Vec<u8>> = SAMPLES.iter().map(|text| text.as_bytes().to_vec()).collect();
     let mut bytes = samples[rng.random_range(0..samples.len())].clone();
     mutate(&mut bytes, &samples, rng);
-    std::fs::write(&path, &bytes).expect("room for it");
+    std::fs::write(&path, &bytes).expect("a writable file");
     let read = config::chat::read(Some(&path), &|_| None, &[]);
     counts.add(read.is_ok());
     if let Err(error) = read {

@@ -1,5 +1,5 @@
-//! The engine, fed with whatever the codecs let through: it does a bounded number of things for each, on links that it
-//! has, and shows nothing twice.
+//! The engine with all events that the codecs let through. It returns a bounded number of actions
+//! per event, uses only open links, and shows nothing twice.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,10 +17,10 @@ use super::samples;
 
 const MAX_CONNECTIONS: usize = 4;
 const HISTORY_SIZE: usize = 20;
-/// The most actions for one event beside one for each peer that is known: the longest answer to a question for history,
-/// and what a moment may bring.
+/// Largest number of actions per event, besides one for each peer: those of the longest history
+/// answer, and those of due timers.
 const MAX_ACTIONS: usize = 64 + 40;
-/// The most peers of the LAN.
+/// Largest number of LAN peers.
 const MAX_LAN_PEERS: usize = 1024;
 
 struct FuzzedEngine {
@@ -109,7 +109,7 @@ fn config(is_on_lan: bool) -> EngineConfig {
     }
 }
 
-/// Mostly the address that the sender claims.
+/// Usually the address that the sender claims.
 fn source(rng: &mut SmallRng, datagram: &Datagram) -> SocketAddr {
     let claimed = datagram.from.as_ref().and_then(LanUserId::claimed_ip).filter(|_| rng.random_range(0..4) > 0);
     SocketAddr::new(claimed.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), rng.random_range(1..=u16::MAX))
@@ -139,15 +139,15 @@ impl FuzzedEngine {
         assert!(self.engine.link_count() <= MAX_CONNECTIONS);
         assert!(self.engine.peers().len() <= MAX_CONNECTIONS + MAX_LAN_PEERS);
         let again = self.engine.handle(Event::TimerFired, now, event_rng);
-        assert!(again.is_empty() && self.engine.wake_at().0 > self.now, "it does not come to rest: {again:?}");
+        assert!(again.is_empty() && self.engine.wake_at().0 > self.now, "work is left after the event: {again:?}");
     }
 
-    /// Each number of an author once, and not too many of them.
+    /// The history has each number of an author once, and not too many entries per author.
     fn check_history(&self) {
         let mut numbers: BTreeMap<&Author, BTreeSet<u64>> = BTreeMap::new();
         for entry in self.engine.history().entries() {
             let is_new = numbers.entry(&entry.author).or_default().insert(entry.number);
-            assert!(is_new || matches!(entry.author, Author::Lan(_)), "kept twice: {entry:?}");
+            assert!(is_new || matches!(entry.author, Author::Lan(_)), "stored twice: {entry:?}");
         }
         assert!(numbers.values().all(|numbers| numbers.len() <= HISTORY_SIZE));
     }
@@ -155,15 +155,15 @@ impl FuzzedEngine {
     fn check(&mut self, action: Action) {
         match action {
             Action::Send { links, message, format } => {
-                assert!(links.iter().all(|link| self.links.contains(link)), "to a link that is closed");
+                assert!(links.iter().all(|link| self.links.contains(link)), "sent on a closed link");
                 if let Some(bytes) = message.write(format) {
-                    assert!(MeshMessage::read(&bytes).is_some(), "others cannot read {bytes:?}");
+                    assert!(MeshMessage::read(&bytes).is_some(), "cannot be decoded: {bytes:?}");
                 }
             }
             Action::Close { link, .. } => assert!(self.links.remove(&link), "closed twice"),
             Action::SendDatagram { to, datagram, dialect } => {
                 assert_ne!(to.port(), 0);
-                let bytes = datagram.write(dialect).unwrap_or_else(|| panic!("not written: {datagram:?}"));
+                let bytes = datagram.write(dialect).unwrap_or_else(|| panic!("not encoded: {datagram:?}"));
                 assert_eq!(Datagram::read(&bytes).map(|(_, form)| form), Some(dialect));
             }
             Action::Broadcast(datagram) => assert!(datagram.write(Dialect::Compact).is_some()),
@@ -175,7 +175,7 @@ impl FuzzedEngine {
                 );
             }
             Action::Notify(Notice::Post { from, text, number, .. }) => {
-                // What has no number is never known again.
+                // A message without a number cannot be recognised as a duplicate.
                 let is_numbered = number != "0";
                 let is_new = self.shown.insert((from.uid, number, text));
                 assert!(is_new || !is_numbered, "shown twice");

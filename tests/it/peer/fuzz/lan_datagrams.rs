@@ -1,4 +1,5 @@
-//! The LAN's codec: what is read has bounds, what is written again says the same and not a field more.
+//! The LAN codec: decoded values are bounded, and a datagram that is encoded again has the same
+//! value and no extra field.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -15,13 +16,13 @@ const MAX_LISTED: usize = 256;
 const MAX_NAME: usize = 64;
 const MAX_STATUS: usize = 280;
 
-/// What could be read of mutated datagrams.
+/// Returns the mutated datagrams that could be decoded.
 pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(Datagram, Dialect)> {
     let mut written = Vec::new();
     for _ in 0..SAMPLES {
         let (datagram, dialect) = (samples::datagram(rng), dialect(rng));
         let bytes = datagram.write(dialect).expect("a sample fits");
-        let (read, found) = Datagram::read(&bytes).unwrap_or_else(|| panic!("not read: {datagram:?}"));
+        let (read, found) = Datagram::read(&bytes).unwrap_or_else(|| panic!("not decoded: {datagram:?}"));
         assert_eq!((&read, found), (&as_read(&datagram, dialect), dialect), "{bytes:?}");
         forge(&datagram, &bytes, dialect, rng);
         written.push(bytes.to_vec());
@@ -34,7 +35,7 @@ pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(Datagra
         counts.add(read.is_some());
         if let Some((datagram, dialect)) = read {
             check(&datagram, bytes.len());
-            // Whatever came in is written to others in either dialect.
+            // A peer may encode any received value again, in either dialect.
             for form in [Dialect::Compact, Dialect::Spaced] {
                 check_written(&datagram, form);
             }
@@ -44,7 +45,7 @@ pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(Datagra
     all_read
 }
 
-/// Whatever a text that was written carelessly adds behind the sender, it names no other.
+/// Lines that a careless encoder lets into the text after the sender never change the sender.
 fn forge(datagram: &Datagram, bytes: &[u8], dialect: Dialect, rng: &mut SmallRng) {
     let text = std::str::from_utf8(bytes).expect("text");
     let mut lines: Vec<&str> = text.trim_end_matches('\n').split('\n').collect();
@@ -61,7 +62,8 @@ fn forge(datagram: &Datagram, bytes: &[u8], dialect: Dialect, rng: &mut SmallRng
     }
 }
 
-/// Where any reader of lines ends one; not asked of the program, whose list is tried here.
+/// All characters that any reader of lines treats as a line end. Independent of the program's own
+/// list, which is under test.
 fn ends_a_line(c: char) -> bool {
     "\n\r\u{b}\u{c}\u{1c}\u{1d}\u{1e}\u{85}\u{2028}\u{2029}".contains(c)
 }
@@ -70,7 +72,7 @@ fn dialect(rng: &mut SmallRng) -> Dialect {
     if rng.random() { Dialect::Compact } else { Dialect::Spaced }
 }
 
-/// Bounds of what is read.
+/// Bounds of a decoded datagram.
 fn check(datagram: &Datagram, length: usize) {
     assert!(datagram.from.as_ref().is_none_or(|user| user.as_str().len() <= MAX_USER_ID));
     match &datagram.body {
@@ -91,21 +93,21 @@ fn check(datagram: &Datagram, length: usize) {
 fn check_written(datagram: &Datagram, dialect: Dialect) {
     let Some(bytes) = datagram.write(dialect) else {
         let has_no_number = datagram.body == DatagramBody::Ack && datagram.id.is_none();
-        assert!(has_no_number, "not written: {datagram:?}");
+        assert!(has_no_number, "not encoded: {datagram:?}");
         return;
     };
     assert!(bytes.len() <= MAX_DATAGRAM_BYTES);
     let text = std::str::from_utf8(&bytes).expect("text");
     let keys = keys(datagram, dialect);
-    // As the reader sees it that ends the most lines.
+    // As a reader sees it that knows the most line ends.
     let lines: Vec<&str> = text.trim_end_matches('\n').split(ends_a_line).collect();
     let found: Vec<&str> = lines.iter().map(|line| line.split(':').next().unwrap_or(line)).collect();
     assert_eq!(found, keys, "a field was forged: {text:?}");
-    let (read, form) = Datagram::read(&bytes).unwrap_or_else(|| panic!("not read: {text:?}"));
+    let (read, form) = Datagram::read(&bytes).unwrap_or_else(|| panic!("not decoded: {text:?}"));
     assert_eq!((&read, form), (&as_read(datagram, dialect), dialect), "{text:?}");
 }
 
-/// The fields of the requirement's table, and of the draft.
+/// The fields in the table of the requirement, and in that of the draft.
 fn keys(datagram: &Datagram, dialect: Dialect) -> Vec<&'static str> {
     let is_draft = dialect == Dialect::Spaced;
     let stamp: &[&str] = if datagram.id.is_some() { &["TIMESTAMP", "MESSAGE_ID"] } else { &["TIMESTAMP"] };
@@ -120,7 +122,7 @@ fn keys(datagram: &Datagram, dialect: Dialect) -> Vec<&'static str> {
             let avatar = only(profile.avatar.is_some(), &["AVATAR_TYPE", "AVATAR_ENCODING", "AVATAR_DATA"]);
             vec![&["USER_ID", "DISPLAY_NAME", "STATUS"], if is_draft { &[] } else { stamp }, avatar]
         }
-        // Numbered by a look around, which must know its own questions.
+        // A scan numbers its requests, because it must recognise its own.
         DatagramBody::ListRequest => vec![&["FROM"], only(datagram.id.is_some(), &["MESSAGE_ID"])],
         DatagramBody::ListResponse(_) => vec![&["FROM", "PEERS", "COUNT"], stamp],
         DatagramBody::Ping => vec![&["USER_ID"]],
@@ -129,7 +131,8 @@ fn keys(datagram: &Datagram, dialect: Dialect) -> Vec<&'static str> {
     [&["TYPE"][..]].into_iter().chain(parts).flatten().copied().collect()
 }
 
-/// What a reader gets of it: texts on one line and without space at their ends, and no more than the form has room for.
+/// The value that a reader decodes: texts on one line without spaces at the ends, and only the
+/// fields that the dialect has.
 fn as_read(datagram: &Datagram, dialect: Dialect) -> Datagram {
     let line = |text: &str| text.replace(ends_a_line, " ").trim().to_owned();
     let mut read = datagram.clone();

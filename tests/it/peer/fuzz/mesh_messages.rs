@@ -1,4 +1,4 @@
-//! The mesh's codecs: messages, the splitter that finds them, and the greeting before them.
+//! The mesh codecs: messages, the framer that splits the stream, and the greeting before them.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -15,11 +15,11 @@ use super::samples;
 const SAMPLES: usize = 8;
 const MAX_LISTED: usize = 256;
 const MAX_ASKED: usize = 512;
-/// A message that is as short can be written again, whatever escapes that takes: six bytes for one, and in a payload of
-/// JSON, twice.
+/// A message up to this length can always be encoded again. An escaped byte takes six bytes, and in
+/// a JSON payload each may double again.
 const SURELY_FITS: usize = MAX_MESSAGE_BYTES / 12;
 
-/// What could be read of mutated messages.
+/// Returns the mutated messages that could be decoded.
 pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMessage, bool)> {
     let mut written = Vec::new();
     for _ in 0..SAMPLES {
@@ -36,7 +36,7 @@ pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMes
         }
         written.push(bytes.to_vec());
     }
-    // One after the other without a break: what comes out is what went in.
+    // Messages without any separator are split correctly.
     let texts: Vec<Vec<u8>> = written.iter().map(|bytes| bytes.trim_ascii_end().to_vec()).collect();
     assert_eq!(feed(&texts.concat(), |rest| rest.min(1000)), (texts, None));
     let mut all_read = Vec::new();
@@ -75,16 +75,16 @@ fn check(message: &MeshMessage, length: usize, text_times: bool) {
         MessageBody::Unknown => return,
     }
     let Some(bytes) = message.write(MessageFormat { extended: true, text_times }) else {
-        assert!(length > SURELY_FITS, "not written: {message:?}");
+        assert!(length > SURELY_FITS, "not encoded: {message:?}");
         return;
     };
     assert!(bytes.len() <= MAX_MESSAGE_BYTES);
-    assert_eq!(bytes.iter().position(|b| *b == b'\n'), Some(bytes.len() - 1), "one line and its end");
-    let (again, _) = MeshMessage::read(&bytes).unwrap_or_else(|| panic!("not read: {bytes:?}"));
+    assert_eq!(bytes.iter().position(|b| *b == b'\n'), Some(bytes.len() - 1), "a single line");
+    let (again, _) = MeshMessage::read(&bytes).unwrap_or_else(|| panic!("not decoded: {bytes:?}"));
     assert_eq!(&again, message, "{bytes:?}");
 }
 
-/// However a stream is cut, the same messages come out of it, and the same end.
+/// The messages and the end of a stream are the same, whatever the sizes of its pieces are.
 fn split(stream: &[u8], rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMessage, bool)> {
     let whole = feed(stream, |_| usize::MAX);
     let each = feed(stream, |_| 1);
@@ -115,7 +115,7 @@ fn feed(stream: &[u8], mut piece: impl FnMut(usize) -> usize) -> (Vec<Vec<u8>>, 
     (found, None)
 }
 
-/// Once so much has come that a greeting is understood, or can never be one, more does not change that.
+/// As soon as a greeting is accepted or rejected, further bytes do not change the result.
 fn greet(rng: &mut SmallRng, counts: &mut FuzzCounts) {
     let peer = samples::peer(rng);
     let mut bytes = greeting(peer).into_bytes();

@@ -1,6 +1,6 @@
-//! Hostile bytes for the peer's codecs and, as far as they can be read, for its engine. Each seed is one round: valid
-//! messages of all kinds, mutated, read, held against the rules, written again. A broken rule panics, and whoever runs the
-//! round names its seed.
+//! Fuzzing of the peer's codecs, and of its engine with the decoded values. Each seed is one round:
+//! valid messages of all kinds are mutated, decoded, checked and encoded again. A failed check
+//! panics, and the runner prints the seed.
 
 mod config_file;
 mod engine;
@@ -14,17 +14,17 @@ mod samples;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-/// Files are slow: one round in so many has one.
+/// One round in so many tests the configuration file, because files are slow.
 const FILE_EVERY: u64 = 16;
 
-/// How much was tried, and how much of it could be read.
+/// How much was tried, and how much of it was valid.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FuzzCounts {
-    /// Byte strings that were given to a codec.
+    /// Byte strings given to a codec.
     pub(crate) tried: u64,
-    /// Those of which something could be read.
+    /// Byte strings with at least one decoded value.
     pub(crate) read: u64,
-    /// Events that an engine took in.
+    /// Events given to an engine.
     pub(crate) events: u64,
 }
 
@@ -34,7 +34,7 @@ impl FuzzCounts {
         self.read += u64::from(is_read);
     }
 
-    /// Adds another round's.
+    /// Adds the counts of another round.
     pub(crate) fn join(&mut self, other: Self) {
         self.tried += other.tried;
         self.read += other.read;
@@ -42,7 +42,7 @@ impl FuzzCounts {
     }
 }
 
-/// One round.
+/// Runs one round.
 pub(crate) fn round(seed: u64) -> FuzzCounts {
     let (mut rng, mut counts) = (SmallRng::seed_from_u64(seed), FuzzCounts::default());
     let datagrams = lan_datagrams::round(&mut rng, &mut counts);

@@ -1,4 +1,4 @@
-//! As many rounds as there is time for in every test; `examples/fuzz.rs` runs more.
+//! A number of rounds that is fast enough for every test run. `examples/fuzz.rs` runs more.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -18,9 +18,11 @@ fn mutated_bytes_never_break_a_codec_or_the_engine() {
     let mut all = FuzzCounts::default();
     for seed in seeds.clone() {
         let counts = catch_unwind(AssertUnwindSafe(|| round(seed)));
-        all.join(counts.unwrap_or_else(|_| panic!("seed {seed} broke a rule; run it again with ROLLCALL_SEED={seed}")));
+        all.join(
+            counts.unwrap_or_else(|_| panic!("a check failed for seed {seed}; run it again with ROLLCALL_SEED={seed}")),
+        );
     }
-    // Bytes that nobody can read at all would try nothing but the first line of each codec.
+    // If all input were invalid, only the first checks of each codec would be tested.
     if seeds.end - seeds.start > 1 {
         assert!(all.read * 4 > all.tried && all.read < all.tried, "{all:?}");
         assert!(all.events > ROUNDS * 5, "{all:?}");

@@ -1,4 +1,5 @@
-//! The connections of the mesh: in order and whole while they last, and gone with all that is under way when they break.
+//! Connections of the mesh. A connection delivers all messages in order while it is open. When it
+//! breaks, all messages in flight are lost.
 
 use rand::RngExt;
 use rollcall_chat::PeerEndpoint;
@@ -8,19 +9,19 @@ use rollcall_core::BootMs;
 
 use super::World;
 
-/// A connection that is refused, or a host that does not answer, is noticed within so many milliseconds.
+/// Largest delay in milliseconds until a host notices a refused connection or an unreachable host.
 const NOTICED_WITHIN_MS: u64 = 5_000;
 
 /// One connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
-    /// Who dialled, and who was dialled.
+    /// The host that dialled, and the host that accepted.
     pub(crate) hosts: [usize; 2],
-    /// Whether each end has ended it, or knows that it ended.
+    /// Whether each end has closed the connection, or knows that it is closed.
     closed: [bool; 2],
-    /// Nothing arrives any more.
+    /// Whether the connection is broken, so that nothing arrives any more.
     broken: bool,
-    /// When the last message to each end arrives.
+    /// Time at which the last message to each end arrives.
     last_at: [u64; 2],
 }
 
@@ -59,7 +60,7 @@ impl World {
     pub(super) fn send(&mut self, host: usize, link: LinkId, bytes: &[u8]) {
         self.messages += 1;
         let (index, end) = (usize::try_from(link.0 / 2).expect("few"), usize::try_from(link.0 % 2).expect("a bit"));
-        assert_eq!(self.connections[index].hosts[end], host, "a link of somebody else");
+        assert_eq!(self.connections[index].hosts[end], host, "a link of another host");
         let delay_ms = self.rng.random_range(1..=self.network.delay_ms);
         let connection = &mut self.connections[index];
         if connection.broken || connection.closed[0] || connection.closed[1] {
@@ -72,7 +73,7 @@ impl World {
         self.deliver_at(at, to, Event::MessageReceived { link: Self::link(index, other), message, text_times });
     }
 
-    /// One end closes: what it sent still arrives, then the end.
+    /// Closes one end. Messages that it sent still arrive, then the close.
     pub(super) fn close(&mut self, _host: usize, link: LinkId) {
         let (index, end) = (usize::try_from(link.0 / 2).expect("few"), usize::try_from(link.0 % 2).expect("a bit"));
         let connection = &mut self.connections[index];
@@ -84,7 +85,7 @@ impl World {
         }
     }
 
-    /// Breaks connections: each end learns it some time later.
+    /// Breaks connections. Each end notices it some time later.
     pub(crate) fn break_connections(&mut self, is_broken: impl Fn(&Connection) -> bool) {
         for index in 0..self.connections.len() {
             if self.connections[index].broken || !is_broken(&self.connections[index]) {
@@ -95,7 +96,7 @@ impl World {
                 let host = self.connections[index].hosts[end];
                 let at = self.now_ms + self.rng.random_range(1..NOTICED_WITHIN_MS);
                 let reason = "broken".to_owned();
-                // Not before the link is known at all.
+                // A link cannot be closed before it was opened.
                 let at = at.max(self.connections[index].last_at[end]);
                 self.deliver_at(at, host, Event::LinkClosed { link: Self::link(index, end), reason });
             }
@@ -109,7 +110,8 @@ impl World {
                 return;
             }
         }
-        // As the driver does: a copy of what was heard before is known by its head.
+        // Like the driver, the simulation first checks for a duplicate from the message header
+        // alone.
         if let Event::MessageReceived { link, message, .. } = &event
             && matches!(message.body, MessageBody::Chat(_))
             && let Some(engine) = &mut self.hosts[host].engine
@@ -120,12 +122,12 @@ impl World {
         self.feed(host, event);
     }
 
-    /// How many connections there are at the moment that nobody closed.
+    /// Number of connections that are open now.
     pub(crate) fn open_connections(&self) -> usize {
         self.connections.iter().filter(|connection| !connection.broken && connection.closed == [false; 2]).count()
     }
 
-    /// A connection breaks for no reason that the hosts could know.
+    /// Breaks a random connection without a cause that the hosts could see.
     pub(crate) fn break_random_connection(&mut self) {
         let chosen = self.rng.random_range(0..self.connections.len().max(1));
         let Some(hosts) = self.connections.get(chosen).map(|connection| connection.hosts) else { return };

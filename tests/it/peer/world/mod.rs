@@ -1,5 +1,5 @@
-//! A simulated network of peers: the engine that runs, on hosts whose links, datagrams, starts and ends are drawn from one
-//! seed. Everything goes through the codecs.
+//! Simulated network of peers. Each host runs the real engine; links, datagrams, starts and stops
+//! are random, from one seed. All messages go through the codecs.
 
 mod connections;
 
@@ -16,39 +16,39 @@ use rollcall_core::BootMs;
 
 pub(crate) use connections::Connection;
 
-/// Unix seconds at the start of every world.
+/// Unix time in seconds at the start of every simulation.
 const EPOCH: i64 = 1_795_000_000;
 
-/// What the network does and which links the peers have.
+/// Conditions of the network, and the transports that the peers use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NetworkConditions {
     pub(crate) hosts: usize,
     pub(crate) mesh: bool,
     pub(crate) lan: bool,
-    /// Of a thousand datagrams, so many are lost, and as many come twice.
+    /// Lost datagrams per thousand. As many are delivered twice.
     pub(crate) loss_permille: u32,
-    /// The longest way of a datagram or message.
+    /// Largest delay of a datagram or message.
     pub(crate) delay_ms: u64,
 }
 
-/// What happens at a moment.
+/// A scheduled event.
 #[derive(Clone, Debug)]
 pub(crate) enum SimEvent {
-    /// A host's engine wanted to be woken.
+    /// The timer of a host's engine.
     Wake,
-    /// Something comes to a host.
+    /// An event for a host's engine.
     Deliver(Box<Event>),
 }
 
-/// One host, and what a person at it saw.
+/// One host, and the notices that its user saw.
 pub(crate) struct Host {
     engine: Option<Engine>,
     /// Its disk.
     stored: Vec<ChatEntry>,
-    /// How often each text was shown, in all its runs.
+    /// How often each text was shown, over all runs.
     pub(crate) shown: BTreeMap<String, u32>,
     pub(crate) notices: Vec<Notice>,
-    /// Which run this is; what was meant for an earlier one does not arrive.
+    /// Number of the current run. Events for an earlier run are not delivered.
     run: u32,
 }
 
@@ -61,11 +61,11 @@ pub(crate) struct World {
     sim_events: BTreeMap<u64, SimEvent>,
     next_id: u64,
     connections: Vec<Connection>,
-    /// On which side of a cut each host is.
+    /// The side of the partition on which each host is.
     side: Vec<u8>,
-    /// Datagrams that were sent, each destination counted.
+    /// Datagrams sent, counted once per destination.
     pub(crate) datagrams: u64,
-    /// Messages of the mesh that were sent.
+    /// Mesh messages sent.
     pub(crate) messages: u64,
     pub(crate) posted: Vec<String>,
 }
@@ -111,11 +111,12 @@ impl World {
         let next = (host + 1) % self.network.hosts;
         let lan = LanConfig { user, port: Self::lan_port(host), own_ips: vec![Self::ip(host)] };
         EngineConfig {
-            // Not in the order of the hosts, so that collisions go either way.
+            // Not in the order of the hosts, so that of two opposite connections either may be
+            // kept.
             id: PeerId((host as u128 * 7 + 3) % 11 * 1_000_000_007 + host as u128),
             name,
             listen: self.network.mesh.then(|| PeerEndpoint::parse("0.0.0.0:8080").expect("an endpoint")),
-            // A ring: only heartbeats and lists make it whole.
+            // A ring: only heartbeats and peer lists can complete the mesh.
             peers: if self.network.mesh { vec![Self::endpoint(next)] } else { Vec::new() },
             max_connections: 50,
             heartbeat_interval_ms: 3_000,
@@ -135,21 +136,22 @@ impl World {
         self.hosts[host].engine.as_ref().expect("it runs")
     }
 
-    /// Starts a host that is down, with what it kept.
+    /// Starts a host that is down, with its stored entries.
     pub(crate) fn start(&mut self, host: usize) {
         let engine = Engine::new(self.config(host), self.hosts[host].stored.clone(), self.now());
         self.hosts[host].engine = Some(engine);
         self.feed(host, Event::TimerFired);
     }
 
-    /// Ends a host at once.
+    /// Stops a host at once.
     pub(crate) fn kill(&mut self, host: usize) {
         self.hosts[host].engine = None;
         self.hosts[host].run += 1;
         self.break_connections(|connection| connection.hosts.contains(&host));
     }
 
-    /// Parts the hosts; connections across the cut carry nothing any more, and end some time later.
+    /// Partitions the hosts. Connections between the sides deliver nothing more, and are closed
+    /// some time later.
     pub(crate) fn partition(&mut self, side: Vec<u8>) {
         self.side = side;
         let side = self.side.clone();
@@ -164,14 +166,14 @@ impl World {
         self.side[from] == self.side[to]
     }
 
-    /// A text that nobody said before.
+    /// Posts a unique text.
     pub(crate) fn post(&mut self, host: usize) {
         let text = format!("text {} of h{host}", self.posted.len());
         self.posted.push(text.clone());
         self.feed(host, Event::PostRequested(text));
     }
 
-    /// Lets a host's engine take in an event, and does what it says.
+    /// Passes an event to a host's engine and performs its actions.
     pub(crate) fn feed(&mut self, host: usize, event: Event) {
         let (now, rng) = (self.now(), EventRng(self.rng.random()));
         let is_timer = matches!(event, Event::TimerFired);
@@ -182,7 +184,8 @@ impl World {
         for action in actions {
             self.perform(host, action);
         }
-        // An engine that has nothing to do and wants to be asked again at once would keep a processor busy.
+        // An engine without actions that asks for a timer event at once would keep a processor
+        // busy.
         assert!(!is_idle || !is_timer || wake_at.0 > self.now_ms, "h{host} spins at {} ms", self.now_ms);
         if wake_at != BootMs::NEVER {
             self.schedule(wake_at.0.max(self.now_ms + 1), host, SimEvent::Wake);
@@ -200,7 +203,7 @@ impl World {
             }
             Action::Close { link, .. } => self.close(host, link),
             Action::Broadcast(datagram) => {
-                // To the broadcast address, the interface's own and loopback.
+                // To the broadcast address, to that of the interface, and to loopback.
                 self.datagrams += 3;
                 for to in 0..self.hosts.len() {
                     self.send_datagram(host, to, true, &datagram, Dialect::Compact);
@@ -211,7 +214,7 @@ impl World {
                 let found = (0..self.hosts.len()).find(|host| Self::ip(*host) == to.ip());
                 if let Some(found) = found {
                     let shared = to.port() == rollcall_chat::engine::LAN_PORT;
-                    assert!(shared || to.port() == Self::lan_port(found), "a datagram to a port that nobody has: {to}");
+                    assert!(shared || to.port() == Self::lan_port(found), "a datagram to a port of no host: {to}");
                     self.send_datagram(host, found, shared, &datagram, dialect);
                 }
             }
@@ -229,7 +232,7 @@ impl World {
         self.hosts[host].notices.push(notice);
     }
 
-    /// A datagram on its way, which may get lost, come twice, late, and before one that was sent earlier.
+    /// Sends a datagram, which may be lost, duplicated, delayed or reordered.
     fn send_datagram(&mut self, from: usize, to: usize, shared: bool, datagram: &Datagram, dialect: Dialect) {
         let bytes = datagram.write(dialect).expect("it fits");
         let copies = match self.rng.random_range(0..1000) {
@@ -260,7 +263,7 @@ impl World {
         self.sim_events.insert(self.next_id, sim_event);
     }
 
-    /// Lets time pass.
+    /// Advances the clock.
     pub(crate) fn run_for(&mut self, ms: u64) {
         let end = self.now_ms + ms;
         while let Some(Reverse((at, ..))) = self.queue.peek()
@@ -273,7 +276,7 @@ impl World {
                 continue;
             }
             match sim_event {
-                // One of many that an earlier event made superfluous.
+                // A timer that an earlier event made obsolete.
                 SimEvent::Wake if self.is_up(host) && self.engine(host).wake_at().0 > self.now_ms => {}
                 SimEvent::Wake => self.feed(host, Event::TimerFired),
                 SimEvent::Deliver(event) => self.deliver(host, *event),
@@ -282,7 +285,7 @@ impl World {
         self.now_ms = end;
     }
 
-    /// Each host has shown every text of every other.
+    /// Each host has shown every text of all other hosts.
     pub(crate) fn assert_all_texts_are_everywhere(&self) {
         for (index, host) in self.hosts.iter().enumerate() {
             let own = format!(" of h{index}");

@@ -1,4 +1,4 @@
-//! The LAN, and peers that are on both links.
+//! Tests of the LAN, and of peers that use both transports.
 
 use super::*;
 use crate::lan::{self, Datagram, Dialect};
@@ -85,7 +85,7 @@ fn a_list_request_of_an_unannounced_peer_is_answered_but_the_peer_is_not_added()
         "{answers:?}"
     );
     assert!(notices(&actions).is_empty() && peer.engine.peers().is_empty());
-    // One that announced itself may ask, too, and stays.
+    // After an announcement the peer is added to the table, and may request the list too.
     peer.feed(list_request(lan::DatagramBody::Discovery { port: 8009 }));
     peer.feed(list_request(lan::DatagramBody::ListRequest));
     assert_eq!(peer.engine.peers().len(), 1);
@@ -120,7 +120,7 @@ fn a_claimed_address_that_differs_from_the_source_is_reported_and_changes_no_add
     let actions = harness.feed(event);
     assert!(notices(&actions).iter().any(|notice| matches!(notice, Notice::AddressMismatch { .. })));
     assert_eq!(harness.engine.peers()[0].at, "10.0.0.2:8200");
-    // On one machine all addresses are one.
+    // All addresses of one host count as the same.
     let mine =
         datagram("eve@10.0.0.1", "127.0.0.1:8300", lan::DatagramBody::Discovery { port: 8300 }, Dialect::Compact);
     assert!(!notices(&harness.feed(mine)).iter().any(|notice| matches!(notice, Notice::AddressMismatch { .. })));
@@ -143,7 +143,7 @@ fn a_list_of_many_long_names_fits_into_a_datagram_and_names_the_latest_peers() {
         }
         _ => None,
     });
-    let answer = answer.expect("an answer");
+    let answer = answer.expect("a reply");
     assert!(answer.write(Dialect::Compact).is_some() && answer.write(Dialect::Spaced).is_some());
     let lan::DatagramBody::ListResponse(users) = &answer.body else { panic!() };
     assert_eq!((users.len(), users[0].as_str()), (200, "me@10.0.0.1"));
@@ -188,11 +188,15 @@ fn a_post_on_both_transports_is_shown_once_and_identifies_the_peer() {
         actions.extend(harness.feed(on_lan));
         let posts = notices(&actions).into_iter().filter(|notice| matches!(notice, Notice::Post { .. })).count();
         assert_eq!(posts, 1, "LAN first: {lan_first}");
-        let kept: Vec<ChatEntry> = actions.iter().filter_map(Action::persisted).collect();
-        let started_again = Engine::new(self::lan_config(), kept, at(0));
-        for engine in [&harness.engine, &started_again] {
+        let stored: Vec<ChatEntry> = actions.iter().filter_map(Action::persisted).collect();
+        let restarted = Engine::new(self::lan_config(), stored, at(0));
+        for engine in [&harness.engine, &restarted] {
             let authors: Vec<&Author> = engine.history().entries().iter().map(|entry| &entry.author).collect();
-            assert_eq!(authors, [&Author::Mesh(PeerId(60))], "once, and as neighbours know it; LAN first: {lan_first}");
+            assert_eq!(
+                authors,
+                [&Author::Mesh(PeerId(60))],
+                "one entry, with the number that linked peers know; LAN first: {lan_first}"
+            );
         }
         let lan = harness.engine.lan.as_ref().unwrap();
         assert_eq!(lan.peers.values().next().unwrap().mesh_identity.peer, Some(PeerId(60)));
@@ -203,12 +207,13 @@ fn a_post_on_both_transports_is_shown_once_and_identifies_the_peer() {
 fn a_stored_post_of_the_lan_is_not_shown_again_when_it_arrives_on_the_mesh() {
     let lan_id = lan_number(PeerId(60), 7, "hi");
     let author = Author::Lan("bob@10.0.0.2".into());
-    let kept = ChatEntry { author, name: None, number: lan_id, said_at: 5, text: "hi".into() };
-    let mut harness = Harness { engine: Engine::new(config(), vec![kept], at(0)), now: 0 };
+    let stored = ChatEntry { author, name: None, number: lan_id, said_at: 5, text: "hi".into() };
+    let mut harness = Harness { engine: Engine::new(config(), vec![stored], at(0)), now: 0 };
     harness.link(1, 60, None);
-    let posts = |actions: &Actions| notices(actions).iter().filter(|told| matches!(told, Notice::Post { .. })).count();
+    let posts =
+        |actions: &Actions| notices(actions).iter().filter(|notice| matches!(notice, Notice::Post { .. })).count();
     assert_eq!(posts(&harness.receive(1, 60, 7, chat("hi"))), 0);
-    assert_eq!(posts(&harness.receive(1, 60, 8, chat("hi"))), 1, "this is another one");
+    assert_eq!(posts(&harness.receive(1, 60, 8, chat("hi"))), 1, "a new message");
     let authors: Vec<&Author> = harness.engine.history().entries().iter().map(|entry| &entry.author).collect();
     assert_eq!(authors, [&Author::Mesh(PeerId(60)); 2]);
 }
@@ -223,13 +228,14 @@ fn a_text_cannot_be_suppressed_by_using_its_number_for_another_text() {
     let from = "10.0.0.3:8200".parse().unwrap();
     harness.feed(Event::DatagramReceived { source: from, to_shared_port: false, datagram, dialect: Dialect::Compact });
     let actions = harness.receive(1, 60, 7, chat("the truth"));
-    assert!(notices(&actions).iter().any(|told| matches!(told, Notice::Post { text, .. } if text == "the truth")));
+    assert!(notices(&actions).iter().any(|notice| matches!(notice, Notice::Post { text, .. } if text == "the truth")));
 }
 
-/// Where bob is, on both links.
+/// Bob's address, on both transports.
 const BOB: &str = "10.0.0.9:8200";
 
-/// What bob shouts on the LAN at this time if he is this peer of the mesh: what this peer's own engine would.
+/// Bob's announcement at this time, if Bob is the mesh peer with this id. An engine of the same
+/// kind creates it.
 fn announcement(peer: u128, at_ms: u64) -> Datagram {
     let user = LanUserId::parse("bob@10.0.0.9").unwrap();
     let lan = LanConfig { user, port: 8200, own_ips: Vec::new() };
@@ -238,7 +244,7 @@ fn announcement(peer: u128, at_ms: u64) -> Datagram {
         Action::Broadcast(datagram) => Some(datagram),
         _ => None,
     });
-    shouted.expect("a peer of the LAN announces itself at once")
+    shouted.expect("a LAN peer announces itself at once")
 }
 
 fn datagram_from(source: &str, datagram: Datagram) -> Event {
@@ -251,7 +257,7 @@ fn datagram_from(source: &str, datagram: Datagram) -> Event {
 }
 
 impl Harness {
-    /// Links peer 60, which says that it is called bob.
+    /// Links peer 60, which has the nickname bob.
     fn link_bob(&mut self) {
         self.link(1, 60, None);
         let (sender, name) = (PeerId(60), Nickname::parse("bob").ok());
@@ -259,7 +265,7 @@ impl Harness {
         self.feed(Event::MessageReceived { link: LinkId(1), message, text_times: false });
     }
 
-    /// Where a direct message to bob goes; nowhere if it is not clear who that is.
+    /// The transport of a direct message to bob; `None` if the name is ambiguous.
     fn transport_of_direct_to_bob(&mut self) -> Option<ChatTransport> {
         let actions = self.feed(Event::DirectRequested { to: "bob".into(), text: "psst".into() });
         notices(&actions).into_iter().find_map(|notice| match notice {
@@ -290,7 +296,7 @@ fn a_peer_restarted_with_another_id_is_a_separate_contact_until_that_id_is_linke
     harness.link_bob();
     harness.feed(datagram_from(BOB, announcement(60, 0)));
     harness.feed(datagram_from(BOB, announcement(61, 0)));
-    assert_eq!(harness.transport_of_direct_to_bob(), None, "its former link is there still");
+    assert_eq!(harness.transport_of_direct_to_bob(), None, "the former link is still open");
     harness.feed(Event::LinkClosed { link: LinkId(1), reason: "gone".into() });
     assert_eq!(harness.transport_of_direct_to_bob(), Some(ChatTransport::Lan));
     harness.link(2, 61, None);
@@ -303,7 +309,7 @@ fn a_peer_restarted_with_another_id_is_a_separate_contact_until_that_id_is_linke
 
 #[test]
 fn a_claim_alone_does_not_make_a_peer_the_same_contact_as_another() {
-    // Peer 60 is linked from 10.0.0.9. Bob, who is on the LAN alone, is somewhere else.
+    // Peer 60 is linked from 10.0.0.9. The Bob of the LAN has another address and is not linked.
     let bob = LanUserId::parse("bob@10.0.0.2").unwrap();
     let claim = |sent_at| Datagram {
         from: Some(bob.clone()),
@@ -316,9 +322,9 @@ fn a_claim_alone_does_not_make_a_peer_the_same_contact_as_another() {
         harness.link_bob();
         harness.feed(datagram("bob@10.0.0.2", "10.0.0.2:8200", lan::DatagramBody::Ping, Dialect::Compact));
         harness.feed(datagram_from(source, claim(5)));
-        assert_eq!(harness.transport_of_direct_to_bob(), None, "both are called bob; it came from {source}");
+        assert_eq!(harness.transport_of_direct_to_bob(), None, "both have the name bob; source {source}");
     }
-    // A post on both links is no better a proof.
+    // The same post on both transports is no proof either.
     let mut harness = Harness::new(lan_config());
     harness.link_bob();
     harness.receive(1, 60, 7, chat("hi"));
@@ -363,7 +369,7 @@ fn a_profile_on_both_transports_is_shown_once_and_each_change_is_shown() {
         count += on_mesh(&mut harness, "away");
         count += shown(&harness.feed(on_lan("away")));
         assert_eq!(count, 1, "LAN first: {lan_first}");
-        // The datagrams of both changes are lost, or the mesh is slow.
+        // As if the datagrams of both changes were lost, or the mesh were slow.
         assert_eq!([on_mesh(&mut harness, "back"), on_mesh(&mut harness, "away")], [1, 1], "LAN first: {lan_first}");
         assert_eq!(["back", "away"].map(|status| shown(&harness.feed(on_lan(status)))), [1, 1]);
         assert_eq!(on_mesh(&mut harness, "away"), 0);
@@ -383,8 +389,8 @@ fn a_peer_restarted_at_another_port_is_answered_again() {
         actions.iter().filter(|action| matches!(action, Action::SendDatagram { .. })).count()
     };
     assert_eq!(answers(BOB, 8200, true), 1);
-    assert_eq!(answers(BOB, 8200, true), 0, "it knows this peer");
-    assert_eq!(answers(BOB, 8300, true), 1, "it was started again");
-    assert_eq!(answers(BOB, 8400, false), 0, "what comes to this peer's own port is an answer");
-    assert_eq!(answers("10.0.0.66:8500", 8500, true), 0, "this is somebody else");
+    assert_eq!(answers(BOB, 8200, true), 0, "the sender already knows this peer");
+    assert_eq!(answers(BOB, 8300, true), 1, "a restarted peer");
+    assert_eq!(answers(BOB, 8400, false), 0, "a datagram to this peer's own port is a reply");
+    assert_eq!(answers("10.0.0.66:8500", 8500, true), 0, "another host");
 }

@@ -1,8 +1,8 @@
-//! Who is sent chat, who is told of it, and what comes of that when a link is lost.
+//! Tests of eager and lazy push, of history requests, and of lost links.
 
 use super::*;
 
-/// Peers 61 to 63 of this program on links 1 to 3.
+/// Links 1 to 3 to the peers 61 to 63, all with lazy push.
 fn with_three_links() -> Harness {
     let mut harness = Harness::new(EngineConfig { max_connections: 9, peers: Vec::new(), ..config() });
     for link in [1, 2, 3] {
@@ -14,7 +14,7 @@ fn with_three_links() -> Harness {
     harness
 }
 
-/// Peers 61 and 62 of this program on links 1 and 2, and room for one message of each author.
+/// Links 1 and 2 to the peers 61 and 62, with a history of one message per author.
 fn with_a_history_of_one_entry() -> Harness {
     let mut harness =
         Harness { engine: Engine::new(EngineConfig { history_size: 1, ..config() }, Vec::new(), at(0)), now: 0 };
@@ -26,12 +26,12 @@ fn with_a_history_of_one_entry() -> Harness {
 }
 
 impl Harness {
-    /// Peer 70 says it, and it comes on this link.
+    /// A chat message of author 70 arrives on this link.
     fn receive_from_70(&mut self, link: u64, number: u64) -> Actions {
         self.receive(link, 70, number, chat("hi"))
     }
 
-    /// The neighbour says this of others' chat.
+    /// A control message of the linked peer arrives on its link.
     fn receive_control(&mut self, link: u64, body: MessageBody) -> Actions {
         self.receive(link, 60 + u128::from(link), 1 << 62, body)
     }
@@ -42,7 +42,7 @@ impl Harness {
     }
 }
 
-/// What was sent of this kind, and where to.
+/// The messages sent that `pick` selects, each with its link.
 fn sent<T>(actions: &Actions, pick: impl Fn(&MessageBody) -> Option<T>) -> Vec<(u64, T)> {
     let sent = actions.iter().filter_map(|action| match action {
         Action::Send { links, message, .. } => pick(&message.body).map(|picked| (links[0].0, picked)),
@@ -60,8 +60,8 @@ fn haves(actions: &Actions) -> Vec<(u64, BTreeMap<PeerId, SeqRanges>)> {
 }
 
 fn history_requests(actions: &Actions) -> Vec<u64> {
-    let asked = sent(actions, |body| matches!(body, MessageBody::HistoryRequest(_)).then_some(()));
-    asked.into_iter().map(|(link, ())| link).collect()
+    let requests = sent(actions, |body| matches!(body, MessageBody::HistoryRequest(_)).then_some(()));
+    requests.into_iter().map(|(link, ())| link).collect()
 }
 
 fn ranges_of_70(first: u64, last: u64) -> BTreeMap<PeerId, SeqRanges> {
@@ -71,35 +71,39 @@ fn ranges_of_70(first: u64, last: u64) -> BTreeMap<PeerId, SeqRanges> {
 #[test]
 fn a_link_that_delivers_duplicates_is_pruned_once_per_author() {
     let mut harness = with_three_links();
-    assert_eq!(pruned_links(&harness.receive_from_70(1, 1)), [], "it is where 70 is heard");
+    assert_eq!(pruned_links(&harness.receive_from_70(1, 1)), [], "the first link becomes the parent");
     assert_eq!(pruned_links(&harness.receive_from_70(2, 1)), [(2, PeerId(70))]);
     assert_eq!(pruned_links(&harness.receive_from_70(2, 1)), []);
-    assert_eq!(pruned_links(&harness.receive_from_70(3, 2)), [(3, PeerId(70))], "though it was quicker this time");
-    assert_eq!(pruned_links(&harness.receive_from_70(1, 2)), [], "one link is left");
+    assert_eq!(pruned_links(&harness.receive_from_70(3, 2)), [(3, PeerId(70))], "although it was the first this time");
+    assert_eq!(pruned_links(&harness.receive_from_70(1, 2)), [], "the parent is not pruned");
     assert_eq!(pruned_links(&harness.receive(1, 71, 1, chat("hi"))), []);
-    assert_eq!(pruned_links(&harness.receive(2, 71, 1, chat("hi"))), [(2, PeerId(71))], "each author by itself");
+    assert_eq!(
+        pruned_links(&harness.receive(2, 71, 1, chat("hi"))),
+        [(2, PeerId(71))],
+        "each author is pruned separately"
+    );
 }
 
 #[test]
 fn a_duplicate_is_detected_from_its_header_once_its_link_is_pruned() {
     let mut harness = with_three_links();
     harness.receive_from_70(1, 1);
-    let glance = |harness: &mut Harness, link| {
+    let is_duplicate = |harness: &mut Harness, link| {
         harness.engine.handle_if_duplicate(LinkId(link), PeerId(70), 1, at(harness.now).boot)
     };
-    assert!(glance(&mut harness, 1));
-    assert!(!glance(&mut harness, 2), "the whole is read, and the neighbour asked");
+    assert!(is_duplicate(&mut harness, 1));
+    assert!(!is_duplicate(&mut harness, 2), "the whole message is needed to prune the link");
     assert_eq!(pruned_links(&harness.receive_from_70(2, 1)), [(2, PeerId(70))]);
-    assert!(glance(&mut harness, 2));
+    assert!(is_duplicate(&mut harness, 2));
 }
 
 #[test]
 fn the_direct_link_to_an_author_becomes_the_parent() {
     let mut harness = with_three_links();
-    // A copy overtakes what the author sent here.
+    // A copy arrives before the message of the author itself.
     assert_eq!(pruned_links(&harness.receive(2, 61, 1, chat("hi"))), []);
     assert_eq!(pruned_links(&harness.receive(1, 61, 1, chat("hi"))), []);
-    // From now on it does not.
+    // From now on the author's own link is the first.
     assert_eq!(pruned_links(&harness.receive(1, 61, 2, chat("hi"))), []);
     assert_eq!(pruned_links(&harness.receive(2, 61, 2, chat("hi"))), [(2, PeerId(61))]);
 }
@@ -112,12 +116,12 @@ fn a_pruned_link_gets_an_announcement_after_a_delay_and_other_links_get_the_chat
     assert_eq!(chat_links(&harness.receive_from_70(1, 7)), [3]);
     harness.now = 20;
     assert_eq!(chat_links(&harness.receive_from_70(1, 8)), [3]);
-    assert_eq!(chat_links(&harness.receive(1, 71, 1, chat("hi"))), [2, 3], "of somebody else it is spared nothing");
+    assert_eq!(chat_links(&harness.receive(1, 71, 1, chat("hi"))), [2, 3], "other authors are still pushed eagerly");
     assert_eq!(harness.engine.wake_at(), BootMs(30));
     assert_eq!(harness.advance(9), []);
     let actions = harness.advance(1);
     assert_eq!((haves(&actions), actions.len()), (vec![(2, ranges_of_70(7, 8))], 1));
-    assert!(harness.engine.wake_at() > BootMs(1_000), "nothing is left to tell");
+    assert!(harness.engine.wake_at() > BootMs(1_000), "no `have` is pending");
 }
 
 #[test]
@@ -127,7 +131,7 @@ fn a_history_request_resets_the_link_to_eager_push_and_is_answered_in_full() {
     harness.receive_from_70(1, 7);
     let answer = harness.receive_control(2, MessageBody::HistoryRequest(BTreeMap::new()));
     assert_eq!(chat_links(&answer), [2]);
-    assert_eq!(haves(&harness.advance(20)), [], "it was sent");
+    assert_eq!(haves(&harness.advance(20)), [], "the message itself was sent");
     assert_eq!(chat_links(&harness.receive_from_70(1, 8)), [2, 3]);
 }
 
@@ -147,7 +151,7 @@ fn announced_chat_that_does_not_arrive_is_requested_after_a_delay() {
     let have =
         sent(&actions, |body| if let MessageBody::HistoryRequest(have) = body { Some(have.clone()) } else { None });
     assert_eq!(have[0].1[&PeerId(70)], [(1, 2)]);
-    // From now on it is heard there, and the link that failed is the one that is spared.
+    // From now on this link is the parent, and the link that failed is pruned.
     for number in 3..=5 {
         assert_eq!(pruned_links(&harness.receive_from_70(2, number)), []);
     }
@@ -168,7 +172,7 @@ fn of_several_peers_with_missing_chat_one_is_asked_at_a_time() {
     assert_eq!(history_requests(&harness.advance(1)), [3]);
 }
 
-/// The part of an answer came from elsewhere just before it.
+/// All messages of the batch arrived by another link just before the batch.
 #[test]
 fn missing_chat_is_requested_until_it_arrives() {
     let mut harness = with_three_links();
@@ -190,7 +194,7 @@ fn missing_chat_is_requested_until_it_arrives() {
     );
     harness.receive_control(2, MessageBody::HistoryEnd { more: false });
     harness.feed(Event::LinkClosed { link: LinkId(1), reason: String::new() });
-    assert_eq!(history_requests(&harness.advance(100)), [2], "as long as something is missing");
+    assert_eq!(history_requests(&harness.advance(100)), [2], "while chat is missing");
     for number in 66..=200 {
         harness.receive_from_70(2, number);
     }
@@ -206,7 +210,7 @@ fn the_rest_of_an_answer_is_kept_for_the_follow_up_request() {
     for number in 2..=100 {
         harness.receive_from_70(1, number);
     }
-    // 64 are a part. What is said meanwhile goes at once, and leaves the history, too.
+    // A batch has 64 messages. New chat is sent at once, and its entry leaves the history as well.
     assert_eq!(chat_links(&harness.receive_control(2, MessageBody::HistoryRequest(ranges_of_70(1, 1)))).len(), 64);
     assert_eq!(chat_links(&harness.receive_from_70(1, 101)), [2]);
     harness.now = 1_999;
@@ -219,7 +223,8 @@ fn a_history_request_names_all_ranges_of_an_author_with_missing_chat() {
     for number in 0..30 {
         harness.receive_from_70(1, 2 * number);
     }
-    // The others were heard later, so without its gap it would be named last.
+    // The other authors were seen later, so without its gap this author would be the last in the
+    // request.
     harness.advance(1);
     for author in 1_000..1_500 {
         harness.receive(1, author, 1, chat("hi"));
@@ -247,7 +252,7 @@ fn a_full_table_of_missing_ranges_leads_to_a_full_history_request() {
     for number in 1_000..1_212 {
         harness.receive_from_70(1, 2 * number);
     }
-    assert_eq!(history_requests(&harness.advance(100)), [2], "there was no room for the others");
+    assert_eq!(history_requests(&harness.advance(100)), [2], "the table had no room for the other ranges");
 }
 
 #[test]
@@ -280,11 +285,11 @@ fn a_lost_parent_is_replaced_by_a_pruned_link() {
     harness.receive_from_70(2, 1);
     let ended = harness.feed(Event::LinkClosed { link: LinkId(1), reason: String::new() });
     assert_eq!(history_requests(&ended), [2]);
-    // It told of something meanwhile, and was not asked for it in vain before.
+    // The link delivered new chat meanwhile, so the request before was not useless.
     harness.receive_from_70(2, 2);
     assert_eq!(pruned_links(&harness.receive_from_70(3, 2)), [(3, PeerId(70))]);
     let ended = harness.feed(Event::LinkClosed { link: LinkId(3), reason: String::new() });
-    assert_eq!(history_requests(&ended), [0u64; 0], "nothing came by it");
+    assert_eq!(history_requests(&ended), [0u64; 0], "it was no parent");
 }
 
 #[test]
@@ -295,7 +300,7 @@ fn one_history_request_is_open_at_a_time_and_a_useless_peer_is_asked_rarely() {
     harness.receive_control(2, MessageBody::Have(ranges_of_70(2, 2)));
     assert_eq!(history_requests(&harness.advance(1_000)), [0u64; 0]);
     harness.receive_from_70(2, 1);
-    // It was useful, and nobody else is known to bring what is missing.
+    // The link was useful, and no other link is expected to deliver the missing chat.
     harness.feed(Event::LinkClosed { link: LinkId(1), reason: String::new() });
     assert_eq!(history_requests(&harness.receive_control(2, MessageBody::HistoryEnd { more: false })), [2]);
     harness.receive_control(2, MessageBody::HistoryEnd { more: false });
@@ -307,7 +312,7 @@ fn one_history_request_is_open_at_a_time_and_a_useless_peer_is_asked_rarely() {
         actions.extend(harness.receive_control(2, MessageBody::HistoryEnd { more: false }));
         questions += history_requests(&actions).len();
     }
-    assert!((9..=10).contains(&questions), "{questions} in a second");
+    assert!((9..=10).contains(&questions), "{questions} requests in a second");
 }
 
 #[test]
@@ -318,7 +323,7 @@ fn evicted_entries_are_kept_for_peers_that_got_an_announcement() {
     for number in 2..=4 {
         harness.receive_from_70(1, number);
     }
-    let mut asked = harness.engine.clone();
+    let mut waiting = harness.engine.clone();
     let request = MeshMessage {
         sender: PeerId(62),
         number: 1 << 62,
@@ -327,10 +332,10 @@ fn evicted_entries_are_kept_for_peers_that_got_an_announcement() {
         body: MessageBody::HistoryRequest(ranges_of_70(1, 1)),
     };
     let event = Event::MessageReceived { link: LinkId(2), message: request, text_times: false };
-    assert_eq!(sent_numbers(&asked.handle(event.clone(), at(4_999), EventRng(0))), [2, 3, 4]);
-    asked.handle(Event::TimerFired, at(5_000), EventRng(0));
-    assert_eq!(sent_numbers(&asked.handle(event, at(5_000), EventRng(0))), [4]);
-    // Who leaves cannot be asked.
+    assert_eq!(sent_numbers(&waiting.handle(event.clone(), at(4_999), EventRng(0))), [2, 3, 4]);
+    waiting.handle(Event::TimerFired, at(5_000), EventRng(0));
+    assert_eq!(sent_numbers(&waiting.handle(event, at(5_000), EventRng(0))), [4]);
+    // After its shutdown this peer cannot be asked.
     let left = harness.feed(Event::ShuttingDown);
     assert_eq!((sent_numbers(&left), chat_links(&left)), (vec![2, 3, 4], vec![2, 2, 2]));
 }
@@ -380,30 +385,30 @@ fn chat_that_could_not_be_requested_later_is_pushed_eagerly() {
     let mut long = |number| chat_links(&harness.receive(1, 70, number, chat(&"x".repeat(8_000)))).len();
     // More than 2 MiB have left the history within a moment.
     assert_eq!((1..=256).map(&mut long).sum::<usize>(), 0);
-    assert_eq!((257..=356).map(&mut long).sum::<usize>(), 98, "257 texts and what they occupy beside are 2 MiB");
+    assert_eq!((257..=356).map(&mut long).sum::<usize>(), 98, "257 texts with their overhead take 2 MiB");
 }
 
 #[test]
 fn pending_announcements_are_bounded() {
     let mut harness = with_three_links();
     harness.receive_control(2, MessageBody::Prune(PeerId(70)));
-    let mut told = Vec::new();
+    let mut sent_haves = Vec::new();
     for number in 1..=600 {
-        told.extend(haves(&harness.receive_from_70(1, number)));
+        sent_haves.extend(haves(&harness.receive_from_70(1, number)));
     }
-    assert_eq!(told, [(2, ranges_of_70(1, 512))]);
-    // The worst that can be told fits into a message.
+    assert_eq!(sent_haves, [(2, ranges_of_70(1, 512))]);
+    // The longest possible `have` fits into a message.
     for author in 0..512 {
         harness.receive_control(3, MessageBody::Prune(PeerId(u128::MAX - author)));
     }
     let longest = (0..512).map(|author| haves(&harness.receive(1, u128::MAX - author, u64::MAX - 1, chat("hi"))));
-    let (_, runs) = longest.flatten().find(|(link, _)| *link == 3).expect("it is told");
+    let (_, runs) = longest.flatten().find(|(link, _)| *link == 3).expect("a have message");
     let message =
         MeshMessage { sender: ME, number: u64::MAX, said_at: i64::MIN, name: None, body: MessageBody::Have(runs) };
     let format = MessageFormat { extended: true, text_times: true };
     assert_eq!(message.body, message.write(format).and_then(|bytes| MeshMessage::read(&bytes)).unwrap().0.body);
     harness.receive_control(3, MessageBody::Prune(PeerId(70)));
-    assert_eq!(chat_links(&harness.receive_from_70(1, 700)), [3], "there is a most of authors, too");
+    assert_eq!(chat_links(&harness.receive_from_70(1, 700)), [3], "the number of pruned authors is bounded too");
 }
 
 #[test]
