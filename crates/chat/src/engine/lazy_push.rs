@@ -8,8 +8,8 @@ use crate::mesh::SeqRanges;
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
-/// Largest number of pending announcements per link; then the `have` message is sent at once. A
-/// message has room for so many numbers of any authors.
+/// Largest number of messages that wait for a `have` per link. At this number the `have` is sent at
+/// once. It fits into one message, whatever the authors and numbers are.
 const MAX_PENDING_HAVES: usize = 512;
 /// Delay in milliseconds before announced chat is requested, because it may still arrive by the
 /// author's parent link.
@@ -130,6 +130,7 @@ struct MissingRange {
     request_at: BootMs,
     /// Number of requests for this range.
     requests: u32,
+    /// Number of answers without new chat since this range was requested first.
     useless_answers: u32,
 }
 
