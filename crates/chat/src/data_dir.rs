@@ -1,4 +1,7 @@
-//! A peer's directory: who it is, and what was said. A process that ends at any moment loses at most the last lines.
+//! Data directory of a peer: its id and its history.
+//!
+//! The history is a file of JSON lines. Lines are appended by a separate thread, so a process that is killed loses at most
+//! the last lines. A lock on the identity file keeps a second process out of the directory.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -13,23 +16,25 @@ use tracing::warn;
 use super::engine::{ChatEntry, History};
 use super::peer_id::PeerId;
 
+/// File with the id of the peer. The process holds a lock on it.
 const IDENTITY: &str = "identity";
+/// File with the history: one JSON entry per line.
 const HISTORY: &str = "history.jsonl";
-/// After so many lines the file is written anew without what is too old.
+/// Number of appended lines after which the file is rewritten without the entries that are too old.
 const MAX_LINES_BEFORE_COMPACTION: usize = 50_000;
-/// The longest line that is read; what is longer was not written by this program.
+/// Longest line that is read, in bytes. This program writes no longer ones.
 const MAX_LINE_BYTES: usize = 128 * 1024;
-/// Entries on their way to the file; with more the disk is too slow, and some are not kept.
+/// Capacity of the queue to the writer thread, in entries. If the disk is too slow, further entries are not stored.
 const WRITE_QUEUE_ENTRIES: usize = 4096;
 
-/// What was found in the directory, and the way to add to it.
+/// Content of the directory, and the log that appends to it.
 pub(super) struct DataDir {
     pub(super) id: PeerId,
     pub(super) history: Vec<ChatEntry>,
     pub(super) log: HistoryLog,
 }
 
-/// Adds entries to the file, on a thread of its own, until it is dropped.
+/// Appends entries to the history file on a separate thread. Dropping it waits until the queue is written.
 pub(super) struct HistoryLog {
     entries: Option<mpsc::SyncSender<Arc<ChatEntry>>>,
     writer: Option<thread::JoinHandle<()>>,
@@ -37,8 +42,11 @@ pub(super) struct HistoryLog {
 }
 
 impl DataDir {
-    /// Opens or makes the directory; `fresh` is the id of a peer that has none yet. At most `most` entries an author are
-    /// kept.
+    /// Opens or creates the directory. `new_id` becomes the id of a peer that has none yet. At most `max_per_author` entries
+    /// of each author are kept.
+    ///
+    /// # Errors
+    /// An I/O error, another process that uses the directory, or an identity file that is damaged.
     pub(super) fn open(dir: &Path, new_id: PeerId, max_per_author: usize) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let identity =
@@ -50,10 +58,10 @@ impl DataDir {
         let history = compact(&path, max_per_author)?;
         let (entries, queue) = mpsc::sync_channel(WRITE_QUEUE_ENTRIES);
         let writer = thread::Builder::new().name("archive".into()).spawn(move || {
-            // Held as long as the file may be written.
+            // Keeps the lock for as long as this thread can write.
             let _lock = identity;
             if let Err(error) = write_entries(&path, max_per_author, &queue) {
-                warn!("what is said is not kept any more: {}: {error}", path.display());
+                warn!(path = %path.display(), %error, "the history is no longer stored");
             }
         })?;
         Ok(Self { id, history, log: HistoryLog { entries: Some(entries), writer: Some(writer), has_warned: false } })
@@ -61,17 +69,17 @@ impl DataDir {
 }
 
 impl HistoryLog {
-    /// Whether the entry is on its way to the file.
+    /// Queues an entry. Returns `false` if the queue is full or the writer thread has ended.
     pub(super) fn add(&mut self, entry: Arc<ChatEntry>) -> bool {
         let added = self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_ok());
         if !added && !std::mem::replace(&mut self.has_warned, true) {
-            warn!("the disk is too slow to keep all that is said");
+            warn!("some messages are not stored in the history: the disk is too slow");
         }
         added
     }
 }
 
-/// Waits until all is written.
+/// Waits until the queue is written.
 impl Drop for HistoryLog {
     fn drop(&mut self) {
         self.entries = None;
@@ -81,14 +89,14 @@ impl Drop for HistoryLog {
     }
 }
 
-/// How a file is made that nobody else may read.
+/// Options for files that only the owner can read.
 fn private_file_options() -> OpenOptions {
     let mut options = File::options();
     options.mode(0o600);
     options
 }
 
-/// The id in the file, or the fresh one, which is written there.
+/// Returns the id in the file. Writes `new_id` to an empty file and returns it.
 fn read_or_write_id(mut identity: &File, new_id: PeerId) -> io::Result<PeerId> {
     let text = io::read_to_string(identity)?;
     if text.is_empty() {
@@ -99,14 +107,14 @@ fn read_or_write_id(mut identity: &File, new_id: PeerId) -> io::Result<PeerId> {
     PeerId::parse(text.trim()).map_err(|why| io::Error::other(format!("the file {IDENTITY} is damaged: {why}")))
 }
 
-/// Reads what was kept, and leaves no more of it in the file than is to be kept.
+/// Reads the history file and rewrites it with at most `max_per_author` entries of each author.
 fn compact(path: &Path, max_per_author: usize) -> io::Result<Vec<ChatEntry>> {
     let mut history = History::new(max_per_author);
     match File::open(path) {
         Ok(file) => {
             for line in BufReader::new(file).split(b'\n') {
                 let line = line?;
-                // The last line may be half written.
+                // A line may be incomplete after a crash.
                 if let Ok(entry) = serde_json::from_slice::<ChatEntry>(&line)
                     && line.len() <= MAX_LINE_BYTES
                 {
@@ -135,7 +143,7 @@ fn write_entries(path: &Path, max_per_author: usize, queue: &mpsc::Receiver<Arc<
             let entry = if let Ok(entry) = queue.try_recv() {
                 entry
             } else {
-                // Before it waits, what was said is in the file.
+                // Everything is in the file before the thread waits.
                 file.flush()?;
                 let Ok(entry) = queue.recv() else { return Ok(()) };
                 entry
@@ -163,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_starts_again_is_the_same_and_knows_what_was_said() {
+    fn a_restarted_peer_has_its_id_and_its_history() {
         let dir = tempfile::tempdir().unwrap();
         let mut data_dir = DataDir::open(dir.path(), PeerId(1), 3).unwrap();
         assert_eq!((data_dir.id, data_dir.history.len()), (PeerId(1), 0));
@@ -172,7 +180,7 @@ mod tests {
             assert!(data_dir.log.add(entry(number).into()));
         }
         drop(data_dir);
-        // As after a kill in the middle of a line.
+        // As after a crash in the middle of a line.
         let mut file = File::options().append(true).open(dir.path().join(HISTORY)).unwrap();
         file.write_all(b"{\"author\":{\"mesh").unwrap();
         let data_dir = DataDir::open(dir.path(), PeerId(2), 3).unwrap();
@@ -180,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_identity_is_said_and_not_replaced() {
+    fn a_damaged_identity_file_is_an_error_and_is_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(IDENTITY), "hello").unwrap();
         let error = DataDir::open(dir.path(), PeerId(1), 3).err().unwrap().to_string();

@@ -1,5 +1,7 @@
-//! Joins the engine to the links, the clock, the disk and the person. It holds no policy: one event, the engine's answer,
-//! the actions.
+//! Event loop of the peer: connects the engine to the sockets, the clock, the history file and the user.
+//!
+//! It takes one input at a time, passes it to the engine as an [`Event`], and performs the returned [`Action`]s in order.
+//! It makes no decision of its own, except that it disconnects links whose send queue does not drain.
 
 use std::time::Duration;
 
@@ -23,36 +25,36 @@ use super::profile::PeerProfile;
 use super::send_queues::SendQueues;
 use rollcall_core::clock::{boot_now, wall_now};
 
-/// A sleep without anything to wake for.
+/// Longest sleep of the timer, in milliseconds. Only bounds the arithmetic: an early wake-up does no harm.
 const MAX_SLEEP_MS: u64 = 3_600_000;
-/// The longest that the links may take to write what was said last.
+/// Time that the links have at the end to write their queues.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a person wants.
+/// Request to a running peer, from the user or from the metrics endpoint.
 #[derive(Debug)]
 pub enum PeerRequest {
-    /// Say something to everybody.
+    /// Post a text to all peers.
     Post(String),
-    /// Say something to one.
+    /// Send a direct message.
     SendDirect {
-        /// Whom.
+        /// Name of the recipient, as the user typed it.
         to: String,
-        /// What.
+        /// Text of the message.
         text: String,
     },
-    /// Say who this peer is.
+    /// Set the profile of this peer and send it to all peers.
     SetProfile(PeerProfile),
-    /// Know who is there.
+    /// Return the known peers. Also sends a list request to the LAN.
     ListPeers(oneshot::Sender<Vec<PeerInfo>>),
-    /// Know what those who are there are called, without asking anybody else.
+    /// Return the names of the known peers. Sends nothing.
     PeerNames(oneshot::Sender<Vec<String>>),
-    /// Know what was said.
+    /// Return the history with the contact of each author.
     History(oneshot::Sender<Vec<(Contact, ChatEntry)>>),
-    /// Know how the peer is doing.
+    /// Return the counters and sizes of the peer.
     Stats(oneshot::Sender<PeerStats>),
 }
 
-/// What the driver holds.
+/// The event loop with everything that the actions need.
 pub(super) struct PeerDriver {
     pub(super) engine: Engine,
     pub(super) network: MeshNetwork,
@@ -61,11 +63,11 @@ pub(super) struct PeerDriver {
     pub(super) notices: mpsc::Sender<Notice>,
     pub(super) queues: SendQueues,
     pub(super) drops: DropCounters,
-    /// Whether the person was told that there is more than can be told.
+    /// Whether the warning about dropped notices was logged. It is logged once.
     pub(super) has_warned_of_dropped_notices: bool,
 }
 
-/// What comes in from everywhere.
+/// Channels of everything that the driver reads.
 pub(super) struct Inputs {
     pub(super) connection_events: mpsc::Receiver<ConnectionEvent>,
     pub(super) datagrams: mpsc::Receiver<ReceivedDatagram>,
@@ -75,7 +77,8 @@ pub(super) struct Inputs {
 }
 
 impl PeerDriver {
-    /// Runs until the end is wanted; then everything that was said is in the queues of the links, and these are closed.
+    /// Runs until `stop` is cancelled. Then it handles the requests in the queue, closes the send queues and waits at most
+    /// [`CLOSE_TIMEOUT`] until they are written.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         self.feed(Event::TimerFired);
         let (mut timer, mut timer_set_for) = (std::pin::pin!(sleep(Duration::ZERO)), None);
@@ -109,7 +112,7 @@ impl PeerDriver {
                 }
             }
         }
-        // What the person said last may be waiting still.
+        // The last requests of the user may still be in the queue.
         while let Ok(request) = inputs.requests.try_recv() {
             self.handle_request(request);
             self.apply_backpressure().await;
@@ -121,12 +124,12 @@ impl PeerDriver {
         let tasks = self.network.tasks.clone();
         let ended = timeout(CLOSE_TIMEOUT, tasks.wait());
         let mut ended = std::pin::pin!(ended);
-        // The links write what is in their queues, and must not wait for this peer to listen meanwhile.
+        // Connection events are read and dropped, because a link that waits for a free place in this channel would not write.
         loop {
             tokio::select! {
                 result = &mut ended => {
                     if result.is_err() {
-                        warn!("some links could not be ended in order: what was said last may be lost there");
+                        warn!("not all links closed in time: the last messages to them may be lost");
                     }
                     return;
                 }
@@ -139,8 +142,8 @@ impl PeerDriver {
         }
     }
 
-    /// If a link's queue is crowded, waits until it is not nearly so, and takes nothing in meanwhile: a burst goes at the pace
-    /// of its readers. Who makes no room in time does not read, or so slowly that everybody else would wait for it.
+    /// Backpressure: while a send queue is above its high-water mark, the driver takes no further input, so a burst is sent at
+    /// the speed of its readers. A link whose queue does not drain in time is disconnected, because all others wait for it.
     async fn apply_backpressure(&mut self) {
         for link in self.queues.wait_until_drained().await {
             self.disconnect_slow_link(link);
@@ -184,8 +187,8 @@ impl PeerDriver {
         if let Some((message, text_times)) = fast.or_else(|| MeshMessage::read(bytes)) {
             self.feed_at(Event::MessageReceived { link, message, text_times }, now);
         } else {
-            // What is no message by its content does not break the stream.
-            event_log::unread(link, bytes.len());
+            // The framing is intact, so an invalid message does not end the connection.
+            event_log::invalid_message(link, bytes.len());
             self.network.io_counters.invalid_messages.add(1);
         }
     }
@@ -196,7 +199,7 @@ impl PeerDriver {
             PeerRequest::SendDirect { to, text } => self.feed(Event::DirectRequested { to, text }),
             PeerRequest::SetProfile(profile) => self.feed(Event::ProfileSet(profile)),
             PeerRequest::ListPeers(reply) => {
-                // Who does not wait for the answer does not want it.
+                // The send fails if the requester has dropped the receiver. Then nobody needs the reply.
                 let _ = reply.send(self.engine.peers());
                 self.feed(Event::ListRequested);
             }
@@ -225,7 +228,7 @@ impl PeerDriver {
         for action in actions {
             self.perform(action);
         }
-        // Only now: what the engine says to that must not overtake what it said before.
+        // After all actions: the actions that follow from the disconnection must not overtake these.
         while let Some(link) = self.queues.pop_overflowed() {
             self.disconnect_slow_link(link);
         }
@@ -268,21 +271,20 @@ impl PeerDriver {
                 }
             }
             Action::Notify(notice) => {
-                event_log::told(&notice);
-                // A person who does not read must not keep the links from being served.
+                event_log::lan_notice(&notice);
+                // A user interface that does not read must not block the event loop.
                 if self.notices.try_send(notice).is_err() {
                     self.drops.unread_notices += 1;
                     if !std::mem::replace(&mut self.has_warned_of_dropped_notices, true) {
-                        warn!("more happens than is read; some of it is not shown");
+                        warn!("notices are dropped: the output is not read fast enough");
                     }
                 }
             }
         }
     }
 
-    /// A link whose other end does not read.
+    /// Closes a link whose reader is too slow, and discards its send queue.
     fn disconnect_slow_link(&mut self, link: LinkId) {
-        // What is in its queue is of no use to anybody.
         if let Some(link_queue) = self.queues.remove(link) {
             event_log::too_slow(link, link_queue.peer, link_queue.queue.queued_bytes());
             self.drops.slow_links += 1;
@@ -292,12 +294,12 @@ impl PeerDriver {
     }
 }
 
-/// Now on both clocks.
+/// The current time on both clocks.
 pub(super) fn now() -> Now {
     Now { boot: boot_now(), unix_s: wall_now().unix_seconds() }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is a driver: the engine gets its randomness from here")]
+#[expect(clippy::disallowed_methods, reason = "the driver supplies the randomness of the engine")]
 fn random_seed() -> u64 {
     rand::rng().random()
 }

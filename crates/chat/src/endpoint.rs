@@ -1,4 +1,4 @@
-//! Where a peer of the mesh can be dialled.
+//! Dialable address of a mesh peer.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,9 +6,10 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A host, by name or address, and a port.
+/// Host name or IP address, and a port.
 ///
-/// Invariant: the host is 1 to 253 of `A-Za-z0-9._-:%` (an IPv6 address stands in brackets in the text), the port is not 0.
+/// Invariant: the host has 1 to 253 characters of `A-Za-z0-9._-:%`, and the port is not 0. In text form, an IPv6 address
+/// is in brackets.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PeerEndpoint {
@@ -16,22 +17,22 @@ pub struct PeerEndpoint {
     port: u16,
 }
 
-/// The text is no endpoint; says what was given and what is right.
+/// Error: the text is not a valid `host:port`.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
-#[error("{given:?} is no host:port such as \"peer1:8080\", \"10.0.0.7:8080\" or \"[::1]:8080\"")]
+#[error("{given:?} is not a host:port such as \"peer1:8080\", \"10.0.0.7:8080\" or \"[::1]:8080\"")]
 pub struct InvalidEndpoint {
-    /// What was given, cut to a length that is safe to repeat.
+    /// The text, cut to 80 characters so that it is safe to repeat.
     pub given: String,
 }
 
-/// The longest name that DNS knows.
+/// Longest host name, in characters. DNS allows no longer name (RFC 1035).
 const MAX_HOST_CHARS: usize = 253;
 
 impl PeerEndpoint {
-    /// Reads `host:port`.
+    /// Parses `host:port`.
     ///
     /// # Errors
-    /// [`InvalidEndpoint`] for anything else, port 0 included.
+    /// [`InvalidEndpoint`] for anything else, including port 0.
     pub fn parse(text: &str) -> Result<Self, InvalidEndpoint> {
         let invalid = || InvalidEndpoint { given: text.chars().take(80).collect() };
         let (host, port) = text.trim().rsplit_once(':').ok_or_else(invalid)?;
@@ -69,14 +70,14 @@ impl PeerEndpoint {
         self.port
     }
 
-    /// Whether others can dial it: it is no address that only a listener uses.
+    /// Whether the host can be dialled: it is a name, or an address that is neither unspecified nor multicast.
     #[must_use]
     pub fn is_dialable(&self) -> bool {
         self.host.parse().is_ok_and(|ip: IpAddr| !ip.is_unspecified() && !ip.is_multicast())
             || self.host.parse::<IpAddr>().is_err()
     }
 
-    /// The same endpoint as seen from where `ip` is the address of its host: an unspecified address is filled in.
+    /// Replaces a host that cannot be dialled, such as `0.0.0.0`, by `ip`, the address from which its peer connected.
     #[must_use]
     pub fn seen_from(self, ip: IpAddr) -> Self {
         if self.is_dialable() { self } else { Self::of(SocketAddr::new(ip, self.port)) }

@@ -1,5 +1,7 @@
-//! The lines of the log that tell an operator what happens to a peer. What the person at the peer is told besides is never
-//! more than `info` here, so that nobody who chats reads it twice.
+//! Log lines about the links and the registry, for operators.
+//!
+//! Events that the user also sees as a notice are logged at `info` or below: on a terminal only warnings are shown by
+//! default, so the user does not see them twice.
 
 use std::net::IpAddr;
 
@@ -18,20 +20,20 @@ pub(super) fn unlinked(link: LinkId, peer: PeerId, why: &str) {
     info!(%peer, link = link.0, reason = why, "unlinked");
 }
 
-/// What came is no message, or longer than one may be.
-pub(super) fn unread(link: LinkId, bytes: usize) {
-    debug!(link = link.0, bytes, "something came that is no message");
+/// A received JSON object is not a valid message.
+pub(super) fn invalid_message(link: LinkId, bytes: usize) {
+    debug!(link = link.0, bytes, "received an invalid message");
 }
 
-/// What waits for it is of no use to anybody.
+/// The send queue of the link was full or did not drain in time.
 pub(super) fn too_slow(link: LinkId, peer: PeerId, queued_bytes: usize) {
-    warn!(%peer, link = link.0, queued_bytes, "dropped: it reads too slowly; message_buffer_size says how much may wait");
+    warn!(%peer, link = link.0, queued_bytes, "disconnected: the peer reads too slowly; message_buffer_size sets the size of the send queue");
 }
 
-/// `is_expected` if somebody should be there; what was only heard of is often old.
+/// `is_expected` if a peer should be at the address. Addresses from lists of other peers are often out of date.
 pub(super) fn dial_failed(address: &PeerEndpoint, why: &str, is_expected: bool) {
     if is_expected {
-        info!(%address, reason = why, "dial failed; it is tried again");
+        info!(%address, reason = why, "dial failed; trying again later");
     } else {
         debug!(%address, reason = why, "dial failed");
     }
@@ -45,43 +47,45 @@ pub(super) fn registered(name: &str, address: &str) {
     info!(name, address, "registered");
 }
 
-/// Which is nothing to worry about, as long as it is not for good.
+/// Harmless after a restart: the entry of the earlier run expires.
 pub(super) fn name_elsewhere(name: &str, address: &str) {
     info!(
         name,
-        address, "an earlier run is listed still, at another address; this one is registered when that is forgotten"
+        address, "an earlier run is still listed at another address; this peer registers when that entry expires"
     );
 }
 
 pub(super) fn name_taken(name: &str, address: &str) {
-    warn!(address, "somebody else called {name} is online; choose another --name to be found");
+    warn!(name, address, "the name is online at another address; choose another --name to be found");
 }
 
 pub(super) fn name_refused(name: &str, why: &str) {
     warn!(
+        name,
         reason = why,
-        "the registry does not list this peer as {name}: give the password of that name (--password, --password-file or \
+        "the registry does not list this peer: give the password of the name (--password, --password-file or \
          ROLLCALL_PASSWORD), or choose another --name"
     );
 }
 
-/// The password that was given protects nothing.
-pub(super) fn password_unasked(name: &str) {
+/// The registry did not ask for the password, so it protects nothing.
+pub(super) fn password_unused(name: &str) {
     warn!(
-        "the name {name} has no password at the registry, so anybody can be listed by it; choose a --name that is not registered"
+        name,
+        "the name has no password at the registry, so anybody can use it; choose a --name that is not registered"
     );
 }
 
-pub(super) fn registry_gone(why: &str) {
-    warn!(reason = why, "the registry does not help at the moment; the chat goes on");
+pub(super) fn registry_unreachable(why: &str) {
+    warn!(reason = why, "the registry cannot be used at the moment; the chat continues without it");
 }
 
-pub(super) fn registry_back() {
-    info!("the registry answers again");
+pub(super) fn registry_reachable_again() {
+    info!("the registry can be used again");
 }
 
-/// What the person is told of the LAN. Of the mesh it is told by who greets, and here by links.
-pub(super) fn told(notice: &Notice) {
+/// Logs the notices about the LAN. Peers of the mesh are logged as links.
+pub(super) fn lan_notice(notice: &Notice) {
     match notice {
         Notice::PeerFound { peer, at } if peer.via == ChatTransport::Lan => {
             info!(peer = peer.uid.as_str(), address = at.as_deref(), "found on the LAN");
@@ -90,10 +94,10 @@ pub(super) fn told(notice: &Notice) {
             info!(peer = peer.uid.as_str(), reason = reason.as_str(), "lost on the LAN");
         }
         Notice::AddressMismatch { uid, source } => {
-            info!(peer = uid.as_str(), address = %source, "a peer does not write from the address it claims");
+            info!(peer = uid.as_str(), address = %source, "a peer sends from another address than it claims");
         }
         Notice::DuplicateName { uid, source } => {
-            info!(peer = uid.as_str(), address = %source, "another program on the LAN has this peer's name");
+            info!(peer = uid.as_str(), address = %source, "another program on the LAN uses the name of this peer");
         }
         Notice::PeerFound { .. }
         | Notice::PeerLost { .. }

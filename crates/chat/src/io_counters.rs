@@ -1,8 +1,9 @@
-//! What the links and the registry's client count by themselves, each where it happens. Relaxed: nothing is decided by them.
+//! Counters of the sockets and the registry task, shared between tasks. Only the metrics read them, so relaxed ordering
+//! is enough.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One counter that several tasks share.
+/// Counter that several tasks increment.
 #[derive(Debug, Default)]
 pub(crate) struct SharedCounter(AtomicU64);
 
@@ -16,25 +17,25 @@ impl SharedCounter {
     }
 }
 
-/// The counters since the start.
+/// Counters since the start of the process.
 #[derive(Debug, Default)]
 pub(crate) struct IoCounters {
-    /// Bytes that were read from connections of the mesh, greetings apart.
+    /// Bytes read from mesh connections, without greetings.
     pub(crate) bytes_in: SharedCounter,
-    /// Bytes that were written to them.
+    /// Bytes written to mesh connections, without greetings.
     pub(crate) bytes_out: SharedCounter,
-    /// Connections that could not be accepted.
+    /// Errors of `accept`.
     pub(crate) accept_errors: SharedCounter,
-    /// Accepted connections on which no peer greeted.
+    /// Accepted connections without a valid greeting.
     pub(crate) failed_greetings: SharedCounter,
-    /// Objects in a stream that are no messages.
+    /// JSON objects in a stream that are not valid messages.
     pub(crate) invalid_messages: SharedCounter,
-    /// Streams that were no stream of objects.
+    /// Streams with bytes that are not a sequence of JSON objects.
     pub(crate) broken_streams: SharedCounter,
-    /// Datagrams that nobody can understand.
+    /// Datagrams that could not be parsed.
     pub(crate) invalid_datagrams: SharedCounter,
-    /// Datagrams that the system did not send.
+    /// Datagrams that the system refused to send.
     pub(crate) datagram_send_errors: SharedCounter,
-    /// Rounds with the registry that failed.
+    /// Failed registry rounds.
     pub(crate) registry_failures: SharedCounter,
 }

@@ -1,8 +1,8 @@
-//! The program at the other end of the registry: peers that find each other on the LAN, through the registry or by
-//! address, and talk to each other directly.
+//! Serverless chat peer: peers find each other on the LAN, through the registry or by address, and exchange
+//! messages directly.
 //!
-//! [`engine`] decides, purely; [`mesh`] and [`lan`] know the bytes and sockets of the two links; [`console`] what a person
-//! types and sees. [`Peer`] puts them together.
+//! [`engine`] is a pure state machine that makes all decisions. [`mesh`] (TCP) and [`lan`] (UDP) have the codecs and the
+//! sockets of the two transports. [`console`] parses typed lines and formats output. [`Peer`] wires them together.
 
 pub mod console;
 pub mod engine;
@@ -62,16 +62,17 @@ use registry_task::{RegistryStatus, RegistryTask};
 use send_queues::SendQueues;
 use settings::PeerSettings;
 
-/// What waits to be decided on; readers of sockets wait when it is full.
+/// Capacity of the queue of received messages, and of the queue of received datagrams. When a queue is full, the socket
+/// readers wait.
 const EVENT_QUEUE: usize = 1024;
-/// Things that are told and not shown yet; with more, some are not shown.
+/// Capacity of the queue of notices to the user. Further notices are dropped.
 const NOTICE_QUEUE: usize = 64 * 1024;
-/// Wishes of the person that are not carried out yet.
+/// Capacity of the queue of [`PeerRequest`]s.
 const REQUEST_QUEUE: usize = 256;
-/// So many ports are tried before a peer gives up to find one for the LAN.
+/// Number of random LAN ports that are tried before [`Peer::start`] fails.
 const MAX_PORT_ATTEMPTS: usize = 64;
 
-/// A running peer.
+/// Handle to a running chat peer. The peer runs until [`Peer::stop`].
 pub struct Peer {
     id: PeerId,
     mesh_addr: SocketAddr,
@@ -83,49 +84,49 @@ pub struct Peer {
     tasks: TaskTracker,
 }
 
-/// Why a peer cannot start; one line.
+/// Error of [`Peer::start`]; its text is one line.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The mesh's port.
+    /// The TCP port of the mesh cannot be bound.
     #[error("cannot listen at {addr}: {cause}; choose another with --listen host:port")]
     Listen {
-        /// The address.
+        /// The address in the settings.
         addr: String,
-        /// What the system said.
+        /// Error of the system.
         cause: io::Error,
     },
-    /// The port of the health and the metrics.
+    /// The TCP port for `/healthz` and `/metrics` cannot be bound.
     #[error("cannot serve metrics at {addr}: {cause}; choose another address with --metrics host:port")]
     Metrics {
-        /// The address.
+        /// The address in the settings.
         addr: String,
-        /// What the system said.
+        /// Error of the system.
         cause: io::Error,
     },
-    /// The LAN's port.
+    /// No UDP port for the LAN can be bound.
     #[error("cannot bind a UDP port of 8000 to 9999: {0}; --no-lan goes without")]
     Lan(io::Error),
-    /// The directory.
+    /// The data directory cannot be used.
     #[error("cannot use the directory {dir}: {cause}")]
     Dir {
-        /// The directory.
+        /// The directory in the settings.
         dir: String,
-        /// What the system said.
+        /// Error of the system.
         cause: io::Error,
     },
-    /// The registry takes fewer names than a chat.
-    #[error("the registry does not take this name: {0}")]
+    /// The name is valid in the chat, but not at the registry, whose rule is stricter.
+    #[error("the registry does not accept this name: {0}")]
     Name(#[from] InvalidUsername),
-    /// The registry's client.
+    /// The client of the registry cannot be created.
     #[error(transparent)]
     Registry(#[from] ClientError),
 }
 
 impl Peer {
-    /// Binds everything and starts.
+    /// Binds the sockets, opens the data directory and starts the tasks of the peer.
     ///
     /// # Errors
-    /// [`StartError`], if something that was asked for cannot be had.
+    /// [`StartError`] if a socket, the directory or the registry client that the settings require is not available.
     pub async fn start(settings: PeerSettings) -> Result<Self, StartError> {
         let new_id = PeerId(random_id());
         let (id, history, log) = match &settings.dir {
@@ -146,7 +147,7 @@ impl Peer {
         let io_counters = Arc::new(IoCounters::default());
         let sockets = if settings.lan { Some(bind_lan(&settings, &io_counters)?) } else { None };
         let lan_port = sockets.as_ref().map(LanSockets::port);
-        let rules = rules(&settings, id, mesh_addr, lan_port);
+        let engine_rules = engine_rules(&settings, id, mesh_addr, lan_port);
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (event_tx, connection_events) = mpsc::channel(EVENT_QUEUE);
@@ -165,7 +166,7 @@ impl Peer {
             tasks.spawn(stop.clone().run_until_cancelled_owned(registry_task.run()));
         }
         let network = MeshNetwork {
-            me: id,
+            own_id: id,
             connect_timeout: settings.connect_timeout,
             queue_messages: settings.message_buffer_size,
             events: event_tx,
@@ -175,7 +176,7 @@ impl Peer {
             io_counters: Arc::clone(&io_counters),
         };
         network.listen(listener);
-        let engine = Engine::new(rules, history, driver::now());
+        let engine = Engine::new(engine_rules, history, driver::now());
         let driver = PeerDriver {
             engine,
             network,
@@ -212,47 +213,47 @@ impl Peer {
         Ok(Self { id, mesh_addr, lan_port, metrics_addr, requests: request_tx, notices, stop, tasks })
     }
 
-    /// Who this peer is.
+    /// The id of this peer.
     #[must_use]
     pub fn id(&self) -> PeerId {
         self.id
     }
 
-    /// Where it listens for the mesh.
+    /// The TCP address at which the peer listens for mesh connections.
     #[must_use]
     pub fn mesh_addr(&self) -> SocketAddr {
         self.mesh_addr
     }
 
-    /// The port at which it is answered on the LAN.
+    /// The UDP port of this peer on the LAN; `None` if it takes no part in the LAN.
     #[must_use]
     pub fn lan_port(&self) -> Option<u16> {
         self.lan_port
     }
 
-    /// Where it serves its health and its metrics.
+    /// The address of `/healthz` and `/metrics`; `None` if they are not served.
     #[must_use]
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.metrics_addr
     }
 
-    /// Where wishes go.
+    /// The channel for requests to the peer.
     #[must_use]
     pub fn requests(&self) -> mpsc::Sender<PeerRequest> {
         self.requests.clone()
     }
 
-    /// What is to be told; waits until there is something, and adds at most `most`.
-    pub async fn notices(&mut self, told: &mut Vec<Notice>, most: usize) -> usize {
-        self.notices.recv_many(told, most).await
+    /// Waits for notices and appends at most `max` of them to `buffer`. Returns the number appended; 0 if the peer has ended.
+    pub async fn notices(&mut self, buffer: &mut Vec<Notice>, max: usize) -> usize {
+        self.notices.recv_many(buffer, max).await
     }
 
-    /// What is to be told already.
+    /// Returns the next notice if there is one in the queue.
     pub fn try_recv_notice(&mut self) -> Option<Notice> {
         self.notices.try_recv().ok()
     }
 
-    /// Sends what was said, ends all links and waits until that is done.
+    /// Sends the messages in the queues, closes all links and waits until the tasks have ended.
     pub async fn stop(&self) {
         self.stop.cancel();
         self.tasks.wait().await;
@@ -260,19 +261,20 @@ impl Peer {
 }
 
 async fn bind_metrics(addr: &str) -> Result<(TcpListener, SocketAddr), StartError> {
-    let bound = async {
+    let bind = async {
         let listener = TcpListener::bind(addr).await?;
         let bound_at = listener.local_addr()?;
         Ok((listener, bound_at))
     };
-    bound.await.map_err(|cause| StartError::Metrics { addr: addr.to_owned(), cause })
+    bind.await.map_err(|cause| StartError::Metrics { addr: addr.to_owned(), cause })
 }
 
-/// Looks around the LAN for this long, at the addresses `only`, or on every network if there are none, without becoming a
-/// peer of it.
+/// Searches the LAN for peers during `wait`, without announcing itself as a peer.
+///
+/// The queries go to `targets`, or to every network of this machine if `targets` is empty.
 ///
 /// # Errors
-/// What the system says if there is no port for the answers: then nobody can be asked.
+/// The error of the system if no UDP port for the answers can be bound.
 pub async fn scan(wait: Duration, targets: &[Ipv4Addr]) -> io::Result<ScanResult> {
     lan::scan(wait, targets, random_ports()).await
 }
@@ -300,7 +302,7 @@ async fn receive(
     }
 }
 
-fn rules(settings: &PeerSettings, id: PeerId, mesh_addr: SocketAddr, lan_port: Option<u16>) -> EngineConfig {
+fn engine_rules(settings: &PeerSettings, id: PeerId, mesh_addr: SocketAddr, lan_port: Option<u16>) -> EngineConfig {
     EngineConfig {
         id,
         name: settings.name.clone(),
@@ -311,7 +313,7 @@ fn rules(settings: &PeerSettings, id: PeerId, mesh_addr: SocketAddr, lan_port: O
         heartbeat_timeout_ms: millis(settings.heartbeat_timeout),
         dedup_cache_size: settings.dedup_cache_size,
         history_size: settings.history_size,
-        // Room is left for what is said meanwhile.
+        // Half of the send queue stays free for new messages.
         history_batch_bytes: settings.message_buffer_size.saturating_mul(MAX_MESSAGE_BYTES) / 2,
         lan: lan_port.map(|port| lan_rules(settings, port)),
     }
@@ -349,12 +351,12 @@ fn millis(period: Duration) -> u64 {
     u64::try_from(period.as_millis()).unwrap_or(u64::MAX)
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the composition root: ids and ports are drawn here")]
+#[expect(clippy::disallowed_methods, reason = "the composition root: the id of a new peer is random")]
 fn random_id() -> u128 {
     rand::rng().random()
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the composition root: ids and ports are drawn here")]
+#[expect(clippy::disallowed_methods, reason = "the composition root: the LAN port is random")]
 fn random_port() -> u16 {
     rand::rng().random_range(socket::PEER_PORTS)
 }

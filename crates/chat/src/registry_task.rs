@@ -1,5 +1,6 @@
-//! The registry, as a peer uses it: registers there, says that it is online, and learns who else is. Everything goes on
-//! without it.
+//! Background task for the registry: registers the peer, sends heartbeats and reads the list of online users.
+//!
+//! The chat does not depend on it: if the registry is unreachable, the task retries and the peer continues.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -16,45 +17,45 @@ use rollcall_client::{Client, ClientError, NewUser};
 use rollcall_core::clock::boot_now;
 use rollcall_core::{Addr, BootMs, Password, Username};
 
-/// Between two looks at who is online, unless the registry wants a heartbeat sooner.
+/// Longest time between two rounds. A round is earlier if the registry asks for an earlier heartbeat.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
-/// A list that many join at once may be a tenth of a second old.
+/// Wait before the list is read again after a registration. A list under many registrations can be 100 ms old.
 const SECOND_POLL_DELAY: Duration = Duration::from_millis(200);
-/// For so long an earlier run of this peer is listed after its end, unless the registry was told another time to live.
+/// Time for which the entry of an earlier run stays online after its end: the default time to live of the registry.
 const EARLIER_RUN_TTL: Duration = Duration::from_secs(30);
 
-/// How a peer stands with the registry.
+/// State of the registry as the metrics show it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct RegistryStatus {
-    /// What became of the latest question.
+    /// Result of the latest round.
     pub(crate) state: RegistryState,
-    /// When it answered last.
+    /// Time of the last successful round.
     pub(crate) last_answer_at: Option<BootMs>,
 }
 
 impl RegistryStatus {
-    /// It was not asked yet.
+    /// Before the first round.
     pub(crate) const NOT_ASKED: Self = Self { state: RegistryState::NotAsked, last_answer_at: None };
 }
 
-/// What became of a question.
+/// Result of a round with the registry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum RegistryState {
-    /// There was none yet.
+    /// No round yet.
     NotAsked,
-    /// It was answered.
+    /// The registry answered.
     Answered,
-    /// It was answered; but this peer's name needs a password that it does not have, so it is not listed.
+    /// The registry answered, but the name needs a password that this peer does not have. The peer is not listed.
     NameRefused,
-    /// It was not.
+    /// The registry did not answer, or answered with an error.
     Unreachable,
 }
 
-/// What a peer tells the registry.
+/// The task, with what it needs.
 pub(super) struct RegistryTask {
     pub(super) client: Client,
     pub(super) user: Username,
-    /// The client has it, too, for when it is asked for it.
+    /// Password of the name. The client has a copy and logs in when the registry asks for it.
     pub(super) password: Option<Password>,
     pub(super) addr: Addr,
     pub(super) discovered: mpsc::Sender<Vec<PeerEndpoint>>,
@@ -62,32 +63,32 @@ pub(super) struct RegistryTask {
     pub(super) io_counters: Arc<IoCounters>,
 }
 
-/// What is known of this peer's name there.
+/// State of the name of this peer at the registry.
 #[derive(Debug)]
 enum NameState {
-    /// Nothing.
+    /// Not registered by this run, as far as is known.
     Unregistered,
-    /// It is online at another address, and has been since this was first seen.
+    /// Online at another address since `since`.
     OnlineElsewhere { since: Instant, has_warned: bool },
-    /// It is this peer's.
+    /// Registered by this peer.
     Registered,
-    /// It needs a password that this peer does not have.
+    /// Protected by a password that this peer does not have.
     NameRefused,
 }
 
-/// What there is to say of a name that is online elsewhere.
+/// What to log about a name that is online at another address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum NameConflict {
-    /// It may be an earlier run of this peer.
+    /// The entry may belong to an earlier run of this peer.
     MaybeEarlierRun,
-    /// An earlier run would not be listed any more.
+    /// The entry is too old to belong to an earlier run.
     SomebodyElse,
-    /// That was said.
+    /// Nothing: it was logged before.
     AlreadyLogged,
 }
 
 impl NameState {
-    /// It is online at another address.
+    /// Records that the name is online at another address. Returns what to log.
     fn note_elsewhere(&mut self, now: Instant) -> NameConflict {
         match self {
             Self::OnlineElsewhere { since, has_warned } if now.duration_since(*since) >= EARLIER_RUN_TTL => {
@@ -107,7 +108,7 @@ impl NameState {
 }
 
 impl RegistryTask {
-    /// Registers, then says that it is online and looks who else is, for ever.
+    /// Runs rounds until the task is cancelled.
     pub(super) async fn run(self) {
         let mut name = NameState::Unregistered;
         loop {
@@ -119,15 +120,15 @@ impl RegistryTask {
                         RegistryState::Answered
                     };
                     if self.set_state(state) == RegistryState::Unreachable {
-                        event_log::registry_back();
+                        event_log::registry_reachable_again();
                     }
                     pause
                 }
                 Err(error) => {
                     self.io_counters.registry_failures.add(1);
-                    // Once, and not with each try.
+                    // Logged once, not at each retry.
                     if self.set_state(RegistryState::Unreachable) != RegistryState::Unreachable {
-                        event_log::registry_gone(&error.to_string());
+                        event_log::registry_unreachable(&error.to_string());
                     }
                     POLL_INTERVAL
                 }
@@ -136,13 +137,14 @@ impl RegistryTask {
         }
     }
 
-    /// Notes how it stands now; what became of the question before.
+    /// Publishes the result of a round. Returns the previous result.
     fn set_state(&self, state: RegistryState) -> RegistryState {
         let last_answer_at =
             (state != RegistryState::Unreachable).then(boot_now).or(self.status.borrow().last_answer_at);
         self.status.send_replace(RegistryStatus { state, last_answer_at }).state
     }
 
+    /// One round: reads the list, registers if necessary, and sends a heartbeat. Returns the time until the next round.
     async fn sync_once(&self, name: &mut NameState) -> Result<Duration, ClientError> {
         let there = self.poll_online().await?;
         if !self.ensure_registered(name, there).await? {
@@ -150,7 +152,7 @@ impl RegistryTask {
         }
         let accepted = match self.client.heartbeat(&self.user, Some(self.addr.into())).await {
             Err(error) if self.handle_refusal(name, &error) => return Ok(POLL_INTERVAL),
-            // It has lost its users, or an operator has deleted this one.
+            // The registry lost its users, or an operator deleted this user.
             Err(ClientError::Refused { code, .. }) if code == "user_not_registered" => {
                 *name = NameState::Unregistered;
                 return Ok(POLL_INTERVAL);
@@ -160,18 +162,18 @@ impl RegistryTask {
         debug!("online for another {} ms", accepted.ttl_ms);
         if !matches!(std::mem::replace(name, NameState::Registered), NameState::Registered) {
             event_log::registered(self.user.as_str(), &self.addr.to_string());
-            // Whoever has a token was asked for proof, or has just given the name its password.
+            // The client has a token if the registry asked for the password, or if this registration set it.
             if self.password.is_some() && self.client.token().is_none() {
-                event_log::password_unasked(self.user.as_str());
+                event_log::password_unused(self.user.as_str());
             }
-            // Of two that come at the same moment, neither was on the list yet that the other has seen.
+            // Two peers that register at the same time do not see each other in the first list.
             sleep(SECOND_POLL_DELAY).await;
             self.poll_online().await?;
         }
         Ok(Duration::from_millis(accepted.next_heartbeat_ms).min(POLL_INTERVAL))
     }
 
-    /// Tells who else is online; where somebody of this peer's own name is.
+    /// Reads the list of online users and sends their addresses to the engine. Returns the address under the own name.
     async fn poll_online(&self) -> Result<Option<Addr>, ClientError> {
         let online = self.client.online().await?.online_clients;
         let there = online.iter().find(|client| client.username == self.user).and_then(|mine| mine.addr);
@@ -181,7 +183,7 @@ impl RegistryTask {
         Ok(there)
     }
 
-    /// Registers, if that is still to be done; whether the name may be this peer's.
+    /// Registers the name if necessary. Returns whether a heartbeat may be sent for it.
     async fn ensure_registered(&self, name: &mut NameState, there: Option<Addr>) -> Result<bool, ClientError> {
         match name {
             NameState::Registered => return Ok(true),
@@ -195,7 +197,7 @@ impl RegistryTask {
         };
         match self.client.register(&user).await {
             Ok(_) => Ok(true),
-            // Registered at another address: by an earlier run of this peer, or by somebody else who is there now.
+            // The name is registered. If it is online at another address, that is an earlier run or another user.
             Err(ClientError::Refused { code, .. }) if code == "user_exists" => {
                 let Some(there) = there.filter(|there| *there != self.addr) else { return Ok(true) };
                 match name.note_elsewhere(Instant::now()) {
@@ -210,8 +212,8 @@ impl RegistryTask {
         }
     }
 
-    /// Whether the name needs a password that this peer does not have: it is said, and not tried again, since wrong
-    /// passwords are counted.
+    /// Checks whether the error means that the name needs a password that this peer does not have. If so, logs it and stops
+    /// registering, because the registry counts wrong passwords.
     fn handle_refusal(&self, name: &mut NameState, error: &ClientError) -> bool {
         let ClientError::Refused { code, message, .. } = error else { return false };
         let is_refused = match code.as_str() {
@@ -227,7 +229,7 @@ impl RegistryTask {
     }
 }
 
-/// The address of this machine as the host of `url` sees it. Nothing is sent: the system only looks up the way.
+/// Local IP address of the route to the host of `url`. Nothing is sent: connecting a UDP socket only looks up the route.
 pub(super) fn local_ip_towards(url: &str) -> IpAddr {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split('/').next().unwrap_or(rest);
@@ -255,10 +257,10 @@ mod tests {
     use rollcall_client::DEFAULT_PATIENCE;
     use rollcall_client::testing::{health, serve};
 
-    /// Long for an answer, and shorter than a pause between two looks.
+    /// Enough time for an answer, and less than [`POLL_INTERVAL`].
     const SOON: Duration = Duration::from_secs(6);
 
-    /// A node at which alice registers and `beat` is what her heartbeat gets; bob is on its lists once she has sent one.
+    /// Fake node. It answers heartbeats with `beat`, and lists bob as online after the first heartbeat.
     async fn node(tasks: &mut JoinSet<()>, asked: Arc<Mutex<Vec<String>>>, beat: (u16, &'static str)) -> String {
         serve(tasks, move |_, line| {
             let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -281,8 +283,8 @@ mod tests {
         .await
     }
 
-    /// What was asked, but for who is online.
-    fn besides_looks(asked: &Mutex<Vec<String>>) -> Vec<String> {
+    /// The requested paths without `/discover`.
+    fn paths_without_discover(asked: &Mutex<Vec<String>>) -> Vec<String> {
         asked.lock().unwrap().iter().filter(|path| *path != "/discover").cloned().collect()
     }
 
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_on_the_list_for_the_first_time_looks_who_came_at_the_same_moment() {
+    async fn the_list_is_read_again_after_the_first_registration() {
         let mut tasks = JoinSet::new();
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let accepted =
@@ -318,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_whose_password_is_not_known_is_no_reason_not_to_look() {
+    async fn the_list_is_still_read_when_the_name_needs_an_unknown_password() {
         let mut tasks = JoinSet::new();
         let refusal = (401, r#"{"success":false,"message":"m","code":"unauthorized"}"#);
         let asked = Arc::<Mutex<Vec<String>>>::default();
@@ -330,7 +332,7 @@ mod tests {
             discovered_rx.recv().await.unwrap();
         }
         assert!(matches!(name, NameState::NameRefused));
-        assert_eq!(besides_looks(&asked), ["/register", "/heartbeat"], "each once");
+        assert_eq!(paths_without_discover(&asked), ["/register", "/heartbeat"], "each once");
         assert_eq!(*status_rx.borrow(), RegistryStatus::NOT_ASKED);
         assert_eq!(registry_task.set_state(RegistryState::Answered), RegistryState::NotAsked);
         let last_answer_at = status_rx.borrow().last_answer_at;
@@ -340,7 +342,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_not_registered_any_more_registers_again() {
+    async fn a_peer_that_is_no_longer_registered_registers_again() {
         let mut tasks = JoinSet::new();
         let unknown = (404, r#"{"success":false,"message":"m","code":"user_not_registered"}"#);
         let asked = Arc::<Mutex<Vec<String>>>::default();
@@ -351,15 +353,15 @@ mod tests {
             assert_eq!(registry_task.sync_once(&mut name).await.unwrap(), POLL_INTERVAL);
             discovered_rx.recv().await.unwrap();
         }
-        assert_eq!(besides_looks(&asked), ["/heartbeat", "/register", "/heartbeat"]);
+        assert_eq!(paths_without_discover(&asked), ["/heartbeat", "/register", "/heartbeat"]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_name_that_is_online_elsewhere_is_somebody_elses_once_an_earlier_run_would_be_forgotten() {
+    async fn a_name_online_elsewhere_belongs_to_another_user_after_the_ttl_of_an_earlier_run() {
         let (began, mut name) = (Instant::now(), NameState::Unregistered);
-        let told = [0, 10, 20, 29, 30, 40].map(|seconds| name.note_elsewhere(began + Duration::from_secs(seconds)));
-        let (earlier, told_before, other) =
+        let logged = [0, 10, 20, 29, 30, 40].map(|seconds| name.note_elsewhere(began + Duration::from_secs(seconds)));
+        let (earlier, already, other) =
             (NameConflict::MaybeEarlierRun, NameConflict::AlreadyLogged, NameConflict::SomebodyElse);
-        assert_eq!(told, [earlier, told_before, told_before, told_before, other, told_before]);
+        assert_eq!(logged, [earlier, already, already, already, other, already]);
     }
 }

@@ -1,4 +1,4 @@
-//! Send queues of all links: what goes to each, and which of them are crowded or full.
+//! Send queues of all links, and the backpressure that they cause.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,41 +10,41 @@ use super::engine::LinkId;
 use super::mesh::send_queue::{QueueFull, SendQueue};
 use super::peer_id::PeerId;
 
-/// The longest wait for a link whose queue is crowded; everybody waits with it. With the default queue, who does not read
-/// 384 KB in this time is given up. The system opens its window in lumps, so in a burst that can be somebody who reads 2 MB a
-/// second on average; with 4 MB nobody was seen to be.
+/// Longest wait for a send queue to drain. All links wait together. With the default queue size, a reader must take
+/// 384 KB in this time or its link is closed. The system opens the TCP window in large steps, so in a burst this can close
+/// the link of a reader that takes 2 MB per second on average. At 4 MB per second this was never observed.
 const SLOW_LINK_TIMEOUT: Duration = Duration::from_millis(500);
-/// Between two looks meanwhile.
+/// Time between two checks of the queues during the wait.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Where what is for a link goes.
+/// Send queue of one link, with the peer at the other end.
 pub(super) struct LinkQueue {
     pub(super) peer: PeerId,
     pub(super) queue: SendQueue,
 }
 
-/// The lines of all links.
+/// Send queues by link.
 #[derive(Default)]
 pub(super) struct SendQueues {
     queues: BTreeMap<LinkId, LinkQueue>,
-    /// Links whose queues were found full.
+    /// Links with a full queue that the driver has not handled yet.
     overflowed: Vec<LinkId>,
-    /// Whether a queue was found crowded since the links were last given time to write.
+    /// Whether a queue rose above its high-water mark since the last wait.
     above_high_water: bool,
 }
 
 impl SendQueues {
-    /// Adds the line of a new link.
+    /// Adds the queue of a new link.
     pub(super) fn insert(&mut self, link: LinkId, peer: PeerId, queue: SendQueue) {
         self.queues.insert(link, LinkQueue { peer, queue });
     }
 
-    /// Takes out the line of a link that ends.
+    /// Removes the queue of a link that ends.
     pub(super) fn remove(&mut self, link: LinkId) -> Option<LinkQueue> {
         self.queues.remove(&link)
     }
 
-    /// Adds a message to the queues of some links; to each by itself while it is to be `alone`.
+    /// Appends a message to the queues of some links. With `one_per_write`, each message is written separately.
     pub(super) fn push(&mut self, links: Vec<LinkId>, message: &Bytes, one_per_write: bool) {
         for link in links {
             match self.queues.get(&link).map(|entry| entry.queue.push(message.clone(), one_per_write)) {
@@ -55,13 +55,13 @@ impl SendQueues {
         }
     }
 
-    /// A link whose queue was found full.
+    /// Returns a link with a full queue, if there is one.
     pub(super) fn pop_overflowed(&mut self) -> Option<LinkId> {
         self.overflowed.pop()
     }
 
-    /// If a link's queue is crowded, waits until it is not nearly so. Returns the links that made no
-    /// room in time.
+    /// If a queue is above its high-water mark, waits until all such queues are below their low-water mark. Returns the
+    /// links whose queue did not drain within [`SLOW_LINK_TIMEOUT`].
     pub(super) async fn wait_until_drained(&mut self) -> Vec<LinkId> {
         if !std::mem::take(&mut self.above_high_water) {
             return Vec::new();
@@ -78,7 +78,7 @@ impl SendQueues {
         above_high_water
     }
 
-    /// Ends all queues; what is in them is written still.
+    /// Closes all queues. Their content is still written.
     pub(super) fn close(&self) {
         for entry in self.queues.values() {
             entry.queue.close();

@@ -50,7 +50,7 @@ pub(super) async fn run(args: ScanArgs) -> Result<(), Failure> {
     let output = Output::new(args.output);
     if output.is_json {
         return output.json(&json!({
-            "asked_as": &scan.me,
+            "asked_as": &scan.own_user,
             "port": scan.port,
             "shared_port": {"port": LAN_PORT, "refusal": &scan.shared_port_failure},
             "asked": &scan.probed,
@@ -64,7 +64,7 @@ pub(super) async fn run(args: ScanArgs) -> Result<(), Failure> {
 fn report(scan: &ScanResult, wait: Duration, output: Output) -> String {
     let mut text = String::new();
     let found = count(scan.peers().len(), "peer");
-    let _ = writeln!(text, "{found} on this LAN; asked as {}, answers within {} s", scan.me, wait.as_secs());
+    let _ = writeln!(text, "{found} on this LAN; asked as {}, answers within {} s", scan.own_user, wait.as_secs());
     if scan.peers().len() > 0 {
         text.push_str(&peers(scan).render(output.is_coloured));
     }

@@ -53,7 +53,7 @@ impl ChatSession {
             Some(ChatCommand::Direct { to, text }) => self.send_request(PeerRequest::SendDirect { to, text }).await,
             Some(ChatCommand::Profile { name, status, avatar }) => match read_avatar(&avatar).await {
                 Ok(avatar) => {
-                    self.send_request(PeerRequest::SetProfile(PeerProfile::new(&name, &status, avatar))).await
+                    self.send_request(PeerRequest::SetProfile(PeerProfile::new(&name, &status, avatar))).await;
                 }
                 Err(why) => self.display.show_notices(&[Notice::Rejected { reason: why }]),
             },

@@ -81,7 +81,7 @@ impl CommandParser {
                 return None;
             }
             self.verb = None;
-            return complete(verb, std::mem::take(&mut self.answers));
+            return complete_command(verb, std::mem::take(&mut self.answers));
         }
         let (word, rest) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
         let rest = rest.trim();
@@ -91,7 +91,7 @@ impl CommandParser {
             "POST" => Verb::Post,
             "DM" => Verb::Direct,
             "PROFILE" => Verb::Profile,
-            "LIST" | "HISTORY" | "VERBOSE" | "HELP" | "QUIT" if rest.is_empty() => return Some(simple(word)),
+            "LIST" | "HISTORY" | "VERBOSE" | "HELP" | "QUIT" if rest.is_empty() => return Some(simple_command(word)),
             _ => return Some(ChatCommand::Post(line.trim().to_owned())),
         };
         let answers: Vec<String> = match (verb, rest) {
@@ -101,9 +101,9 @@ impl CommandParser {
             (Verb::Profile, rest) => rest.splitn(3, '|').map(|part| part.trim().to_owned()).collect(),
         };
         // Of a profile that is given on one line the status may be missing.
-        let is_whole = answers.len() >= verb.questions().len() || (verb == Verb::Profile && !answers.is_empty());
-        if is_whole {
-            return complete(verb, answers);
+        let is_complete = answers.len() >= verb.questions().len() || (verb == Verb::Profile && !answers.is_empty());
+        if is_complete {
+            return complete_command(verb, answers);
         }
         self.verb = Some(verb);
         self.answers = answers;
@@ -123,7 +123,7 @@ impl CommandParser {
     }
 }
 
-fn simple(word: &str) -> ChatCommand {
+fn simple_command(word: &str) -> ChatCommand {
     match word {
         "LIST" => ChatCommand::List,
         "HISTORY" => ChatCommand::History,
@@ -134,7 +134,7 @@ fn simple(word: &str) -> ChatCommand {
 }
 
 /// The command with its answers; `None` if what is needed was left empty.
-fn complete(verb: Verb, answers: Vec<String>) -> Option<ChatCommand> {
+fn complete_command(verb: Verb, answers: Vec<String>) -> Option<ChatCommand> {
     let mut answers = answers.into_iter();
     let mut next = || answers.next().unwrap_or_default();
     let command = match verb {

@@ -33,11 +33,11 @@ pub fn needs_names(typed: &str, question: Option<&str>) -> bool {
 #[must_use]
 pub fn completions(typed: &str, question: Option<&str>, uids: &[String]) -> Completions {
     if let Some(question) = question {
-        let texts = if question == NAME_QUESTION { names(typed.trim_start(), uids) } else { Vec::new() };
+        let texts = if question == NAME_QUESTION { matching_names(typed.trim_start(), uids) } else { Vec::new() };
         return Completions { from: typed.len() - typed.trim_start().len(), texts };
     }
     if let Some(from) = name_begins_at(typed) {
-        let texts = names(&typed[from..], uids).into_iter().map(|name| name + " ").collect();
+        let texts = matching_names(&typed[from..], uids).into_iter().map(|name| name + " ").collect();
         return Completions { from, texts };
     }
     let verbs = COMMANDS.iter().filter(|(verb, _)| verb.starts_with(typed));
@@ -56,7 +56,7 @@ fn name_begins_at(typed: &str) -> Option<usize> {
 }
 
 /// The names that begin so: the part before the `@` of those who are the only ones called so, the whole of the others.
-fn names(begun: &str, uids: &[String]) -> Vec<String> {
+fn matching_names(begun: &str, uids: &[String]) -> Vec<String> {
     // Whoever announces itself chooses its name; what cannot be typed or shown is not offered.
     let is_plain = |uid: &&String| {
         !uid.is_empty()
@@ -73,11 +73,12 @@ fn names(begun: &str, uids: &[String]) -> Vec<String> {
         let is_enough = called[name] == 1 && !name.is_empty() && name.starts_with(begun);
         if is_enough { name.to_owned() } else { uid.clone() }
     };
-    let mut names: Vec<String> = plain.iter().map(|uid| shown(uid)).filter(|name| name.starts_with(begun)).collect();
-    names.sort_unstable();
-    names.dedup();
-    names.truncate(MAX_CANDIDATES);
-    names
+    let mut matching_names: Vec<String> =
+        plain.iter().map(|uid| shown(uid)).filter(|name| name.starts_with(begun)).collect();
+    matching_names.sort_unstable();
+    matching_names.dedup();
+    matching_names.truncate(MAX_CANDIDATES);
+    matching_names
 }
 
 fn short(uid: &str) -> &str {

@@ -40,9 +40,15 @@ pub(crate) async fn scan(
     let shared = socket::bind_shared();
     let own_ips = socket::own_ips();
     let ip = own_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let me = LanUserId::new(&Nickname::parse(SCAN_NAME).expect("the rule allows it"), ip);
-    let mut scan =
-        ScanResult::new(me, port, shared.as_ref().err().map(failure), own_ips, addresses(targets), targets.is_empty());
+    let own_user = LanUserId::new(&Nickname::parse(SCAN_NAME).expect("the rule allows it"), ip);
+    let mut scan = ScanResult::new(
+        own_user,
+        port,
+        shared.as_ref().err().map(failure),
+        own_ips,
+        addresses(targets),
+        targets.is_empty(),
+    );
 
     let began = Instant::now();
     let mut rounds = ROUNDS.iter().map(|(dialect, hundredths)| (*dialect, began + wait * *hundredths / 100));
@@ -80,7 +86,7 @@ async fn receive_if(socket: Option<&UdpSocket>, buffer: &mut [u8], io_counters: 
 /// Asks everybody. Each address gets a question of its own number, which tells them apart when they are heard here.
 fn send_queries(own: &UdpSocket, scan: &mut ScanResult, dialect: Dialect) {
     for (number, probed) in (0..).zip(&mut scan.probed) {
-        let from = Some(scan.me.clone());
+        let from = Some(scan.own_user.clone());
         let question = Datagram { from, id: Some(number), sent_at: 0, body: DatagramBody::ListRequest };
         let bytes = question.write(dialect).expect("it has a sender and is short");
         let sent = SockRef::from(own).send_to(&bytes, &SocketAddr::from((probed.to, LAN_PORT)).into());

@@ -97,7 +97,7 @@ pub enum FoundBy {
 #[derive(Clone, Debug)]
 pub struct ScanResult {
     /// Who asks.
-    pub me: LanUserId,
+    pub own_user: LanUserId,
     /// The port at which answers come in.
     pub port: u16,
     /// Why the shared port is not heard, if it is not.
@@ -117,7 +117,7 @@ impl ScanResult {
     /// Nothing, yet.
     #[must_use]
     pub fn new(
-        me: LanUserId,
+        own_user: LanUserId,
         port: u16,
         shared_port_failure: Option<SocketFailure>,
         own_ips: Vec<IpAddr>,
@@ -125,7 +125,7 @@ impl ScanResult {
         covers_all_networks: bool,
     ) -> Self {
         Self {
-            me,
+            own_user,
             port,
             shared_port_failure,
             own_ips,
@@ -140,7 +140,7 @@ impl ScanResult {
     pub fn record(&mut self, source: SocketAddr, shared: bool, datagram: &Datagram, dialect: Dialect) {
         // An ACK says nothing of its sender.
         let Some(user) = &datagram.from else { return };
-        if user == &self.me {
+        if user == &self.own_user {
             let number = datagram.id.and_then(|id| usize::try_from(id).ok());
             let probed = number.and_then(|number| self.probed.get_mut(number));
             if let Some(probed) = probed
@@ -155,7 +155,7 @@ impl ScanResult {
         if user.name() == SCAN_NAME {
             return;
         }
-        let (found_by, told_port) = match &datagram.body {
+        let (found_by, announced_port) = match &datagram.body {
             DatagramBody::ListResponse(users) => {
                 for mentioned in users.iter().filter(|mentioned| mentioned.name() != SCAN_NAME) {
                     if self.mentioned.len() < MAX_PEERS {
@@ -171,25 +171,25 @@ impl ScanResult {
         if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&key) {
             return;
         }
-        let style = match dialect {
+        let dialects = match dialect {
             Dialect::Compact => SpokenDialects::Compact,
             Dialect::Spaced => SpokenDialects::Spaced,
         };
         let mismatched = !self.is_claim_plausible(user, source.ip());
-        let address = SocketAddr::new(source.ip(), told_port.unwrap_or(source.port()));
+        let address = SocketAddr::new(source.ip(), announced_port.unwrap_or(source.port()));
         let peer = self.peers.entry(key).or_insert_with(|| FoundPeer {
             user_id: user.clone(),
             name: user.name().to_owned(),
             address,
-            dialect: style,
+            dialect: dialects,
             found_by,
             mismatched,
         });
-        if peer.dialect != style {
+        if peer.dialect != dialects {
             peer.dialect = SpokenDialects::Both;
         }
         peer.found_by = peer.found_by.max(found_by);
-        if let Some(port) = told_port {
+        if let Some(port) = announced_port {
             peer.address.set_port(port);
         }
     }
@@ -220,7 +220,7 @@ pub(super) mod tests {
 
     /// A machine with one network, on which all is well.
     pub(in crate::lan) fn well() -> ScanResult {
-        let me = LanUserId::parse("rollcall-scan@10.0.0.1").unwrap();
+        let own_user = LanUserId::parse("rollcall-scan@10.0.0.1").unwrap();
         let own = vec!["10.0.0.1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
         let all = [
             probed(ETH, &["eth0"]),
@@ -228,7 +228,7 @@ pub(super) mod tests {
             probed(Ipv4Addr::new(127, 255, 255, 255), &["lo"]),
             probed(Ipv4Addr::BROADCAST, &[]),
         ];
-        ScanResult::new(me, 8001, None, own, all.to_vec(), true)
+        ScanResult::new(own_user, 8001, None, own, all.to_vec(), true)
     }
 
     pub(in crate::lan) fn heard(scan: &mut ScanResult, user: &str, source: &str, body: DatagramBody) {
@@ -240,7 +240,8 @@ pub(super) mod tests {
     fn its_own_question_is_known_by_its_port_and_number() {
         let mut scan = well();
         scan.probed.iter_mut().for_each(|probed| probed.was_heard = false);
-        let own = Datagram { from: Some(scan.me.clone()), id: Some(1), sent_at: 0, body: DatagramBody::ListRequest };
+        let own =
+            Datagram { from: Some(scan.own_user.clone()), id: Some(1), sent_at: 0, body: DatagramBody::ListRequest };
         scan.record("10.0.0.1:8009".parse().unwrap(), true, &own, Dialect::Compact);
         scan.record("10.0.0.1:8001".parse().unwrap(), false, &own, Dialect::Compact);
         scan.record(

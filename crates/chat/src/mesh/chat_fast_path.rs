@@ -7,15 +7,15 @@ use crate::peer_id::{PEER_ID_DIGITS, PeerId};
 
 /// A chat as peers of this program write it, and others that write the fields in the documented order: what stands before
 /// each of its values, and at its end.
-const TO_SENDER: &[u8] = br#"{"sender_id":""#;
-const TO_NUMBER: &[u8] = br#"","sequence_no":"#;
-const TO_CHAT: &[u8] = br#","type":"chat","#;
-const TO_TEXT: &[u8] = br#""payload":""#;
-const TO_TIME: &[u8] = br#"","timestamp":"#;
-const TO_NAME: &[u8] = br#","name":""#;
-const NAME_TO_END: &[u8] = br#""}"#;
+const BEFORE_SENDER: &[u8] = br#"{"sender_id":""#;
+const BEFORE_NUMBER: &[u8] = br#"","sequence_no":"#;
+const BEFORE_PAYLOAD: &[u8] = br#","type":"chat","#;
+const BEFORE_TEXT: &[u8] = br#""payload":""#;
+const BEFORE_TIME: &[u8] = br#"","timestamp":"#;
+const BEFORE_NAME: &[u8] = br#","name":""#;
+const AFTER_NAME: &[u8] = br#""}"#;
 /// The longest chat without its text, the name and the longest numbers included.
-const CHAT_BYTES: usize = 320;
+const MAX_ENVELOPE_BYTES: usize = 320;
 
 /// What tells a chat from all others.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,41 +39,41 @@ impl ChatHeader {
     /// Reads the sender and the number of a chat. `None` if it is something else, or if only the
     /// general codec can tell. What stands behind these is not looked at.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let (sender, rest) = bytes.strip_prefix(TO_SENDER)?.split_at_checked(PEER_ID_DIGITS)?;
-        let (number, rest) = whole_number(rest.strip_prefix(TO_NUMBER)?)?;
-        let rest = rest.strip_prefix(TO_CHAT)?;
+        let (sender, rest) = bytes.strip_prefix(BEFORE_SENDER)?.split_at_checked(PEER_ID_DIGITS)?;
+        let (number, rest) = whole_number(rest.strip_prefix(BEFORE_NUMBER)?)?;
+        let rest = rest.strip_prefix(BEFORE_PAYLOAD)?;
         Some(Self { sender: PeerId::parse_digits(sender).ok()?, number, length: bytes.len() - rest.len() })
     }
 
     /// Reads the rest of the chat. `None` if it is not as peers of this program write it, or if
     /// something in it is escaped.
     pub(super) fn read_rest(self, bytes: &[u8]) -> Option<ChatTail<'_>> {
-        let (text, rest) = simple_text(bytes.get(self.length..)?.strip_prefix(TO_TEXT)?)?;
-        let (said_at, rest) = whole_number(rest.strip_prefix(TO_TIME)?)?;
-        let (name, rest) = simple_text(rest.strip_prefix(TO_NAME)?)?;
-        (rest == NAME_TO_END).then_some(ChatTail { text, said_at, name })
+        let (text, rest) = unescaped_text(bytes.get(self.length..)?.strip_prefix(BEFORE_TEXT)?)?;
+        let (said_at, rest) = whole_number(rest.strip_prefix(BEFORE_TIME)?)?;
+        let (name, rest) = unescaped_text(rest.strip_prefix(BEFORE_NAME)?)?;
+        (rest == AFTER_NAME).then_some(ChatTail { text, said_at, name })
     }
 }
 
 /// Writes a chat, if nothing in it is to be escaped.
 pub(super) fn write(sender: PeerId, number: u64, said_at: i64, name: &Nickname, text: &str) -> Option<Vec<u8>> {
-    if said_at < 0 || !are_plain(text.as_bytes()) || !are_plain(name.as_str().as_bytes()) {
+    if said_at < 0 || !needs_no_escape(text.as_bytes()) || !needs_no_escape(name.as_str().as_bytes()) {
         return None;
     }
-    let mut bytes = Vec::with_capacity(CHAT_BYTES + text.len());
+    let mut bytes = Vec::with_capacity(MAX_ENVELOPE_BYTES + text.len());
     let mut digits = itoa::Buffer::new();
-    bytes.extend_from_slice(TO_SENDER);
+    bytes.extend_from_slice(BEFORE_SENDER);
     bytes.extend_from_slice(&sender.digits());
-    bytes.extend_from_slice(TO_NUMBER);
+    bytes.extend_from_slice(BEFORE_NUMBER);
     bytes.extend_from_slice(digits.format(number).as_bytes());
-    bytes.extend_from_slice(TO_CHAT);
-    bytes.extend_from_slice(TO_TEXT);
+    bytes.extend_from_slice(BEFORE_PAYLOAD);
+    bytes.extend_from_slice(BEFORE_TEXT);
     bytes.extend_from_slice(text.as_bytes());
-    bytes.extend_from_slice(TO_TIME);
+    bytes.extend_from_slice(BEFORE_TIME);
     bytes.extend_from_slice(digits.format(said_at).as_bytes());
-    bytes.extend_from_slice(TO_NAME);
+    bytes.extend_from_slice(BEFORE_NAME);
     bytes.extend_from_slice(name.as_str().as_bytes());
-    bytes.extend_from_slice(NAME_TO_END);
+    bytes.extend_from_slice(AFTER_NAME);
     Some(bytes)
 }
 
@@ -90,15 +90,15 @@ fn whole_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 /// A text up to its closing quote, and the rest; `None` if anything in it is escaped or should be.
-fn simple_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
+fn unescaped_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let length = memchr::memchr2(b'"', b'\\', bytes)?;
     let (text, rest) = bytes.split_at(length);
-    let is_simple = rest[0] == b'"' && are_plain(text);
+    let is_simple = rest[0] == b'"' && needs_no_escape(text);
     is_simple.then_some((std::str::from_utf8(text).ok()?, rest))
 }
 
 /// Whether JSON has these bytes of a text as they are. All are looked at, many at a time.
-fn are_plain(text: &[u8]) -> bool {
+fn needs_no_escape(text: &[u8]) -> bool {
     let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
     text.iter().fold(true, |all, byte| all & is_plain(*byte))
 }
@@ -136,10 +136,10 @@ mod tests {
     fn an_ordinary_chat_is_written_and_read_in_the_simple_way() {
         let message = chat("Grüße, {all} of you!");
         let bytes = message.write_chat_fast(EXTENDED).unwrap();
-        let head = MeshMessage::read_chat_header(&bytes).unwrap();
-        assert_eq!(MeshMessage::read_chat_fast(&bytes, head), Some(message));
+        let header = MeshMessage::read_chat_header(&bytes).unwrap();
+        assert_eq!(MeshMessage::read_chat_fast(&bytes, header), Some(message));
         let broken = String::from_utf8(bytes).unwrap().replace("all", "a\u{1f}l");
-        assert_eq!(MeshMessage::read_chat_fast(broken.as_bytes(), head), None, "JSON has no such byte in a text");
+        assert_eq!(MeshMessage::read_chat_fast(broken.as_bytes(), header), None, "JSON has no such byte in a text");
         for text in ["a \"quote\"", "a\\b", "two\nlines", "\u{1b}"] {
             assert_eq!(chat(text).write_chat_fast(EXTENDED), None, "{text:?}");
             let bytes = chat(text).write_json(EXTENDED).unwrap();
@@ -162,16 +162,16 @@ mod tests {
         ) {
             let message = MeshMessage { number, said_at, ..chat(&text) };
             let bytes = message.write_json(EXTENDED).unwrap();
-            if let Some(simple) = message.write_chat_fast(EXTENDED) {
-                prop_assert!(simple == bytes && simple.len() <= CHAT_BYTES + text.len());
+            if let Some(fast) = message.write_chat_fast(EXTENDED) {
+                prop_assert!(fast == bytes && fast.len() <= MAX_ENVELOPE_BYTES + text.len());
             }
             // Whatever it is changed to.
             let mut changed = bytes.clone();
             let at = at.index(changed.len());
             changed[at] = byte;
             for bytes in [bytes, changed] {
-                if let Some(simple) = MeshMessage::read_chat_header(&bytes).and_then(|head| MeshMessage::read_chat_fast(&bytes, head)) {
-                    prop_assert_eq!(Some((simple, false)), MeshMessage::read(&bytes), "{}", String::from_utf8_lossy(&bytes));
+                if let Some(fast) = MeshMessage::read_chat_header(&bytes).and_then(|header| MeshMessage::read_chat_fast(&bytes, header)) {
+                    prop_assert_eq!(Some((fast, false)), MeshMessage::read(&bytes), "{}", String::from_utf8_lossy(&bytes));
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! One connection of the mesh: greeted, then read and written by one task until either end ends it.
+//! One mesh connection: exchanges greetings, then reads and writes in one task until either end closes it.
 
 use std::io;
 use std::time::Duration;
@@ -19,30 +19,34 @@ use crate::engine::LinkId;
 use crate::io_counters::IoCounters;
 use crate::peer_id::PeerId;
 
-/// How much is read at once.
+/// Size of the read buffer, in bytes.
 const READ_BYTES: usize = 16 * 1024;
-/// The most messages that are handed on at once.
+/// Most messages in one event to the driver.
 const MAX_BATCH_MESSAGES: usize = 64;
-/// How long the other end may take to end a connection that this end has ended.
+/// Time that the other end has to close a connection after this end has closed it.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Between two writes to a reader that takes one read for one message: by then it has read the first. What comes faster it
-/// reads as one, and loses both. So it gets at most 50 messages a second.
+/// Pause between two writes to a peer that parses each read as one message. Without the pause, one read could return two
+/// messages and the peer would lose both. This limits such a peer to 50 messages per second.
 const SINGLE_MESSAGE_INTERVAL: Duration = Duration::from_millis(20);
-/// What was sent and is not acknowledged for so long ends the connection.
+/// Time without an acknowledgement of sent data after which the connection ends. Also the idle time before the first
+/// keep-alive probe.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A connection after its greeting.
+/// Connection after the exchange of greetings.
 pub(super) struct MeshConnection {
     stream: TcpStream,
     framer: JsonFramer,
 }
 
 impl MeshConnection {
-    /// Says who is here and hears who is there, both at once.
+    /// Sends the own greeting and reads that of the other end. Returns the id of the other peer.
+    ///
+    /// # Errors
+    /// An I/O error, an invalid greeting, or no greeting within `greeting_timeout`.
     pub(super) async fn exchange_greetings(
         mut stream: TcpStream,
-        me: PeerId,
-        within: Duration,
+        own_id: PeerId,
+        greeting_timeout: Duration,
     ) -> io::Result<(Self, PeerId)> {
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);
@@ -50,7 +54,7 @@ impl MeshConnection {
         socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_USER_TIMEOUT))?;
         let greeted = async {
-            stream.write_all(greeting(me).as_bytes()).await?;
+            stream.write_all(greeting(own_id).as_bytes()).await?;
             let mut bytes = Vec::with_capacity(MAX_GREETING_BYTES);
             loop {
                 if let Some((peer, length)) = read_greeting(&bytes).map_err(io::Error::other)? {
@@ -64,11 +68,11 @@ impl MeshConnection {
             }
         };
         let (framer, peer) =
-            timeout(within, greeted).await.map_err(|_| io::Error::other("no greeting came in time"))??;
+            timeout(greeting_timeout, greeted).await.map_err(|_| io::Error::other("no greeting came in time"))??;
         Ok((Self { stream, framer }, peer))
     }
 
-    /// Reads and writes until the end; why it ended.
+    /// Reads and writes until the connection ends. Returns the reason.
     pub(super) async fn run(
         self,
         link: LinkId,
@@ -81,7 +85,7 @@ impl MeshConnection {
         select! {
             why = &mut reading => why,
             written = write_queue(writer, &queue, io_counters) => match written {
-                // The other end has what was written once it ends the connection, too.
+                // When the other end closes too, it has received everything.
                 Ok(_open) => timeout(CLOSE_TIMEOUT, reading).await.unwrap_or_else(|_| "it was ended".to_owned()),
                 Err(error) => error.to_string(),
             },
@@ -129,26 +133,27 @@ async fn read_messages(
     }
 }
 
-/// Writes until the queue ends. The half is given back, so that the connection stays readable.
+/// Writes the queue until it is closed and empty. Returns the write half: dropping it would end the connection before the
+/// other end has read everything.
 async fn write_queue<W: AsyncWrite + Unpin>(
     mut writer: W,
     queue: &SendQueue,
     io_counters: &IoCounters,
 ) -> io::Result<W> {
-    // The greeting was written before, and is read by itself, too.
+    // The greeting was the first write, and must be a read of its own, too.
     let mut written_at = Instant::now();
     while let Some((bytes, one_per_write)) = queue.next_write().await {
         if one_per_write {
             sleep_until(written_at + SINGLE_MESSAGE_INTERVAL).await;
         }
-        // To a reader that does not read a write would wait for ever.
+        // A write to a peer that does not read would never return.
         select! {
             biased;
             written = writer.write_all(&bytes) => written?,
             () = queue.wait_discarded() => {}
         }
         io_counters.bytes_out.add(bytes.len());
-        // Who is known to read a stream is never again taken for one that does not.
+        // A peer that is known to parse a stream stays in that mode, so the time is not needed again.
         if one_per_write {
             written_at = Instant::now();
         }
@@ -167,7 +172,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_that_takes_one_read_for_one_message_is_given_time_to_read_each() {
+    async fn writes_to_a_peer_that_parses_each_read_as_one_message_are_spaced() {
         let queue = SendQueue::new(1);
         for text in ["one", "two", "three"] {
             queue.push(Bytes::from(text), true).unwrap();
@@ -184,7 +189,7 @@ mod tests {
                 let pauses = u32::try_from(index).unwrap() + 1;
                 assert!(start.elapsed() >= SINGLE_MESSAGE_INTERVAL * pauses, "{text} came after {:?}", start.elapsed());
             }
-            // It shows that it reads a stream: nothing waits any more.
+            // Now the peer is known to parse a stream: no more pauses.
             for text in ["four", "five"] {
                 queue.push(Bytes::from(text), false).unwrap();
             }

@@ -1,4 +1,4 @@
-//! What the connections report to the driver.
+//! Events that the connections send to the driver.
 
 use std::net::IpAddr;
 
@@ -9,15 +9,15 @@ use crate::endpoint::PeerEndpoint;
 use crate::engine::LinkId;
 use crate::peer_id::PeerId;
 
-/// What happened on the connections.
+/// Event of one connection.
 #[derive(Debug)]
 pub(crate) enum ConnectionEvent {
-    /// A connection was greeted.
+    /// The greetings were exchanged; the link is ready.
     Connected { link: LinkId, peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr, queue: SendQueue },
-    /// A dialled address did not become a connection.
+    /// Dialling or the exchange of greetings failed.
     DialFailed { endpoint: PeerEndpoint, why: String },
-    /// Messages came in; what they say is not looked at yet.
+    /// Messages were received, not parsed yet.
     Messages { link: LinkId, messages: Vec<Bytes> },
-    /// A connection ended.
+    /// The connection ended.
     Disconnected { link: LinkId, why: String },
 }

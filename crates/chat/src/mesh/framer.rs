@@ -1,28 +1,29 @@
-//! Finds where one JSON message ends and the next begins in a stream of bytes, whatever the boundaries of the reads. Pure.
+//! Framing of a byte stream into JSON objects, independent of the boundaries of the reads. Pure.
 //!
-//! Each byte is looked at once, so a peer that sends a long message a byte at a time costs no more than one that does not.
+//! Each byte is scanned once, so a peer that sends a long message in single bytes costs no more than another.
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
 use thiserror::Error;
 
-/// The longest message that is taken in.
+/// Longest message, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
-/// The stream is no sequence of JSON objects; nothing after this point can be understood.
+/// Error: the stream is not a sequence of JSON objects. The rest of the stream cannot be parsed.
 #[derive(Clone, Copy, Debug, Error, Eq, PartialEq)]
 pub enum FramingError {
-    /// A message does not end.
+    /// An object is longer than [`MAX_MESSAGE_BYTES`].
     #[error("a message is longer than {MAX_MESSAGE_BYTES} bytes")]
     TooLong,
-    /// Between messages stands something other than white space.
-    #[error("what came is no JSON object (it begins with byte 0x{0:02x})")]
+    /// Between two objects is a byte that is neither white space nor `{`.
+    #[error("expected a JSON object, received byte 0x{0:02x}")]
     NotAnObject(u8),
 }
 
-/// What came and is not understood yet.
+/// Incremental scanner for JSON objects.
 ///
-/// Invariant: `scanned` bytes of `buffer` were looked at, and what the other fields say is true after them.
+/// Invariant: the first `scanned` bytes of `buffer` are scanned; `depth`, `in_string` and `escaped` are the scanner's state
+/// after them.
 #[derive(Debug, Default)]
 pub struct JsonFramer {
     buffer: BytesMut,
@@ -33,22 +34,22 @@ pub struct JsonFramer {
 }
 
 impl JsonFramer {
-    /// Takes in what was read.
+    /// Appends received bytes.
     pub fn extend(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Where to read to: room for `bytes` behind what is not understood yet.
+    /// Buffer to read into, with room for at least `bytes` more.
     pub(super) fn read_buffer(&mut self, bytes: usize) -> &mut BytesMut {
         self.buffer.reserve(bytes);
         &mut self.buffer
     }
 
-    /// The next whole message, from its first brace to its last; `None` if more must come. That it is valid JSON inside is
-    /// for the reader of the message to find out.
+    /// Returns the next complete object, from its first brace to its last; `None` if more bytes are needed. The content is
+    /// not validated.
     ///
     /// # Errors
-    /// [`Broken`]; the stream is of no use then.
+    /// [`FramingError`]; the connection must be closed then.
     pub fn next_message(&mut self) -> Result<Option<Bytes>, FramingError> {
         if self.depth == 0 {
             let gap = self.buffer.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(self.buffer.len());
@@ -61,7 +62,7 @@ impl JsonFramer {
         }
         while self.scanned < self.buffer.len() {
             if self.in_string && !self.escaped {
-                // Most of a message is text, of which only its end matters, and what could hide the end.
+                // Fast path inside a string: skip to the next quote or backslash.
                 let rest = &self.buffer[self.scanned..];
                 self.scanned += memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
                 if self.scanned == self.buffer.len() {
@@ -74,7 +75,7 @@ impl JsonFramer {
                 return Err(FramingError::TooLong);
             }
             if self.is_last_byte(byte) {
-                // A copy is cheaper than a share of the buffer, which could not be filled again before the message is gone.
+                // Copying is cheaper than sharing the buffer, which could not be reused while the message exists.
                 let message = Bytes::copy_from_slice(&self.buffer[..self.scanned]);
                 self.buffer.advance(self.scanned);
                 self.scanned = 0;
@@ -84,7 +85,7 @@ impl JsonFramer {
         Ok(None)
     }
 
-    /// Whether this byte is the last of a message.
+    /// Advances the state by one byte. Returns whether it is the last byte of an object.
     fn is_last_byte(&mut self, byte: u8) -> bool {
         if self.in_string {
             match byte {
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_end_with_or_without_a_line_break() {
+    fn objects_are_found_with_and_without_line_breaks_between_them() {
         let mut framer = JsonFramer::default();
         framer.extend(b"{\"a\":\"}{\\\"\"}\n{\"b\":[{}]}{\"c\"");
         let found = all(&mut framer).unwrap();
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_breaks_the_stream() {
+    fn bytes_that_do_not_begin_an_object_are_a_framing_error() {
         for (bytes, first) in [(&b"hello"[..], b'h'), (b"[1]", b'['), (b"{}\n\"x\"", b'"'), (b" }", b'}')] {
             let mut framer = JsonFramer::default();
             framer.extend(bytes);
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_the_greatest_length_passes_and_a_longer_one_does_not() {
+    fn a_message_of_the_maximum_length_passes_and_a_longer_one_is_an_error() {
         let text = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
         let mut framer = JsonFramer::default();
         framer.extend(text(MAX_MESSAGE_BYTES).as_bytes());
@@ -169,7 +170,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn any_objects_come_out_whole_however_they_are_cut(
+        fn objects_are_framed_correctly_for_any_read_boundaries(
             objects in prop::collection::vec(object(), 0..6),
             breaks in any::<bool>(),
             cuts in prop::collection::vec(1usize..40, 1..20),
@@ -192,7 +193,7 @@ mod tests {
         }
 
         #[test]
-        fn noise_never_panics(noise in prop::collection::vec(prop::sample::select(b"{}[]\"\\ax \n".to_vec()), 0..200)) {
+        fn random_bytes_never_panic(noise in prop::collection::vec(prop::sample::select(b"{}[]\"\\ax \n".to_vec()), 0..200)) {
             let mut framer = JsonFramer::default();
             framer.extend(&noise);
             let _ = all(&mut framer);

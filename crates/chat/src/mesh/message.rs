@@ -102,7 +102,7 @@ struct WireMessage<'w> {
     sequence_no: u64,
     // Some messages come several times, and all but one are thrown away: so nothing is copied that can be borrowed.
     #[serde(borrow, rename = "type")]
-    kind: Cow<'w, str>,
+    type_name: Cow<'w, str>,
     #[serde(borrow, default)]
     payload: Cow<'w, str>,
     #[serde(default)]
@@ -123,8 +123,8 @@ impl MeshMessage {
     pub fn read(bytes: &[u8]) -> Option<(Self, bool)> {
         let wire: WireMessage = serde_json::from_slice(bytes).ok()?;
         let text_times = matches!(wire.timestamp, Timestamp::Text(_));
-        let body = match wire.kind.as_ref() {
-            "chat" => MessageBody::Chat(checked(wire.payload.into_owned())?),
+        let body = match wire.type_name.as_ref() {
+            "chat" => MessageBody::Chat(within_text_limit(wire.payload.into_owned())?),
             "heartbeat" => {
                 let listen = wire.listen.and_then(|text| PeerEndpoint::parse(&text).ok());
                 MessageBody::Heartbeat { extension: wire.rollcall, listen }
@@ -135,16 +135,16 @@ impl MeshMessage {
                     texts.iter().take(MAX_LISTED).filter_map(|text| PeerEndpoint::parse(text).ok()).collect(),
                 )
             }
-            "dm" => MessageBody::Direct { to: wire.to?, text: checked(wire.payload.into_owned())? },
+            "dm" => MessageBody::Direct { to: wire.to?, text: within_text_limit(wire.payload.into_owned())? },
             "profile" => MessageBody::Profile(serde_json::from_str(&wire.payload).ok()?),
-            "history_request" => MessageBody::HistoryRequest(read_runs(&wire.payload)?),
-            "have" => MessageBody::Have(read_runs(&wire.payload)?),
+            "history_request" => MessageBody::HistoryRequest(read_ranges(&wire.payload)?),
+            "have" => MessageBody::Have(read_ranges(&wire.payload)?),
             "prune" => MessageBody::Prune(PeerId::parse(&wire.payload).ok()?),
             "history_end" => MessageBody::HistoryEnd { more: serde_json::from_str(&wire.payload).ok()? },
             _ => MessageBody::Unknown,
         };
         let name = wire.name.and_then(|name| Nickname::parse(&name).ok());
-        let said_at = wire.timestamp.seconds();
+        let said_at = wire.timestamp.unix_seconds();
         Some((Self { sender: wire.sender_id, number: wire.sequence_no, said_at, name, body }, text_times))
     }
 
@@ -161,8 +161,8 @@ impl MeshMessage {
     #[must_use]
     pub fn read_chat_fast(bytes: &[u8], head: ChatHeader) -> Option<Self> {
         let rest = head.read_rest(bytes)?;
-        let said_at = Timestamp::Number(i64::try_from(rest.said_at).ok()?).seconds();
-        let body = MessageBody::Chat(checked(rest.text.to_owned())?);
+        let said_at = Timestamp::Number(i64::try_from(rest.said_at).ok()?).unix_seconds();
+        let body = MessageBody::Chat(within_text_limit(rest.text.to_owned())?);
         let name = Nickname::parse(rest.name).ok();
         Some(Self { sender: head.sender, number: head.number, said_at, name, body })
     }
@@ -175,9 +175,9 @@ impl MeshMessage {
             None => self.write_json(form)?,
         };
         bytes.push(b'\n');
-        let most = if form.extended { MAX_MESSAGE_BYTES } else { MAX_PLAIN_BYTES };
+        let max_bytes = if form.extended { MAX_MESSAGE_BYTES } else { MAX_PLAIN_BYTES };
         let is_known = form.extended || self.body.is_plain();
-        (is_known && bytes.len() <= most).then(|| bytes.into())
+        (is_known && bytes.len() <= max_bytes).then(|| bytes.into())
     }
 
     /// Writes a chat with a name, if nothing in it is to be escaped.
@@ -194,9 +194,9 @@ impl MeshMessage {
         let mut wire = WireMessage {
             sender_id: self.sender,
             sequence_no: self.number,
-            kind: self.body.kind().into(),
+            type_name: self.body.type_name().into(),
             payload: Cow::default(),
-            timestamp: Timestamp::written(self.said_at, form.text_times),
+            timestamp: Timestamp::encode(self.said_at, form.text_times),
             name: self.name.as_ref().map(|name| name.as_str().into()),
             rollcall: None,
             listen: None,
@@ -214,8 +214,8 @@ impl MeshMessage {
                 wire.payload = text.into();
             }
             MessageBody::Profile(profile) => wire.payload = serde_json::to_string(profile).ok()?.into(),
-            MessageBody::HistoryRequest(have) | MessageBody::Have(have) => {
-                wire.payload = serde_json::to_string(have).ok()?.into()
+            MessageBody::HistoryRequest(ranges) | MessageBody::Have(ranges) => {
+                wire.payload = serde_json::to_string(ranges).ok()?.into();
             }
             MessageBody::Prune(author) => wire.payload = author.to_string().into(),
             MessageBody::HistoryEnd { more } => wire.payload = more.to_string().into(),
@@ -238,7 +238,7 @@ impl MessageBody {
         matches!(self, Self::Chat(_) | Self::Heartbeat { .. } | Self::PeerList(_))
     }
 
-    fn kind(&self) -> &'static str {
+    fn type_name(&self) -> &'static str {
         match self {
             Self::Chat(_) => "chat",
             Self::Heartbeat { .. } => "heartbeat",
@@ -254,12 +254,12 @@ impl MessageBody {
     }
 }
 
-fn read_runs(payload: &str) -> Option<BTreeMap<PeerId, SeqRanges>> {
-    let runs: BTreeMap<PeerId, SeqRanges> = serde_json::from_str(payload).ok()?;
-    (runs.len() <= MAX_ASKED && runs.values().all(|runs| runs.len() <= MAX_ASKED)).then_some(runs)
+fn read_ranges(payload: &str) -> Option<BTreeMap<PeerId, SeqRanges>> {
+    let ranges: BTreeMap<PeerId, SeqRanges> = serde_json::from_str(payload).ok()?;
+    (ranges.len() <= MAX_ASKED && ranges.values().all(|ranges| ranges.len() <= MAX_ASKED)).then_some(ranges)
 }
 
-fn checked(text: String) -> Option<String> {
+fn within_text_limit(text: String) -> Option<String> {
     (text.len() <= MAX_TEXT_BYTES).then_some(text)
 }
 
@@ -343,13 +343,14 @@ pub(super) mod tests {
         }
         let unknown = format!(r#"{{"sender_id":"{id}","sequence_no":1,"type":"dance"}}"#);
         assert_eq!(MeshMessage::read(unknown.as_bytes()).unwrap().0.body, MessageBody::Unknown);
-        for (runs, is_taken) in [(MAX_ASKED, true), (MAX_ASKED + 1, false)] {
-            let have = BTreeMap::from([(PeerId(1), vec![(1, 2); runs])]);
-            let question = MeshMessage { body: MessageBody::HistoryRequest(have), ..chat("") }.write(EXTENDED).unwrap();
+        for (count, is_taken) in [(MAX_ASKED, true), (MAX_ASKED + 1, false)] {
+            let ranges = BTreeMap::from([(PeerId(1), vec![(1, 2); count])]);
+            let question =
+                MeshMessage { body: MessageBody::HistoryRequest(ranges), ..chat("") }.write(EXTENDED).unwrap();
             assert_eq!(
                 MeshMessage::read(&question).is_some(),
                 is_taken,
-                "{runs} runs, each of which costs a comparison"
+                "{count} ranges, each of which costs a comparison"
             );
         }
         let long = chat(&"x".repeat(MAX_TEXT_BYTES + 1)).write(EXTENDED).unwrap();
@@ -358,16 +359,16 @@ pub(super) mod tests {
 
     fn body() -> impl Strategy<Value = MessageBody> {
         let endpoint = (1u16..).prop_map(|port| PeerEndpoint::parse(&format!("peer{port}:{port}")).unwrap());
-        let runs = prop::collection::vec((any::<u64>(), any::<u64>()), 0..5);
+        let ranges = prop::collection::vec((any::<u64>(), any::<u64>()), 0..5);
         prop_oneof![
             any::<String>().prop_map(MessageBody::Chat),
             (any::<Option<u32>>(), prop::option::of(endpoint.clone()))
                 .prop_map(|(extension, listen)| MessageBody::Heartbeat { extension, listen }),
             prop::collection::vec(endpoint, 0..9).prop_map(MessageBody::PeerList),
             (any::<u128>(), any::<String>()).prop_map(|(to, text)| MessageBody::Direct { to: PeerId(to), text }),
-            prop::collection::btree_map(any::<u128>().prop_map(PeerId), runs.clone(), 0..4)
+            prop::collection::btree_map(any::<u128>().prop_map(PeerId), ranges.clone(), 0..4)
                 .prop_map(MessageBody::HistoryRequest),
-            prop::collection::btree_map(any::<u128>().prop_map(PeerId), runs, 0..4).prop_map(MessageBody::Have),
+            prop::collection::btree_map(any::<u128>().prop_map(PeerId), ranges, 0..4).prop_map(MessageBody::Have),
             any::<u128>().prop_map(|author| MessageBody::Prune(PeerId(author))),
             any::<bool>().prop_map(|more| MessageBody::HistoryEnd { more }),
         ]

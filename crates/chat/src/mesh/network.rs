@@ -1,4 +1,4 @@
-//! The connections of the mesh, one task each: dialled when the engine says so, accepted when they come.
+//! Listener and dialler of the mesh. Each connection is a task.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,17 +21,17 @@ use crate::engine::LinkId;
 use crate::io_counters::IoCounters;
 use crate::peer_id::PeerId;
 
-/// The most accepted connections that have not greeted yet; more wait in the system's queue.
+/// Most accepted connections whose greeting is not complete. Further connections wait in the backlog of the system.
 const MAX_PENDING_CONNECTIONS: usize = 64;
-/// After an error of `accept`, such as too many open files.
+/// Pause after an error of `accept`, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What all connections share.
+/// State shared by all connections.
 #[derive(Clone, Debug)]
 pub(crate) struct MeshNetwork {
-    pub(crate) me: PeerId,
+    pub(crate) own_id: PeerId,
     pub(crate) connect_timeout: Duration,
-    /// For how many of the longest messages a queue has room.
+    /// Capacity of each send queue, in messages of the largest size.
     pub(crate) queue_messages: usize,
     pub(crate) events: mpsc::Sender<ConnectionEvent>,
     pub(crate) stop: CancellationToken,
@@ -41,7 +41,7 @@ pub(crate) struct MeshNetwork {
 }
 
 impl MeshNetwork {
-    /// Accepts connections until the end.
+    /// Spawns the task that accepts connections until `stop` is cancelled.
     pub(crate) fn listen(&self, listener: TcpListener) {
         let network = self.clone();
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(async move {
@@ -66,19 +66,19 @@ impl MeshNetwork {
     }
 
     async fn handle_accepted(self, stream: TcpStream, remote: SocketAddr, permit: tokio::sync::OwnedSemaphorePermit) {
-        let greeting = MeshConnection::exchange_greetings(stream, self.me, self.connect_timeout);
+        let greeting = MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout);
         let Some(greeted) = self.stop.run_until_cancelled(greeting).await else { return };
         drop(permit);
         match greeted {
             Ok((link, peer)) => self.serve(link, peer, None, remote.ip()).await,
             Err(error) => {
                 self.io_counters.failed_greetings.add(1);
-                debug!(address = %remote, reason = error.to_string(), "a connection was no peer");
+                debug!(address = %remote, reason = error.to_string(), "rejected a connection without a valid greeting");
             }
         }
     }
 
-    /// Dials an address.
+    /// Spawns a task that dials an address.
     pub(crate) fn dial(&self, endpoint: PeerEndpoint) {
         let network = self.clone();
         self.tasks.spawn(async move {
@@ -98,10 +98,11 @@ impl MeshNetwork {
             .await
             .map_err(|_| io::Error::other("connecting took too long"))??;
         let remote = stream.peer_addr()?.ip();
-        let (link, peer) = MeshConnection::exchange_greetings(stream, self.me, self.connect_timeout).await?;
+        let (link, peer) = MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout).await?;
         Ok((link, peer, remote))
     }
 
+    /// Runs a connection: reports it to the driver, then reads and writes until it ends.
     async fn serve(self, link: MeshConnection, peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr) {
         let id = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         let queue = SendQueue::new(self.queue_messages);

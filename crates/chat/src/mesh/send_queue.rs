@@ -1,4 +1,5 @@
-//! What waits to be written on one link. It is bounded: a reader that is too slow loses its link, and nobody waits for it.
+//! Bounded send queue of one link. If the peer reads too slowly and the queue is full, the link is closed, so no slow
+//! peer delays the others for long.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::framer::MAX_MESSAGE_BYTES;
 
-/// The most bytes that are written at once.
+/// Most bytes in one write.
 const MAX_WRITE_BYTES: usize = 64 * 1024;
 
-/// The sending end and the writing end of one queue.
+/// Handle to one queue, for the driver that appends and the connection that writes.
 #[derive(Clone, Debug)]
 pub(crate) struct SendQueue(Arc<SharedQueue>);
 
@@ -29,30 +30,30 @@ struct QueueState {
     messages: VecDeque<Bytes>,
     bytes: usize,
     is_closed: bool,
-    /// Whether the reader takes one read for one message, as far as is known by now.
+    /// Whether each message needs a write of its own, because the peer parses each read as one message.
     one_per_write: bool,
 }
 
-/// There is no room; what was to be sent is not in the queue.
+/// Error: the queue has no room; the message was not added.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct QueueFull;
 
 impl SendQueue {
-    /// A queue with room for `messages` of the greatest length; shorter ones take no more room than they need.
+    /// Creates a queue with a capacity of `messages` messages of the largest size, counted in bytes.
     pub(crate) fn new(messages: usize) -> Self {
         let max_bytes = messages.max(1).saturating_mul(MAX_MESSAGE_BYTES);
         let discarded = CancellationToken::new();
         Self(Arc::new(SharedQueue { queue: Mutex::default(), changed: Notify::new(), discarded, max_bytes }))
     }
 
-    /// Adds a message. While each is to be `alone`, it is written by itself, for a reader that takes one read for one
-    /// message. What waits goes by what is known of the reader last.
+    /// Appends a message. `one_per_write` applies to all messages in the queue: each is written separately, for a peer that
+    /// parses each read as one message.
     ///
-    /// Whether the queue is crowded now, by a reader that could have read it: one that takes a message at a time gets no more
-    /// than it can take. It is, if more than half of the room is taken.
+    /// Returns whether the queue is above its high-water mark: more than half full. With `one_per_write` it is never above,
+    /// because such a peer is slowed down by this end.
     ///
     /// # Errors
-    /// [`QueueFull`], if there is no room.
+    /// [`QueueFull`] if the message does not fit.
     pub(crate) fn push(&self, message: Bytes, one_per_write: bool) -> Result<bool, QueueFull> {
         let mut queue = self.queue();
         if queue.bytes + message.len() > self.0.max_bytes {
@@ -67,45 +68,45 @@ impl SendQueue {
         Ok(is_above_high_water)
     }
 
-    /// Nothing will be added; what is in the queue is still to be written.
+    /// Closes the queue. Its content is still written.
     pub(crate) fn close(&self) {
         self.queue().is_closed = true;
         self.0.changed.notify_one();
     }
 
-    /// Nothing will be added, and what is in the queue is thrown away.
+    /// Closes the queue and drops its content.
     pub(crate) fn discard(&self) {
         *self.queue() = QueueState { is_closed: true, ..QueueState::default() };
         self.0.discarded.cancel();
         self.0.changed.notify_one();
     }
 
-    /// Whether it is crowded, as [`SendQueue::push`] says.
+    /// Whether the queue is above its high-water mark, as defined at [`SendQueue::push`].
     pub(crate) fn is_above_high_water(&self) -> bool {
         self.queue().is_above_high_water(self.0.max_bytes)
     }
 
-    /// Whether at most an eighth of the room is taken.
+    /// Whether the queue is below its low-water mark: at most an eighth full.
     pub(crate) fn is_below_low_water(&self) -> bool {
         self.queue().bytes <= self.0.max_bytes / 8
     }
 
-    /// How much waits.
+    /// Bytes in the queue.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queue().bytes
     }
 
-    /// Waits until the queue is abandoned.
+    /// Waits until the queue is discarded.
     pub(super) async fn wait_discarded(&self) {
         self.0.discarded.cancelled().await;
     }
 
-    /// Whether the queue was abandoned.
+    /// Whether the queue was discarded.
     pub(super) fn is_discarded(&self) -> bool {
         self.0.discarded.is_cancelled()
     }
 
-    /// The next bytes to write, and whether they are to be alone; `None` at the end.
+    /// Waits for the next bytes to write, and whether they need a write of their own; `None` if the queue is closed and empty.
     pub(super) async fn next_write(&self) -> Option<(Bytes, bool)> {
         loop {
             {
@@ -131,7 +132,7 @@ impl QueueState {
         !self.one_per_write && self.bytes > max_bytes / 2
     }
 
-    /// One message that is to be alone, or as many others as fit into one write.
+    /// Removes one message if each needs its own write, or else as many as fit into one write.
     fn pop_write(&mut self) -> Option<Bytes> {
         let first = self.messages.pop_front()?;
         self.bytes -= first.len();
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn messages_are_joined_once_the_reader_is_known_to_tell_them_apart() {
+    async fn messages_are_joined_once_the_peer_is_known_to_parse_a_stream() {
         let send_queue = SendQueue::new(1);
         for text in ["a", "b", "c"] {
             send_queue.push(Bytes::from(text), true).unwrap();
@@ -169,13 +170,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_queue_is_crowded_when_more_than_half_of_it_is_taken() {
+    async fn a_queue_is_above_its_high_water_mark_when_it_is_more_than_half_full() {
         let send_queue = SendQueue::new(2);
         assert_eq!(send_queue.push(Bytes::from(vec![0; MAX_MESSAGE_BYTES]), false), Ok(false));
         assert!(!send_queue.is_above_high_water());
         assert_eq!(send_queue.push(Bytes::from_static(b"x"), false), Ok(true));
         assert!(send_queue.is_above_high_water());
-        assert_eq!(send_queue.push(Bytes::from_static(b"x"), true), Ok(false), "its reader cannot be quicker");
+        assert_eq!(
+            send_queue.push(Bytes::from_static(b"x"), true),
+            Ok(false),
+            "such a peer is slowed down by this end"
+        );
         assert!(!send_queue.is_above_high_water());
         assert!(!send_queue.is_below_low_water());
         send_queue.next_write().await.unwrap();
@@ -183,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_takes_nothing_until_something_is_written() {
+    async fn a_full_queue_rejects_messages_until_something_is_written() {
         let send_queue = SendQueue::new(2);
         let long = Bytes::from(vec![0; MAX_MESSAGE_BYTES]);
         send_queue.push(long.clone(), false).unwrap();

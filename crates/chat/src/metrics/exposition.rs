@@ -40,12 +40,12 @@ pub(super) struct MetricFamily<'page> {
 
 impl MetricFamily<'_> {
     /// The only sample.
-    pub(super) fn is(self, value: impl Display) {
+    pub(super) fn sample(self, value: impl Display) {
         let _ = writeln!(self.page, "{} {value}", self.name);
     }
 
     /// One sample of several, told apart by labels.
-    pub(super) fn with(self, labels: &[(&str, &str)], value: impl Display) -> Self {
+    pub(super) fn labelled_sample(self, labels: &[(&str, &str)], value: impl Display) -> Self {
         let labels = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value)));
         let labels = labels.collect::<Vec<_>>().join(",");
         let _ = writeln!(self.page, "{}{{{labels}}} {value}", self.name);
@@ -65,10 +65,10 @@ mod tests {
     #[test]
     fn a_family_has_its_description_before_its_samples() {
         let mut page = MetricsPage::default();
-        page.gauge("heat", "How warm\\cold\nit is.").is(3);
+        page.gauge("heat", "How warm\\cold\nit is.").sample(3);
         page.counter("drops_total", "Drops.")
-            .with(&[("reason", "rain"), ("size", "big")], 1)
-            .with(&[("reason", "")], 2);
+            .labelled_sample(&[("reason", "rain"), ("size", "big")], 1)
+            .labelled_sample(&[("reason", "")], 2);
         assert_eq!(
             page.into_text(),
             "# HELP heat How warm\\\\cold\\nit is.\n# TYPE heat gauge\nheat 3\n\
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn a_label_ends_where_it_ends_whatever_is_in_it() {
         let mut page = MetricsPage::default();
-        let _ = page.gauge("info", "I.").with(&[("name", "a\"b\\c\nd} 1")], 1);
+        let _ = page.gauge("info", "I.").labelled_sample(&[("name", "a\"b\\c\nd} 1")], 1);
         assert!(page.into_text().ends_with("\ninfo{name=\"a\\\"b\\\\c\\nd} 1\"} 1\n"));
     }
 }

@@ -23,76 +23,79 @@ pub(super) fn page(stats: &PeerStats, context: &PageContext<'_>) -> String {
     state(&mut page, stats, context);
     traffic(&mut page, stats, context.io_counters);
     links(&mut page, stats);
-    losses(&mut page, stats, context.io_counters);
+    drops_and_errors(&mut page, stats, context.io_counters);
     page.into_text()
 }
 
 fn state(page: &mut MetricsPage, stats: &PeerStats, context: &PageContext<'_>) {
     let PeerIdentity { id, name, version, uptime_seconds } = context.identity;
     let labels = [("id", id.as_str()), ("name", name.as_str()), ("version", version)];
-    let _ = page.gauge("rollcall_peer_info", "Who this is; always 1.").with(&labels, 1);
-    page.gauge("rollcall_peer_uptime_seconds", "Time since the start.").is(uptime_seconds);
-    page.gauge("rollcall_peer_connections", "Linked peers of the mesh.").is(stats.links);
-    page.gauge("rollcall_peer_max_connections", "The most linked peers at once.").is(context.max_connections);
+    let _ = page.gauge("rollcall_peer_info", "Who this is; always 1.").labelled_sample(&labels, 1);
+    page.gauge("rollcall_peer_uptime_seconds", "Time since the start.").sample(uptime_seconds);
+    page.gauge("rollcall_peer_connections", "Linked peers of the mesh.").sample(stats.links);
+    page.gauge("rollcall_peer_max_connections", "The most linked peers at once.").sample(context.max_connections);
     let known = page.gauge("rollcall_peer_known_peers", "Peers that are there, by link.");
-    let known = known.with(&[("via", "mesh")], stats.links);
+    let known = known.labelled_sample(&[("via", "mesh")], stats.links);
     if let Some(peers) = stats.lan_peers {
-        let _ = known.with(&[("via", "lan")], peers);
+        let _ = known.labelled_sample(&[("via", "lan")], peers);
     }
-    page.gauge("rollcall_peer_known_addresses", "Addresses of the mesh that are remembered.").is(stats.addresses);
-    page.gauge("rollcall_peer_history_entries", "Messages that are remembered.").is(stats.history);
+    page.gauge("rollcall_peer_known_addresses", "Addresses of the mesh that are remembered.").sample(stats.addresses);
+    page.gauge("rollcall_peer_history_entries", "Messages that are remembered.").sample(stats.history);
     if let Some(registry) = context.registry {
         let up = u8::from(matches!(registry.state, RegistryState::Answered | RegistryState::NameRefused));
-        page.gauge("rollcall_peer_registry_up", "Whether the registry answered last time.").is(up);
+        page.gauge("rollcall_peer_registry_up", "Whether the registry answered last time.").sample(up);
     }
     if let Some(bytes) = context.resident_bytes {
-        page.gauge("process_resident_memory_bytes", "Resident memory of the process.").is(bytes);
+        page.gauge("process_resident_memory_bytes", "Resident memory of the process.").sample(bytes);
     }
 }
 
 fn traffic(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoCounters) {
     let Counters { received, sent, posts_received, posts_sent, datagrams_received, datagrams_sent, .. } =
         stats.counters;
-    page.counter("rollcall_peer_posts_received_total", "What others said to everybody, each once.").is(posts_received);
-    page.counter("rollcall_peer_posts_sent_total", "What was said to everybody here.").is(posts_sent);
+    page.counter("rollcall_peer_posts_received_total", "What others said to everybody, each once.")
+        .sample(posts_received);
+    page.counter("rollcall_peer_posts_sent_total", "What was said to everybody here.").sample(posts_sent);
     let mut family = page.counter("rollcall_peer_messages_received_total", "Messages of the mesh, heartbeats apart.");
     for kind in messages() {
-        family = family.with(&[("kind", kind_name(kind))], received.of(kind));
+        family = family.labelled_sample(&[("kind", kind_name(kind))], received.of(kind));
     }
     let help = "Messages of the mesh, heartbeats apart, each once for each link.";
     let mut family = page.counter("rollcall_peer_messages_sent_total", help);
     for kind in messages() {
-        family = family.with(&[("kind", kind_name(kind))], sent.of(kind));
+        family = family.labelled_sample(&[("kind", kind_name(kind))], sent.of(kind));
     }
     let heartbeats = received.of(MessageKind::Heartbeat);
-    page.counter("rollcall_peer_heartbeats_received_total", "Heartbeats of linked peers.").is(heartbeats);
+    page.counter("rollcall_peer_heartbeats_received_total", "Heartbeats of linked peers.").sample(heartbeats);
     let heartbeats = sent.of(MessageKind::Heartbeat);
-    page.counter("rollcall_peer_heartbeats_sent_total", "Heartbeats to linked peers.").is(heartbeats);
+    page.counter("rollcall_peer_heartbeats_sent_total", "Heartbeats to linked peers.").sample(heartbeats);
     let (read, written) = (io_counters.bytes_in.value(), io_counters.bytes_out.value());
-    page.counter("rollcall_peer_received_bytes_total", "Bytes that were read from the mesh.").is(read);
-    page.counter("rollcall_peer_sent_bytes_total", "Bytes that were written to the mesh.").is(written);
-    page.counter("rollcall_peer_datagrams_received_total", "Datagrams of the LAN.").is(datagrams_received);
+    page.counter("rollcall_peer_received_bytes_total", "Bytes that were read from the mesh.").sample(read);
+    page.counter("rollcall_peer_sent_bytes_total", "Bytes that were written to the mesh.").sample(written);
+    page.counter("rollcall_peer_datagrams_received_total", "Datagrams of the LAN.").sample(datagrams_received);
     let help = "Datagrams of the LAN; one to everybody counts once.";
-    page.counter("rollcall_peer_datagrams_sent_total", help).is(datagrams_sent);
+    page.counter("rollcall_peer_datagrams_sent_total", help).sample(datagrams_sent);
 }
 
 fn links(page: &mut MetricsPage, stats: &PeerStats) {
     let Counters { dials, redials, failed_dials, lost_links, timed_out_links, .. } = stats.counters;
-    page.counter("rollcall_peer_dials_total", "Addresses that were dialled.").is(dials);
+    page.counter("rollcall_peer_dials_total", "Addresses that were dialled.").sample(dials);
     let help = "Dials of addresses at which a link was lost or a dial had failed before.";
-    page.counter("rollcall_peer_reconnects_total", help).is(redials);
-    page.counter("rollcall_peer_dials_failed_total", "Dialled addresses that were not reached.").is(failed_dials);
+    page.counter("rollcall_peer_reconnects_total", help).sample(redials);
+    page.counter("rollcall_peer_dials_failed_total", "Dialled addresses that were not reached.").sample(failed_dials);
     let slow = stats.drops.slow_links;
     let ended = lost_links.saturating_sub(timed_out_links + slow);
     let help = "Links that ended: broken or closed from the other end, without a heartbeat, or read too slowly there.";
     let family = page.counter("rollcall_peer_links_lost_total", help);
-    let family = family.with(&[("reason", "ended")], ended).with(&[("reason", "silent")], timed_out_links);
-    let _ = family.with(&[("reason", "slow")], slow);
+    let family =
+        family.labelled_sample(&[("reason", "ended")], ended).labelled_sample(&[("reason", "silent")], timed_out_links);
+    let _ = family.labelled_sample(&[("reason", "slow")], slow);
 }
 
-fn losses(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoCounters) {
+fn drops_and_errors(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoCounters) {
     let Counters { duplicates, limited_replies, rejected_lan_peers, .. } = stats.counters;
-    page.counter("rollcall_peer_duplicates_total", "Chat that was heard before, and not shown again.").is(duplicates);
+    page.counter("rollcall_peer_duplicates_total", "Chat that was heard before, and not shown again.")
+        .sample(duplicates);
     let help = "What was left out: messages too long for a link, notices that nobody read, answers to a source on the LAN \
                 that had too many, newcomers on a full LAN.";
     let mut family = page.counter("rollcall_peer_dropped_total", help);
@@ -103,7 +106,7 @@ fn losses(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoCounters) {
         ("lan_limit", limited_replies),
         ("lan_full", rejected_lan_peers),
     ] {
-        family = family.with(&[("reason", reason)], count);
+        family = family.labelled_sample(&[("reason", reason)], count);
     }
     let help = "What went wrong, by what it was.";
     let mut family = page.counter("rollcall_peer_errors_total", help);
@@ -117,7 +120,7 @@ fn losses(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoCounters) {
         ("registry", io_counters.registry_failures.value()),
         ("history", drops.unsaved_entries),
     ] {
-        family = family.with(&[("kind", kind)], count);
+        family = family.labelled_sample(&[("kind", kind)], count);
     }
 }
 

@@ -79,8 +79,13 @@ pub(super) fn health(
     };
     let last_answer_at = registry_status.and_then(|registry_status| registry_status.last_answer_at);
     let registry_answered_seconds_ago = last_answer_at.map(|last_answer_at| now.since(last_answer_at) / 1000);
-    let status = stats.as_ref().err().map_or("ok", |unavailable| unavailable.name());
-    let health = PeerHealth { status, identity, links, registry, registry_answered_seconds_ago };
+    let health = PeerHealth {
+        status: stats.as_ref().err().map_or("ok", |unavailable| unavailable.name()),
+        identity,
+        links,
+        registry,
+        registry_answered_seconds_ago,
+    };
     serde_json::to_string(&health).expect("plain data") + "\n"
 }
 

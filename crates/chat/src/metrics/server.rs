@@ -125,9 +125,9 @@ impl MetricsServer {
 
     async fn health(&self) -> Response<Full<Bytes>> {
         let stats = self.stats().await;
-        let status = if stats.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let code = if stats.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let body = health(self.identity(), &stats, self.info.lan_port, self.registry_status(), boot_now());
-        answer(status, "application/json", body)
+        answer(code, "application/json", body)
     }
 
     async fn metrics(&self) -> Response<Full<Bytes>> {

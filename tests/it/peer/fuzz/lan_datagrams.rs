@@ -78,7 +78,7 @@ fn check(datagram: &Datagram, length: usize) {
     match &datagram.body {
         DatagramBody::Discovery { port } => assert_ne!(*port, 0),
         DatagramBody::Post(text) | DatagramBody::Direct { text, .. } => {
-            assert!(text.len() <= MAX_TEXT_BYTES.min(length))
+            assert!(text.len() <= MAX_TEXT_BYTES.min(length));
         }
         DatagramBody::Profile { profile, .. } => {
             assert!(profile.display_name.chars().count() <= MAX_NAME && profile.status.chars().count() <= MAX_STATUS);

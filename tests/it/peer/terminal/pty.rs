@@ -20,7 +20,7 @@ use crate::cluster::{rollcall, until};
 const COLUMNS: u16 = 80;
 const ROWS: u16 = 24;
 
-/// A peer whose input, output and errors are a terminal. It wait_for_exit with the value.
+/// A peer whose input, output and errors are a terminal. It ends with the value.
 pub(crate) struct TerminalUser {
     child: Child,
     keyboard: File,
@@ -69,7 +69,7 @@ impl TerminalUser {
         let all = Arc::clone(&shown);
         let screen = thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // It wait_for_exit with an error when nobody has the other end open any more.
+            // It ends with an error when nobody has the other end open any more.
             while let Ok(count) = screen.read(&mut bytes) {
                 all.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&bytes[..count]);
             }

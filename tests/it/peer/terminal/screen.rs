@@ -100,7 +100,7 @@ impl Screen {
         &mut self.lines[at]
     }
 
-    /// The lines that are not empty, without spaces at their wait_for_exit.
+    /// The lines that are not empty, without spaces at their ends.
     pub(crate) fn lines(&self) -> Vec<String> {
         let texts = self.lines.iter().map(|line| line.iter().collect::<String>().trim_end().to_owned());
         texts.filter(|line| !line.is_empty()).collect()
