@@ -4,6 +4,7 @@ mod architecture;
 mod cluster;
 mod commands;
 mod documented;
+mod documents;
 mod election;
 mod faults;
 mod first_version;

@@ -1,7 +1,9 @@
 //! Reads the sources and holds them against ARCHITECTURE.md: imports point down and never in a circle, and what is pure stays
 //! pure.
 
+mod comments;
 mod imports;
+mod names;
 mod sources;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,1 @@
+//! Tables of the pages for users, held against the code.
