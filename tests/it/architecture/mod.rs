@@ -23,9 +23,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "node",
         &["rollcall_core", "rollcall_election", "config", "storage", "registry", "replication", "snapshot", "http"],
     ),
-    ("commands", &["rollcall_core", "rollcall_client", "rollcall_chat", "config", "node"]),
-    ("main", &["commands"]),
-    ("bin", &["rollcall_core", "config", "storage", "commands"]),
+    ("cli", &["rollcall_core", "rollcall_client", "rollcall_chat", "config", "node"]),
+    ("main", &["cli"]),
+    ("bin", &["rollcall_core", "config", "storage", "cli"]),
 ];
 
 /// The crates of the workspace that a crate may depend on.
@@ -39,7 +39,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
 /// Files that decide and therefore must not touch the world: no sockets, files, threads, clocks or randomness. The whole crate
 /// `rollcall_core` is one of them, but for its clock.
 const PURE: &[&str] = &[
-    "rollcall/commands/table.rs",
+    "rollcall/cli/table.rs",
     "rollcall/config/chat/",
     "rollcall/config/keys.rs",
     "rollcall/config/layers.rs",

@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 use super::above::Above;
 use super::modes::Modes;
 use super::typed::{MOST_LINES, TypedLines};
-use crate::commands::peer::keyboard::Input;
+use crate::cli::peer::keyboard::Input;
 use rollcall_chat::Ask;
 use rollcall_chat::screen::{choices, wants_names};
 use rollcall_core::text::is_hidden;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use crate::commands::exit::{Failure, SYSTEM};
-use crate::commands::output::{Output, OutputArgs};
-use crate::commands::table::{Colour, Table, count};
+use crate::cli::exit::{Failure, SYSTEM};
+use crate::cli::output::{Output, OutputArgs};
+use crate::cli::table::{Colour, Table, count};
 use rollcall_chat::engine::LAN_PORT;
 use rollcall_chat::lan::findings::findings;
 use rollcall_chat::lan::seen::{Asked, Present, Seen, Style, Way};

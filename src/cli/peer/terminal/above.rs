@@ -40,7 +40,7 @@ struct State {
 
 /// What is to appear above the line that is edited.
 #[derive(Debug, Default)]
-pub(in crate::commands::peer) struct Above {
+pub(in crate::cli::peer) struct Above {
     state: Mutex<State>,
     changed: Condvar,
     shown: Notify,
@@ -48,7 +48,7 @@ pub(in crate::commands::peer) struct Above {
 
 impl Above {
     /// Shows whole lines; at once, or as soon as the editor can.
-    pub(in crate::commands::peer) fn write(&self, text: &str) {
+    pub(in crate::cli::peer) fn write(&self, text: &str) {
         let mut state = self.state();
         match state.phase {
             Phase::Away | Phase::Over => show(text),
@@ -71,7 +71,7 @@ impl Above {
     }
 
     /// Waits until little is on its way.
-    pub(in crate::commands::peer) async fn room(&self) {
+    pub(in crate::cli::peer) async fn room(&self) {
         loop {
             let shown = self.shown.notified();
             if self.state().pending.len() < MOST_BYTES {

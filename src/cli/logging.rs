@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn what_is_said_of_lost_lines_is_a_line_like_all_others() {
         let text = lost_as_text(7);
-        assert!(text.contains("Z  WARN rollcall::commands::logging: lines of the log were lost"), "{text}");
+        assert!(text.contains("Z  WARN rollcall::cli::logging: lines of the log were lost"), "{text}");
         assert!(text.ends_with(" lines=7\n") && text.lines().count() == 1, "{text}");
         let json = lost_as_json(7);
         let event: serde_json::Value = serde_json::from_str(&json).unwrap();

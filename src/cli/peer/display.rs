@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::terminal::Above;
-use crate::commands::outlet::Outlet;
+use crate::cli::outlet::Outlet;
 use rollcall_chat::Peer;
 use rollcall_chat::engine::Notice;
 use rollcall_chat::screen::notice_lines;
