@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::config::ConfigError;
 use crate::node::NodeError;
 use rollcall_client::{ClientError, SettingsError};
-use rollcall_core::text::plain;
+use rollcall_core::escape::escape_controls;
 
 /// The registry, or this machine, refuses what is asked for.
 pub const REFUSED: u8 = 1;
@@ -67,7 +67,7 @@ impl Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // One line, whatever a cause deep below had to say, and nothing that a terminal would obey.
-        f.write_str(&plain(&self.message.split_whitespace().collect::<Vec<_>>().join(" ")))
+        f.write_str(&escape_controls(&self.message.split_whitespace().collect::<Vec<_>>().join(" ")))
     }
 }
 

@@ -17,7 +17,7 @@ use super::table::Colour;
 use address::Address;
 use rollcall_client::{Beat, Beats, ClientError, Course, Pace};
 use rollcall_core::clock::{boot_now, wall_now};
-use rollcall_core::text::plain;
+use rollcall_core::escape::escape_controls;
 
 /// How long one heartbeat is tried before it is said that nobody accepts it; then it is tried on.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -164,5 +164,5 @@ fn say(output: Output, mut event: Value, line: &str, colour: Colour, name: &str)
         event["at"] = at.into();
         return output.json(&event);
     }
-    output.line(&format!("{at} {}", output.paint(colour, &plain(line))))
+    output.line(&format!("{at} {}", output.paint(colour, &escape_controls(line))))
 }

@@ -8,7 +8,7 @@ use super::exit::Failure;
 use super::output::{Output, OutputArgs, note};
 use super::table::{Colour, Table, count};
 use rollcall_core::api::User;
-use rollcall_core::text::plain;
+use rollcall_core::escape::escape_controls;
 use rollcall_core::{Addr, Username};
 
 /// What stands in a table where nothing is known.
@@ -105,7 +105,7 @@ pub(super) async fn images(args: ImagesArgs) -> Result<(), Failure> {
         return output.json(&json!({"username": args.username, "images": images.images, "count": images.count}));
     }
     for image in &images.images {
-        output.line(&plain(image))?;
+        output.line(&escape_controls(image))?;
     }
     note(&format!("{} of {}", count(images.count, "image"), args.username));
     Ok(())

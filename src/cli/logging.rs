@@ -18,7 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::outlet::Outlet;
 use rollcall_chat::settings::{LogFormat, LogLevel, Settings};
-use rollcall_core::text::{plain, plain_json};
+use rollcall_core::escape::{escape_controls, escape_json};
 
 /// Names the levels, and with `target=level` the modules, for all commands.
 const VARIABLE: &str = "RUST_LOG";
@@ -163,7 +163,7 @@ fn start(filter: Targets, format: LogFormat, open: Open) {
 
 /// One field of a line of text.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
-    let value = plain(&format!("{value:?}"));
+    let value = escape_controls(&format!("{value:?}"));
     match field.name() {
         "message" => writer.write_str(&value),
         name => write!(writer, "{name}={value}"),
@@ -177,7 +177,7 @@ impl<W: Write> Write for PlainJson<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
         let (line, end) = text.strip_suffix('\n').map_or((&*text, ""), |line| (line, "\n"));
-        self.0.write_all((plain_json(line) + end).as_bytes())?;
+        self.0.write_all((escape_json(line) + end).as_bytes())?;
         Ok(bytes.len())
     }
 

@@ -8,7 +8,7 @@ use super::exit::{Failure, USAGE};
 use super::output::{Output, OutputArgs};
 use super::secret::{NewPasswordArgs, PasswordArgs};
 use rollcall_core::api::LoggedIn;
-use rollcall_core::text::plain;
+use rollcall_core::escape::escape_controls;
 
 /// The flags of `login`.
 #[derive(Args, Debug)]
@@ -77,6 +77,6 @@ fn tell(output: Output, account: &mut Account, logged_in: LoggedIn) -> Result<()
             "settings": path,
         }));
     }
-    output.line(&plain(&logged_in.message))?;
-    output.line(&plain(&format!("Token, good until {expires_at}, saved to {}", path.display())))
+    output.line(&escape_controls(&logged_in.message))?;
+    output.line(&escape_controls(&format!("Token, good until {expires_at}, saved to {}", path.display())))
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::exit::{Failure, SYSTEM};
 use super::table::Colour;
-use rollcall_core::text::{plain, plain_json};
+use rollcall_core::escape::{escape_controls, escape_json};
 
 /// How the answer is to look.
 #[derive(Args, Clone, Copy, Debug)]
@@ -47,7 +47,7 @@ impl Output {
 
     /// Writes a JSON document as one line.
     pub(super) fn json(self, document: &impl Serialize) -> Result<(), Failure> {
-        self.line(&plain_json(&serde_json::to_string(document).expect("it has text keys only")))
+        self.line(&escape_json(&serde_json::to_string(document).expect("it has text keys only")))
     }
 
     /// The text in this colour, if colours are wanted.
@@ -58,5 +58,5 @@ impl Output {
 
 /// Writes a line for the person at the terminal. If no one reads it, nothing is lost.
 pub(super) fn note(line: &str) {
-    let _ = writeln!(stderr(), "{}", plain(line));
+    let _ = writeln!(stderr(), "{}", escape_controls(line));
 }

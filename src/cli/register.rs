@@ -8,8 +8,8 @@ use super::exit::{Failure, USAGE};
 use super::output::{Output, OutputArgs};
 use super::secret::PasswordArgs;
 use rollcall_client::NewUser;
-use rollcall_core::text::plain;
-use rollcall_core::{AddrForm, Metadata, MetadataForm};
+use rollcall_core::escape::escape_controls;
+use rollcall_core::{AddrForm, Metadata, MetadataInput};
 
 /// The flags.
 #[derive(Args, Debug)]
@@ -39,8 +39,8 @@ pub(super) struct RegisterArgs {
 }
 
 fn parse_metadata(text: &str) -> Result<Metadata, String> {
-    let form: MetadataForm = serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))?;
-    form.check().map_err(|invalid| invalid.to_string())
+    let form: MetadataInput = serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))?;
+    form.into_result().map_err(|invalid| invalid.to_string())
 }
 
 pub(super) async fn run(args: RegisterArgs) -> Result<(), Failure> {
@@ -66,6 +66,6 @@ pub(super) async fn run(args: RegisterArgs) -> Result<(), Failure> {
             "settings": path,
         }));
     }
-    output.line(&plain(&registered.message))?;
-    output.line(&plain(&format!("Settings saved to {}", path.display())))
+    output.line(&escape_controls(&registered.message))?;
+    output.line(&escape_controls(&format!("Settings saved to {}", path.display())))
 }

@@ -1,6 +1,6 @@
 //! Tables for people: columns of equal width, and colours that do not count. Pure.
 
-use rollcall_core::text::plain;
+use rollcall_core::escape::escape_controls;
 
 /// What a colour says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,7 +39,7 @@ impl Table {
 
     /// Adds a row; the texts are made harmless.
     pub(super) fn row<'t>(&mut self, cells: impl IntoIterator<Item = (&'t str, Option<Colour>)>) {
-        self.rows.push(cells.into_iter().map(|(text, colour)| (plain(text), colour)).collect());
+        self.rows.push(cells.into_iter().map(|(text, colour)| (escape_controls(text), colour)).collect());
     }
 
     /// The lines, each with its end.

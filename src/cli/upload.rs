@@ -16,7 +16,7 @@ use super::secret::PasswordArgs;
 use super::table::{Colour, count};
 use rollcall_client::{ClientError, Uploads};
 use rollcall_core::ImageKind;
-use rollcall_core::text::plain;
+use rollcall_core::escape::escape_controls;
 
 /// What no registry takes need not be sent.
 const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
@@ -60,7 +60,7 @@ pub(super) async fn run(args: UploadArgs) -> Result<(), Failure> {
                 stored.push(json!({"file": name, "filename": filename}));
                 if !output.is_json {
                     let mark = output.paint(Colour::Green, "✓");
-                    let line = format!("{mark} {} → {}", plain(&name), plain(&filename));
+                    let line = format!("{mark} {} → {}", escape_controls(&name), escape_controls(&filename));
                     progress.suspend(|| output.line(&line))?;
                 }
             }

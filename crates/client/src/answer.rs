@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 
 use super::ClientError;
-use rollcall_core::api::Refusal;
+use rollcall_core::api::ErrorBody;
 
 /// What an answer means for the request.
 #[derive(Debug, Eq, PartialEq)]
@@ -25,7 +25,7 @@ pub(super) fn judge(status: StatusCode, body: &[u8]) -> Verdict {
     }
     // Something between the client and the node may answer in words of its own.
     let (message, code, leader_url) = match serde_json::from_slice(body) {
-        Ok(Refusal { message, code, leader_url, .. }) => (message, code.into_owned(), leader_url),
+        Ok(ErrorBody { message, code, leader_url, .. }) => (message, code.into_owned(), leader_url),
         Err(_) => (format!("status {status}"), String::new(), None),
     };
     match status {

@@ -11,10 +11,10 @@ use super::node_client::NodeClient;
 use super::retry::{LeaderClient, PASSWORD_TIMEOUT};
 use super::{ClientError, NewUser, News, Surveyed, Uploads, images, search, survey};
 use rollcall_core::api::{
-    Accepted, Cluster, Discovered, Health, Heartbeat, Images, LoggedIn, PasswordChange, Registered, Registration, Text,
-    Users,
+    Accepted, Cluster, CowStr, Discovered, Health, Heartbeat, Images, LoggedIn, PasswordChange, Registered,
+    Registration, Users,
 };
-use rollcall_core::{AddrForm, ImageName, MetadataForm, Password, Token, Username};
+use rollcall_core::{AddrForm, ImageName, MetadataInput, Password, Token, Username};
 
 /// How long a request is repeated: longer than the slowest election at the default timings.
 pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(15);
@@ -112,9 +112,9 @@ impl Client {
     pub async fn register(&self, user: &NewUser) -> Result<Registered, ClientError> {
         let body = Registration {
             username: text(&user.username),
-            addr: user.addr.map(|addr| Text(addr.to_string().into())),
+            addr: user.addr.map(|addr| CowStr(addr.to_string().into())),
             password: user.password.clone(),
-            metadata: user.metadata.clone().map(MetadataForm::Good),
+            metadata: user.metadata.clone().map(MetadataInput::Valid),
         };
         let ask = Ask::new(Repeat::Safe).timeout(PASSWORD_TIMEOUT);
         let registered: Registered =
@@ -167,7 +167,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] with code `user_not_registered` for an unknown user; else see [`ClientError`].
     pub async fn heartbeat(&self, user: &Username, addr: Option<AddrForm>) -> Result<Accepted, ClientError> {
-        let body = Heartbeat { username: text(user), addr: addr.map(|addr| Text(addr.to_string().into())) };
+        let body = Heartbeat { username: text(user), addr: addr.map(|addr| CowStr(addr.to_string().into())) };
         let ask = Ask::new(Repeat::Safe).proven().timeout(HEARTBEAT_TIMEOUT);
         self.requests.ask(ask, |http, base| http.post(format!("{base}/heartbeat")).json(&body)).await?.parse()
     }
@@ -230,8 +230,8 @@ impl Client {
     }
 }
 
-fn text(user: &Username) -> Text<'_> {
-    Text(user.as_str().into())
+fn text(user: &Username) -> CowStr<'_> {
+    CowStr(user.as_str().into())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::leader::Servers;
 use super::node_client::NodeClient;
 use super::pauses::Pauses;
 use super::search::{learn_nodes, look};
-use rollcall_core::api::{LoggedIn, Login, Text};
+use rollcall_core::api::{CowStr, LoggedIn, Login};
 use rollcall_core::{Password, Username};
 
 /// A password is slow to check, and waits for its turn.
@@ -85,7 +85,7 @@ impl LeaderClient {
 
     /// Gets a token for the password, and uses it from then on.
     pub(super) async fn log_in(&self, user: &Username, password: &Password) -> Result<LoggedIn, ClientError> {
-        let body = Login { username: Text(user.as_str().into()), password: password.clone() };
+        let body = Login { username: CowStr(user.as_str().into()), password: password.clone() };
         let ask = Ask::new(Repeat::Safe).timeout(PASSWORD_TIMEOUT);
         let logged_in: LoggedIn =
             self.ask(ask, |http, base| http.post(format!("{base}/login")).json(&body)).await?.parse()?;

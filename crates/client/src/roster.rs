@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use rollcall_core::api::{Changed, Discovered, LeftReason, OnlineClient};
+use rollcall_core::api::{Discovered, DiscoveredChanges, LeftReason, OnlineClient};
 use rollcall_core::{Addr, Username};
 
 /// The cursor that knows no list yet.
@@ -15,7 +15,7 @@ const NOTHING_YET: &str = "0";
 #[serde(untagged)]
 pub enum News {
     /// What changed.
-    Changed(Changed),
+    Changed(DiscoveredChanges),
     /// The whole list, since the changes are not known: another leader answers, or the list is too old.
     Whole(Discovered),
 }
@@ -76,7 +76,7 @@ impl Roster {
     /// Brings the list up to date; what was news in it, sorted by name within each kind.
     pub fn take(&mut self, news: News) -> Vec<Turn> {
         match news {
-            News::Changed(Changed { changes, cursor, .. }) => {
+            News::Changed(DiscoveredChanges { changes, cursor, .. }) => {
                 self.cursor = cursor;
                 let mut turns: Vec<Turn> =
                     changes.joined.into_iter().chain(changes.moved).filter_map(|client| self.put(client)).collect();
@@ -143,7 +143,7 @@ mod tests {
     fn changed(cursor: &str, joined: &[OnlineClient], left: &[&str], moved: &[OnlineClient]) -> News {
         let left = left.iter().map(|who| ClientLeft { username: name(who), reason: LeftReason::Timeout });
         let changes = ListChanges { joined: joined.to_vec(), left: left.collect(), moved: moved.to_vec() };
-        News::Changed(Changed { changes, cursor: cursor.to_owned(), count: 0, is_leader: true })
+        News::Changed(DiscoveredChanges { changes, cursor: cursor.to_owned(), count: 0, is_leader: true })
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::cli::outlet::Outlet;
 use rollcall_chat::Peer;
 use rollcall_chat::engine::Notice;
 use rollcall_chat::screen::notice_lines;
-use rollcall_core::text::plain_json;
+use rollcall_core::escape::escape_json;
 
 /// At the end nobody waits longer for a reader that takes nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -53,7 +53,7 @@ impl Display {
         let mut text = String::new();
         for notice in notices {
             if self.is_json {
-                text.push_str(&plain_json(&serde_json::to_string(notice).expect("notices are plain data")));
+                text.push_str(&escape_json(&serde_json::to_string(notice).expect("notices are plain data")));
                 text.push('\n');
             } else {
                 for line in notice_lines(notice, self.is_verbose) {
@@ -67,7 +67,7 @@ impl Display {
 
     /// Shows the answer to a command.
     pub(super) fn show(&mut self, event: &serde_json::Value, lines: impl FnOnce() -> Vec<String>) {
-        let text = if self.is_json { plain_json(&event.to_string()) } else { lines().join("\n") };
+        let text = if self.is_json { escape_json(&event.to_string()) } else { lines().join("\n") };
         self.write(&format!("{text}\n"));
     }
 

@@ -13,7 +13,7 @@ use crate::cli::table::{Colour, Table, count};
 use rollcall_chat::engine::LAN_PORT;
 use rollcall_chat::lan::findings::findings;
 use rollcall_chat::lan::seen::{Asked, Present, Seen, Style, Way};
-use rollcall_core::text::plain;
+use rollcall_core::escape::escape_controls;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -76,7 +76,7 @@ fn report(seen: &Seen, wait: Duration, output: Output) -> String {
     text.push_str(&asked(seen).render(output.is_coloured));
     for finding in findings(seen) {
         // Names are others' text.
-        let _ = writeln!(text, "\n! {}\n  -> {}", plain(&finding.text), plain(&finding.remedy));
+        let _ = writeln!(text, "\n! {}\n  -> {}", escape_controls(&finding.text), escape_controls(&finding.remedy));
     }
     text
 }

@@ -26,7 +26,7 @@ use super::typed::{MOST_LINES, TypedLines};
 use crate::cli::peer::keyboard::Input;
 use rollcall_chat::Ask;
 use rollcall_chat::screen::{choices, wants_names};
-use rollcall_core::text::is_hidden;
+use rollcall_core::escape::is_hidden;
 
 /// Stands before the line if nothing else is asked.
 const PROMPT: &str = "> ";

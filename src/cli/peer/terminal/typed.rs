@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rollcall_core::text::one_line;
+use rollcall_core::escape::replace_line_breaks;
 
 /// So many lines are remembered.
 pub(super) const MOST_LINES: usize = 1000;
@@ -41,7 +41,7 @@ impl TypedLines {
 
     /// Keeps a line.
     pub(super) fn add(&mut self, line: &str) -> io::Result<()> {
-        let line = one_line(line);
+        let line = replace_line_breaks(line);
         if line.trim().is_empty() || line.len() > MAX_LINE_BYTES {
             return Ok(());
         }

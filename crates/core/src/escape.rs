@@ -5,8 +5,8 @@
 //!
 //! | predicate | true for | used for |
 //! |---|---|---|
-//! | [`breaks_a_line`] | line breaks of any reader | fields of line-based formats |
-//! | [`acts_on_terminal`] | control characters, marks of direction, line separators | output of commands, logs, JSON |
+//! | [`is_line_break`] | line breaks of any reader | fields of line-based formats |
+//! | [`is_terminal_control`] | control characters, marks of direction, line separators | output of commands, logs, JSON |
 //! | [`is_hidden`] | all of these, and characters of no width | chat: names and lines of other people |
 //!
 //! Each predicate holds for all characters of the one above it. Chat is stricter on purpose: characters of no width let
@@ -19,13 +19,13 @@ const REPLACEMENT: char = '\u{fffd}';
 
 /// Whether any reader of lines ends one here: what Unicode names, and the separators that some languages add.
 #[must_use]
-pub fn breaks_a_line(c: char) -> bool {
+pub fn is_line_break(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
 /// Whether a terminal would obey a character, or it would turn the order of what is read.
 #[must_use]
-pub fn acts_on_terminal(c: char) -> bool {
+pub fn is_terminal_control(c: char) -> bool {
     let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let breaks = matches!(c, '\u{2028}' | '\u{2029}');
     // Both the seven-bit ones and those that some terminals take for an escape and a bracket.
@@ -33,20 +33,20 @@ pub fn acts_on_terminal(c: char) -> bool {
 }
 
 /// Whether a character acts on a terminal, or on the characters around it, instead of showing: what
-/// [`acts_on_terminal`], and characters of no width that hide differences.
+/// [`is_terminal_control`], and characters of no width that hide differences.
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
-    acts_on_terminal(c)
+    is_terminal_control(c)
         || matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}'
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The text with everything that [`acts_on_terminal`] written as an escape.
+/// The text with everything that [`is_terminal_control`] written as an escape.
 #[must_use]
-pub fn plain(text: &str) -> String {
+pub fn escape_controls(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        if acts_on_terminal(c) {
+        if is_terminal_control(c) {
             safe.extend(c.escape_unicode());
         } else {
             safe.push(c);
@@ -57,10 +57,10 @@ pub fn plain(text: &str) -> String {
 
 /// JSON in which the same characters are written as JSON's own escapes. They can only stand inside of strings.
 #[must_use]
-pub fn plain_json(json: &str) -> String {
+pub fn escape_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for c in json.chars() {
-        if acts_on_terminal(c) {
+        if is_terminal_control(c) {
             // All of them are in the basic plane; writing to a string does not fail.
             let _ = write!(safe, "\\u{:04x}", u32::from(c));
         } else {
@@ -73,7 +73,7 @@ pub fn plain_json(json: &str) -> String {
 /// The text as one line for a terminal of at most `most_chars`, with `…` where it was cut. Line breaks and tabs become
 /// spaces; whatever else [`is_hidden`] becomes `U+FFFD`.
 #[must_use]
-pub fn harmless(text: &str, most_chars: usize) -> String {
+pub fn sanitize_line(text: &str, most_chars: usize) -> String {
     let mut shown = String::with_capacity(text.len().min(most_chars.saturating_mul(4)));
     for (count, c) in text.chars().enumerate() {
         if count == most_chars {
@@ -89,11 +89,11 @@ pub fn harmless(text: &str, most_chars: usize) -> String {
     shown
 }
 
-/// The text on one line, for a format in which a line break ends a field. Every character that [`breaks_a_line`] becomes
+/// The text on one line, for a format in which a line break ends a field. Every character that [`is_line_break`] becomes
 /// a space.
 #[must_use]
-pub fn one_line(text: &str) -> String {
-    text.chars().map(|c| if breaks_a_line(c) { ' ' } else { c }).collect()
+pub fn replace_line_breaks(text: &str) -> String {
+    text.chars().map(|c| if is_line_break(c) { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -105,8 +105,8 @@ mod tests {
     #[test]
     fn each_predicate_holds_for_all_characters_of_the_narrower_one() {
         for c in '\0'..=char::MAX {
-            assert!(!breaks_a_line(c) || acts_on_terminal(c), "{c:?}");
-            assert!(!acts_on_terminal(c) || is_hidden(c), "{c:?}");
+            assert!(!is_line_break(c) || is_terminal_control(c), "{c:?}");
+            assert!(!is_terminal_control(c) || is_hidden(c), "{c:?}");
         }
     }
 
@@ -125,33 +125,36 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_shown_instead() {
-        assert_eq!(plain("a\u{1b}[2Jb\u{9b}1m\u{7f}\r\u{202e}ä€"), "a\\u{1b}[2Jb\\u{9b}1m\\u{7f}\\u{d}\\u{202e}ä€");
-        assert_eq!(plain("10.0.0.1:9000 – ✓"), "10.0.0.1:9000 – ✓");
+        assert_eq!(
+            escape_controls("a\u{1b}[2Jb\u{9b}1m\u{7f}\r\u{202e}ä€"),
+            "a\\u{1b}[2Jb\\u{9b}1m\\u{7f}\\u{d}\\u{202e}ä€"
+        );
+        assert_eq!(escape_controls("10.0.0.1:9000 – ✓"), "10.0.0.1:9000 – ✓");
     }
 
     #[test]
     fn escape_sequences_lose_their_escape() {
-        assert_eq!(harmless("\u{1b}[2J\u{9b}31mhi\u{7}\r\nbye", 100), "\u{fffd}[2J\u{fffd}31mhi\u{fffd}  bye");
-        assert_eq!(harmless("a\u{202e}b", 100), "a\u{fffd}b");
-        assert_eq!(harmless("äöü", 3), "äöü");
-        assert_eq!(harmless("äöüß", 3), "äöü…");
-        assert_eq!(harmless("äöüß", usize::MAX), "äöüß");
+        assert_eq!(sanitize_line("\u{1b}[2J\u{9b}31mhi\u{7}\r\nbye", 100), "\u{fffd}[2J\u{fffd}31mhi\u{fffd}  bye");
+        assert_eq!(sanitize_line("a\u{202e}b", 100), "a\u{fffd}b");
+        assert_eq!(sanitize_line("äöü", 3), "äöü");
+        assert_eq!(sanitize_line("äöüß", 3), "äöü…");
+        assert_eq!(sanitize_line("äöüß", usize::MAX), "äöüß");
     }
 
     proptest! {
         #[test]
         fn json_means_the_same_and_has_nothing_to_obey(text in any::<String>()) {
-            let json = plain_json(&serde_json::to_string(&text).unwrap());
-            prop_assert!(!json.chars().any(acts_on_terminal));
+            let json = escape_json(&serde_json::to_string(&text).unwrap());
+            prop_assert!(!json.chars().any(is_terminal_control));
             prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
         }
 
         #[test]
         fn nothing_that_acts_is_left_and_nothing_grows(text in any::<String>(), most in 0usize..50) {
-            let shown = harmless(&text, most);
+            let shown = sanitize_line(&text, most);
             prop_assert!(!shown.chars().any(is_hidden));
             prop_assert!(shown.chars().count() <= most + 1);
-            prop_assert!(!one_line(&text).chars().any(breaks_a_line));
+            prop_assert!(!replace_line_breaks(&text).chars().any(is_line_break));
         }
     }
 }
