@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::exit::{Failure, USAGE};
-use rollcall_client::{Client, DEFAULT_PATIENCE, Server, Settings};
+use rollcall_client::{Client, DEFAULT_RETRY_TIMEOUT, ServerUrl, UserSettings};
 use rollcall_core::Username;
 
 /// Where a node is that was started as the documentation says.
@@ -23,7 +23,7 @@ const DATA_DIR_HELP: &str = "Where settings (servers and token, never a password
 pub(super) struct ServerArgs {
     /// The nodes to ask, any of them will do
     #[arg(long, value_name = "URL", value_delimiter = ',', help = SERVER_HELP)]
-    server: Vec<Server>,
+    server: Vec<ServerUrl>,
 }
 
 /// Which user.
@@ -46,7 +46,7 @@ pub(super) struct Account {
     pub(super) user: Username,
     pub(super) client: Client,
     /// What was kept before.
-    pub(super) settings: Option<Settings>,
+    pub(super) settings: Option<UserSettings>,
     dir: PathBuf,
 }
 
@@ -57,7 +57,7 @@ impl ServerArgs {
     }
 
     /// The same, with others in the place of the default one if there are any.
-    fn connect_or(&self, others: impl FnOnce() -> Vec<Server>) -> Result<Client, Failure> {
+    fn connect_or(&self, others: impl FnOnce() -> Vec<ServerUrl>) -> Result<Client, Failure> {
         let mut servers = if self.server.is_empty() { from_environment()? } else { self.server.clone() };
         if servers.is_empty() {
             servers = others();
@@ -65,7 +65,7 @@ impl ServerArgs {
         if servers.is_empty() {
             servers.push(DEFAULT_SERVER.parse().expect("the default is a URL"));
         }
-        Ok(Client::new(servers, DEFAULT_PATIENCE)?)
+        Ok(Client::new(servers, DEFAULT_RETRY_TIMEOUT)?)
     }
 }
 
@@ -79,8 +79,8 @@ impl AccountArgs {
     /// For a command that goes on: with the token and, unless some are given, the servers that were kept.
     pub(super) fn resume(&self) -> Result<Account, Failure> {
         let dir = self.dir();
-        let settings = Settings::load(&dir, &self.username)?;
-        let client = self.servers.connect_or(|| settings.as_ref().map(Settings::servers).unwrap_or_default())?;
+        let settings = UserSettings::load(&dir, &self.username)?;
+        let client = self.servers.connect_or(|| settings.as_ref().map(UserSettings::servers).unwrap_or_default())?;
         if let Some(token) = settings.as_ref().and_then(|settings| settings.token.clone()) {
             client.use_token(token);
         }
@@ -95,9 +95,9 @@ impl AccountArgs {
 
 impl Account {
     /// Keeps the servers, the token and what `change` adds; gives the file.
-    pub(super) fn keep(&mut self, change: impl FnOnce(&mut Settings)) -> Result<PathBuf, Failure> {
+    pub(super) fn keep(&mut self, change: impl FnOnce(&mut UserSettings)) -> Result<PathBuf, Failure> {
         let mut settings =
-            self.settings.take().unwrap_or_else(|| Settings::new(self.user.clone(), self.client.servers()));
+            self.settings.take().unwrap_or_else(|| UserSettings::new(self.user.clone(), self.client.servers()));
         settings.servers = self.client.servers();
         settings.token = self.client.token();
         change(&mut settings);
@@ -118,7 +118,7 @@ impl Account {
     }
 }
 
-fn from_environment() -> Result<Vec<Server>, Failure> {
+fn from_environment() -> Result<Vec<ServerUrl>, Failure> {
     let text = variable(SERVER).unwrap_or_default();
     let servers = text.split(',').map(str::trim).filter(|server| !server.is_empty()).map(str::parse);
     servers

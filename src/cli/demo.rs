@@ -24,7 +24,7 @@ use super::signals::{ExitAtOnce, Signals};
 use clients::MAX_CLIENTS;
 use folder::Folder;
 use nodes::{Node, Nodes};
-use rollcall_client::{Client, DEFAULT_PATIENCE};
+use rollcall_client::{Client, DEFAULT_RETRY_TIMEOUT};
 use rollcall_core::BootMs;
 use rollcall_core::api::Health;
 use rollcall_core::clock::boot_now;
@@ -78,7 +78,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Failure> {
         say(&notice);
     }
     let (nodes, processes) = Nodes::start(folder.path(), &ports).map_err(|error| refused("start the nodes", error))?;
-    let client = Client::new(nodes.iter().map(|node| node.url.clone()), DEFAULT_PATIENCE)
+    let client = Client::new(nodes.iter().map(|node| node.url.clone()), DEFAULT_RETRY_TIMEOUT)
         .map_err(|error| Failure::new(SOFTWARE, error.to_string()))?;
     let now = boot_now();
     let watch = Watch::new(nodes.iter().map(|node| node.name.clone()), now);

@@ -186,7 +186,7 @@ impl Download {
 
     fn ask<T>(&self, answer: Result<T, ClientError>) -> Result<T, String> {
         answer.map_err(|error| {
-            if matches!(error, ClientError::GaveUp { .. }) {
+            if matches!(error, ClientError::DeadlineExceeded { .. }) {
                 self.is_lost.store(true, Ordering::Relaxed);
             }
             error.to_string()

@@ -80,18 +80,18 @@ impl From<ConfigError> for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let code = match &error {
-            ClientError::Refused { status: 404, .. } => NOT_FOUND,
-            ClientError::Refused { .. } => REFUSED,
-            ClientError::Unsure { .. } => PARTLY,
+            ClientError::Rejected { status: 404, .. } => NOT_FOUND,
+            ClientError::Rejected { .. } => REFUSED,
+            ClientError::OutcomeUnknown { .. } => PARTLY,
             ClientError::NoServers => USAGE,
             ClientError::Setup(_) => SOFTWARE,
             ClientError::Unreachable { .. }
             | ClientError::NotLeader { .. }
             | ClientError::NoLeader { .. }
-            | ClientError::Nobody { .. }
+            | ClientError::NoneReachable { .. }
             | ClientError::Unavailable { .. }
-            | ClientError::Unexpected { .. }
-            | ClientError::GaveUp { .. } => UNREACHABLE,
+            | ClientError::InvalidResponse { .. }
+            | ClientError::DeadlineExceeded { .. } => UNREACHABLE,
         };
         Self::new(code, error.to_string())
     }
@@ -127,12 +127,12 @@ mod tests {
     #[test]
     fn what_the_registry_says_decides_the_code() {
         let refused = |status| {
-            let error = ClientError::Refused { status, code: String::new(), message: "m".into() };
+            let error = ClientError::Rejected { status, code: String::new(), message: "m".into() };
             Failure::from(error).code
         };
         assert_eq!([404, 409, 401, 400, 429, 500].map(refused), [3, 1, 1, 1, 1, 1]);
         let last = Box::new(ClientError::NoLeader { servers: vec!["http://a".into()] });
-        assert_eq!(Failure::from(ClientError::GaveUp { patience_ms: 1, last }).code, 4);
+        assert_eq!(Failure::from(ClientError::DeadlineExceeded { retry_timeout_ms: 1, last }).code, 4);
     }
 
     #[test]

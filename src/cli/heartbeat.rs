@@ -15,7 +15,7 @@ use super::secret::PasswordArgs;
 use super::signals::Signals;
 use super::table::Colour;
 use address::Address;
-use rollcall_client::{Beat, Beats, ClientError, Course, Pace};
+use rollcall_client::{HeartbeatEvent, HeartbeatTracker, ClientError, AfterFailure, HeartbeatInterval};
 use rollcall_core::clock::{boot_now, wall_now};
 use rollcall_core::escape::escape_controls;
 
@@ -60,13 +60,13 @@ pub(super) async fn run(args: HeartbeatArgs) -> Result<(), Failure> {
     let password = args.password.optional(false)?;
     let mut account = args.account.resume()?;
     if let Some(password) = password {
-        account.client.log_in_when_asked(account.user.clone(), password);
+        account.client.log_in_on_demand(account.user.clone(), password);
     }
-    let kept_port = account.settings.as_ref().and_then(rollcall_client::Settings::port);
+    let kept_port = account.settings.as_ref().and_then(rollcall_client::UserSettings::port);
     let address = args.addr.map(|address| address.with_port(kept_port)).transpose()?;
-    let pace = args.interval.map_or(Pace::Suggested, |seconds| Pace::Every(Duration::from_secs(seconds)));
+    let interval = args.interval.map_or(HeartbeatInterval::Suggested, |seconds| HeartbeatInterval::Fixed(Duration::from_secs(seconds)));
     tokio::select! {
-        failure = beat(&mut account, address, pace, output) => Err(failure),
+        failure = beat(&mut account, address, interval, output) => Err(failure),
         _ = signals.next() => {
             let name = &account.user.to_string();
             let ended = json!({"event": "stopped"});
@@ -76,10 +76,10 @@ pub(super) async fn run(args: HeartbeatArgs) -> Result<(), Failure> {
 }
 
 /// Ends only with a reason to.
-async fn beat(account: &mut Account, address: Option<Address>, pace: Pace, output: Output) -> Failure {
+async fn beat(account: &mut Account, address: Option<Address>, interval: HeartbeatInterval, output: Output) -> Failure {
     let (patient, name) = (account.client.clone(), account.user.to_string());
-    let quick = patient.patient_for(PATIENCE);
-    let mut beats = Beats::default();
+    let quick = patient.with_retry_timeout(PATIENCE);
+    let mut tracker = HeartbeatTracker::default();
     let mut has_begun = false;
     loop {
         let sent_at = Instant::now();
@@ -91,8 +91,8 @@ async fn beat(account: &mut Account, address: Option<Address>, pace: Pace, outpu
         };
         match client.heartbeat(&account.user, addr).await {
             Ok(accepted) => {
-                let news = beats.accepted(&accepted, client.leader(), boot_now().0);
-                if !std::mem::replace(&mut has_begun, true) && pace.is_too_slow(&accepted) {
+                let news = tracker.on_accepted(&accepted, client.leader(), boot_now().0);
+                if !std::mem::replace(&mut has_begun, true) && interval.exceeds_ttl(&accepted) {
                     let ttl = Duration::from_millis(accepted.ttl_ms);
                     note(&format!(
                         "hint: {name} will be offline between two heartbeats: the server waits {ttl:?} only"
@@ -102,7 +102,7 @@ async fn beat(account: &mut Account, address: Option<Address>, pace: Pace, outpu
                     if let Err(failure) = tell(output, change, &name) {
                         return failure;
                     }
-                    if matches!(change, Beat::Online { .. } | Beat::LeaderChanged { .. }) {
+                    if matches!(change, HeartbeatEvent::Online { .. } | HeartbeatEvent::LeaderChanged { .. }) {
                         // Those that are left will be needed when this one goes.
                         client.learn_nodes().await;
                     }
@@ -111,20 +111,20 @@ async fn beat(account: &mut Account, address: Option<Address>, pace: Pace, outpu
                 if let Err(failure) = account.keep_new_token() {
                     note(&format!("hint: {failure}"));
                 }
-                sleep_until(sent_at + pace.after(&accepted)).await;
+                sleep_until(sent_at + interval.delay(&accepted)).await;
             }
             Err(error) => {
-                let course = beats.failed(&error);
+                let course = tracker.on_failed(&error);
                 match course {
-                    Course::End => return reason(error, &name),
-                    Course::GoOn(None) => {}
-                    Course::GoOn(Some(change)) => {
+                    AfterFailure::Stop => return reason(error, &name),
+                    AfterFailure::Retry(None) => {}
+                    AfterFailure::Retry(Some(change)) => {
                         if let Err(failure) = tell(output, &change, &name) {
                             return failure;
                         }
                     }
                 }
-                let is_refused = matches!(error, ClientError::Refused { .. });
+                let is_refused = matches!(error, ClientError::Rejected { .. });
                 sleep(if is_refused { LONG_PAUSE } else { PAUSE }).await;
             }
         }
@@ -133,25 +133,25 @@ async fn beat(account: &mut Account, address: Option<Address>, pace: Pace, outpu
 
 fn reason(error: ClientError, name: &str) -> Failure {
     match error {
-        ClientError::Refused { status: 401, message, .. } => {
+        ClientError::Rejected { status: 401, message, .. } => {
             Failure::new(REFUSED, format!("{message}; log in with: rollcall login --username {name}"))
         }
         error => error.into(),
     }
 }
 
-fn tell(output: Output, change: &Beat, name: &str) -> Result<(), Failure> {
+fn tell(output: Output, change: &HeartbeatEvent, name: &str) -> Result<(), Failure> {
     let or_nobody = |leader: &Option<String>| leader.clone().unwrap_or_else(|| "nobody".to_owned());
     let (line, colour) = match change {
-        Beat::Online { message, leader, .. } => {
+        HeartbeatEvent::Online { message, leader, .. } => {
             (format!("{name} is online: {message} ({})", or_nobody(leader)), Colour::Green)
         }
-        Beat::Moved { message } => (format!("{name} has another address: {message}"), Colour::Yellow),
-        Beat::LeaderChanged { from, to } => {
+        HeartbeatEvent::Moved { message } => (format!("{name} has another address: {message}"), Colour::Yellow),
+        HeartbeatEvent::LeaderChanged { from, to } => {
             (format!("leader changed from {} to {}", or_nobody(from), or_nobody(to)), Colour::Yellow)
         }
-        Beat::Unreachable { message } => (format!("cannot reach the registry: {message}; trying on"), Colour::Red),
-        Beat::Back { after_ms } => (format!("back after {after_ms} ms"), Colour::Green),
+        HeartbeatEvent::Unreachable { message } => (format!("cannot reach the registry: {message}; trying on"), Colour::Red),
+        HeartbeatEvent::Recovered { after_ms } => (format!("back after {after_ms} ms"), Colour::Green),
     };
     let event = serde_json::to_value(change).expect("it has text keys only");
     say(output, event, &line, colour, name)

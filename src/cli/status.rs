@@ -7,7 +7,7 @@ use super::connection::ServerArgs;
 use super::exit::{Failure, UNREACHABLE};
 use super::output::{Output, OutputArgs};
 use super::table::{Colour, Table};
-use rollcall_client::Surveyed;
+use rollcall_client::NodeStatus;
 use rollcall_core::MemberRole;
 
 /// What stands in the table where nothing is known.
@@ -30,7 +30,7 @@ pub(super) struct StatusArgs {
 
 pub(super) async fn run(args: StatusArgs) -> Result<(), Failure> {
     let output = Output::new(args.output);
-    let nodes = args.servers.connect()?.survey().await;
+    let nodes = args.servers.connect()?.cluster_status().await;
     let leader = nodes.iter().find(|node| node.is_leader).and_then(|node| node.node.as_ref());
     if output.is_json {
         output.json(&json!({"nodes": nodes, "count": nodes.len(), "leader": leader}))?;
@@ -48,7 +48,7 @@ pub(super) async fn run(args: StatusArgs) -> Result<(), Failure> {
     Err(Failure::new(UNREACHABLE, why))
 }
 
-fn table(nodes: &[Surveyed]) -> Table {
+fn table(nodes: &[NodeStatus]) -> Table {
     let mut table = Table::new(&[
         "NODE",
         "API",
@@ -83,7 +83,7 @@ fn or_nothing(value: Option<impl ToString>) -> String {
     value.map_or_else(|| NOTHING.to_owned(), |value| value.to_string())
 }
 
-fn role(node: &Surveyed) -> &'static str {
+fn role(node: &NodeStatus) -> &'static str {
     match (node.role, node.is_leader, node.reachable) {
         (_, true, _) => "leader",
         (None, ..) => NOTHING,

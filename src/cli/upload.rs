@@ -47,7 +47,7 @@ pub(super) async fn run(args: UploadArgs) -> Result<(), Failure> {
     let password = args.password.optional(false)?;
     let mut account = args.account.resume()?;
     if let Some(password) = password {
-        account.client.log_in_when_asked(account.user.clone(), password);
+        account.client.log_in_on_demand(account.user.clone(), password);
     }
     let mut uploads = account.client.uploads(&account.user).await?;
     let progress = Progress::new(args.files.len(), "images");
@@ -95,7 +95,7 @@ async fn send(uploads: &mut Uploads, file: &Path) -> Result<String, Failure> {
     let kind = kind_of(&bytes).unwrap_or(ImageKind::Png);
     let uploaded = uploads.send(kind, bytes).await;
     uploaded.map(|uploaded| uploaded.filename).map_err(|error| match error {
-        ClientError::Refused { status: 401, message, .. } => Failure::new(
+        ClientError::Rejected { status: 401, message, .. } => Failure::new(
             REFUSED,
             format!("{message}; give the password with --password or --password-file, or use rollcall login"),
         ),

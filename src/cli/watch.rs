@@ -11,7 +11,7 @@ use super::exit::{Failure, SYSTEM};
 use super::output::{Output, OutputArgs, note};
 use super::signals::Signals;
 use super::table::{Colour, count};
-use rollcall_client::{Client, ClientError, Roster, Turn};
+use rollcall_client::{Client, ClientError, OnlineSet, OnlineChange};
 use rollcall_core::Addr;
 use rollcall_core::clock::wall_now;
 
@@ -46,14 +46,14 @@ pub(super) async fn run(args: WatchArgs) -> Result<(), Failure> {
 
 /// Ends only if nobody can be reached at the start, or something refuses for good.
 async fn watch(client: &Client, output: Output) -> Failure {
-    let mut roster = Roster::default();
+    let mut online_set = OnlineSet::default();
     let mut leader: Option<String> = None;
     let mut is_lost = false;
     loop {
         let has_begun = leader.is_some();
-        let news = match client.news(roster.cursor(), WAIT).await {
-            Ok(news) => news,
-            Err(error @ (ClientError::GaveUp { .. } | ClientError::Unreachable { .. })) if has_begun => {
+        let update = match client.online_changes(online_set.cursor(), WAIT).await {
+            Ok(update) => update,
+            Err(error @ (ClientError::DeadlineExceeded { .. } | ClientError::Unreachable { .. })) if has_begun => {
                 if !std::mem::replace(&mut is_lost, true) {
                     note(&format!("cannot reach the registry: {error}; trying on"));
                 }
@@ -65,9 +65,9 @@ async fn watch(client: &Client, output: Output) -> Failure {
         if std::mem::take(&mut is_lost) {
             note("the registry answers again");
         }
-        let turns = roster.take(news);
-        for turn in &turns {
-            if let Err(failure) = tell(turn, output) {
+        let changes = online_set.apply(update);
+        for change in &changes {
+            if let Err(failure) = tell(change, output) {
                 return failure;
             }
         }
@@ -76,7 +76,7 @@ async fn watch(client: &Client, output: Output) -> Failure {
             // Those that are left will be needed when this one goes.
             client.learn_nodes().await;
             match (&leader, &now) {
-                (None, Some(now)) => note(&format!("{} online; watching {now}", count(roster.len(), "client"))),
+                (None, Some(now)) => note(&format!("{} online; watching {now}", count(online_set.len(), "client"))),
                 (Some(_), Some(now)) => note(&format!("leader changed to {now}")),
                 (_, None) => {}
             }
@@ -85,34 +85,34 @@ async fn watch(client: &Client, output: Output) -> Failure {
     }
 }
 
-fn tell(turn: &Turn, output: Output) -> Result<(), Failure> {
+fn tell(change: &OnlineChange, output: Output) -> Result<(), Failure> {
     let at = wall_now().to_rfc3339();
     if output.is_json {
-        let mut event = event(turn);
+        let mut event = event(change);
         event["at"] = at.into();
         return output.json(&event);
     }
     // Names and addresses have been read as such, so nothing in them is an escape.
-    let line = match turn {
-        Turn::Joined(client) => {
+    let line = match change {
+        OnlineChange::Joined(client) => {
             format!("{} {} joined at {}", output.paint(Colour::Green, "+"), client.username, shown(client.addr))
         }
-        Turn::Moved { client, from } => {
+        OnlineChange::Moved { client, from } => {
             let mark = output.paint(Colour::Yellow, "~");
             format!("{mark} {} moved from {} to {}", client.username, shown(*from), shown(client.addr))
         }
-        Turn::Left { username, .. } => format!("{} {username} left", output.paint(Colour::Red, "-")),
+        OnlineChange::Left { username, .. } => format!("{} {username} left", output.paint(Colour::Red, "-")),
     };
     output.line(&format!("{at} {line}"))
 }
 
-fn event(turn: &Turn) -> Value {
-    match turn {
-        Turn::Joined(client) => json!({"event": "joined", "username": client.username, "addr": client.addr}),
-        Turn::Moved { client, from } => {
+fn event(change: &OnlineChange) -> Value {
+    match change {
+        OnlineChange::Joined(client) => json!({"event": "joined", "username": client.username, "addr": client.addr}),
+        OnlineChange::Moved { client, from } => {
             json!({"event": "moved", "username": client.username, "addr": client.addr, "from": from})
         }
-        Turn::Left { username, reason } => json!({"event": "left", "username": username, "reason": reason}),
+        OnlineChange::Left { username, reason } => json!({"event": "left", "username": username, "reason": reason}),
     }
 }
 

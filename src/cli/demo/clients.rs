@@ -62,7 +62,7 @@ async fn live(client: &Client, sample: &Sample, head_start: Duration) {
 async fn enter(client: &Client, sample: &Sample, has_pictures: &mut bool) -> Result<(), ClientError> {
     match client.register(&sample.as_new_user()).await {
         // Someone registered the name by hand, in a directory that is kept: it can be used all the same.
-        Ok(_) | Err(ClientError::Refused { status: 409, .. }) => {}
+        Ok(_) | Err(ClientError::Rejected { status: 409, .. }) => {}
         Err(error) => return Err(error),
     }
     client.heartbeat(&sample.user, Some(sample.addr.into())).await?;
@@ -92,7 +92,7 @@ async fn stay(client: &Client, sample: &Sample) {
     loop {
         match client.heartbeat(&sample.user, Some(sample.addr.into())).await {
             Ok(accepted) => debug!("{}", accepted.message),
-            Err(ClientError::Refused { status: 404, .. }) => return,
+            Err(ClientError::Rejected { status: 404, .. }) => return,
             Err(error) => debug!(user = %sample.user, "no heartbeat for {}: {error}", sample.user),
         }
         tokio::time::sleep(BEAT).await;

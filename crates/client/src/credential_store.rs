@@ -6,17 +6,17 @@ use rollcall_core::{Password, Token, Username};
 
 /// What a client can prove itself with.
 #[derive(Default)]
-pub(super) struct Proof {
-    held: Mutex<Held>,
+pub(super) struct CredentialStore {
+    credentials: Mutex<StoredCredentials>,
 }
 
 #[derive(Default)]
-struct Held {
+struct StoredCredentials {
     token: Option<Token>,
     login: Option<(Username, Password)>,
 }
 
-impl Proof {
+impl CredentialStore {
     pub(super) fn token(&self) -> Option<Token> {
         self.lock().token.clone()
     }
@@ -26,16 +26,16 @@ impl Proof {
     }
 
     /// Who can log in again, and with which password.
-    pub(super) fn login(&self) -> Option<(Username, Password)> {
+    pub(super) fn login_credentials(&self) -> Option<(Username, Password)> {
         self.lock().login.clone()
     }
 
-    pub(super) fn set_login(&self, user: Username, password: Password) {
+    pub(super) fn set_login_credentials(&self, user: Username, password: Password) {
         self.lock().login = Some((user, password));
     }
 
     /// The lock is held for one operation, none of which can leave it half changed.
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, StoredCredentials> {
+        self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use serde::Serialize;
 
-use super::leader::Servers;
 use super::node_client::NodeClient;
+use super::node_list::NodeList;
 use rollcall_core::api::{ClusterNode, Health};
 use rollcall_core::{MemberRole, NodeAddr, Term};
 
 /// One node, or one server of which no more is known than that it does not answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Surveyed {
+pub struct NodeStatus {
     /// The node's name.
     pub node: Option<NodeAddr>,
     /// Its HTTP API.
@@ -38,12 +38,12 @@ pub struct Surveyed {
 }
 
 /// Asks every node that is known, and those that they name, at the same time and once.
-pub(super) async fn survey(nodes: &NodeClient, servers: &Servers) -> Vec<Surveyed> {
-    let clusters = join_all(servers.all().into_iter().map(|base| async move { nodes.cluster(&base).await })).await;
+pub(super) async fn cluster_status(nodes: &NodeClient, known: &NodeList) -> Vec<NodeStatus> {
+    let clusters = join_all(known.all().into_iter().map(|base| async move { nodes.cluster(&base).await })).await;
     for url in clusters.iter().flatten().flat_map(|cluster| &cluster.nodes).filter_map(|node| node.api_url.as_ref()) {
-        servers.learn(url);
+        known.add(url);
     }
-    let asked = servers.all().into_iter().map(|base| async move { (nodes.health(&base).await.ok(), base) });
+    let asked = known.all().into_iter().map(|base| async move { (nodes.health(&base).await.ok(), base) });
     let answers = join_all(asked).await;
     // The leader hears all others; what a follower knows of them is hearsay.
     let leader = answers.iter().find(|(health, _)| health.as_ref().is_some_and(|health| health.is_leader));
@@ -51,31 +51,31 @@ pub(super) async fn survey(nodes: &NodeClient, servers: &Servers) -> Vec<Surveye
         Some((_, base)) => nodes.cluster(base).await.ok(),
         None => clusters.into_iter().flatten().next(),
     };
-    table(answers, view.map(|cluster| cluster.nodes).unwrap_or_default())
+    merge(answers, view.map(|cluster| cluster.nodes).unwrap_or_default())
 }
 
 /// A row for each node, sorted by name; then the servers that do not answer and may be any of them.
-fn table(answers: Vec<(Option<Health>, String)>, view: Vec<ClusterNode>) -> Vec<Surveyed> {
-    let mut nodes: BTreeMap<NodeAddr, Surveyed> = BTreeMap::new();
-    let mut strangers = Vec::new();
-    for seen in view {
-        nodes.insert(seen.node, Surveyed::heard(seen));
+fn merge(answers: Vec<(Option<Health>, String)>, view: Vec<ClusterNode>) -> Vec<NodeStatus> {
+    let mut nodes: BTreeMap<NodeAddr, NodeStatus> = BTreeMap::new();
+    let mut unknown_servers = Vec::new();
+    for report in view {
+        nodes.insert(report.node, NodeStatus::from_report(report));
     }
     for (health, base) in answers {
         match health {
             Some(health) => {
-                let row = nodes.entry(health.node).or_insert_with(|| Surveyed::silent(base));
-                row.answered(health);
+                let row = nodes.entry(health.node).or_insert_with(|| NodeStatus::unreachable(base));
+                row.set_health(health);
             }
             None if nodes.values().any(|row| row.api_url.as_deref() == Some(&base)) => {}
-            None => strangers.push(Surveyed::silent(base)),
+            None => unknown_servers.push(NodeStatus::unreachable(base)),
         }
     }
-    nodes.into_values().chain(strangers).collect()
+    nodes.into_values().chain(unknown_servers).collect()
 }
 
-impl Surveyed {
-    fn silent(base: String) -> Self {
+impl NodeStatus {
+    fn unreachable(base: String) -> Self {
         Self {
             node: None,
             api_url: Some(base),
@@ -91,19 +91,19 @@ impl Surveyed {
         }
     }
 
-    fn heard(seen: ClusterNode) -> Self {
+    fn from_report(report: ClusterNode) -> Self {
         Self {
-            node: Some(seen.node),
-            api_url: seen.api_url,
-            role: seen.role,
-            term: seen.term,
-            load: seen.load,
-            last_heard_ago_ms: seen.last_heard_ago_ms,
-            ..Self::silent(String::new())
+            node: Some(report.node),
+            api_url: report.api_url,
+            role: report.role,
+            term: report.term,
+            load: report.load,
+            last_heard_ago_ms: report.last_heard_ago_ms,
+            ..Self::unreachable(String::new())
         }
     }
 
-    fn answered(&mut self, health: Health) {
+    fn set_health(&mut self, health: Health) {
         self.node = Some(health.node);
         self.reachable = true;
         self.is_leader = health.is_leader;
@@ -159,8 +159,9 @@ mod tests {
             (None, "http://127.0.0.1:3002".to_owned()),
             (None, "http://elsewhere".to_owned()),
         ];
-        let rows = table(answers, vec![heard(2, "http://127.0.0.1:3002"), heard(1, "http://127.0.0.1:3001")]);
-        let of = |row: &Surveyed| (row.node.as_ref().map(ToString::to_string), row.reachable, row.is_leader, row.term);
+        let rows = merge(answers, vec![heard(2, "http://127.0.0.1:3002"), heard(1, "http://127.0.0.1:3001")]);
+        let of =
+            |row: &NodeStatus| (row.node.as_ref().map(ToString::to_string), row.reachable, row.is_leader, row.term);
         assert_eq!(of(&rows[0]), (Some("127.0.0.1:1".into()), true, true, Some(Term(2))));
         assert_eq!(of(&rows[1]), (Some("127.0.0.1:2".into()), false, false, Some(Term(1))));
         assert_eq!((rows[1].last_heard_ago_ms, rows[1].load), (Some(40), Some(0.5)));

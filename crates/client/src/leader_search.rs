@@ -3,11 +3,11 @@
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::ClientError;
-use super::leader::{self, Servers};
 use super::node_client::NodeClient;
+use super::node_list::{NodeList, choose_leader};
 
 /// What a look at all nodes found.
-pub(super) struct Look {
+pub(super) struct LeaderSearch {
     pub(super) leader: Option<String>,
     /// Who answered anything.
     pub(super) healthy: Vec<String>,
@@ -16,8 +16,8 @@ pub(super) struct Look {
 }
 
 /// Asks all nodes at the same time who leads, and follows that one.
-pub(super) async fn look(nodes: &NodeClient, servers: &Servers) -> Look {
-    let asked = servers.all().into_iter().map(|base| async move { (nodes.health(&base).await, base) });
+pub(super) async fn find_leader(nodes: &NodeClient, known: &NodeList) -> LeaderSearch {
+    let asked = known.all().into_iter().map(|base| async move { (nodes.health(&base).await, base) });
     let mut asked: FuturesUnordered<_> = asked.collect();
     let (mut healthy, mut failures) = (Vec::new(), Vec::new());
     while let Some((health, base)) = asked.next().await {
@@ -34,21 +34,21 @@ pub(super) async fn look(nodes: &NodeClient, servers: &Servers) -> Look {
         }
     }
     let names = healthy.iter().map(|(base, _)| base.clone()).collect();
-    let leader = leader::choose(healthy);
+    let leader = choose_leader(healthy);
     if let Some(leader) = &leader {
-        servers.follow(leader);
+        known.set_leader(leader);
     }
-    Look { leader, healthy: names, failures }
+    LeaderSearch { leader, healthy: names, failures }
 }
 
 /// Learns the other nodes from the first one that answers.
-pub(super) async fn learn_nodes(nodes: &NodeClient, servers: &Servers) {
-    let all = servers.all();
+pub(super) async fn learn_nodes(nodes: &NodeClient, known: &NodeList) {
+    let all = known.all();
     let mut asked: FuturesUnordered<_> = all.iter().map(|base| nodes.cluster(base)).collect();
     while let Some(cluster) = asked.next().await {
         let Ok(cluster) = cluster else { continue };
         for url in cluster.nodes.into_iter().filter_map(|node| node.api_url) {
-            servers.learn(&url);
+            known.add(&url);
         }
         return;
     }

@@ -10,17 +10,17 @@ use thiserror::Error;
 ///
 /// Invariant: `http` or `https`, with a host, without credentials, query or fragment, and without a slash at its end.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Server(String);
+pub struct ServerUrl(String);
 
 /// The text is no base URL; says what was given and what is right.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[error("{given:?} is no server; give the URL of a node, such as http://localhost:3000, or its HOST:PORT")]
-pub struct InvalidServer {
+pub struct InvalidServerUrl {
     /// What was given, cut to a length that is safe to repeat.
     pub given: String,
 }
 
-impl Server {
+impl ServerUrl {
     /// The URL, to which a path that begins with a slash is added.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -28,11 +28,11 @@ impl Server {
     }
 }
 
-impl FromStr for Server {
-    type Err = InvalidServer;
+impl FromStr for ServerUrl {
+    type Err = InvalidServerUrl;
 
-    fn from_str(text: &str) -> Result<Self, InvalidServer> {
-        let invalid = || InvalidServer { given: text.chars().take(80).collect() };
+    fn from_str(text: &str) -> Result<Self, InvalidServerUrl> {
+        let invalid = || InvalidServerUrl { given: text.chars().take(80).collect() };
         let text = text.trim();
         // Without a scheme, what stands before the port would be taken for one.
         let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
@@ -47,14 +47,14 @@ impl FromStr for Server {
     }
 }
 
-impl fmt::Display for Server {
+impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl From<Server> for String {
-    fn from(server: Server) -> Self {
+impl From<ServerUrl> for String {
+    fn from(server: ServerUrl) -> Self {
         server.0
     }
 }
@@ -74,7 +74,7 @@ mod tests {
             ("https://registry.example/rollcall/", "https://registry.example/rollcall"),
             ("registry", "http://registry"),
         ] {
-            assert_eq!(given.parse::<Server>().unwrap().as_str(), url, "{given:?}");
+            assert_eq!(given.parse::<ServerUrl>().unwrap().as_str(), url, "{given:?}");
         }
     }
 
@@ -83,7 +83,7 @@ mod tests {
         for bad in
             ["", " ", "http://", "ftp://a", "file:///etc/passwd", "http://a:b@c", "http://a?x=1", "a b:1", "a:99999"]
         {
-            assert!(bad.parse::<Server>().is_err(), "{bad:?}");
+            assert!(bad.parse::<ServerUrl>().is_err(), "{bad:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::Server;
+use super::ServerUrl;
 use rollcall_core::{AddrForm, Token, Username};
 
 /// Only its owner may read a token.
@@ -18,7 +18,7 @@ const MAX_BYTES: u64 = 64 * 1024;
 
 /// The settings of one user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct UserSettings {
     /// Whose.
     pub username: Username,
     /// The base URLs of the nodes.
@@ -55,8 +55,8 @@ pub enum SettingsError {
     },
 }
 
-impl Settings {
-    /// Settings without a token.
+impl UserSettings {
+    /// UserSettings without a token.
     #[must_use]
     pub fn new(username: Username, servers: Vec<String>) -> Self {
         Self { username, servers, token: None, token_expires_at: None, addr: None }
@@ -70,7 +70,7 @@ impl Settings {
 
     /// The servers, without those that no client would take.
     #[must_use]
-    pub fn servers(&self) -> Vec<Server> {
+    pub fn servers(&self) -> Vec<ServerUrl> {
         self.servers.iter().filter_map(|server| server.parse().ok()).collect()
     }
 
@@ -112,13 +112,13 @@ impl Settings {
     }
 }
 
-fn read(path: &Path, username: &Username) -> io::Result<Settings> {
+fn read(path: &Path, username: &Username) -> io::Result<UserSettings> {
     let file = File::open(path)?;
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     if file.metadata()?.len() > MAX_BYTES {
         return Err(invalid(format!("it has more than {MAX_BYTES} bytes")));
     }
-    let settings: Settings = serde_json::from_reader(file).map_err(|error| invalid(error.to_string()))?;
+    let settings: UserSettings = serde_json::from_reader(file).map_err(|error| invalid(error.to_string()))?;
     // On a file system that takes Alice for alice, the file is another user's.
     if settings.username != *username {
         return Err(invalid(format!("they are those of {}", settings.username)));
@@ -126,7 +126,7 @@ fn read(path: &Path, username: &Username) -> io::Result<Settings> {
     Ok(settings)
 }
 
-fn write(dir: &Path, partial: &Path, settings: &Settings) -> io::Result<()> {
+fn write(dir: &Path, partial: &Path, settings: &UserSettings) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     // What a process of the same number left behind when it was killed.
     let _ = fs::remove_file(partial);
@@ -143,12 +143,12 @@ mod tests {
 
     use super::*;
 
-    fn alice() -> Settings {
+    fn alice() -> UserSettings {
         let token = Token::new("t0k3n".to_owned());
-        Settings {
+        UserSettings {
             token: Some(token),
             addr: Some(":9000".into()),
-            ..Settings::new(
+            ..UserSettings::new(
                 Username::parse("alice").unwrap(),
                 vec!["http://127.0.0.1:3000".into(), "nonsense://".into()],
             )
@@ -160,11 +160,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("new");
         let alice = alice();
-        assert_eq!(Settings::load(&dir, &alice.username).unwrap(), None);
+        assert_eq!(UserSettings::load(&dir, &alice.username).unwrap(), None);
         let path = alice.save(&dir).unwrap();
         assert_eq!(path, dir.join("client_alice.json"));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let loaded = Settings::load(&dir, &alice.username).unwrap().unwrap();
+        let loaded = UserSettings::load(&dir, &alice.username).unwrap().unwrap();
         assert_eq!(loaded, alice);
         assert_eq!((loaded.servers().len(), loaded.port()), (1, Some(9000)));
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing else is left");
@@ -177,7 +177,7 @@ mod tests {
         let before = fs::read(&path).unwrap();
         let partial = dir.path().join(format!(".client_alice.{}.tmp", std::process::id()));
         fs::create_dir(&partial).unwrap();
-        let error = Settings::new(alice().username, Vec::new()).save(dir.path()).unwrap_err();
+        let error = UserSettings::new(alice().username, Vec::new()).save(dir.path()).unwrap_err();
         assert!(error.to_string().contains("--data-dir"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), before);
     }
@@ -186,10 +186,10 @@ mod tests {
     fn a_file_that_is_no_settings_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let (alice, bob) = (Username::parse("alice").unwrap(), Username::parse("bob").unwrap());
-        fs::write(Settings::path(dir.path(), &alice), "{").unwrap();
-        assert!(Settings::load(dir.path(), &alice).unwrap_err().to_string().contains("client_alice.json"));
-        let path = Settings::new(bob, Vec::new()).save(dir.path()).unwrap();
-        fs::rename(path, Settings::path(dir.path(), &alice)).unwrap();
-        assert!(Settings::load(dir.path(), &alice).unwrap_err().to_string().contains("those of bob"));
+        fs::write(UserSettings::path(dir.path(), &alice), "{").unwrap();
+        assert!(UserSettings::load(dir.path(), &alice).unwrap_err().to_string().contains("client_alice.json"));
+        let path = UserSettings::new(bob, Vec::new()).save(dir.path()).unwrap();
+        fs::rename(path, UserSettings::path(dir.path(), &alice)).unwrap();
+        assert!(UserSettings::load(dir.path(), &alice).unwrap_err().to_string().contains("those of bob"));
     }
 }
