@@ -14,13 +14,13 @@ mod login;
 mod node;
 mod outlet;
 mod output;
+mod password_input;
 mod peer;
 mod progress;
 mod register;
-mod secret;
 mod signals;
 mod status;
-mod table;
+mod text_table;
 mod upload;
 mod watch;
 
@@ -30,19 +30,21 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio::runtime::{self, Runtime};
 
-pub use exit::Failure;
+pub use exit::CommandError;
 use logging::start_logging;
 
 const LONG_ABOUT: &str = "\
-Rollcall answers three questions for peer-to-peer programs: who is registered, who is online now, and where can I \
-reach them (with their pictures). A few nodes form a cluster; one of them leads and answers, the others name it.
+Rollcall answers three questions for peer-to-peer programs: which users are registered, which of them are online, and \
+at which address each one can be reached (with their images). A few nodes form a cluster. One node is the leader and \
+answers the requests; the others reply with the leader's address.
 
-Without a command, a node is started. To see a whole cluster at work on this machine: rollcall demo
+Without a command, rollcall starts a node. To see a whole cluster on this machine, run: rollcall demo
 
-The other commands are the client's. They find the leader by themselves, whichever node they are pointed at: \
-rollcall help COMMAND";
+All other commands are clients of a cluster. Give them the address of any node; they find the leader themselves. \
+For the help of one command, run: rollcall help COMMAND";
 
-const AFTER_HELP: &str = "\
+/// The end of the node's help, without the exit codes.
+const NODE_HELP: &str = "\
 Examples:
   rollcall demo
   rollcall --config config.toml --this-node 127.0.0.1:8080
@@ -51,23 +53,25 @@ Examples:
   rollcall register --username alice --addr :9000 --server http://localhost:3000
   rollcall list-online
 
-Environment (a flag wins over a variable, and that over the file; an empty variable counts as unset):
+Environment (a flag wins over a variable, a variable over the file; an empty variable counts as unset):
   API_PORT                        port of the HTTP API [3000]
-  FIREBASE_BUCKET                 keep users and pictures in this bucket; else in <data dir>/bucket
-  GOOGLE_APPLICATION_CREDENTIALS  service account's JSON file [credentials/firebase-storage.json]
-  STORAGE_EMULATOR_HOST           HOST:PORT of a storage emulator, used without credentials
-  HEARTBEAT_TTL_SECONDS           how long after its last heartbeat a client is online [30]
-  ROLLCALL_CLUSTER_KEY            secret of at least 16 characters that all nodes share; or ROLLCALL_CLUSTER_KEY_FILE
-  RUST_LOG                        error, warn, info, debug or trace [info]
-  NO_COLOR                        no colours in the log
+  FIREBASE_BUCKET                 bucket for users and images; without it they are stored in <data dir>/bucket
+  GOOGLE_APPLICATION_CREDENTIALS  JSON key file of a service account [credentials/firebase-storage.json]
+  STORAGE_EMULATOR_HOST           HOST:PORT of a storage emulator; no credentials are used
+  HEARTBEAT_TTL_SECONDS           seconds after its last heartbeat until a client is offline [30]
+  ROLLCALL_CLUSTER_KEY            secret of at least 16 characters, the same on all nodes
+  ROLLCALL_CLUSTER_KEY_FILE       file that contains this secret
+  RUST_LOG                        log level: error, warn, info, debug or trace [info]
+  NO_COLOR                        if set, the log has no colours
   ROLLCALL_THIS_NODE, ROLLCALL_PEERS, ROLLCALL_DATA_DIR, ROLLCALL_API_URL, ROLLCALL_API_BIND, ...
-                                  every other key of config.toml, in capitals
+                                  every other key of config.toml, in capitals after ROLLCALL_
 
-Exit codes of a node (the client's commands have their own):
-  0   ended as it was asked to       71  an address cannot be bound
-  2   wrong command line             78  wrong configuration
-  69  storage cannot be reached      129, 130, 143  a second SIGHUP, Ctrl-C or SIGTERM
-  70  something inside broke                        ended it at once";
+Exit codes of a node (each client command lists its own):";
+
+/// The end of the help of the program: examples, environment variables, exit codes of a node.
+fn after_help() -> String {
+    format!("{NODE_HELP}{}", exit::help_lines(exit::NODE_CODES))
+}
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -76,7 +80,7 @@ Exit codes of a node (the client's commands have their own):
     version,
     about = "A presence registry for peer-to-peer programs",
     long_about = LONG_ABOUT,
-    after_long_help = AFTER_HELP,
+    after_long_help = after_help(),
     args_conflicts_with_subcommands = true
 )]
 pub struct Cli {
@@ -143,7 +147,7 @@ pub fn start(cli: Cli) -> ExitCode {
     let runtime = match runtime(&cli) {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(&format!("cannot start the threads of the runtime: {error}"));
+            print_error(&format!("cannot start the threads of the runtime: {error}"));
             return ExitCode::from(exit::SYSTEM);
         }
     };
@@ -153,14 +157,14 @@ pub fn start(cli: Cli) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            complain(&failure.to_string());
+            print_error(&failure.to_string());
             failure.code()
         }
     }
 }
 
 /// Whether anybody can read it or not, the exit code says the same.
-fn complain(what: &str) {
+fn print_error(what: &str) {
     let _ = writeln!(io::stderr(), "error: {what}");
 }
 
@@ -175,7 +179,7 @@ fn runtime(cli: &Cli) -> io::Result<Runtime> {
 
 /// Does what the command line says, until it is done or someone wants it to end. A failure is one line for standard error and
 /// an exit code.
-async fn run(cli: Cli) -> Result<(), Failure> {
+async fn run(cli: Cli) -> Result<(), CommandError> {
     // How a peer logs is one of its settings: it starts its log when it knows them.
     if !matches!(cli.command, Some(Command::Peer(_))) {
         start_logging();
@@ -199,7 +203,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Man(args)) => completions::man(&args, Cli::command()),
     };
     match ended {
-        Err(failure) if failure.is_unread() => Ok(()),
+        Err(failure) if failure.is_stdout_closed() => Ok(()),
         ended => ended,
     }
 }
@@ -227,8 +231,8 @@ mod tests {
         for word in ["API_PORT", "FIREBASE_BUCKET", "GOOGLE_APPLICATION_CREDENTIALS", "HEARTBEAT_TTL_SECONDS"] {
             assert!(help.contains(word), "{word}");
         }
-        for code in [exit::USAGE, exit::STORAGE, exit::SOFTWARE, exit::SYSTEM, exit::CONFIGURATION] {
-            assert!(help.contains(&format!("  {code}  ")) || help.contains(&format!("  {code}   ")), "{code}");
+        for code in exit::NODE_CODES {
+            assert!(help.contains(&format!("\n  {code:<3}  ")), "{code}");
         }
         assert!(!help.contains("stdin"));
     }

@@ -6,8 +6,8 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::exit::{Failure, REFUSED, SOFTWARE, USAGE};
-use super::output::{Output, OutputArgs, note};
+use super::exit::{CommandError, REJECTED, SOFTWARE, USAGE};
+use super::output::{CommandOutput, OutputArgs, print_note};
 
 /// The name of the program.
 const NAME: &str = "rollcall";
@@ -44,27 +44,28 @@ pub(super) struct ManArgs {
 
 const TEXT: OutputArgs = OutputArgs { json: false };
 
-pub(super) fn completions(args: &CompletionsArgs, mut cli: Command) -> Result<(), Failure> {
+pub(super) fn completions(args: &CompletionsArgs, mut cli: Command) -> Result<(), CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut cli, NAME, &mut script);
-    Output::new(TEXT).text(&String::from_utf8_lossy(&script))
+    CommandOutput::new(TEXT).text(&String::from_utf8_lossy(&script))
 }
 
-pub(super) fn man(args: &ManArgs, mut cli: Command) -> Result<(), Failure> {
+pub(super) fn man(args: &ManArgs, mut cli: Command) -> Result<(), CommandError> {
     // So that each page says how its command is typed.
     cli.build();
     match (&args.out, &args.command) {
         (Some(dir), _) => write_all(dir, &cli),
         (None, Some(name)) => match cli.find_subcommand(name).filter(|command| !command.is_hide_set()) {
-            Some(command) => Output::new(TEXT).text(&page(command)?),
-            None => Err(Failure::new(USAGE, format!("there is no command {name:?}; rollcall --help lists them"))),
+            Some(command) => CommandOutput::new(TEXT).text(&page(command)?),
+            None => Err(CommandError::new(USAGE, format!("there is no command {name:?}; rollcall --help lists them"))),
         },
-        (None, None) => Output::new(TEXT).text(&page(&cli)?),
+        (None, None) => CommandOutput::new(TEXT).text(&page(&cli)?),
     }
 }
 
-fn write_all(dir: &Path, cli: &Command) -> Result<(), Failure> {
-    let refused = |error: std::io::Error| Failure::new(REFUSED, format!("cannot write to {}: {error}", dir.display()));
+fn write_all(dir: &Path, cli: &Command) -> Result<(), CommandError> {
+    let refused =
+        |error: std::io::Error| CommandError::new(REJECTED, format!("cannot write to {}: {error}", dir.display()));
     std::fs::create_dir_all(dir).map_err(refused)?;
     let commands = cli.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help");
     let mut pages = 0;
@@ -72,14 +73,14 @@ fn write_all(dir: &Path, cli: &Command) -> Result<(), Failure> {
         std::fs::write(dir.join(format!("{}.1", page_name(command))), page(command)?).map_err(refused)?;
         pages += 1;
     }
-    note(&format!("{pages} pages in {}", dir.display()));
+    print_note(&format!("{pages} pages in {}", dir.display()));
     Ok(())
 }
 
-fn page(command: &Command) -> Result<String, Failure> {
+fn page(command: &Command) -> Result<String, CommandError> {
     let mut page = Vec::new();
     let written = Man::new(command.clone()).render(&mut page);
-    written.map_err(|error| Failure::new(SOFTWARE, format!("cannot write the page: {error}")))?;
+    written.map_err(|error| CommandError::new(SOFTWARE, format!("cannot write the page: {error}")))?;
     Ok(String::from_utf8_lossy(&page).into_owned())
 }
 

@@ -3,13 +3,13 @@
 //! It starts, watches and ends processes. It knows nothing of the nodes that anyone with their URLs could not know,
 //! and it restarts none: a death is what people came to see.
 
-mod clients;
-mod folder;
-mod nodes;
-mod pictures;
+mod change_detector;
+mod instructions;
+mod node_processes;
 mod ports;
-mod screen;
-mod watch;
+mod sample_clients;
+mod sample_images;
+mod work_dir;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -19,26 +19,26 @@ use std::time::Duration;
 use clap::Args;
 use tokio::task::JoinSet;
 
-use super::exit::{Failure, SOFTWARE, SYSTEM};
-use super::signals::{ExitAtOnce, Signals};
-use clients::MAX_CLIENTS;
-use folder::Folder;
-use nodes::{Node, Nodes};
+use super::exit::{CommandError, SOFTWARE, SYSTEM};
+use super::signals::{ShutdownSignals, SignalExit};
+use change_detector::ChangeDetector;
+use node_processes::{DemoNode, NodeProcesses};
 use rollcall_client::{Client, DEFAULT_RETRY_TIMEOUT};
 use rollcall_core::BootMs;
 use rollcall_core::api::Health;
 use rollcall_core::clock::boot_now;
-use watch::Watch;
+use sample_clients::MAX_CLIENTS;
+use work_dir::WorkDir;
 
 /// The nodes of a fresh cluster elect at once; a slow machine takes seconds.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// The screen waits for the clients to be online, but not for long.
 const CLIENTS_TIMEOUT_MS: u64 = 5000;
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Between looks while there is no leader: the time that an election takes is what people came to see.
-const QUICK_LOOK_INTERVAL: Duration = Duration::from_millis(15);
+const QUICK_POLL_INTERVAL: Duration = Duration::from_millis(15);
 /// A node on this machine that takes longer for its health is busy or stopped.
-const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
+const POLL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The flags of the demo.
 #[derive(Args, Debug)]
@@ -54,143 +54,143 @@ pub(super) struct DemoArgs {
 
 /// A running demo.
 struct Demo {
-    nodes: Vec<Node>,
-    processes: Nodes,
+    nodes: Vec<DemoNode>,
+    processes: NodeProcesses,
     client: Arc<Client>,
-    watch: Watch,
+    detector: ChangeDetector,
     started_at: BootMs,
 }
 
-pub(super) async fn run(args: DemoArgs) -> Result<(), Failure> {
-    let refused = |what: &str, error: io::Error| Failure::new(SYSTEM, format!("cannot {what}: {error}"));
+pub(super) async fn run(args: DemoArgs) -> Result<(), CommandError> {
+    let system_error = |what: &str, error: io::Error| CommandError::new(SYSTEM, format!("cannot {what}: {error}"));
     // Before the first process exists, so that no signal can leave one behind.
-    let mut signals = Signals::listen().map_err(|error| refused("listen for signals", error))?;
-    let folder = match &args.dir {
-        Some(path) => {
-            Folder::kept(path).map_err(|error| refused(&format!("use the directory {}", path.display()), error))?
-        }
-        None => Folder::temporary().map_err(|error| refused("make a temporary directory", error))?,
+    let mut signals = ShutdownSignals::listen().map_err(|error| system_error("listen for signals", error))?;
+    let dir = match &args.dir {
+        Some(path) => WorkDir::kept(path)
+            .map_err(|error| system_error(&format!("use the directory {}", path.display()), error))?,
+        None => WorkDir::temporary().map_err(|error| system_error("make a temporary directory", error))?,
     };
     let ports = ports::choose(ports::is_free)
-        .ok_or_else(|| Failure::new(SYSTEM, "no free ports near 3000 and 8080; end what uses them"))?;
-    say("Starting three nodes on this machine ...");
+        .ok_or_else(|| CommandError::new(SYSTEM, "no free ports near 3000 and 8080; end what uses them"))?;
+    print_line("Starting three nodes on this machine ...");
     for notice in ports::notices(&ports) {
-        say(&notice);
+        print_line(&notice);
     }
-    let (nodes, processes) = Nodes::start(folder.path(), &ports).map_err(|error| refused("start the nodes", error))?;
+    let (nodes, processes) =
+        NodeProcesses::start(dir.path(), &ports).map_err(|error| system_error("start the nodes", error))?;
     let client = Client::new(nodes.iter().map(|node| node.url.clone()), DEFAULT_RETRY_TIMEOUT)
-        .map_err(|error| Failure::new(SOFTWARE, error.to_string()))?;
+        .map_err(|error| CommandError::new(SOFTWARE, error.to_string()))?;
     let now = boot_now();
-    let watch = Watch::new(nodes.iter().map(|node| node.name.clone()), now);
-    let mut demo = Demo { nodes, processes, client: Arc::new(client), watch, started_at: now };
+    let detector = ChangeDetector::new(nodes.iter().map(|node| node.name.clone()), now);
+    let mut demo = Demo { nodes, processes, client: Arc::new(client), detector, started_at: now };
 
     let mut clients = JoinSet::new();
     let ended = tokio::select! {
-        failure = demo.show(args.clients, &mut clients, &folder) => Err(failure),
+        failure = demo.run_until_failure(args.clients, &mut clients, &dir) => Err(failure),
         _ = signals.next() => Ok(()),
     };
     clients.shutdown().await;
-    demo.end(&mut signals, folder).await;
+    demo.stop(&mut signals, dir).await;
     ended
 }
 
 impl Demo {
     /// Brings the cluster up and reports what happens; returns only if it does not come up.
-    async fn show(&mut self, count: u16, clients: &mut JoinSet<()>, folder: &Folder) -> Failure {
-        let leader = match tokio::time::timeout(START_TIMEOUT, self.come_up()).await {
+    async fn run_until_failure(&mut self, count: u16, clients: &mut JoinSet<()>, dir: &WorkDir) -> CommandError {
+        let leader = match tokio::time::timeout(START_TIMEOUT, self.wait_for_leader()).await {
             Ok(Ok(leader)) => leader,
             Ok(Err(failure)) => return failure,
             Err(_) => {
-                let words = nodes::last_words(&self.nodes[0].log).unwrap_or_default();
+                let log_line = node_processes::last_log_line(&self.nodes[0].log).unwrap_or_default();
                 let seconds = START_TIMEOUT.as_secs();
-                return Failure::new(
+                return CommandError::new(
                     SOFTWARE,
-                    format!("no leader after {seconds} s; the first node's log ends: {words}"),
+                    format!("no leader after {seconds} s; the first node's log ends: {log_line}"),
                 );
             }
         };
-        *clients = clients::start(count, &self.client);
+        *clients = sample_clients::start(count, &self.client);
         let until = boot_now().plus(CLIENTS_TIMEOUT_MS);
-        while boot_now() < until && !self.are_online(leader, count).await {
-            tokio::time::sleep(LOOK_INTERVAL).await;
+        while boot_now() < until && !self.has_clients_online(leader, count).await {
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
-        say(&screen::ready(&self.nodes, leader, count, folder));
+        print_line(&instructions::instructions(&self.nodes, leader, count, dir));
         loop {
             for line in self.next_changes().await {
-                say(&format!("{:>6} s  {line}", boot_now().since(self.started_at) / 1000));
+                print_line(&format!("{:>6} s  {line}", boot_now().since(self.started_at) / 1000));
             }
         }
     }
 
     /// Waits for the first leader.
-    async fn come_up(&mut self) -> Result<usize, Failure> {
+    async fn wait_for_leader(&mut self) -> Result<usize, CommandError> {
         loop {
             tokio::select! {
-                (index, how) = self.processes.next_end() => {
-                    let Node { name, log, .. } = &self.nodes[index];
-                    let words = nodes::last_words(log).unwrap_or_default();
-                    return Err(Failure::new(SOFTWARE, format!("node {name} ended ({how}): {words}")));
+                (index, how) = self.processes.next_exit() => {
+                    let DemoNode { name, log, .. } = &self.nodes[index];
+                    let log_line = node_processes::last_log_line(log).unwrap_or_default();
+                    return Err(CommandError::new(SOFTWARE, format!("node {name} ended ({how}): {log_line}")));
                 }
-                answers = look(&self.client, &self.nodes) => {
-                    self.watch.look(&answers, boot_now());
-                    if let Some(leader) = self.watch.leader() {
+                answers = poll_nodes(&self.client, &self.nodes) => {
+                    self.detector.observe(&answers, boot_now());
+                    if let Some(leader) = self.detector.leader() {
                         return Ok(leader);
                     }
                 }
             }
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    async fn are_online(&self, leader: usize, count: u16) -> bool {
+    async fn has_clients_online(&self, leader: usize, count: u16) -> bool {
         let health = self.client.health(&self.nodes[leader].url).await;
         health.is_ok_and(|health| health.online_clients_count >= u64::from(count))
     }
 
     /// Waits for the next look at the nodes, or the end of one; the lines to show.
     async fn next_changes(&mut self) -> Vec<String> {
-        let interval = if self.watch.is_waiting() { QUICK_LOOK_INTERVAL } else { LOOK_INTERVAL };
-        let next_look = async {
+        let interval = if self.detector.is_leader_down() { QUICK_POLL_INTERVAL } else { POLL_INTERVAL };
+        let next_poll = async {
             tokio::time::sleep(interval).await;
-            look(&self.client, &self.nodes).await
+            poll_nodes(&self.client, &self.nodes).await
         };
         tokio::select! {
-            (index, how) = self.processes.next_end() => {
-                let change = self.watch.ended(index, how, boot_now());
-                vec![change.to_string(), screen::again(&self.nodes[index])]
+            (index, how) = self.processes.next_exit() => {
+                let change = self.detector.process_exited(index, how, boot_now());
+                vec![change.to_string(), instructions::restart_hint(&self.nodes[index])]
             }
-            answers = next_look => self.watch.look(&answers, boot_now()).iter().map(ToString::to_string).collect(),
+            answers = next_poll => self.detector.observe(&answers, boot_now()).iter().map(ToString::to_string).collect(),
         }
     }
 
     /// Ends the nodes, at once if a further signal asks for it, and clears up.
-    async fn end(mut self, signals: &mut Signals, folder: Folder) {
-        say("\nEnding the nodes ... (a second Ctrl-C kills them)");
-        let impatient: Option<ExitAtOnce> = tokio::select! {
+    async fn stop(mut self, signals: &mut ShutdownSignals, dir: WorkDir) {
+        print_line("\nEnding the nodes ... (a second Ctrl-C kills them)");
+        let second_signal: Option<SignalExit> = tokio::select! {
             () = self.processes.stop() => None,
             signal = signals.next() => Some(signal),
         };
-        if impatient.is_some() {
+        if second_signal.is_some() {
             self.processes.kill().await;
         }
-        if !folder.is_temporary() {
-            say(&format!("Everything is kept in {}", folder.path().display()));
+        if !dir.is_temporary() {
+            print_line(&format!("Everything is kept in {}", dir.path().display()));
         }
-        drop(folder);
-        if let Some(signal) = impatient {
-            signal.obey();
+        drop(dir);
+        if let Some(signal) = second_signal {
+            signal.exit_now();
         }
     }
 }
 
 /// What each node says of itself now; `None` for one that does not answer in time.
-async fn look(client: &Client, nodes: &[Node]) -> Vec<Option<Health>> {
-    let asked = nodes.iter().map(|node| tokio::time::timeout(LOOK_TIMEOUT, client.health(&node.url)));
+async fn poll_nodes(client: &Client, nodes: &[DemoNode]) -> Vec<Option<Health>> {
+    let asked = nodes.iter().map(|node| tokio::time::timeout(POLL_TIMEOUT, client.health(&node.url)));
     let answers = futures_util::future::join_all(asked).await;
     answers.into_iter().map(|answer| answer.ok()?.ok()).collect()
 }
 
 /// Writes a line for the person at the terminal. If no one reads any more, the demo goes on until it is ended.
-fn say(line: &str) {
+fn print_line(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }

@@ -1,7 +1,7 @@
 //! `rollcall download`: everybody who is online, with their pictures, into a directory. What is there already is not
 //! fetched again, so a download that was cut short goes on where it ended.
 
-mod folder;
+mod target_dir;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,17 +11,17 @@ use futures_util::stream::{StreamExt, iter};
 use serde::Serialize;
 
 use super::connection::ServerArgs;
-use super::exit::{Failure, PARTLY, REFUSED, UNREACHABLE};
-use super::output::{Output, OutputArgs, note};
+use super::exit::{CommandError, PARTIAL, REJECTED, UNREACHABLE};
+use super::output::{CommandOutput, OutputArgs, print_note};
 use super::progress::Progress;
-use super::table::{Colour, count};
-use folder::Folder;
+use super::text_table::{Colour, pluralize};
 use rollcall_client::{Client, ClientError};
 use rollcall_core::api::OnlineClient;
 use rollcall_core::{ImageName, Username};
+use target_dir::TargetDir;
 
 /// Requests at once.
-const AT_ONCE: usize = 8;
+const CONCURRENT_REQUESTS: usize = 8;
 /// The newest pictures of each client, as many as `GET /discover_with_images` has.
 const MAX_IMAGES: usize = 20;
 
@@ -44,20 +44,20 @@ pub(super) struct DownloadArgs {
 }
 
 /// One picture to fetch.
-struct Task {
+struct ImageToFetch {
     user: Username,
     image: ImageName,
 }
 
 /// What became of one file.
-enum Done {
+enum FetchResult {
     Saved(u64),
-    Kept,
+    Unchanged,
 }
 
 /// What could not be saved, and why.
 #[derive(Debug, Serialize)]
-struct Failed {
+struct FailedFile {
     username: Username,
     file: Option<String>,
     error: String,
@@ -65,98 +65,103 @@ struct Failed {
 
 /// The sum of it.
 #[derive(Debug, Default, Serialize)]
-struct Summary {
+struct DownloadSummary {
     clients: usize,
     images: usize,
     saved: usize,
     already_there: usize,
     bytes: u64,
-    failed: Vec<Failed>,
+    failed: Vec<FailedFile>,
 }
 
 /// A download under way.
 struct Download {
     client: Client,
-    folder: Folder,
+    target: TargetDir,
     /// Nobody answers any more: what is left need not be tried.
-    is_lost: AtomicBool,
+    is_unreachable: AtomicBool,
 }
 
-pub(super) async fn run(args: DownloadArgs) -> Result<(), Failure> {
-    let output = Output::new(args.output);
+pub(super) async fn run(args: DownloadArgs) -> Result<(), CommandError> {
+    let output = CommandOutput::new(args.output);
     let client = args.servers.connect()?;
     let online = client.online().await?.online_clients;
-    let mut summary = Summary { clients: online.len(), ..Summary::default() };
+    let mut summary = DownloadSummary { clients: online.len(), ..DownloadSummary::default() };
     let shown = args.out.display().to_string();
     if online.is_empty() {
-        note("No clients are online; nothing to download.");
+        print_note("No clients are online; nothing to download.");
     } else {
-        let folder = Folder::open(&args.out).map_err(|error| {
-            Failure::new(REFUSED, format!("cannot make the folder {shown}: {error}; choose another with --out"))
+        let target = TargetDir::open(&args.out).map_err(|error| {
+            CommandError::new(REJECTED, format!("cannot make the folder {shown}: {error}; choose another with --out"))
         })?;
-        let download = Download { client, folder, is_lost: AtomicBool::new(false) };
-        let tasks = download.list(online, &mut summary).await;
-        download.fetch(tasks, output, &mut summary).await?;
-        if download.is_lost.load(Ordering::Relaxed) && summary.saved + summary.already_there == 0 {
-            return Err(Failure::new(UNREACHABLE, summary.first_failure()));
+        let download = Download { client, target, is_unreachable: AtomicBool::new(false) };
+        let images = download.list_images(online, &mut summary).await;
+        download.fetch(images, output, &mut summary).await?;
+        if download.is_unreachable.load(Ordering::Relaxed) && summary.saved + summary.already_there == 0 {
+            return Err(CommandError::new(UNREACHABLE, summary.first_failure()));
         }
     }
-    summary.tell(output, &shown)
+    summary.print(output, &shown)
 }
 
 impl Download {
     /// Makes the clients' folders, and lists what is to be fetched.
-    async fn list(&self, online: Vec<OnlineClient>, summary: &mut Summary) -> Vec<Task> {
+    async fn list_images(&self, online: Vec<OnlineClient>, summary: &mut DownloadSummary) -> Vec<ImageToFetch> {
         let listed = iter(online).map(|client| async move {
             let user = client.username.clone();
-            (self.begin(&client).await, user)
+            (self.prepare_client(&client).await, user)
         });
-        let mut listed = listed.buffered(AT_ONCE);
-        let mut tasks = Vec::new();
-        while let Some((images, user)) = listed.next().await {
-            match images {
-                Ok(images) => {
-                    summary.images += images.len();
-                    for name in images {
+        let mut listed = listed.buffered(CONCURRENT_REQUESTS);
+        let mut images = Vec::new();
+        while let Some((names, user)) = listed.next().await {
+            match names {
+                Ok(names) => {
+                    summary.images += names.len();
+                    for name in names {
                         match ImageName::parse(&name) {
-                            Ok(image) => tasks.push(Task { user: user.clone(), image }),
-                            Err(error) => summary.fail(&user, Some(name), error.to_string()),
+                            Ok(image) => images.push(ImageToFetch { user: user.clone(), image }),
+                            Err(error) => summary.add_failure(&user, Some(name), error.to_string()),
                         }
                     }
                 }
-                Err(error) => summary.fail(&user, None, error),
+                Err(error) => summary.add_failure(&user, None, error),
             }
         }
-        tasks
+        images
     }
 
-    async fn begin(&self, client: &OnlineClient) -> Result<Vec<String>, String> {
+    async fn prepare_client(&self, client: &OnlineClient) -> Result<Vec<String>, String> {
         let info = serde_json::to_string(client).expect("it has text keys only") + "\n";
-        self.folder.begin(&client.username, &info).map_err(|error| error.to_string())?;
-        let mut images = self.ask(self.client.images(&client.username).await)?.images;
+        self.target.prepare_client(&client.username, &info).map_err(|error| error.to_string())?;
+        let mut images = self.note_unreachable(self.client.images(&client.username).await)?.images;
         images.drain(..images.len().saturating_sub(MAX_IMAGES));
         Ok(images)
     }
 
-    async fn fetch(&self, tasks: Vec<Task>, output: Output, summary: &mut Summary) -> Result<(), Failure> {
-        let progress = Progress::new(tasks.len(), "images");
-        let fetched = iter(tasks).map(|task| async move { (self.fetch_one(&task).await, task) });
-        let mut fetched = fetched.buffer_unordered(AT_ONCE);
-        while let Some((done, Task { user, image })) = fetched.next().await {
+    async fn fetch(
+        &self,
+        images: Vec<ImageToFetch>,
+        output: CommandOutput,
+        summary: &mut DownloadSummary,
+    ) -> Result<(), CommandError> {
+        let progress = Progress::new(images.len(), "images");
+        let fetched = iter(images).map(|wanted| async move { (self.fetch_one(&wanted).await, wanted) });
+        let mut fetched = fetched.buffer_unordered(CONCURRENT_REQUESTS);
+        while let Some((done, ImageToFetch { user, image })) = fetched.next().await {
             progress.advance();
             // A user's name and an image's have been read as such, so nothing in them is an escape.
             let line = match done {
-                Ok(Done::Saved(bytes)) => {
+                Ok(FetchResult::Saved(bytes)) => {
                     summary.saved += 1;
                     summary.bytes += bytes;
                     format!("{} {user}/{image}", output.paint(Colour::Green, "✓"))
                 }
-                Ok(Done::Kept) => {
+                Ok(FetchResult::Unchanged) => {
                     summary.already_there += 1;
                     format!("= {user}/{image}")
                 }
                 Err(error) => {
-                    summary.fail(&user, Some(image.to_string()), error);
+                    summary.add_failure(&user, Some(image.to_string()), error);
                     continue;
                 }
             };
@@ -168,45 +173,45 @@ impl Download {
         Ok(())
     }
 
-    async fn fetch_one(&self, task: &Task) -> Result<Done, String> {
-        if self.is_lost.load(Ordering::Relaxed) {
+    async fn fetch_one(&self, wanted: &ImageToFetch) -> Result<FetchResult, String> {
+        if self.is_unreachable.load(Ordering::Relaxed) {
             return Err("not tried: no server answers any more".to_owned());
         }
-        let Task { user, image } = task;
-        let known = self.folder.tag(user, image);
-        let bytes = self.ask(self.client.image(user, image, known.as_deref()).await)?;
+        let ImageToFetch { user, image } = wanted;
+        let known = self.target.etag(user, image);
+        let bytes = self.note_unreachable(self.client.image(user, image, known.as_deref()).await)?;
         match bytes {
-            None => Ok(Done::Kept),
+            None => Ok(FetchResult::Unchanged),
             Some(bytes) => {
-                self.folder.save(user, image.as_str(), &bytes).map_err(|error| error.to_string())?;
-                Ok(Done::Saved(u64::try_from(bytes.len()).unwrap_or(u64::MAX)))
+                self.target.save(user, image.as_str(), &bytes).map_err(|error| error.to_string())?;
+                Ok(FetchResult::Saved(u64::try_from(bytes.len()).unwrap_or(u64::MAX)))
             }
         }
     }
 
-    fn ask<T>(&self, answer: Result<T, ClientError>) -> Result<T, String> {
+    fn note_unreachable<T>(&self, answer: Result<T, ClientError>) -> Result<T, String> {
         answer.map_err(|error| {
             if matches!(error, ClientError::DeadlineExceeded { .. }) {
-                self.is_lost.store(true, Ordering::Relaxed);
+                self.is_unreachable.store(true, Ordering::Relaxed);
             }
             error.to_string()
         })
     }
 }
 
-impl Summary {
-    fn fail(&mut self, user: &Username, file: Option<String>, error: String) {
-        self.failed.push(Failed { username: user.clone(), file, error });
+impl DownloadSummary {
+    fn add_failure(&mut self, user: &Username, file: Option<String>, error: String) {
+        self.failed.push(FailedFile { username: user.clone(), file, error });
     }
 
     fn first_failure(&self) -> String {
         self.failed.first().map(|failed| failed.error.clone()).unwrap_or_default()
     }
 
-    fn tell(&self, output: Output, shown: &str) -> Result<(), Failure> {
-        for Failed { username, file, error } in &self.failed {
+    fn print(&self, output: CommandOutput, shown: &str) -> Result<(), CommandError> {
+        for FailedFile { username, file, error } in &self.failed {
             let file = file.as_deref().unwrap_or("");
-            note(&format!("✗ {username}/{file}: {error}"));
+            print_note(&format!("✗ {username}/{file}: {error}"));
         }
         let (failed, done) = (self.failed.len(), self.saved + self.already_there);
         if output.is_json {
@@ -214,10 +219,10 @@ impl Summary {
             document["output"] = shown.into();
             output.json(&document)?;
         } else {
-            note(&format!(
+            print_note(&format!(
                 "{}, {}: {} saved ({} bytes), {} there already, {failed} failed; in {shown}",
-                count(self.clients, "client"),
-                count(self.images, "image"),
+                pluralize(self.clients, "client"),
+                pluralize(self.images, "image"),
                 self.saved,
                 self.bytes,
                 self.already_there,
@@ -225,8 +230,8 @@ impl Summary {
         }
         match (failed, done) {
             (0, _) => Ok(()),
-            (_, 0) => Err(Failure::new(REFUSED, format!("nothing could be saved: {}", self.first_failure()))),
-            (failed, _) => Err(Failure::new(PARTLY, format!("{} could not be saved", count(failed, "file")))),
+            (_, 0) => Err(CommandError::new(REJECTED, format!("nothing could be saved: {}", self.first_failure()))),
+            (failed, _) => Err(CommandError::new(PARTIAL, format!("{} could not be saved", pluralize(failed, "file")))),
         }
     }
 }

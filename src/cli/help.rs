@@ -1,26 +1,23 @@
-//! The end of each command's help: examples, and the exit codes.
+//! The last part of each command's `--help`: examples, environment variables, exit codes.
 
-/// Where the client's commands look besides their flags, and how they end.
-const CLIENT: &str = "
-Environment (a flag wins; an empty variable counts as unset):
-  ROLLCALL_SERVER    the servers, separated by commas
-  ROLLCALL_DATA_DIR  where the settings of users are kept [data]
-  ROLLCALL_PASSWORD  the password
-  NO_COLOR           no colours
+use super::exit::{CLIENT_CODES, LOCAL_CODES, help_lines};
 
-Exit codes:
-  0  done                          3  no such user or image
-  1  refused                       4  no server or leader can be reached
-  2  wrong command line            5  partly done";
+/// The environment variables of the client commands.
+const CLIENT_ENVIRONMENT: &str = "\
+Environment (a flag wins over a variable; an empty variable counts as unset):
+  ROLLCALL_SERVER    URLs of the nodes to ask, separated by commas [http://localhost:3000]
+  ROLLCALL_DATA_DIR  directory of the users' settings files [data]
+  ROLLCALL_PASSWORD  password of the user, for commands that need one
+  NO_COLOR           if set, output has no colours";
 
-/// The end of the help of a client's command.
+/// The end of the help of a command that contacts the registry.
 pub(super) fn client(examples: &[&str]) -> String {
-    format!("{}\n{CLIENT}", list(examples))
+    format!("{}\n\n{CLIENT_ENVIRONMENT}\n\nExit codes:{}", list(examples), help_lines(CLIENT_CODES))
 }
 
-/// The end of the help of a command that asks nobody.
+/// The end of the help of a command that contacts no server.
 pub(super) fn local(examples: &[&str]) -> String {
-    format!("{}\n\nExit codes:\n  0  done\n  1  cannot be written\n  2  wrong command line", list(examples))
+    format!("{}\n\nExit codes:{}", list(examples), help_lines(LOCAL_CODES))
 }
 
 fn list(examples: &[&str]) -> String {

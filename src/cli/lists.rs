@@ -4,15 +4,15 @@ use clap::Args;
 use serde_json::json;
 
 use super::connection::ServerArgs;
-use super::exit::Failure;
-use super::output::{Output, OutputArgs, note};
-use super::table::{Colour, Table, count};
+use super::exit::CommandError;
+use super::output::{CommandOutput, OutputArgs, print_note};
+use super::text_table::{Colour, TextTable, pluralize};
 use rollcall_core::api::User;
 use rollcall_core::escape::escape_controls;
 use rollcall_core::{Addr, Username};
 
 /// What stands in a table where nothing is known.
-const NOTHING: &str = "-";
+const EMPTY_CELL: &str = "-";
 /// More of a user's metadata would break the table.
 const MAX_METADATA_CHARS: usize = 60;
 
@@ -59,47 +59,47 @@ pub(super) struct ImagesArgs {
     output: OutputArgs,
 }
 
-pub(super) async fn online(args: OnlineArgs) -> Result<(), Failure> {
-    let output = Output::new(args.output);
+pub(super) async fn online(args: OnlineArgs) -> Result<(), CommandError> {
+    let output = CommandOutput::new(args.output);
     let online = args.servers.connect()?.online().await?;
     if output.is_json {
         return output.json(&json!({"online_clients": online.online_clients, "count": online.count}));
     }
-    let mut table = Table::new(&["USERNAME", "ADDR"]);
+    let mut table = TextTable::new(&["USERNAME", "ADDR"]);
     for client in &online.online_clients {
         table.row([(client.username.as_str(), None), (&addr(client.addr), None)]);
     }
     output.text(&table.render(output.is_coloured))?;
-    note(&format!("{} online", count(online.count, "client")));
+    print_note(&format!("{} online", pluralize(online.count, "client")));
     Ok(())
 }
 
-pub(super) async fn users(args: UsersArgs) -> Result<(), Failure> {
-    let output = Output::new(args.output);
+pub(super) async fn users(args: UsersArgs) -> Result<(), CommandError> {
+    let output = CommandOutput::new(args.output);
     let users = args.servers.connect()?.users().await?;
     if output.is_json {
         return output.json(&users);
     }
-    let mut table = Table::new(&["USERNAME", "STATUS", "ADDR", "LAST SEEN", "REGISTERED", "METADATA"]);
+    let mut table = TextTable::new(&["USERNAME", "STATUS", "ADDR", "LAST SEEN", "REGISTERED", "METADATA"]);
     for user in &users.users {
         let (status, colour) = if user.online { ("online", Some(Colour::Green)) } else { ("offline", None) };
         table.row([
             (user.username.as_str(), None),
             (status, colour),
             (&addr(user.addr), None),
-            (user.last_seen.as_deref().unwrap_or(NOTHING), None),
+            (user.last_seen.as_deref().unwrap_or(EMPTY_CELL), None),
             (&user.registered_at, None),
             (&metadata(user), None),
         ]);
     }
     output.text(&table.render(output.is_coloured))?;
     let online = users.users.iter().filter(|user| user.online).count();
-    note(&format!("{} registered, {online} online", count(users.count, "user")));
+    print_note(&format!("{} registered, {online} online", pluralize(users.count, "user")));
     Ok(())
 }
 
-pub(super) async fn images(args: ImagesArgs) -> Result<(), Failure> {
-    let output = Output::new(args.output);
+pub(super) async fn images(args: ImagesArgs) -> Result<(), CommandError> {
+    let output = CommandOutput::new(args.output);
     let images = args.servers.connect()?.images(&args.username).await?;
     if output.is_json {
         return output.json(&json!({"username": args.username, "images": images.images, "count": images.count}));
@@ -107,17 +107,17 @@ pub(super) async fn images(args: ImagesArgs) -> Result<(), Failure> {
     for image in &images.images {
         output.line(&escape_controls(image))?;
     }
-    note(&format!("{} of {}", count(images.count, "image"), args.username));
+    print_note(&format!("{} of {}", pluralize(images.count, "image"), args.username));
     Ok(())
 }
 
 fn addr(addr: Option<Addr>) -> String {
-    addr.map_or_else(|| NOTHING.to_owned(), |addr| addr.to_string())
+    addr.map_or_else(|| EMPTY_CELL.to_owned(), |addr| addr.to_string())
 }
 
 fn metadata(user: &User) -> String {
     if user.metadata.is_empty() {
-        return NOTHING.to_owned();
+        return EMPTY_CELL.to_owned();
     }
     let json = serde_json::to_string(&user.metadata).expect("it has text keys only");
     let mut short: String = json.chars().take(MAX_METADATA_CHARS).collect();

@@ -4,9 +4,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::connection::{Account, AccountArgs};
-use super::exit::{Failure, USAGE};
-use super::output::{Output, OutputArgs};
-use super::secret::{NewPasswordArgs, PasswordArgs};
+use super::exit::{CommandError, USAGE};
+use super::output::{CommandOutput, OutputArgs};
+use super::password_input::{NewPasswordArgs, PasswordArgs};
 use rollcall_core::api::LoggedIn;
 use rollcall_core::escape::escape_controls;
 
@@ -47,28 +47,28 @@ pub(super) struct PasswdArgs {
     output: OutputArgs,
 }
 
-pub(super) async fn log_in(args: LoginArgs) -> Result<(), Failure> {
+pub(super) async fn log_in(args: LoginArgs) -> Result<(), CommandError> {
     let password = args.password.required()?;
     // Settings that cannot be read are what a login is the remedy for.
-    let mut account = args.account.resume().or_else(|_| args.account.begin())?;
+    let mut account = args.account.with_saved_settings().or_else(|_| args.account.without_saved_settings())?;
     let logged_in = account.client.log_in(&account.user, &password).await?;
-    tell(Output::new(args.output), &mut account, logged_in)
+    report(CommandOutput::new(args.output), &mut account, logged_in)
 }
 
-pub(super) async fn change_password(args: PasswdArgs) -> Result<(), Failure> {
+pub(super) async fn change_password(args: PasswdArgs) -> Result<(), CommandError> {
     let old = args.password.required()?;
     let new = args.new_password.required()?;
     if new.reveal().is_empty() {
-        return Err(Failure::new(USAGE, "the new password is empty"));
+        return Err(CommandError::new(USAGE, "the new password is empty"));
     }
-    let mut account = args.account.resume().or_else(|_| args.account.begin())?;
+    let mut account = args.account.with_saved_settings().or_else(|_| args.account.without_saved_settings())?;
     let changed = account.client.change_password(&account.user, &old, &new).await?;
-    tell(Output::new(args.output), &mut account, changed)
+    report(CommandOutput::new(args.output), &mut account, changed)
 }
 
-fn tell(output: Output, account: &mut Account, logged_in: LoggedIn) -> Result<(), Failure> {
+fn report(output: CommandOutput, account: &mut Account, logged_in: LoggedIn) -> Result<(), CommandError> {
     let expires_at = logged_in.grant.token_expires_at;
-    let path = account.keep(|settings| settings.token_expires_at = Some(expires_at.clone()))?;
+    let path = account.save_settings(|settings| settings.token_expires_at = Some(expires_at.clone()))?;
     if output.is_json {
         return output.json(&json!({
             "username": account.user,

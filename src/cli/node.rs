@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::exit::{Failure, SOFTWARE, SYSTEM};
-use super::signals::Signals;
+use super::exit::{CommandError, SOFTWARE, SYSTEM};
+use super::signals::ShutdownSignals;
 use crate::config::{Config, Flags};
 use crate::node;
 
@@ -24,14 +24,14 @@ pub(super) struct NodeArgs {
     exit_with_stdin: bool,
 }
 
-pub(super) async fn run(args: NodeArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: NodeArgs) -> Result<(), CommandError> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let config = Config::read(&variable, &args.flags)?;
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let refused = |error| Failure::new(SYSTEM, format!("cannot listen for signals: {error}"));
-    let mut signals = Signals::listen().map_err(refused)?;
+    let refused = |error| CommandError::new(SYSTEM, format!("cannot listen for signals: {error}"));
+    let mut signals = ShutdownSignals::listen().map_err(refused)?;
     let shutdown = CancellationToken::new();
     if args.exit_with_stdin {
         cancel_with_stdin(shutdown.clone())?;
@@ -43,12 +43,12 @@ pub(super) async fn run(args: NodeArgs) -> Result<(), Failure> {
     loop {
         tokio::select! {
             Some(ended) = nodes.join_next() => {
-                let ended = ended.map_err(|error| Failure::new(SOFTWARE, format!("the node failed: {error}")))?;
+                let ended = ended.map_err(|error| CommandError::new(SOFTWARE, format!("the node failed: {error}")))?;
                 return Ok(ended?);
             }
             signal = signals.next() => {
                 if is_ending {
-                    signal.obey();
+                    signal.exit_now();
                 }
                 info!("shutting down; a second signal ends at once");
                 is_ending = true;
@@ -60,12 +60,12 @@ pub(super) async fn run(args: NodeArgs) -> Result<(), Failure> {
 
 /// Cancels `shutdown` at the end of standard input. A thread and not a task: a read of standard input cannot be
 /// interrupted, and the runtime would wait for it at the end; a thread just ends with the process.
-fn cancel_with_stdin(shutdown: CancellationToken) -> Result<(), Failure> {
+fn cancel_with_stdin(shutdown: CancellationToken) -> Result<(), CommandError> {
     let watch = move || {
         // An error, too, means that no one is there any more.
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
         shutdown.cancel();
     };
-    let refused = |error| Failure::new(SYSTEM, format!("cannot start a thread: {error}"));
+    let refused = |error| CommandError::new(SYSTEM, format!("cannot start a thread: {error}"));
     thread::Builder::new().name("stdin".to_owned()).spawn(watch).map(drop).map_err(refused)
 }

@@ -19,11 +19,11 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-use super::exit::{CONFIGURATION, Failure, SOFTWARE, SYSTEM, USAGE};
+use super::exit::{CONFIGURATION, CommandError, SOFTWARE, SYSTEM, USAGE};
 use super::logging::{start_logging, start_logging_of_peer};
 use super::outlet::Outlet;
-use super::secret::PasswordArgs;
-use super::signals::{ExitAtOnce, Signals};
+use super::password_input::PasswordArgs;
+use super::signals::{ShutdownSignals, SignalExit};
 use crate::config;
 use display::{Display, To};
 use keyboard::Keyboard;
@@ -142,7 +142,7 @@ enum PeerCommand {
     Scan(scan::ScanArgs),
 }
 
-impl From<StartError> for Failure {
+impl From<StartError> for CommandError {
     fn from(error: StartError) -> Self {
         let code = match &error {
             StartError::Listen { .. } | StartError::Metrics { .. } | StartError::Lan(_) | StartError::Dir { .. } => {
@@ -154,7 +154,7 @@ impl From<StartError> for Failure {
     }
 }
 
-pub(super) async fn run(args: PeerArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: PeerArgs) -> Result<(), CommandError> {
     match args.command {
         Some(PeerCommand::Scan(args)) => {
             start_logging();
@@ -165,23 +165,23 @@ pub(super) async fn run(args: PeerArgs) -> Result<(), Failure> {
     }
 }
 
-async fn chat(args: PeerArgs) -> Result<(), Failure> {
+async fn chat(args: PeerArgs) -> Result<(), CommandError> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let mut settings = config::chat::read(args.config.as_deref(), &variable, &flags(&args))?;
     settings.password = password(&args.password, &settings)?;
     let log = start_logging_of_peer(&settings).map_err(no_thread)?;
-    let mut signals =
-        Signals::listen().map_err(|error| Failure::new(SYSTEM, format!("cannot listen for signals: {error}")))?;
+    let mut signals = ShutdownSignals::listen()
+        .map_err(|error| CommandError::new(SYSTEM, format!("cannot listen for signals: {error}")))?;
     let ended = converse(args, settings, &mut signals).await;
     tokio::select! {
         _ = timeout(PATIENCE_FOR_LOG, log.end(PATIENCE_FOR_LOG)) => {}
-        signal = signals.next() => signal.obey(),
+        signal = signals.next() => signal.exit_now(),
     }
     ended
 }
 
 /// The peer, until the person, the end of what is read or a signal ends it.
-async fn converse(args: PeerArgs, settings: Settings, signals: &mut Signals) -> Result<(), Failure> {
+async fn converse(args: PeerArgs, settings: Settings, signals: &mut ShutdownSignals) -> Result<(), CommandError> {
     let (name, dir) = (settings.name.clone(), settings.dir.clone());
     let mut peer = Peer::start(settings).await?;
     let is_terminal = !args.json && !args.no_input && io::stdin().is_terminal() && io::stdout().is_terminal();
@@ -231,26 +231,26 @@ async fn converse(args: PeerArgs, settings: Settings, signals: &mut Signals) -> 
     info!("leaving");
     tokio::select! {
         () = peer.stop() => {}
-        signal = signals.next() => signal.obey(),
+        signal = signals.next() => signal.exit_now(),
     }
     while let Some(notice) = peer.try_notice() {
         session.display.tell(&[notice]);
     }
     tokio::select! {
         () = session.display.end() => {}
-        signal = signals.next() => signal.obey(),
+        signal = signals.next() => signal.exit_now(),
     }
-    if is_broken { Err(Failure::new(SOFTWARE, "the line editor broke".to_owned())) } else { Ok(()) }
+    if is_broken { Err(CommandError::new(SOFTWARE, "the line editor broke".to_owned())) } else { Ok(()) }
 }
 
 /// The password of the name at the registry.
-fn password(args: &PasswordArgs, settings: &Settings) -> Result<Option<Password>, Failure> {
+fn password(args: &PasswordArgs, settings: &Settings) -> Result<Option<Password>, CommandError> {
     if settings.registry.is_empty() {
         let why = "a password is for a name at the registry; say with --registry where that is";
-        return if args.is_given() { Err(Failure::new(USAGE, why)) } else { Ok(None) };
+        return if args.is_given() { Err(CommandError::new(USAGE, why)) } else { Ok(None) };
     }
     let password = args.optional(false)?.map(Password::check).transpose();
-    password.map_err(|invalid| Failure::new(USAGE, invalid.to_string()))
+    password.map_err(|invalid| CommandError::new(USAGE, invalid.to_string()))
 }
 
 async fn resumed(terminal: &mut Option<Terminal>) {
@@ -262,23 +262,23 @@ async fn resumed(terminal: &mut Option<Terminal>) {
 
 /// Sees to it that the signal is obeyed, however much stands in the way of an orderly end: a terminal whose output was
 /// stopped (Ctrl-S), for instance, takes in nothing for ever, and whoever writes to it waits as long.
-fn obey_in_time(signal: ExitAtOnce) -> io::Result<()> {
+fn obey_in_time(signal: SignalExit) -> io::Result<()> {
     let wait = move || {
         thread::sleep(ENDS_WITHIN);
-        signal.obey()
+        signal.exit_now()
     };
     thread::Builder::new().name("end".to_owned()).spawn(wait).map(|_| ())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
-fn no_thread(error: io::Error) -> Failure {
-    Failure::new(SYSTEM, format!("cannot start a thread: {error}"))
+fn no_thread(error: io::Error) -> CommandError {
+    CommandError::new(SYSTEM, format!("cannot start a thread: {error}"))
 }
 
 /// That reading from the keyboard cannot begin.
 #[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
-fn cannot(error: io::Error) -> Failure {
-    Failure::new(SYSTEM, format!("cannot read what is typed: {error}"))
+fn cannot(error: io::Error) -> CommandError {
+    CommandError::new(SYSTEM, format!("cannot read what is typed: {error}"))
 }
 
 fn flags(args: &PeerArgs) -> Vec<(&'static str, String)> {

@@ -4,9 +4,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::connection::AccountArgs;
-use super::exit::{Failure, USAGE};
-use super::output::{Output, OutputArgs};
-use super::secret::PasswordArgs;
+use super::exit::{CommandError, USAGE};
+use super::output::{CommandOutput, OutputArgs};
+use super::password_input::PasswordArgs;
 use rollcall_client::NewUser;
 use rollcall_core::escape::escape_controls;
 use rollcall_core::{AddrForm, Metadata, MetadataInput};
@@ -43,17 +43,17 @@ fn parse_metadata(text: &str) -> Result<Metadata, String> {
     form.into_result().map_err(|invalid| invalid.to_string())
 }
 
-pub(super) async fn run(args: RegisterArgs) -> Result<(), Failure> {
-    let output = Output::new(args.output);
+pub(super) async fn run(args: RegisterArgs) -> Result<(), CommandError> {
+    let output = CommandOutput::new(args.output);
     let password = args.password.optional(true)?;
     if password.as_ref().is_some_and(|password| password.reveal().is_empty()) {
-        return Err(Failure::new(USAGE, "the password is empty; leave --password out to register without one"));
+        return Err(CommandError::new(USAGE, "the password is empty; leave --password out to register without one"));
     }
-    let mut account = args.account.begin()?;
+    let mut account = args.account.without_saved_settings()?;
     let user = NewUser { username: account.user.clone(), addr: args.addr, password, metadata: args.metadata };
     let registered = account.client.register(&user).await?;
     let expires_at = registered.grant.as_ref().map(|grant| grant.token_expires_at.clone());
-    let path = account.keep(|settings| {
+    let path = account.save_settings(|settings| {
         settings.token_expires_at.clone_from(&expires_at);
         settings.addr = args.addr.map(|addr| addr.to_string());
     })?;

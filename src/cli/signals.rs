@@ -5,27 +5,24 @@ use std::process;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::exit::{HUNG_UP, INTERRUPTED, TERMINATED};
+
 /// The signals. From its creation on none of them ends the process by itself.
-pub(super) struct Signals {
+pub(super) struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
     /// `None` if whoever started the process (`nohup`) wanted it to outlive the terminal.
     hangup: Option<Signal>,
 }
 
-/// What a shell reports for a process that a signal ended is 128 and the signal's number.
-const EXIT_TERMINATED: i32 = 128 + 15;
-const EXIT_INTERRUPTED: i32 = 128 + 2;
-const EXIT_HUNG_UP: i32 = 128 + 1;
-
 /// What Linux tells of this process, the signals it ignores among it.
 const STATUS: &str = "/proc/self/status";
 
 /// A signal that came, as the exit code of a process that obeys it at once.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) struct ExitAtOnce(i32);
+pub(super) struct SignalExit(u8);
 
-impl Signals {
+impl ShutdownSignals {
     pub(super) fn listen() -> std::io::Result<Self> {
         // Where the system does not tell, a hangup is heeded as by any other program.
         let ignores_hangup = std::fs::read_to_string(STATUS).is_ok_and(|status| ignores_hangup(&status));
@@ -37,7 +34,7 @@ impl Signals {
     }
 
     /// Waits for the next signal.
-    pub(super) async fn next(&mut self) -> ExitAtOnce {
+    pub(super) async fn next(&mut self) -> SignalExit {
         let hangup = async {
             match &mut self.hangup {
                 Some(hangup) => hangup.recv().await,
@@ -45,17 +42,17 @@ impl Signals {
             }
         };
         tokio::select! {
-            _ = self.terminate.recv() => ExitAtOnce(EXIT_TERMINATED),
-            _ = self.interrupt.recv() => ExitAtOnce(EXIT_INTERRUPTED),
-            _ = hangup => ExitAtOnce(EXIT_HUNG_UP),
+            _ = self.terminate.recv() => SignalExit(TERMINATED),
+            _ = self.interrupt.recv() => SignalExit(INTERRUPTED),
+            _ = hangup => SignalExit(HUNG_UP),
         }
     }
 }
 
-impl ExitAtOnce {
+impl SignalExit {
     /// Ends the process without any further step.
-    pub(super) fn obey(&self) -> ! {
-        process::exit(self.0)
+    pub(super) fn exit_now(&self) -> ! {
+        process::exit(i32::from(self.0))
     }
 }
 
@@ -73,13 +70,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_terminal_that_is_closed_is_a_wish_to_end() {
-        let mut signals = Signals::listen().unwrap();
+        let mut signals = ShutdownSignals::listen().unwrap();
         if signals.hangup.is_none() {
             // These tests run under `nohup`.
             return;
         }
         kill_process(getpid(), Signal::HUP).unwrap();
-        assert_eq!(signals.next().await, ExitAtOnce(129));
+        assert_eq!(signals.next().await, SignalExit(129));
     }
 
     #[test]

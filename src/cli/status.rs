@@ -4,14 +4,14 @@ use clap::Args;
 use serde_json::json;
 
 use super::connection::ServerArgs;
-use super::exit::{Failure, UNREACHABLE};
-use super::output::{Output, OutputArgs};
-use super::table::{Colour, Table};
+use super::exit::{CommandError, UNREACHABLE};
+use super::output::{CommandOutput, OutputArgs};
+use super::text_table::{Colour, TextTable};
 use rollcall_client::NodeStatus;
 use rollcall_core::MemberRole;
 
 /// What stands in the table where nothing is known.
-const NOTHING: &str = "-";
+const EMPTY_CELL: &str = "-";
 
 /// The flags.
 #[derive(Args, Debug)]
@@ -28,8 +28,8 @@ pub(super) struct StatusArgs {
     output: OutputArgs,
 }
 
-pub(super) async fn run(args: StatusArgs) -> Result<(), Failure> {
-    let output = Output::new(args.output);
+pub(super) async fn run(args: StatusArgs) -> Result<(), CommandError> {
+    let output = CommandOutput::new(args.output);
     let nodes = args.servers.connect()?.cluster_status().await;
     let leader = nodes.iter().find(|node| node.is_leader).and_then(|node| node.node.as_ref());
     if output.is_json {
@@ -45,11 +45,11 @@ pub(super) async fn run(args: StatusArgs) -> Result<(), Failure> {
         0 => "no server answers".to_owned(),
         reachable => format!("no node leads at the moment; {reachable} of {} answer", nodes.len()),
     };
-    Err(Failure::new(UNREACHABLE, why))
+    Err(CommandError::new(UNREACHABLE, why))
 }
 
-fn table(nodes: &[NodeStatus]) -> Table {
-    let mut table = Table::new(&[
+fn table(nodes: &[NodeStatus]) -> TextTable {
+    let mut table = TextTable::new(&[
         "NODE",
         "API",
         "ROLE",
@@ -64,29 +64,29 @@ fn table(nodes: &[NodeStatus]) -> Table {
     for node in nodes {
         let (reachable, colour) = if node.reachable { ("yes", None) } else { ("no", Some(Colour::Red)) };
         table.row([
-            (&*or_nothing(node.node.as_ref()), None),
-            (node.api_url.as_deref().unwrap_or(NOTHING), None),
+            (&*or_empty_cell(node.node.as_ref()), None),
+            (node.api_url.as_deref().unwrap_or(EMPTY_CELL), None),
             (role(node), node.is_leader.then_some(Colour::Green)),
-            (&or_nothing(node.term), None),
-            (&node.load.map_or_else(|| NOTHING.to_owned(), |load| format!("{:.0}%", load * 100.0)), None),
-            (&node.last_heard_ago_ms.map_or_else(|| NOTHING.to_owned(), ago), None),
+            (&or_empty_cell(node.term), None),
+            (&node.load.map_or_else(|| EMPTY_CELL.to_owned(), |load| format!("{:.0}%", load * 100.0)), None),
+            (&node.last_heard_ago_ms.map_or_else(|| EMPTY_CELL.to_owned(), duration_text), None),
             (reachable, colour),
-            (&or_nothing(node.online_clients_count), None),
-            (&node.uptime_seconds.map_or_else(|| NOTHING.to_owned(), |seconds| ago(seconds * 1000)), None),
-            (node.version.as_deref().unwrap_or(NOTHING), None),
+            (&or_empty_cell(node.online_clients_count), None),
+            (&node.uptime_seconds.map_or_else(|| EMPTY_CELL.to_owned(), |seconds| duration_text(seconds * 1000)), None),
+            (node.version.as_deref().unwrap_or(EMPTY_CELL), None),
         ]);
     }
     table
 }
 
-fn or_nothing(value: Option<impl ToString>) -> String {
-    value.map_or_else(|| NOTHING.to_owned(), |value| value.to_string())
+fn or_empty_cell(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| EMPTY_CELL.to_owned(), |value| value.to_string())
 }
 
 fn role(node: &NodeStatus) -> &'static str {
     match (node.role, node.is_leader, node.reachable) {
         (_, true, _) => "leader",
-        (None, ..) => NOTHING,
+        (None, ..) => EMPTY_CELL,
         // Won its term and may not serve: it has not heard from a majority for a while.
         (Some(MemberRole::Leader), false, true) => "leader, not serving",
         (Some(MemberRole::Leader), false, false) => "was leader",
@@ -96,7 +96,7 @@ fn role(node: &NodeStatus) -> &'static str {
 }
 
 /// A length of time in one unit: `40ms`, `12s`, `5m`, `3h`.
-fn ago(ms: u64) -> String {
+fn duration_text(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms}ms"),
         1000..60_000 => format!("{}s", ms / 1000),
@@ -111,6 +111,6 @@ mod tests {
 
     #[test]
     fn times_have_one_unit() {
-        assert_eq!([999, 1000, 59_999, 60_000, 3_600_000].map(ago), ["999ms", "1s", "59s", "1m", "1h"]);
+        assert_eq!([999, 1000, 59_999, 60_000, 3_600_000].map(duration_text), ["999ms", "1s", "59s", "1m", "1h"]);
     }
 }

@@ -9,11 +9,11 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::connection::AccountArgs;
-use super::exit::{Failure, PARTLY, REFUSED};
-use super::output::{Output, OutputArgs, note};
+use super::exit::{CommandError, PARTIAL, REJECTED};
+use super::output::{CommandOutput, OutputArgs, print_note};
+use super::password_input::PasswordArgs;
 use super::progress::Progress;
-use super::secret::PasswordArgs;
-use super::table::{Colour, count};
+use super::text_table::{Colour, pluralize};
 use rollcall_client::{ClientError, Uploads};
 use rollcall_core::ImageKind;
 use rollcall_core::escape::escape_controls;
@@ -42,20 +42,20 @@ pub(super) struct UploadArgs {
     output: OutputArgs,
 }
 
-pub(super) async fn run(args: UploadArgs) -> Result<(), Failure> {
-    let output = Output::new(args.output);
+pub(super) async fn run(args: UploadArgs) -> Result<(), CommandError> {
+    let output = CommandOutput::new(args.output);
     let password = args.password.optional(false)?;
-    let mut account = args.account.resume()?;
+    let mut account = args.account.with_saved_settings()?;
     if let Some(password) = password {
         account.client.log_in_on_demand(account.user.clone(), password);
     }
     let mut uploads = account.client.uploads(&account.user).await?;
     let progress = Progress::new(args.files.len(), "images");
     let (mut stored, mut failed): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
-    let mut last = None;
+    let mut last_error = None;
     for file in &args.files {
         let name = file.display().to_string();
-        match send(&mut uploads, file).await {
+        match upload_file(&mut uploads, file).await {
             Ok(filename) => {
                 stored.push(json!({"file": name, "filename": filename}));
                 if !output.is_json {
@@ -64,39 +64,41 @@ pub(super) async fn run(args: UploadArgs) -> Result<(), Failure> {
                     progress.suspend(|| output.line(&line))?;
                 }
             }
-            Err(failure) => {
+            Err(error) => {
                 // One that failed alone is told of at the end.
                 if args.files.len() > 1 {
-                    progress.suspend(|| note(&format!("✗ {name}: {failure}")));
+                    progress.suspend(|| print_note(&format!("✗ {name}: {error}")));
                 }
-                failed.push(json!({"file": name, "error": failure.to_string()}));
-                last = Some(failure);
+                failed.push(json!({"file": name, "error": error.to_string()}));
+                last_error = Some(error);
             }
         }
         progress.advance();
     }
     progress.end();
-    account.keep_new_token()?;
+    account.save_new_token()?;
     let (all, good) = (args.files.len(), stored.len());
     if output.is_json {
         output.json(&json!({"username": account.user, "uploaded": stored, "failed": failed}))?;
     }
-    match last {
+    match last_error {
         None => Ok(()),
-        Some(failure) if all == 1 => Err(failure),
-        Some(_) if good > 0 => Err(Failure::new(PARTLY, format!("{good} of {} uploaded", count(all, "image")))),
-        Some(failure) => Err(failure.saying(format!("none of {} uploaded", count(all, "image")))),
+        Some(error) if all == 1 => Err(error),
+        Some(_) if good > 0 => {
+            Err(CommandError::new(PARTIAL, format!("{good} of {} uploaded", pluralize(all, "image"))))
+        }
+        Some(error) => Err(error.with_message(format!("none of {} uploaded", pluralize(all, "image")))),
     }
 }
 
-async fn send(uploads: &mut Uploads, file: &Path) -> Result<String, Failure> {
-    let bytes = read(file).map_err(|error| Failure::new(REFUSED, format!("cannot read the file: {error}")))?;
+async fn upload_file(uploads: &mut Uploads, file: &Path) -> Result<String, CommandError> {
+    let bytes = read(file).map_err(|error| CommandError::new(REJECTED, format!("cannot read the file: {error}")))?;
     // The registry looks at the bytes, not at this; so it may say what is wrong with them.
-    let kind = kind_of(&bytes).unwrap_or(ImageKind::Png);
+    let kind = detect_kind(&bytes).unwrap_or(ImageKind::Png);
     let uploaded = uploads.send(kind, bytes).await;
     uploaded.map(|uploaded| uploaded.filename).map_err(|error| match error {
-        ClientError::Rejected { status: 401, message, .. } => Failure::new(
-            REFUSED,
+        ClientError::Rejected { status: 401, message, .. } => CommandError::new(
+            REJECTED,
             format!("{message}; give the password with --password or --password-file, or use rollcall login"),
         ),
         error => error.into(),
@@ -113,7 +115,7 @@ fn read(file: &Path) -> io::Result<Bytes> {
 }
 
 /// What the first bytes say.
-fn kind_of(bytes: &[u8]) -> Option<ImageKind> {
+fn detect_kind(bytes: &[u8]) -> Option<ImageKind> {
     if bytes.starts_with(b"\x89PNG") {
         Some(ImageKind::Png)
     } else if bytes.starts_with(b"\xff\xd8\xff") {

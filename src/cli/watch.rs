@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::connection::ServerArgs;
-use super::exit::{Failure, SYSTEM};
-use super::output::{Output, OutputArgs, note};
-use super::signals::Signals;
-use super::table::{Colour, count};
-use rollcall_client::{Client, ClientError, OnlineSet, OnlineChange};
+use super::exit::{CommandError, SYSTEM};
+use super::output::{CommandOutput, OutputArgs, print_note};
+use super::signals::ShutdownSignals;
+use super::text_table::{Colour, pluralize};
+use rollcall_client::{Client, ClientError, OnlineChange, OnlineSet};
 use rollcall_core::Addr;
 use rollcall_core::clock::wall_now;
 
 /// How long a node may wait for something to tell: a leader that hangs is left after this and a little more.
-const WAIT: Duration = Duration::from_secs(10);
+const POLL_WAIT: Duration = Duration::from_secs(10);
 /// Between two tries while no leader can be reached; each of them takes seconds itself.
-const PAUSE: Duration = Duration::from_millis(200);
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// The flags.
 #[derive(Args, Debug)]
@@ -34,79 +34,81 @@ pub(super) struct WatchArgs {
     output: OutputArgs,
 }
 
-pub(super) async fn run(args: WatchArgs) -> Result<(), Failure> {
-    let mut signals =
-        Signals::listen().map_err(|error| Failure::new(SYSTEM, format!("cannot listen for signals: {error}")))?;
+pub(super) async fn run(args: WatchArgs) -> Result<(), CommandError> {
+    let mut signals = ShutdownSignals::listen()
+        .map_err(|error| CommandError::new(SYSTEM, format!("cannot listen for signals: {error}")))?;
     let client = args.servers.connect()?;
     tokio::select! {
-        failure = watch(&client, Output::new(args.output)) => Err(failure),
+        failure = watch(&client, CommandOutput::new(args.output)) => Err(failure),
         _ = signals.next() => Ok(()),
     }
 }
 
 /// Ends only if nobody can be reached at the start, or something refuses for good.
-async fn watch(client: &Client, output: Output) -> Failure {
-    let mut online_set = OnlineSet::default();
+async fn watch(client: &Client, output: CommandOutput) -> CommandError {
+    let mut online = OnlineSet::default();
     let mut leader: Option<String> = None;
-    let mut is_lost = false;
+    let mut is_unreachable = false;
     loop {
         let has_begun = leader.is_some();
-        let update = match client.online_changes(online_set.cursor(), WAIT).await {
+        let update = match client.online_changes(online.cursor(), POLL_WAIT).await {
             Ok(update) => update,
             Err(error @ (ClientError::DeadlineExceeded { .. } | ClientError::Unreachable { .. })) if has_begun => {
-                if !std::mem::replace(&mut is_lost, true) {
-                    note(&format!("cannot reach the registry: {error}; trying on"));
+                if !std::mem::replace(&mut is_unreachable, true) {
+                    print_note(&format!("cannot reach the registry: {error}; trying on"));
                 }
-                sleep(PAUSE).await;
+                sleep(RETRY_DELAY).await;
                 continue;
             }
             Err(error) => return error.into(),
         };
-        if std::mem::take(&mut is_lost) {
-            note("the registry answers again");
+        if std::mem::take(&mut is_unreachable) {
+            print_note("the registry answers again");
         }
-        let changes = online_set.apply(update);
+        let changes = online.apply(update);
         for change in &changes {
-            if let Err(failure) = tell(change, output) {
+            if let Err(failure) = print_change(change, output) {
                 return failure;
             }
         }
-        let now = client.leader();
-        if now != leader {
+        let new_leader = client.leader();
+        if new_leader != leader {
             // Those that are left will be needed when this one goes.
             client.learn_nodes().await;
-            match (&leader, &now) {
-                (None, Some(now)) => note(&format!("{} online; watching {now}", count(online_set.len(), "client"))),
-                (Some(_), Some(now)) => note(&format!("leader changed to {now}")),
+            match (&leader, &new_leader) {
+                (None, Some(now)) => {
+                    print_note(&format!("{} online; watching {now}", pluralize(online.len(), "client")))
+                }
+                (Some(_), Some(now)) => print_note(&format!("leader changed to {now}")),
                 (_, None) => {}
             }
-            leader = now;
+            leader = new_leader;
         }
     }
 }
 
-fn tell(change: &OnlineChange, output: Output) -> Result<(), Failure> {
+fn print_change(change: &OnlineChange, output: CommandOutput) -> Result<(), CommandError> {
     let at = wall_now().to_rfc3339();
     if output.is_json {
-        let mut event = event(change);
-        event["at"] = at.into();
-        return output.json(&event);
+        let mut json = to_json(change);
+        json["at"] = at.into();
+        return output.json(&json);
     }
     // Names and addresses have been read as such, so nothing in them is an escape.
     let line = match change {
         OnlineChange::Joined(client) => {
-            format!("{} {} joined at {}", output.paint(Colour::Green, "+"), client.username, shown(client.addr))
+            format!("{} {} joined at {}", output.paint(Colour::Green, "+"), client.username, addr_text(client.addr))
         }
         OnlineChange::Moved { client, from } => {
             let mark = output.paint(Colour::Yellow, "~");
-            format!("{mark} {} moved from {} to {}", client.username, shown(*from), shown(client.addr))
+            format!("{mark} {} moved from {} to {}", client.username, addr_text(*from), addr_text(client.addr))
         }
         OnlineChange::Left { username, .. } => format!("{} {username} left", output.paint(Colour::Red, "-")),
     };
     output.line(&format!("{at} {line}"))
 }
 
-fn event(change: &OnlineChange) -> Value {
+fn to_json(change: &OnlineChange) -> Value {
     match change {
         OnlineChange::Joined(client) => json!({"event": "joined", "username": client.username, "addr": client.addr}),
         OnlineChange::Moved { client, from } => {
@@ -116,6 +118,6 @@ fn event(change: &OnlineChange) -> Value {
     }
 }
 
-fn shown(addr: Option<Addr>) -> String {
+fn addr_text(addr: Option<Addr>) -> String {
     addr.map_or_else(|| "(no address)".to_owned(), |addr| addr.to_string())
 }

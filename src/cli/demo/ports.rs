@@ -7,7 +7,7 @@ pub(super) const NODES: u16 = 3;
 const FIRST_API_PORT: u16 = 3000;
 const FIRST_ELECTION_PORT: u16 = 8080;
 /// How far above its documented range a free port is looked for.
-const MOST_TRIES: u16 = 1000;
+const MAX_TRIES: u16 = 1000;
 
 /// The ports of one node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,7 +25,7 @@ pub(super) fn choose(is_free: impl Fn(u16) -> bool) -> Option<Vec<Ports>> {
 
 /// The documented ports with the taken ones replaced by the next free ones above.
 fn range(first: u16, is_free: &impl Fn(u16) -> bool) -> Option<Vec<u16>> {
-    let mut spare = (first + NODES..first + NODES + MOST_TRIES).filter(|port| is_free(*port));
+    let mut spare = (first + NODES..first + NODES + MAX_TRIES).filter(|port| is_free(*port));
     (first..first + NODES).map(|port| if is_free(port) { Some(port) } else { spare.next() }).collect()
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use reqwest::Url;
 use tokio::net::{UdpSocket, lookup_host};
 
-use super::super::exit::{Failure, USAGE};
+use super::super::exit::{CommandError, USAGE};
 use rollcall_client::Client;
 use rollcall_core::{Addr, AddrForm};
 
@@ -13,14 +13,14 @@ const AUTO: &str = "auto";
 
 /// An address as it is given on the command line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Address {
+pub(super) enum HeartbeatAddr {
     /// `IP:PORT` or `:PORT`.
-    Given(AddrForm),
+    Fixed(AddrForm),
     /// `auto`, with a port or without.
     Auto(Option<u16>),
 }
 
-impl Address {
+impl HeartbeatAddr {
     /// # Errors
     /// Says what is right.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
@@ -32,29 +32,29 @@ impl Address {
                 Ok(form @ AddrForm::PortOnly(_)) => Ok(Self::Auto(Some(form.port()))),
                 Ok(AddrForm::Full(_)) | Err(_) => Err("give auto:PORT, such as auto:9000".to_owned()),
             },
-            None => AddrForm::parse(text).map(Self::Given).map_err(|invalid| invalid.to_string()),
+            None => AddrForm::parse(text).map(Self::Fixed).map_err(|invalid| invalid.to_string()),
         }
     }
 
     /// The same with a port, which `auto` alone lacks.
-    pub(super) fn with_port(self, port: Option<u16>) -> Result<Self, Failure> {
+    pub(super) fn with_port(self, port: Option<u16>) -> Result<Self, CommandError> {
         match (self, port) {
-            (Self::Auto(None), None) => Err(Failure::new(
+            (Self::Auto(None), None) => Err(CommandError::new(
                 USAGE,
                 "--addr auto needs a port, since the registration gave none; give auto:PORT, such as auto:9000",
             )),
             (Self::Auto(None), port) => Ok(Self::Auto(port)),
-            (address, _) => Ok(address),
+            (addr, _) => Ok(addr),
         }
     }
 
     /// What to send now; `None` if this machine's address cannot be told, and the last one stays.
-    pub(super) async fn now(&self, client: &Client) -> Option<AddrForm> {
+    pub(super) async fn resolve(&self, client: &Client) -> Option<AddrForm> {
         match self {
-            Self::Given(form) => Some(*form),
+            Self::Fixed(form) => Some(*form),
             Self::Auto(port) => {
                 let server = client.leader().or_else(|| client.servers().into_iter().next())?;
-                let ip = own_ip(&server).await?;
+                let ip = local_ip_towards(&server).await?;
                 Addr::new(SocketAddr::new(ip, (*port)?)).map(AddrForm::Full)
             }
         }
@@ -62,7 +62,7 @@ impl Address {
 }
 
 /// The address from which this machine would send to the server. A UDP socket finds out without sending anything.
-async fn own_ip(server: &str) -> Option<IpAddr> {
+async fn local_ip_towards(server: &str) -> Option<IpAddr> {
     let url: Url = server.parse().ok()?;
     let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
     let to = lookup_host((host, url.port_or_known_default()?)).await.ok()?.next()?;
@@ -78,25 +78,25 @@ mod tests {
 
     #[test]
     fn an_address_is_given_or_found_out() {
-        assert_eq!(Address::parse("auto"), Ok(Address::Auto(None)));
-        assert_eq!(Address::parse("auto:9000"), Ok(Address::Auto(Some(9000))));
-        assert!(matches!(Address::parse(":9000"), Ok(Address::Given(AddrForm::PortOnly(_)))));
-        assert!(matches!(Address::parse("10.0.0.1:9000"), Ok(Address::Given(AddrForm::Full(_)))));
+        assert_eq!(HeartbeatAddr::parse("auto"), Ok(HeartbeatAddr::Auto(None)));
+        assert_eq!(HeartbeatAddr::parse("auto:9000"), Ok(HeartbeatAddr::Auto(Some(9000))));
+        assert!(matches!(HeartbeatAddr::parse(":9000"), Ok(HeartbeatAddr::Fixed(AddrForm::PortOnly(_)))));
+        assert!(matches!(HeartbeatAddr::parse("10.0.0.1:9000"), Ok(HeartbeatAddr::Fixed(AddrForm::Full(_)))));
         for bad in ["", "auto:", "auto:0", "auto9000", "auto1.2.3.4:5", "host:1"] {
-            assert!(Address::parse(bad).is_err(), "{bad:?}");
+            assert!(HeartbeatAddr::parse(bad).is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn auto_takes_the_port_of_the_registration() {
-        assert_eq!(Address::Auto(None).with_port(Some(9)).unwrap(), Address::Auto(Some(9)));
-        assert_eq!(Address::Auto(Some(8)).with_port(Some(9)).unwrap(), Address::Auto(Some(8)));
-        assert!(Address::Auto(None).with_port(None).is_err());
+        assert_eq!(HeartbeatAddr::Auto(None).with_port(Some(9)).unwrap(), HeartbeatAddr::Auto(Some(9)));
+        assert_eq!(HeartbeatAddr::Auto(Some(8)).with_port(Some(9)).unwrap(), HeartbeatAddr::Auto(Some(8)));
+        assert!(HeartbeatAddr::Auto(None).with_port(None).is_err());
     }
 
     #[tokio::test]
     async fn on_this_machine_it_is_the_loopback_address() {
-        assert_eq!(own_ip("http://127.0.0.1:9").await, Some([127, 0, 0, 1].into()));
-        assert_eq!(own_ip("nonsense").await, None);
+        assert_eq!(local_ip_towards("http://127.0.0.1:9").await, Some([127, 0, 0, 1].into()));
+        assert_eq!(local_ip_towards("nonsense").await, None);
     }
 }

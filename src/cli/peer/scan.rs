@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::exit::{Failure, SYSTEM};
-use crate::cli::output::{Output, OutputArgs};
-use crate::cli::table::{Colour, Table, count};
+use crate::cli::exit::{CommandError, SYSTEM};
+use crate::cli::output::{CommandOutput, OutputArgs};
+use crate::cli::text_table::{Colour, TextTable, pluralize};
 use rollcall_chat::engine::LAN_PORT;
 use rollcall_chat::lan::findings::findings;
 use rollcall_chat::lan::seen::{Asked, Present, Seen, Style, Way};
@@ -42,12 +42,12 @@ pub(super) struct ScanArgs {
     output: OutputArgs,
 }
 
-pub(super) async fn run(args: ScanArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: ScanArgs) -> Result<(), CommandError> {
     let wait = Duration::from_secs(args.wait);
-    let seen = rollcall_chat::scan(wait, &args.addresses)
-        .await
-        .map_err(|error| Failure::new(SYSTEM, format!("cannot look around: no UDP port of 8000 to 9999: {error}")))?;
-    let output = Output::new(args.output);
+    let seen = rollcall_chat::scan(wait, &args.addresses).await.map_err(|error| {
+        CommandError::new(SYSTEM, format!("cannot look around: no UDP port of 8000 to 9999: {error}"))
+    })?;
+    let output = CommandOutput::new(args.output);
     if output.is_json {
         return output.json(&json!({
             "asked_as": &seen.me,
@@ -61,9 +61,9 @@ pub(super) async fn run(args: ScanArgs) -> Result<(), Failure> {
     output.text(&report(&seen, wait, output))
 }
 
-fn report(seen: &Seen, wait: Duration, output: Output) -> String {
+fn report(seen: &Seen, wait: Duration, output: CommandOutput) -> String {
     let mut text = String::new();
-    let found = count(seen.present().len(), "peer");
+    let found = pluralize(seen.present().len(), "peer");
     let _ = writeln!(text, "{found} on this LAN; asked as {}, answers within {} s", seen.me, wait.as_secs());
     if seen.present().len() > 0 {
         text.push_str(&peers(seen).render(output.is_coloured));
@@ -81,8 +81,8 @@ fn report(seen: &Seen, wait: Duration, output: Output) -> String {
     text
 }
 
-fn peers(seen: &Seen) -> Table {
-    let mut table = Table::new(&["NAME", "USER ID", "ADDRESS", "DIALECT", "FOUND BY"]);
+fn peers(seen: &Seen) -> TextTable {
+    let mut table = TextTable::new(&["NAME", "USER ID", "ADDRESS", "DIALECT", "FOUND BY"]);
     for Present { user_id, name, address, dialect, found_by, mismatched } in seen.present() {
         let address = address.to_string();
         let dialect = match dialect {
@@ -102,8 +102,8 @@ fn peers(seen: &Seen) -> Table {
     table
 }
 
-fn asked(seen: &Seen) -> Table {
-    let mut table = Table::new(&["ASKED AT", "INTERFACE", "SENT", "HEARD HERE"]);
+fn asked(seen: &Seen) -> TextTable {
+    let mut table = TextTable::new(&["ASKED AT", "INTERFACE", "SENT", "HEARD HERE"]);
     for Asked { to, interfaces, refusal, was_heard } in &seen.asked {
         let (to, interfaces) = (to.to_string(), interfaces.join(", "));
         let sent = refusal.as_ref().map_or("yes", |refusal| refusal.text.as_str());

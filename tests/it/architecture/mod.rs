@@ -39,7 +39,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
 /// Files that decide and therefore must not touch the world: no sockets, files, threads, clocks or randomness. The whole crate
 /// `rollcall_core` is one of them, but for its clock.
 const PURE: &[&str] = &[
-    "rollcall/cli/table.rs",
+    "rollcall/cli/text_table.rs",
     "rollcall/config/chat/",
     "rollcall/config/keys.rs",
     "rollcall/config/layers.rs",

@@ -23,13 +23,13 @@ async fn every_command_has_help_with_examples_and_exit_codes() {
     for command in COMMANDS.into_iter().chain(["completions", "man"]) {
         assert!(all.contains(&format!("  {command} ")), "{command} is not in:\n{all}");
         let help = desk.types(&[command, "--help"]).await.code(0).stdout();
-        for part in ["Usage: rollcall", "Examples:\n  rollcall ", "Exit codes:\n  0  done"] {
+        for part in ["Usage: rollcall", "Examples:\n  rollcall ", "Exit codes:\n  0   done"] {
             assert!(help.contains(part), "no {part:?} in the help of {command}:\n{help}");
         }
     }
     for command in COMMANDS {
         let help = desk.types(&[command, "--help"]).await.code(0).stdout();
-        assert!(help.contains("--json") && help.contains("--server") && help.contains("5  partly done"), "{help}");
+        assert!(help.contains("--json") && help.contains("--server") && help.contains("5   partly done"), "{help}");
     }
 }
 

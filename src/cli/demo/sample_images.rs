@@ -1,4 +1,4 @@
-//! Small pictures for the sample clients, told apart at a glance: a colour for each client, a pattern for each picture.
+//! Small images for the sample clients, told apart at a glance: a colour for each client, a pattern for each image.
 
 use std::io::Cursor;
 
@@ -9,11 +9,11 @@ use rollcall_core::ImageKind;
 /// Within what the registry takes (128×128).
 const SIDE: u32 = 96;
 
-/// The `number`-th picture of the `client`-th client, encoded.
+/// The `number`-th image of the `client`-th client, encoded.
 ///
 /// # Errors
-/// What the encoder says; it has no reason to, for these pictures.
-pub(super) fn draw(client: usize, number: usize) -> ImageResult<(ImageKind, Vec<u8>)> {
+/// What the encoder says; it has no reason to, for these images.
+pub(super) fn encode(client: usize, number: usize) -> ImageResult<(ImageKind, Vec<u8>)> {
     let (kind, format) = match number % 3 {
         0 => (ImageKind::Png, ImageFormat::Png),
         1 => (ImageKind::Jpeg, ImageFormat::Jpeg),
@@ -21,9 +21,9 @@ pub(super) fn draw(client: usize, number: usize) -> ImageResult<(ImageKind, Vec<
     };
     let ink = colour(client);
     let paper = Rgb([245, 243, 236]);
-    let picture = RgbImage::from_fn(SIDE, SIDE, |x, y| if is_inked(number, x, y) { ink } else { paper });
+    let image = RgbImage::from_fn(SIDE, SIDE, |x, y| if is_inked(number, x, y) { ink } else { paper });
     let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, format)?;
+    image.write_to(&mut bytes, format)?;
     Ok((kind, bytes.into_inner()))
 }
 
@@ -59,17 +59,17 @@ mod tests {
     #[test]
     fn every_picture_is_what_its_kind_says_and_small_enough() {
         for number in 0..3 {
-            let (kind, bytes) = draw(0, number).unwrap();
+            let (kind, bytes) = encode(0, number).unwrap();
             let format = image::guess_format(&bytes).unwrap();
             assert_eq!(format.to_mime_type(), kind.media_type());
-            let picture = image::load_from_memory(&bytes).unwrap();
-            assert!(picture.width() <= 128 && picture.height() <= 128);
+            let image = image::load_from_memory(&bytes).unwrap();
+            assert!(image.width() <= 128 && image.height() <= 128);
         }
     }
 
     #[test]
     fn no_two_clients_have_the_same_picture() {
-        let pictures: HashSet<Vec<u8>> = (0..200).map(|client| draw(client, 0).unwrap().1).collect();
-        assert_eq!(pictures.len(), 200);
+        let images: HashSet<Vec<u8>> = (0..200).map(|client| encode(client, 0).unwrap().1).collect();
+        assert_eq!(images.len(), 200);
     }
 }

@@ -28,11 +28,11 @@ impl Colour {
 }
 
 /// A table.
-pub(super) struct Table {
+pub(super) struct TextTable {
     rows: Vec<Vec<(String, Option<Colour>)>>,
 }
 
-impl Table {
+impl TextTable {
     pub(super) fn new(headings: &[&str]) -> Self {
         Self { rows: vec![headings.iter().map(|heading| ((*heading).to_owned(), Some(Colour::Bold))).collect()] }
     }
@@ -67,7 +67,7 @@ impl Table {
 }
 
 /// A count and its noun: `1 user`, `2 users`.
-pub(super) fn count(number: usize, noun: &str) -> String {
+pub(super) fn pluralize(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn columns_stand_under_each_other_with_colours_and_without() {
-        let mut table = Table::new(&["NAME", "ROLE"]);
+        let mut table = TextTable::new(&["NAME", "ROLE"]);
         table.row([("a", None), ("leader", Some(Colour::Green))]);
         table.row([("böb\u{1b}", None), ("x", None)]);
         assert_eq!(table.render(false), "NAME       ROLE\na          leader\nböb\\u{1b}  x\n");
@@ -86,6 +86,6 @@ mod tests {
 
     #[test]
     fn one_is_one() {
-        assert_eq!([0, 1, 2].map(|n| count(n, "user")), ["0 users", "1 user", "2 users"]);
+        assert_eq!([0, 1, 2].map(|n| pluralize(n, "user")), ["0 users", "1 user", "2 users"]);
     }
 }

@@ -1,10 +1,10 @@
 //! What the demo shows when it is ready.
 
-use super::folder::{Folder, shell_line};
-use super::nodes::Node;
+use super::node_processes::DemoNode;
+use super::work_dir::{WorkDir, shell_line};
 
 /// The screen: who runs where, what to try, how to end it.
-pub(super) fn ready(nodes: &[Node], leader: usize, clients: u16, folder: &Folder) -> String {
+pub(super) fn instructions(nodes: &[DemoNode], leader: usize, clients: u16, folder: &WorkDir) -> String {
     let url = &nodes[leader].url;
     let pid = nodes[leader].pid;
     let rows: String = nodes.iter().enumerate().map(|(index, node)| row(node, index == leader)).collect();
@@ -33,14 +33,14 @@ Ctrl-C ends everything. What happens from here on:
     )
 }
 
-fn row(node: &Node, leads: bool) -> String {
+fn row(node: &DemoNode, leads: bool) -> String {
     let role = if leads { "leader" } else { "follower" };
     let log = node.log.file_name().unwrap_or_default().to_string_lossy();
     format!("  {:<15}  {:<22}  {role:<8}  {:<7}  {log}\n", node.name, node.url, node.pid)
 }
 
 /// How to bring back a node that has ended.
-pub(super) fn again(node: &Node) -> String {
+pub(super) fn restart_hint(node: &DemoNode) -> String {
     format!("to start it again: {}", shell_line(&node.command))
 }
 
@@ -50,15 +50,15 @@ mod tests {
 
     #[test]
     fn the_screen_names_the_real_leader_everywhere() {
-        let node = |n: u32| Node {
+        let node = |n: u32| DemoNode {
             name: format!("127.0.0.1:808{n}"),
             url: format!("http://127.0.0.1:300{n}"),
             pid: 4000 + n,
             log: format!("/tmp/x/node-808{n}.log").into(),
             command: ["rollcall".into(), "--this-node".into(), format!("127.0.0.1:808{n}").into()].into(),
         };
-        let folder = Folder::temporary().unwrap();
-        let screen = ready(&[node(0), node(1), node(2)], 1, 5, &folder);
+        let folder = WorkDir::temporary().unwrap();
+        let screen = instructions(&[node(0), node(1), node(2)], 1, 5, &folder);
         assert!(
             screen.contains("  127.0.0.1:8081   http://127.0.0.1:3001   leader    4001     node-8081.log\n"),
             "{screen}"
@@ -71,6 +71,6 @@ mod tests {
         assert!(screen.contains(r#"curl http://127.0.0.1:3001/heartbeat -d '{"username":"me"}'"#));
         assert!(screen.contains("./download_online_clients.sh http://127.0.0.1:3001\n"));
         assert!(screen.contains(&format!("{} (removed at the end)", folder.path().display())));
-        assert_eq!(again(&node(2)), "to start it again: rollcall --this-node 127.0.0.1:8082");
+        assert_eq!(restart_hint(&node(2)), "to start it again: rollcall --this-node 127.0.0.1:8082");
     }
 }

@@ -22,7 +22,7 @@ const LOG_TAIL_BYTES: usize = 4096;
 
 /// One node, as people see it.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
+pub(super) struct DemoNode {
     /// Its election address, which is its name.
     pub(super) name: String,
     /// Where its API is.
@@ -34,27 +34,27 @@ pub(super) struct Node {
 }
 
 /// The processes.
-pub(super) struct Nodes {
-    minders: JoinSet<(usize, io::Result<ExitStatus>)>,
+pub(super) struct NodeProcesses {
+    supervisors: JoinSet<(usize, io::Result<ExitStatus>)>,
     stop: CancellationToken,
     kill: CancellationToken,
     /// A node ends when its standard input is closed. The system closes it even if the demo is killed.
     _lifelines: Vec<ChildStdin>,
 }
 
-impl Nodes {
+impl NodeProcesses {
     /// Starts a node for each pair of ports, with all files in `folder`.
-    pub(super) fn start(folder: &Path, ports: &[Ports]) -> io::Result<(Vec<Node>, Self)> {
+    pub(super) fn start(folder: &Path, ports: &[Ports]) -> io::Result<(Vec<DemoNode>, Self)> {
         let program = std::env::current_exe()?;
         let file = folder.join("config.toml");
         fs::write(&file, configuration(ports))?;
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
-        let (mut nodes, mut minders, mut lifelines) = (Vec::new(), JoinSet::new(), Vec::new());
+        let (mut nodes, mut supervisors, mut lifelines) = (Vec::new(), JoinSet::new(), Vec::new());
         for (index, ports) in ports.iter().enumerate() {
             let log = folder.join(format!("node-{}.log", ports.election));
             let command = command(&program, &file, folder, *ports);
             let mut child = spawn(&command, &log)?;
-            nodes.push(Node {
+            nodes.push(DemoNode {
                 name: name(*ports),
                 url: format!("http://127.0.0.1:{}", ports.api),
                 pid: child.id().unwrap_or_default(),
@@ -63,15 +63,15 @@ impl Nodes {
             });
             lifelines.extend(child.stdin.take());
             let (stop, kill) = (stop.clone(), kill.clone());
-            minders.spawn(async move { (index, mind(child, stop, kill).await) });
+            supervisors.spawn(async move { (index, supervise(child, stop, kill).await) });
         }
-        Ok((nodes, Self { minders, stop, kill, _lifelines: lifelines }))
+        Ok((nodes, Self { supervisors, stop, kill, _lifelines: lifelines }))
     }
 
     /// Waits until a node ends: its place among the nodes and how it ended. Never returns when none is left.
-    pub(super) async fn next_end(&mut self) -> (usize, String) {
+    pub(super) async fn next_exit(&mut self) -> (usize, String) {
         loop {
-            match self.minders.join_next().await {
+            match self.supervisors.join_next().await {
                 Some(Ok((index, Ok(status)))) => return (index, status.to_string()),
                 Some(Ok((index, Err(error)))) => return (index, error.to_string()),
                 // A minder neither panics nor is aborted while the demo runs.
@@ -84,18 +84,18 @@ impl Nodes {
     /// Asks all nodes to end and waits until they have; kills those that take too long.
     pub(super) async fn stop(&mut self) {
         self.stop.cancel();
-        while self.minders.join_next().await.is_some() {}
+        while self.supervisors.join_next().await.is_some() {}
     }
 
     /// Kills all nodes.
     pub(super) async fn kill(&mut self) {
         self.kill.cancel();
-        while self.minders.join_next().await.is_some() {}
+        while self.supervisors.join_next().await.is_some() {}
     }
 }
 
 /// Waits for the end of a process, and brings it about when it is wanted.
-async fn mind(mut child: Child, stop: CancellationToken, kill: CancellationToken) -> io::Result<ExitStatus> {
+async fn supervise(mut child: Child, stop: CancellationToken, kill: CancellationToken) -> io::Result<ExitStatus> {
     tokio::select! {
         status = child.wait() => return status,
         () = stop.cancelled() => {}
@@ -165,7 +165,7 @@ fn configuration(ports: &[Ports]) -> String {
 }
 
 /// The last line of a node's log that says anything.
-pub(super) fn last_words(log: &Path) -> Option<String> {
+pub(super) fn last_log_line(log: &Path) -> Option<String> {
     let bytes = fs::read(log).ok()?;
     let tail = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(LOG_TAIL_BYTES)..]).into_owned();
     tail.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
@@ -203,11 +203,11 @@ mod tests {
     fn the_last_words_are_the_last_line_with_words() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
-        assert_eq!(last_words(&log), None);
+        assert_eq!(last_log_line(&log), None);
         fs::write(&log, "one\nerror: two\n\n").unwrap();
-        assert_eq!(last_words(&log).as_deref(), Some("error: two"));
+        assert_eq!(last_log_line(&log).as_deref(), Some("error: two"));
         fs::write(&log, "x".repeat(3 * LOG_TAIL_BYTES)).unwrap();
-        assert_eq!(last_words(&log).unwrap().len(), LOG_TAIL_BYTES);
+        assert_eq!(last_log_line(&log).unwrap().len(), LOG_TAIL_BYTES);
     }
 
     #[tokio::test]
@@ -218,16 +218,16 @@ mod tests {
         let log = folder.path().join("log");
         let child = spawn(&command, &log).unwrap();
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
-        let mut minders = JoinSet::new();
-        minders.spawn(mind(child, stop.clone(), kill.clone()));
-        while last_words(&log).is_none() {
+        let mut supervisors = JoinSet::new();
+        supervisors.spawn(supervise(child, stop.clone(), kill.clone()));
+        while last_log_line(&log).is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         stop.cancel();
-        let early = tokio::time::timeout(Duration::from_millis(100), minders.join_next()).await;
+        let early = tokio::time::timeout(Duration::from_millis(100), supervisors.join_next()).await;
         assert!(early.is_err(), "the process ignores SIGTERM");
         kill.cancel();
-        let status = minders.join_next().await.unwrap().unwrap().unwrap();
+        let status = supervisors.join_next().await.unwrap().unwrap().unwrap();
         assert_eq!(status.to_string(), "signal: 9 (SIGKILL)");
     }
 }

@@ -7,15 +7,15 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// How many names are tried for a temporary directory; an old one is left only by a demo that was killed.
-const MOST_TRIES: u32 = 100;
+const MAX_TRIES: u32 = 100;
 
 /// The demo's directory.
-pub(super) struct Folder {
+pub(super) struct WorkDir {
     path: PathBuf,
     is_temporary: bool,
 }
 
-impl Folder {
+impl WorkDir {
     /// The directory that the user named, made if it is not there; it stays.
     pub(super) fn kept(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)?;
@@ -29,7 +29,7 @@ impl Folder {
 
     fn temporary_in(parent: &Path) -> io::Result<Self> {
         let parent = fs::canonicalize(parent)?;
-        for n in 0..MOST_TRIES {
+        for n in 0..MAX_TRIES {
             let path = parent.join(format!("rollcall-demo-{}-{n}", std::process::id()));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Self { path, is_temporary: true }),
@@ -49,7 +49,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for WorkDir {
     fn drop(&mut self) {
         if self.is_temporary {
             // Nothing can be done about a failure, and the system clears its temporary directory by itself.
@@ -81,20 +81,20 @@ mod tests {
     fn a_temporary_folder_goes_and_a_named_one_stays() {
         // Not where other tests of this process have theirs: they would take the name again.
         let parent = tempfile::tempdir().unwrap();
-        let folder = Folder::temporary_in(parent.path()).unwrap();
+        let folder = WorkDir::temporary_in(parent.path()).unwrap();
         let path = folder.path().to_owned();
         fs::write(path.join("file"), "x").unwrap();
         drop(folder);
         assert!(!path.exists());
 
         let named = parent.path().join("a/b");
-        drop(Folder::kept(&named).unwrap());
+        drop(WorkDir::kept(&named).unwrap());
         assert!(named.exists());
     }
 
     #[test]
     fn two_temporary_folders_are_two() {
-        let (one, two) = (Folder::temporary().unwrap(), Folder::temporary().unwrap());
+        let (one, two) = (WorkDir::temporary().unwrap(), WorkDir::temporary().unwrap());
         assert_ne!(one.path(), two.path());
     }
 

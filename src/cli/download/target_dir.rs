@@ -13,16 +13,16 @@ use rollcall_core::{ImageName, Username};
 
 const INFO: &str = "info.json";
 /// What is larger was not put there by us, and is fetched again.
-const MAX_BYTES: u64 = 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// How many bytes of the hash a node puts into an entity tag. Were it another number, all would be fetched again.
-const TAG_BYTES: usize = 16;
+const ETAG_HASH_BYTES: usize = 16;
 
 /// The directory.
-pub(super) struct Folder {
+pub(super) struct TargetDir {
     root: PathBuf,
 }
 
-impl Folder {
+impl TargetDir {
     /// Makes the directory if it is not there.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
@@ -30,7 +30,7 @@ impl Folder {
     }
 
     /// Makes a client's folder, with what is known of the client.
-    pub(super) fn begin(&self, user: &Username, info: &str) -> io::Result<()> {
+    pub(super) fn prepare_client(&self, user: &Username, info: &str) -> io::Result<()> {
         let dir = self.dir(user);
         match fs::create_dir(&dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -47,10 +47,10 @@ impl Folder {
     }
 
     /// The entity tag that a node would give the picture that is there; `None` if there is none.
-    pub(super) fn tag(&self, user: &Username, image: &ImageName) -> Option<String> {
+    pub(super) fn etag(&self, user: &Username, image: &ImageName) -> Option<String> {
         let bytes = read(&self.dir(user).join(image.as_str())).ok()?;
         let mut tag = String::from("\"");
-        for byte in &Sha256::digest(&bytes)[..TAG_BYTES] {
+        for byte in &Sha256::digest(&bytes)[..ETAG_HASH_BYTES] {
             // Writing to a string does not fail.
             let _ = write!(tag, "{byte:02x}");
         }
@@ -82,11 +82,11 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     let about = file.metadata()?;
-    if !about.is_file() || about.len() > MAX_BYTES {
+    if !about.is_file() || about.len() > MAX_FILE_BYTES {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -103,12 +103,12 @@ mod tests {
     #[test]
     fn files_are_whole_and_nothing_else_is_left() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::open(&dir.path().join("a/b")).unwrap();
+        let downloads = TargetDir::open(&dir.path().join("a/b")).unwrap();
         let image = ImageName::parse("1733511234-a1b2c3d4.png").unwrap();
-        folder.begin(&alice(), "{}\n").unwrap();
-        assert_eq!(folder.tag(&alice(), &image), None);
-        folder.save(&alice(), image.as_str(), b"abc").unwrap();
-        assert_eq!(folder.tag(&alice(), &image).unwrap(), "\"ba7816bf8f01cfea414140de5dae2223\"");
+        downloads.prepare_client(&alice(), "{}\n").unwrap();
+        assert_eq!(downloads.etag(&alice(), &image), None);
+        downloads.save(&alice(), image.as_str(), b"abc").unwrap();
+        assert_eq!(downloads.etag(&alice(), &image).unwrap(), "\"ba7816bf8f01cfea414140de5dae2223\"");
         let mut names: Vec<_> =
             fs::read_dir(dir.path().join("a/b/alice")).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
@@ -118,15 +118,15 @@ mod tests {
     #[test]
     fn nothing_is_written_through_a_link() {
         let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let folder = Folder::open(dir.path()).unwrap();
+        let downloads = TargetDir::open(dir.path()).unwrap();
         symlink(elsewhere.path(), dir.path().join("alice")).unwrap();
-        assert!(folder.begin(&alice(), "{}").is_err());
+        assert!(downloads.prepare_client(&alice(), "{}").is_err());
         fs::remove_file(dir.path().join("alice")).unwrap();
         fs::create_dir(dir.path().join("alice")).unwrap();
         let target = elsewhere.path().join("target");
         fs::write(&target, "theirs").unwrap();
         symlink(&target, dir.path().join("alice/info.json")).unwrap();
-        folder.begin(&alice(), "{}").unwrap();
+        downloads.prepare_client(&alice(), "{}").unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "theirs");
         assert_eq!(fs::read_to_string(dir.path().join("alice/info.json")).unwrap(), "{}");
     }
