@@ -85,14 +85,14 @@ fn after_help() -> String {
 )]
 pub struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<CliCommand>,
 
     #[command(flatten)]
     node: node::NodeArgs,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Run three nodes and some clients on this machine and say where to look
     Demo(demo::DemoArgs),
 
@@ -172,7 +172,7 @@ fn print_error(what: &str) {
 /// done there: on one thread, six peers that talk all the time need less than half as much of the processor.
 fn runtime(cli: &Cli) -> io::Result<Runtime> {
     match cli.command {
-        Some(Command::Peer(_)) => runtime::Builder::new_current_thread().enable_all().build(),
+        Some(CliCommand::Peer(_)) => runtime::Builder::new_current_thread().enable_all().build(),
         _ => Runtime::new(),
     }
 }
@@ -181,26 +181,26 @@ fn runtime(cli: &Cli) -> io::Result<Runtime> {
 /// an exit code.
 async fn run(cli: Cli) -> Result<(), CommandError> {
     // How a peer logs is one of its settings: it starts its log when it knows them.
-    if !matches!(cli.command, Some(Command::Peer(_))) {
+    if !matches!(cli.command, Some(CliCommand::Peer(_))) {
         start_logging();
     }
     let ended = match cli.command {
         None => node::run(cli.node).await,
-        Some(Command::Demo(args)) => demo::run(args).await,
-        Some(Command::Register(args)) => register::run(args).await,
-        Some(Command::Login(args)) => login::log_in(args).await,
-        Some(Command::Passwd(args)) => login::change_password(args).await,
-        Some(Command::StartHeartbeat(args)) => heartbeat::run(args).await,
-        Some(Command::ListOnline(args)) => lists::online(args).await,
-        Some(Command::Users(args)) => lists::users(args).await,
-        Some(Command::Upload(args)) => upload::run(args).await,
-        Some(Command::Images(args)) => lists::images(args).await,
-        Some(Command::Download(args)) => download::run(args).await,
-        Some(Command::Status(args)) => status::run(args).await,
-        Some(Command::Watch(args)) => watch::run(args).await,
-        Some(Command::Peer(args)) => peer::run(args).await,
-        Some(Command::Completions(args)) => completions::completions(&args, Cli::command()),
-        Some(Command::Man(args)) => completions::man(&args, Cli::command()),
+        Some(CliCommand::Demo(args)) => demo::run(args).await,
+        Some(CliCommand::Register(args)) => register::run(args).await,
+        Some(CliCommand::Login(args)) => login::log_in(args).await,
+        Some(CliCommand::Passwd(args)) => login::change_password(args).await,
+        Some(CliCommand::StartHeartbeat(args)) => heartbeat::run(args).await,
+        Some(CliCommand::ListOnline(args)) => lists::online(args).await,
+        Some(CliCommand::Users(args)) => lists::users(args).await,
+        Some(CliCommand::Upload(args)) => upload::run(args).await,
+        Some(CliCommand::Images(args)) => lists::images(args).await,
+        Some(CliCommand::Download(args)) => download::run(args).await,
+        Some(CliCommand::Status(args)) => status::run(args).await,
+        Some(CliCommand::Watch(args)) => watch::run(args).await,
+        Some(CliCommand::Peer(args)) => peer::run(args).await,
+        Some(CliCommand::Completions(args)) => completions::completions(&args, Cli::command()),
+        Some(CliCommand::Man(args)) => completions::man(&args, Cli::command()),
     };
     match ended {
         Err(failure) if failure.is_stdout_closed() => Ok(()),
@@ -221,7 +221,7 @@ mod tests {
     fn a_node_is_what_runs_without_a_command() {
         let cli = Cli::try_parse_from(["rollcall", "--config", "c.toml", "--this-node", "127.0.0.1:8080"]).unwrap();
         assert!(cli.command.is_none());
-        assert!(matches!(Cli::try_parse_from(["rollcall", "demo"]).unwrap().command, Some(Command::Demo(_))));
+        assert!(matches!(Cli::try_parse_from(["rollcall", "demo"]).unwrap().command, Some(CliCommand::Demo(_))));
         assert!(Cli::try_parse_from(["rollcall", "--config", "c.toml", "demo"]).is_err());
     }
 
