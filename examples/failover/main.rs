@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rollcall::commands::{self, Cli};
+use rollcall::cli::{self, Cli};
 
 /// How long clients are without a leader when it is killed, ends, hands over, freezes or is cut off.
 #[derive(Debug, Parser)]
@@ -96,7 +96,7 @@ fn main() -> ExitCode {
     let mut words: Vec<_> = std::env::args_os().collect();
     if words.get(1).is_some_and(|word| word == nodes::COMMAND) {
         words.remove(1);
-        return commands::start(Cli::parse_from(words));
+        return cli::start(Cli::parse_from(words));
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

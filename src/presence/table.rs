@@ -106,8 +106,8 @@ impl Table {
     /// The clients on `page` that are online at `now`, sorted by name.
     pub fn online(&mut self, page: &Page, now: Moment) -> Vec<Online> {
         self.advance(now);
-        page.from(self.rows.online())
-            .take(page.limit())
+        page.scan(self.rows.online())
+            .take(page.max_rows())
             .map(|(name, row)| Online { username: name.clone(), addr: row.addr })
             .collect()
     }
@@ -116,8 +116,8 @@ impl Table {
     /// the name behind which to go on, unless the page ends there.
     pub fn online_part(&mut self, page: &Page, most: usize, now: Moment) -> (Vec<Online>, Option<Username>) {
         self.advance(now);
-        let most = most.min(page.limit());
-        let rows = page.from(self.rows.online()).take(most);
+        let most = most.min(page.max_rows());
+        let rows = page.scan(self.rows.online()).take(most);
         let found: Vec<Online> = rows.map(|(name, row)| Online { username: name.clone(), addr: row.addr }).collect();
         let last = found.last().filter(|_| found.len() == most).map(|last| last.username.clone());
         (found, last)

@@ -1,8 +1,8 @@
 //! The integration tests, one binary; each module mirrors a part of the program.
 
 mod architecture;
+mod cli;
 mod cluster;
-mod commands;
 mod documented;
 mod documents;
 mod election;

@@ -37,7 +37,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use rollcall_client::{Client, ClientError, DEFAULT_PATIENCE};
+use rollcall_client::{Client, ClientError, DEFAULT_RETRY_TIMEOUT};
 use rollcall_core::{Addr, InvalidUsername, Username};
 
 pub use driver::Ask;
@@ -329,7 +329,7 @@ fn registrant(
     standing: watch::Sender<Standing>,
     tallies: Arc<Tallies>,
 ) -> Result<Registrant, StartError> {
-    let client = Client::new(settings.registry.clone(), DEFAULT_PATIENCE)?;
+    let client = Client::new(settings.registry.clone(), DEFAULT_RETRY_TIMEOUT)?;
     let user = Username::parse(settings.name.as_str())?;
     let ip = if listens_at.ip().is_unspecified() {
         registry::address_towards(&settings.registry[0])
@@ -339,7 +339,7 @@ fn registrant(
     let addr = Addr::new(SocketAddr::new(ip, listens_at.port())).expect("a bound port at an address of this machine");
     let password = settings.password.clone();
     if let Some(password) = &password {
-        client.log_in_when_asked(user.clone(), password.clone());
+        client.log_in_on_demand(user.clone(), password.clone());
     }
     Ok(Registrant { client, user, password, addr, found, standing, tallies })
 }

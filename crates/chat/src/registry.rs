@@ -142,7 +142,7 @@ impl Registrant {
         let accepted = match self.client.heartbeat(&self.user, Some(self.addr.into())).await {
             Err(error) if self.is_refused(name, &error) => return Ok(LOOK_EVERY),
             // It has lost its users, or an operator has deleted this one.
-            Err(ClientError::Refused { code, .. }) if code == "user_not_registered" => {
+            Err(ClientError::Rejected { code, .. }) if code == "user_not_registered" => {
                 *name = Name::New;
                 return Ok(LOOK_EVERY);
             }
@@ -187,7 +187,7 @@ impl Registrant {
         match self.client.register(&user).await {
             Ok(_) => Ok(true),
             // Registered at another address: by an earlier run of this peer, or by somebody else who is there now.
-            Err(ClientError::Refused { code, .. }) if code == "user_exists" => {
+            Err(ClientError::Rejected { code, .. }) if code == "user_exists" => {
                 let Some(there) = there.filter(|there| *there != self.addr) else { return Ok(true) };
                 match name.is_elsewhere(Instant::now()) {
                     Namesake::Earlier => narrator::name_elsewhere(self.user.as_str(), &there.to_string()),
@@ -204,7 +204,7 @@ impl Registrant {
     /// Whether the name needs a password that this peer does not have: it is said, and not tried again, since wrong
     /// passwords are counted.
     fn is_refused(&self, name: &mut Name, error: &ClientError) -> bool {
-        let ClientError::Refused { code, message, .. } = error else { return false };
+        let ClientError::Rejected { code, message, .. } = error else { return false };
         let is_refused = match code.as_str() {
             "wrong_password" | "password_required" => true,
             "unauthorized" => self.password.is_none(),
@@ -243,7 +243,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use rollcall_client::DEFAULT_PATIENCE;
+    use rollcall_client::DEFAULT_RETRY_TIMEOUT;
     use rollcall_client::testing::{health, serve};
 
     /// Long for an answer, and shorter than a pause between two looks.
@@ -281,7 +281,7 @@ mod tests {
         let (found, founds) = mpsc::channel(1);
         let (standing, stands) = watch::channel(Standing::UNASKED);
         let registrant = Registrant {
-            client: Client::new([base], DEFAULT_PATIENCE).unwrap(),
+            client: Client::new([base], DEFAULT_RETRY_TIMEOUT).unwrap(),
             user: Username::parse("alice").unwrap(),
             password: None,
             addr: Addr::new("10.0.0.1:9000".parse().unwrap()).unwrap(),

@@ -102,7 +102,7 @@ impl Clients {
         iter::from_fn(move || {
             let page = rest.take()?;
             let (found, last) = self.ask(now, |table, now| table.online_part(&page, ROWS_A_LOCK, now));
-            rest = last.and_then(|last| page.behind(&last, found.len()));
+            rest = last.and_then(|last| page.rest_after(&last, found.len()));
             Some(found)
         })
     }

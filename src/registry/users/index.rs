@@ -204,8 +204,8 @@ impl Index {
 
     /// The first `most` rows on a page.
     pub(crate) fn part(&self, page: &Page, most: usize) -> Vec<(Username, Arc<Facts>)> {
-        let limit = page.limit().min(most);
-        page.from(&self.rows).take(limit).map(|(name, row)| (name.clone(), Arc::clone(&row.facts))).collect()
+        let limit = page.max_rows().min(most);
+        page.scan(&self.rows).take(limit).map(|(name, row)| (name.clone(), Arc::clone(&row.facts))).collect()
     }
 
     /// A number that is another one whenever a row came or was replaced.

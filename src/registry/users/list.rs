@@ -85,7 +85,7 @@ impl UserList {
             let page = rest.take()?;
             let rows = self.profiles.index().part(&page, ROWS_A_LOCK);
             // Behind the last row there is at most one empty part.
-            rest = rows.last().and_then(|(last, _)| page.behind(last, rows.len()));
+            rest = rows.last().and_then(|(last, _)| page.rest_after(last, rows.len()));
             Some(self.users_of(rows, now))
         })
     }

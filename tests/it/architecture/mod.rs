@@ -25,9 +25,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "node",
         &["rollcall_core", "rollcall_election", "config", "storage", "registry", "replication", "snapshot", "http"],
     ),
-    ("commands", &["rollcall_core", "rollcall_client", "rollcall_chat", "config", "node"]),
-    ("main", &["commands"]),
-    ("bin", &["rollcall_core", "config", "storage", "commands"]),
+    ("cli", &["rollcall_core", "rollcall_client", "rollcall_chat", "config", "node"]),
+    ("main", &["cli"]),
+    ("bin", &["rollcall_core", "config", "storage", "cli"]),
 ];
 
 /// The crates of the workspace that a crate may depend on.
@@ -41,7 +41,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
 /// Files that decide and therefore must not touch the world: no sockets, files, threads, clocks or randomness. The whole crate
 /// `rollcall_core` is one of them, but for its clock.
 const PURE: &[&str] = &[
-    "rollcall/commands/table.rs",
+    "rollcall/cli/text_table.rs",
     "rollcall/config/chat/",
     "rollcall/config/keys.rs",
     "rollcall/config/layers.rs",
@@ -93,12 +93,12 @@ const PURE: &[&str] = &[
     "rollcall_chat/screen/",
     "rollcall_chat/text.rs",
     "rollcall_chat/user_id.rs",
-    "rollcall_client/answer.rs",
-    "rollcall_client/beats.rs",
+    "rollcall_client/backoff.rs",
+    "rollcall_client/heartbeat_schedule.rs",
     "rollcall_client/new_user.rs",
-    "rollcall_client/pauses.rs",
-    "rollcall_client/roster.rs",
-    "rollcall_client/server.rs",
+    "rollcall_client/online_set.rs",
+    "rollcall_client/response_kind.rs",
+    "rollcall_client/server_url.rs",
     "rollcall_election/machine",
     "rollcall_election/members.rs",
     "rollcall_election/narrator.rs",

@@ -19,7 +19,7 @@ use crate::wire::frame::Frame;
 use crate::wire::hello::{Hello, Purpose};
 use crate::wire::refusal::RefusalKind;
 use rollcall_core::clock::boot_now;
-use rollcall_core::text::harmless;
+use rollcall_core::escape::sanitize_line;
 
 /// The pause between two attempts grows from the first to the second.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -53,7 +53,7 @@ impl Dialler {
                 }
                 Some(Err(Failure::Absent(reason))) => debug!("the link to {} cannot be made: {reason}", self.addr()),
                 Some(Err(Failure::Refused(kind, reason))) => {
-                    self.refused(kind, &harmless(&reason, MAX_QUOTED_CHARS)).await;
+                    self.refused(kind, &sanitize_line(&reason, MAX_QUOTED_CHARS)).await;
                 }
             }
             tokio::select! {

@@ -23,7 +23,7 @@ use crate::wire::frame::{Envelope, Frame, looks_like_http};
 use crate::wire::hello::Purpose;
 use crate::wire::refusal::RefusalKind;
 use rollcall_core::clock::boot_now;
-use rollcall_core::text::harmless;
+use rollcall_core::escape::sanitize_line;
 
 /// What the network tells the driver.
 #[derive(Debug)]
@@ -165,7 +165,11 @@ impl Network {
         let (kind, reason) = refused;
         let member = self.greeter.peers.id(guest.theirs.node);
         if self.greeter.complaints().is_due(member, kind, boot_now()) {
-            warn!("a link from {} ({remote}) is refused: {}", guest.theirs.node, harmless(&reason, MAX_QUOTED_CHARS));
+            warn!(
+                "a link from {} ({remote}) is refused: {}",
+                guest.theirs.node,
+                sanitize_line(&reason, MAX_QUOTED_CHARS)
+            );
         }
         guest.refuse(&self.greeter, link, kind, &reason).await;
         None
