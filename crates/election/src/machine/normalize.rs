@@ -15,9 +15,9 @@ use crate::process::{NodeId, NodeSet};
 use rollcall_core::{BootMs, MAX_NODES, Term};
 
 /// The present round of a machine whose answers do not settle a lost ballot, and (one less) those it asked before.
-const ROUND: u32 = 1;
+const ORDINARY_ROUND: u32 = 1;
 /// The present round of one whose answers do, and (one less) those it asked before that do, too.
-const SETTLING_ROUND: u32 = 3;
+const RECOVERY_ROUND: u32 = 3;
 
 /// The rules of [`Machine::normalized`](super::Machine::rebased), on the state itself.
 pub(super) fn normalize_node(node: &mut Node, now: BootMs, passed: &[u64; MAX_NODES]) {
@@ -77,8 +77,8 @@ fn normalize_rounds(recovery: &mut BallotRecovery, schedule: &mut Schedule, cloc
         *reports_count_from = clocks.now;
     }
     let settling = *missing_at_start && first_counted_round.is_some();
-    schedule.round = if settling { SETTLING_ROUND } else { ROUND };
-    *first_counted_round = settling.then_some(SETTLING_ROUND - 1);
+    schedule.round = if settling { RECOVERY_ROUND } else { ORDINARY_ROUND };
+    *first_counted_round = settling.then_some(RECOVERY_ROUND - 1);
 }
 
 fn normalize_state(state: &mut State, rules: &Rules, clocks: &Clocks<'_>) {

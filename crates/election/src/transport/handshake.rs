@@ -24,7 +24,7 @@ use rollcall_core::NodeAddr;
 #[derive(Debug)]
 pub(crate) enum DialError {
     /// Nobody is there, or nobody that speaks as a node does; nothing to complain of.
-    Absent(String),
+    Unreachable(String),
     /// One of the two refuses the other.
     Refused(RefusalKind, String),
 }
@@ -41,7 +41,7 @@ pub(crate) struct IncomingHandshake {
 
 impl From<io::Error> for DialError {
     fn from(error: io::Error) -> Self {
-        Self::Absent(error.to_string())
+        Self::Unreachable(error.to_string())
     }
 }
 
@@ -68,8 +68,8 @@ pub(crate) async fn dial(policy: &HelloPolicy, to: NodeAddr, purpose: Purpose) -
         return Err(DialError::different(theirs.difference_from(&mine).unwrap_or_default()));
     }
     if let Some(key) = &policy.key {
-        let transcript = Transcript { outbound: sent, acceptor: received };
-        link.write(Frame::Proof(transcript.prove(KeyClaim::OutboundLink, key)).encode()).await?;
+        let transcript = Transcript { dialler: sent, acceptor: received };
+        link.write(Frame::Proof(transcript.prove(KeyClaim::Dialler, key)).encode()).await?;
         match link.read_handshake().await?.0 {
             Frame::Proof(proof) if transcript.verifies(KeyClaim::Acceptor, &proof, key) => {}
             Frame::Proof(_) => return Err(DialError::different(KEY_DIFFERS)),
@@ -114,8 +114,8 @@ pub(crate) async fn accept_hello(policy: &HelloPolicy, link: &mut Link) -> io::R
     let (Frame::Proof(proof), _) = link.read_handshake().await? else {
         return Err(io::Error::other("it does not prove that it holds the key"));
     };
-    let transcript = Transcript { outbound: received, acceptor: sent };
-    if !transcript.verifies(KeyClaim::OutboundLink, &proof, key) {
+    let transcript = Transcript { dialler: received, acceptor: sent };
+    if !transcript.verifies(KeyClaim::Dialler, &proof, key) {
         return Ok(IncomingHandshake { theirs, mine, transcript: None, admission: Err(KEY_DIFFERS.to_owned()) });
     }
     let admission = policy.admit(&theirs, &mine);

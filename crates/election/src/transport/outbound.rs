@@ -51,7 +51,9 @@ impl OutboundLink {
                     self.policy.log_throttle().reset(self.node);
                     self.keep(link, hello).await;
                 }
-                Some(Err(DialError::Absent(reason))) => debug!("the link to {} cannot be made: {reason}", self.addr()),
+                Some(Err(DialError::Unreachable(reason))) => {
+                    debug!("the link to {} cannot be made: {reason}", self.addr())
+                }
                 Some(Err(DialError::Refused(kind, reason))) => {
                     self.refused(kind, &harmless(&reason, MAX_QUOTED_CHARS)).await;
                 }

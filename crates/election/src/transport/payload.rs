@@ -10,10 +10,10 @@ use crate::process::{NodeId, Peers, Process};
 use rollcall_core::Term;
 
 /// Messages that wait for one node; more are dropped, as a network would.
-const OUTBOX: usize = 64;
+const OUTBOX_MESSAGES: usize = 64;
 
 /// Messages that wait to be taken here; more are dropped.
-const INBOX: usize = 256;
+const INBOX_MESSAGES: usize = 256;
 
 /// The most bytes of one message. A heartbeat may have to wait until one of this size is written: on a link of 10 Mbit/s,
 /// 50 ms.
@@ -51,12 +51,12 @@ pub(crate) struct TransportHandle {
 
 impl Transport {
     pub(crate) fn new(peers: &Peers) -> (Self, TransportHandle) {
-        let (inbound_sender, inbound) = mpsc::channel(INBOX);
+        let (inbound_sender, inbound) = mpsc::channel(INBOX_MESSAGES);
         let (may_take_over, may_take_over_seen) = watch::channel(true);
         let (saved_term_in, saved_term) = watch::channel(None);
         let (mut senders, mut receivers) = (HashMap::new(), HashMap::new());
         for node in peers.others() {
-            let (sender, receiver) = mpsc::channel(OUTBOX);
+            let (sender, receiver) = mpsc::channel(OUTBOX_MESSAGES);
             senders.insert(node, sender);
             receivers.insert(node, receiver);
         }

@@ -27,7 +27,7 @@ pub(crate) struct KeyProof([u8; 32]);
 /// The two Hellos of one connection, as they were sent and received.
 #[derive(Clone, Debug)]
 pub(crate) struct Transcript {
-    pub(crate) outbound: Bytes,
+    pub(crate) dialler: Bytes,
     pub(crate) acceptor: Bytes,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Transcript {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum KeyClaim<'a> {
     /// The one who dialled holds the key.
-    OutboundLink,
+    Dialler,
     /// The one who accepted holds the key, and lets the other in.
     Acceptor,
     /// The one who accepted holds the key, and refuses the other for this reason.
@@ -56,12 +56,12 @@ impl Transcript {
     fn code(&self, claim: KeyClaim<'_>, key: &ClusterKey) -> Hmac<Sha256> {
         let mut code = Hmac::<Sha256>::new_from_slice(key.expose()).expect("an HMAC takes keys of any length");
         let (label, reason) = match claim {
-            KeyClaim::OutboundLink => ("dialler".to_owned(), ""),
+            KeyClaim::Dialler => ("dialler".to_owned(), ""),
             KeyClaim::Acceptor => ("acceptor".to_owned(), ""),
             KeyClaim::Refusal(kind, reason) => (format!("refusal {}", kind.wire_name()), reason),
         };
         // Each part behind its length, so that nothing can be moved from one to the next.
-        for part in [DOMAIN, label.as_bytes(), reason.as_bytes(), &self.outbound, &self.acceptor] {
+        for part in [DOMAIN, label.as_bytes(), reason.as_bytes(), &self.dialler, &self.acceptor] {
             code.update(&(part.len() as u64).to_be_bytes());
             code.update(part);
         }
@@ -77,8 +77,8 @@ mod tests {
         text.parse().expect("long enough")
     }
 
-    fn transcript(outbound: &'static str, acceptor: &'static str) -> Transcript {
-        Transcript { outbound: outbound.into(), acceptor: acceptor.into() }
+    fn transcript(dialler: &'static str, acceptor: &'static str) -> Transcript {
+        Transcript { dialler: dialler.into(), acceptor: acceptor.into() }
     }
 
     #[test]
@@ -86,7 +86,7 @@ mod tests {
         let right = key("the key of the cluster");
         let here = transcript("hello of A, 1", "hello of B, 2");
         let claims = [
-            KeyClaim::OutboundLink,
+            KeyClaim::Dialler,
             KeyClaim::Acceptor,
             KeyClaim::Refusal(RefusalKind::AddressConflict, "why"),
             KeyClaim::Refusal(RefusalKind::AddressConflict, "because"),

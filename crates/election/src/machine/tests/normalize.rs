@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_rebased_machine_keeps_what_still_binds_it_and_forgets_what_is_over() {
+fn a_normalized_machine_keeps_its_promises_and_drops_expired_ones() {
     let (now, mut passed) = (BootMs(9000), [0; MAX_NODES]);
     let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
     machine.handle(received(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), now, Entropy(0));
