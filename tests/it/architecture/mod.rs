@@ -101,10 +101,10 @@ const PURE: &[&str] = &[
     "rollcall_client/server_url.rs",
     "rollcall_election/machine",
     "rollcall_election/members.rs",
-    "rollcall_election/narrator.rs",
+    "rollcall_election/event_log.rs",
     "rollcall_election/process.rs",
     "rollcall_election/role.rs",
-    "rollcall_election/transport/complaints.rs",
+    "rollcall_election/transport/log_throttle.rs",
     "rollcall_election/transport/identities.rs",
     "rollcall_election/wire",
 ];

@@ -7,105 +7,105 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::watched::{Watched, terms};
+use super::observed_cluster::{ObservedCluster, terms};
 use crate::cluster::{Plan, Process, SOON, free_port, rollcall, until};
 
 /// More than the strangers that a node listens to at once.
-const OF_EACH: usize = 40;
+const CONNECTIONS_OF_EACH_KIND: usize = 40;
 /// Silent ones besides, so many that without a limit they would show among the node's open files.
-const SILENT: u32 = 240;
+const SILENT_CONNECTIONS: u32 = 240;
 /// Between two of them: all at once would overflow the queue of connections that wait to be accepted, and then the system tells
 /// a client that it is connected, but not the node, until much later.
-const BETWEEN: Duration = Duration::from_millis(4);
+const CONNECT_INTERVAL: Duration = Duration::from_millis(4);
 /// The strangers from a member's own host that a node listens to at once (128), and some files that come and go.
-const MOST_OPEN: usize = 128 + 40;
+const MAX_OPEN_FILES: usize = 128 + 40;
 /// Of the endless frames together; they must not be kept.
-const FLOOD_BYTES: usize = 4 << 20;
+const FRAME_BYTES_SENT: usize = 4 << 20;
 /// What a node may grow by in all this: the floods together are 160 MiB.
-const MOST_GROWTH_KIB: u64 = 40 << 10;
-const AFTER: Duration = Duration::from_secs(6);
+const MAX_GROWTH_KIB: u64 = 40 << 10;
+const OBSERVATION_AFTER: Duration = Duration::from_secs(6);
 /// Between two counts of the open files.
-const LOOK: Duration = Duration::from_millis(20);
+const COUNT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Row 21: on one machine, the system itself keeps a second process out, by the lock or by the port.
 #[tokio::test]
 async fn a_second_process_of_a_node_ends_at_its_start_and_the_first_goes_on() {
-    let mut watched = Watched::start(Plan::documented()).await;
-    let leader = watched.settled().await;
-    let term = watched.term().await;
+    let mut observed = ObservedCluster::start(Plan::documented()).await;
+    let leader = observed.wait_until_settled().await;
+    let term = observed.term().await;
     for (data_dir, code, word) in [("data", 78, "another process is this node"), ("elsewhere", 71, "cannot listen")] {
-        let mut command = rollcall(watched.cluster.dir());
-        command.args(["--config", "config.toml", "--this-node", &watched.cluster.name(leader)]);
+        let mut command = rollcall(observed.cluster.dir());
+        command.args(["--config", "config.toml", "--this-node", &observed.cluster.name(leader)]);
         command.args(["--api-bind", "127.0.0.1", "--api-port", &free_port().to_string(), "--data-dir", data_dir]);
-        let (out, log) = (watched.cluster.dir().join("second.out"), watched.cluster.dir().join("second.err"));
+        let (out, log) = (observed.cluster.dir().join("second.out"), observed.cluster.dir().join("second.err"));
         let status = Process::start(command, &out, &log).end().await;
-        let said = std::fs::read_to_string(log).expect("it was written");
-        assert_eq!(status.code(), Some(code), "{said}");
-        assert!(said.contains(word), "{said}");
+        let log_text = std::fs::read_to_string(log).expect("it was written");
+        assert_eq!(status.code(), Some(code), "{log_text}");
+        assert!(log_text.contains(word), "{log_text}");
     }
-    assert_eq!(terms(&watched.watch_for(AFTER).await), [term]);
+    assert_eq!(terms(&observed.observe_for(OBSERVATION_AFTER).await), [term]);
 }
 
 /// Row 23.
 #[tokio::test]
 async fn what_is_no_node_is_shown_out_in_time_and_neither_fills_memory_nor_disturbs_the_leader() {
-    let mut watched = Watched::start(Plan::documented()).await;
-    let leader = watched.settled().await;
-    let term = watched.term().await;
-    let memory = resident_kib(watched.cluster.id(leader));
-    let most_open = open_files(watched.cluster.id(leader)) + MOST_OPEN;
-    let mut strangers = JoinSet::new();
-    for place in 0..SILENT {
-        let port = watched.cluster.election(leader);
-        strangers.spawn(async move {
-            sleep(BETWEEN * place).await;
-            shown_out(port, "silence", async |stream| stream).await;
+    let mut observed = ObservedCluster::start(Plan::documented()).await;
+    let leader = observed.wait_until_settled().await;
+    let term = observed.term().await;
+    let memory = resident_kib(observed.cluster.id(leader));
+    let max_open = open_files(observed.cluster.id(leader)) + MAX_OPEN_FILES;
+    let mut connections = JoinSet::new();
+    for place in 0..SILENT_CONNECTIONS {
+        let port = observed.cluster.election(leader);
+        connections.spawn(async move {
+            sleep(CONNECT_INTERVAL * place).await;
+            assert_disconnected(port, "silence", async |stream| stream).await;
         });
     }
-    for _ in 0..OF_EACH {
-        let port = watched.cluster.election(leader);
-        strangers.spawn(shown_out(port, "garbage", async |mut stream| {
+    for _ in 0..CONNECTIONS_OF_EACH_KIND {
+        let port = observed.cluster.election(leader);
+        connections.spawn(assert_disconnected(port, "garbage", async |mut stream| {
             let garbage: Vec<u8> = (0..8192).map(|_| rand::random()).collect();
             let _ = stream.write_all(&garbage).await;
             stream
         }));
-        strangers.spawn(shown_out(port, "an endless frame", async |mut stream| {
+        connections.spawn(assert_disconnected(port, "an endless frame", async |mut stream| {
             let _ = stream.write_all(&u32::MAX.to_be_bytes()).await;
             let piece = vec![b'x'; 1 << 16];
-            for _ in 0..FLOOD_BYTES / piece.len() {
+            for _ in 0..FRAME_BYTES_SENT / piece.len() {
                 if !matches!(timeout(SOON, stream.write_all(&piece)).await, Ok(Ok(()))) {
                     break;
                 }
             }
             stream
         }));
-        strangers.spawn(shown_out(port, "slow bytes", async |mut stream| {
+        connections.spawn(assert_disconnected(port, "slow bytes", async |mut stream| {
             let _ = stream.write_all(&4096_u32.to_be_bytes()).await;
             while stream.write_all(b" ").await.is_ok() {
                 sleep(Duration::from_millis(100)).await;
             }
             stream
         }));
-        strangers.spawn(shown_out(port, "silence", async |stream| stream));
+        connections.spawn(assert_disconnected(port, "silence", async |stream| stream));
     }
-    let process = watched.cluster.id(leader);
+    let process = observed.cluster.id(leader);
     let counting = async move {
         let mut most = 0;
-        for _ in 0..AFTER.as_millis() / LOOK.as_millis() {
+        for _ in 0..OBSERVATION_AFTER.as_millis() / COUNT_INTERVAL.as_millis() {
             most = most.max(open_files(process));
-            sleep(LOOK).await;
+            sleep(COUNT_INTERVAL).await;
         }
         most
     };
-    let (seen, most) = tokio::join!(watched.watch_for(AFTER), counting);
+    let (seen, most) = tokio::join!(observed.observe_for(OBSERVATION_AFTER), counting);
     assert_eq!(terms(&seen), [term], "the leader is undisturbed");
-    assert!(most <= most_open, "{most} files were open at once, at most {most_open} may be");
-    while let Some(ended) = strangers.join_next().await {
+    assert!(most <= max_open, "{most} files were open at once, at most {max_open} may be");
+    while let Some(ended) = connections.join_next().await {
         ended.expect("shown out");
     }
-    let grown = resident_kib(watched.cluster.id(leader)).saturating_sub(memory);
-    assert!(grown < MOST_GROWTH_KIB, "{grown} KiB more");
-    assert_eq!(watched.agreed().await, leader);
+    let grown = resident_kib(observed.cluster.id(leader)).saturating_sub(memory);
+    assert!(grown < MAX_GROWTH_KIB, "{grown} KiB more");
+    assert_eq!(observed.wait_for_agreement().await, leader);
 }
 
 /// Row 23.
@@ -126,7 +126,7 @@ async fn http_on_the_election_port_is_answered_with_the_port_that_was_meant() {
 }
 
 /// Connects, does this, and waits until the other end has ended the connection.
-async fn shown_out(port: (&str, u16), what: &str, act: impl AsyncFnOnce(TcpStream) -> TcpStream) {
+async fn assert_disconnected(port: (&str, u16), what: &str, act: impl AsyncFnOnce(TcpStream) -> TcpStream) {
     let stream = TcpStream::connect(port).await.expect("it listens");
     let mut stream = timeout(SOON + SOON, act(stream)).await.unwrap_or_else(|_| panic!("{what} is heard for ever"));
     let mut buffer = [0; 1024];

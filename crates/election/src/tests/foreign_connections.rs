@@ -12,7 +12,7 @@ use super::*;
 /// How long until the other side ends the connection, and what it said before.
 fn until_shown_out(mut stream: TcpStream) -> (Duration, Vec<u8>) {
     let start = Instant::now();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut said = Vec::new();
     match stream.read_to_end(&mut said) {
         Ok(_) => {}
@@ -44,19 +44,19 @@ async fn noise_on_the_election_port_disturbs_nobody() {
         }
         let mut asker = TcpStream::connect(addr).unwrap();
         asker.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        asker.set_read_timeout(Some(PATIENCE)).unwrap();
+        asker.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut answer = String::new();
         asker.read_to_string(&mut answer).unwrap();
         // The silent ones are shown the door too: in order or by a reset, but within the patience.
         let silent = noises.last_mut().unwrap();
-        silent.set_read_timeout(Some(PATIENCE)).unwrap();
+        silent.set_read_timeout(Some(TIMEOUT)).unwrap();
         match silent.read(&mut [0; 1]) {
             Ok(read) => assert_eq!(read, 0),
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
         }
         answer
     });
-    let answer = timeout(PATIENCE, answer).await.unwrap().unwrap();
+    let answer = timeout(TIMEOUT, answer).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(answer.contains("HTTP API is on port 3000"), "{answer}");
     assert_eq!(cluster.leader().await, leader);
@@ -91,7 +91,7 @@ async fn a_byte_now_and_then_buys_no_time() {
         let start = Instant::now();
         stream.write_all(b"\0\0\x3f\xff").unwrap();
         // The first writes after the end may still be taken by the kernel.
-        while stream.write_all(b"x").is_ok() && start.elapsed() < PATIENCE {
+        while stream.write_all(b"x").is_ok() && start.elapsed() < TIMEOUT {
             std::thread::sleep(Duration::from_millis(20));
         }
         start.elapsed()
@@ -120,7 +120,7 @@ fn flood(addr: SocketAddr, stop: &AtomicBool) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_flood_of_silent_strangers_keeps_no_member_out() {
-    let mut cluster = Cluster::start_with(3, outsiders::calm);
+    let mut cluster = Cluster::start_with(3, mismatched_nodes::slow_timings);
     let leader = cluster.leader().await;
     let term = cluster.role(leader).borrow().term;
     let stop = Arc::new(AtomicBool::new(false));
@@ -138,7 +138,7 @@ async fn a_flood_of_silent_strangers_keeps_no_member_out() {
     let listener = TcpListener::bind(cluster.peers[back].socket_addr()).unwrap();
     let start = Instant::now();
     let mut same = options(cluster.dirs[back].path(), &cluster.peers, back, 0);
-    outsiders::calm(&mut same);
+    mismatched_nodes::slow_timings(&mut same);
     let again = Election::start(listener, same).unwrap().0;
     cluster.nodes[back] = Some(again);
     assert_eq!(cluster.leader().await, leader);

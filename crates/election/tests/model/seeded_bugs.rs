@@ -5,8 +5,8 @@ use rollcall_election::machine::{Event, Machine};
 use rollcall_election::{Ballot, BallotReport, Message, NodeId, NodeSet, PreVoteResp, Process};
 
 use super::bounds::{Bounds, Bug, NOW};
-use super::packet::What;
-use super::world::{NO_TIME, Seat, World, others};
+use super::packet::Content;
+use super::world::{LiveNode, NO_TIME_PASSED, World, others};
 
 impl World {
     /// The word of `of` that it does not lead, which it never gave.
@@ -21,7 +21,7 @@ impl World {
             ballot: BallotReport { missing_at_start: false, sound: false, term: Term(0) },
             leader: None,
         };
-        Event::Heard { from: self.process(of), message: Message::PreVoteResp(answer) }
+        Event::MessageReceived { from: self.process(of), message: Message::PreVoteResp(answer) }
     }
 
     fn end_window(&mut self, bounds: &Bounds, node: u8) {
@@ -32,16 +32,16 @@ impl World {
     }
 
     /// What follows an answer that `message` may be.
-    pub(super) fn planted_answers(
+    pub(super) fn forged_answers(
         &self,
         bounds: &Bounds,
         from: Process,
         to: u8,
         message: &Message,
     ) -> impl Iterator<Item = Event> + use<> {
-        let ends = bounds.bug == Some(Bug::OneEndsWindow)
+        let orderly_ends = bounds.bug == Some(Bug::OnePeerEndsWindow)
             && matches!(message, Message::PreVoteResp(answer) if answer.role != MemberRole::Leader);
-        let third = others(to).find(|node| *node != from.node.0).filter(|_| ends);
+        let third = others(to).find(|node| *node != from.node.0).filter(|_| orderly_ends);
         third.map(|third| self.forged_answer(third, to)).into_iter()
     }
 
@@ -61,20 +61,23 @@ impl World {
         }
     }
 
-    pub(super) fn hear(&mut self, bounds: &Bounds, from: Process, to: u8, mut message: Message) {
+    pub(super) fn deliver_message(&mut self, bounds: &Bounds, from: Process, to: u8, mut message: Message) {
         if let (Some(Bug::LeaseFromReceipt), Message::Ack { sent_at, .. }) = (bounds.bug, &mut message) {
             *sent_at = NOW;
         }
-        let planted = self.planted_answers(bounds, from, to, &message);
-        self.feed(bounds, to, Event::Heard { from, message }, NodeSet::default());
-        for event in planted {
+        let with_bug = self.forged_answers(bounds, from, to, &message);
+        self.feed(bounds, to, Event::MessageReceived { from, message }, NodeSet::default());
+        for event in with_bug {
             self.feed(bounds, to, event, NodeSet::default());
         }
     }
 
     /// A node sees the end of a link.
-    pub(super) fn see_end(&mut self, bounds: &Bounds, of: Process, node: u8) {
-        let leader = self.seat(node).and_then(|seat| seat.machine.leader()).map(|(leader, _)| self.process(leader.0));
+    pub(super) fn deliver_end_of_stream(&mut self, bounds: &Bounds, of: Process, node: u8) {
+        let leader = self
+            .live_node(node)
+            .and_then(|live_node| live_node.machine.leader())
+            .map(|(leader, _)| self.process(leader.0));
         let taken_for = match bounds.bug {
             Some(Bug::EndVoidsAnyPromise) => leader.unwrap_or(of),
             Some(Bug::EndByAddress) => self.process(of.node.0),
@@ -87,21 +90,23 @@ impl World {
     }
 
     fn clear_vote(&mut self, bounds: &Bounds, node: u8) {
-        let Some(term) = self.seat(node).map(Seat::term) else { return };
+        let Some(term) = self.live_node(node).map(LiveNode::term) else { return };
         let ballot = Some(Ballot { term, voted_for: None });
         self.disks[usize::from(node)] = ballot;
         let machine = Machine::new(bounds.rules(node), self.process(node).boot, ballot, NOW);
-        self.seats[usize::from(node)] = Some(Seat::new(&machine, &NO_TIME));
+        self.live_nodes[usize::from(node)] = Some(LiveNode::new(&machine, &NO_TIME_PASSED));
         self.end_window(bounds, node);
     }
 
     /// Bugs that are an event of their own.
-    pub(super) fn plant(&mut self, bug: Bug, leader: u8) {
-        let term = self.seat(leader).map(Seat::term).unwrap_or_default();
+    pub(super) fn inject_bug(&mut self, bug: Bug, leader: u8) {
+        let term = self.live_node(leader).map(LiveNode::term).unwrap_or_default();
         for other in others(leader) {
             match bug {
-                Bug::HandoverKeepsLease => self.put(leader, NodeId(other), What::Says(Message::StandNow { term })),
-                Bug::ClosesWithoutBye => self.put(leader, NodeId(other), What::Ended),
+                Bug::HandoverKeepsLease => {
+                    self.send_packet(leader, NodeId(other), Content::Message(Message::StandNow { term }))
+                }
+                Bug::ClosesWithoutBye => self.send_packet(leader, NodeId(other), Content::EndOfStream),
                 _ => {}
             }
         }

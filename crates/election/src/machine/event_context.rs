@@ -1,7 +1,7 @@
 //! One event while it is handled: the time, a random number, and the actions so far.
 
-use super::event::{Action, Note};
-use super::rules::{Draw, Rules};
+use super::event::{Action, LogEvent};
+use super::rules::{Entropy, Rules};
 use crate::process::{Ballot, NodeId, all_ids};
 use crate::wire::message::Message;
 use rollcall_core::BootMs;
@@ -9,15 +9,15 @@ use rollcall_core::BootMs;
 /// The arguments of a rule besides the node's state, and its output. Actions are performed in the
 /// order of the calls.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct EventContext {
     pub(super) now: BootMs,
-    pub(super) draw: Draw,
+    pub(super) entropy: Entropy,
     actions: Vec<Action>,
 }
 
-impl Turn {
-    pub(super) fn new(now: BootMs, draw: Draw) -> Self {
-        Self { now, draw, actions: Vec::new() }
+impl EventContext {
+    pub(super) fn new(now: BootMs, entropy: Entropy) -> Self {
+        Self { now, entropy, actions: Vec::new() }
     }
 
     pub(super) fn into_actions(self) -> Vec<Action> {
@@ -34,14 +34,14 @@ impl Turn {
     }
 
     pub(super) fn save(&mut self, ballot: Ballot) {
-        self.actions.push(Action::Save(ballot));
+        self.actions.push(Action::SaveBallot(ballot));
     }
 
     pub(super) fn drain(&mut self) {
         self.actions.push(Action::Drain);
     }
 
-    pub(super) fn note(&mut self, note: Note) {
-        self.actions.push(Action::Note(note));
+    pub(super) fn log(&mut self, event: LogEvent) {
+        self.actions.push(Action::Log(event));
     }
 }

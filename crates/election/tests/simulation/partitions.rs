@@ -1,13 +1,13 @@
 //! Networks that are not whole. FAULTS rows 10, 11, 12, 14, 15 and 34.
 
 use rollcall_election::NodeId;
-use rollcall_election::machine::Note;
+use rollcall_election::machine::LogEvent;
 
-use super::world::{Cut, MS, SECOND, Weather, World};
+use super::world::{Cut, MS, NetworkConditions, SECOND, World};
 
 /// How often anybody stood for election since `start`.
-fn stood(world: &World, start: u64) -> usize {
-    world.notes.iter().filter(|(at, _, note)| *at >= start && matches!(note, Note::Stands { .. })).count()
+fn campaigns_since(world: &World, start: u64) -> usize {
+    world.notes.iter().filter(|(at, _, note)| *at >= start && matches!(note, LogEvent::CampaignStarted { .. })).count()
 }
 
 /// Row 10: A and C cannot talk. Whoever leads goes on, and the far end of the chain learns who it is.
@@ -29,7 +29,7 @@ fn in_a_chain_one_leads_and_the_far_node_learns_it() {
             let told = world.hosts[node].machine().leader();
             assert_eq!(told, Some((World::id(settled), term)), "seed {seed}: node {node}");
         }
-        world.sound();
+        world.assert_no_violation();
     }
 }
 
@@ -47,7 +47,7 @@ fn apply(world: &mut World, pairs: &[(usize, usize)], graph: u32, directed: bool
 }
 
 /// Every graph in which some node can talk with a majority, both ways: how long until somebody serves for good.
-fn every_graph(nodes: usize, directed: bool, seeds: u64) -> u64 {
+fn slowest_over_graphs(nodes: usize, directed: bool, seeds: u64) -> u64 {
     let all = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to)));
     let pairs: Vec<_> = all.filter(|(from, to)| if directed { from != to } else { from < to }).collect();
     let has = |graph: u32, from, to| {
@@ -71,7 +71,7 @@ fn every_graph(nodes: usize, directed: bool, seeds: u64) -> u64 {
                 assert!(found.is_some() && world.now - start < 120 * SECOND, "graph {graph:b}, seed {seed}");
             }
             slowest = slowest.max(world.now - start - stable);
-            world.sound();
+            world.assert_no_violation();
         }
     }
     println!("{nodes} nodes, directed {directed}: a leader for good after {} ms at most", slowest / MS);
@@ -81,13 +81,13 @@ fn every_graph(nodes: usize, directed: bool, seeds: u64) -> u64 {
 /// Row 11.
 #[test]
 fn on_every_directed_graph_of_three_with_a_well_connected_node_a_leader_serves() {
-    assert!(every_graph(3, true, 6) <= 15 * SECOND);
+    assert!(slowest_over_graphs(3, true, 6) <= 15 * SECOND);
 }
 
 /// Row 11.
 #[test]
 fn on_every_graph_of_five_with_a_well_connected_node_a_leader_serves() {
-    assert!(every_graph(5, false, 1) <= 30 * SECOND);
+    assert!(slowest_over_graphs(5, false, 1) <= 30 * SECOND);
 }
 
 /// Row 12.
@@ -102,8 +102,8 @@ fn four_nodes_cut_in_halves_have_no_leader() {
         world.run(2500 * MS);
         assert_eq!(world.run_until(60 * SECOND, |world| world.serving().is_some()), None, "seed {seed}");
         world.heal_all();
-        world.until_served(6 * SECOND);
-        world.sound();
+        world.run_until_served(6 * SECOND);
+        world.assert_no_violation();
     }
 }
 
@@ -118,33 +118,33 @@ fn a_follower_that_comes_and_goes_does_not_move_the_term() {
         while world.now < end {
             let kind = [Cut::Loses, Cut::Holds][world.pick(2)];
             world.isolate(follower, kind);
-            let (away, back) = (world.between(SECOND / 10, 8 * SECOND), world.between(SECOND / 10, 4 * SECOND));
-            world.run(away);
+            let (stopped, back) = (world.between(SECOND / 10, 8 * SECOND), world.between(SECOND / 10, 4 * SECOND));
+            world.run(stopped);
             world.heal_all();
             let lapsed = world.run_until(back, |world| world.serving() != Some(leader));
             assert_eq!(lapsed, None, "seed {seed}");
         }
         assert_eq!((world.leader(), world.checks.served), (leader, term), "seed {seed}");
-        world.sound();
+        world.assert_no_violation();
     }
 }
 
 /// Row 15. On TCP a lost packet is a late one; that messages are lost for good is more than a proxy can do.
 #[test]
 fn a_lossy_or_slow_network_hardly_ever_changes_the_leader() {
-    let lossy = Weather { loss: 50, ..Weather::default() };
-    let late = Weather { late: (50, 400 * MS), ..Weather::default() };
-    let slow = Weather { delay: (190 * MS, 210 * MS), ..Weather::default() };
-    for (name, weather, most) in [("5% lost", lossy, 1), ("5% late", late, 0), ("200 ms", slow, 0)] {
+    let lossy = NetworkConditions { loss: 50, ..NetworkConditions::default() };
+    let late = NetworkConditions { late: (50, 400 * MS), ..NetworkConditions::default() };
+    let slow = NetworkConditions { delay: (190 * MS, 210 * MS), ..NetworkConditions::default() };
+    for (name, network, most) in [("5% lost", lossy, 1), ("5% late", late, 0), ("200 ms", slow, 0)] {
         let mut worst = 0;
         for seed in 0..20 {
             let mut world = World::settled(3, seed);
             let before = world.checks.changes;
-            world.weather = weather;
+            world.network = network;
             world.run(600 * SECOND);
             assert!(world.run_until(5 * SECOND, |world| world.serving().is_some()).is_some());
             worst = worst.max(world.checks.changes - before);
-            world.sound();
+            world.assert_no_violation();
         }
         println!("{name}: at most {worst} changes in 10 minutes");
         assert!(worst <= most, "{name}: {worst} changes");
@@ -168,13 +168,13 @@ fn followers_that_stood_still_do_not_elect_before_the_lease_is_over() {
         for node in world.others(leader) {
             world.reset_link(leader, node);
         }
-        let first = world.run_until(20 * SECOND, |world| stood(world, start) > 0);
+        let first = world.run_until(20 * SECOND, |world| campaigns_since(world, start) > 0);
         assert!(first.is_none() || world.now > lease || lease == 0, "seed {seed}");
-        world.until_served(8 * SECOND);
+        world.run_until_served(8 * SECOND);
         world.run(10 * SECOND);
-        world.until_served(SECOND);
+        world.run_until_served(SECOND);
         assert!(world.checks.served >= term);
-        world.sound();
+        world.assert_no_violation();
     }
 }
 
@@ -186,8 +186,8 @@ fn a_follower_that_stands_still_causes_no_election() {
         let (leader, start) = (world.leader(), world.now);
         world.freeze((leader + 1) % 3, 10 * SECOND);
         world.run(30 * SECOND);
-        assert_eq!((world.leader(), stood(&world, start)), (leader, 0), "seed {seed}");
+        assert_eq!((world.leader(), campaigns_since(&world, start)), (leader, 0), "seed {seed}");
         assert_eq!(world.checks.last, Some(NodeId(u8::try_from(leader).expect("small"))));
-        world.sound();
+        world.assert_no_violation();
     }
 }

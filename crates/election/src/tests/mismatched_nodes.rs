@@ -4,7 +4,7 @@ use super::*;
 use rollcall_core::ClusterKey;
 
 /// So slow that no hiccup of a busy machine costs a leader its term, which these tests would blame on the outsider.
-pub(super) fn calm(options: &mut Options) {
+pub(super) fn slow_timings(options: &mut Options) {
     options.cluster.timings.election_timeout_min_ms = 1500;
     options.cluster.timings.election_timeout_max_ms = 2000;
 }
@@ -18,9 +18,9 @@ fn key(text: &str) -> ClusterKey {
 /// Two nodes with a leader, and the third member of their `peers` started with other options: it gets no link, disturbs
 /// nobody, and each side logs one line with all of `words` about the other.
 async fn assert_is_kept_out(all: impl Fn(&mut Options), stranger: impl Fn(&mut Options), words: &[&str]) {
-    logbook::open();
+    captured_logs::open();
     let mut cluster = Cluster::start_with(3, |options| {
-        calm(options);
+        slow_timings(options);
         all(options);
         if options.api.url.ends_with("3002") {
             stranger(options);
@@ -39,8 +39,8 @@ async fn assert_is_kept_out(all: impl Fn(&mut Options), stranger: impl Fn(&mut O
     let name = cluster.peers[2].to_string();
     for member in &cluster.peers[..2] {
         // Each has two ways to notice, and says it once: as the one who dials or as the one who is dialled.
-        let seen_by_both = logbook::lines(&[&[name.as_str(), "WARN"], words].concat());
-        let about_member = logbook::lines(&[&[member.to_string().as_str(), "WARN", "link"], words].concat());
+        let seen_by_both = captured_logs::lines(&[&[name.as_str(), "WARN"], words].concat());
+        let about_member = captured_logs::lines(&[&[member.to_string().as_str(), "WARN", "link"], words].concat());
         assert!((1..=2).contains(&about_member.len()), "{about_member:#?}");
         assert!((2..=4).contains(&seen_by_both.len()), "{seen_by_both:#?}");
     }
@@ -66,7 +66,7 @@ async fn a_node_with_another_key_is_kept_out() {
         &["the cluster_key differs"],
     )
     .await;
-    assert_eq!(logbook::lines(&[KEY]).len() + logbook::lines(&[another]).len(), 0, "keys are never shown");
+    assert_eq!(captured_logs::lines(&[KEY]).len() + captured_logs::lines(&[another]).len(), 0, "keys are never shown");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,8 +98,8 @@ async fn a_node_with_another_bucket_is_kept_out_even_if_it_has_the_key() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_other_peers_is_kept_out() {
-    logbook::open();
-    let cluster = Cluster::start_with(2, calm);
+    captured_logs::open();
+    let cluster = Cluster::start_with(2, slow_timings);
     let leader = cluster.leader().await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peers = cluster.peers.clone();
@@ -107,7 +107,7 @@ async fn a_node_with_other_peers_is_kept_out() {
     let stranger_place = 2;
     let dir = tempfile::tempdir().unwrap();
     let mut theirs = options(dir.path(), &peers, stranger_place, 0);
-    calm(&mut theirs);
+    slow_timings(&mut theirs);
     let stranger = Election::start(listener, theirs).unwrap().0;
     // Long enough for several attempts of all sides.
     tokio::time::sleep(Duration::from_millis(1200)).await;
@@ -117,9 +117,9 @@ async fn a_node_with_other_peers_is_kept_out() {
     let name = peers[2].to_string();
     for member in &cluster.peers {
         let here = format!("a link from {name} ");
-        assert_eq!(logbook::lines(&[&here, "its peers are", &name]).len(), 2, "one of each member");
+        assert_eq!(captured_logs::lines(&[&here, "its peers are", &name]).len(), 2, "one of each member");
         let there = format!("the link to {member} cannot be made");
-        assert_eq!(logbook::lines(&[&there, "refuses this node: its peers are"]).len(), 1);
+        assert_eq!(captured_logs::lines(&[&there, "refuses this node: its peers are"]).len(), 1);
     }
     stranger.stop().await;
     cluster.stop().await;

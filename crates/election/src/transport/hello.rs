@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::complaints::Complaints;
 use super::identities::Identities;
+use super::log_throttle::LogThrottle;
 use crate::process::{BootId, NodeId, Peers};
 use crate::wire::frame::PROTOCOL;
 use crate::wire::hello::{Hello, Purpose};
-use crate::wire::proof::Nonce;
+use crate::wire::key_proof::Nonce;
 use rollcall_core::{ClusterKey, NodeAddr, Timings};
 
 /// The facts about this node that never change while it runs, and what it remembers of those who greeted.
 #[derive(Debug)]
-pub(crate) struct Greeter {
+pub(crate) struct HelloPolicy {
     pub(crate) peers: Peers,
     pub(crate) boot: BootId,
     pub(crate) cluster: Uuid,
@@ -24,10 +24,10 @@ pub(crate) struct Greeter {
     pub(crate) timings: Timings,
     pub(crate) key: Option<ClusterKey>,
     pub(crate) identities: Mutex<Identities>,
-    pub(crate) complaints: Mutex<Complaints>,
+    pub(crate) log_throttle: Mutex<LogThrottle>,
 }
 
-impl Greeter {
+impl HelloPolicy {
     /// This node's address, which is its name.
     pub(crate) fn me(&self) -> NodeAddr {
         self.peers.addr(self.peers.me())
@@ -44,12 +44,12 @@ impl Greeter {
     }
 
     /// What was complained of; not to be held for longer than a look.
-    pub(crate) fn complaints(&self) -> MutexGuard<'_, Complaints> {
-        self.complaints.lock().expect("never held across a panic")
+    pub(crate) fn log_throttle(&self) -> MutexGuard<'_, LogThrottle> {
+        self.log_throttle.lock().expect("never held across a panic")
     }
 
     /// This node's Hello to `to` on a connection with these ends (local, remote).
-    pub(crate) fn hello(&self, to: NodeAddr, ends: (SocketAddr, SocketAddr), purpose: Purpose, nonce: Nonce) -> Hello {
+    pub(crate) fn hello(&self, to: NodeAddr, addrs: (SocketAddr, SocketAddr), purpose: Purpose, nonce: Nonce) -> Hello {
         Hello {
             protocol: PROTOCOL,
             cluster: self.cluster,
@@ -59,8 +59,8 @@ impl Greeter {
             api_url: self.api_url.clone(),
             peers: self.peers.addrs().to_vec(),
             timings: self.timings,
-            local: ends.0,
-            remote: ends.1,
+            local: addrs.0,
+            remote: addrs.1,
             purpose,
             keyed: self.key.is_some(),
             nonce,
@@ -69,7 +69,7 @@ impl Greeter {
 
     /// Who greets, or why it is refused; `mine` is the answer it would get.
     pub(crate) fn admit(&self, theirs: &Hello, mine: &Hello) -> Result<NodeId, String> {
-        if let Some(difference) = theirs.differs_from(mine) {
+        if let Some(difference) = theirs.difference_from(mine) {
             return Err(difference);
         }
         match self.peers.id(theirs.node) {

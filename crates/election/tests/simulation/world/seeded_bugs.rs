@@ -5,13 +5,13 @@ use rollcall_core::{BootMs, MemberRole};
 use rollcall_election::machine::{Event, Machine};
 use rollcall_election::{Ballot, Message, Process};
 
-use super::{What, World};
+use super::{SimEvent, World};
 
 /// A mistake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Bug {
     /// L is as long as V.
-    LeaseIsPromise,
+    LeaseAsLongAsPromise,
     /// A node that starts may vote at once.
     NoBootWindow,
     /// One other node's word ends the boot window.
@@ -23,7 +23,7 @@ pub(crate) enum Bug {
     /// A vote is forgotten at a restart.
     VolatileVote,
     /// A ballot counts as saved while it is still on its way to the disk.
-    SavedTooEarly,
+    ReportedSavedTooEarly,
     /// What a process finds when it starts is relied on before it is synced.
     LoadsWithoutSync,
     /// A living process ends its links in order and without a Bye.
@@ -31,7 +31,7 @@ pub(crate) enum Bug {
     /// One node has other timings than the rest.
     DifferentTimings,
     /// A node that lost its ballot starts with an empty one.
-    WipedVotesAtOnce,
+    WipedNodeVotes,
     /// The end of any stream voids the promise to the leader.
     EndVoidsAnyPromise,
     /// The end of an old process's stream counts for the node's present one.
@@ -46,8 +46,8 @@ impl World {
     }
 
     /// The ballot and the moment with which a machine starts.
-    pub(super) fn start_of(&mut self, node: usize) -> (Option<Ballot>, BootMs) {
-        let (older, empty) = (self.has(Bug::VolatileVote), self.has(Bug::WipedVotesAtOnce));
+    pub(super) fn ballot_and_clock_at_start(&mut self, node: usize) -> (Option<Ballot>, BootMs) {
+        let (older, empty) = (self.has(Bug::VolatileVote), self.has(Bug::WipedNodeVotes));
         let (syncs, early) = (!self.has(Bug::LoadsWithoutSync), self.has(Bug::NoBootWindow));
         let now = self.now;
         let host = &mut self.hosts[node];
@@ -60,7 +60,7 @@ impl World {
     }
 
     /// What a node hears instead of `message`.
-    pub(super) fn distort(&mut self, node: usize, from: Process, message: Message) -> Message {
+    pub(super) fn apply_bug_to_message(&mut self, node: usize, from: Process, message: Message) -> Message {
         match message {
             Message::Ack { term, load, ready, .. } if self.has(Bug::LeaseFromReceipt) => {
                 let sent_at = self.hosts[node].clock.read(self.now);
@@ -70,7 +70,7 @@ impl World {
                 for other in self.others(node) {
                     let from = Process { node: Self::id(other), ..from };
                     let answer = rollcall_election::PreVoteResp { granted: false, ..answer };
-                    self.feed(node, Event::Heard { from, message: Message::PreVoteResp(answer) });
+                    self.feed(node, Event::MessageReceived { from, message: Message::PreVoteResp(answer) });
                 }
                 message
             }
@@ -79,7 +79,7 @@ impl World {
     }
 
     /// The process whose end a node reads of when the stream of `process` ends.
-    pub(super) fn end_of(&mut self, node: usize, process: Process) -> Process {
+    pub(super) fn reported_dead_process(&mut self, node: usize, process: Process) -> Process {
         let Some(running) = &self.hosts[node].running else { return process };
         let present = |of: u8| running.linked[usize::from(of)];
         let leader = running.machine.leader().and_then(|(leader, _)| Some((leader, present(leader.0)?)));
@@ -91,7 +91,7 @@ impl World {
     }
 
     /// What else happens at the end of a stream.
-    pub(super) fn after_end(&mut self, node: usize) {
+    pub(super) fn apply_bug_after_end(&mut self, node: usize) {
         if self.has(Bug::EndClearsVote)
             && let Some(running) = &mut self.hosts[node].running
         {
@@ -101,7 +101,7 @@ impl World {
             let early = host.clock.read(self.now).0.saturating_sub(host.rules.timings.election_timeout_min_ms + 1);
             let running = host.running.as_mut().expect("just seen");
             running.machine = Machine::new(host.rules.clone(), running.process.boot, Some(ballot), BootMs(early));
-            self.later(0, self.hosts[node].process().expect("just seen"), What::Wake { serial: u32::MAX });
+            self.schedule(0, self.hosts[node].process().expect("just seen"), SimEvent::Timer { serial: u32::MAX });
         }
     }
 }

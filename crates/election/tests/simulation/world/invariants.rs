@@ -1,21 +1,21 @@
 //! Holds the invariants against what a node does and says.
 
 use rollcall_core::{BootMs, Term};
-use rollcall_election::{Ballot, Message, Standing};
+use rollcall_election::{Ballot, Message, RoleState};
 
 use super::{Bug, MS, Rule, SECOND, World};
 
 /// A machine that says more than this in a second talks without end.
-const MESSAGES_A_SECOND: u32 = 1000;
+const MAX_MESSAGES_PER_SECOND: u32 = 1000;
 
 impl World {
     /// The invariants, after each event of `node`. Between two events leases only run out.
-    pub(super) fn look(&mut self, node: usize) {
-        let (now, stretched) = (self.now, self.has(Bug::LeaseIsPromise));
+    pub(super) fn check_invariants(&mut self, node: usize) {
+        let (now, stretched) = (self.now, self.has(Bug::LeaseAsLongAsPromise));
         let host = &mut self.hosts[node];
         let Some(running) = &mut host.running else { return };
         let (me, term) = (running.process.node, running.machine.term());
-        let Standing::Leader { serves_until, .. } = running.machine.standing() else {
+        let RoleState::Leader { serves_until, .. } = running.machine.role_state() else {
             let keeps = self.bug == Some(Bug::HandoverKeepsLease) && running.machine.awaits_successor();
             running.serves_until = if keeps { running.kept_lease } else { 0 };
             return;
@@ -30,21 +30,21 @@ impl World {
             self.checks.serves(me, term);
             let both: Vec<_> = (0..self.hosts.len()).filter(|node| self.serves(*node)).collect();
             if both.len() > 1 {
-                self.checks.broken(Rule::OneServes, format!("nodes {both:?} serve at once at {} ms", now / MS));
+                self.checks.broken(Rule::OneServingNode, format!("nodes {both:?} serve at once at {} ms", now / MS));
             }
         }
     }
 
     /// Nodes that answer each other's questions with questions would never end.
-    pub(super) fn check_talk(&mut self, node: usize) {
+    pub(super) fn check_message_rate(&mut self, node: usize) {
         let now = self.now;
         let Some(running) = &mut self.hosts[node].running else { return };
-        if now - running.talkative.0 > SECOND {
-            running.talkative = (now, 0);
+        if now - running.message_rate.0 > SECOND {
+            running.message_rate = (now, 0);
         }
-        running.talkative.1 += 1;
-        if running.talkative.1 > MESSAGES_A_SECOND {
-            self.checks.broken(Rule::Rests, format!("node {node} talks without end at {} ms", now / MS));
+        running.message_rate.1 += 1;
+        if running.message_rate.1 > MAX_MESSAGES_PER_SECOND {
+            self.checks.broken(Rule::NoBusyLoop, format!("node {node} talks without end at {} ms", now / MS));
         }
     }
 
@@ -65,10 +65,10 @@ impl World {
         }
         // A refusal tells a term only to be of help, and none if none is certain.
         let claims = !matches!(message, Message::VoteResp { granted: false, .. });
-        let told = &mut self.hosts[node].told;
+        let told = &mut self.hosts[node].highest_sent_term;
         if claims && term < *told {
             let text = format!("node {node} told of term {} after {}", term.0, told.0);
-            self.checks.broken(Rule::TermGrows, text);
+            self.checks.broken(Rule::TermNeverDecreases, text);
         }
         *told = (*told).max(term);
     }

@@ -44,7 +44,7 @@ async fn change_leader(cluster: &mut Cluster, leader: usize, round: usize) {
 async fn check(cluster: &Cluster, name: &str, outcomes: &[(&str, Outcome)]) {
     let winners: Vec<(&str, &String)> = outcomes
         .iter()
-        .filter_map(|(addr, outcome)| if let Outcome::Ours(id) = outcome { Some((*addr, id)) } else { None })
+        .filter_map(|(addr, outcome)| if let Outcome::Registered(id) = outcome { Some((*addr, id)) } else { None })
         .collect();
     let [(addr, id)] = winners[..] else { panic!("{name}: {outcomes:?}") };
     let profile = std::fs::read(cluster.bucket().join(format!("users/{name}/profile.json"))).expect("it is stored");

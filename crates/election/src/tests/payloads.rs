@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::super::{MOST_CARGO_BYTES, NodeId};
-use super::{Cluster, PATIENCE};
+use super::super::{MAX_PAYLOAD_BYTES, NodeId};
+use super::{Cluster, TIMEOUT};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cargo_arrives_with_its_sender_and_does_not_disturb_the_election() {
@@ -14,16 +14,16 @@ async fn cargo_arrives_with_its_sender_and_does_not_disturb_the_election() {
     let leader = cluster.leader().await;
     let term = cluster.role(leader).borrow().term;
     let (from, to) = (0, 1);
-    let sender = cluster.carriers.remove(from);
-    let mut receiver = cluster.carriers.remove(0);
+    let sender = cluster.transports.remove(from);
+    let mut receiver = cluster.transports.remove(0);
     assert_eq!((sender.me(), receiver.me(), sender.count()), (NodeId(0), NodeId(1), 2));
     assert!(sender.send(NodeId(1), Bytes::from_static(b"\0hello")));
-    let parcel = timeout(PATIENCE, receiver.receive()).await.expect("arrives").expect("goes on");
-    assert_eq!((parcel.from.node, &parcel.cargo[..]), (NodeId(0), &b"\0hello"[..]));
+    let inbound = timeout(TIMEOUT, receiver.receive()).await.expect("arrives").expect("goes on");
+    assert_eq!((inbound.from.node, &inbound.payload[..]), (NodeId(0), &b"\0hello"[..]));
     assert_eq!(sender.saved_term(), Some(term));
 
     // As much as fits, for three times as long as a follower bears silence; nobody takes it out at the other end.
-    let big = Bytes::from(vec![7; MOST_CARGO_BYTES]);
+    let big = Bytes::from(vec![7; MAX_PAYLOAD_BYTES]);
     let (mut sent, mut dropped) = (0, 0);
     let until = Instant::now() + Duration::from_secs(2);
     while Instant::now() < until {

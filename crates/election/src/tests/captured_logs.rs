@@ -9,7 +9,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 static LINES: OnceLock<Mutex<Vec<String>>> = OnceLock::new();
 
-struct Logbook;
+struct CapturedLogs;
 
 struct Text(String);
 
@@ -21,7 +21,7 @@ impl Visit for Text {
     }
 }
 
-impl Subscriber for Logbook {
+impl Subscriber for CapturedLogs {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() <= Level::INFO && metadata.target().contains("election")
     }
@@ -42,7 +42,7 @@ impl Subscriber for Logbook {
 
 /// Begins to keep lines, if nobody has yet.
 pub(super) fn open() {
-    let _ = tracing::subscriber::set_global_default(Logbook);
+    let _ = tracing::subscriber::set_global_default(CapturedLogs);
 }
 
 /// The lines so far that contain all of `words`.

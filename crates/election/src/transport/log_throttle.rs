@@ -18,27 +18,27 @@ pub(crate) const MAX_QUOTED_CHARS: usize = 600;
 
 /// What was complained of lately. Bounded: members and kinds are few.
 #[derive(Debug, Default)]
-pub(crate) struct Complaints {
+pub(crate) struct LogThrottle {
     latest: HashMap<(Option<NodeId>, RefusalKind), BootMs>,
 }
 
-impl Complaints {
-    /// Whether to log that `who` (`None` for whoever is no member) was refused, or refused us.
-    pub(crate) fn is_due(&mut self, who: Option<NodeId>, kind: RefusalKind, now: BootMs) -> bool {
+impl LogThrottle {
+    /// Whether to log that `member` (`None` for whoever is no member) was refused, or refused us.
+    pub(crate) fn should_log(&mut self, member: Option<NodeId>, kind: RefusalKind, now: BootMs) -> bool {
         // Being told to try again is no trouble yet.
-        if kind == RefusalKind::NotYet {
+        if kind == RefusalKind::TryAgain {
             return false;
         }
-        let due = self.latest.get(&(who, kind)).is_none_or(|last| now.since(*last) >= REPEAT_AFTER_MS);
+        let due = self.latest.get(&(member, kind)).is_none_or(|last| now.since(*last) >= REPEAT_AFTER_MS);
         if due {
-            self.latest.insert((who, kind), now);
+            self.latest.insert((member, kind), now);
         }
         due
     }
 
     /// A link to a member stands, so whatever comes next is news.
-    pub(crate) fn forget(&mut self, who: NodeId) {
-        self.latest.retain(|(complained, _), _| *complained != Some(who));
+    pub(crate) fn reset(&mut self, member: NodeId) {
+        self.latest.retain(|(refused, _), _| *refused != Some(member));
     }
 }
 
@@ -50,17 +50,17 @@ mod tests {
 
     #[test]
     fn a_complaint_is_repeated_after_a_minute_or_after_a_good_link() {
-        let mut complaints = Complaints::default();
+        let mut log_throttle = LogThrottle::default();
         let (member, stranger) = (Some(NodeId(1)), None);
-        assert!(complaints.is_due(member, RefusalKind::Different, BootMs(0)));
-        assert!(!complaints.is_due(member, RefusalKind::Different, BootMs(59_999)));
-        assert!(complaints.is_due(member, RefusalKind::Doubled, BootMs(1)), "another kind");
-        assert!(complaints.is_due(stranger, RefusalKind::Different, BootMs(1)), "somebody else");
-        assert!(complaints.is_due(member, RefusalKind::Different, BootMs(60_000)));
-        complaints.forget(NodeId(1));
-        assert!(complaints.is_due(member, RefusalKind::Different, BootMs(60_001)));
-        assert!(!complaints.is_due(stranger, RefusalKind::Different, BootMs(60_000)));
-        assert!(!complaints.is_due(member, RefusalKind::NotYet, BootMs(0)));
+        assert!(log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(0)));
+        assert!(!log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(59_999)));
+        assert!(log_throttle.should_log(member, RefusalKind::AddressConflict, BootMs(1)), "another kind");
+        assert!(log_throttle.should_log(stranger, RefusalKind::ConfigMismatch, BootMs(1)), "somebody else");
+        assert!(log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(60_000)));
+        log_throttle.reset(NodeId(1));
+        assert!(log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(60_001)));
+        assert!(!log_throttle.should_log(stranger, RefusalKind::ConfigMismatch, BootMs(60_000)));
+        assert!(!log_throttle.should_log(member, RefusalKind::TryAgain, BootMs(0)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 /// Pieces under way in one direction of one connection; beyond these, the sender waits.
-const UNDER_WAY: usize = 1024;
+const MAX_BUFFERED_PIECES: usize = 1024;
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// Where connections come in and where they go.
@@ -34,7 +34,7 @@ impl FromStr for Route {
 }
 
 /// Passes connections on until an error, or for ever.
-pub(crate) async fn pass_on(late: Duration, routes: Vec<Route>) -> anyhow::Result<()> {
+pub(crate) async fn run(delay: Duration, routes: Vec<Route>) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     for route in routes {
         let listener = TcpListener::bind(route.from).await.with_context(|| route.from.to_string())?;
@@ -42,7 +42,7 @@ pub(crate) async fn pass_on(late: Duration, routes: Vec<Route>) -> anyhow::Resul
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await?;
-                connections.spawn(connection(stream, route.to, late));
+                connections.spawn(connection(stream, route.to, delay));
                 while connections.try_join_next().is_some() {}
             }
         });
@@ -50,24 +50,24 @@ pub(crate) async fn pass_on(late: Duration, routes: Vec<Route>) -> anyhow::Resul
     tasks.join_next().await.context("no route")??
 }
 
-async fn connection(near: TcpStream, to: SocketAddr, late: Duration) {
+async fn connection(near: TcpStream, to: SocketAddr, delay: Duration) {
     let Ok(far) = TcpStream::connect(to).await else { return };
     if near.set_nodelay(true).and_then(|()| far.set_nodelay(true)).is_err() {
         return;
     }
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = far.into_split();
-    tokio::join!(direction(near_in, far_out, late), direction(far_in, near_out, late));
+    tokio::join!(direction(near_in, far_out, delay), direction(far_in, near_out, delay));
 }
 
 /// One direction: the end of the stream is as late as its bytes.
-async fn direction(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, late: Duration) {
-    let (pieces_in, mut pieces) = mpsc::channel::<(Instant, Bytes)>(UNDER_WAY);
+async fn direction(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) {
+    let (pieces_in, mut pieces) = mpsc::channel::<(Instant, Bytes)>(MAX_BUFFERED_PIECES);
     let read = async move {
         let mut buffer = vec![0; PIECE_BYTES];
         loop {
             let length = from.read(&mut buffer).await.unwrap_or(0);
-            let piece = (Instant::now() + late, Bytes::copy_from_slice(&buffer[..length]));
+            let piece = (Instant::now() + delay, Bytes::copy_from_slice(&buffer[..length]));
             if pieces_in.send(piece).await.is_err() || length == 0 {
                 return;
             }

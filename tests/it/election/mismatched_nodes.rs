@@ -10,10 +10,10 @@ async fn check_kept_out(cluster: &mut Cluster, name: &str, value: &str, words: &
     cluster.kill9(2);
     cluster.set_env(2, name, value);
     cluster.start(2);
-    let shows =
+    let has_warning =
         |log: &str| log.lines().any(|line| line.contains("WARN") && words.iter().all(|word| line.contains(word)));
     until("both ends to log both values", async || {
-        shows(&cluster.stderr(2)) && (shows(&cluster.stderr(0)) || shows(&cluster.stderr(1)))
+        has_warning(&cluster.stderr(2)) && (has_warning(&cluster.stderr(0)) || has_warning(&cluster.stderr(1)))
     })
     .await;
     let leader = cluster.leader().await;

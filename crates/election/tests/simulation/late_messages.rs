@@ -1,6 +1,6 @@
 //! Words that come too late, and load that moves leadership. FAULTS rows 26 and 28.
 
-use super::world::{Cut, MS, SECOND, Weather, World};
+use super::world::{Cut, MS, NetworkConditions, SECOND, World};
 
 /// Row 26: old messages come again at any time, up to a minute late, and change nothing.
 #[test]
@@ -8,12 +8,12 @@ fn words_from_the_past_are_ignored() {
     let mut again = 0;
     for seed in 0..100 {
         let mut world = World::settled(3, seed);
-        world.weather = Weather { echo: 500, ..Weather::default() };
+        world.network = NetworkConditions { repeat: 500, ..NetworkConditions::default() };
         // Some handovers and resignations, so that there is something to come again.
         for _ in 0..2 {
             let leader = world.leader();
             world.stop(leader);
-            world.until_served(SECOND);
+            world.run_until_served(SECOND);
             world.run(SECOND);
             world.start_all();
             world.run(5 * SECOND);
@@ -23,12 +23,12 @@ fn words_from_the_past_are_ignored() {
             world.heal_all();
             world.run(5 * SECOND);
         }
-        let before = world.parted_again;
+        let before = world.repeated_releases;
         let (leader, changes) = (world.leader(), world.checks.changes);
         let lapsed = world.run_until(60 * SECOND, |world| world.serving() != Some(leader));
         assert_eq!((lapsed, world.checks.changes), (None, changes), "seed {seed}");
-        world.sound();
-        again += world.parted_again - before;
+        world.assert_no_violation();
+        again += world.repeated_releases - before;
     }
     println!("{again} words to stand and resignations came once more");
     assert!(again > 1000, "{again}");
@@ -51,7 +51,7 @@ fn a_leader_under_full_load_hands_over_and_leadership_stays() {
         world.run(30 * SECOND);
         assert!(world.checks.changes - changes <= 1, "seed {seed}");
         assert_eq!(world.leader(), light, "seed {seed}");
-        world.sound();
+        world.assert_no_violation();
     }
     println!("handed over after {} ms at most", slowest / MS);
     assert!(slowest <= 30 * SECOND);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cluster::{Plan, until};
 
 /// Longer than any timeout.
-const LONG_ENOUGH: Duration = Duration::from_secs(6);
+const OBSERVATION_TIME: Duration = Duration::from_secs(6);
 
 /// Row 13.
 #[tokio::test]
@@ -17,7 +17,7 @@ async fn of_two_nodes_the_one_that_is_left_does_not_lead_and_says_why() {
         cluster.kill9(dead);
         until("the end of what is left of the lease", async || cluster.at(left).get("/readyz").await.status == 503)
             .await;
-        let end = tokio::time::Instant::now() + LONG_ENOUGH;
+        let end = tokio::time::Instant::now() + OBSERVATION_TIME;
         while tokio::time::Instant::now() < end {
             let why = cluster.at(left).get("/readyz").await.refused(503, "no_leader");
             assert!(why.contains("leader"), "{why}");

@@ -18,17 +18,17 @@ const PACE: Duration = Duration::from_millis(50);
 /// One request in so many is a registration, which costs the disk a sync.
 const REGISTER_EVERY: usize = 100;
 /// How long the list of users may take to be whole after the last change of leaders.
-const LIST_TIME: Duration = Duration::from_secs(30);
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The clients, which end with this.
-pub(crate) struct Load {
+pub(crate) struct BackgroundLoad {
     acknowledged: Arc<Mutex<BTreeMap<String, String>>>,
     failures: Arc<Mutex<Vec<String>>>,
     requests: Arc<Mutex<u64>>,
     tasks: JoinSet<()>,
 }
 
-impl Load {
+impl BackgroundLoad {
     /// Starts so many clients.
     pub(crate) fn start(count: u16, urls: &[String]) -> anyhow::Result<Self> {
         let acknowledged = Arc::default();
@@ -92,10 +92,10 @@ async fn act(
 
 async fn listed(urls: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
     let http = http_client()?;
-    let deadline = Instant::now() + LIST_TIME;
+    let deadline = Instant::now() + LIST_TIMEOUT;
     loop {
         for url in urls {
-            let Ok(response) = http.get(format!("{url}/users")).timeout(LIST_TIME).send().await else { continue };
+            let Ok(response) = http.get(format!("{url}/users")).timeout(LIST_TIMEOUT).send().await else { continue };
             if response.status().as_u16() == 200 {
                 let list: Value = response.json().await?;
                 let users = list["users"].as_array().context("no list")?.iter();

@@ -22,7 +22,7 @@ pub(crate) struct Nonce(pub(crate) [u64; 4]);
 
 /// The code that proves knowledge of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Proof([u8; 32]);
+pub(crate) struct KeyProof([u8; 32]);
 
 /// The two Hellos of one connection, as they were sent and received.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Transcript {
 
 /// What a proof vouches for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Claim<'a> {
+pub(crate) enum KeyClaim<'a> {
     /// The one who dialled holds the key.
     Dialler,
     /// The one who accepted holds the key, and lets the other in.
@@ -44,21 +44,21 @@ pub(crate) enum Claim<'a> {
 
 impl Transcript {
     /// The proof of a claim about this connection.
-    pub(crate) fn prove(&self, claim: Claim<'_>, key: &ClusterKey) -> Proof {
-        Proof(self.code(claim, key).finalize().into_bytes().into())
+    pub(crate) fn prove(&self, claim: KeyClaim<'_>, key: &ClusterKey) -> KeyProof {
+        KeyProof(self.code(claim, key).finalize().into_bytes().into())
     }
 
     /// Whether `proof` proves the claim; takes the same time wherever they differ.
-    pub(crate) fn holds(&self, claim: Claim<'_>, proof: &Proof, key: &ClusterKey) -> bool {
+    pub(crate) fn verifies(&self, claim: KeyClaim<'_>, proof: &KeyProof, key: &ClusterKey) -> bool {
         self.code(claim, key).verify_slice(&proof.0).is_ok()
     }
 
-    fn code(&self, claim: Claim<'_>, key: &ClusterKey) -> Hmac<Sha256> {
+    fn code(&self, claim: KeyClaim<'_>, key: &ClusterKey) -> Hmac<Sha256> {
         let mut code = Hmac::<Sha256>::new_from_slice(key.reveal()).expect("an HMAC takes keys of any length");
         let (label, reason) = match claim {
-            Claim::Dialler => ("dialler".to_owned(), ""),
-            Claim::Acceptor => ("acceptor".to_owned(), ""),
-            Claim::Refusal(kind, reason) => (format!("refusal {kind:?}"), reason),
+            KeyClaim::Dialler => ("dialler".to_owned(), ""),
+            KeyClaim::Acceptor => ("acceptor".to_owned(), ""),
+            KeyClaim::Refusal(kind, reason) => (format!("refusal {}", kind.wire_name()), reason),
         };
         // Each part behind its length, so that nothing can be moved from one to the next.
         for part in [DOMAIN, label.as_bytes(), reason.as_bytes(), &self.dialler, &self.acceptor] {
@@ -86,24 +86,24 @@ mod tests {
         let right = key("the key of the cluster");
         let here = transcript("hello of A, 1", "hello of B, 2");
         let claims = [
-            Claim::Dialler,
-            Claim::Acceptor,
-            Claim::Refusal(RefusalKind::Doubled, "why"),
-            Claim::Refusal(RefusalKind::Doubled, "because"),
+            KeyClaim::Dialler,
+            KeyClaim::Acceptor,
+            KeyClaim::Refusal(RefusalKind::AddressConflict, "why"),
+            KeyClaim::Refusal(RefusalKind::AddressConflict, "because"),
         ];
         for (place, claim) in claims.into_iter().enumerate() {
             let proof = here.prove(claim, &right);
             for (other_place, other) in claims.into_iter().enumerate() {
-                assert_eq!(here.holds(other, &proof, &right), place == other_place, "{claim:?} as {other:?}");
+                assert_eq!(here.verifies(other, &proof, &right), place == other_place, "{claim:?} as {other:?}");
             }
-            assert!(!here.holds(claim, &proof, &key("the key of the clusteR")), "another key");
+            assert!(!here.verifies(claim, &proof, &key("the key of the clusteR")), "another key");
             for elsewhere in [
                 transcript("hello of A, 1", "hello of B, 3"),
                 transcript("hello of C, 1", "hello of B, 2"),
                 transcript("hello of B, 2", "hello of A, 1"),
                 transcript("hello of A, 1h", "ello of B, 2"),
             ] {
-                assert!(!elsewhere.holds(claim, &proof, &right), "{elsewhere:?}");
+                assert!(!elsewhere.verifies(claim, &proof, &right), "{elsewhere:?}");
             }
         }
     }

@@ -23,26 +23,27 @@ impl Cluster {
 async fn links(election: &Election, nodes: &[usize]) {
     let mut members = election.members();
     let linked = members.wait_for(|rows| nodes.iter().all(|node| rows.get(*node).is_some_and(|row| row.reachable)));
-    timeout(PATIENCE, linked).await.expect("let in").unwrap();
+    timeout(TIMEOUT, linked).await.expect("let in").unwrap();
 }
 
 async fn assert_is_found_out(key: bool) {
-    logbook::open();
+    captured_logs::open();
     let cluster = Cluster::start_with(3, keyed(key));
     let leader = cluster.leader().await;
     let term = cluster.role(leader).borrow().term;
     for node in [leader, (leader + 1) % 3] {
         let dir = tempfile::tempdir().unwrap();
         let double = cluster.double(node, dir.path(), keyed(key));
-        let mut doubled = double.doubled();
-        let reason = timeout(PATIENCE, doubled.wait_for(Option::is_some)).await.expect("found out").unwrap().clone();
+        let mut address_conflict = double.address_conflict();
+        let reason =
+            timeout(TIMEOUT, address_conflict.wait_for(Option::is_some)).await.expect("found out").unwrap().clone();
         let name = cluster.peers[node].to_string();
         assert!(reason.unwrap().contains(&format!("another living process is {name}")));
-        assert!(!logbook::lines(&["a link from", &name, "another living process"]).is_empty());
+        assert!(!captured_logs::lines(&["a link from", &name, "another living process"]).is_empty());
         double.stop().await;
     }
     for node in cluster.nodes.iter().flatten() {
-        assert_eq!(*node.doubled().borrow(), None, "the one that was there first is left alone");
+        assert_eq!(*node.address_conflict().borrow(), None, "the one that was there first is left alone");
     }
     assert_eq!(cluster.leader().await, leader);
     assert_eq!(cluster.role(leader).borrow().term, term, "nobody was disturbed");
@@ -70,13 +71,13 @@ async fn a_newcomer_has_the_address_once_the_old_process_does_not_answer() {
     let silent = TcpListener::bind(cluster.peers[gone].socket_addr()).unwrap();
     let newcomer = cluster.double(gone, cluster.dirs[gone].path(), |_| {});
     links(&newcomer, &others).await;
-    assert_eq!(*newcomer.doubled().borrow(), None);
+    assert_eq!(*newcomer.address_conflict().borrow(), None);
     newcomer.stop().await;
     drop(silent);
     // And when nothing is there at all.
     let newcomer = cluster.double(gone, cluster.dirs[gone].path(), |_| {});
     links(&newcomer, &others).await;
-    assert_eq!(*newcomer.doubled().borrow(), None);
+    assert_eq!(*newcomer.address_conflict().borrow(), None);
     newcomer.stop().await;
     cluster.stop().await;
 }
@@ -95,9 +96,9 @@ async fn the_old_process_has_its_address_back_when_it_answers_again() {
     let dir = tempfile::tempdir().unwrap();
     let real = Election::start(listener, options(dir.path(), &cluster.peers, node, 0)).unwrap().0;
     links(&real, &others).await;
-    let mut doubled = double.doubled();
-    timeout(PATIENCE, doubled.wait_for(Option::is_some)).await.expect("found out").unwrap();
-    assert_eq!(*real.doubled().borrow(), None);
+    let mut address_conflict = double.address_conflict();
+    timeout(TIMEOUT, address_conflict.wait_for(Option::is_some)).await.expect("found out").unwrap();
+    assert_eq!(*real.address_conflict().borrow(), None);
     double.stop().await;
     real.stop().await;
     cluster.stop().await;
