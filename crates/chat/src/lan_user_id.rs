@@ -1,4 +1,4 @@
-//! Who a peer of the LAN says it is.
+//! Identifier of a LAN peer.
 
 use std::net::IpAddr;
 
@@ -8,48 +8,49 @@ use serde::Serialize;
 use super::nickname::Nickname;
 use super::text;
 
-/// `name@ip`, as the peer claims it.
+/// `name@ip`, as the peer claims it. Not authenticated.
 ///
-/// Invariant: 1 to 128 bytes, with no white space and nothing that does not show.
+/// Invariant: 1 to 128 bytes, without white space and without invisible characters.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-pub struct UserId(CompactString);
+pub struct LanUserId(CompactString);
 
+/// Longest user id, in bytes.
 const MAX_USER_ID_BYTES: usize = 128;
 
-impl UserId {
-    /// The id of a peer with this name at this address.
+impl LanUserId {
+    /// Creates the id of a peer from its name and address.
     #[must_use]
     pub fn new(name: &Nickname, ip: IpAddr) -> Self {
         Self(format_compact!("{name}@{ip}"))
     }
 
-    /// Reads what somebody calls itself; `None` if it cannot be shown or told apart.
+    /// Parses a received id; `None` if it breaks the invariant.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_plain = |c: char| !c.is_whitespace() && !text::is_hidden(c);
         ((1..=MAX_USER_ID_BYTES).contains(&text.len()) && text.chars().all(is_plain)).then(|| Self(text.into()))
     }
 
-    /// The text.
+    /// The whole text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The part before the last `@`.
+    /// The part before the last `@`; the whole text if there is no `@`.
     #[must_use]
     pub fn name(&self) -> &str {
         self.0.rsplit_once('@').map_or(&*self.0, |(name, _)| name)
     }
 
-    /// The address that it claims; `None` if what stands behind the last `@` is none.
+    /// The claimed address: the part after the last `@`; `None` if that is not an IP address.
     #[must_use]
     pub fn claimed_ip(&self) -> Option<IpAddr> {
         self.0.rsplit_once('@').and_then(|(_, ip)| ip.parse().ok())
     }
 }
 
-impl std::fmt::Display for UserId {
+impl std::fmt::Display for LanUserId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
@@ -61,12 +62,12 @@ mod tests {
 
     #[test]
     fn a_user_id_has_a_name_and_claims_an_address() {
-        let id = UserId::parse("al@ice@10.0.0.7").unwrap();
+        let id = LanUserId::parse("al@ice@10.0.0.7").unwrap();
         assert_eq!((id.name(), id.claimed_ip()), ("al@ice", Some("10.0.0.7".parse().unwrap())));
-        let odd = UserId::parse("alice").unwrap();
+        let odd = LanUserId::parse("alice").unwrap();
         assert_eq!((odd.name(), odd.claimed_ip()), ("alice", None));
         for bad in ["", "a b@1.2.3.4", "a\u{1b}@1.2.3.4", &"x".repeat(129)] {
-            assert_eq!(UserId::parse(bad), None, "{bad:?}");
+            assert_eq!(LanUserId::parse(bad), None, "{bad:?}");
         }
     }
 }

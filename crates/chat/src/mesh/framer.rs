@@ -1,80 +1,81 @@
-//! Finds where one JSON message ends and the next begins in a stream of bytes, whatever the boundaries of the reads. Pure.
+//! Framing of a byte stream into JSON objects, independent of the boundaries of the reads. Pure.
 //!
-//! Each byte is looked at once, so a peer that sends a long message a byte at a time costs no more than one that does not.
+//! Each byte is scanned once, so a peer that sends a long message in single bytes costs no more than another.
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
 use thiserror::Error;
 
-/// The longest message that is taken in.
+/// Longest message, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
-/// The stream is no sequence of JSON objects; nothing after this point can be understood.
+/// Error: the stream is not a sequence of JSON objects. The rest of the stream cannot be parsed.
 #[derive(Clone, Copy, Debug, Error, Eq, PartialEq)]
-pub enum Broken {
-    /// A message does not end.
+pub enum FramingError {
+    /// An object is longer than [`MAX_MESSAGE_BYTES`].
     #[error("a message is longer than {MAX_MESSAGE_BYTES} bytes")]
     TooLong,
-    /// Between messages stands something other than white space.
-    #[error("what came is no JSON object (it begins with byte 0x{0:02x})")]
-    NoObject(u8),
+    /// Between two objects is a byte that is neither white space nor `{`.
+    #[error("expected a JSON object, received byte 0x{0:02x}")]
+    NotAnObject(u8),
 }
 
-/// What came and is not understood yet.
+/// Incremental scanner for JSON objects.
 ///
-/// Invariant: `scanned` bytes of `buffer` were looked at, and what the other fields say is true after them.
+/// Invariant: the first `scanned` bytes of `buffer` are scanned; `depth`, `in_string` and `escaped` are the scanner's state
+/// after them.
 #[derive(Debug, Default)]
-pub struct Splitter {
+pub struct JsonFramer {
     buffer: BytesMut,
     scanned: usize,
     depth: usize,
-    in_text: bool,
+    in_string: bool,
     escaped: bool,
 }
 
-impl Splitter {
-    /// Takes in what was read.
+impl JsonFramer {
+    /// Appends received bytes.
     pub fn extend(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Where to read to: room for `bytes` behind what is not understood yet.
-    pub(super) fn room(&mut self, bytes: usize) -> &mut BytesMut {
+    /// Buffer to read into, with room for at least `bytes` more.
+    pub(super) fn read_buffer(&mut self, bytes: usize) -> &mut BytesMut {
         self.buffer.reserve(bytes);
         &mut self.buffer
     }
 
-    /// The next whole message, from its first brace to its last; `None` if more must come. That it is valid JSON inside is
-    /// for the reader of the message to find out.
+    /// Returns the next complete object, from its first brace to its last; `None` if more bytes are needed. The content is
+    /// not validated.
     ///
     /// # Errors
-    /// [`Broken`]; the stream is of no use then.
-    pub fn next_message(&mut self) -> Result<Option<Bytes>, Broken> {
+    /// [`FramingError`]; the connection must be closed then.
+    pub fn next_message(&mut self) -> Result<Option<Bytes>, FramingError> {
         if self.depth == 0 {
             let gap = self.buffer.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(self.buffer.len());
             self.buffer.advance(gap);
             match self.buffer.first() {
                 None => return Ok(None),
                 Some(b'{') => {}
-                Some(other) => return Err(Broken::NoObject(*other)),
+                Some(other) => return Err(FramingError::NotAnObject(*other)),
             }
         }
         while self.scanned < self.buffer.len() {
-            if self.in_text && !self.escaped {
-                // Most of a message is text, of which only its end matters, and what could hide the end.
+            if self.in_string && !self.escaped {
+                // Fast path inside a string: skip to the next quote or backslash.
                 let rest = &self.buffer[self.scanned..];
                 self.scanned += memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
                 if self.scanned == self.buffer.len() {
-                    return if self.scanned > MAX_MESSAGE_BYTES { Err(Broken::TooLong) } else { Ok(None) };
+                    return if self.scanned > MAX_MESSAGE_BYTES { Err(FramingError::TooLong) } else { Ok(None) };
                 }
             }
             let byte = self.buffer[self.scanned];
             self.scanned += 1;
             if self.scanned > MAX_MESSAGE_BYTES {
-                return Err(Broken::TooLong);
+                return Err(FramingError::TooLong);
             }
-            if self.ends_with(byte) {
-                // A copy is cheaper than a share of the buffer, which could not be filled again before the message is gone.
+            if self.is_last_byte(byte) {
+                // Copying is cheaper than sharing the buffer, which could not be reused while the message exists.
                 let message = Bytes::copy_from_slice(&self.buffer[..self.scanned]);
                 self.buffer.advance(self.scanned);
                 self.scanned = 0;
@@ -84,19 +85,19 @@ impl Splitter {
         Ok(None)
     }
 
-    /// Whether this byte is the last of a message.
-    fn ends_with(&mut self, byte: u8) -> bool {
-        if self.in_text {
+    /// Advances the state by one byte. Returns whether it is the last byte of an object.
+    fn is_last_byte(&mut self, byte: u8) -> bool {
+        if self.in_string {
             match byte {
                 _ if self.escaped => self.escaped = false,
                 b'\\' => self.escaped = true,
-                b'"' => self.in_text = false,
+                b'"' => self.in_string = false,
                 _ => {}
             }
             return false;
         }
         match byte {
-            b'"' => self.in_text = true,
+            b'"' => self.in_string = true,
             b'{' | b'[' => self.depth += 1,
             b'}' | b']' => self.depth -= 1,
             _ => {}
@@ -112,40 +113,40 @@ mod tests {
 
     use super::*;
 
-    fn all(splitter: &mut Splitter) -> Result<Vec<Bytes>, Broken> {
-        std::iter::from_fn(|| splitter.next_message().transpose()).collect()
+    fn all(framer: &mut JsonFramer) -> Result<Vec<Bytes>, FramingError> {
+        std::iter::from_fn(|| framer.next_message().transpose()).collect()
     }
 
     #[test]
-    fn messages_end_with_or_without_a_line_break() {
-        let mut splitter = Splitter::default();
-        splitter.extend(b"{\"a\":\"}{\\\"\"}\n{\"b\":[{}]}{\"c\"");
-        let found = all(&mut splitter).unwrap();
+    fn objects_are_found_with_and_without_line_breaks_between_them() {
+        let mut framer = JsonFramer::default();
+        framer.extend(b"{\"a\":\"}{\\\"\"}\n{\"b\":[{}]}{\"c\"");
+        let found = all(&mut framer).unwrap();
         assert_eq!(found, [&b"{\"a\":\"}{\\\"\"}"[..], b"{\"b\":[{}]}"]);
-        splitter.extend(b":1}  \r\n");
-        assert_eq!(all(&mut splitter).unwrap(), [&b"{\"c\":1}"[..]]);
+        framer.extend(b":1}  \r\n");
+        assert_eq!(all(&mut framer).unwrap(), [&b"{\"c\":1}"[..]]);
     }
 
     #[test]
-    fn what_is_no_object_breaks_the_stream() {
+    fn bytes_that_do_not_begin_an_object_are_a_framing_error() {
         for (bytes, first) in [(&b"hello"[..], b'h'), (b"[1]", b'['), (b"{}\n\"x\"", b'"'), (b" }", b'}')] {
-            let mut splitter = Splitter::default();
-            splitter.extend(bytes);
-            assert_eq!(all(&mut splitter), Err(Broken::NoObject(first)));
+            let mut framer = JsonFramer::default();
+            framer.extend(bytes);
+            assert_eq!(all(&mut framer), Err(FramingError::NotAnObject(first)));
         }
     }
 
     #[test]
-    fn a_message_of_the_greatest_length_passes_and_a_longer_one_does_not() {
+    fn a_message_of_the_maximum_length_passes_and_a_longer_one_is_an_error() {
         let text = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
-        let mut splitter = Splitter::default();
-        splitter.extend(text(MAX_MESSAGE_BYTES).as_bytes());
-        assert_eq!(all(&mut splitter).unwrap().len(), 1);
-        splitter.extend(text(MAX_MESSAGE_BYTES + 1).as_bytes());
-        assert_eq!(all(&mut splitter), Err(Broken::TooLong));
-        let mut endless = Splitter::default();
+        let mut framer = JsonFramer::default();
+        framer.extend(text(MAX_MESSAGE_BYTES).as_bytes());
+        assert_eq!(all(&mut framer).unwrap().len(), 1);
+        framer.extend(text(MAX_MESSAGE_BYTES + 1).as_bytes());
+        assert_eq!(all(&mut framer), Err(FramingError::TooLong));
+        let mut endless = JsonFramer::default();
         endless.extend(&vec![b'{'; MAX_MESSAGE_BYTES + 1]);
-        assert_eq!(all(&mut endless), Err(Broken::TooLong));
+        assert_eq!(all(&mut endless), Err(FramingError::TooLong));
     }
 
     fn object() -> impl Strategy<Value = Value> {
@@ -169,22 +170,22 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn any_objects_come_out_whole_however_they_are_cut(
+        fn objects_are_framed_correctly_for_any_read_boundaries(
             objects in prop::collection::vec(object(), 0..6),
             breaks in any::<bool>(),
             cuts in prop::collection::vec(1usize..40, 1..20),
         ) {
             let end = if breaks { "\n" } else { "" };
             let stream: String = objects.iter().flat_map(|object| [object.to_string(), end.to_owned()]).collect();
-            let mut splitter = Splitter::default();
+            let mut framer = JsonFramer::default();
             let (mut rest, mut found) = (stream.as_bytes(), Vec::new());
             for cut in cuts.into_iter().cycle() {
                 if rest.is_empty() {
                     break;
                 }
                 let (now, later) = rest.split_at(cut.min(rest.len()));
-                splitter.extend(now);
-                found.extend(all(&mut splitter).unwrap());
+                framer.extend(now);
+                found.extend(all(&mut framer).unwrap());
                 rest = later;
             }
             let found: Vec<Value> = found.iter().map(|bytes| serde_json::from_slice(bytes).unwrap()).collect();
@@ -192,10 +193,10 @@ mod tests {
         }
 
         #[test]
-        fn noise_never_panics(noise in prop::collection::vec(prop::sample::select(b"{}[]\"\\ax \n".to_vec()), 0..200)) {
-            let mut splitter = Splitter::default();
-            splitter.extend(&noise);
-            let _ = all(&mut splitter);
+        fn random_bytes_never_panic(noise in prop::collection::vec(prop::sample::select(b"{}[]\"\\ax \n".to_vec()), 0..200)) {
+            let mut framer = JsonFramer::default();
+            framer.extend(&noise);
+            let _ = all(&mut framer);
         }
     }
 }

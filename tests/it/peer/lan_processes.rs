@@ -1,7 +1,7 @@
 //! Real processes on the LAN. They share this machine's UDP port 50999 with whoever else is on it, so each test has names of
 //! its own and does not mind strangers.
 
-use super::person::Person;
+use super::peer_process::PeerProcess;
 use crate::cluster::until;
 
 /// A name that no other test run on this machine has.
@@ -14,24 +14,24 @@ async fn two_peers_of_one_machine_find_each_other_and_talk_without_the_mesh() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let names = [unique("al"), unique("bo")];
     let flags = ["--listen", "127.0.0.1:0", "--lan"];
-    let mut al = Person::start(dir.path(), &names[0], &flags).await;
-    let mut bo = Person::start(dir.path(), &names[1], &flags).await;
-    let found = |person: &Person, name: &str| {
-        person.count(|event| {
+    let mut al = PeerProcess::start(dir.path(), &names[0], &flags).await;
+    let mut bo = PeerProcess::start(dir.path(), &names[1], &flags).await;
+    let found = |peer: &PeerProcess, name: &str| {
+        peer.count(|event| {
             let uid = event["peer"]["uid"].as_str().unwrap_or_default();
             event["event"] == "found" && event["peer"]["via"] == "lan" && uid.starts_with(&format!("{name}@"))
         }) == 1
     };
     until("announcements", async || found(&al, &names[1]) && found(&bo, &names[0])).await;
     let text = unique("hello ");
-    al.types(&text);
-    assert_eq!(bo.hears(&text).await["via"], "lan");
+    al.type_line(&text);
+    assert_eq!(bo.wait_for_post(&text).await["via"], "lan");
     let secret = unique("psst ");
-    bo.types(&format!("DM {} {secret}", names[0]));
+    bo.type_line(&format!("DM {} {secret}", names[0]));
     until("a direct message", async || al.count(|event| event["event"] == "direct" && event["text"] == *secret) == 1)
         .await;
-    assert_eq!((bo.shown(&text), al.shown(&secret)), (1, 0));
-    bo.types(&format!("PROFILE {} | here", names[1]));
+    assert_eq!((bo.post_count(&text), al.post_count(&secret)), (1, 0));
+    bo.type_line(&format!("PROFILE {} | here", names[1]));
     until("a profile", async || {
         al.count(|event| event["event"] == "profile" && event["profile"]["display_name"] == *names[1]) == 1
     })
@@ -42,9 +42,9 @@ async fn two_peers_of_one_machine_find_each_other_and_talk_without_the_mesh() {
 async fn peers_on_both_links_hear_everything_once() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let names = [unique("al"), unique("bo")];
-    let mut al = Person::start(dir.path(), &names[0], &["--listen", "127.0.0.1:0", "--lan"]).await;
-    let first = al.listens_at();
-    let bo = Person::start(dir.path(), &names[1], &["--listen", "127.0.0.1:0", "--lan", "--peers", &first]).await;
+    let mut al = PeerProcess::start(dir.path(), &names[0], &["--listen", "127.0.0.1:0", "--lan"]).await;
+    let first = al.mesh_addr();
+    let bo = PeerProcess::start(dir.path(), &names[1], &["--listen", "127.0.0.1:0", "--lan", "--peers", &first]).await;
     let finds = |via: &str| {
         al.count(|event| {
             let uid = event["peer"]["uid"].as_str().unwrap_or_default();
@@ -56,10 +56,10 @@ async fn peers_on_both_links_hear_everything_once() {
         .await;
     let texts: Vec<String> = (0..20).map(|_| unique("both ")).collect();
     for text in &texts {
-        al.types(text);
+        al.type_line(text);
     }
     for text in &texts {
-        bo.hears(text).await;
+        bo.wait_for_post(text).await;
     }
-    assert!(texts.iter().all(|text| bo.shown(text) == 1));
+    assert!(texts.iter().all(|text| bo.post_count(text) == 1));
 }

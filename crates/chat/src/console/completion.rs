@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::command::{ASKS_FOR_NAME, VERBS};
+use super::command::{COMMANDS, NAME_QUESTION};
 use crate::text::is_hidden;
 
 /// The most that is offered at once.
-const MOST_CHOICES: usize = 64;
+const MAX_CANDIDATES: usize = 64;
 /// The longest name that is offered.
 const MAX_NAME_CHARS: usize = 128;
 
 /// What may stand in the place of the end of what was typed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Choices {
+pub struct Completions {
     /// The byte at which the replaced part begins.
     pub from: usize,
     /// What may stand there instead; sorted.
@@ -21,9 +21,9 @@ pub struct Choices {
 
 /// Whether names are needed to complete what was typed.
 #[must_use]
-pub fn wants_names(typed: &str, question: Option<&str>) -> bool {
+pub fn needs_names(typed: &str, question: Option<&str>) -> bool {
     match question {
-        Some(question) => question == ASKS_FOR_NAME,
+        Some(question) => question == NAME_QUESTION,
         None => name_begins_at(typed).is_some(),
     }
 }
@@ -31,21 +31,21 @@ pub fn wants_names(typed: &str, question: Option<&str>) -> bool {
 /// What can follow `typed`, the line up to the cursor, as an answer to `question` or as a command; `uids` are those who are
 /// there.
 #[must_use]
-pub fn choices(typed: &str, question: Option<&str>, uids: &[String]) -> Choices {
+pub fn completions(typed: &str, question: Option<&str>, uids: &[String]) -> Completions {
     if let Some(question) = question {
-        let texts = if question == ASKS_FOR_NAME { names(typed.trim_start(), uids) } else { Vec::new() };
-        return Choices { from: typed.len() - typed.trim_start().len(), texts };
+        let texts = if question == NAME_QUESTION { matching_names(typed.trim_start(), uids) } else { Vec::new() };
+        return Completions { from: typed.len() - typed.trim_start().len(), texts };
     }
     if let Some(from) = name_begins_at(typed) {
-        let texts = names(&typed[from..], uids).into_iter().map(|name| name + " ").collect();
-        return Choices { from, texts };
+        let texts = matching_names(&typed[from..], uids).into_iter().map(|name| name + " ").collect();
+        return Completions { from, texts };
     }
-    let verbs = VERBS.iter().filter(|(verb, _)| verb.starts_with(typed));
+    let verbs = COMMANDS.iter().filter(|(verb, _)| verb.starts_with(typed));
     // What needs more gets the space before it.
     let mut texts: Vec<String> =
         verbs.map(|(verb, wants_more)| if *wants_more { format!("{verb} ") } else { (*verb).to_owned() }).collect();
     texts.sort_unstable();
-    Choices { from: 0, texts }
+    Completions { from: 0, texts }
 }
 
 /// Where the name begins, if the line is a direct message and its name is being typed.
@@ -56,7 +56,7 @@ fn name_begins_at(typed: &str) -> Option<usize> {
 }
 
 /// The names that begin so: the part before the `@` of those who are the only ones called so, the whole of the others.
-fn names(begun: &str, uids: &[String]) -> Vec<String> {
+fn matching_names(begun: &str, uids: &[String]) -> Vec<String> {
     // Whoever announces itself chooses its name; what cannot be typed or shown is not offered.
     let is_plain = |uid: &&String| {
         !uid.is_empty()
@@ -73,11 +73,12 @@ fn names(begun: &str, uids: &[String]) -> Vec<String> {
         let is_enough = called[name] == 1 && !name.is_empty() && name.starts_with(begun);
         if is_enough { name.to_owned() } else { uid.clone() }
     };
-    let mut names: Vec<String> = plain.iter().map(|uid| shown(uid)).filter(|name| name.starts_with(begun)).collect();
-    names.sort_unstable();
-    names.dedup();
-    names.truncate(MOST_CHOICES);
-    names
+    let mut matching_names: Vec<String> =
+        plain.iter().map(|uid| shown(uid)).filter(|name| name.starts_with(begun)).collect();
+    matching_names.sort_unstable();
+    matching_names.dedup();
+    matching_names.truncate(MAX_CANDIDATES);
+    matching_names
 }
 
 fn short(uid: &str) -> &str {
@@ -92,7 +93,7 @@ mod tests {
 
     fn offered(typed: &str, question: Option<&str>, uids: &[&str]) -> (usize, Vec<String>) {
         let uids: Vec<String> = uids.iter().map(|uid| (*uid).to_owned()).collect();
-        let Choices { from, texts } = choices(typed, question, &uids);
+        let Completions { from, texts } = completions(typed, question, &uids);
         (from, texts)
     }
 
@@ -116,8 +117,8 @@ mod tests {
         assert!(
             offered("DM alice al", None, &uids).1.is_empty() && offered("al", Some("Message: "), &uids).1.is_empty()
         );
-        assert!(wants_names("DM a", None) && wants_names("", Some("To: ")));
-        assert!(!wants_names("DM", None) && !wants_names("DM a b", None) && !wants_names("", Some("Message: ")));
+        assert!(needs_names("DM a", None) && needs_names("", Some("To: ")));
+        assert!(!needs_names("DM", None) && !needs_names("DM a b", None) && !needs_names("", Some("Message: ")));
     }
 
     #[test]
@@ -132,8 +133,8 @@ mod tests {
         fn whatever_is_typed_and_whoever_is_there_what_is_offered_is_plain_and_bounded(
             typed in "(DM ?)?\\PC{0,9}", asked in any::<bool>(), uids in prop::collection::vec(any::<String>(), 0..99)
         ) {
-            let Choices { from, texts } = choices(&typed, asked.then_some(ASKS_FOR_NAME), &uids);
-            prop_assert!(typed.is_char_boundary(from) && texts.len() <= MOST_CHOICES);
+            let Completions { from, texts } = completions(&typed, asked.then_some(NAME_QUESTION), &uids);
+            prop_assert!(typed.is_char_boundary(from) && texts.len() <= MAX_CANDIDATES);
             prop_assert!(texts.iter().all(|text| text.starts_with(&typed[from..]) && !text.chars().any(is_hidden)));
         }
     }

@@ -7,18 +7,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use super::person::Person;
+use super::peer_process::PeerProcess;
 use crate::cluster::{SOON, until};
 
 pub(super) const ID: &str = "000000000000000000000000000000aa";
 
-async fn start(dir: &tempfile::TempDir) -> Person {
-    Person::start(dir.path(), "alice", &["--no-lan", "--listen", "127.0.0.1:0"]).await
+async fn start(dir: &tempfile::TempDir) -> PeerProcess {
+    PeerProcess::start(dir.path(), "alice", &["--no-lan", "--listen", "127.0.0.1:0"]).await
 }
 
 /// A connection after both greetings.
-async fn greeted(person: &Person, id: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(person.listens_at()).await.expect("it listens");
+async fn greeted(peer: &PeerProcess, id: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(peer.mesh_addr()).await.expect("it listens");
     greet(&mut stream, id).await;
     stream
 }
@@ -71,15 +71,15 @@ async fn a_peer_of_another_program_understands_and_is_understood() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for text in ["one", "two }{", "three"] {
-        assert_eq!(alice.hears(text).await["uid"], ID);
+        assert_eq!(alice.wait_for_post(text).await["uid"], ID);
     }
     stream.write_all(first.as_bytes()).await.expect("it reads");
-    alice.types("hello stranger");
+    alice.type_line("hello stranger");
     let chat = reads_until(&mut stream, |message| message["type"] == "chat").await;
     assert_eq!(chat["payload"], "hello stranger");
     reads_until(&mut stream, |message| message["type"] == "heartbeat").await;
     reads_until(&mut stream, |message| message["type"] == "heartbeat").await;
-    assert_eq!(alice.shown("one"), 1, "its repetition is not shown");
+    assert_eq!(alice.post_count("one"), 1, "its repetition is not shown");
     // It never sends a heartbeat, and is not dropped for that: longer than the interval and the timeout have passed.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(alice.count(|event| event["event"] == "lost"), 0);
@@ -93,7 +93,7 @@ async fn what_is_no_peer_is_shown_out_and_disturbs_nobody() {
     let other = "000000000000000000000000000000bb";
     let endless = format!("{other}\n{{\"a\":\"{}", "x".repeat(80_000));
     for noise in ["GET / HTTP/1.1\r\n\r\n".to_owned(), "x".repeat(1000), format!("{other}\nhello"), endless] {
-        let mut stream = TcpStream::connect(alice.listens_at()).await.expect("it listens");
+        let mut stream = TcpStream::connect(alice.mesh_addr()).await.expect("it listens");
         let _ = stream.write_all(noise.as_bytes()).await;
         let mut rest = Vec::new();
         let ended = timeout(SOON, stream.read_to_end(&mut rest)).await;
@@ -101,9 +101,9 @@ async fn what_is_no_peer_is_shown_out_and_disturbs_nobody() {
         assert!(ended.is_ok(), "{:?} is listened to for ever", &noise[..20.min(noise.len())]);
     }
     // Who says nothing loses its place when the time for a greeting is over.
-    let mut silent = TcpStream::connect(alice.listens_at()).await.expect("it listens");
+    let mut silent = TcpStream::connect(alice.mesh_addr()).await.expect("it listens");
     let _ = timeout(SOON, silent.read_to_end(&mut Vec::new())).await.expect("shown out");
-    alice.types("still here");
+    alice.type_line("still here");
     reads_until(&mut friend, |message| message["payload"] == "still here").await;
 }
 
@@ -112,29 +112,30 @@ async fn a_peer_that_does_not_read_loses_its_link_and_the_others_do_not_notice()
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut alice = start(&dir).await;
     let bob =
-        Person::start(dir.path(), "bob", &["--no-lan", "--listen", "127.0.0.1:0", "--peers", &alice.listens_at()])
+        PeerProcess::start(dir.path(), "bob", &["--no-lan", "--listen", "127.0.0.1:0", "--peers", &alice.mesh_addr()])
             .await;
-    alice.sees(1).await;
+    alice.wait_for_peers(1).await;
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("small");
-    let mut slow = socket.connect(alice.listens_at().parse().expect("an address")).await.expect("it listens");
+    let mut slow = socket.connect(alice.mesh_addr().parse().expect("an address")).await.expect("it listens");
     greet(&mut slow, ID).await;
     let beat =
         json!({"sender_id": ID, "sequence_no": 1, "type": "heartbeat", "payload": "", "timestamp": 1, "rollcall": 1});
     slow.write_all(beat.to_string().as_bytes()).await.expect("it reads");
-    alice.sees(2).await;
+    alice.wait_for_peers(2).await;
     let long = "x".repeat(8_000);
-    let is_dropped =
-        |alice: &Person| alice.count(|event| event["event"] == "lost" && event["why"] == "it reads too slowly") == 1;
+    let is_dropped = |alice: &PeerProcess| {
+        alice.count(|event| event["event"] == "lost" && event["why"] == "it reads too slowly") == 1
+    };
     for round in 0..2_000 {
-        alice.types(&format!("{round} {long}"));
+        alice.type_line(&format!("{round} {long}"));
         if round % 50 == 0 && is_dropped(&alice) {
             break;
         }
     }
     until("the slow one's end", async || is_dropped(&alice)).await;
-    alice.types("the last");
-    bob.hears("the last").await;
+    alice.type_line("the last");
+    bob.wait_for_post("the last").await;
     assert_eq!(bob.count(|event| event["event"] == "lost"), 0);
     drop(slow);
 }
@@ -152,7 +153,7 @@ async fn an_address_that_takes_no_connection_is_given_up_after_the_connect_timeo
     }
     let dir = tempfile::tempdir().expect("a temporary directory");
     let flags = ["--no-lan", "--listen", "127.0.0.1:0", "--peers", &full.to_string()];
-    let alice = Person::start(dir.path(), "alice", &flags).await;
+    let alice = PeerProcess::start(dir.path(), "alice", &flags).await;
     let is_said = |event: &Value| event["event"] == "unreachable" && event["why"] == "connecting took too long";
     until("the end of the dial", async || alice.count(is_said) == 1).await;
 }

@@ -1,7 +1,7 @@
 //! What a line means. A verb without arguments asks for them, one line each.
 
 /// The commands, and whether more follows on the line.
-pub(super) const VERBS: [(&str, bool); 8] = [
+pub(super) const COMMANDS: [(&str, bool); 8] = [
     ("POST", true),
     ("DM", true),
     ("PROFILE", true),
@@ -12,11 +12,11 @@ pub(super) const VERBS: [(&str, bool); 8] = [
     ("QUIT", false),
 ];
 /// The question whose answer is a name.
-pub(super) const ASKS_FOR_NAME: &str = "To: ";
+pub(super) const NAME_QUESTION: &str = "To: ";
 
 /// What a person wants.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Command {
+pub enum ChatCommand {
     /// Say something to everybody.
     Post(String),
     /// Say something to one.
@@ -49,7 +49,7 @@ pub enum Command {
 
 /// The lines that a command still waits for.
 #[derive(Clone, Debug, Default)]
-pub struct Dialogue {
+pub struct CommandParser {
     verb: Option<Verb>,
     answers: Vec<String>,
 }
@@ -65,15 +65,15 @@ impl Verb {
     fn questions(self) -> &'static [&'static str] {
         match self {
             Self::Post => &["Message: "],
-            Self::Direct => &[ASKS_FOR_NAME, "Message: "],
+            Self::Direct => &[NAME_QUESTION, "Message: "],
             Self::Profile => &["Display name: ", "Status: ", "Picture file (none if empty): "],
         }
     }
 }
 
-impl Dialogue {
+impl CommandParser {
     /// Takes a line; the command that is complete with it, if one is.
-    pub fn take(&mut self, line: &str) -> Option<Command> {
+    pub fn parse_line(&mut self, line: &str) -> Option<ChatCommand> {
         let line = line.trim_end_matches(['\r', '\n']);
         if let Some(verb) = self.verb {
             self.answers.push(line.trim().to_owned());
@@ -81,7 +81,7 @@ impl Dialogue {
                 return None;
             }
             self.verb = None;
-            return complete(verb, std::mem::take(&mut self.answers));
+            return complete_command(verb, std::mem::take(&mut self.answers));
         }
         let (word, rest) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
         let rest = rest.trim();
@@ -91,8 +91,8 @@ impl Dialogue {
             "POST" => Verb::Post,
             "DM" => Verb::Direct,
             "PROFILE" => Verb::Profile,
-            "LIST" | "HISTORY" | "VERBOSE" | "HELP" | "QUIT" if rest.is_empty() => return Some(simple(word)),
-            _ => return Some(Command::Post(line.trim().to_owned())),
+            "LIST" | "HISTORY" | "VERBOSE" | "HELP" | "QUIT" if rest.is_empty() => return Some(simple_command(word)),
+            _ => return Some(ChatCommand::Post(line.trim().to_owned())),
         };
         let answers: Vec<String> = match (verb, rest) {
             (_, "") => Vec::new(),
@@ -101,9 +101,9 @@ impl Dialogue {
             (Verb::Profile, rest) => rest.splitn(3, '|').map(|part| part.trim().to_owned()).collect(),
         };
         // Of a profile that is given on one line the status may be missing.
-        let is_whole = answers.len() >= verb.questions().len() || (verb == Verb::Profile && !answers.is_empty());
-        if is_whole {
-            return complete(verb, answers);
+        let is_complete = answers.len() >= verb.questions().len() || (verb == Verb::Profile && !answers.is_empty());
+        if is_complete {
+            return complete_command(verb, answers);
         }
         self.verb = Some(verb);
         self.answers = answers;
@@ -111,7 +111,7 @@ impl Dialogue {
     }
 
     /// Forgets what was asked; whether anything was.
-    pub fn give_up(&mut self) -> bool {
+    pub fn cancel(&mut self) -> bool {
         self.answers.clear();
         self.verb.take().is_some()
     }
@@ -123,29 +123,29 @@ impl Dialogue {
     }
 }
 
-fn simple(word: &str) -> Command {
+fn simple_command(word: &str) -> ChatCommand {
     match word {
-        "LIST" => Command::List,
-        "HISTORY" => Command::History,
-        "VERBOSE" => Command::Verbose,
-        "HELP" => Command::Help,
-        _ => Command::Quit,
+        "LIST" => ChatCommand::List,
+        "HISTORY" => ChatCommand::History,
+        "VERBOSE" => ChatCommand::Verbose,
+        "HELP" => ChatCommand::Help,
+        _ => ChatCommand::Quit,
     }
 }
 
 /// The command with its answers; `None` if what is needed was left empty.
-fn complete(verb: Verb, answers: Vec<String>) -> Option<Command> {
+fn complete_command(verb: Verb, answers: Vec<String>) -> Option<ChatCommand> {
     let mut answers = answers.into_iter();
     let mut next = || answers.next().unwrap_or_default();
     let command = match verb {
-        Verb::Post => Command::Post(next()),
-        Verb::Direct => Command::Direct { to: next(), text: next() },
-        Verb::Profile => Command::Profile { name: next(), status: next(), avatar: next() },
+        Verb::Post => ChatCommand::Post(next()),
+        Verb::Direct => ChatCommand::Direct { to: next(), text: next() },
+        Verb::Profile => ChatCommand::Profile { name: next(), status: next(), avatar: next() },
     };
     let is_empty = match &command {
-        Command::Post(text) => text.is_empty(),
-        Command::Direct { to, text } => to.is_empty() || text.is_empty(),
-        Command::Profile { name, .. } => name.is_empty(),
+        ChatCommand::Post(text) => text.is_empty(),
+        ChatCommand::Direct { to, text } => to.is_empty() || text.is_empty(),
+        ChatCommand::Profile { name, .. } => name.is_empty(),
         _ => false,
     };
     (!is_empty).then_some(command)
@@ -157,51 +157,54 @@ mod tests {
 
     use super::*;
 
-    fn one(line: &str) -> Option<Command> {
-        Dialogue::default().take(line)
+    fn one(line: &str) -> Option<ChatCommand> {
+        CommandParser::default().parse_line(line)
     }
 
     #[test]
     fn a_bare_line_posts_and_a_verb_in_capitals_is_a_command() {
-        assert_eq!(one("hello there\n"), Some(Command::Post("hello there".into())));
-        assert_eq!(one("POST  hello there"), Some(Command::Post("hello there".into())));
-        assert_eq!(one("post office"), Some(Command::Post("post office".into())));
-        assert_eq!(one("LIST of things"), Some(Command::Post("LIST of things".into())));
-        assert_eq!(one("DM bob  psst, you"), Some(Command::Direct { to: "bob".into(), text: "psst, you".into() }));
-        assert_eq!((one(" LIST \r\n"), one("QUIT"), one(" ")), (Some(Command::List), Some(Command::Quit), None));
-        let profile = Command::Profile { name: "Al B".into(), status: "here".into(), avatar: "a.png".into() };
+        assert_eq!(one("hello there\n"), Some(ChatCommand::Post("hello there".into())));
+        assert_eq!(one("POST  hello there"), Some(ChatCommand::Post("hello there".into())));
+        assert_eq!(one("post office"), Some(ChatCommand::Post("post office".into())));
+        assert_eq!(one("LIST of things"), Some(ChatCommand::Post("LIST of things".into())));
+        assert_eq!(one("DM bob  psst, you"), Some(ChatCommand::Direct { to: "bob".into(), text: "psst, you".into() }));
+        assert_eq!(
+            (one(" LIST \r\n"), one("QUIT"), one(" ")),
+            (Some(ChatCommand::List), Some(ChatCommand::Quit), None)
+        );
+        let profile = ChatCommand::Profile { name: "Al B".into(), status: "here".into(), avatar: "a.png".into() };
         assert_eq!(one("PROFILE Al B | here|a.png"), Some(profile));
     }
 
     #[test]
     fn a_verb_without_arguments_asks() {
-        let mut dialogue = Dialogue::default();
-        assert_eq!((dialogue.take("DM"), dialogue.question()), (None, Some("To: ")));
-        assert_eq!((dialogue.take("bob"), dialogue.question()), (None, Some("Message: ")));
-        assert_eq!(dialogue.take("QUIT"), Some(Command::Direct { to: "bob".into(), text: "QUIT".into() }));
-        assert_eq!((dialogue.take("DM bob"), dialogue.question()), (None, Some("Message: ")));
-        assert_eq!((dialogue.take(""), dialogue.question()), (None, None), "an empty answer gives it up");
-        assert_eq!((dialogue.take("POST"), dialogue.take("hi")), (None, Some(Command::Post("hi".into()))));
-        assert_eq!((dialogue.take("DM bob"), dialogue.give_up(), dialogue.question()), (None, true, None));
-        assert_eq!((dialogue.give_up(), dialogue.take("hi")), (false, Some(Command::Post("hi".into()))));
+        let mut parser = CommandParser::default();
+        assert_eq!((parser.parse_line("DM"), parser.question()), (None, Some("To: ")));
+        assert_eq!((parser.parse_line("bob"), parser.question()), (None, Some("Message: ")));
+        assert_eq!(parser.parse_line("QUIT"), Some(ChatCommand::Direct { to: "bob".into(), text: "QUIT".into() }));
+        assert_eq!((parser.parse_line("DM bob"), parser.question()), (None, Some("Message: ")));
+        assert_eq!((parser.parse_line(""), parser.question()), (None, None), "an empty answer gives it up");
+        assert_eq!((parser.parse_line("POST"), parser.parse_line("hi")), (None, Some(ChatCommand::Post("hi".into()))));
+        assert_eq!((parser.parse_line("DM bob"), parser.cancel(), parser.question()), (None, true, None));
+        assert_eq!((parser.cancel(), parser.parse_line("hi")), (false, Some(ChatCommand::Post("hi".into()))));
     }
 
     #[test]
     fn every_command_that_is_completed_is_one() {
-        for (verb, wants_more) in VERBS {
-            let mut dialogue = Dialogue::default();
-            let command = dialogue.take(verb);
-            assert_eq!((command.is_none(), dialogue.question().is_some()), (wants_more, wants_more), "{verb}");
-            assert!(!matches!(command, Some(Command::Post(_))), "{verb}");
+        for (verb, wants_more) in COMMANDS {
+            let mut parser = CommandParser::default();
+            let command = parser.parse_line(verb);
+            assert_eq!((command.is_none(), parser.question().is_some()), (wants_more, wants_more), "{verb}");
+            assert!(!matches!(command, Some(ChatCommand::Post(_))), "{verb}");
         }
     }
 
     proptest! {
         #[test]
         fn no_line_panics(lines in prop::collection::vec("(POST|DM|PROFILE|LIST)?[ |a]{0,5}\\PC{0,9}", 0..9)) {
-            let mut dialogue = Dialogue::default();
+            let mut parser = CommandParser::default();
             for line in lines {
-                let _ = (dialogue.take(&line), dialogue.question());
+                let _ = (parser.parse_line(&line), parser.question());
             }
         }
     }

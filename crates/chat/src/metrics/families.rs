@@ -1,119 +1,124 @@
 //! Which numbers there are, and what each means. Pure.
 
-use super::health::Identity;
-use super::measures::Measures;
-use super::page::Page;
+use super::exposition::MetricsPage;
+use super::health::PeerIdentity;
+use super::stats::PeerStats;
 use crate::engine::{Counts, Kind};
-use crate::registry::{Latest, Standing};
-use crate::tallies::Tallies;
+use crate::io_counters::IoCounters;
+use crate::registry_task::{RegistryState, RegistryStatus};
 
 /// What does not come from the driver.
-pub(super) struct Surroundings<'a> {
-    pub(super) identity: &'a Identity,
+pub(super) struct PageContext<'a> {
+    pub(super) identity: &'a PeerIdentity,
     pub(super) max_connections: usize,
-    pub(super) standing: Option<Standing>,
-    pub(super) tallies: &'a Tallies,
+    pub(super) registry: Option<RegistryStatus>,
+    pub(super) io_counters: &'a IoCounters,
     /// Of the process, where the system tells.
     pub(super) resident_bytes: Option<u64>,
 }
 
 /// The whole page.
-pub(super) fn page(measures: &Measures, around: &Surroundings<'_>) -> String {
-    let mut page = Page::default();
-    state(&mut page, measures, around);
-    traffic(&mut page, measures, around.tallies);
-    links(&mut page, measures);
-    losses(&mut page, measures, around.tallies);
+pub(super) fn page(stats: &PeerStats, context: &PageContext<'_>) -> String {
+    let mut page = MetricsPage::default();
+    state(&mut page, stats, context);
+    traffic(&mut page, stats, context.io_counters);
+    links(&mut page, stats);
+    drops_and_errors(&mut page, stats, context.io_counters);
     page.into_text()
 }
 
-fn state(page: &mut Page, measures: &Measures, around: &Surroundings<'_>) {
-    let Identity { id, name, version, uptime_seconds } = around.identity;
+fn state(page: &mut MetricsPage, stats: &PeerStats, context: &PageContext<'_>) {
+    let PeerIdentity { id, name, version, uptime_seconds } = context.identity;
     let labels = [("id", id.as_str()), ("name", name.as_str()), ("version", version)];
-    let _ = page.gauge("rollcall_peer_info", "Who this is; always 1.").with(&labels, 1);
-    page.gauge("rollcall_peer_uptime_seconds", "Time since the start.").is(uptime_seconds);
-    page.gauge("rollcall_peer_connections", "Linked peers of the mesh.").is(measures.links);
-    page.gauge("rollcall_peer_max_connections", "The most linked peers at once.").is(around.max_connections);
+    let _ = page.gauge("rollcall_peer_info", "Who this is; always 1.").labelled_sample(&labels, 1);
+    page.gauge("rollcall_peer_uptime_seconds", "Time since the start.").sample(uptime_seconds);
+    page.gauge("rollcall_peer_connections", "Linked peers of the mesh.").sample(stats.links);
+    page.gauge("rollcall_peer_max_connections", "The most linked peers at once.").sample(context.max_connections);
     let known = page.gauge("rollcall_peer_known_peers", "Peers that are there, by link.");
-    let known = known.with(&[("via", "mesh")], measures.links);
-    if let Some(peers) = measures.lan_peers {
-        let _ = known.with(&[("via", "lan")], peers);
+    let known = known.labelled_sample(&[("via", "mesh")], stats.links);
+    if let Some(peers) = stats.lan_peers {
+        let _ = known.labelled_sample(&[("via", "lan")], peers);
     }
-    page.gauge("rollcall_peer_known_addresses", "Addresses of the mesh that are remembered.").is(measures.addresses);
-    page.gauge("rollcall_peer_history_entries", "Messages that are remembered.").is(measures.history);
-    if let Some(standing) = around.standing {
-        let up = u8::from(matches!(standing.latest, Latest::Answered | Latest::Refused));
-        page.gauge("rollcall_peer_registry_up", "Whether the registry answered last time.").is(up);
+    page.gauge("rollcall_peer_known_addresses", "Addresses of the mesh that are remembered.").sample(stats.addresses);
+    page.gauge("rollcall_peer_history_entries", "Messages that are remembered.").sample(stats.history);
+    if let Some(registry) = context.registry {
+        let up = u8::from(matches!(registry.state, RegistryState::Answered | RegistryState::NameRefused));
+        page.gauge("rollcall_peer_registry_up", "Whether the registry answered last time.").sample(up);
     }
-    if let Some(bytes) = around.resident_bytes {
-        page.gauge("process_resident_memory_bytes", "Resident memory of the process.").is(bytes);
+    if let Some(bytes) = context.resident_bytes {
+        page.gauge("process_resident_memory_bytes", "Resident memory of the process.").sample(bytes);
     }
 }
 
-fn traffic(page: &mut Page, measures: &Measures, tallies: &Tallies) {
-    let Counts { received, sent, posts_in, posts_out, datagrams_in, datagrams_out, .. } = measures.counts;
-    page.counter("rollcall_peer_posts_received_total", "What others said to everybody, each once.").is(posts_in);
-    page.counter("rollcall_peer_posts_sent_total", "What was said to everybody here.").is(posts_out);
+fn traffic(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoCounters) {
+    let Counts { received, sent, posts_in, posts_out, datagrams_in, datagrams_out, .. } = stats.counts;
+    page.counter("rollcall_peer_posts_received_total", "What others said to everybody, each once.").sample(posts_in);
+    page.counter("rollcall_peer_posts_sent_total", "What was said to everybody here.").sample(posts_out);
     let mut family = page.counter("rollcall_peer_messages_received_total", "Messages of the mesh, heartbeats apart.");
     for kind in messages() {
-        family = family.with(&[("kind", kind_name(kind))], received.of(kind));
+        family = family.labelled_sample(&[("kind", kind_name(kind))], received.of(kind));
     }
     let help = "Messages of the mesh, heartbeats apart, each once for each link.";
     let mut family = page.counter("rollcall_peer_messages_sent_total", help);
     for kind in messages() {
-        family = family.with(&[("kind", kind_name(kind))], sent.of(kind));
+        family = family.labelled_sample(&[("kind", kind_name(kind))], sent.of(kind));
     }
     let heartbeats = received.of(Kind::Heartbeat);
-    page.counter("rollcall_peer_heartbeats_received_total", "Heartbeats of linked peers.").is(heartbeats);
+    page.counter("rollcall_peer_heartbeats_received_total", "Heartbeats of linked peers.").sample(heartbeats);
     let heartbeats = sent.of(Kind::Heartbeat);
-    page.counter("rollcall_peer_heartbeats_sent_total", "Heartbeats to linked peers.").is(heartbeats);
-    let (read, written) = (tallies.bytes_in.count(), tallies.bytes_out.count());
-    page.counter("rollcall_peer_received_bytes_total", "Bytes that were read from the mesh.").is(read);
-    page.counter("rollcall_peer_sent_bytes_total", "Bytes that were written to the mesh.").is(written);
-    page.counter("rollcall_peer_datagrams_received_total", "Datagrams of the LAN.").is(datagrams_in);
+    page.counter("rollcall_peer_heartbeats_sent_total", "Heartbeats to linked peers.").sample(heartbeats);
+    let (read, written) = (io_counters.bytes_in.value(), io_counters.bytes_out.value());
+    page.counter("rollcall_peer_received_bytes_total", "Bytes that were read from the mesh.").sample(read);
+    page.counter("rollcall_peer_sent_bytes_total", "Bytes that were written to the mesh.").sample(written);
+    page.counter("rollcall_peer_datagrams_received_total", "Datagrams of the LAN.").sample(datagrams_in);
     let help = "Datagrams of the LAN; one to everybody counts once.";
-    page.counter("rollcall_peer_datagrams_sent_total", help).is(datagrams_out);
+    page.counter("rollcall_peer_datagrams_sent_total", help).sample(datagrams_out);
 }
 
-fn links(page: &mut Page, measures: &Measures) {
-    let Counts { dials, redials, failed_dials, lost_links, silent_links, .. } = measures.counts;
-    page.counter("rollcall_peer_dials_total", "Addresses that were dialled.").is(dials);
+fn links(page: &mut MetricsPage, stats: &PeerStats) {
+    let Counts { dials, redials, failed_dials, lost_links, silent_links, .. } = stats.counts;
+    page.counter("rollcall_peer_dials_total", "Addresses that were dialled.").sample(dials);
     let help = "Dials of addresses at which a link was lost or a dial had failed before.";
-    page.counter("rollcall_peer_reconnects_total", help).is(redials);
-    page.counter("rollcall_peer_dials_failed_total", "Dialled addresses that were not reached.").is(failed_dials);
-    let slow = measures.drops.slow_links;
+    page.counter("rollcall_peer_reconnects_total", help).sample(redials);
+    page.counter("rollcall_peer_dials_failed_total", "Dialled addresses that were not reached.").sample(failed_dials);
+    let slow = stats.drops.slow_links;
     let ended = lost_links.saturating_sub(silent_links + slow);
     let help = "Links that ended: broken or closed from the other end, without a heartbeat, or read too slowly there.";
     let family = page.counter("rollcall_peer_links_lost_total", help);
-    let family = family.with(&[("reason", "ended")], ended).with(&[("reason", "silent")], silent_links);
-    let _ = family.with(&[("reason", "slow")], slow);
+    let family =
+        family.labelled_sample(&[("reason", "ended")], ended).labelled_sample(&[("reason", "silent")], silent_links);
+    let _ = family.labelled_sample(&[("reason", "slow")], slow);
 }
 
-fn losses(page: &mut Page, measures: &Measures, tallies: &Tallies) {
-    let Counts { duplicates, unanswered, crowded_out, .. } = measures.counts;
-    page.counter("rollcall_peer_duplicates_total", "Chat that was heard before, and not shown again.").is(duplicates);
+fn drops_and_errors(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoCounters) {
+    let Counts { duplicates, unanswered, crowded_out, .. } = stats.counts;
+    page.counter("rollcall_peer_duplicates_total", "Chat that was heard before, and not shown again.")
+        .sample(duplicates);
     let help = "What was left out: messages too long for a link, notices that nobody read, answers to a source on the LAN \
                 that had too many, newcomers on a full LAN.";
     let mut family = page.counter("rollcall_peer_dropped_total", help);
-    let drops = measures.drops;
-    for (reason, count) in
-        [("too_long", drops.too_long), ("unread", drops.unread), ("lan_limit", unanswered), ("lan_full", crowded_out)]
-    {
-        family = family.with(&[("reason", reason)], count);
+    let drops = stats.drops;
+    for (reason, count) in [
+        ("too_long", drops.too_long),
+        ("unread", drops.unread_notices),
+        ("lan_limit", unanswered),
+        ("lan_full", crowded_out),
+    ] {
+        family = family.labelled_sample(&[("reason", reason)], count);
     }
     let help = "What went wrong, by what it was.";
     let mut family = page.counter("rollcall_peer_errors_total", help);
     for (kind, count) in [
-        ("accept", tallies.unaccepted.count()),
-        ("greeting", tallies.strangers.count()),
-        ("message", tallies.unread_messages.count()),
-        ("stream", tallies.broken_streams.count()),
-        ("datagram", tallies.unread_datagrams.count()),
-        ("datagram_send", tallies.unsent_datagrams.count()),
-        ("registry", tallies.registry_failures.count()),
-        ("history", drops.unkept),
+        ("accept", io_counters.accept_errors.value()),
+        ("greeting", io_counters.failed_greetings.value()),
+        ("message", io_counters.invalid_messages.value()),
+        ("stream", io_counters.broken_streams.value()),
+        ("datagram", io_counters.invalid_datagrams.value()),
+        ("datagram_send", io_counters.datagram_send_errors.value()),
+        ("registry", io_counters.registry_failures.value()),
+        ("history", drops.unsaved_entries),
     ] {
-        family = family.with(&[("kind", kind)], count);
+        family = family.labelled_sample(&[("kind", kind)], count);
     }
 }
 
@@ -140,19 +145,19 @@ mod tests {
 
     use super::*;
 
-    fn text(measures: &Measures, standing: Option<Standing>, name: &str) -> String {
-        let tallies = Tallies::default();
-        tallies.bytes_in.add(77);
-        tallies.strangers.add(2);
-        let identity = Identity { id: "00ff".into(), name: name.into(), version: "1", uptime_seconds: 9 };
-        let around = Surroundings {
+    fn text(stats: &PeerStats, registry: Option<RegistryStatus>, name: &str) -> String {
+        let io_counters = IoCounters::default();
+        io_counters.bytes_in.add(77);
+        io_counters.failed_greetings.add(2);
+        let identity = PeerIdentity { id: "00ff".into(), name: name.into(), version: "1", uptime_seconds: 9 };
+        let context = PageContext {
             identity: &identity,
             max_connections: 50,
-            standing,
-            tallies: &tallies,
+            registry,
+            io_counters: &io_counters,
             resident_bytes: Some(4096),
         };
-        page(measures, &around)
+        page(stats, &context)
     }
 
     fn is_name(text: &str) -> bool {
@@ -221,10 +226,10 @@ mod tests {
 
     #[test]
     fn every_line_can_be_read_and_every_sample_has_its_description_first() {
-        let measures = Measures { lan_peers: Some(1), ..Measures::default() };
+        let stats = PeerStats { lan_peers: Some(1), ..PeerStats::default() };
         let samples = parsed(&text(
-            &measures,
-            Some(Standing { latest: Latest::Away, answered_at: None }),
+            &stats,
+            Some(RegistryStatus { state: RegistryState::Unreachable, last_answer_at: None }),
             "eve\"} 1\nforged_total 7\\",
         ));
         assert!(samples.len() > 40, "{samples:?}");
@@ -235,14 +240,14 @@ mod tests {
 
     #[test]
     fn each_number_stands_under_its_name() {
-        let mut measures = Measures { links: 3, history: 12, addresses: 5, ..Measures::default() };
-        measures.counts.posts_in = 4;
-        measures.counts.lost_links = 10;
-        measures.counts.silent_links = 2;
-        measures.drops.slow_links = 1;
-        measures.drops.unread = 6;
-        measures.counts.redials = 8;
-        let samples = parsed(&text(&measures, None, "alice"));
+        let mut stats = PeerStats { links: 3, history: 12, addresses: 5, ..PeerStats::default() };
+        stats.counts.posts_in = 4;
+        stats.counts.lost_links = 10;
+        stats.counts.silent_links = 2;
+        stats.drops.slow_links = 1;
+        stats.drops.unread_notices = 6;
+        stats.counts.redials = 8;
+        let samples = parsed(&text(&stats, None, "alice"));
         for (name, value) in [
             ("rollcall_peer_connections[]", 3),
             ("rollcall_peer_history_entries[]", 12),

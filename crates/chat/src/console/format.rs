@@ -24,7 +24,7 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
             vec![format!("[DM] From {}: {}", uid(from), text(said))]
         }
         Notice::Post { from, text: said, .. } | Notice::Direct { from, text: said, .. } => {
-            vec![format!("{}: {}", shown(from), text(said))]
+            vec![format!("{}: {}", shown_name(from), text(said))]
         }
         Notice::Profile { from, profile, refused } => {
             let avatar = profile.avatar.as_ref();
@@ -39,7 +39,7 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
                 lines
             } else {
                 let avatar = avatar.map_or_else(String::new, |avatar| format!(" [{}]", avatar.media_type()));
-                vec![format!("{}: {}{avatar}", shown(from), text(&profile.status))]
+                vec![format!("{}: {}{avatar}", shown_name(from), text(&profile.status))]
             };
             lines.extend(refused.as_ref().map(|why| format!("! the avatar of {} is left out: {why}", uid(from))));
             lines
@@ -55,7 +55,7 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
             vec![format!("[PEER LIST] From {}: {}", uid(from), names.join(", "))]
         }
         // Whoever was meant by the name that it displays: this is who got it.
-        Notice::SentTo { to } if to.display_name.is_some() => vec![format!("[DM] To {} ({})", shown(to), uid(to))],
+        Notice::SentTo { to } if to.display_name.is_some() => vec![format!("[DM] To {} ({})", shown_name(to), uid(to))],
         Notice::Found { .. }
         | Notice::Lost { .. }
         | Notice::Listed { .. }
@@ -66,7 +66,7 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
 
 /// Who is here.
 #[must_use]
-pub fn known_lines(known: &[Known]) -> Vec<String> {
+pub fn peer_list_lines(known: &[Known]) -> Vec<String> {
     let head = format!("[KNOWN PEERS] ({} peers):", known.len());
     let each = known.iter().map(|known| {
         let via = match known.contact.via {
@@ -87,13 +87,13 @@ pub fn history_lines(said: &[(Contact, Entry)]) -> Vec<String> {
     let head = format!("[HISTORY] ({} messages):", said.len());
     let each = said.iter().map(|(from, entry)| {
         let when = WallMs::new(entry.said_at.saturating_mul(1000)).to_rfc3339();
-        format!("  {when} {}: {}", shown(from), text(&entry.text))
+        format!("  {when} {}: {}", shown_name(from), text(&entry.text))
     });
     [head].into_iter().chain(each).collect()
 }
 
 /// What a person calls somebody.
-fn shown(contact: &Contact) -> String {
+fn shown_name(contact: &Contact) -> String {
     contact.display_name.as_ref().map_or_else(|| uid(contact), |called| name(called))
 }
 
@@ -112,7 +112,7 @@ fn text(said: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{Avatar, Profile};
+    use crate::profile::{Avatar, PeerProfile};
     use crate::text::is_hidden;
 
     fn al() -> Contact {
@@ -125,7 +125,7 @@ mod tests {
         let direct = Notice::Direct { from: Contact { display_name: None, ..al() }, text: "psst".into(), said_at: 0 };
         let found = Notice::Found { peer: al(), at: None };
         let avatar = Avatar::new(b"\xff\xd8\xff\xe0").unwrap();
-        let profile = Profile::new("Al", "here", Some(avatar));
+        let profile = PeerProfile::new("Al", "here", Some(avatar));
         let profile = Notice::Profile { from: al(), profile, refused: None };
         assert_eq!(notice_lines(&found, true), ["[DISCOVERY] Found peer: alice@192.168.1.11"]);
         assert_eq!(notice_lines(&post, true), ["[POST] alice@192.168.1.11: hi"]);
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(notice_lines(&profile, false), ["Al: here [image/jpeg]"]);
         let known = Known { contact: al(), at: "192.168.1.11:8500".into(), mismatched: false };
         assert_eq!(
-            known_lines(&[known]),
+            peer_list_lines(&[known]),
             ["[KNOWN PEERS] (1 peers):", "  alice@192.168.1.11 (Al) at 192.168.1.11:8500 [LAN]"]
         );
     }
@@ -167,7 +167,7 @@ mod tests {
     fn nothing_that_others_write_reaches_the_terminal_as_it_came() {
         let evil = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}\r\n[POST] bob: forged".repeat(999);
         let from = Contact { uid: evil.clone(), display_name: Some(evil.clone()), via: Via::Mesh };
-        let profile = Profile::new(&evil, &evil, None);
+        let profile = PeerProfile::new(&evil, &evil, None);
         let known = Known { contact: from.clone(), at: evil.clone(), mismatched: true };
         for is_verbose in [true, false] {
             let notices = [
@@ -182,7 +182,7 @@ mod tests {
                 Notice::Refused { why: evil.clone() },
             ];
             let lines = notices.iter().flat_map(|notice| notice_lines(notice, is_verbose));
-            for line in lines.chain(known_lines(std::slice::from_ref(&known))) {
+            for line in lines.chain(peer_list_lines(std::slice::from_ref(&known))) {
                 assert!(!line.chars().any(is_hidden), "{line:?}");
                 assert!(line.chars().count() < 10_000);
             }

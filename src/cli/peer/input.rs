@@ -6,60 +6,60 @@ use std::thread;
 use tokio::sync::{mpsc, oneshot};
 
 /// Lines that were typed and not read yet.
-const LINES: usize = 64;
+const LINE_QUEUE: usize = 64;
 /// The longest line that is read; the rest of a longer one is thrown away.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 
 /// One thing that was typed.
 #[derive(Debug)]
-pub(super) enum Input {
+pub(super) enum UserInput {
     /// A line of a file or a script.
     Line(String),
     /// A line of the line editor, which waits for what is asked next.
-    Edited(String, Reply),
+    Edited(String, NextQuestion),
     /// The person does not want to answer what was asked.
-    GivenUp(Reply),
+    Cancelled(NextQuestion),
 }
 
 /// Where the line editor is told what is asked next, `None` for nothing; it ends if nothing is told.
-pub(super) type Reply = oneshot::Sender<Option<&'static str>>;
+pub(super) type NextQuestion = oneshot::Sender<Option<&'static str>>;
 
 /// Where input comes from; it ends with `None`.
-pub(super) struct Keyboard {
-    inputs: mpsc::Receiver<Input>,
+pub(super) struct InputSource {
+    inputs: mpsc::Receiver<UserInput>,
     /// Without input nobody else has a sender.
-    _kept: Option<mpsc::Sender<Input>>,
+    _open: Option<mpsc::Sender<UserInput>>,
 }
 
-impl Keyboard {
+impl InputSource {
     /// The lines of standard input. A thread and not a task: a read of standard input cannot be interrupted, and the runtime
     /// would wait for it at the end; a thread just ends with the process.
-    pub(super) fn of_lines() -> io::Result<Self> {
-        let (lines, receiver) = mpsc::channel(LINES);
+    pub(super) fn from_stdin() -> io::Result<Self> {
+        let (lines, receiver) = mpsc::channel(LINE_QUEUE);
         let read = move || {
             let mut input = io::stdin().lock();
             while let Some(line) = next_line(&mut input) {
-                if lines.blocking_send(Input::Line(line)).is_err() {
+                if lines.blocking_send(UserInput::Line(line)).is_err() {
                     return;
                 }
             }
         };
         thread::Builder::new().name("stdin".to_owned()).spawn(read)?;
-        Ok(Self::of(receiver))
+        Ok(Self::from_channel(receiver))
     }
 
     /// Nobody types anything, and there is no end of it either.
     pub(super) fn none() -> Self {
-        let (kept, inputs) = mpsc::channel(1);
-        Self { inputs, _kept: Some(kept) }
+        let (sender, inputs) = mpsc::channel(1);
+        Self { inputs, _open: Some(sender) }
     }
 
     /// What a line editor sends.
-    pub(super) fn of(inputs: mpsc::Receiver<Input>) -> Self {
-        Self { inputs, _kept: None }
+    pub(super) fn from_channel(inputs: mpsc::Receiver<UserInput>) -> Self {
+        Self { inputs, _open: None }
     }
 
-    pub(super) async fn next(&mut self) -> Option<Input> {
+    pub(super) async fn next(&mut self) -> Option<UserInput> {
         self.inputs.recv().await
     }
 }

@@ -2,123 +2,123 @@
 
 use std::fs;
 
-use super::person::Person;
+use super::peer_process::PeerProcess;
 use crate::cluster::{Plan, Process, rollcall, until};
 
 const MESH: [&str; 3] = ["--no-lan", "--listen", "127.0.0.1:0"];
 
-async fn joined(dir: &std::path::Path, name: &str, first: &str, more: &[&str]) -> Person {
+async fn joined(dir: &std::path::Path, name: &str, first: &str, more: &[&str]) -> PeerProcess {
     let flags: Vec<&str> = MESH.iter().copied().chain(["--peers", first]).chain(more.iter().copied()).collect();
-    Person::start(dir, name, &flags).await
+    PeerProcess::start(dir, name, &flags).await
 }
 
 #[tokio::test]
 async fn two_peers_chat_and_say_goodbye() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut alice = Person::start(dir.path(), "alice", &MESH).await;
-    let mut bob = joined(dir.path(), "bob", &alice.listens_at(), &[]).await;
-    alice.sees(1).await;
-    bob.sees(1).await;
-    alice.types("hello bob");
-    let from = bob.hears("hello bob").await;
+    let mut alice = PeerProcess::start(dir.path(), "alice", &MESH).await;
+    let mut bob = joined(dir.path(), "bob", &alice.mesh_addr(), &[]).await;
+    alice.wait_for_peers(1).await;
+    bob.wait_for_peers(1).await;
+    alice.type_line("hello bob");
+    let from = bob.wait_for_post("hello bob").await;
     assert!(from["uid"].as_str().is_some_and(|uid| uid.starts_with("alice@")), "{from}");
-    bob.types("PROFILE Bob the Builder | building");
+    bob.type_line("PROFILE Bob the Builder | building");
     until("a profile", async || alice.count(|event| event["event"] == "profile") == 1).await;
-    bob.types("DM alice psst");
+    bob.type_line("DM alice psst");
     until("a direct message", async || alice.count(|event| event["event"] == "direct" && event["text"] == "psst") == 1)
         .await;
     // What is said last is heard, although the peer ends at once.
-    bob.types("good night");
-    bob.quits().await;
-    let from = alice.hears("good night").await;
+    bob.type_line("good night");
+    bob.quit().await;
+    let from = alice.wait_for_post("good night").await;
     assert_eq!(from["display_name"], "Bob the Builder");
     until("the news of it", async || alice.count(|event| event["event"] == "lost") == 1).await;
-    assert_eq!(alice.shown("hello bob"), 0, "one's own words do not come back");
+    assert_eq!(alice.post_count("hello bob"), 0, "one's own words do not come back");
 }
 
 #[tokio::test]
 async fn six_peers_that_know_one_address_all_hear_each_other_exactly_once() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut people = vec![Person::start(dir.path(), "p0", &MESH).await];
-    let first = people[0].listens_at();
+    let mut peers = vec![PeerProcess::start(dir.path(), "p0", &MESH).await];
+    let first = peers[0].mesh_addr();
     for index in 1..6 {
-        people.push(joined(dir.path(), &format!("p{index}"), &first, &[]).await);
+        peers.push(joined(dir.path(), &format!("p{index}"), &first, &[]).await);
     }
-    for person in &mut people {
-        person.sees(5).await;
+    for peer in &mut peers {
+        peer.wait_for_peers(5).await;
     }
     for round in 0..50 {
-        for person in &mut people {
-            let line = format!("round {round} of {}", person.name);
-            person.types(&line);
+        for peer in &mut peers {
+            let line = format!("round {round} of {}", peer.name);
+            peer.type_line(&line);
         }
     }
     until("everything everywhere", async || {
-        people.iter().all(|person| person.count(|event| event["event"] == "post") >= 250)
+        peers.iter().all(|peer| peer.count(|event| event["event"] == "post") >= 250)
     })
     .await;
-    for person in &people {
-        for other in people.iter().filter(|other| other.name != person.name) {
+    for peer in &peers {
+        for other in peers.iter().filter(|other| other.name != peer.name) {
             for round in 0..50 {
-                assert_eq!(person.shown(&format!("round {round} of {}", other.name)), 1);
+                assert_eq!(peer.post_count(&format!("round {round} of {}", other.name)), 1);
             }
         }
-        assert_eq!(person.count(|event| event["event"] == "post"), 250);
+        assert_eq!(peer.count(|event| event["event"] == "post"), 250);
     }
 }
 
 #[tokio::test]
 async fn a_burst_longer_than_any_queue_reaches_everybody_who_reads() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let hub = Person::start(dir.path(), "hub", &MESH).await;
+    let hub = PeerProcess::start(dir.path(), "hub", &MESH).await;
     // So what one of them says comes to the other through the hub alone.
     let one_link = dir.path().join("one_link.yaml");
     fs::write(&one_link, "max_connections: 1").expect("written");
     let config = ["--config", one_link.to_str().expect("a path")];
-    let mut author = joined(dir.path(), "author", &hub.listens_at(), &config).await;
-    let mut reader = joined(dir.path(), "reader", &hub.listens_at(), &config).await;
-    author.sees(1).await;
-    reader.sees(1).await;
+    let mut author = joined(dir.path(), "author", &hub.mesh_addr(), &config).await;
+    let mut reader = joined(dir.path(), "reader", &hub.mesh_addr(), &config).await;
+    author.wait_for_peers(1).await;
+    reader.wait_for_peers(1).await;
     // Three megabytes; a queue has room for one.
     let filling = "x".repeat(4_000);
     for number in 0..800 {
-        author.types(&format!("{number} {filling}"));
+        author.type_line(&format!("{number} {filling}"));
     }
-    let heard = |person: &Person| person.count(|event| event["event"] == "post");
+    let heard = |peer: &PeerProcess| peer.count(|event| event["event"] == "post");
     until("all of it", async || heard(&hub) == 800 && heard(&reader) == 800).await;
-    for person in [&hub, &reader] {
-        assert_eq!(person.count(|event| event["event"] == "lost"), 0, "{} lost nobody", person.name);
+    for peer in [&hub, &reader] {
+        assert_eq!(peer.count(|event| event["event"] == "lost"), 0, "{} lost nobody", peer.name);
     }
 }
 
 #[tokio::test]
 async fn a_peer_that_was_killed_gets_what_it_missed_and_nothing_twice() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut alice = Person::start(dir.path(), "alice", &MESH).await;
-    let first = alice.listens_at();
+    let mut alice = PeerProcess::start(dir.path(), "alice", &MESH).await;
+    let first = alice.mesh_addr();
     let mut bob = joined(dir.path(), "bob", &first, &[]).await;
     let carol = joined(dir.path(), "carol", &first, &["--dir", "carol"]).await;
-    alice.sees(2).await;
-    bob.sees(2).await;
-    alice.types("before");
-    carol.hears("before").await;
+    alice.wait_for_peers(2).await;
+    bob.wait_for_peers(2).await;
+    alice.type_line("before");
+    carol.wait_for_post("before").await;
     let kept = dir.path().join("carol/history.jsonl");
     until("the archive", async || fs::read_to_string(&kept).is_ok_and(|text| text.contains("before"))).await;
     let id = carol.events()[0]["id"].clone();
     carol.kill();
-    alice.sees(1).await;
-    alice.types("meanwhile 1");
-    bob.types("meanwhile 2");
-    alice.hears("meanwhile 2").await;
+    alice.wait_for_peers(1).await;
+    alice.type_line("meanwhile 1");
+    bob.type_line("meanwhile 2");
+    alice.wait_for_post("meanwhile 2").await;
     let mut carol = joined(dir.path(), "carol", &first, &["--dir", "carol"]).await;
     assert_eq!(carol.events()[0]["id"], id);
-    carol.hears("meanwhile 1").await;
-    carol.hears("meanwhile 2").await;
-    alice.types("after");
-    carol.hears("after").await;
+    carol.wait_for_post("meanwhile 1").await;
+    carol.wait_for_post("meanwhile 2").await;
+    alice.type_line("after");
+    carol.wait_for_post("after").await;
     let texts = ["before", "meanwhile 1", "meanwhile 2", "after"];
-    assert_eq!(texts.map(|text| carol.shown(text)), [0, 1, 1, 1]);
-    carol.types("HISTORY");
+    assert_eq!(texts.map(|text| carol.post_count(text)), [0, 1, 1, 1]);
+    carol.type_line("HISTORY");
     until("the history", async || {
         let is_whole = |event: &serde_json::Value| event["messages"].as_array().is_some_and(|said| said.len() == 4);
         carol.count(|event| event["event"] == "history" && is_whole(event)) == 1
@@ -134,23 +134,23 @@ async fn peers_find_each_other_through_the_registry_and_go_on_when_it_is_gone() 
     let urls = urls.join(",");
     let dir = tempfile::tempdir().expect("a temporary directory");
     let flags: Vec<&str> = MESH.iter().copied().chain(["--registry", &urls]).collect();
-    let mut people = Vec::new();
+    let mut peers = Vec::new();
     for name in ["alice", "bob", "carol"] {
-        people.push(Person::start(dir.path(), name, &flags).await);
+        peers.push(PeerProcess::start(dir.path(), name, &flags).await);
     }
-    for person in &mut people {
-        person.sees(2).await;
+    for peer in &mut peers {
+        peer.wait_for_peers(2).await;
     }
     for index in 0..3 {
         cluster.kill9(index);
     }
-    for person in &mut people {
-        let line = format!("{} goes on", person.name);
-        person.types(&line);
+    for peer in &mut peers {
+        let line = format!("{} goes on", peer.name);
+        peer.type_line(&line);
     }
-    for person in &people {
-        for name in ["alice", "bob", "carol"].iter().filter(|name| **name != person.name) {
-            person.hears(&format!("{name} goes on")).await;
+    for peer in &peers {
+        for name in ["alice", "bob", "carol"].iter().filter(|name| **name != peer.name) {
+            peer.wait_for_post(&format!("{name} goes on")).await;
         }
     }
 }

@@ -4,11 +4,11 @@ use crate::engine::{Counts, Engine};
 
 /// A look at a running peer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Measures {
+pub struct PeerStats {
     /// What the engine counted.
     pub counts: Counts,
     /// What the driver gave up.
-    pub drops: Drops,
+    pub drops: DropCounters,
     /// Linked peers of the mesh.
     pub links: usize,
     /// Peers of the LAN; `None` without a LAN.
@@ -21,19 +21,19 @@ pub struct Measures {
 
 /// What was not sent, shown or kept.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Drops {
+pub struct DropCounters {
     /// Messages that were longer than a link takes, each once for each link.
     pub too_long: u64,
     /// Links whose other end read too slowly.
     pub slow_links: u64,
     /// Notices for which there was no room, since the person does not read.
-    pub unread: u64,
+    pub unread_notices: u64,
     /// Entries of the history that did not reach the disk.
-    pub unkept: u64,
+    pub unsaved_entries: u64,
 }
 
-impl Measures {
-    pub(crate) fn of(engine: &Engine, drops: Drops) -> Self {
+impl PeerStats {
+    pub(crate) fn of(engine: &Engine, drops: DropCounters) -> Self {
         Self {
             counts: *engine.counts(),
             drops,

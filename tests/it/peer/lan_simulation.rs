@@ -3,13 +3,13 @@
 
 use std::net::SocketAddr;
 
-use rollcall_chat::UserId;
+use rollcall_chat::LanUserId;
 use rollcall_chat::engine::{Event, Notice};
-use rollcall_chat::lan::{Body, Datagram, Dialect};
+use rollcall_chat::lan::{Datagram, DatagramBody, Dialect};
 
-use super::world::{Weather, World};
+use super::world::{NetworkConditions, World};
 
-const LAN: Weather = Weather { hosts: 10, mesh: false, lan: true, loss_permille: 0, delay_ms: 5 };
+const LAN: NetworkConditions = NetworkConditions { hosts: 10, mesh: false, lan: true, loss_permille: 0, delay_ms: 5 };
 
 #[test]
 fn ten_peers_settle_with_less_than_a_hundred_datagrams() {
@@ -38,7 +38,7 @@ fn ten_peers_that_start_at_once_settle_too() {
 
 #[test]
 fn lost_announcements_are_made_up_for() {
-    let mut world = World::new(3, Weather { loss_permille: 300, ..LAN });
+    let mut world = World::new(3, NetworkConditions { loss_permille: 300, ..LAN });
     for host in 0..LAN.hosts {
         world.start(host);
     }
@@ -48,7 +48,7 @@ fn lost_announcements_are_made_up_for() {
 
 #[test]
 fn who_is_gone_for_five_minutes_is_dropped_and_welcomed_again() {
-    let mut world = World::new(4, Weather { hosts: 2, ..LAN });
+    let mut world = World::new(4, NetworkConditions { hosts: 2, ..LAN });
     world.start(0);
     world.start(1);
     world.run_for(1_000);
@@ -66,15 +66,19 @@ fn who_is_gone_for_five_minutes_is_dropped_and_welcomed_again() {
 /// Announcements of somebody who is no host of the world.
 fn stranger(world: &World, number: u64, shared: bool, dialect: Dialect) -> Event {
     let from: SocketAddr = SocketAddr::new(World::ip(0), World::lan_port(0));
-    let user = UserId::parse(&format!("stranger{number}@{}", World::ip(0)));
-    let datagram =
-        Datagram { from: user, id: Some(world.now_ms), sent_at: 0, body: Body::Discovery { port: World::lan_port(0) } };
+    let user = LanUserId::parse(&format!("stranger{number}@{}", World::ip(0)));
+    let datagram = Datagram {
+        from: user,
+        id: Some(world.now_ms),
+        sent_at: 0,
+        body: DatagramBody::Discovery { port: World::lan_port(0) },
+    };
     Event::HeardDatagram { from, shared, datagram, dialect }
 }
 
 #[test]
 fn a_peer_that_answers_every_answer_gets_one() {
-    let mut world = World::new(5, Weather { hosts: 2, ..LAN });
+    let mut world = World::new(5, NetworkConditions { hosts: 2, ..LAN });
     world.start(1);
     world.run_for(1_000);
     let before = world.datagrams;
@@ -88,7 +92,7 @@ fn a_peer_that_answers_every_answer_gets_one() {
 
 #[test]
 fn what_came_to_the_own_port_is_an_answer_and_is_not_answered() {
-    let mut world = World::new(6, Weather { hosts: 2, ..LAN });
+    let mut world = World::new(6, NetworkConditions { hosts: 2, ..LAN });
     world.start(1);
     let before = world.datagrams;
     let event = stranger(&world, 0, false, Dialect::Compact);
@@ -98,7 +102,7 @@ fn what_came_to_the_own_port_is_an_answer_and_is_not_answered() {
 
 #[test]
 fn a_source_of_many_names_gets_few_answers() {
-    let mut world = World::new(7, Weather { hosts: 2, ..LAN });
+    let mut world = World::new(7, NetworkConditions { hosts: 2, ..LAN });
     world.start(1);
     let before = world.datagrams;
     for number in 0..10_000 {

@@ -10,14 +10,14 @@ use serde_json::Value;
 use crate::cluster::until;
 
 /// The running process; it ends with the value.
-pub(crate) struct Talker {
+pub(crate) struct JsonProcess {
     pub(crate) name: String,
     child: Child,
     keyboard: ChildStdin,
     screen: Arc<Mutex<Vec<Value>>>,
 }
 
-impl Talker {
+impl JsonProcess {
     /// Starts it and waits until it says that it is ready.
     pub(crate) async fn start(name: &str, mut command: Command) -> io::Result<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -30,13 +30,13 @@ impl Talker {
             }
         });
         let keyboard = child.stdin.take().expect("piped");
-        let talker = Self { name: name.to_owned(), child, keyboard, screen };
-        until(&format!("{name} to be ready"), async || talker.count(|event| event["event"] == "ready") == 1).await;
-        Ok(talker)
+        let process = Self { name: name.to_owned(), child, keyboard, screen };
+        until(&format!("{name} to be ready"), async || process.count(|event| event["event"] == "ready") == 1).await;
+        Ok(process)
     }
 
     /// A field of what it said of itself at its start.
-    pub(crate) fn told(&self, field: &str) -> String {
+    pub(crate) fn ready_field(&self, field: &str) -> String {
         self.events()[0][field].as_str().expect("a text").to_owned()
     }
 
@@ -53,17 +53,17 @@ impl Talker {
     }
 
     /// Waits for the first event of this kind.
-    pub(crate) async fn sees(&self, what: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn wait_for_event(&self, what: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
         until(what, async || self.find(&is_wanted).is_some()).await;
         self.find(&is_wanted).expect("waited for")
     }
 
-    pub(crate) fn types(&mut self, line: &str) {
+    pub(crate) fn type_line(&mut self, line: &str) {
         writeln!(self.keyboard, "{line}").and_then(|()| self.keyboard.flush()).expect("it reads");
     }
 
     /// Waits for its end.
-    pub(crate) async fn end(&mut self) -> ExitStatus {
+    pub(crate) async fn wait_for_exit(&mut self) -> ExitStatus {
         let mut status = None;
         until(&format!("the end of {}", self.name), async || {
             status = self.child.try_wait().expect("it is our child");
@@ -74,7 +74,7 @@ impl Talker {
     }
 }
 
-impl Drop for Talker {
+impl Drop for JsonProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -7,19 +7,19 @@ use crate::peer_id::{PEER_ID_DIGITS, PeerId};
 
 /// A chat as peers of this program write it, and others that write the fields in the documented order: what stands before
 /// each of its values, and at its end.
-const TO_SENDER: &[u8] = br#"{"sender_id":""#;
-const TO_NUMBER: &[u8] = br#"","sequence_no":"#;
-const TO_CHAT: &[u8] = br#","type":"chat","#;
-const TO_TEXT: &[u8] = br#""payload":""#;
-const TO_TIME: &[u8] = br#"","timestamp":"#;
-const TO_NAME: &[u8] = br#","name":""#;
-const NAME_TO_END: &[u8] = br#""}"#;
+const BEFORE_SENDER: &[u8] = br#"{"sender_id":""#;
+const BEFORE_NUMBER: &[u8] = br#"","sequence_no":"#;
+const BEFORE_PAYLOAD: &[u8] = br#","type":"chat","#;
+const BEFORE_TEXT: &[u8] = br#""payload":""#;
+const BEFORE_TIME: &[u8] = br#"","timestamp":"#;
+const BEFORE_NAME: &[u8] = br#","name":""#;
+const AFTER_NAME: &[u8] = br#""}"#;
 /// The longest chat without its text, the name and the longest numbers included.
-const CHAT_BYTES: usize = 320;
+const MAX_ENVELOPE_BYTES: usize = 320;
 
 /// What tells a chat from all others.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Head {
+pub struct ChatHeader {
     /// Who said it.
     pub sender: PeerId,
     /// The sender's number of it.
@@ -29,51 +29,51 @@ pub struct Head {
 }
 
 /// What stands behind the head of a chat. Nothing in it is checked but that it is written so.
-pub(super) struct Rest<'b> {
+pub(super) struct ChatTail<'b> {
     pub(super) text: &'b str,
     pub(super) said_at: u64,
     pub(super) name: &'b str,
 }
 
-impl Head {
+impl ChatHeader {
     /// Reads the sender and the number of a chat. `None` if it is something else, or if only the
     /// general codec can tell. What stands behind these is not looked at.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let (sender, rest) = bytes.strip_prefix(TO_SENDER)?.split_at_checked(PEER_ID_DIGITS)?;
-        let (number, rest) = whole_number(rest.strip_prefix(TO_NUMBER)?)?;
-        let rest = rest.strip_prefix(TO_CHAT)?;
+        let (sender, rest) = bytes.strip_prefix(BEFORE_SENDER)?.split_at_checked(PEER_ID_DIGITS)?;
+        let (number, rest) = whole_number(rest.strip_prefix(BEFORE_NUMBER)?)?;
+        let rest = rest.strip_prefix(BEFORE_PAYLOAD)?;
         Some(Self { sender: PeerId::parse_digits(sender).ok()?, number, length: bytes.len() - rest.len() })
     }
 
     /// Reads the rest of the chat. `None` if it is not as peers of this program write it, or if
     /// something in it is escaped.
-    pub(super) fn read_rest(self, bytes: &[u8]) -> Option<Rest<'_>> {
-        let (text, rest) = simple_text(bytes.get(self.length..)?.strip_prefix(TO_TEXT)?)?;
-        let (said_at, rest) = whole_number(rest.strip_prefix(TO_TIME)?)?;
-        let (name, rest) = simple_text(rest.strip_prefix(TO_NAME)?)?;
-        (rest == NAME_TO_END).then_some(Rest { text, said_at, name })
+    pub(super) fn read_rest(self, bytes: &[u8]) -> Option<ChatTail<'_>> {
+        let (text, rest) = unescaped_text(bytes.get(self.length..)?.strip_prefix(BEFORE_TEXT)?)?;
+        let (said_at, rest) = whole_number(rest.strip_prefix(BEFORE_TIME)?)?;
+        let (name, rest) = unescaped_text(rest.strip_prefix(BEFORE_NAME)?)?;
+        (rest == AFTER_NAME).then_some(ChatTail { text, said_at, name })
     }
 }
 
 /// Writes a chat, if nothing in it is to be escaped.
 pub(super) fn write(sender: PeerId, number: u64, said_at: i64, name: &Nickname, text: &str) -> Option<Vec<u8>> {
-    if said_at < 0 || !are_plain(text.as_bytes()) || !are_plain(name.as_str().as_bytes()) {
+    if said_at < 0 || !needs_no_escape(text.as_bytes()) || !needs_no_escape(name.as_str().as_bytes()) {
         return None;
     }
-    let mut bytes = Vec::with_capacity(CHAT_BYTES + text.len());
+    let mut bytes = Vec::with_capacity(MAX_ENVELOPE_BYTES + text.len());
     let mut digits = itoa::Buffer::new();
-    bytes.extend_from_slice(TO_SENDER);
+    bytes.extend_from_slice(BEFORE_SENDER);
     bytes.extend_from_slice(&sender.digits());
-    bytes.extend_from_slice(TO_NUMBER);
+    bytes.extend_from_slice(BEFORE_NUMBER);
     bytes.extend_from_slice(digits.format(number).as_bytes());
-    bytes.extend_from_slice(TO_CHAT);
-    bytes.extend_from_slice(TO_TEXT);
+    bytes.extend_from_slice(BEFORE_PAYLOAD);
+    bytes.extend_from_slice(BEFORE_TEXT);
     bytes.extend_from_slice(text.as_bytes());
-    bytes.extend_from_slice(TO_TIME);
+    bytes.extend_from_slice(BEFORE_TIME);
     bytes.extend_from_slice(digits.format(said_at).as_bytes());
-    bytes.extend_from_slice(TO_NAME);
+    bytes.extend_from_slice(BEFORE_NAME);
     bytes.extend_from_slice(name.as_str().as_bytes());
-    bytes.extend_from_slice(NAME_TO_END);
+    bytes.extend_from_slice(AFTER_NAME);
     Some(bytes)
 }
 
@@ -90,15 +90,15 @@ fn whole_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 /// A text up to its closing quote, and the rest; `None` if anything in it is escaped or should be.
-fn simple_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
+fn unescaped_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let length = memchr::memchr2(b'"', b'\\', bytes)?;
     let (text, rest) = bytes.split_at(length);
-    let is_simple = rest[0] == b'"' && are_plain(text);
+    let is_simple = rest[0] == b'"' && needs_no_escape(text);
     is_simple.then_some((std::str::from_utf8(text).ok()?, rest))
 }
 
 /// Whether JSON has these bytes of a text as they are. All are looked at, many at a time.
-fn are_plain(text: &[u8]) -> bool {
+fn needs_no_escape(text: &[u8]) -> bool {
     let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
     text.iter().fold(true, |all, byte| all & is_plain(*byte))
 }
@@ -108,39 +108,46 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::message::tests::{EXTENDED, chat};
-    use super::super::message::{Body, Message};
+    use super::super::message::{MeshMessage, MessageBody};
     use super::*;
 
     #[test]
     fn a_head_that_is_not_whole_or_of_no_chat_is_left_to_the_reader_of_the_whole() {
         let bytes = chat("hi").write(EXTENDED).unwrap();
         let end = bytes.windows(7).position(|part| part == b"payload").unwrap() - 1;
-        assert_eq!(Message::read_head(&bytes[..end]), Some(Head { sender: PeerId(7), number: 5, length: end }));
+        assert_eq!(
+            MeshMessage::read_chat_header(&bytes[..end]),
+            Some(ChatHeader { sender: PeerId(7), number: 5, length: end })
+        );
         for length in 0..end {
-            assert_eq!(Message::read_head(&bytes[..length]), None, "{length}");
+            assert_eq!(MeshMessage::read_chat_header(&bytes[..length]), None, "{length}");
         }
-        let beat = Message { body: Body::heartbeat(None), ..chat("") }.write(EXTENDED).unwrap();
-        assert_eq!(Message::read_head(&beat), None);
+        let beat = MeshMessage { body: MessageBody::heartbeat(None), ..chat("") }.write(EXTENDED).unwrap();
+        assert_eq!(MeshMessage::read_chat_header(&beat), None);
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         for (part, other) in
             [(":5,", ":,"), (":5,", ":-5,"), (":5,", ":05,"), (":5,", ":99999999999999999999,"), ("0007", "000x")]
         {
-            assert_eq!(Message::read_head(text.replace(part, other).as_bytes()), None, "{other}");
+            assert_eq!(MeshMessage::read_chat_header(text.replace(part, other).as_bytes()), None, "{other}");
         }
     }
 
     #[test]
     fn an_ordinary_chat_is_written_and_read_in_the_simple_way() {
         let message = chat("Grüße, {all} of you!");
-        let bytes = message.write_simple(EXTENDED).unwrap();
-        let head = Message::read_head(&bytes).unwrap();
-        assert_eq!(Message::read_simple(&bytes, head), Some(message));
+        let bytes = message.write_chat_fast(EXTENDED).unwrap();
+        let header = MeshMessage::read_chat_header(&bytes).unwrap();
+        assert_eq!(MeshMessage::read_chat_fast(&bytes, header), Some(message));
         let broken = String::from_utf8(bytes).unwrap().replace("all", "a\u{1f}l");
-        assert_eq!(Message::read_simple(broken.as_bytes(), head), None, "JSON has no such byte in a text");
+        assert_eq!(MeshMessage::read_chat_fast(broken.as_bytes(), header), None, "JSON has no such byte in a text");
         for text in ["a \"quote\"", "a\\b", "two\nlines", "\u{1b}"] {
-            assert_eq!(chat(text).write_simple(EXTENDED), None, "{text:?}");
-            let bytes = chat(text).write_any(EXTENDED).unwrap();
-            assert_eq!(Message::read_simple(&bytes, Message::read_head(&bytes).unwrap()), None, "{text:?}");
+            assert_eq!(chat(text).write_chat_fast(EXTENDED), None, "{text:?}");
+            let bytes = chat(text).write_json(EXTENDED).unwrap();
+            assert_eq!(
+                MeshMessage::read_chat_fast(&bytes, MeshMessage::read_chat_header(&bytes).unwrap()),
+                None,
+                "{text:?}"
+            );
         }
     }
 
@@ -153,25 +160,25 @@ mod tests {
             at in any::<prop::sample::Index>(),
             byte in prop_oneof![Just(b'"'), Just(b'\\'), Just(b'0'), Just(b','), Just(0x1f), any::<u8>()],
         ) {
-            let message = Message { number, said_at, ..chat(&text) };
-            let bytes = message.write_any(EXTENDED).unwrap();
-            if let Some(simple) = message.write_simple(EXTENDED) {
-                prop_assert!(simple == bytes && simple.len() <= CHAT_BYTES + text.len());
+            let message = MeshMessage { number, said_at, ..chat(&text) };
+            let bytes = message.write_json(EXTENDED).unwrap();
+            if let Some(fast) = message.write_chat_fast(EXTENDED) {
+                prop_assert!(fast == bytes && fast.len() <= MAX_ENVELOPE_BYTES + text.len());
             }
             // Whatever it is changed to.
             let mut changed = bytes.clone();
             let at = at.index(changed.len());
             changed[at] = byte;
             for bytes in [bytes, changed] {
-                if let Some(simple) = Message::read_head(&bytes).and_then(|head| Message::read_simple(&bytes, head)) {
-                    prop_assert_eq!(Some((simple, false)), Message::read(&bytes), "{}", String::from_utf8_lossy(&bytes));
+                if let Some(fast) = MeshMessage::read_chat_header(&bytes).and_then(|header| MeshMessage::read_chat_fast(&bytes, header)) {
+                    prop_assert_eq!(Some((fast, false)), MeshMessage::read(&bytes), "{}", String::from_utf8_lossy(&bytes));
                 }
             }
         }
 
         #[test]
         fn noise_never_panics(noise in any::<Vec<u8>>()) {
-            let _ = Message::read_head(&noise);
+            let _ = MeshMessage::read_chat_header(&noise);
         }
     }
 }

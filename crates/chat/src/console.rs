@@ -2,12 +2,12 @@
 
 mod command;
 mod completion;
-mod lines;
+mod format;
 mod log_line;
 
-pub use command::{Command, Dialogue};
-pub use completion::{Choices, choices, wants_names};
-pub use lines::{history_lines, known_lines, notice_lines};
+pub use command::{ChatCommand, CommandParser};
+pub use completion::{Completions, completions, needs_names};
+pub use format::{history_lines, notice_lines, peer_list_lines};
 pub use log_line::log_line;
 
 /// What `HELP` shows.

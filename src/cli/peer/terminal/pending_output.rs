@@ -7,52 +7,52 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// With more text than this on its way, who can wait does so, and the log loses lines.
-const MOST_BYTES: usize = 256 * 1024;
+const MAX_PENDING_BYTES: usize = 256 * 1024;
 /// The editor needs so long at most to draw the line after it was told to.
-const DRAWN_WITHIN: Duration = Duration::from_secs(1);
+const FIRST_DRAW_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Who writes to the terminal now.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-enum Phase {
+enum EditorPhase {
     /// Whoever holds the lock: no line is edited.
     #[default]
-    Away,
+    Inactive,
     /// The editor, which has not drawn anything yet and needs no waking.
     Starting,
     /// The editor.
     Editing,
     /// Whoever holds the lock, for good.
-    Over,
+    Ended,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    phase: Phase,
+struct OutputState {
+    phase: EditorPhase,
     /// What the editor has not shown yet; whole lines.
     pending: String,
     /// Whether the line must be drawn anew.
-    is_spoilt: bool,
+    needs_redraw: bool,
     /// Whether the editor was told that there is something to draw.
-    is_told: bool,
+    is_woken: bool,
     /// Whether lines of the log were lost since something was shown.
-    has_lost: bool,
+    has_dropped_log_lines: bool,
 }
 
 /// What is to appear above the line that is edited.
 #[derive(Debug, Default)]
-pub(in crate::cli::peer) struct Above {
-    state: Mutex<State>,
+pub(in crate::cli::peer) struct PendingOutput {
+    state: Mutex<OutputState>,
     changed: Condvar,
     shown: Notify,
 }
 
-impl Above {
+impl PendingOutput {
     /// Shows whole lines; at once, or as soon as the editor can.
     pub(in crate::cli::peer) fn write(&self, text: &str) {
         let mut state = self.state();
         match state.phase {
-            Phase::Away | Phase::Over => show(text),
-            Phase::Starting | Phase::Editing => {
+            EditorPhase::Inactive | EditorPhase::Ended => write_stdout(text),
+            EditorPhase::Starting | EditorPhase::Editing => {
                 state.pending.push_str(text);
                 self.changed.notify_all();
             }
@@ -60,21 +60,21 @@ impl Above {
     }
 
     /// Shows a line of the log, unless too much is on its way: the log waits for nobody.
-    pub(super) fn note(&self, line: &str) {
+    pub(super) fn write_log_line(&self, line: &str) {
         let mut state = self.state();
-        if state.pending.len() < MOST_BYTES {
+        if state.pending.len() < MAX_PENDING_BYTES {
             drop(state);
             self.write(&format!("{line}\n"));
-        } else if !std::mem::replace(&mut state.has_lost, true) {
+        } else if !std::mem::replace(&mut state.has_dropped_log_lines, true) {
             state.pending.push_str("! lines of the log are left out\n");
         }
     }
 
     /// Waits until little is on its way.
-    pub(in crate::cli::peer) async fn room(&self) {
+    pub(in crate::cli::peer) async fn wait_for_room(&self) {
         loop {
             let shown = self.shown.notified();
-            if self.state().pending.len() < MOST_BYTES {
+            if self.state().pending.len() < MAX_PENDING_BYTES {
                 return;
             }
             shown.await;
@@ -84,22 +84,22 @@ impl Above {
     /// The editor begins with a line; whether it may.
     pub(super) fn begin_line(&self) -> bool {
         let mut state = self.state();
-        if state.phase != Phase::Over {
-            state.phase = Phase::Starting;
+        if state.phase != EditorPhase::Ended {
+            state.phase = EditorPhase::Starting;
         }
-        state.phase == Phase::Starting
+        state.phase == EditorPhase::Starting
     }
 
     /// The editor draws the line: what must stand above it.
-    pub(super) fn take(&self) -> String {
+    pub(super) fn take_for_redraw(&self) -> String {
         let mut state = self.state();
-        if state.phase == Phase::Over {
+        if state.phase == EditorPhase::Ended {
             return String::new();
         }
-        state.phase = Phase::Editing;
-        state.is_told = false;
-        state.is_spoilt = false;
-        state.has_lost = false;
+        state.phase = EditorPhase::Editing;
+        state.is_woken = false;
+        state.needs_redraw = false;
+        state.has_dropped_log_lines = false;
         self.changed.notify_all();
         self.shown.notify_waiters();
         std::mem::take(&mut state.pending)
@@ -108,60 +108,60 @@ impl Above {
     /// The editor is done with a line.
     pub(super) fn end_line(&self) {
         let mut state = self.state();
-        if state.phase != Phase::Over {
-            state.phase = Phase::Away;
+        if state.phase != EditorPhase::Ended {
+            state.phase = EditorPhase::Inactive;
             self.flush(&mut state);
         }
     }
 
     /// Something else may have been written where the line is; whether one is edited.
-    pub(super) fn spoil(&self) -> bool {
+    pub(super) fn request_redraw(&self) -> bool {
         let mut state = self.state();
-        state.is_spoilt = true;
+        state.needs_redraw = true;
         self.changed.notify_all();
-        state.phase == Phase::Editing
+        state.phase == EditorPhase::Editing
     }
 
     /// Waits until the editor must be told that there is something to draw; whether it ever will be.
-    pub(super) fn wait(&self) -> bool {
-        let is_idle = |state: &mut State| {
-            let has_work = state.is_spoilt || !state.pending.is_empty();
-            state.phase != Phase::Over && (state.phase != Phase::Editing || state.is_told || !has_work)
+    pub(super) fn wait_for_redraw(&self) -> bool {
+        let is_idle = |state: &mut OutputState| {
+            let has_work = state.needs_redraw || !state.pending.is_empty();
+            state.phase != EditorPhase::Ended && (state.phase != EditorPhase::Editing || state.is_woken || !has_work)
         };
         let mut state = self.changed.wait_while(self.state(), is_idle).unwrap_or_else(PoisonError::into_inner);
-        state.is_told = true;
-        state.phase != Phase::Over
+        state.is_woken = true;
+        state.phase != EditorPhase::Ended
     }
 
     /// The first half of the end: a line that was begun is drawn first, so that the editor changes nothing of the terminal
     /// afterwards. Whether a line stands there.
-    pub(super) fn begin_end(&self) -> bool {
-        let starts = |state: &mut State| state.phase == Phase::Starting;
-        let waited = self.changed.wait_timeout_while(self.state(), DRAWN_WITHIN, starts);
+    pub(super) fn begin_shutdown(&self) -> bool {
+        let starts = |state: &mut OutputState| state.phase == EditorPhase::Starting;
+        let waited = self.changed.wait_timeout_while(self.state(), FIRST_DRAW_TIMEOUT, starts);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let was_edited = matches!(state.phase, Phase::Starting | Phase::Editing);
-        state.phase = Phase::Over;
+        let was_edited = matches!(state.phase, EditorPhase::Starting | EditorPhase::Editing);
+        state.phase = EditorPhase::Ended;
         self.changed.notify_all();
         was_edited
     }
 
     /// The second half: shows what is left.
-    pub(super) fn end_for_good(&self) {
+    pub(super) fn finish_shutdown(&self) {
         self.flush(&mut self.state());
     }
 
-    fn flush(&self, state: &mut State) {
-        show(&std::mem::take(&mut state.pending));
+    fn flush(&self, state: &mut OutputState) {
+        write_stdout(&std::mem::take(&mut state.pending));
         self.shown.notify_waiters();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, OutputState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// If nobody reads it any more, the chat goes on for the others until the person ends it.
-fn show(text: &str) {
+fn write_stdout(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
