@@ -1,40 +1,40 @@
-//! Pictures of users: stored byte for byte, each under a name of its own, and never changed.
+//! ImageChecker of users: stored byte for byte, each under a name of its own, and never changed.
 
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tracing::{debug, info};
 
-use super::check::Pictures;
 use super::image_cache::ImageCache;
-use crate::registry::auth::access::Access;
+use super::image_check::ImageChecker;
+use crate::registry::auth::authorizer::Authorizer;
 use crate::registry::auth::credentials::{Caller, Credentials};
-use crate::registry::error::{AuthError, ImageError, LookupError, Unavailable, UploadError};
+use crate::registry::error::{AuthError, ImageError, LookupError, StorageUnavailable, UploadError};
 use crate::registry::lock::lock;
 use crate::registry::random;
-use crate::registry::users::profiles::Profiles;
+use crate::registry::users::profile_store::ProfileStore;
 use crate::storage::{Created, Folder, Key};
 use rollcall_core::{BootMs, ImageName, Username, WallMs};
 
 /// Names that are drawn for one picture before it is given up: two pictures of one millisecond share one with a chance
 /// of one in four million.
-const DRAWS: usize = 8;
+const MAX_NAME_ATTEMPTS: usize = 8;
 
 /// The pictures of the users.
 pub(crate) struct ImageStore {
-    profiles: Arc<Profiles>,
-    access: Arc<Access>,
-    checks: Pictures,
+    profiles: Arc<ProfileStore>,
+    access: Arc<Authorizer>,
+    checker: ImageChecker,
     cache: Mutex<ImageCache>,
     /// The second in which a picture was named last, and what told it apart.
-    last_name: Mutex<(i64, u32)>,
+    last_suffix: Mutex<(i64, u32)>,
 }
 
 impl ImageStore {
     /// The pictures of the users of `profiles`, of which none was read yet.
-    pub(crate) fn new(profiles: Arc<Profiles>, access: Arc<Access>) -> Self {
-        let checks = Pictures::default();
-        Self { profiles, access, checks, cache: Mutex::default(), last_name: Mutex::default() }
+    pub(crate) fn new(profiles: Arc<ProfileStore>, access: Arc<Authorizer>) -> Self {
+        let checker = ImageChecker::default();
+        Self { profiles, access, checker, cache: Mutex::default(), last_suffix: Mutex::default() }
     }
 
     /// Stores a picture of a registered user. When this returns `Ok`, the picture is durable.
@@ -47,11 +47,11 @@ impl ImageStore {
     ) -> Result<ImageName, UploadError> {
         let entry = self.profiles.entry(user, caller.now).await.map_err(AuthError::from)?;
         self.access.authorize(user, &entry, credentials, caller).await?;
-        let kind = self.checks.check(picture.clone()).await?;
-        for _ in 0..DRAWS {
+        let kind = self.checker.check(picture.clone()).await?;
+        for _ in 0..MAX_NAME_ATTEMPTS {
             let image = ImageName::new(caller.wall, self.image_suffix(caller.wall), kind);
             let key = Key::Image(user.clone(), image.clone());
-            match self.profiles.bucket().create(&key, picture.clone()).await.map_err(Unavailable::from)? {
+            match self.profiles.bucket().create(&key, picture.clone()).await.map_err(StorageUnavailable::from)? {
                 Created::New(_) => {
                     info!(user = %user, %image, bytes = picture.len(), "stored {image} of {user}");
                     return Ok(image);
@@ -76,7 +76,7 @@ impl ImageStore {
     /// What tells a picture stored now from others of its second; greater for each further one, so that they sort by age
     /// even within a millisecond.
     fn image_suffix(&self, wall: WallMs) -> u32 {
-        let mut last = lock(&self.last_name);
+        let mut last = lock(&self.last_suffix);
         let (second, drawn) = (wall.unix_seconds(), random::image_suffix(wall));
         let suffix = if last.0 == second { drawn.max(last.1.saturating_add(1)) } else { drawn };
         *last = (second, suffix);
@@ -84,7 +84,7 @@ impl ImageStore {
     }
 
     /// The names of the pictures in a user's folder, oldest first.
-    pub(super) async fn image_names(&self, user: &Username) -> Result<Vec<ImageName>, Unavailable> {
+    pub(super) async fn image_names(&self, user: &Username) -> Result<Vec<ImageName>, StorageUnavailable> {
         let listed = self.profiles.bucket().list(&Folder::Images(user.clone())).await?;
         let names = listed.iter().filter_map(|name| {
             let parsed = ImageName::parse(name);
@@ -107,14 +107,14 @@ impl ImageStore {
         user: &Username,
         image: &ImageName,
         now: BootMs,
-    ) -> Result<Option<Bytes>, Unavailable> {
+    ) -> Result<Option<Bytes>, StorageUnavailable> {
         let name = (user.clone(), image.clone());
-        if let Some(kept) = lock(&self.cache).find(&name, now) {
-            return Ok(Some(kept));
+        if let Some(cached) = lock(&self.cache).get(&name, now) {
+            return Ok(Some(cached));
         }
         let object = self.profiles.bucket().get(&Key::Image(user.clone(), image.clone())).await?;
         Ok(object.map(|object| {
-            lock(&self.cache).keep(name, object.bytes.clone(), now);
+            lock(&self.cache).insert(name, object.bytes.clone(), now);
             object.bytes
         }))
     }
@@ -145,7 +145,7 @@ mod tests {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         // Every suffix but the last few is passed, and the next one is taken.
-        *lock(&registry.0.images.store.last_name) = (wall().unix_seconds(), u32::MAX - 2);
+        *lock(&registry.0.images.store.last_suffix) = (wall().unix_seconds(), u32::MAX - 2);
         let taken = ImageName::new(wall(), u32::MAX - 1, rollcall_core::ImageKind::Png);
         memory.create(&Key::Image(name("alice"), taken), b"x".as_slice().into()).await.unwrap();
         let bytes = picture(ImageFormat::Png, 1, 1);
