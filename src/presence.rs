@@ -16,4 +16,4 @@ mod types;
 pub use change_log::{NetChanges, OfflineReason, PresenceChange, PresenceEvent};
 pub use presence_clock::{AwakeMs, AwakeTime, ClockMs, Moment, PresenceClock, PresenceMs, PresenceTime};
 pub use table::PresenceTable;
-pub use types::{HeartbeatVersion, LastSeen, OnlineRow, Renewal, ReplicatedClient};
+pub use types::{HeartbeatId, LastSeen, OnlineRow, Renewal, ReplicatedClient};

@@ -312,11 +312,11 @@ impl Registry {
     pub async fn upload(
         &self,
         user: &Username,
-        picture: Bytes,
+        bytes: Bytes,
         credentials: Credentials<'_>,
         caller: Caller,
     ) -> Result<ImageName, UploadError> {
-        self.0.images.store.upload(user, picture, credentials, caller).await
+        self.0.images.store.upload(user, bytes, credentials, caller).await
     }
 
     /// The names of a registered user's pictures, oldest first.

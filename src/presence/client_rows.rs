@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
 use super::presence_clock::{AwakeMs, Moment};
-use super::types::HeartbeatVersion;
+use super::types::HeartbeatId;
 use rollcall_core::{Addr, Username};
 
 /// What is known of a client.
@@ -13,7 +13,7 @@ use rollcall_core::{Addr, Username};
 pub(super) struct ClientRow {
     pub(super) addr: Option<Addr>,
     pub(super) last_heartbeat: Moment,
-    pub(super) version: HeartbeatVersion,
+    pub(super) heartbeat_id: HeartbeatId,
     pub(super) is_online: bool,
     /// When the row is looked at again, if it is online.
     pub(super) check_at: AwakeMs,

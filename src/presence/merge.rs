@@ -6,7 +6,7 @@
 
 use super::client_rows::ClientRow;
 use super::presence_clock::Moment;
-use super::types::{HeartbeatVersion, ReplicatedClient};
+use super::types::{HeartbeatId, ReplicatedClient};
 use rollcall_core::{BootMs, Username};
 
 /// The row of `name` with the heartbeat that another node incoming at `now`; `None` if something newer
@@ -23,9 +23,9 @@ pub(super) fn merge_row(
         boot: BootMs(now.boot.0.saturating_sub(incoming.age_ms)),
     };
     match current {
-        Some(row) if row.version > incoming.version => return None,
+        Some(row) if row.heartbeat_id > incoming.heartbeat_id => return None,
         // The same heartbeat. What is incoming of it may have waited on its way and so seem younger than it is; never older.
-        Some(row) if row.version == incoming.version && row.version != HeartbeatVersion::default() => {
+        Some(row) if row.heartbeat_id == incoming.heartbeat_id && row.heartbeat_id != HeartbeatId::default() => {
             if last.awake >= row.last_heartbeat.awake && last.presence >= row.last_heartbeat.presence {
                 return None;
             }
@@ -34,13 +34,15 @@ pub(super) fn merge_row(
             last.boot = last.boot.min(row.last_heartbeat.boot);
         }
         // Remembered from before a start, by both; nobody knows whether it is the same.
-        Some(row) if row.version == incoming.version && last.awake <= row.last_heartbeat.awake => return None,
+        Some(row) if row.heartbeat_id == incoming.heartbeat_id && last.awake <= row.last_heartbeat.awake => {
+            return None;
+        }
         Some(_) | None => {}
     }
     Some(ClientRow {
         addr: incoming.addr,
         last_heartbeat: last,
-        version: incoming.version,
+        heartbeat_id: incoming.heartbeat_id,
         is_online: false,
         check_at: now.awake,
         is_unreplicated: replicate || current.is_some_and(|row| row.is_unreplicated),
@@ -56,7 +58,7 @@ pub(super) fn to_replicated(name: &Username, row: &ClientRow, now: Moment) -> Re
     ReplicatedClient {
         username: name.clone(),
         addr: row.addr,
-        version: row.version,
+        heartbeat_id: row.heartbeat_id,
         age_ms,
         leaderless_ms: age_ms.saturating_sub(counted_ms),
     }

@@ -74,7 +74,7 @@ pub struct PresenceClock {
     is_single_node: bool,
     last: BootMs,
     stalled_ms: u64,
-    /// Until when a leader surely leader_active, on the boot clock.
+    /// Until when a leader under a known leader, on the boot clock.
     leader_active_until: BootMs,
     leaderless_ms: u64,
 }
@@ -166,7 +166,7 @@ mod tests {
         clock.note_active_leader(BootMs(0));
         let moment = clock.observe(BootMs(60_000));
         assert_eq!(moment.awake.0 - CLOCK_ORIGIN_MS, 1000);
-        assert_eq!(moment.presence.0 - CLOCK_ORIGIN_MS, 0, "of the second that counts none was surely leader_active");
+        assert_eq!(moment.presence.0 - CLOCK_ORIGIN_MS, 0, "of the second that counts none was under a known leader");
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use super::client_rows::{ClientRow, ClientRows};
 use super::merge;
 use super::presence_clock::{AwakeMs, Moment};
 use super::retention::RetentionSweep;
-use super::types::{HeartbeatVersion, LastSeen, OnlineRow, Renewal, ReplicatedClient};
+use super::types::{HeartbeatId, LastSeen, OnlineRow, Renewal, ReplicatedClient};
 use rollcall_core::{Addr, Page, Username};
 
 /// For how long after its last heartbeat it is remembered when a client was seen: a day, after which "last seen" says
@@ -36,7 +36,7 @@ pub struct PresenceTable {
     activity_version: u64,
     sweep: RetentionSweep,
     /// The stamp of the heartbeat before.
-    last_version: HeartbeatVersion,
+    last_heartbeat_id: HeartbeatId,
     /// ClientRows that the other nodes are to be told of; kept only while there is somebody to tell.
     unreplicated: Option<Vec<Username>>,
 }
@@ -52,7 +52,7 @@ impl PresenceTable {
             change_log: ChangeLog::default(),
             activity_version: 0,
             sweep: RetentionSweep::default(),
-            last_version: HeartbeatVersion::default(),
+            last_heartbeat_id: HeartbeatId::default(),
             unreplicated: None,
         }
     }
@@ -75,7 +75,7 @@ impl PresenceTable {
             self.expiry_queue.remove(&(check_at, name.clone()));
             self.expire(name);
         }
-        (self.activity_version, self.last_version) = (self.activity_version + 1, self.last_version.next());
+        (self.activity_version, self.last_heartbeat_id) = (self.activity_version + 1, self.last_heartbeat_id.next());
         let before = self.rows.get(name);
         let addr = reported.or(before.and_then(|row| row.addr)).or(registered);
         let newly_unreplicated = !before.is_some_and(|row| row.is_unreplicated);
@@ -83,7 +83,7 @@ impl PresenceTable {
         let row = ClientRow {
             addr,
             last_heartbeat: now,
-            version: self.last_version,
+            heartbeat_id: self.last_heartbeat_id,
             is_online: true,
             check_at: now.awake,
             is_unreplicated: replicate,
@@ -125,10 +125,10 @@ impl PresenceTable {
         self.expire_due(now);
         let max = max.min(page.limit());
         let rows = page.from(self.rows.online()).take(max);
-        let found: Vec<OnlineRow> =
+        let clients: Vec<OnlineRow> =
             rows.map(|(name, row)| OnlineRow { username: name.clone(), addr: row.addr }).collect();
-        let last = found.last().filter(|_| found.len() == max).map(|last| last.username.clone());
-        (found, last)
+        let last = clients.last().filter(|_| clients.len() == max).map(|last| last.username.clone());
+        (clients, last)
     }
 
     /// How many clients are online at `now`.
@@ -168,7 +168,7 @@ impl PresenceTable {
     /// Up to `limit` of the visible changes after `version`, oldest first; `None` if they are not remembered any more, or
     /// there was no such version yet.
     #[must_use]
-    pub fn changes_after(&self, version: u64, limit: usize) -> Option<Vec<PresenceChange>> {
+    pub fn changes_since(&self, version: u64, limit: usize) -> Option<Vec<PresenceChange>> {
         self.change_log.since(version, limit)
     }
 
@@ -183,21 +183,21 @@ impl PresenceTable {
     /// From now on heartbeats belong to `term`, which must be greater than that of every heartbeat before, and, if
     /// `replicate`, [`Self::take_unreplicated`] gives the rows that changed.
     pub fn begin_term(&mut self, term: u64, replicate: bool) {
-        self.last_version = self.last_version.begin_term(term);
+        self.last_heartbeat_id = self.last_heartbeat_id.begin_term(term);
         // What was noted and not told yet is to be told still.
         if replicate != self.unreplicated.is_some() {
-            self.set_change_tracking(replicate);
+            self.set_replication(replicate);
         }
     }
 
     /// From now on, whether changed rows are noted. All notes of before are dropped.
-    pub fn set_change_tracking(&mut self, replicate: bool) {
+    pub fn set_replication(&mut self, enabled: bool) {
         for name in self.unreplicated.take().unwrap_or_default() {
             if let Some(row) = self.rows.get_mut(&name) {
                 row.is_unreplicated = false;
             }
         }
-        self.unreplicated = replicate.then(Vec::new);
+        self.unreplicated = enabled.then(Vec::new);
     }
 
     /// ClientRows that changed since they were given last, at max `max` of them.
@@ -268,8 +268,14 @@ impl PresenceTable {
         let replicate = self.unreplicated.is_some();
         let addr = reported.or(row.addr).or(registered);
         let (moved, newly_unreplicated) = (row.addr != addr, replicate && !row.is_unreplicated);
-        (self.activity_version, self.last_version) = (self.activity_version + 1, self.last_version.next());
-        *row = ClientRow { addr, last_heartbeat: now, version: self.last_version, is_unreplicated: replicate, ..*row };
+        (self.activity_version, self.last_heartbeat_id) = (self.activity_version + 1, self.last_heartbeat_id.next());
+        *row = ClientRow {
+            addr,
+            last_heartbeat: now,
+            heartbeat_id: self.last_heartbeat_id,
+            is_unreplicated: replicate,
+            ..*row
+        };
         if moved {
             self.change_log.push(name.clone(), PresenceEvent::Moved(addr));
         }
@@ -332,8 +338,8 @@ impl PresenceTable {
 /// For how long a client stays online at `now` whose last heartbeat came at `last`, if a leader serves all the time.
 fn remaining_ms(ttl_ms: u64, last: &Moment, now: Moment) -> u64 {
     let by_ttl = last.presence.plus(ttl_ms).since(now.presence);
-    let by_awake_time = last.awake.plus(ttl_ms + MAX_LEADERLESS_MS).since(now.awake);
-    by_ttl.min(by_awake_time)
+    let at_most = last.awake.plus(ttl_ms + MAX_LEADERLESS_MS).since(now.awake);
+    by_ttl.min(at_most)
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub struct LastSeen {
 
 /// Which heartbeat a row tells of. Greater ones came later: there is one leader an term, and it counts them.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-pub struct HeartbeatVersion {
+pub struct HeartbeatId {
     pub(super) term: u64,
     pub(super) seq: u64,
 }
@@ -46,7 +46,7 @@ pub struct ReplicatedClient {
     /// Where it can be reached, if it ever told.
     pub addr: Option<Addr>,
     /// Which heartbeat.
-    pub version: HeartbeatVersion,
+    pub heartbeat_id: HeartbeatId,
     /// How long ago it came, in milliseconds.
     pub age_ms: u64,
     /// How much of that does not count, because no leader served.
@@ -58,14 +58,14 @@ impl ReplicatedClient {
     /// whatever it is told.
     #[must_use]
     pub fn restored_after(mut self, ms: u64) -> Self {
-        self.version = HeartbeatVersion::default();
+        self.heartbeat_id = HeartbeatId::default();
         self.age_ms = self.age_ms.saturating_add(ms);
         self.leaderless_ms = self.leaderless_ms.saturating_add(ms);
         self
     }
 }
 
-impl HeartbeatVersion {
+impl HeartbeatId {
     /// A stamp for tests of other parts.
     #[cfg(test)]
     pub(crate) fn of(term: u64, seq: u64) -> Self {

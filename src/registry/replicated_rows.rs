@@ -157,7 +157,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::presence::HeartbeatVersion;
+    use crate::presence::HeartbeatId;
     use crate::registry::auth::credential_state::PasswordFingerprint;
     use crate::registry::testing::{hex, tags, unhex};
 
@@ -181,11 +181,11 @@ mod tests {
     fn client(
         name: &str,
         addr: Option<Addr>,
-        version: HeartbeatVersion,
+        heartbeat_id: HeartbeatId,
         age_ms: u64,
         leaderless_ms: u64,
     ) -> ReplicatedClient {
-        ReplicatedClient { username: Username::parse(name).unwrap(), addr, version, age_ms, leaderless_ms }
+        ReplicatedClient { username: Username::parse(name).unwrap(), addr, heartbeat_id, age_ms, leaderless_ms }
     }
 
     fn user(name: &str, addr: Option<Addr>, metadata: &str, credential: CredentialState) -> ReplicatedUser {
@@ -204,9 +204,9 @@ mod tests {
         let fingerprint = PasswordFingerprint::from_bytes([0xa0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
         Rows {
             clients: vec![
-                client("alice", addr("10.0.0.1:9000"), HeartbeatVersion::of(3, 200), 1500, 70_000),
-                client("bob", addr("[2001:db8::3]:9002"), HeartbeatVersion::of(u64::MAX, 0), u64::MAX, 0),
-                client("carol", None, HeartbeatVersion::of(0, 1), 0, 1),
+                client("alice", addr("10.0.0.1:9000"), HeartbeatId::of(3, 200), 1500, 70_000),
+                client("bob", addr("[2001:db8::3]:9002"), HeartbeatId::of(u64::MAX, 0), u64::MAX, 0),
+                client("carol", None, HeartbeatId::of(0, 1), 0, 1),
             ],
             users: vec![
                 user("alice", addr("10.0.0.1:9000"), r#"{"device":"laptop"}"#, CredentialState::Open),
@@ -215,7 +215,7 @@ mod tests {
                     "carol",
                     addr("[2001:db8::3]:9002"),
                     "",
-                    CredentialState::IndexLookup { term: Term(3), version: 300, fingerprint },
+                    CredentialState::Known { term: Term(3), version: 300, fingerprint },
                 ),
             ],
         }

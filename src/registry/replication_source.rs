@@ -44,7 +44,6 @@ impl MajorityWatermark {
 /// them elsewhere.
 pub(super) struct ReplicationSource {
     profiles: Arc<ProfileStore>,
-
     online: Arc<OnlineClients>,
     coverage: Arc<CoverageWatch>,
     /// The term that runs: the same as the index has, without its lock.

@@ -64,7 +64,7 @@ pub(super) fn user(username: &str) -> RegisterRequest {
 }
 
 /// A picture of one colour.
-pub(crate) fn picture(format: image::ImageFormat, width: u32, height: u32) -> Bytes {
+pub(crate) fn encoded_image(format: image::ImageFormat, width: u32, height: u32) -> Bytes {
     let mut bytes = Cursor::new(Vec::new());
     let pixels = image::RgbImage::from_pixel(width, height, image::Rgb([1, 2, 3]));
     image::DynamicImage::from(pixels).write_to(&mut bytes, format).unwrap();
@@ -83,7 +83,7 @@ pub(crate) fn png_chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {
 
 /// A PNG with further chunks behind its IHDR.
 pub(crate) fn png_with(chunks: &[u8]) -> Vec<u8> {
-    let plain = picture(image::ImageFormat::Png, 8, 8);
+    let plain = encoded_image(image::ImageFormat::Png, 8, 8);
     // The signature has 8 bytes and IHDR 25.
     let (head, rest) = plain.split_at(33);
     [head, chunks, rest].concat()

@@ -165,7 +165,7 @@ fn changes_are_given_once_and_only_while_somebody_asks() {
     assert_eq!(node.table.take_unreplicated(9, now), []);
     node.table.heartbeat(&name("bob"), None, None, now);
     assert_eq!(node.table.take_unreplicated(9, now).len(), 1);
-    node.table.set_change_tracking(false);
+    node.table.set_replication(false);
     node.table.heartbeat(&name("bob"), None, None, now);
     assert_eq!(node.table.take_unreplicated(9, now), []);
 }
@@ -194,7 +194,7 @@ proptest! {
         let told: Vec<ReplicatedClient> = beats.iter().map(|&(client, term, seq, age_ms, leaderless_ms)| ReplicatedClient {
             username: name(&format!("c{client}")),
             addr: addr(u16::try_from(term * 10 + seq).unwrap()),
-            version: HeartbeatVersion { term, seq },
+            heartbeat_id: HeartbeatId { term, seq },
             age_ms,
             leaderless_ms: leaderless_ms.min(age_ms),
         }).collect();
@@ -215,8 +215,8 @@ proptest! {
         prop_assert_eq!(&merged, &rows(&mut two));
         for row in &merged {
             // Of the newest heartbeat, what the oldest claim says on each clock.
-            let claims = || told.iter().filter(|beat| beat.username == row.username && beat.version == row.version);
-            prop_assert!(told.iter().all(|beat| beat.username != row.username || beat.version <= row.version));
+            let claims = || told.iter().filter(|beat| beat.username == row.username && beat.heartbeat_id == row.heartbeat_id);
+            prop_assert!(told.iter().all(|beat| beat.username != row.username || beat.heartbeat_id <= row.heartbeat_id));
             prop_assert_eq!(Some(row.age_ms), claims().map(|beat| beat.age_ms).max());
             let counted_ms = claims().map(|beat| beat.age_ms - beat.leaderless_ms).max();
             prop_assert_eq!(Some(row.age_ms - row.leaderless_ms), counted_ms);

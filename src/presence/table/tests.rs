@@ -66,7 +66,7 @@ fn only_who_was_vouched_for_and_is_online_is_renewed() {
     table.mark_open(&alice);
     assert_eq!(table.renew(&alice, None, at(0)), None, "nobody is there");
     table.heartbeat(&alice, addr("10.0.0.1:1"), None, at(0));
-    assert_eq!(table.renew(&alice, None, at(1)), None, "nobody is_open");
+    assert_eq!(table.renew(&alice, None, at(1)), None, "not marked open");
     table.mark_open(&alice);
     assert_eq!(table.renew(&alice, None, at(9)), Some(Renewal { addr: addr("10.0.0.1:1") }));
     let version = table.version(at(9));
@@ -76,7 +76,7 @@ fn only_who_was_vouched_for_and_is_online_is_renewed() {
     assert_eq!(table.renew(&alice, None, at(28)), None, "its time is over");
     assert!(names(&mut table, at(28)).is_empty(), "and nothing was done");
     table.heartbeat(&alice, None, None, at(29));
-    assert_eq!(table.renew(&alice, None, at(30)), None, "nobody is_open since it came back");
+    assert_eq!(table.renew(&alice, None, at(30)), None, "not marked open since it came back");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn each_change_of_the_version_is_told_with_what_it_was() {
         PresenceEvent::Left(OfflineReason::Timeout),
         PresenceEvent::Joined(there),
     ];
-    let told = table.changes_after(0, usize::MAX).unwrap();
+    let told = table.changes_since(0, usize::MAX).unwrap();
     assert_eq!(told.iter().map(|change| change.event).collect::<Vec<_>>(), events);
     assert_eq!((table.version(at(5 + TTL_MS)), table.activity_version()), (5, 6));
 }
@@ -168,7 +168,7 @@ fn who_comes_back_before_anybody_looked_has_left_and_joined() {
     table.heartbeat(&name("alice"), None, None, at(0));
     table.heartbeat(&name("bob"), None, None, at(0));
     table.heartbeat(&name("alice"), None, None, at(TTL_MS));
-    let told = table.changes_after(2, usize::MAX).unwrap();
+    let told = table.changes_since(2, usize::MAX).unwrap();
     let left = PresenceEvent::Left(OfflineReason::Timeout);
     assert_eq!(told.iter().map(|change| change.event).collect::<Vec<_>>(), [left, PresenceEvent::Joined(None)]);
     assert_eq!(names(&mut table, at(TTL_MS)), ["alice"]);

@@ -144,7 +144,7 @@ impl Authorizer {
             let may_list = |coverage: &TermCoverage| coverage.users_in(term).may_list_users();
             self.coverage.wait_for(term, MAX_WAIT_FOR_OTHERS, may_list).await;
         }
-        let _one_of_few = self.profiles.read_permit().await;
+        let _permit = self.profiles.read_permit().await;
         // While this one waited, another may have read it.
         let entry = self.profiles.indexed_entry(name)?;
         if entry.is_current {

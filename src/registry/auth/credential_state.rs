@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use rollcall_core::{Profile, Term, UserId};
 
 /// Keeps these digests apart from whatever else is ever made of the same bytes.
-const DOMAIN_SEPARATOR: &[u8] = b"rollcall password fingerprint 1";
+const DOMAIN_SEPARATOR: &[u8] = b"rollcall password mark 1";
 
 const FINGERPRINT_BYTES: usize = 16;
 
@@ -32,7 +32,7 @@ pub(crate) enum CredentialState {
     /// There is one; which, was not known for certain in that term, and must be read from the bucket.
     Unread { term: Term },
     /// This one, as it was read or written in that term.
-    IndexLookup { term: Term, version: u32, fingerprint: PasswordFingerprint },
+    Known { term: Term, version: u32, fingerprint: PasswordFingerprint },
 }
 
 impl PasswordFingerprint {
@@ -66,7 +66,7 @@ impl CredentialState {
     pub(crate) fn from_profile(profile: &Profile, term: Term) -> Self {
         profile.password_hash.as_ref().map_or(Self::Open, |hash| {
             let fingerprint = PasswordFingerprint::new(profile.user_id, hash.reveal());
-            Self::IndexLookup { term, version: profile.password_version, fingerprint }
+            Self::Known { term, version: profile.password_version, fingerprint }
         })
     }
 
@@ -78,7 +78,7 @@ impl CredentialState {
     /// The fingerprint of the password, if it is known.
     pub(crate) fn fingerprint(self) -> Option<PasswordFingerprint> {
         match self {
-            Self::IndexLookup { fingerprint, .. } => Some(fingerprint),
+            Self::Known { fingerprint, .. } => Some(fingerprint),
             Self::Open | Self::Unread { .. } => None,
         }
     }
@@ -87,7 +87,7 @@ impl CredentialState {
     pub(crate) fn term(self) -> Term {
         match self {
             Self::Open => Term::default(),
-            Self::Unread { term } | Self::IndexLookup { term, .. } => term,
+            Self::Unread { term } | Self::Known { term, .. } => term,
         }
     }
 
@@ -106,7 +106,7 @@ impl CredentialState {
         match self {
             Self::Open => (Term::default(), 0, 0, PasswordFingerprint::default()),
             Self::Unread { term } => (term, 1, 0, PasswordFingerprint::default()),
-            Self::IndexLookup { term, version, fingerprint } => (term, 2, version, fingerprint),
+            Self::Known { term, version, fingerprint } => (term, 2, version, fingerprint),
         }
     }
 }
@@ -136,7 +136,7 @@ pub(crate) mod tests {
         (0_u8..3, term, version, fingerprint).prop_map(|(kind, term, version, fingerprint)| match kind {
             0 => CredentialState::Open,
             1 => CredentialState::Unread { term: Term(term) },
-            _ => CredentialState::IndexLookup {
+            _ => CredentialState::Known {
                 term: Term(term),
                 version,
                 fingerprint: PasswordFingerprint([fingerprint; FINGERPRINT_BYTES]),
@@ -158,7 +158,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_a_later_epoch_found_is_newer_and_so_is_a_later_change_of_one_epoch() {
-        let known = |term, version| CredentialState::IndexLookup {
+        let known = |term, version| CredentialState::Known {
             term: Term(term),
             version,
             fingerprint: PasswordFingerprint::default(),

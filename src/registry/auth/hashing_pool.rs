@@ -68,12 +68,12 @@ impl HashingPool {
         &self,
         job: impl FnOnce() -> Result<T, String> + Send + 'static,
     ) -> Result<T, AuthError> {
-        let index = Arc::clone(&self.queue_slots).try_acquire_owned().map_err(|_| AuthError::Overloaded)?;
+        let queue_slot = Arc::clone(&self.queue_slots).try_acquire_owned().map_err(|_| AuthError::Overloaded)?;
         let permit = Arc::clone(&self.workers).acquire_owned().await.expect("the semaphore is never closed");
         // The job goes on when the request is dropped, so the permit goes with the job.
         let result = spawn_blocking(move || {
             let result = job();
-            drop((permit, index));
+            drop((permit, queue_slot));
             result
         });
         result.await.unwrap_or_else(|error| Err(error.to_string())).map_err(AuthError::Hashing)

@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    fn picture(n: u32) -> ImageKey {
+    fn key(n: u32) -> ImageKey {
         let image = ImageName::parse(&format!("1733511234-{n:08x}.png")).unwrap();
         (Username::parse("alice").unwrap(), image)
     }
@@ -114,19 +114,19 @@ mod tests {
     #[test]
     fn the_picture_that_was_not_asked_for_the_longest_makes_room() {
         let mut cache = ImageCache::with_max_bytes(3 * (100 + ENTRY_OVERHEAD_BYTES));
-        (1..=3).for_each(|n| cache.insert(picture(n), bytes(100), BootMs(0)));
-        assert_eq!(cache.get(&picture(1), BootMs(1)), Some(bytes(100)));
-        cache.insert(picture(4), bytes(100), BootMs(1));
-        let found: Vec<bool> = (1..=4).map(|n| cache.get(&picture(n), BootMs(1)).is_some()).collect();
+        (1..=3).for_each(|n| cache.insert(key(n), bytes(100), BootMs(0)));
+        assert_eq!(cache.get(&key(1), BootMs(1)), Some(bytes(100)));
+        cache.insert(key(4), bytes(100), BootMs(1));
+        let found: Vec<bool> = (1..=4).map(|n| cache.get(&key(n), BootMs(1)).is_some()).collect();
         assert_eq!(found, [true, false, true, true]);
     }
 
     #[test]
     fn a_picture_is_kept_for_a_minute_however_often_it_is_asked_for() {
         let mut cache = ImageCache::default();
-        cache.insert(picture(1), bytes(10), BootMs(5));
-        assert!(cache.get(&picture(1), BootMs(5 + TTL_MS - 1)).is_some());
-        assert!(cache.get(&picture(1), BootMs(5 + TTL_MS)).is_none());
+        cache.insert(key(1), bytes(10), BootMs(5));
+        assert!(cache.get(&key(1), BootMs(5 + TTL_MS - 1)).is_some());
+        assert!(cache.get(&key(1), BootMs(5 + TTL_MS)).is_none());
         assert_eq!((cache.cost, cache.by_use.len()), (0, 0));
     }
 
@@ -138,10 +138,10 @@ mod tests {
             let mut cache = ImageCache::with_max_bytes(3000);
             for (n, length, keep) in steps {
                 if keep {
-                    cache.insert(picture(n), bytes(length), BootMs(0));
-                    prop_assert_eq!(cache.get(&picture(n), BootMs(0)), Some(bytes(length)));
+                    cache.insert(key(n), bytes(length), BootMs(0));
+                    prop_assert_eq!(cache.get(&key(n), BootMs(0)), Some(bytes(length)));
                 } else {
-                    cache.get(&picture(n), BootMs(0));
+                    cache.get(&key(n), BootMs(0));
                 }
                 prop_assert!(cache.cost <= 3000);
                 prop_assert_eq!(cache.cost, cache.entries.values().map(|entry| cost(&entry.bytes)).sum::<usize>());

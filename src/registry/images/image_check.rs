@@ -88,7 +88,7 @@ fn decode(bytes: &[u8], kind: ImageKind) -> Result<(), ImageRejection> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::testing::picture;
+    use crate::registry::testing::encoded_image;
 
     fn check(bytes: &[u8]) -> Result<ImageKind, ImageRejection> {
         let kind = kind(bytes)?;
@@ -102,7 +102,7 @@ mod tests {
             (ImageFormat::Jpeg, ImageKind::Jpeg),
             (ImageFormat::WebP, ImageKind::WebP),
         ] {
-            assert_eq!(check(&picture(format, 128, 128)), Ok(kind));
+            assert_eq!(check(&encoded_image(format, 128, 128)), Ok(kind));
         }
         for other in [&b"GIF89a"[..], b"BM", b"hello", b"", b"\x89PN", b"<svg/>"] {
             assert_eq!(check(other), Err(ImageRejection::Type), "{other:?}");
@@ -114,9 +114,9 @@ mod tests {
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
             for (width, height) in [(129, 128), (128, 129), (256, 256)] {
                 let rejected = Err(ImageRejection::Dimensions { width, height });
-                assert_eq!(check(&picture(format, width, height)), rejected, "{format:?}");
+                assert_eq!(check(&encoded_image(format, width, height)), rejected, "{format:?}");
             }
-            assert!(check(&picture(format, 1, 128)).is_ok());
+            assert!(check(&encoded_image(format, 1, 128)).is_ok());
         }
         let rejected = ImageRejection::Dimensions { width: 256, height: 256 };
         assert_eq!(rejected.to_string(), "Image too large: 256x256 (max 128x128)");
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_picture_that_is_cut_off_is_damaged() {
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
-            let whole = picture(format, 100, 100);
+            let whole = encoded_image(format, 100, 100);
             for length in [20, whole.len() / 2, whole.len() - 1] {
                 let cut = check(&whole[..length]);
                 assert!(matches!(cut, Err(ImageRejection::Corrupt(_))), "{format:?} cut at {length}: {cut:?}");
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn what_follows_a_picture_is_not_stored() {
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
-            let followed = [&picture(format, 8, 8)[..], b"<script>"].concat();
+            let followed = [&encoded_image(format, 8, 8)[..], b"<script>"].concat();
             assert_eq!(
                 check(&followed),
                 Err(ImageRejection::Corrupt("8 bytes follow its end".to_owned())),

@@ -41,19 +41,19 @@ impl ImageStore {
     pub(crate) async fn upload(
         &self,
         user: &Username,
-        picture: Bytes,
+        bytes: Bytes,
         credentials: Credentials<'_>,
         caller: Caller,
     ) -> Result<ImageName, UploadError> {
         let entry = self.profiles.entry(user, caller.now).await.map_err(AuthError::from)?;
         self.access.authorize(user, &entry, credentials, caller).await?;
-        let kind = self.checker.check(picture.clone()).await?;
+        let kind = self.checker.check(bytes.clone()).await?;
         for _ in 0..MAX_NAME_ATTEMPTS {
             let image = ImageName::new(caller.wall, self.image_suffix(caller.wall), kind);
             let key = Key::Image(user.clone(), image.clone());
-            match self.profiles.bucket().create(&key, picture.clone()).await.map_err(StorageUnavailable::from)? {
+            match self.profiles.bucket().create(&key, bytes.clone()).await.map_err(StorageUnavailable::from)? {
                 Created::New(_) => {
-                    info!(user = %user, %image, bytes = picture.len(), "stored {image} of {user}");
+                    info!(user = %user, %image, bytes = bytes.len(), "stored {image} of {user}");
                     return Ok(image);
                 }
                 Created::Taken(_) => {}
@@ -125,7 +125,7 @@ mod tests {
     use image::ImageFormat;
 
     use super::*;
-    use crate::registry::testing::{caller, name, picture, registry, user, wall};
+    use crate::registry::testing::{caller, encoded_image, name, registry, user, wall};
     use crate::storage::Backend;
 
     #[tokio::test]
@@ -134,7 +134,7 @@ mod tests {
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let mut names = Vec::new();
         for side in 1..=10 {
-            let bytes = picture(ImageFormat::Png, side, 1);
+            let bytes = encoded_image(ImageFormat::Png, side, 1);
             names.push(registry.upload(&name("alice"), bytes, Credentials::None, caller(BootMs(0))).await.unwrap());
         }
         assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), names);
@@ -148,11 +148,11 @@ mod tests {
         *lock(&registry.0.images.store.last_suffix) = (wall().unix_seconds(), u32::MAX - 2);
         let taken = ImageName::new(wall(), u32::MAX - 1, rollcall_core::ImageKind::Png);
         memory.create(&Key::Image(name("alice"), taken), b"x".as_slice().into()).await.unwrap();
-        let bytes = picture(ImageFormat::Png, 1, 1);
+        let bytes = encoded_image(ImageFormat::Png, 1, 1);
         let image = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
         assert_eq!(image.as_str(), "1733511234-ffffffff.png");
         // Now no name is left in this second.
-        let other = picture(ImageFormat::Png, 2, 2);
+        let other = encoded_image(ImageFormat::Png, 2, 2);
         let refused = registry.upload(&name("alice"), other, Credentials::None, caller(BootMs(0))).await;
         assert!(matches!(refused, Err(UploadError::NoFreeName)));
         assert_eq!(registry.image(&name("alice"), &image, BootMs(0)).await.unwrap(), bytes);
@@ -162,7 +162,7 @@ mod tests {
     async fn a_picture_is_read_from_the_bucket_once_a_minute_and_a_missing_one_each_time() {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        let bytes = picture(ImageFormat::Png, 1, 1);
+        let bytes = encoded_image(ImageFormat::Png, 1, 1);
         let image = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
         let other = ImageName::new(wall(), 1, rollcall_core::ImageKind::Png);
         let before = memory.faults().calls();

@@ -210,7 +210,7 @@ mod tests {
     use image::ImageFormat;
 
     use super::*;
-    use crate::registry::testing::{caller, name, picture, registry, registry_in, user};
+    use crate::registry::testing::{caller, encoded_image, name, registry, registry_in, user};
     use crate::registry::{Credentials, Registry};
     use crate::storage::{Backend, Fault, Key};
     use rollcall_core::api::DiscoveredWithImages;
@@ -232,7 +232,7 @@ mod tests {
     #[tokio::test]
     async fn clients_come_in_order_with_all_their_pictures_and_no_comma_too_many() {
         let (registry, _) = online(&["bob", "alice", "carol"]).await;
-        let bytes = picture(ImageFormat::Png, 3, 3);
+        let bytes = encoded_image(ImageFormat::Png, 3, 3);
         let image = registry.upload(&name("bob"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
         registry.upload(&name("carol"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
         let read = read(&registry).await.unwrap();
@@ -253,7 +253,7 @@ mod tests {
         let (registry, memory) = online(&["alice"]).await;
         let mut images = Vec::new();
         for side in 1..=3 {
-            let bytes = picture(ImageFormat::Png, side, 1);
+            let bytes = encoded_image(ImageFormat::Png, side, 1);
             images.push(registry.upload(&name("alice"), bytes, Credentials::None, caller(BootMs(0))).await.unwrap());
         }
         let client = OnlineRow { username: name("alice"), addr: None };
@@ -301,7 +301,7 @@ mod tests {
             registry.register(user(username), caller(BootMs(0))).await.unwrap();
             registry.heartbeat(&name(username), None, Credentials::None, caller(BootMs(0))).await.unwrap();
         }
-        let bytes = picture(ImageFormat::Png, 3, 3);
+        let bytes = encoded_image(ImageFormat::Png, 3, 3);
         let well = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
         let broken = ImageName::parse("1733511234-a1b2c3d4.png").unwrap();
         let path = dir.path().join(Key::Image(name("alice"), broken).path());

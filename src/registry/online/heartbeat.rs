@@ -28,13 +28,13 @@ pub struct AcceptedHeartbeat {
 pub(crate) struct Heartbeats {
     clients: Arc<OnlineClients>,
     profiles: Arc<ProfileStore>,
-    access: Arc<Authorizer>,
+    authorizer: Arc<Authorizer>,
 }
 
 impl Heartbeats {
-    /// Heartbeats of those whom `access` lets in mark `clients` as online.
-    pub(crate) fn new(clients: Arc<OnlineClients>, profiles: Arc<ProfileStore>, access: Arc<Authorizer>) -> Self {
-        Self { clients, profiles, access }
+    /// Heartbeats of those whom `authorizer` lets in mark `clients` as online.
+    pub(crate) fn new(clients: Arc<OnlineClients>, profiles: Arc<ProfileStore>, authorizer: Arc<Authorizer>) -> Self {
+        Self { clients, profiles, authorizer }
     }
 
     /// Marks a registered user as online from now, at `addr` if one was reported. Only a name that is not in the index
@@ -47,7 +47,7 @@ impl Heartbeats {
         caller: Caller,
     ) -> Result<AcceptedHeartbeat, AuthError> {
         let entry = self.profiles.entry(name, caller.now).await?;
-        self.access.authorize(name, &entry, credentials, caller).await?;
+        self.authorizer.authorize(name, &entry, credentials, caller).await?;
         Ok(self.record(name, addr, &entry, caller.now))
     }
 
@@ -67,7 +67,8 @@ impl Heartbeats {
         caller: Caller,
     ) -> Option<AcceptedHeartbeat> {
         let entry = self.profiles.index().entry(name)?;
-        let is_allowed = self.access.authorize_from_memory(&entry, credentials, caller.wall) == AuthDecision::Allowed;
+        let is_allowed =
+            self.authorizer.authorize_from_memory(&entry, credentials, caller.wall) == AuthDecision::Allowed;
         is_allowed.then(|| self.record(name, addr, &entry, caller.now))
     }
 

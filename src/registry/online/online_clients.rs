@@ -28,7 +28,7 @@ pub struct OnlineChanges {
 pub(crate) struct OnlineClients {
     presence: Mutex<PresenceState>,
     /// Told of each visible change of presence.
-    changed: Notify,
+    visible_change: Notify,
     ttl_ms: u64,
 }
 
@@ -45,7 +45,7 @@ impl OnlineClients {
         let (clock, table) = (PresenceClock::new(!replicated, now), PresenceTable::new(ttl_ms));
         Self {
             presence: Mutex::new(PresenceState { clock, table, notified_version: 0 }),
-            changed: Notify::new(),
+            visible_change: Notify::new(),
             ttl_ms,
         }
     }
@@ -67,7 +67,7 @@ impl OnlineClients {
 
     /// From now on heartbeats are not notified_version to other nodes.
     pub(crate) fn stop_replication(&self) {
-        lock(&self.presence).table.set_change_tracking(false);
+        lock(&self.presence).table.set_replication(false);
     }
 
     /// Asks the presence table something at `now`, and passes on that it changed visibly, whether by what was asked or by
@@ -88,14 +88,14 @@ impl OnlineClients {
         let mut presence = lock(&self.presence);
         let PresenceState { clock, table, notified_version } = &mut *presence;
         let now = clock.observe(now);
-        let answer = operation(table, now);
+        let result = operation(table, now);
         let version = table.version_without_expiry();
         let changed = std::mem::replace(notified_version, version) != version;
         drop(presence);
         if changed {
-            self.changed.notify_one();
+            self.visible_change.notify_one();
         }
-        answer
+        result
     }
 
     /// The clients on `page` that are online at `now`, sorted by name. A long page is no picture of one moment: who changes
@@ -109,9 +109,9 @@ impl OnlineClients {
         let mut rest = Some(page);
         iter::from_fn(move || {
             let page = rest.take()?;
-            let (found, last) = self.with_table(now, |table, now| table.online_part(&page, ROWS_PER_LOCK, now));
-            rest = last.and_then(|last| page.behind(&last, found.len()));
-            Some(found)
+            let (clients, last) = self.with_table(now, |table, now| table.online_part(&page, ROWS_PER_LOCK, now));
+            rest = last.and_then(|last| page.behind(&last, clients.len()));
+            Some(clients)
         })
     }
 
@@ -128,22 +128,24 @@ impl OnlineClients {
 
     /// What changed from `version` to `now`; `None` if that is not remembered any more, or there was no such version yet.
     pub(crate) fn changes_since(&self, version: u64, now: BootMs) -> Option<OnlineChanges> {
-        let (until, online_count) = self.with_table(now, |table, now| (table.version(now), table.online_count(now)));
+        let (current_version, online_count) =
+            self.with_table(now, |table, now| (table.version(now), table.online_count(now)));
         let mut changes = NetChanges::default();
-        let mut version = version;
-        while version < until {
-            let limit = usize::try_from(until - version).map_or(ROWS_PER_LOCK, |left| left.min(ROWS_PER_LOCK));
-            let part = lock(&self.presence).table.changes_after(version, limit)?;
-            version += part.len() as u64;
+        let mut reached = version;
+        while reached < current_version {
+            let limit =
+                usize::try_from(current_version - reached).map_or(ROWS_PER_LOCK, |left| left.min(ROWS_PER_LOCK));
+            let part = lock(&self.presence).table.changes_since(reached, limit)?;
+            reached += part.len() as u64;
             changes.extend(part);
         }
-        (version == until).then_some(OnlineChanges { changes, version: until, online_count })
+        (reached == current_version).then_some(OnlineChanges { changes, version: current_version, online_count })
     }
 
     /// Waits until something visible has changed since this was waited for the last time. Only one may wait: who has more
     /// to tell passes it on.
     pub(crate) async fn wait_for_change(&self) {
-        self.changed.notified().await;
+        self.visible_change.notified().await;
     }
 }
 

@@ -221,16 +221,8 @@ mod tests {
             for other in [with_password("Secret"), with_password(""), user("alice")] {
                 assert!(matches!(registry.register(other, caller(BootMs(0))).await, Err(RegisterError::Taken(_))));
             }
-            let stored = registry
-                .0
-                .users
-                .registrar
-                .profiles
-                .bucket()
-                .get(&Key::Profile(name("alice")))
-                .await
-                .unwrap()
-                .unwrap();
+            let stored =
+                registry.0.users.registrar.profiles.bucket().get(&Key::Profile(name("alice"))).await.unwrap().unwrap();
             let stored = String::from_utf8(stored.bytes.to_vec()).unwrap();
             assert!(stored.contains("$argon2id$") && !stored.contains("secret"), "{stored}");
         }

@@ -38,11 +38,11 @@ mod tests {
     use image::ImageFormat;
 
     use super::*;
-    use crate::registry::testing::picture;
+    use crate::registry::testing::encoded_image;
 
     #[test]
     fn a_jpeg_ends_at_its_marker_and_only_zeros_may_follow() {
-        let whole = picture(ImageFormat::Jpeg, 100, 100).to_vec();
+        let whole = encoded_image(ImageFormat::Jpeg, 100, 100).to_vec();
         assert_eq!(check(&whole), Ok(()));
         assert_eq!(check(&[&whole[..], &[0; 10]].concat()), Ok(()));
         assert_eq!(check(&[&whole[..], b"\0x"].concat()), Err(ImageRejection::followed_by(b"\0x")));
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_thumbnail_is_not_the_end_of_the_picture() {
-        let whole = picture(ImageFormat::Jpeg, 10, 10);
+        let whole = encoded_image(ImageFormat::Jpeg, 10, 10);
         let thumbnail = b"\xff\xe1\0\x08Exif\xff\xd9";
         let with = |segment: &[u8]| [&whole[..2], segment, &whole[2..]].concat();
         assert_eq!(check(&with(thumbnail)), Ok(()));

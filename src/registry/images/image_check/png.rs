@@ -16,20 +16,20 @@ const PASSES: [(usize, usize, usize, usize); 7] =
 /// Refuses a picture that is too large, moves, unpacks to more than it says, is cut off, or ends before its bytes do.
 pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
     let mut rest = bytes.get(SIGNATURE_BYTES..).unwrap_or_default();
-    let mut head = None;
+    let mut header = None;
     let mut pixels = Vec::new();
     let mut metadata_left = MAX_METADATA_BYTES;
     loop {
         let chunk = PngChunk::read_first(rest).ok_or_else(ImageRejection::cut_off)?;
         rest = chunk.rest;
         match chunk.name {
-            b"IHDR" => head = Some(PngHeader::read(chunk.data)?),
+            b"IHDR" => header = Some(PngHeader::read(chunk.data)?),
             b"IDAT" => pixels.extend_from_slice(chunk.data),
             b"IEND" => break,
             b"acTL" | b"fcTL" | b"fdAT" => return Err(ImageRejection::Animated),
             b"zTXt" | b"iCCP" | b"iTXt" => {
-                if let Some(compressed_part) = compressed_part(*chunk.name, chunk.data)? {
-                    metadata_left -= inflated_len(compressed_part, metadata_left, "its metadata")?;
+                if let Some(compressed) = compressed_part(*chunk.name, chunk.data)? {
+                    metadata_left -= inflated_len(compressed, metadata_left, "its metadata")?;
                 }
             }
             _ => {}
@@ -38,8 +38,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
     if !rest.is_empty() {
         return Err(ImageRejection::followed_by(rest));
     }
-    let head = head.ok_or_else(ImageRejection::cut_off)?;
-    inflated_len(&pixels, head.inflated_len() + head.row_bytes(head.width), "its pixels").map(drop)
+    let header = header.ok_or_else(ImageRejection::cut_off)?;
+    inflated_len(&pixels, header.inflated_len() + header.row_bytes(header.width), "its pixels").map(drop)
 }
 
 /// A part of the file.
@@ -116,19 +116,19 @@ fn compressed_part<'a>(name: [u8; 4], data: &'a [u8]) -> Result<Option<&'a [u8]>
         let zero = data.iter().position(|byte| *byte == 0);
         zero.and_then(|zero| data.get(zero + 1..)).ok_or_else(ImageRejection::cut_off)
     };
-    let (is_packed, rest) = match (&name, after_zero(data)?) {
+    let (is_compressed, rest) = match (&name, after_zero(data)?) {
         // A flag and the method, then a language and the key word in it.
         (b"iTXt", [flag, _, rest @ ..]) => (*flag != 0, after_zero(after_zero(rest)?)?),
         (b"iTXt", _) | (_, []) => return Err(ImageRejection::cut_off()),
         (_, [_, rest @ ..]) => (true, rest),
     };
-    Ok(is_packed.then_some(rest))
+    Ok(is_compressed.then_some(rest))
 }
 
 /// Unpacks up to `limit` bytes and tells how many they are. The limit is what bounds the memory.
-fn inflated_len(compressed_part: &[u8], limit: usize, what: &str) -> Result<usize, ImageRejection> {
+fn inflated_len(compressed: &[u8], limit: usize, what: &str) -> Result<usize, ImageRejection> {
     // One byte more than allowed: that there is one says enough.
-    match fdeflate::decompress_to_vec_bounded(compressed_part, limit + 1) {
+    match fdeflate::decompress_to_vec_bounded(compressed, limit + 1) {
         Ok(inflated) if inflated.len() <= limit => Ok(inflated.len()),
         Ok(_) | Err(fdeflate::BoundedDecompressionError::OutputTooLarge { .. }) => {
             Err(ImageRejection::Corrupt(format!("{what} unpack to more than {limit} bytes")))
@@ -145,7 +145,7 @@ mod tests {
 
     use super::super::{ImageRejection, decode};
     use super::*;
-    use crate::registry::testing::{picture, png_chunk, png_with};
+    use crate::registry::testing::{encoded_image, png_chunk, png_with};
     use rollcall_core::ImageKind;
 
     fn store(bytes: &[u8]) -> Result<(), ImageRejection> {
@@ -159,8 +159,8 @@ mod tests {
 
     /// A PNG of 8 by 8 grey pixels with that IDAT.
     fn grey(idat: &[u8], interlaced: u8) -> Vec<u8> {
-        let head = [0, 0, 0, 8, 0, 0, 0, 8, 8, 0, 0, 0, interlaced];
-        let chunks = [png_chunk(*b"IHDR", &head), png_chunk(*b"IDAT", idat), png_chunk(*b"IEND", b"")].concat();
+        let header = [0, 0, 0, 8, 0, 0, 0, 8, 8, 0, 0, 0, interlaced];
+        let chunks = [png_chunk(*b"IHDR", &header), png_chunk(*b"IDAT", idat), png_chunk(*b"IEND", b"")].concat();
         [b"\x89PNG\r\n\x1a\n", &chunks[..]].concat()
     }
 
@@ -190,8 +190,8 @@ mod tests {
     fn texts_and_profiles_unpack_to_at_most_a_mib_together() {
         let heads: [([u8; 4], &[u8]); 3] =
             [(*b"zTXt", b"Comment\0\0"), (*b"iCCP", b"profile\0\0"), (*b"iTXt", b"Comment\0\x01\0en\0Comment\0")];
-        for (name, head) in heads {
-            let with = |length: usize| png_chunk(name, &[head, &packed_zeros(length)].concat());
+        for (name, header) in heads {
+            let with = |length: usize| png_chunk(name, &[header, &packed_zeros(length)].concat());
             assert_unpacks_to_too_much(&png_with(&with(16 << 20)));
             assert_unpacks_to_too_much(&png_with(&with(MAX_METADATA_BYTES + 1)));
             if name == *b"zTXt" {
@@ -200,7 +200,7 @@ mod tests {
                 assert_eq!(store(&png_with(&half.repeat(2))), Ok(()));
                 assert_unpacks_to_too_much(&png_with(&half.repeat(3)));
             }
-            let torn = png_chunk(name, &[head, b"no zlib"].concat());
+            let torn = png_chunk(name, &[header, b"no zlib"].concat());
             assert!(matches!(store(&png_with(&torn)), Err(ImageRejection::Corrupt(_))), "{name:?}");
         }
         let plain = png_chunk(*b"iTXt", b"Comment\0\0\0en\0Comment\0text");
@@ -213,10 +213,10 @@ mod tests {
         let mut frame = [0; 26];
         frame[4..8].copy_from_slice(&5000_u32.to_be_bytes());
         frame[8..12].copy_from_slice(&5000_u32.to_be_bytes());
-        let still = picture(ImageFormat::Png, 8, 8);
-        let (head, end) = still.split_at(still.len() - 12);
+        let still = encoded_image(ImageFormat::Png, 8, 8);
+        let (header, end) = still.split_at(still.len() - 12);
         let frames = [png_chunk(*b"fcTL", &frame), png_chunk(*b"fdAT", b"\0\0\0\x01garbage")].concat();
-        assert_eq!(store(&[head, &frames, end].concat()), Err(ImageRejection::Animated));
+        assert_eq!(store(&[header, &frames, end].concat()), Err(ImageRejection::Animated));
         assert_eq!(store(&png_with(&png_chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]))), Err(ImageRejection::Animated));
     }
 
@@ -224,8 +224,8 @@ mod tests {
     fn too_many_pixels_are_refused_by_the_head_alone() {
         // 100 000 × 100 000 pixels would take 30 GB.
         let side = 100_000_u32.to_be_bytes();
-        let head = png_chunk(*b"IHDR", &[&side[..], &side, &[8, 2, 0, 0, 0]].concat());
-        let bomb = [b"\x89PNG\r\n\x1a\n", &head[..]].concat();
+        let header = png_chunk(*b"IHDR", &[&side[..], &side, &[8, 2, 0, 0, 0]].concat());
+        let bomb = [b"\x89PNG\r\n\x1a\n", &header[..]].concat();
         assert_eq!(store(&bomb), Err(ImageRejection::Dimensions { width: 100_000, height: 100_000 }));
     }
 

@@ -3,9 +3,9 @@
 use super::rejection::{ImageRejection, check_dimensions};
 
 /// `RIFF`, the length of what follows, and `WEBP`.
-const HEAD_BYTES: usize = 12;
+const HEADER_BYTES: usize = 12;
 /// The length in the head counts from here.
-const COUNTED_FROM: usize = 8;
+const LENGTH_OFFSET_BYTES: usize = 8;
 /// The bit that says "animated" in the first byte of the extended head.
 const ANIMATED: u8 = 0x02;
 
@@ -14,13 +14,13 @@ const ANIMATED: u8 = 0x02;
 pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
     let length = bytes.get(4..).and_then(|bytes| bytes.first_chunk()).ok_or_else(ImageRejection::cut_off)?;
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
-    let (picture, rest) =
-        bytes.split_at_checked(length.saturating_add(COUNTED_FROM)).ok_or_else(ImageRejection::cut_off)?;
+    let (image, rest) =
+        bytes.split_at_checked(length.saturating_add(LENGTH_OFFSET_BYTES)).ok_or_else(ImageRejection::cut_off)?;
     // A picture of odd length is filled up with a zero.
     if !matches!((rest, length % 2), ([], _) | ([0], 1)) {
         return Err(ImageRejection::followed_by(rest));
     }
-    let mut rest = picture.get(HEAD_BYTES..).ok_or_else(ImageRejection::cut_off)?;
+    let mut rest = image.get(HEADER_BYTES..).ok_or_else(ImageRejection::cut_off)?;
     while let Some((name, data, behind)) = first_chunk(rest) {
         rest = behind;
         match name {
@@ -66,7 +66,7 @@ mod tests {
 
     use super::super::decode;
     use super::*;
-    use crate::registry::testing::picture;
+    use crate::registry::testing::encoded_image;
     use rollcall_core::ImageKind;
 
     fn chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_picture_that_moves_is_refused_as_such() {
-        let still = &picture(ImageFormat::WebP, 8, 8)[HEAD_BYTES..];
+        let still = &encoded_image(ImageFormat::WebP, 8, 8)[HEADER_BYTES..];
         assert_eq!(decode(&webp(&[&extended(0)[..], still].concat()), ImageKind::WebP), Ok(()));
         assert_eq!(check(&webp(&[&extended(ANIMATED)[..], still].concat())), Err(ImageRejection::Animated));
         assert_eq!(check(&webp(&[&extended(0)[..], &chunk(*b"ANMF", b"x")].concat())), Err(ImageRejection::Animated));
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_webp_ends_where_its_head_says() {
-        let whole = picture(ImageFormat::WebP, 8, 8).to_vec();
+        let whole = encoded_image(ImageFormat::WebP, 8, 8).to_vec();
         assert_eq!(check(&whole), Ok(()));
         assert_eq!(check(&[&whole[..], b"\0"].concat()), Err(ImageRejection::followed_by(b"\0")));
         assert_eq!(check(&whole[..whole.len() - 1]), Err(ImageRejection::cut_off()));
