@@ -23,7 +23,7 @@ pub use identity::BUCKET_FILES_VERSION;
 
 use crate::config::{self, Config};
 use crate::http::{App, ClusterView, Copies, Cors, ThisNode, api, news, serve};
-use crate::registry::{Registry, Settings};
+use crate::registry::{Registry, RegistrySettings};
 use crate::replication::Replication;
 use crate::snapshot::Keeper;
 use crate::storage::{Bucket, RetryPolicy};
@@ -55,7 +55,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let past = Past { lock, first_start: is_first_start(&config, &bucket).await? };
     say(&banner(&config, &bucket));
 
-    let settings = Settings {
+    let settings = RegistrySettings {
         ttl_ms: config.presence.ttl_ms,
         replicated: config.peers.len() > 1,
         require_password: config.passwords.required,
@@ -63,7 +63,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     };
     let registry = Registry::new(bucket, settings, &token_key, started_at);
     // Until a leader serves, nobody could be heard, and so nobody ages.
-    registry.served(started_at);
+    registry.note_active_leader(started_at);
     let snapshots = Keeper::new(registry.clone(), config.node_dir(), cluster);
     snapshots.load().await;
     let (online_in, online) = watch::channel(0);

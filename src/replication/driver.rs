@@ -112,7 +112,7 @@ impl Replication {
                     Some(inbound) => self.take(&inbound),
                     None => return,
                 },
-                () = registry.news() => self.replica.flush(&mut View { registry: &registry, now: now() }),
+                () = registry.wait_for_new_users() => self.replica.flush(&mut View { registry: &registry, now: now() }),
                 Some(done) = self.flushes.recv() => {
                     self.waiting = Some(done);
                     self.replica.flush(&mut View { registry: &registry, now: now() })
@@ -130,7 +130,7 @@ impl Replication {
     fn take_role(&mut self) -> Vec<Output> {
         // Read before the role: of the terms that began until now the role tells whether they are over. One that a request
         // begins from now on is not meant by what is ended below.
-        let begun = self.registry.epoch();
+        let begun = self.registry.term();
         let role = self.role.borrow_and_update();
         let (term, leads) = (role.term, role.leads());
         let now = boot_now();
@@ -181,8 +181,8 @@ impl Replication {
                     let _ = self.transport.send(node, payload.clone());
                 }
             }
-            Output::Led => self.registry.served(boot_now()),
-            Output::Confirmed(upto) => self.registry.confirm(upto),
+            Output::Led => self.registry.note_active_leader(boot_now()),
+            Output::Confirmed(upto) => self.registry.confirm_majority(upto),
             Output::Clients(term, coverage) => self.registry.raise_clients(term, coverage),
             Output::Users(term, coverage) => {
                 info!("the list of users is whole: a majority of the nodes told what it knows");

@@ -10,6 +10,6 @@ mod faults;
 mod first_version;
 mod http;
 mod peer;
-mod pictures;
 mod replication;
+mod sample_images;
 mod storage;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::typed::{Desk, server};
 use crate::cluster::Plan;
-use crate::pictures::png;
+use crate::sample_images::png;
 
 #[tokio::test]
 async fn a_registration_is_kept_for_its_owner_alone_and_a_failed_one_changes_nothing() {

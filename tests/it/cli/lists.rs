@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::typed::{Desk, is_known_to_all};
 use crate::cluster::{Plan, free_port};
-use crate::pictures::png;
+use crate::sample_images::png;
 
 #[tokio::test]
 async fn lists_come_from_the_leader_whichever_node_is_asked() {

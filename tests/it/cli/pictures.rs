@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::typed::Desk;
 use crate::cluster::Plan;
-use crate::pictures::png;
+use crate::sample_images::png;
 
 /// The files below a directory, with their content.
 fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::{Cluster, Plan, SOON, until};
-use crate::pictures::png;
+use crate::sample_images::png;
 
 /// Less than the documented `election_timeout_min_ms` by so much that only a proof of death or a resignation can be as quick.
 const QUICK_SUCCESSION: Duration = Duration::from_secs(2);

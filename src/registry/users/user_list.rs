@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 
-use super::facts::Facts;
-use super::profiles::Profiles;
-use crate::presence::Seen;
+use super::profile_store::ProfileStore;
+use super::user_details::UserDetails;
+use crate::presence::LastSeen;
 use crate::registry::coverage::TermCoverage;
 use crate::registry::coverage_watch::CoverageWatch;
 use crate::registry::error::UsersError;
-use crate::registry::online::clients::{Clients, ROWS_A_LOCK};
+use crate::registry::online::online_clients::{OnlineClients, ROWS_PER_LOCK};
 use rollcall_core::{Addr, BootMs, Metadata, Page, Term, UserId, Username};
 
 /// How long a question waits for the index to become whole: longer than a new leader needs for some thousand users,
 /// shorter than clients wait.
-const WAIT_FOR_INDEX: Duration = Duration::from_secs(4);
+const MAX_WAIT_FOR_INDEX: Duration = Duration::from_secs(4);
 
 /// A registered user.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,34 +43,35 @@ pub struct UserRow {
 pub struct UsersVersion {
     index: u64,
     online: u64,
-    touches: u64,
+    activity: u64,
 }
 
 /// Lists users.
 pub(crate) struct UserList {
-    profiles: Arc<Profiles>,
-    clients: Arc<Clients>,
+    profiles: Arc<ProfileStore>,
+    clients: Arc<OnlineClients>,
     coverage: Arc<CoverageWatch>,
 }
 
 impl UserList {
     /// A list of the users in `profiles`, each with what `clients` know of it.
-    pub(crate) fn new(profiles: Arc<Profiles>, clients: Arc<Clients>, coverage: Arc<CoverageWatch>) -> Self {
+    pub(crate) fn new(profiles: Arc<ProfileStore>, clients: Arc<OnlineClients>, coverage: Arc<CoverageWatch>) -> Self {
         Self { profiles, clients, coverage }
     }
 
-    /// Waits until the index is whole in `epoch`, 4 s at most.
-    pub(crate) async fn wait_until_complete(&self, epoch: Term) -> Result<(), UsersError> {
-        let may_list = |coverage: &TermCoverage| coverage.users_in(epoch).may_list_users();
-        let may_list = self.coverage.wait_for(epoch, WAIT_FOR_INDEX, may_list).await;
+    /// Waits until the index is whole in `term`, 4 s at most.
+    pub(crate) async fn wait_until_complete(&self, term: Term) -> Result<(), UsersError> {
+        let may_list = |coverage: &TermCoverage| coverage.users_in(term).may_list_users();
+        let may_list = self.coverage.wait_for(term, MAX_WAIT_FOR_INDEX, may_list).await;
         if may_list { Ok(()) } else { Err(UsersError::IndexRebuilding) }
     }
 
     /// What tells a list of the users of one moment from that of another.
     pub(crate) fn version(&self, now: BootMs) -> UsersVersion {
         let index = self.profiles.index().revision();
-        let (online, touches) = self.clients.ask(now, |table, now| (table.version(now), table.touches()));
-        UsersVersion { index, online, touches }
+        let (online, activity) =
+            self.clients.with_table(now, |table, now| (table.version(now), table.activity_version()));
+        UsersVersion { index, online, activity }
     }
 
     /// The users on `page`, sorted by name, as of `now`. Only those that this node knows: see [`Self::wait_until_complete`].
@@ -83,22 +84,23 @@ impl UserList {
         let mut rest = Some(page);
         iter::from_fn(move || {
             let page = rest.take()?;
-            let rows = self.profiles.index().part(&page, ROWS_A_LOCK);
+            let rows = self.profiles.index().part(&page, ROWS_PER_LOCK);
             // Behind the last row there is at most one empty part.
             rest = rows.last().and_then(|(last, _)| page.rest_after(last, rows.len()));
-            Some(self.users_of(rows, now))
+            Some(self.with_presence(rows, now))
         })
     }
 
-    fn users_of(&self, rows: Vec<(Username, Arc<Facts>)>, now: BootMs) -> Vec<UserRow> {
-        let seen: Vec<Option<Seen>> =
-            self.clients.ask(now, |table, now| rows.iter().map(|(name, _)| table.seen(name, now)).collect());
-        let row = |((username, facts), seen): ((Username, Arc<Facts>), Option<Seen>)| UserRow {
-            id: facts.id,
-            addr: seen.and_then(|seen| seen.addr).or(facts.addr),
-            registered_at: facts.registered_at.clone(),
-            metadata: facts.metadata.clone(),
-            online: seen.is_some_and(|seen| seen.online),
+    fn with_presence(&self, rows: Vec<(Username, Arc<UserDetails>)>, now: BootMs) -> Vec<UserRow> {
+        let seen: Vec<Option<LastSeen>> = self
+            .clients
+            .with_table(now, |table, now| rows.iter().map(|(name, _)| table.last_seen(name, now)).collect());
+        let row = |((username, details), seen): ((Username, Arc<UserDetails>), Option<LastSeen>)| UserRow {
+            id: details.id,
+            addr: seen.and_then(|seen| seen.addr).or(details.addr),
+            registered_at: details.registered_at.clone(),
+            metadata: details.metadata.clone(),
+            online: seen.is_some_and(|seen| seen.is_online),
             seen_ago_ms: seen.map(|seen| seen.ago_ms),
             username,
         };
@@ -110,26 +112,26 @@ impl UserList {
 mod tests {
     use super::*;
     use crate::registry::Credentials;
-    use crate::registry::auth::credential_state::Guard;
+    use crate::registry::auth::credential_state::CredentialState;
     use crate::registry::testing::{caller, name, registry, user};
 
     #[tokio::test]
     async fn a_list_that_takes_several_locks_is_whole_and_each_row_has_its_own_presence() {
         let (registry, _) = registry();
-        for number in 0..=2 * ROWS_A_LOCK {
+        for number in 0..=2 * ROWS_PER_LOCK {
             let mut index = registry.0.users.list.profiles.index();
-            let profile = Facts {
+            let profile = UserDetails {
                 id: rollcall_core::UserId::nil(),
                 addr: None,
                 registered_at: "".into(),
                 metadata: Metadata::default(),
             };
-            index.insert(name(&format!("u{number:05}")), profile, Guard::Open);
+            index.insert(name(&format!("u{number:05}")), profile, CredentialState::Open);
         }
-        let online = format!("u{:05}", ROWS_A_LOCK + 1);
+        let online = format!("u{:05}", ROWS_PER_LOCK + 1);
         registry.heartbeat(&name(&online), None, Credentials::None, caller(BootMs(0))).await.unwrap();
         let rows = registry.users(&Page::default(), BootMs(0));
-        assert_eq!(rows.len(), 2 * ROWS_A_LOCK + 1);
+        assert_eq!(rows.len(), 2 * ROWS_PER_LOCK + 1);
         let online_rows: Vec<&str> = rows.iter().filter(|row| row.online).map(|row| row.username.as_str()).collect();
         assert_eq!(online_rows, [online.as_str()]);
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
@@ -148,7 +150,7 @@ mod tests {
         note(BootMs(0));
         registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(500))).await.unwrap();
         note(BootMs(500));
-        (1000..=30_500).step_by(500).for_each(|ms| registry.observe(BootMs(ms)));
+        (1000..=30_500).step_by(500).for_each(|ms| registry.tick(BootMs(ms)));
         note(BootMs(30_500));
         assert!(versions.windows(2).all(|pair| pair[0] != pair[1]), "{versions:?}");
         assert_eq!(registry.users_version(BootMs(31_000)), versions[4]);

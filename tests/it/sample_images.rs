@@ -18,7 +18,7 @@ pub(crate) fn png(width: u32, height: u32, shade: u8) -> Vec<u8> {
 }
 
 /// A sound PNG of a few bytes whose header claims another size: what a decompression bomb looks like.
-pub(crate) fn claiming_to_be(width: u32, height: u32) -> Vec<u8> {
+pub(crate) fn png_with_declared_size(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = png(8, 8, 0);
     // The header chunk: its length, its name, its 13 bytes, and the checksum of the last two.
     bytes[16..20].copy_from_slice(&width.to_be_bytes());

@@ -1,23 +1,23 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::presence::{StallClock, Table};
+use crate::presence::{PresenceClock, PresenceTable};
 use rollcall_core::{Addr, Page};
 
 const TTL_MS: u64 = 30_000;
 
 /// A node's table with its clock, which started somewhere else than those of the others.
 struct Node {
-    clock: StallClock,
-    table: Table,
+    clock: PresenceClock,
+    table: PresenceTable,
     boot: u64,
 }
 
 impl Node {
     fn new(boot: u64) -> Self {
-        let mut clock = StallClock::new(false, BootMs(boot));
-        clock.served(BootMs(boot));
-        Self { clock, table: Table::new(TTL_MS), boot }
+        let mut clock = PresenceClock::new(false, BootMs(boot));
+        clock.note_active_leader(BootMs(boot));
+        Self { clock, table: PresenceTable::new(TTL_MS), boot }
     }
 
     /// The moment `ms` after the start, after a look at the clock every quarter of a second.
@@ -29,7 +29,7 @@ impl Node {
     fn pass(&mut self, from: u64, to: u64, served: bool) {
         for ms in (from..to).step_by(250) {
             if served {
-                self.clock.served(BootMs(self.boot + ms));
+                self.clock.note_active_leader(BootMs(self.boot + ms));
             } else {
                 self.at(ms);
             }
@@ -41,7 +41,7 @@ impl Node {
         self.table.online(&Page::default(), now).into_iter().map(|online| online.username.to_string()).collect()
     }
 
-    fn tell(&mut self, other: &mut Self, ms: u64) {
+    fn replicate_to(&mut self, other: &mut Self, ms: u64) {
         let (mine, theirs) = (self.at(ms), other.at(ms));
         for beat in self.table.rows_after(None, usize::MAX, mine) {
             other.table.merge(&beat, theirs);
@@ -64,7 +64,7 @@ fn a_row_keeps_its_age_on_another_clock() {
     one.table.heartbeat(&name("alice"), addr(1), None, now);
     one.pass(0, 20_000, true);
     two.pass(0, 20_000, true);
-    one.tell(&mut two, 20_000);
+    one.replicate_to(&mut two, 20_000);
     two.pass(20_000, 30_000, true);
     assert_eq!(two.online(29_999), ["alice"]);
     assert_eq!(two.online(30_000), Vec::<String>::new());
@@ -117,14 +117,14 @@ fn of_two_claims_about_one_heartbeat_the_older_is_believed() {
 #[test]
 fn what_was_remembered_gives_way_to_whatever_is_told() {
     let (mut one, mut two) = (Node::new(0), Node::new(0));
-    one.table.begin(9, true);
+    one.table.begin_term(9, true);
     let now = one.at(0);
     one.table.heartbeat(&name("alice"), addr(1), None, now);
-    let remembered = one.table.rows_after(None, 9, now)[0].clone().remembered(5000);
+    let remembered = one.table.rows_after(None, 9, now)[0].clone().restored_after(5000);
     let now = two.at(0);
     two.table.merge(&remembered, now);
     assert_eq!(two.online(0), ["alice"]);
-    two.table.begin(1, true);
+    two.table.begin_term(1, true);
     two.table.heartbeat(&name("bob"), None, None, now);
     let mut told = two.table.rows_after(Some(&name("alice")), 9, now)[0].clone();
     (told.username, told.addr) = (name("alice"), addr(2));
@@ -135,15 +135,15 @@ fn what_was_remembered_gives_way_to_whatever_is_told() {
 #[test]
 fn a_later_leaders_first_heartbeat_is_newer_than_all_of_an_earlier_one() {
     let (mut one, mut two) = (Node::new(0), Node::new(0));
-    one.table.begin(4, true);
-    two.table.begin(5, true);
+    one.table.begin_term(4, true);
+    two.table.begin_term(5, true);
     let now = one.at(0);
     for _ in 0..9 {
         one.table.heartbeat(&name("alice"), addr(1), None, now);
     }
     two.table.heartbeat(&name("alice"), addr(2), None, now);
-    two.tell(&mut one, 0);
-    one.tell(&mut two, 0);
+    two.replicate_to(&mut one, 0);
+    one.replicate_to(&mut two, 0);
     for node in [&mut one, &mut two] {
         assert_eq!(node.table.online(&Page::default(), now)[0].addr, addr(2));
     }
@@ -154,20 +154,20 @@ fn changes_are_given_once_and_only_while_somebody_asks() {
     let mut node = Node::new(0);
     let now = node.at(0);
     node.table.heartbeat(&name("early"), None, None, now);
-    node.table.begin(1, true);
+    node.table.begin_term(1, true);
     for client in ["alice", "bob", "alice"] {
         node.table.heartbeat(&name(client), None, None, now);
     }
     let mut told: Vec<String> =
-        node.table.take_changed(9, now).into_iter().map(|beat| beat.username.to_string()).collect();
+        node.table.take_unreplicated(9, now).into_iter().map(|beat| beat.username.to_string()).collect();
     told.sort();
     assert_eq!(told, ["alice", "bob"]);
-    assert_eq!(node.table.take_changed(9, now), []);
+    assert_eq!(node.table.take_unreplicated(9, now), []);
     node.table.heartbeat(&name("bob"), None, None, now);
-    assert_eq!(node.table.take_changed(9, now).len(), 1);
-    node.table.track(false);
+    assert_eq!(node.table.take_unreplicated(9, now).len(), 1);
+    node.table.set_replication(false);
     node.table.heartbeat(&name("bob"), None, None, now);
-    assert_eq!(node.table.take_changed(9, now), []);
+    assert_eq!(node.table.take_unreplicated(9, now), []);
 }
 
 #[test]
@@ -191,14 +191,14 @@ proptest! {
         beats in proptest::collection::vec((0_u8..4, 0_u64..3, 1_u64..4, 0_u64..60_000, 0_u64..20_000), 0..24),
         order in any::<u64>(),
     ) {
-        let told: Vec<Beat> = beats.iter().map(|&(client, epoch, serial, age_ms, forgiven_ms)| Beat {
+        let told: Vec<ReplicatedClient> = beats.iter().map(|&(client, term, seq, age_ms, leaderless_ms)| ReplicatedClient {
             username: name(&format!("c{client}")),
-            addr: addr(u16::try_from(epoch * 10 + serial).unwrap()),
-            stamp: Stamp { epoch, serial },
+            addr: addr(u16::try_from(term * 10 + seq).unwrap()),
+            heartbeat_id: HeartbeatId { term, seq },
             age_ms,
-            forgiven_ms: forgiven_ms.min(age_ms),
+            leaderless_ms: leaderless_ms.min(age_ms),
         }).collect();
-        let mut shuffled: Vec<(u64, Beat)> = told.iter().chain(&told).enumerate().map(|(place, beat)| {
+        let mut shuffled: Vec<(u64, ReplicatedClient)> = told.iter().chain(&told).enumerate().map(|(place, beat)| {
             ((place as u64 + 1).wrapping_mul(order | 1).rotate_left(17), beat.clone())
         }).collect();
         shuffled.sort_by_key(|(place, _)| *place);
@@ -215,12 +215,12 @@ proptest! {
         prop_assert_eq!(&merged, &rows(&mut two));
         for row in &merged {
             // Of the newest heartbeat, what the oldest claim says on each clock.
-            let claims = || told.iter().filter(|beat| beat.username == row.username && beat.stamp == row.stamp);
-            prop_assert!(told.iter().all(|beat| beat.username != row.username || beat.stamp <= row.stamp));
+            let claims = || told.iter().filter(|beat| beat.username == row.username && beat.heartbeat_id == row.heartbeat_id);
+            prop_assert!(told.iter().all(|beat| beat.username != row.username || beat.heartbeat_id <= row.heartbeat_id));
             prop_assert_eq!(Some(row.age_ms), claims().map(|beat| beat.age_ms).max());
-            let counted_ms = claims().map(|beat| beat.age_ms - beat.forgiven_ms).max();
-            prop_assert_eq!(Some(row.age_ms - row.forgiven_ms), counted_ms);
-            let seen = one.table.seen(&row.username, now).expect("there");
+            let counted_ms = claims().map(|beat| beat.age_ms - beat.leaderless_ms).max();
+            prop_assert_eq!(Some(row.age_ms - row.leaderless_ms), counted_ms);
+            let seen = one.table.last_seen(&row.username, now).expect("there");
             prop_assert_eq!(seen.ago_ms, row.age_ms);
         }
         prop_assert_eq!(one.table.online_count(now), one.online(0).len());
@@ -244,7 +244,7 @@ proptest! {
                 node.pass(until, next, false);
             }
             let [one, two] = &mut nodes;
-            if leader == 0 { one.tell(two, until) } else { two.tell(one, until) }
+            if leader == 0 { one.replicate_to(two, until) } else { two.replicate_to(one, until) }
             (ms, leader) = (next, 1 - leader);
             // The first look at a row that was online may be late by nothing: lists filter when they are asked.
             prop_assert!(ms < latest || nodes[leader].online(ms).is_empty(), "still online after {ms} ms");

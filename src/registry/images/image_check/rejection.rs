@@ -7,7 +7,7 @@ const MAX_SIDE: u32 = 128;
 
 /// Why a picture is not stored.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
-pub enum Rejected {
+pub enum ImageRejection {
     /// Its first bytes are those of no format that is stored.
     #[error("Not a PNG, JPEG or WebP image by its content")]
     Type,
@@ -27,7 +27,7 @@ pub enum Rejected {
     Corrupt(String),
 }
 
-impl Rejected {
+impl ImageRejection {
     /// Its bytes end before the picture does.
     pub(super) fn cut_off() -> Self {
         Self::Corrupt("it is cut off".to_owned())
@@ -40,6 +40,6 @@ impl Rejected {
 }
 
 /// Refuses more pixels than [`MAX_SIDE`] in a row or a column.
-pub(super) fn check_dimensions(width: u32, height: u32) -> Result<(), Rejected> {
-    if width > MAX_SIDE || height > MAX_SIDE { Err(Rejected::Dimensions { width, height }) } else { Ok(()) }
+pub(super) fn check_dimensions(width: u32, height: u32) -> Result<(), ImageRejection> {
+    if width > MAX_SIDE || height > MAX_SIDE { Err(ImageRejection::Dimensions { width, height }) } else { Ok(()) }
 }

@@ -6,14 +6,14 @@ use rollcall_core::{Addr, Metadata, Profile, UserId};
 
 /// A profile without its name and its password.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Facts {
+pub(crate) struct UserDetails {
     pub(crate) id: UserId,
     pub(crate) addr: Option<Addr>,
     pub(crate) registered_at: CompactString,
     pub(crate) metadata: Metadata,
 }
 
-impl From<Profile> for Facts {
+impl From<Profile> for UserDetails {
     fn from(profile: Profile) -> Self {
         let Profile { user_id: id, addr, registered_at, metadata, .. } = profile;
         Self { id, addr, registered_at: registered_at.into(), metadata }

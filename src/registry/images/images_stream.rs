@@ -1,6 +1,6 @@
 //! All clients online with their newest pictures, as one stream of JSON that is never whole in memory.
 //!
-//! The stream is built of pieces (a client, a picture, a client's end), each fetched a little before its turn.
+//! The stream is built of items (a client, a picture, a client's end), each fetched a little before its turn.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,49 +13,49 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::store::ImageStore;
-use crate::presence::Online;
-use crate::registry::error::{BulkError, Unavailable};
-use crate::registry::online::clients::Clients;
+use super::image_store::ImageStore;
+use crate::presence::OnlineRow;
+use crate::registry::error::{ImagesStreamError, StorageUnavailable};
+use crate::registry::online::online_clients::OnlineClients;
 use rollcall_core::{BootMs, ImageName, Page, Username};
 
 /// The most pictures of one client.
-const IMAGES_PER_CLIENT: usize = 20;
+const MAX_IMAGES_PER_CLIENT: usize = 20;
 
-/// Clients whose pictures are listed ahead of their turn.
+/// OnlineClients whose pictures are listed ahead of their turn.
 const LISTS_AHEAD: usize = 4;
 
 /// Pieces that are fetched ahead of their turn; a picture has at most 512 KiB.
-const PIECES_AHEAD: usize = 8;
+const ITEMS_AHEAD: usize = 8;
 
-/// Downloads that run at once; more wait for [`WAIT`]. With the numbers above this bounds their memory to some 300 MiB at the very
+/// Downloads that run at once; more wait for [`MAX_WAIT`]. With the numbers above this bounds their memory to some 300 MiB at the very
 /// worst, and to a tenth of that with real pictures.
-const AT_ONCE: usize = 64;
+const MAX_CONCURRENT_DOWNLOADS: usize = 64;
 
 /// The longest that a download waits for others to end.
-const WAIT: Duration = Duration::from_secs(2);
+const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// The first client is gathered before the answer begins, up to this size.
-const FIRST_BYTES: usize = 1024 * 1024;
+const MAX_FIRST_BYTES: usize = 1024 * 1024;
 
 /// What stands in the stream.
-enum Piece {
-    Client(Online),
+enum StreamItem {
+    Client(OnlineRow),
     Image(Username, ImageName),
     EndOfClient,
 }
 
-/// A piece with its content.
-enum Fetched {
-    Client(Online),
+/// A item with its content.
+enum FetchedItem {
+    Client(OnlineRow),
     Image(ImageName, Bytes),
     /// A picture that was deleted since it was listed, or cannot be read.
-    Gone,
+    Missing,
     EndOfClient,
 }
 
 /// JSON text, and whether a client ends with it.
-struct Chunk {
+struct JsonChunk {
     text: Bytes,
     ends_client: bool,
 }
@@ -63,14 +63,14 @@ struct Chunk {
 /// Streams all clients with their pictures.
 pub(crate) struct ImagesStream {
     images: Arc<ImageStore>,
-    clients: Arc<Clients>,
+    clients: Arc<OnlineClients>,
     downloads: Arc<Semaphore>,
 }
 
 impl ImagesStream {
     /// A stream of `clients` with their pictures.
-    pub(crate) fn new(images: Arc<ImageStore>, clients: Arc<Clients>) -> Self {
-        Self { images, clients, downloads: Arc::new(Semaphore::new(AT_ONCE)) }
+    pub(crate) fn new(images: Arc<ImageStore>, clients: Arc<OnlineClients>) -> Self {
+        Self { images, clients, downloads: Arc::new(Semaphore::new(MAX_CONCURRENT_DOWNLOADS)) }
     }
 
     /// The clients on `page` that are online at `now`, each with its newest 20 pictures, oldest first:
@@ -81,16 +81,16 @@ impl ImagesStream {
         &self,
         page: &Page,
         now: BootMs,
-    ) -> Result<impl Stream<Item = Result<Bytes, Unavailable>> + Send + use<>, BulkError> {
-        let permit = timeout(WAIT, Arc::clone(&self.downloads).acquire_owned()).await;
+    ) -> Result<impl Stream<Item = Result<Bytes, StorageUnavailable>> + Send + use<>, ImagesStreamError> {
+        let permit = timeout(MAX_WAIT, Arc::clone(&self.downloads).acquire_owned()).await;
         // The other error would mean that the semaphore was closed, which nobody does.
-        let Ok(Ok(permit)) = permit else { return Err(BulkError::Busy) };
+        let Ok(Ok(permit)) = permit else { return Err(ImagesStreamError::Busy) };
         let mut chunks = Box::pin(chunks(&self.images, self.clients.online(page, now), now));
         let (mut first, mut bytes) = (Vec::new(), 0);
-        while bytes < FIRST_BYTES
+        while bytes < MAX_FIRST_BYTES
             && let Some(chunk) = chunks.next().await
         {
-            let Chunk { text, ends_client } = chunk?;
+            let JsonChunk { text, ends_client } = chunk?;
             bytes += text.len();
             first.push(Ok(text));
             if ends_client {
@@ -107,82 +107,82 @@ impl ImagesStream {
 
 fn chunks(
     images: &Arc<ImageStore>,
-    clients: Vec<Online>,
+    clients: Vec<OnlineRow>,
     now: BootMs,
-) -> impl Stream<Item = Result<Chunk, Unavailable>> + Send + use<> {
+) -> impl Stream<Item = Result<JsonChunk, StorageUnavailable>> + Send + use<> {
     let end = format!("],\"count\":{}}}", clients.len());
     let (lister, fetcher) = (Arc::clone(images), Arc::clone(images));
-    let mut writer = Writer::default();
+    let mut writer = JsonWriter::default();
     let clients = stream::iter(clients)
-        .map(move |client| pieces(Arc::clone(&lister), client))
+        .map(move |client| items(Arc::clone(&lister), client))
         .buffered(LISTS_AHEAD)
-        .flat_map(|pieces| match pieces {
-            Ok(pieces) => stream::iter(pieces.into_iter().map(Ok).collect::<Vec<_>>()),
+        .flat_map(|items| match items {
+            Ok(items) => stream::iter(items.into_iter().map(Ok).collect::<Vec<_>>()),
             Err(unavailable) => stream::iter(vec![Err(unavailable)]),
         })
-        .map(move |piece| fetch(Arc::clone(&fetcher), piece, now))
-        .buffered(PIECES_AHEAD)
+        .map(move |item| fetch(Arc::clone(&fetcher), item, now))
+        .buffered(ITEMS_AHEAD)
         .map(move |fetched| fetched.map(|fetched| writer.write(fetched)));
-    let outside = |text: String| stream::iter([Ok(Chunk { text: text.into(), ends_client: false })]);
-    outside("{\"online_clients\":[".to_owned()).chain(clients).chain(outside(end))
+    let framing = |text: String| stream::iter([Ok(JsonChunk { text: text.into(), ends_client: false })]);
+    framing("{\"online_clients\":[".to_owned()).chain(clients).chain(framing(end))
 }
 
-async fn pieces(images: Arc<ImageStore>, client: Online) -> Result<Vec<Piece>, Unavailable> {
+async fn items(images: Arc<ImageStore>, client: OnlineRow) -> Result<Vec<StreamItem>, StorageUnavailable> {
     let mut names = match images.image_names(&client.username).await {
-        Err(error) if error.concerns_one_object() => pass_over(&images, &client.username, &error, Vec::new()),
+        Err(error) if error.concerns_one_object() => log_and_skip(&images, &client.username, &error, Vec::new()),
         names => names?,
     };
-    let newest = names.split_off(names.len().saturating_sub(IMAGES_PER_CLIENT));
+    let newest = names.split_off(names.len().saturating_sub(MAX_IMAGES_PER_CLIENT));
     let user = client.username.clone();
-    let newest = newest.into_iter().map(|image| Piece::Image(user.clone(), image));
-    Ok(std::iter::once(Piece::Client(client)).chain(newest).chain([Piece::EndOfClient]).collect())
+    let newest = newest.into_iter().map(|image| StreamItem::Image(user.clone(), image));
+    Ok(std::iter::once(StreamItem::Client(client)).chain(newest).chain([StreamItem::EndOfClient]).collect())
 }
 
 async fn fetch(
     images: Arc<ImageStore>,
-    piece: Result<Piece, Unavailable>,
+    item: Result<StreamItem, StorageUnavailable>,
     now: BootMs,
-) -> Result<Fetched, Unavailable> {
-    Ok(match piece? {
-        Piece::Client(client) => Fetched::Client(client),
-        Piece::EndOfClient => Fetched::EndOfClient,
-        Piece::Image(user, image) => match images.read_image(&user, &image, now).await {
-            Ok(Some(bytes)) => Fetched::Image(image, bytes),
+) -> Result<FetchedItem, StorageUnavailable> {
+    Ok(match item? {
+        StreamItem::Client(client) => FetchedItem::Client(client),
+        StreamItem::EndOfClient => FetchedItem::EndOfClient,
+        StreamItem::Image(user, image) => match images.read_image(&user, &image, now).await {
+            Ok(Some(bytes)) => FetchedItem::Image(image, bytes),
             Ok(None) => {
                 debug!("skipped {image} of {user}: deleted meanwhile");
-                Fetched::Gone
+                FetchedItem::Missing
             }
-            Err(error) if error.concerns_one_object() => pass_over(&images, &user, &error, Fetched::Gone),
+            Err(error) if error.concerns_one_object() => log_and_skip(&images, &user, &error, FetchedItem::Missing),
             Err(error) => return Err(error),
         },
     })
 }
 
 /// One broken picture must not hide everybody's.
-fn pass_over<T>(images: &ImageStore, user: &Username, error: &Unavailable, instead: T) -> T {
+fn log_and_skip<T>(images: &ImageStore, user: &Username, error: &StorageUnavailable, instead: T) -> T {
     images.report_unreadable(user, &error.cause());
     instead
 }
 
-/// Writes pieces as JSON, with the commas between them.
+/// Writes items as JSON, with the commas between them.
 #[derive(Default)]
-struct Writer {
+struct JsonWriter {
     clients_before: bool,
     images_before: bool,
 }
 
-impl Writer {
-    fn write(&mut self, fetched: Fetched) -> Chunk {
-        let ends_client = matches!(fetched, Fetched::EndOfClient);
+impl JsonWriter {
+    fn write(&mut self, fetched: FetchedItem) -> JsonChunk {
+        let ends_client = matches!(fetched, FetchedItem::EndOfClient);
         // Names of users and of pictures have no character that JSON would escape; nor have addresses and base64.
         let text = match fetched {
-            Fetched::Client(Online { username, addr }) => {
+            FetchedItem::Client(OnlineRow { username, addr }) => {
                 self.images_before = false;
                 let comma = comma(&mut self.clients_before);
                 let addr = addr.map_or_else(|| "null".to_owned(), |addr| format!("\"{addr}\""));
                 format!("{comma}{{\"username\":\"{username}\",\"addr\":{addr},\"images\":[")
             }
-            Fetched::Image(image, bytes) => {
+            FetchedItem::Image(image, bytes) => {
                 let comma = comma(&mut self.images_before);
                 let mut text = String::with_capacity(64 + bytes.len().div_ceil(3) * 4);
                 text.push_str(comma);
@@ -193,10 +193,10 @@ impl Writer {
                 text.push_str("\"}");
                 text
             }
-            Fetched::Gone => String::new(),
-            Fetched::EndOfClient => "]}".to_owned(),
+            FetchedItem::Missing => String::new(),
+            FetchedItem::EndOfClient => "]}".to_owned(),
         };
-        Chunk { text: text.into(), ends_client }
+        JsonChunk { text: text.into(), ends_client }
     }
 }
 
@@ -210,7 +210,7 @@ mod tests {
     use image::ImageFormat;
 
     use super::*;
-    use crate::registry::testing::{caller, name, picture, registry, registry_in, user};
+    use crate::registry::testing::{caller, encoded_image, name, registry, registry_in, user};
     use crate::registry::{Credentials, Registry};
     use crate::storage::{Backend, Fault, Key};
     use rollcall_core::api::DiscoveredWithImages;
@@ -224,7 +224,7 @@ mod tests {
         (registry, memory)
     }
 
-    async fn read(registry: &Registry) -> Result<DiscoveredWithImages, BulkError> {
+    async fn read(registry: &Registry) -> Result<DiscoveredWithImages, ImagesStreamError> {
         let chunks: Vec<Bytes> = registry.online_with_images(&Page::default(), BootMs(0)).await?.try_collect().await?;
         Ok(serde_json::from_slice(&chunks.concat()).unwrap())
     }
@@ -232,7 +232,7 @@ mod tests {
     #[tokio::test]
     async fn clients_come_in_order_with_all_their_pictures_and_no_comma_too_many() {
         let (registry, _) = online(&["bob", "alice", "carol"]).await;
-        let bytes = picture(ImageFormat::Png, 3, 3);
+        let bytes = encoded_image(ImageFormat::Png, 3, 3);
         let image = registry.upload(&name("bob"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
         registry.upload(&name("carol"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
         let read = read(&registry).await.unwrap();
@@ -253,16 +253,16 @@ mod tests {
         let (registry, memory) = online(&["alice"]).await;
         let mut images = Vec::new();
         for side in 1..=3 {
-            let bytes = picture(ImageFormat::Png, side, 1);
+            let bytes = encoded_image(ImageFormat::Png, side, 1);
             images.push(registry.upload(&name("alice"), bytes, Credentials::None, caller(BootMs(0))).await.unwrap());
         }
-        let client = Online { username: name("alice"), addr: None };
-        let pieces = pieces(Arc::clone(&registry.0.images.store), client).await.unwrap();
+        let client = OnlineRow { username: name("alice"), addr: None };
+        let items = items(Arc::clone(&registry.0.images.store), client).await.unwrap();
         memory.delete(&Key::Image(name("alice"), images[0].clone())).await.unwrap();
-        let mut writer = Writer::default();
+        let mut writer = JsonWriter::default();
         let mut text = String::new();
-        for piece in pieces {
-            let chunk = writer.write(fetch(Arc::clone(&registry.0.images.store), Ok(piece), BootMs(0)).await.unwrap());
+        for item in items {
+            let chunk = writer.write(fetch(Arc::clone(&registry.0.images.store), Ok(item), BootMs(0)).await.unwrap());
             text += std::str::from_utf8(&chunk.text).unwrap();
         }
         let client: rollcall_core::api::ClientWithImages = serde_json::from_str(&text).unwrap();
@@ -287,10 +287,10 @@ mod tests {
         let before = memory.faults().calls();
         let stream = registry.online_with_images(&Page::default(), BootMs(0)).await.unwrap();
         let ahead = memory.faults().calls() - before;
-        assert!(ahead <= PIECES_AHEAD + LISTS_AHEAD + 1, "{ahead} calls for the first client");
-        assert_eq!(registry.0.images.stream.downloads.available_permits(), AT_ONCE - 1);
+        assert!(ahead <= ITEMS_AHEAD + LISTS_AHEAD + 1, "{ahead} calls for the first client");
+        assert_eq!(registry.0.images.stream.downloads.available_permits(), MAX_CONCURRENT_DOWNLOADS - 1);
         drop(stream);
-        assert_eq!(registry.0.images.stream.downloads.available_permits(), AT_ONCE);
+        assert_eq!(registry.0.images.stream.downloads.available_permits(), MAX_CONCURRENT_DOWNLOADS);
     }
 
     #[tokio::test]
@@ -301,7 +301,7 @@ mod tests {
             registry.register(user(username), caller(BootMs(0))).await.unwrap();
             registry.heartbeat(&name(username), None, Credentials::None, caller(BootMs(0))).await.unwrap();
         }
-        let bytes = picture(ImageFormat::Png, 3, 3);
+        let bytes = encoded_image(ImageFormat::Png, 3, 3);
         let well = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
         let broken = ImageName::parse("1733511234-a1b2c3d4.png").unwrap();
         let path = dir.path().join(Key::Image(name("alice"), broken).path());

@@ -1,59 +1,59 @@
-//! Pictures of users: stored byte for byte, each under a name of its own, and never changed.
+//! ImageChecker of users: stored byte for byte, each under a name of its own, and never changed.
 
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tracing::{debug, info};
 
-use super::check::Pictures;
 use super::image_cache::ImageCache;
-use crate::registry::auth::access::Access;
+use super::image_check::ImageChecker;
+use crate::registry::auth::authorizer::Authorizer;
 use crate::registry::auth::credentials::{Caller, Credentials};
-use crate::registry::error::{AuthError, ImageError, LookupError, Unavailable, UploadError};
+use crate::registry::error::{AuthError, ImageError, LookupError, StorageUnavailable, UploadError};
 use crate::registry::lock::lock;
 use crate::registry::random;
-use crate::registry::users::profiles::Profiles;
+use crate::registry::users::profile_store::ProfileStore;
 use crate::storage::{Created, Folder, Key};
 use rollcall_core::{BootMs, ImageName, Username, WallMs};
 
 /// Names that are drawn for one picture before it is given up: two pictures of one millisecond share one with a chance
 /// of one in four million.
-const DRAWS: usize = 8;
+const MAX_NAME_ATTEMPTS: usize = 8;
 
 /// The pictures of the users.
 pub(crate) struct ImageStore {
-    profiles: Arc<Profiles>,
-    access: Arc<Access>,
-    checks: Pictures,
+    profiles: Arc<ProfileStore>,
+    access: Arc<Authorizer>,
+    checker: ImageChecker,
     cache: Mutex<ImageCache>,
     /// The second in which a picture was named last, and what told it apart.
-    last_name: Mutex<(i64, u32)>,
+    last_suffix: Mutex<(i64, u32)>,
 }
 
 impl ImageStore {
     /// The pictures of the users of `profiles`, of which none was read yet.
-    pub(crate) fn new(profiles: Arc<Profiles>, access: Arc<Access>) -> Self {
-        let checks = Pictures::default();
-        Self { profiles, access, checks, cache: Mutex::default(), last_name: Mutex::default() }
+    pub(crate) fn new(profiles: Arc<ProfileStore>, access: Arc<Authorizer>) -> Self {
+        let checker = ImageChecker::default();
+        Self { profiles, access, checker, cache: Mutex::default(), last_suffix: Mutex::default() }
     }
 
     /// Stores a picture of a registered user. When this returns `Ok`, the picture is durable.
     pub(crate) async fn upload(
         &self,
         user: &Username,
-        picture: Bytes,
+        bytes: Bytes,
         credentials: Credentials<'_>,
         caller: Caller,
     ) -> Result<ImageName, UploadError> {
         let entry = self.profiles.entry(user, caller.now).await.map_err(AuthError::from)?;
         self.access.authorize(user, &entry, credentials, caller).await?;
-        let kind = self.checks.check(picture.clone()).await?;
-        for _ in 0..DRAWS {
+        let kind = self.checker.check(bytes.clone()).await?;
+        for _ in 0..MAX_NAME_ATTEMPTS {
             let image = ImageName::new(caller.wall, self.image_suffix(caller.wall), kind);
             let key = Key::Image(user.clone(), image.clone());
-            match self.profiles.bucket().create(&key, picture.clone()).await.map_err(Unavailable::from)? {
+            match self.profiles.bucket().create(&key, bytes.clone()).await.map_err(StorageUnavailable::from)? {
                 Created::New(_) => {
-                    info!(user = %user, %image, bytes = picture.len(), "stored {image} of {user}");
+                    info!(user = %user, %image, bytes = bytes.len(), "stored {image} of {user}");
                     return Ok(image);
                 }
                 Created::Taken(_) => {}
@@ -76,7 +76,7 @@ impl ImageStore {
     /// What tells a picture stored now from others of its second; greater for each further one, so that they sort by age
     /// even within a millisecond.
     fn image_suffix(&self, wall: WallMs) -> u32 {
-        let mut last = lock(&self.last_name);
+        let mut last = lock(&self.last_suffix);
         let (second, drawn) = (wall.unix_seconds(), random::image_suffix(wall));
         let suffix = if last.0 == second { drawn.max(last.1.saturating_add(1)) } else { drawn };
         *last = (second, suffix);
@@ -84,7 +84,7 @@ impl ImageStore {
     }
 
     /// The names of the pictures in a user's folder, oldest first.
-    pub(super) async fn image_names(&self, user: &Username) -> Result<Vec<ImageName>, Unavailable> {
+    pub(super) async fn image_names(&self, user: &Username) -> Result<Vec<ImageName>, StorageUnavailable> {
         let listed = self.profiles.bucket().list(&Folder::Images(user.clone())).await?;
         let names = listed.iter().filter_map(|name| {
             let parsed = ImageName::parse(name);
@@ -107,14 +107,14 @@ impl ImageStore {
         user: &Username,
         image: &ImageName,
         now: BootMs,
-    ) -> Result<Option<Bytes>, Unavailable> {
+    ) -> Result<Option<Bytes>, StorageUnavailable> {
         let name = (user.clone(), image.clone());
-        if let Some(kept) = lock(&self.cache).find(&name, now) {
-            return Ok(Some(kept));
+        if let Some(cached) = lock(&self.cache).get(&name, now) {
+            return Ok(Some(cached));
         }
         let object = self.profiles.bucket().get(&Key::Image(user.clone(), image.clone())).await?;
         Ok(object.map(|object| {
-            lock(&self.cache).keep(name, object.bytes.clone(), now);
+            lock(&self.cache).insert(name, object.bytes.clone(), now);
             object.bytes
         }))
     }
@@ -125,7 +125,7 @@ mod tests {
     use image::ImageFormat;
 
     use super::*;
-    use crate::registry::testing::{caller, name, picture, registry, user, wall};
+    use crate::registry::testing::{caller, encoded_image, name, registry, user, wall};
     use crate::storage::Backend;
 
     #[tokio::test]
@@ -134,7 +134,7 @@ mod tests {
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let mut names = Vec::new();
         for side in 1..=10 {
-            let bytes = picture(ImageFormat::Png, side, 1);
+            let bytes = encoded_image(ImageFormat::Png, side, 1);
             names.push(registry.upload(&name("alice"), bytes, Credentials::None, caller(BootMs(0))).await.unwrap());
         }
         assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), names);
@@ -145,14 +145,14 @@ mod tests {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         // Every suffix but the last few is passed, and the next one is taken.
-        *lock(&registry.0.images.store.last_name) = (wall().unix_seconds(), u32::MAX - 2);
+        *lock(&registry.0.images.store.last_suffix) = (wall().unix_seconds(), u32::MAX - 2);
         let taken = ImageName::new(wall(), u32::MAX - 1, rollcall_core::ImageKind::Png);
         memory.create(&Key::Image(name("alice"), taken), b"x".as_slice().into()).await.unwrap();
-        let bytes = picture(ImageFormat::Png, 1, 1);
+        let bytes = encoded_image(ImageFormat::Png, 1, 1);
         let image = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
         assert_eq!(image.as_str(), "1733511234-ffffffff.png");
         // Now no name is left in this second.
-        let other = picture(ImageFormat::Png, 2, 2);
+        let other = encoded_image(ImageFormat::Png, 2, 2);
         let refused = registry.upload(&name("alice"), other, Credentials::None, caller(BootMs(0))).await;
         assert!(matches!(refused, Err(UploadError::NoFreeName)));
         assert_eq!(registry.image(&name("alice"), &image, BootMs(0)).await.unwrap(), bytes);
@@ -162,7 +162,7 @@ mod tests {
     async fn a_picture_is_read_from_the_bucket_once_a_minute_and_a_missing_one_each_time() {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        let bytes = picture(ImageFormat::Png, 1, 1);
+        let bytes = encoded_image(ImageFormat::Png, 1, 1);
         let image = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
         let other = ImageName::new(wall(), 1, rollcall_core::ImageKind::Png);
         let before = memory.faults().calls();

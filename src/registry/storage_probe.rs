@@ -2,24 +2,24 @@
 
 use tokio::sync::Mutex;
 
-use super::error::Unavailable;
+use super::error::StorageUnavailable;
 use crate::storage::{Bucket, BucketError, Key};
 use rollcall_core::BootMs;
 
-/// For how long an answer holds: balancers ask often, and a store is not there to be asked.
-const HOLDS_MS: u64 = 1000;
+/// For how long an result holds: balancers ask often, and a store is not there to be asked.
+const CACHE_TTL_MS: u64 = 1000;
 
-/// The last answer, and when the question was asked.
+/// The last result, and when the question was asked.
 #[derive(Debug)]
-struct Probed {
-    asked_at: BootMs,
-    answer: Result<(), Unavailable>,
+struct ProbeResult {
+    probed_at: BootMs,
+    result: Result<(), StorageUnavailable>,
 }
 
-/// Asks the bucket whether it answers, and remembers the answer for a moment.
+/// Asks the bucket whether it answers, and remembers the result for a moment.
 pub(super) struct StorageProbe {
     bucket: Bucket,
-    last: Mutex<Option<Probed>>,
+    last: Mutex<Option<ProbeResult>>,
 }
 
 impl StorageProbe {
@@ -28,22 +28,22 @@ impl StorageProbe {
         Self { bucket, last: Mutex::default() }
     }
 
-    /// Whether the bucket answers at `now`. Who asks while another waits for the answer takes that one.
-    pub(super) async fn probe(&self, now: BootMs) -> Result<(), Unavailable> {
+    /// Whether the bucket answers at `now`. Who asks while another waits for the result takes that one.
+    pub(super) async fn probe(&self, now: BootMs) -> Result<(), StorageUnavailable> {
         // An async lock: it is held while the bucket is asked, so that it is asked once.
         let mut last = self.last.lock().await;
         match &*last {
-            Some(probed) if now.since(probed.asked_at) < HOLDS_MS => probed.answer.clone(),
+            Some(probed) if now.since(probed.probed_at) < CACHE_TTL_MS => probed.result.clone(),
             Some(_) | None => {
-                let answer = self.ask().await.map_err(Unavailable::from);
-                *last = Some(Probed { asked_at: now, answer: answer.clone() });
-                answer
+                let result = self.check().await.map_err(StorageUnavailable::from);
+                *last = Some(ProbeResult { probed_at: now, result: result.clone() });
+                result
             }
         }
     }
 
     /// Every node saw the cluster's id in the bucket at its start: a bucket without it is another one, or none.
-    async fn ask(&self) -> Result<(), BucketError> {
+    async fn check(&self) -> Result<(), BucketError> {
         self.bucket.get(&Key::Cluster).await?.map(drop).ok_or_else(|| self.bucket.vanished(&Key::Cluster))
     }
 }

@@ -12,27 +12,27 @@ use crate::registry::error::AuthError;
 use rollcall_core::{Password, PasswordHash};
 
 /// Hashes that are computed at once: each takes 19 MiB and a processor for some ten milliseconds.
-const AT_ONCE: usize = 2;
+const MAX_CONCURRENT: usize = 2;
 
 /// Hashes that are computed or wait for it: the last of them waits for a second or so.
-const MOST: usize = 64;
+const MAX_QUEUED: usize = 64;
 
 /// A bounded worker for passwords with a bounded queue.
-pub(super) struct Passwords {
-    places: Arc<Semaphore>,
-    permits: Arc<Semaphore>,
+pub(super) struct HashingPool {
+    queue_slots: Arc<Semaphore>,
+    workers: Arc<Semaphore>,
 }
 
-impl Default for Passwords {
+impl Default for HashingPool {
     fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(MOST)), permits: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { queue_slots: Arc::new(Semaphore::new(MAX_QUEUED)), workers: Arc::new(Semaphore::new(MAX_CONCURRENT)) }
     }
 }
 
-impl Passwords {
+impl HashingPool {
     /// The password, hashed with a fresh salt.
     pub(super) async fn hash(&self, password: Password) -> Result<PasswordHash, AuthError> {
-        self.compute(move || {
+        self.run(move || {
             Argon2::default()
                 .hash_password(password.reveal().as_bytes())
                 .map(|hash: phc::PasswordHash| PasswordHash::new(hash.to_string()))
@@ -43,16 +43,20 @@ impl Passwords {
 
     /// Whether `password` is the one that was hashed to `hash`; an error if `hash` is no hash.
     pub(super) async fn verify(&self, password: Password, hash: PasswordHash) -> Result<bool, AuthError> {
-        self.compute(move || is_of(&password, &hash)).await
+        self.run(move || matches_hash(&password, &hash)).await
     }
 
-    /// Which of `passwords` is the one that was hashed to `hash`, if one is. They are compared in one place of the queue, so
+    /// Which of `passwords` is the one that was hashed to `hash`, if one is. They are compared in one index of the queue, so
     /// that nobody learns that one is wrong from being turned away with the next.
-    pub(super) async fn which(&self, passwords: Vec<Password>, hash: PasswordHash) -> Result<Option<usize>, AuthError> {
-        self.compute(move || {
-            for (place, password) in passwords.iter().enumerate() {
-                if is_of(password, &hash)? {
-                    return Ok(Some(place));
+    pub(super) async fn find_match(
+        &self,
+        passwords: Vec<Password>,
+        hash: PasswordHash,
+    ) -> Result<Option<usize>, AuthError> {
+        self.run(move || {
+            for (index, password) in passwords.iter().enumerate() {
+                if matches_hash(password, &hash)? {
+                    return Ok(Some(index));
                 }
             }
             Ok(None)
@@ -60,23 +64,23 @@ impl Passwords {
         .await
     }
 
-    async fn compute<T: Send + 'static>(
+    async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, String> + Send + 'static,
+        job: impl FnOnce() -> Result<T, String> + Send + 'static,
     ) -> Result<T, AuthError> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| AuthError::Overloaded)?;
-        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
-        // The work goes on when the request is dropped, so the permit goes with the work.
-        let done = spawn_blocking(move || {
-            let done = work();
-            drop((permit, place));
-            done
+        let queue_slot = Arc::clone(&self.queue_slots).try_acquire_owned().map_err(|_| AuthError::Overloaded)?;
+        let permit = Arc::clone(&self.workers).acquire_owned().await.expect("the semaphore is never closed");
+        // The job goes on when the request is dropped, so the permit goes with the job.
+        let result = spawn_blocking(move || {
+            let result = job();
+            drop((permit, queue_slot));
+            result
         });
-        done.await.unwrap_or_else(|error| Err(error.to_string())).map_err(AuthError::Hashing)
+        result.await.unwrap_or_else(|error| Err(error.to_string())).map_err(AuthError::Hashing)
     }
 }
 
-fn is_of(password: &Password, hash: &PasswordHash) -> Result<bool, String> {
+fn matches_hash(password: &Password, hash: &PasswordHash) -> Result<bool, String> {
     let hash = phc::PasswordHash::new(hash.reveal()).map_err(|error| error.to_string())?;
     Ok(Argon2::default().verify_password(password.reveal().as_bytes(), &hash).is_ok())
 }
@@ -93,12 +97,12 @@ mod tests {
 
     #[tokio::test]
     async fn one_more_than_may_wait_is_refused_at_once_and_the_others_are_served() {
-        let passwords = Passwords::default();
+        let passwords = HashingPool::default();
         let hash = passwords.hash(password("right")).await.unwrap();
         // Nobody computes while these are held.
-        let held = passwords.permits.acquire_many(2).await.unwrap();
+        let held = passwords.workers.acquire_many(2).await.unwrap();
         let mut waiting: Vec<_> =
-            (0..MOST).map(|_| Box::pin(passwords.verify(password("right"), hash.clone()))).collect();
+            (0..MAX_QUEUED).map(|_| Box::pin(passwords.verify(password("right"), hash.clone()))).collect();
         assert!(waiting.iter_mut().all(|verify| verify.now_or_never().is_none()));
         let refused = passwords.verify(password("right"), hash.clone()).now_or_never();
         assert!(matches!(refused, Some(Err(AuthError::Overloaded))));
@@ -109,25 +113,28 @@ mod tests {
             assert!(verify.await.unwrap());
         }
         assert!(!passwords.verify(password("wrong"), hash).await.unwrap());
-        assert_eq!((passwords.places.available_permits(), passwords.permits.available_permits()), (MOST, AT_ONCE));
+        assert_eq!(
+            (passwords.queue_slots.available_permits(), passwords.workers.available_permits()),
+            (MAX_QUEUED, MAX_CONCURRENT)
+        );
     }
 
     #[tokio::test]
     async fn of_two_passwords_the_first_right_one_is_named_out_of_one_place() {
-        let passwords = Passwords::default();
+        let passwords = HashingPool::default();
         let hash = passwords.hash(password("right")).await.unwrap();
-        // All other places are taken.
-        let _others = passwords.places.acquire_many(63).await.unwrap();
+        // All other queue_slots are taken.
+        let _others = passwords.queue_slots.acquire_many(63).await.unwrap();
         for (tried, right) in [(["right", "right"], Some(0)), (["wrong", "right"], Some(1)), (["wrong", "Right"], None)]
         {
-            let which = passwords.which(tried.map(password).to_vec(), hash.clone()).await;
-            assert_eq!(which.unwrap(), right, "{tried:?}");
+            let find_match = passwords.find_match(tried.map(password).to_vec(), hash.clone()).await;
+            assert_eq!(find_match.unwrap(), right, "{tried:?}");
         }
     }
 
     #[tokio::test]
     async fn what_is_no_hash_is_an_error_and_not_a_wrong_password() {
-        let verified = Passwords::default().verify(password("x"), PasswordHash::new("torn".into())).await;
+        let verified = HashingPool::default().verify(password("x"), PasswordHash::new("torn".into())).await;
         assert!(matches!(verified, Err(AuthError::Hashing(_))));
     }
 }

@@ -1,11 +1,11 @@
 //! What a PNG unpacks to, beside the pixels that a decoder looks at.
 
-use super::rejected::{Rejected, check_dimensions};
+use super::rejection::{ImageRejection, check_dimensions};
 
 /// The name of the format, which `image` has looked at already.
 const SIGNATURE_BYTES: usize = 8;
 
-/// What all compressed texts and colour profiles of a picture may unpack to together. Profiles in use have some KiB, the
+/// What all compressed texts and colour profiles of a picture may unpack to together. ProfileStore in use have some KiB, the
 /// largest in print about a MiB.
 const MAX_METADATA_BYTES: usize = 1024 * 1024;
 
@@ -14,44 +14,44 @@ const PASSES: [(usize, usize, usize, usize); 7] =
     [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)];
 
 /// Refuses a picture that is too large, moves, unpacks to more than it says, is cut off, or ends before its bytes do.
-pub(super) fn check(bytes: &[u8]) -> Result<(), Rejected> {
+pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
     let mut rest = bytes.get(SIGNATURE_BYTES..).unwrap_or_default();
-    let mut head = None;
+    let mut header = None;
     let mut pixels = Vec::new();
     let mut metadata_left = MAX_METADATA_BYTES;
     loop {
-        let chunk = Chunk::first_of(rest).ok_or_else(Rejected::cut_off)?;
+        let chunk = PngChunk::read_first(rest).ok_or_else(ImageRejection::cut_off)?;
         rest = chunk.rest;
         match chunk.name {
-            b"IHDR" => head = Some(Head::read(chunk.data)?),
+            b"IHDR" => header = Some(PngHeader::read(chunk.data)?),
             b"IDAT" => pixels.extend_from_slice(chunk.data),
             b"IEND" => break,
-            b"acTL" | b"fcTL" | b"fdAT" => return Err(Rejected::Animated),
+            b"acTL" | b"fcTL" | b"fdAT" => return Err(ImageRejection::Animated),
             b"zTXt" | b"iCCP" | b"iTXt" => {
-                if let Some(packed) = packed(*chunk.name, chunk.data)? {
-                    metadata_left -= inflated_bytes(packed, metadata_left, "its metadata")?;
+                if let Some(compressed) = compressed_part(*chunk.name, chunk.data)? {
+                    metadata_left -= inflated_len(compressed, metadata_left, "its metadata")?;
                 }
             }
             _ => {}
         }
     }
     if !rest.is_empty() {
-        return Err(Rejected::followed_by(rest));
+        return Err(ImageRejection::followed_by(rest));
     }
-    let head = head.ok_or_else(Rejected::cut_off)?;
-    inflated_bytes(&pixels, head.inflated_bytes() + head.row_bytes(head.width), "its pixels").map(drop)
+    let header = header.ok_or_else(ImageRejection::cut_off)?;
+    inflated_len(&pixels, header.inflated_len() + header.row_bytes(header.width), "its pixels").map(drop)
 }
 
 /// A part of the file.
-struct Chunk<'a> {
+struct PngChunk<'a> {
     name: &'a [u8; 4],
     data: &'a [u8],
     /// What follows it.
     rest: &'a [u8],
 }
 
-impl<'a> Chunk<'a> {
-    fn first_of(bytes: &'a [u8]) -> Option<Self> {
+impl<'a> PngChunk<'a> {
+    fn read_first(bytes: &'a [u8]) -> Option<Self> {
         let (length, bytes) = bytes.split_first_chunk()?;
         let (name, bytes) = bytes.split_first_chunk()?;
         let (data, bytes) = bytes.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
@@ -62,18 +62,18 @@ impl<'a> Chunk<'a> {
 }
 
 /// What IHDR says of the pixels.
-struct Head {
+struct PngHeader {
     width: usize,
     height: usize,
     bits_per_pixel: usize,
     interlaced: bool,
 }
 
-impl Head {
-    fn read(data: &[u8]) -> Result<Self, Rejected> {
-        let wrong = |what: &str| Rejected::Corrupt(format!("its head has no {what}"));
-        let (width, data) = data.split_first_chunk().ok_or_else(Rejected::cut_off)?;
-        let (height, data) = data.split_first_chunk().ok_or_else(Rejected::cut_off)?;
+impl PngHeader {
+    fn read(data: &[u8]) -> Result<Self, ImageRejection> {
+        let wrong = |what: &str| ImageRejection::Corrupt(format!("its head has no {what}"));
+        let (width, data) = data.split_first_chunk().ok_or_else(ImageRejection::cut_off)?;
+        let (height, data) = data.split_first_chunk().ok_or_else(ImageRejection::cut_off)?;
         let (width, height) = (u32::from_be_bytes(*width), u32::from_be_bytes(*height));
         check_dimensions(width, height)?;
         let &[depth, colour, _, _, interlaced] = data else { return Err(wrong("length of 13 bytes")) };
@@ -93,7 +93,7 @@ impl Head {
     }
 
     /// What the pixels unpack to: each row has a byte more, and so has each row of each pass.
-    fn inflated_bytes(&self) -> usize {
+    fn inflated_len(&self) -> usize {
         if !self.interlaced {
             return self.height * self.row_bytes(self.width);
         }
@@ -111,30 +111,30 @@ impl Head {
 }
 
 /// The compressed part of a text or a colour profile; `None` if it is not compressed.
-fn packed<'a>(name: [u8; 4], data: &'a [u8]) -> Result<Option<&'a [u8]>, Rejected> {
+fn compressed_part<'a>(name: [u8; 4], data: &'a [u8]) -> Result<Option<&'a [u8]>, ImageRejection> {
     let after_zero = |data: &'a [u8]| {
         let zero = data.iter().position(|byte| *byte == 0);
-        zero.and_then(|zero| data.get(zero + 1..)).ok_or_else(Rejected::cut_off)
+        zero.and_then(|zero| data.get(zero + 1..)).ok_or_else(ImageRejection::cut_off)
     };
-    let (is_packed, rest) = match (&name, after_zero(data)?) {
+    let (is_compressed, rest) = match (&name, after_zero(data)?) {
         // A flag and the method, then a language and the key word in it.
         (b"iTXt", [flag, _, rest @ ..]) => (*flag != 0, after_zero(after_zero(rest)?)?),
-        (b"iTXt", _) | (_, []) => return Err(Rejected::cut_off()),
+        (b"iTXt", _) | (_, []) => return Err(ImageRejection::cut_off()),
         (_, [_, rest @ ..]) => (true, rest),
     };
-    Ok(is_packed.then_some(rest))
+    Ok(is_compressed.then_some(rest))
 }
 
 /// Unpacks up to `limit` bytes and tells how many they are. The limit is what bounds the memory.
-fn inflated_bytes(packed: &[u8], limit: usize, what: &str) -> Result<usize, Rejected> {
+fn inflated_len(compressed: &[u8], limit: usize, what: &str) -> Result<usize, ImageRejection> {
     // One byte more than allowed: that there is one says enough.
-    match fdeflate::decompress_to_vec_bounded(packed, limit + 1) {
+    match fdeflate::decompress_to_vec_bounded(compressed, limit + 1) {
         Ok(inflated) if inflated.len() <= limit => Ok(inflated.len()),
         Ok(_) | Err(fdeflate::BoundedDecompressionError::OutputTooLarge { .. }) => {
-            Err(Rejected::Corrupt(format!("{what} unpack to more than {limit} bytes")))
+            Err(ImageRejection::Corrupt(format!("{what} unpack to more than {limit} bytes")))
         }
         Err(fdeflate::BoundedDecompressionError::DecompressionError { inner }) => {
-            Err(Rejected::Corrupt(format!("{what} cannot be unpacked ({inner:?})")))
+            Err(ImageRejection::Corrupt(format!("{what} cannot be unpacked ({inner:?})")))
         }
     }
 }
@@ -143,12 +143,12 @@ fn inflated_bytes(packed: &[u8], limit: usize, what: &str) -> Result<usize, Reje
 mod tests {
     use image::{ExtendedColorType, ImageEncoder, ImageFormat};
 
-    use super::super::{Rejected, decode};
+    use super::super::{ImageRejection, decode};
     use super::*;
-    use crate::registry::testing::{picture, png_chunk, png_with};
+    use crate::registry::testing::{encoded_image, png_chunk, png_with};
     use rollcall_core::ImageKind;
 
-    fn store(bytes: &[u8]) -> Result<(), Rejected> {
+    fn store(bytes: &[u8]) -> Result<(), ImageRejection> {
         decode(bytes, ImageKind::Png)
     }
 
@@ -159,15 +159,15 @@ mod tests {
 
     /// A PNG of 8 by 8 grey pixels with that IDAT.
     fn grey(idat: &[u8], interlaced: u8) -> Vec<u8> {
-        let head = [0, 0, 0, 8, 0, 0, 0, 8, 8, 0, 0, 0, interlaced];
-        let chunks = [png_chunk(*b"IHDR", &head), png_chunk(*b"IDAT", idat), png_chunk(*b"IEND", b"")].concat();
+        let header = [0, 0, 0, 8, 0, 0, 0, 8, 8, 0, 0, 0, interlaced];
+        let chunks = [png_chunk(*b"IHDR", &header), png_chunk(*b"IDAT", idat), png_chunk(*b"IEND", b"")].concat();
         [b"\x89PNG\r\n\x1a\n", &chunks[..]].concat()
     }
 
     #[track_caller]
     fn assert_unpacks_to_too_much(bytes: &[u8]) {
         match store(bytes) {
-            Err(Rejected::Corrupt(why)) if why.contains("unpack to more than") => {}
+            Err(ImageRejection::Corrupt(why)) if why.contains("unpack to more than") => {}
             other => panic!("{other:?}"),
         }
     }
@@ -180,7 +180,7 @@ mod tests {
         }
         assert_unpacks_to_too_much(&grey(&packed_zeros(82), 0));
         assert_unpacks_to_too_much(&grey(&packed_zeros(16 << 20), 0));
-        assert!(matches!(store(&grey(&packed_zeros(60), 0)), Err(Rejected::Corrupt(_))));
+        assert!(matches!(store(&grey(&packed_zeros(60), 0)), Err(ImageRejection::Corrupt(_))));
         // Interlaced, there are 15 rows of passes.
         assert_eq!(store(&grey(&packed_zeros(64 + 15), 1)), Ok(()));
         assert_unpacks_to_too_much(&grey(&packed_zeros(64 + 15 + 10), 1));
@@ -190,8 +190,8 @@ mod tests {
     fn texts_and_profiles_unpack_to_at_most_a_mib_together() {
         let heads: [([u8; 4], &[u8]); 3] =
             [(*b"zTXt", b"Comment\0\0"), (*b"iCCP", b"profile\0\0"), (*b"iTXt", b"Comment\0\x01\0en\0Comment\0")];
-        for (name, head) in heads {
-            let with = |length: usize| png_chunk(name, &[head, &packed_zeros(length)].concat());
+        for (name, header) in heads {
+            let with = |length: usize| png_chunk(name, &[header, &packed_zeros(length)].concat());
             assert_unpacks_to_too_much(&png_with(&with(16 << 20)));
             assert_unpacks_to_too_much(&png_with(&with(MAX_METADATA_BYTES + 1)));
             if name == *b"zTXt" {
@@ -200,8 +200,8 @@ mod tests {
                 assert_eq!(store(&png_with(&half.repeat(2))), Ok(()));
                 assert_unpacks_to_too_much(&png_with(&half.repeat(3)));
             }
-            let torn = png_chunk(name, &[head, b"no zlib"].concat());
-            assert!(matches!(store(&png_with(&torn)), Err(Rejected::Corrupt(_))), "{name:?}");
+            let torn = png_chunk(name, &[header, b"no zlib"].concat());
+            assert!(matches!(store(&png_with(&torn)), Err(ImageRejection::Corrupt(_))), "{name:?}");
         }
         let plain = png_chunk(*b"iTXt", b"Comment\0\0\0en\0Comment\0text");
         assert_eq!(store(&png_with(&[plain, png_chunk(*b"tEXt", b"Comment\0text")].concat())), Ok(()));
@@ -213,20 +213,20 @@ mod tests {
         let mut frame = [0; 26];
         frame[4..8].copy_from_slice(&5000_u32.to_be_bytes());
         frame[8..12].copy_from_slice(&5000_u32.to_be_bytes());
-        let still = picture(ImageFormat::Png, 8, 8);
-        let (head, end) = still.split_at(still.len() - 12);
+        let still = encoded_image(ImageFormat::Png, 8, 8);
+        let (header, end) = still.split_at(still.len() - 12);
         let frames = [png_chunk(*b"fcTL", &frame), png_chunk(*b"fdAT", b"\0\0\0\x01garbage")].concat();
-        assert_eq!(store(&[head, &frames, end].concat()), Err(Rejected::Animated));
-        assert_eq!(store(&png_with(&png_chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]))), Err(Rejected::Animated));
+        assert_eq!(store(&[header, &frames, end].concat()), Err(ImageRejection::Animated));
+        assert_eq!(store(&png_with(&png_chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]))), Err(ImageRejection::Animated));
     }
 
     #[test]
     fn too_many_pixels_are_refused_by_the_head_alone() {
         // 100 000 × 100 000 pixels would take 30 GB.
         let side = 100_000_u32.to_be_bytes();
-        let head = png_chunk(*b"IHDR", &[&side[..], &side, &[8, 2, 0, 0, 0]].concat());
-        let bomb = [b"\x89PNG\r\n\x1a\n", &head[..]].concat();
-        assert_eq!(store(&bomb), Err(Rejected::Dimensions { width: 100_000, height: 100_000 }));
+        let header = png_chunk(*b"IHDR", &[&side[..], &side, &[8, 2, 0, 0, 0]].concat());
+        let bomb = [b"\x89PNG\r\n\x1a\n", &header[..]].concat();
+        assert_eq!(store(&bomb), Err(ImageRejection::Dimensions { width: 100_000, height: 100_000 }));
     }
 
     #[test]

@@ -9,84 +9,85 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, interval_at, sleep};
 use tracing::{debug, info, warn};
 
-use super::profiles::{Profiles, Stored};
+use super::profile_store::{ProfileStore, StoredProfile};
 use crate::registry::coverage::Coverage;
-use crate::registry::error::Unavailable;
+use crate::registry::error::StorageUnavailable;
 use crate::registry::replication_source::ReplicationSource;
 use crate::storage::{Folder, Key};
 use rollcall_core::{Term, Username};
 
-/// Profiles that are read at once.
-const READS_AT_ONCE: usize = 16;
+/// ProfileStore that are read at once.
+const MAX_CONCURRENT_READS: usize = 16;
 
 /// How often a long rebuild says how far it is.
-const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Names that are looked up under one lock, so that heartbeats do not wait for a long list.
-const NAMES_A_LOCK: usize = 1000;
+const NAMES_PER_LOCK: usize = 1000;
 
 /// The pause before another try when the bucket does not answer (each call has its own retries already).
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Causes of failed tries that are told apart; whatever comes after so many is more of the same.
-const MOST_CAUSES: usize = 8;
+/// LoggedCauses of failed tries that are told apart; whatever comes after so many is more of the same.
+const MAX_LOGGED_CAUSES: usize = 8;
 
 /// Why tries failed so far, so that each cause is logged once and not once a second.
 #[derive(Debug, Default)]
-struct Causes(HashSet<String>);
+struct LoggedCauses(HashSet<String>);
 
-impl Causes {
+impl LoggedCauses {
     /// Whether `cause` was not met before.
-    fn is_news(&mut self, cause: &str) -> bool {
-        self.0.len() < MOST_CAUSES && self.0.insert(cause.to_owned())
+    fn is_new(&mut self, cause: &str) -> bool {
+        self.0.len() < MAX_LOGGED_CAUSES && self.0.insert(cause.to_owned())
     }
 }
 
 /// Makes the index whole.
 pub(crate) struct IndexRebuild {
-    profiles: Arc<Profiles>,
+    profiles: Arc<ProfileStore>,
     source: Arc<ReplicationSource>,
 }
 
 impl IndexRebuild {
     /// Reads into the index of `profiles`, and tells `source` when it is whole.
-    pub(crate) fn new(profiles: Arc<Profiles>, source: Arc<ReplicationSource>) -> Self {
+    pub(crate) fn new(profiles: Arc<ProfileStore>, source: Arc<ReplicationSource>) -> Self {
         Self { profiles, source }
     }
 
-    /// Reads the bucket until the index is whole in `epoch`, or a later epoch begins. Tries again for as long as the
+    /// Reads the bucket until the index is whole in `term`, or a later term begins. Tries again for as long as the
     /// bucket does not answer. May be dropped at any time; what was read stays.
-    pub(crate) async fn run(&self, epoch: Term) {
-        let mut causes = Causes::default();
-        while self.profiles.term() == epoch {
-            match self.read_unknown().await {
+    pub(crate) async fn run(&self, term: Term) {
+        let mut causes = LoggedCauses::default();
+        while self.profiles.term() == term {
+            match self.read_unknown_profiles().await {
                 Ok(()) => {
-                    self.profiles.index().forget_remembered();
-                    return self.source.raise_users(epoch, Coverage::Complete);
+                    self.profiles.index().drop_unconfirmed();
+                    return self.source.raise_users(term, Coverage::Complete);
                 }
                 Err(why) => {
                     let cause = why.cause();
-                    if causes.is_news(&cause) {
+                    if causes.is_new(&cause) {
                         warn!("the list of users is not whole yet: {cause}; trying again until it is");
                     }
                 }
             }
-            sleep(TRY_AGAIN_AFTER).await;
+            sleep(RETRY_PAUSE).await;
         }
     }
 
-    async fn read_unknown(&self) -> Result<(), Unavailable> {
+    async fn read_unknown_profiles(&self) -> Result<(), StorageUnavailable> {
         let listed = self.profiles.bucket().list(&Folder::Users).await?;
         let username = |name: &String| {
             Username::parse(name).inspect_err(|_| debug!("skipped {name:?} in the bucket: not a username")).ok()
         };
         let mut unknown = Vec::new();
-        for names in listed.chunks(NAMES_A_LOCK) {
-            unknown.extend(self.profiles.index().unknown(names.iter().filter_map(username)));
+        for names in listed.chunks(NAMES_PER_LOCK) {
+            unknown.extend(self.profiles.index().reconcile(names.iter().filter_map(username)));
         }
         let total = unknown.len();
-        let mut reads = pin!(stream::iter(unknown).map(|name| self.read_row(name)).buffer_unordered(READS_AT_ONCE));
-        let mut progress = interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
+        let mut reads =
+            pin!(stream::iter(unknown).map(|name| self.read_into_index(name)).buffer_unordered(MAX_CONCURRENT_READS));
+        let mut progress = interval_at(Instant::now() + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
         let mut done = 0;
         loop {
             tokio::select! {
@@ -103,16 +104,16 @@ impl IndexRebuild {
         }
     }
 
-    async fn read_row(&self, name: Username) -> Result<(), Unavailable> {
-        let epoch = self.profiles.term();
+    async fn read_into_index(&self, name: Username) -> Result<(), StorageUnavailable> {
+        let term = self.profiles.term();
         match self.profiles.read_profile(&name).await? {
-            Stored::Profile(profile) => {
-                self.profiles.note(profile, epoch);
+            StoredProfile::Valid(profile) => {
+                self.profiles.add_to_index(profile, term);
             }
             // A folder of pictures whose owner is gone; nobody registered.
-            Stored::Nothing => debug!("skipped '{name}' in the bucket: no {}", Key::Profile(name.clone())),
+            StoredProfile::Missing => debug!("skipped '{name}' in the bucket: no {}", Key::Profile(name.clone())),
             // One broken object must not hide everybody else; it was logged where it was read.
-            Stored::Corrupt => {}
+            StoredProfile::Corrupt => {}
         }
         Ok(())
     }
@@ -190,8 +191,8 @@ mod tests {
             registry.begin_term(Term(2));
         };
         tokio::join!(late, next);
-        for epoch in [1, 2] {
-            assert_eq!(registry.wait_for_users(Term(epoch)).await, Err(UsersError::IndexRebuilding));
+        for term in [1, 2] {
+            assert_eq!(registry.wait_for_users(Term(term)).await, Err(UsersError::IndexRebuilding));
         }
     }
 
@@ -239,10 +240,10 @@ mod tests {
 
     #[test]
     fn a_cause_is_news_once_and_there_is_an_end_of_news() {
-        let mut causes = Causes::default();
-        assert!(causes.is_news("away"));
-        assert!(!causes.is_news("away"));
-        let news = (0..100).filter(|n| causes.is_news(&format!("cause {n}"))).count();
-        assert_eq!(news, MOST_CAUSES - 1);
+        let mut causes = LoggedCauses::default();
+        assert!(causes.is_new("away"));
+        assert!(!causes.is_new("away"));
+        let news = (0..100).filter(|n| causes.is_new(&format!("cause {n}"))).count();
+        assert_eq!(news, MAX_LOGGED_CAUSES - 1);
     }
 }

@@ -4,23 +4,23 @@
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::facts::Facts;
-use crate::presence::Beat;
-use crate::registry::auth::credential_state::Guard;
+use super::users::user_details::UserDetails;
+use crate::presence::ReplicatedClient;
+use crate::registry::auth::credential_state::CredentialState;
 use rollcall_core::{Addr, Metadata, Term, UserId, Username};
 
 /// Rows of clients and of users.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rows {
     /// The last heartbeats of clients.
-    pub beats: Vec<Beat>,
-    /// Registered users.
-    pub users: Vec<UserFacts>,
+    pub clients: Vec<ReplicatedClient>,
+    /// CompletedRegistration users.
+    pub users: Vec<ReplicatedUser>,
 }
 
 /// A registered user, without the password, and without its hash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct UserFacts {
+pub struct ReplicatedUser {
     /// The name.
     pub username: Username,
     id: UserId,
@@ -28,7 +28,7 @@ pub struct UserFacts {
     registered_at: CompactString,
     /// As JSON, since it describes itself; empty if there is none.
     metadata: String,
-    guard: Guard,
+    credential: CredentialState,
 }
 
 /// Counts the rows that were put into an index, or announced again.
@@ -36,10 +36,10 @@ pub struct UserFacts {
 pub struct RowNo(u64);
 
 /// About as many bytes as a row of a client has at most, next to its name.
-const BEAT_BYTES: usize = 56;
+const CLIENT_ROW_BYTES: usize = 56;
 
 /// About as many bytes as a row of a user has at most, next to its texts.
-const USER_BYTES: usize = 80;
+const USER_ROW_BYTES: usize = 80;
 
 impl RowNo {
     pub(crate) fn next(self) -> Self {
@@ -60,17 +60,24 @@ impl Rows {
     pub const VERSION: u32 = 1;
 
     /// About the most bytes that are given at once; with one row more it still fits into a frame.
-    pub const MOST_BYTES: usize = 40 * 1024;
+    pub const MAX_BYTES: usize = 40 * 1024;
 
     /// The most clients that are given at once.
-    pub(crate) const MOST_BEATS: usize = 400;
+    pub(crate) const MAX_CLIENTS: usize = 400;
 
     /// A user of whom only the name matters.
     #[cfg(test)]
     pub(crate) fn of_user(username: Username) -> Self {
         let (id, registered_at) = (UserId::nil(), CompactString::default());
-        let user = UserFacts { username, id, addr: None, registered_at, metadata: String::new(), guard: Guard::Open };
-        Self { users: vec![user], beats: Vec::new() }
+        let user = ReplicatedUser {
+            username,
+            id,
+            addr: None,
+            registered_at,
+            metadata: String::new(),
+            credential: CredentialState::Open,
+        };
+        Self { users: vec![user], clients: Vec::new() }
     }
 
     /// Rows of every kind for the tests of encoded bytes. Neighbouring fields of one type have different values.
@@ -81,9 +88,9 @@ impl Rows {
 
     /// The same, with no more said of passwords than that there are some: for where it will be read only later.
     #[must_use]
-    pub fn without_marks(mut self) -> Self {
+    pub fn without_fingerprints(mut self) -> Self {
         for user in &mut self.users {
-            user.guard = user.guard.unread(Term::default());
+            user.credential = user.credential.invalidated(Term::default());
         }
         self
     }
@@ -91,7 +98,7 @@ impl Rows {
     /// How many rows there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.beats.len() + self.users.len()
+        self.clients.len() + self.users.len()
     }
 
     /// Whether there are none.
@@ -103,45 +110,45 @@ impl Rows {
     /// About as many bytes as they have encoded, or more.
     #[must_use]
     pub fn size(&self) -> usize {
-        let beats: usize = self.beats.iter().map(|beat| BEAT_BYTES + beat.username.as_str().len()).sum();
-        beats + self.users.iter().map(UserFacts::size).sum::<usize>()
+        let clients: usize = self.clients.iter().map(|client| CLIENT_ROW_BYTES + client.username.as_str().len()).sum();
+        clients + self.users.iter().map(ReplicatedUser::size).sum::<usize>()
     }
 
     /// Adds the rows of `others`.
     pub fn extend(&mut self, others: &Self) {
-        self.beats.extend_from_slice(&others.beats);
+        self.clients.extend_from_slice(&others.clients);
         self.users.extend_from_slice(&others.users);
     }
 }
 
-impl UserFacts {
-    pub(crate) fn new(username: Username, facts: &Facts, guard: Guard) -> Self {
-        let Facts { id, addr, registered_at, metadata } = facts;
+impl ReplicatedUser {
+    pub(crate) fn new(username: Username, details: &UserDetails, credential: CredentialState) -> Self {
+        let UserDetails { id, addr, registered_at, metadata } = details;
         let metadata = if metadata.is_empty() {
             String::new()
         } else {
             serde_json::to_string(metadata).expect("a JSON object has text keys")
         };
-        Self { username, id: *id, addr: *addr, registered_at: registered_at.clone(), metadata, guard }
+        Self { username, id: *id, addr: *addr, registered_at: registered_at.clone(), metadata, credential }
     }
 
     /// What is known of the password.
-    pub(crate) fn guard(&self) -> Guard {
-        self.guard
+    pub(crate) fn credential(&self) -> CredentialState {
+        self.credential
     }
 
     /// About as many bytes as it has encoded, or more.
     pub(crate) fn size(&self) -> usize {
-        USER_BYTES + self.username.as_str().len() + self.registered_at.len() + self.metadata.len()
+        USER_ROW_BYTES + self.username.as_str().len() + self.registered_at.len() + self.metadata.len()
     }
 
     /// What the row says; `None` if its metadata breaks the rule for them.
-    pub(crate) fn facts(&self) -> Option<Facts> {
+    pub(crate) fn details(&self) -> Option<UserDetails> {
         let metadata = match self.metadata.as_str() {
             "" => Metadata::default(),
             json => serde_json::from_str(json).ok()?,
         };
-        Some(Facts { id: self.id, addr: self.addr, registered_at: self.registered_at.clone(), metadata })
+        Some(UserDetails { id: self.id, addr: self.addr, registered_at: self.registered_at.clone(), metadata })
     }
 }
 
@@ -150,8 +157,8 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::presence::Stamp;
-    use crate::registry::auth::credential_state::Mark;
+    use crate::presence::HeartbeatId;
+    use crate::registry::auth::credential_state::PasswordFingerprint;
     use crate::registry::testing::{hex, tags, unhex};
 
     /// The bytes of [`samples`] in version 1.
@@ -171,34 +178,45 @@ mod tests {
         Addr::new(text.parse::<SocketAddr>().unwrap())
     }
 
-    fn beat(name: &str, addr: Option<Addr>, stamp: Stamp, age_ms: u64, forgiven_ms: u64) -> Beat {
-        Beat { username: Username::parse(name).unwrap(), addr, stamp, age_ms, forgiven_ms }
+    fn client(
+        name: &str,
+        addr: Option<Addr>,
+        heartbeat_id: HeartbeatId,
+        age_ms: u64,
+        leaderless_ms: u64,
+    ) -> ReplicatedClient {
+        ReplicatedClient { username: Username::parse(name).unwrap(), addr, heartbeat_id, age_ms, leaderless_ms }
     }
 
-    fn user(name: &str, addr: Option<Addr>, metadata: &str, guard: Guard) -> UserFacts {
-        UserFacts {
+    fn user(name: &str, addr: Option<Addr>, metadata: &str, credential: CredentialState) -> ReplicatedUser {
+        ReplicatedUser {
             username: Username::parse(name).unwrap(),
             id: UserId::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
             addr,
             registered_at: "2026-11-30T06:07:29Z".into(),
             metadata: metadata.to_owned(),
-            guard,
+            credential,
         }
     }
 
     /// One row of every kind.
     pub(super) fn samples() -> Rows {
-        let mark = Mark::from_bytes([0xa0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        let fingerprint = PasswordFingerprint::from_bytes([0xa0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
         Rows {
-            beats: vec![
-                beat("alice", addr("10.0.0.1:9000"), Stamp::of(3, 200), 1500, 70_000),
-                beat("bob", addr("[2001:db8::3]:9002"), Stamp::of(u64::MAX, 0), u64::MAX, 0),
-                beat("carol", None, Stamp::of(0, 1), 0, 1),
+            clients: vec![
+                client("alice", addr("10.0.0.1:9000"), HeartbeatId::of(3, 200), 1500, 70_000),
+                client("bob", addr("[2001:db8::3]:9002"), HeartbeatId::of(u64::MAX, 0), u64::MAX, 0),
+                client("carol", None, HeartbeatId::of(0, 1), 0, 1),
             ],
             users: vec![
-                user("alice", addr("10.0.0.1:9000"), r#"{"device":"laptop"}"#, Guard::Open),
-                user("bob", None, "", Guard::Unread { epoch: Term(3) }),
-                user("carol", addr("[2001:db8::3]:9002"), "", Guard::Known { epoch: Term(3), version: 300, mark }),
+                user("alice", addr("10.0.0.1:9000"), r#"{"device":"laptop"}"#, CredentialState::Open),
+                user("bob", None, "", CredentialState::Unread { term: Term(3) }),
+                user(
+                    "carol",
+                    addr("[2001:db8::3]:9002"),
+                    "",
+                    CredentialState::Known { term: Term(3), version: 300, fingerprint },
+                ),
             ],
         }
     }
@@ -215,7 +233,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_guard_is_among_the_golden_bytes() {
-        let guards = samples().users.into_iter().map(|user| postcard::to_stdvec(&user.guard).unwrap()[0]);
-        assert_eq!(guards.collect::<Vec<u8>>(), tags::<Guard>());
+        let credentials = samples().users.into_iter().map(|user| postcard::to_stdvec(&user.credential).unwrap()[0]);
+        assert_eq!(credentials.collect::<Vec<u8>>(), tags::<CredentialState>());
     }
 }
