@@ -3,4 +3,3 @@
 mod links;
 mod mentions;
 mod pages;
-mod tables;

@@ -95,7 +95,11 @@ fn the_tables_of_settings_are_the_codes() {
 #[test]
 fn the_table_of_exit_codes_is_the_codes() {
     let cli = page("docs/cli.md");
-    let page: Vec<_> = cli.table("## Exit codes").iter().map(|row| row[0].parse::<u8>().expect("a number")).collect();
-    let code: Vec<_> = rollcall::cli::exit::CODES.iter().map(|exit| exit.code).collect();
+    let page: Vec<_> = cli
+        .table("## Exit codes")
+        .iter()
+        .map(|row| (row[0].parse::<u8>().expect("a number"), row[1].to_owned()))
+        .collect();
+    let code: Vec<_> = rollcall::cli::exit::CODES.iter().map(|(code, meaning)| (*code, (*meaning).to_owned())).collect();
     assert_same("exit codes", &page, &code);
 }
