@@ -1,7 +1,7 @@
 //! How things are shown. Whatever others wrote is made harmless here, and nowhere later.
 
 use crate::engine::{ChatEntry, ChatTransport, Contact, Notice, PeerInfo};
-use crate::text::harmless;
+use crate::text::sanitize_line;
 use rollcall_core::WallMs;
 
 /// The most characters of a name on the screen.
@@ -104,11 +104,11 @@ fn uid(contact: &Contact) -> String {
 }
 
 fn name(given: &str) -> String {
-    harmless(given, NAME_CHARS)
+    sanitize_line(given, NAME_CHARS)
 }
 
 fn text(said: &str) -> String {
-    harmless(said, TEXT_CHARS)
+    sanitize_line(said, TEXT_CHARS)
 }
 
 #[cfg(test)]

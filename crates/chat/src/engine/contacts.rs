@@ -6,7 +6,7 @@ use super::mesh_peers::MeshPeers;
 use super::notice::Contact;
 use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
-use crate::text::{MAX_TEXT_BYTES, harmless, one_line};
+use crate::text::{MAX_TEXT_BYTES, replace_line_breaks, sanitize_line};
 
 /// One row of the peer list.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
@@ -92,7 +92,7 @@ fn resolve(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Result<Rec
         found = displayed;
     }
     match found.len() {
-        0 => Err(format!("no peer is called {:?}; LIST shows all peers", one_line(wanted))),
+        0 => Err(format!("no peer is called {:?}; LIST shows all peers", replace_line_breaks(wanted))),
         1 => Ok(found.remove(0).1),
         _ => {
             let uids: Vec<String> = found.into_iter().map(|(uid, _)| uid).collect();
@@ -110,7 +110,7 @@ fn is_reserved(wanted: &str, mesh: &MeshPeers) -> bool {
 
 /// Whether the contact's display name, as shown to the user, is the wanted one.
 fn has_display_name(contact: &Contact, wanted: &str) -> bool {
-    contact.display_name.as_ref().is_some_and(|name| harmless(name, name.len()).trim() == wanted)
+    contact.display_name.as_ref().is_some_and(|name| sanitize_line(name, name.len()).trim() == wanted)
 }
 
 #[cfg(test)]
