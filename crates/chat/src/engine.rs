@@ -45,7 +45,7 @@ use crate::peer_id::PeerId;
 use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
-pub use chat_entry::{Author, ChatEntry, lan_number};
+pub use chat_entry::{Author, ChatEntry, lan_message_id};
 pub use config::{EngineConfig, LanConfig};
 pub use contacts::PeerInfo;
 pub use counters::{Counters, MessageCounts, MessageKind};
@@ -235,7 +235,7 @@ impl Engine {
 /// profiles.
 fn set_profile(profile: PeerProfile, mesh: &MeshPeers, lan: Option<&LanPeers>, cx: &mut Context) {
     cx.local.profile = Some(profile.clone());
-    let id = cx.local.next_lan_id();
+    let id = cx.local.next_lan_message_id();
     let body = || lan::DatagramBody::Profile { profile: profile.clone(), refused: None };
     let lan_peers = lan.map_or(0, |lan| lan.send_to_all(body(), id, cx));
     let peers = mesh.send_profile(profile, cx) + lan_peers;

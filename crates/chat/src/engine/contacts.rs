@@ -14,7 +14,7 @@ pub struct PeerInfo {
     /// The peer.
     #[serde(flatten)]
     pub contact: Contact,
-    /// The address at which the peer is reached.
+    /// The address at which the peer is reached; `linked` if the address is not known.
     pub at: String,
     /// Whether the peer claims an address that its datagrams do not come from.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

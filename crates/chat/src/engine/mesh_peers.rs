@@ -138,8 +138,8 @@ impl MeshPeers {
         cx.counters.received.add(MessageKind::of(&message.body), 1);
         state.heartbeats.last_seen_at = cx.now.boot;
         let (peer, remote) = (state.peer, state.remote);
-        let is_from_neighbour = message.sender == peer;
-        if is_from_neighbour {
+        let is_from_linked_peer = message.sender == peer;
+        if is_from_linked_peer {
             state.format.text_times |= text_times;
             let is_first = !std::mem::replace(&mut state.is_confirmed, true);
             // For chat, the author's name is updated when the entry is handled.
@@ -160,8 +160,8 @@ impl MeshPeers {
             }
             // All other messages are between linked peers, and are valid only if the linked peer
             // itself is the sender.
-            body if is_from_neighbour => {
-                self.handle_neighbour_message(link, body, message.said_at, history, cx);
+            body if is_from_linked_peer => {
+                self.handle_control_message(link, body, message.said_at, history, cx);
                 None
             }
             _ => None,
@@ -169,7 +169,7 @@ impl MeshPeers {
     }
 
     /// Handles a control message of a linked peer.
-    fn handle_neighbour_message(
+    fn handle_control_message(
         &mut self,
         link: LinkId,
         body: MessageBody,

@@ -292,9 +292,9 @@ impl Plumtree {
     ) {
         let is_useful = links.get(link).is_some_and(|state| state.push.receive.has_progress);
         for (author, ranges) in have {
-            // The request waits if the chat may still arrive by the parent link. It also waits if this
-            // link delivered nothing new lately: otherwise a peer that only claims to have chat would
-            // be asked at once again and again.
+            // The request waits if the chat may still arrive by the parent link. It also waits if
+            // this link delivered nothing new lately: otherwise a peer that only claims to have
+            // chat would be asked at once again and again.
             let may_arrive = !is_useful || self.parent_of(author, links).is_some();
             let request_at = if may_arrive { cx.now.boot.plus(REQUEST_DELAY_MS) } else { cx.now.boot };
             for range in ranges {

@@ -69,7 +69,7 @@ fn check(message: &MeshMessage, length: usize, text_times: bool) {
             assert!(profile.avatar.as_ref().is_none_or(|avatar| avatar.size() <= MAX_AVATAR_BYTES));
         }
         MessageBody::HistoryRequest(have) | MessageBody::Have(have) => {
-            assert!(have.len() <= MAX_ASKED && have.values().all(|runs| runs.len() <= MAX_ASKED));
+            assert!(have.len() <= MAX_ASKED && have.values().all(|ranges| ranges.len() <= MAX_ASKED));
         }
         MessageBody::Heartbeat { .. } | MessageBody::HistoryEnd { .. } | MessageBody::Prune(_) => {}
         MessageBody::Unknown => return,
