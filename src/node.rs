@@ -21,15 +21,15 @@ use uuid::Uuid;
 pub use error::NodeError;
 pub use identity::BUCKET_FILES_VERSION;
 
-use crate::config::{self, Config};
+use crate::config::{Config, CorsConfig, LoadSourceConfig};
 use crate::http::{App, ClusterView, Copies, Cors, ThisNode, api, news, serve};
 use crate::registry::{Registry, Settings};
 use crate::replication::Replication;
-use crate::snapshot::Keeper;
+use crate::snapshot::Snapshotter;
 use crate::storage::{Bucket, RetryPolicy};
-use banner::{banner, say};
+use banner::{banner, print};
 use identity::{cluster_id, is_first_start, token_key};
-use leadership::{drain, follow_leadership, pulse};
+use leadership::{drain, rebuild_when_leading, refresh_presence};
 use rollcall_core::clock::boot_now;
 use rollcall_election::{
     ApiOptions, BallotOptions, Carrier, ClusterOptions, Election, LoadOptions, LoadSource, Options, Peers,
@@ -52,8 +52,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let token_key = token_key(&bucket).await?;
     // Until the last snapshot is written.
     let _held = Arc::clone(&lock);
-    let past = Past { lock, first_start: is_first_start(&config, &bucket).await? };
-    say(&banner(&config, &bucket));
+    let startup = StartupState { lock, is_first_start: is_first_start(&config, &bucket).await? };
+    print(&banner(&config, &bucket));
 
     let settings = Settings {
         ttl_ms: config.presence.ttl_ms,
@@ -64,12 +64,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let registry = Registry::new(bucket, settings, &token_key, started_at);
     // Until a leader serves, nobody could be heard, and so nobody ages.
     registry.served(started_at);
-    let snapshots = Keeper::new(registry.clone(), config.node_dir(), cluster);
+    let snapshots = Snapshotter::new(registry.clone(), config.node_dir(), cluster);
     snapshots.load().await;
     let (online_in, online) = watch::channel(0);
-    let (election, carrier) = start_election(&config, cluster, past, election_port, online)?;
-    let (replication, flusher) = Replication::new(registry.clone(), carrier, election.role());
-    let under_way = TaskTracker::new();
+    let (election, carrier) = start_election(&config, cluster, startup, election_port, online)?;
+    let (replication, flush_handle) = Replication::new(registry.clone(), carrier, election.role());
+    let in_flight = TaskTracker::new();
     let (news, telling) = news(registry.clone(), election.role());
     let app = App {
         registry: registry.clone(),
@@ -81,22 +81,22 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         },
         cors: cors(&config.api.cors)?,
         news,
-        under_way: under_way.clone(),
+        under_way: in_flight.clone(),
     };
     let api_port = listen(api_port)?;
 
     let tasks = TaskTracker::new();
     let ended = CancellationToken::new();
-    let leading = follow_leadership(registry.clone(), election.role());
+    let leading = rebuild_when_leading(registry.clone(), election.role());
     tasks.spawn(ended.clone().run_until_cancelled_owned(leading));
     tasks.spawn(ended.clone().run_until_cancelled_owned(telling));
-    tasks.spawn(ended.clone().run_until_cancelled_owned(pulse(registry, election.role(), online_in)));
+    tasks.spawn(ended.clone().run_until_cancelled_owned(refresh_presence(registry, election.role(), online_in)));
     tasks.spawn(ended.clone().run_until_cancelled_owned(replication.run()));
     tasks.spawn(ended.clone().run_until_cancelled_owned(snapshots.clone().run()));
-    let draining = drain(under_way, flusher, election.role(), election.drained());
+    let draining = drain(in_flight, flush_handle, election.role(), election.drained());
     tasks.spawn(ended.clone().run_until_cancelled_owned(draining));
     tasks.close();
-    say("✓ All systems operational!");
+    print("✓ All systems operational!");
     info!(node = %config.node, "ready after {} ms", boot_now().since(started_at));
 
     let drained = CancellationToken::new();
@@ -123,17 +123,17 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
 }
 
 /// What a node brings along from before.
-struct Past {
+struct StartupState {
     /// The lock on the node's directory.
     lock: Arc<File>,
     /// Whether there is certainly nothing before.
-    first_start: bool,
+    is_first_start: bool,
 }
 
 fn start_election(
     config: &Config,
     cluster: Uuid,
-    past: Past,
+    startup: StartupState,
     port: TcpListener,
     note: watch::Receiver<u64>,
 ) -> Result<(Election, Carrier), NodeError> {
@@ -145,12 +145,12 @@ fn start_election(
         trust_end_of_stream: config.trust_end_of_stream,
         load: LoadOptions {
             source: match &config.load_source {
-                config::LoadSource::Cpu => LoadSource::Cpu,
-                config::LoadSource::File(path) => LoadSource::File(path.clone()),
+                LoadSourceConfig::Cpu => LoadSource::Cpu,
+                LoadSourceConfig::File(path) => LoadSource::File(path.clone()),
             },
             refresh_ms: config.cpu_refresh_ms,
         },
-        ballot: BallotOptions { dir: config.node_dir(), lock: Some(past.lock), first_start: past.first_start },
+        ballot: BallotOptions { dir: config.node_dir(), lock: Some(startup.lock), first_start: startup.is_first_start },
         note,
     };
     Election::start(port, options).map_err(|error| {
@@ -159,11 +159,11 @@ fn start_election(
     })
 }
 
-fn cors(cors: &config::Cors) -> Result<Cors, NodeError> {
+fn cors(cors: &CorsConfig) -> Result<Cors, NodeError> {
     Ok(match cors {
-        config::Cors::Any => Cors::Any,
-        config::Cors::Off => Cors::Off,
-        config::Cors::Only(origins) => {
+        CorsConfig::Any => Cors::Any,
+        CorsConfig::Off => Cors::Off,
+        CorsConfig::Only(origins) => {
             let values: Result<Vec<_>, _> = origins.iter().map(|origin| HeaderValue::from_str(origin)).collect();
             Cors::Origins(values.map_err(|error| NodeError::Configuration(format!("cors_origins: {error}")))?)
         }

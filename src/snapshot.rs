@@ -4,7 +4,7 @@
 //! Nothing depends on it: a snapshot that is missing, torn or of another bucket is left aside, and what it says of users
 //! counts only once the bucket or a leader has confirmed their names.
 
-mod file;
 mod format;
+mod snapshotter;
 
-pub use file::Keeper;
+pub use snapshotter::Snapshotter;

@@ -5,15 +5,15 @@
 
 mod backend;
 mod bucket;
-pub mod check;
+pub mod bucket_check;
 mod gcs;
 mod key;
 mod local;
 mod memory;
 
-pub use backend::{Backend, BackendError, Entry, ListPage, MAX_OBJECT_BYTES, Version};
-pub use bucket::{Bucket, BucketError, Created, Object, RetryPolicy};
-pub use gcs::{Gcs, GcsConfig};
+pub use backend::{Backend, BackendError, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
+pub use bucket::{Bucket, BucketError, CreateOutcome, RetryPolicy};
+pub use gcs::{GcsBackend, GcsConfig};
 pub use key::{Folder, Key};
-pub use local::Local;
-pub use memory::{Fault, Faults, Memory};
+pub use local::LocalBackend;
+pub use memory::{Fault, Faults, MemoryBackend};

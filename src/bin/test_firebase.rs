@@ -8,7 +8,7 @@ use clap::Parser;
 use rand::RngExt;
 use rollcall::commands::exit;
 use rollcall::config::DEFAULT_CREDENTIALS;
-use rollcall::storage::check::{Step, Verdict, check};
+use rollcall::storage::bucket_check::{CheckOutcome, CheckStep, check_bucket};
 use rollcall::storage::{GcsConfig, RetryPolicy};
 
 /// Checks whether Rollcall can use a Firebase (Google Cloud Storage) bucket
@@ -18,7 +18,7 @@ use rollcall::storage::{GcsConfig, RetryPolicy};
 /// deleted even after a failed step.
 #[derive(Parser)]
 #[command(version, after_long_help = after_help())]
-struct Arguments {
+struct Args {
     /// How long each step may take before it counts as failed
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout_seconds: u64,
@@ -48,15 +48,15 @@ Example:
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let Some(bucket) = variable("FIREBASE_BUCKET") else {
+    let arguments = Args::parse();
+    let Some(bucket) = env_var("FIREBASE_BUCKET") else {
         eprintln!(
             "error: FIREBASE_BUCKET is not set: give the bucket's name, such as \
              FIREBASE_BUCKET=your-project.firebasestorage.app (Firebase console, Storage)"
         );
         return ExitCode::from(exit::CONFIGURATION);
     };
-    let config = if let Some(host) = variable("STORAGE_EMULATOR_HOST") {
+    let config = if let Some(host) = env_var("STORAGE_EMULATOR_HOST") {
         println!("Checking bucket {bucket} of the emulator at {host}");
         GcsConfig::emulator(&bucket, &host)
     } else {
@@ -66,30 +66,30 @@ async fn main() -> ExitCode {
         GcsConfig::google(&bucket, key_file)
     };
     let policy = RetryPolicy::with_deadline(Duration::from_secs(arguments.timeout_seconds));
-    match check(config, policy, draw_number(), show).await {
-        Verdict::Works => {
+    match check_bucket(config, policy, random_number(), show).await {
+        CheckOutcome::Passed => {
             println!("The bucket works.");
             ExitCode::SUCCESS
         }
-        Verdict::Misconfigured => ExitCode::from(exit::CONFIGURATION),
-        Verdict::Failed => ExitCode::from(exit::STORAGE),
+        CheckOutcome::Misconfigured => ExitCode::from(exit::CONFIGURATION),
+        CheckOutcome::Failed => ExitCode::from(exit::STORAGE),
     }
 }
 
-fn show(step: &Step) {
-    let took_ms = step.took.as_millis();
-    match &step.outcome {
-        Ok(()) => println!("  ✓ {:<24}{took_ms:>6} ms", step.name),
-        Err(why) => println!("  ✗ {:<24}{took_ms:>6} ms\n      {why}", step.name),
+fn show(step: &CheckStep) {
+    let duration_ms = step.duration.as_millis();
+    match &step.result {
+        Ok(()) => println!("  ✓ {:<24}{duration_ms:>6} ms", step.name),
+        Err(why) => println!("  ✗ {:<24}{duration_ms:>6} ms\n      {why}", step.name),
     }
 }
 
 /// A variable that is set to nothing counts as not set.
-fn variable(name: &str) -> Option<String> {
+fn env_var(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the program's edge")]
-fn draw_number() -> u32 {
+fn random_number() -> u32 {
     rand::rng().random()
 }

@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_wrong_configuration_exits_with_78() {
-        assert_eq!(Failure::from(ConfigError::Nothing).code, 78);
+        assert_eq!(Failure::from(ConfigError::NoConfiguration).code, 78);
         assert_eq!(Failure::from(NodeError::Storage("away".into())).code, 69);
         assert_eq!(Failure::from(NodeError::Bind("taken".into())).code, 71);
     }

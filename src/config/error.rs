@@ -15,7 +15,7 @@ pub enum ConfigError {
     #[error(
         "no configuration: there is no {DEFAULT_FILE} in this directory; name one with --config FILE, or give --this-node and --peers, or try `rollcall demo`"
     )]
-    Nothing,
+    NoConfiguration,
     /// The file could not be read.
     #[error("cannot read the configuration file {}: {cause}{remedy}", .path.display())]
     Unreadable {
@@ -28,7 +28,7 @@ pub enum ConfigError {
     },
     /// The file is not TOML.
     #[error("{origin}: not valid TOML: {message}")]
-    Syntax {
+    InvalidToml {
         /// The line.
         origin: Origin,
         /// What the parser said.
@@ -36,21 +36,21 @@ pub enum ConfigError {
     },
     /// The file is neither YAML nor JSON, or has a list where one value is right.
     #[error("{name}: {message}")]
-    NotYaml {
+    InvalidYaml {
         /// The file, as the user named it.
         name: String,
         /// What the parser said; it ends with the line and the column.
         message: String,
     },
     /// The file of a chat peer has a key that is none.
-    #[error("{origin}: there is no setting {key:?}; there are {names}")]
+    #[error("{origin}: there is no setting {key:?}; there are {all}")]
     UnknownSetting {
         /// The line.
         origin: Origin,
         /// The key.
         key: String,
-        /// All keys.
-        names: String,
+        /// All settings.
+        all: String,
     },
     /// The file of a node has a key that means nothing.
     #[error("{origin}: unknown key {key:?}{}", .nearest.map_or_else(
@@ -66,24 +66,24 @@ pub enum ConfigError {
         nearest: Option<&'static str>,
     },
     /// A setting that has no default is missing.
-    #[error("{name} is not set; {remedy}")]
-    Unset {
+    #[error("{key} is not set; {remedy}")]
+    Missing {
         /// The setting.
-        name: &'static str,
+        key: &'static str,
         /// Where it can be set.
         remedy: String,
     },
     /// A value is of the wrong type or outside its range.
-    #[error("{origin}: {name} is {given}, but must be {right}")]
+    #[error("{origin}: {key} is {given}, but must be {expected}")]
     Invalid {
         /// Where the value was given.
         origin: Origin,
         /// The setting.
-        name: &'static str,
+        key: &'static str,
         /// The value as it was written, cut to a length that is safe to repeat.
         given: String,
         /// What is right.
-        right: String,
+        expected: String,
     },
     /// The node is not a member of its own cluster.
     #[error(
@@ -99,27 +99,27 @@ pub enum ConfigError {
     },
     /// One node stands twice among the peers: its vote would count twice.
     #[error("{origin}: peers names {peer} twice; name every node once")]
-    PeerTwice {
+    DuplicatePeer {
         /// The line of the second mention.
         origin: Origin,
         /// The node.
         peer: NodeAddr,
     },
     /// More nodes than the election is made for.
-    #[error("{origin}: peers names {count} nodes; use 3 or 5, and at most {most}")]
+    #[error("{origin}: peers names {count} nodes; use 3 or 5, and at most {max}")]
     TooManyPeers {
         /// Where the peers were given.
         origin: Origin,
         /// How many there are.
         count: usize,
         /// How many there may be.
-        most: usize,
+        max: usize,
     },
     /// There is no range to draw a timeout from.
     #[error(
         "{origin}: election_timeout_min_ms is {min_ms} and election_timeout_max_ms is {max_ms}; the minimum must be less than the maximum (3000 and 5000 are good values)"
     )]
-    NoTimeoutRange {
+    InvalidTimeoutRange {
         /// Where one of the two was given.
         origin: Origin,
         /// The shortest timeout.
@@ -129,7 +129,7 @@ pub enum ConfigError {
     },
     /// One late heartbeat would end the lease.
     #[error(
-        "{origin}: heartbeat_interval_ms is {interval_ms}, too slow for an election_timeout_min_ms of {min_ms}: two heartbeats must fit into a lease of 5/6 of it; set heartbeat_interval_ms to at most {most_ms}, or raise election_timeout_min_ms to at least {least_min_ms}"
+        "{origin}: heartbeat_interval_ms is {interval_ms}, too slow for an election_timeout_min_ms of {min_ms}: two heartbeats must fit into a lease of 5/6 of it; set heartbeat_interval_ms to at most {max_interval_ms}, or raise election_timeout_min_ms to at least {needed_min_ms}"
     )]
     HeartbeatTooSlow {
         /// Where one of the two was given.
@@ -139,13 +139,13 @@ pub enum ConfigError {
         /// The shortest election timeout.
         min_ms: u64,
         /// The slowest heartbeat that this timeout allows.
-        most_ms: u64,
+        max_interval_ms: u64,
         /// The shortest timeout that this heartbeat allows.
-        least_min_ms: u64,
+        needed_min_ms: u64,
     },
     /// Both servers of the node would bind one port.
     #[error("{origin}: api_port is {port}, which is also the election port of this_node; choose another, such as 3000")]
-    PortTaken {
+    PortConflict {
         /// Where one of the two was given.
         origin: Origin,
         /// The port.
@@ -153,7 +153,7 @@ pub enum ConfigError {
     },
     /// The file with the cluster's key cannot be read.
     #[error("cannot read the cluster_key_file {}: {cause}; put the key there, the same on all nodes", .path.display())]
-    NoClusterKey {
+    UnreadableClusterKey {
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -161,7 +161,7 @@ pub enum ConfigError {
     },
     /// The file with the cluster's key holds none.
     #[error("the cluster_key_file {} holds no key: {cause}", .path.display())]
-    BadClusterKey {
+    InvalidClusterKey {
         /// The file.
         path: PathBuf,
         /// What is right.
@@ -169,7 +169,7 @@ pub enum ConfigError {
     },
     /// The cluster's key is given twice, and the two may differ.
     #[error("{origin}: cluster_key_file is set, and cluster_key is set too; give one of the two")]
-    TwoClusterKeys {
+    DuplicateClusterKey {
         /// Where the file was named.
         origin: Origin,
     },
@@ -177,7 +177,7 @@ pub enum ConfigError {
     #[error(
         "cannot read the credentials file {}: {cause}; put the service account's JSON file there or name it in GOOGLE_APPLICATION_CREDENTIALS; or unset FIREBASE_BUCKET to keep everything in a local directory", .path.display()
     )]
-    NoCredentials {
+    UnreadableCredentials {
         /// The file.
         path: PathBuf,
         /// What the system said.

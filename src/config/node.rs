@@ -7,9 +7,9 @@
 mod api;
 mod base_url;
 pub(super) mod flags;
-pub(super) mod keys;
 mod load_source;
 mod membership;
+pub(super) mod settings;
 mod storage;
 mod timings;
 mod warnings;
@@ -19,14 +19,14 @@ use std::path::{Path, PathBuf};
 
 use rollcall_core::{ClusterKey, NodeAddr, Timings};
 
-pub use api::{Api, Cors};
+pub use api::{ApiConfig, CorsConfig};
 pub use flags::Flags;
-pub use keys::variables;
-pub use load_source::LoadSource;
-pub use storage::{DEFAULT_CREDENTIALS, Storage};
+pub use load_source::LoadSourceConfig;
+pub use settings::{DEFAULT_CREDENTIALS, SETTINGS, env_vars};
+pub use storage::StorageConfig;
 
 use super::error::ConfigError;
-use super::layers::{Check, Layers, command_line, environment};
+use super::layers::{Layers, ValidationScope, command_line, environment};
 use super::origin::Origin;
 use super::toml_file;
 use api::api;
@@ -37,13 +37,8 @@ use storage::{emulator, storage};
 use timings::{MAX_MS, timings};
 use warnings::warnings;
 
-const DEFAULT_DATA_DIR: &str = "data";
-/// Three of the heartbeats that clients are told to send, 10 s apart.
-const DEFAULT_TTL_SECONDS: u64 = 30;
-const DEFAULT_TOKEN_DAYS: u64 = 30;
 /// Ten years: whoever wants more wants no end, and sums of times must not overflow.
 const MAX_TOKEN_DAYS: u64 = 3650;
-const DEFAULT_STORAGE_TIMEOUT_MS: u64 = 5000;
 /// What can be done about a file that cannot be read.
 const REMEDY: &str = "; name it with --config FILE, or try `rollcall demo`";
 
@@ -65,17 +60,17 @@ pub struct Config {
     /// Where [`Config::read`] found it, if it was in a file of its own.
     pub cluster_key_file: Option<PathBuf>,
     /// Where the election reads how busy this node is.
-    pub load_source: LoadSource,
+    pub load_source: LoadSourceConfig,
     /// Between two samples of the load, in milliseconds; not 0. Nodes may differ in it.
     pub cpu_refresh_ms: u64,
     /// The HTTP API.
-    pub api: Api,
+    pub api: ApiConfig,
     /// Who is online.
-    pub presence: Presence,
+    pub presence: PresenceConfig,
     /// Users' passwords.
-    pub passwords: Passwords,
+    pub passwords: PasswordConfig,
     /// What lasts.
-    pub storage: Storage,
+    pub storage: StorageConfig,
     /// The deadline of one call to the storage, retries included.
     pub storage_timeout_ms: u64,
     /// Where the nodes of this machine keep their state.
@@ -86,14 +81,14 @@ pub struct Config {
 
 /// Who counts as online.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Presence {
+pub struct PresenceConfig {
     /// How long after its last heartbeat a client is online.
     pub ttl_ms: u64,
 }
 
 /// Users' passwords and tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Passwords {
+pub struct PasswordConfig {
     /// Whether a user must have one.
     pub required: bool,
     /// For how long a token is good.
@@ -102,20 +97,26 @@ pub struct Passwords {
 
 impl Config {
     /// Puts the configuration together. `file` is the name and text of the configuration file, if there is one;
-    /// `variable` looks up an environment variable.
+    /// `env` looks up an environment variable.
     ///
     /// # Errors
     /// [`ConfigError`], the first one found.
     pub fn load(
         file: Option<(&str, &str)>,
-        variable: &dyn Fn(&str) -> Option<String>,
+        env: &dyn Fn(&str) -> Option<String>,
         flags: &Flags,
     ) -> Result<Self, ConfigError> {
         let (name, text) = file.unzip();
-        let file = text.map(|text| toml_file::parse(&keys::ALL, name.unwrap_or_default(), text)).transpose()?;
+        let file = text.map(|text| toml_file::parse(&SETTINGS, name.unwrap_or_default(), text)).transpose()?;
         let has_file = file.is_some();
-        let environment = environment(&keys::ALL, variable, |key| Origin::Variable(key.variable));
-        let layers = Layers::new(Check::Winner, command_line(flags.given()), environment, file.unwrap_or_default());
+        let environment = environment(&SETTINGS, env, |setting| Origin::EnvVar(setting.env));
+        let layers = Layers::new(
+            &SETTINGS,
+            ValidationScope::Winner,
+            command_line(flags.values()),
+            environment,
+            file.unwrap_or_default(),
+        );
         build(&layers, has_file)
     }
 
@@ -124,7 +125,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`], the first one found.
-    pub fn read(variable: &dyn Fn(&str) -> Option<String>, flags: &Flags) -> Result<Self, ConfigError> {
+    pub fn read(env: &dyn Fn(&str) -> Option<String>, flags: &Flags) -> Result<Self, ConfigError> {
         let path = flags.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
         let text = match fs::read_to_string(path) {
             Ok(text) => Some(text),
@@ -133,15 +134,16 @@ impl Config {
             Err(cause) => return Err(ConfigError::Unreadable { path: path.to_owned(), remedy: REMEDY, cause }),
         };
         let name = path.display().to_string();
-        let mut config = Self::load(text.as_deref().map(|text| (name.as_str(), text)), variable, flags)?;
+        let mut config = Self::load(text.as_deref().map(|text| (name.as_str(), text)), env, flags)?;
         if let Some(path) = &config.cluster_key_file {
-            let text =
-                fs::read_to_string(path).map_err(|cause| ConfigError::NoClusterKey { path: path.clone(), cause })?;
-            let key = text.parse().map_err(|cause| ConfigError::BadClusterKey { path: path.clone(), cause })?;
+            let text = fs::read_to_string(path)
+                .map_err(|cause| ConfigError::UnreadableClusterKey { path: path.clone(), cause })?;
+            let key = text.parse().map_err(|cause| ConfigError::InvalidClusterKey { path: path.clone(), cause })?;
             config.cluster_key = Some(key);
         }
-        if let Storage::Gcs { credentials, endpoint: None, .. } = &config.storage {
-            fs::read(credentials).map_err(|cause| ConfigError::NoCredentials { path: credentials.clone(), cause })?;
+        if let StorageConfig::Gcs { credentials, endpoint: None, .. } = &config.storage {
+            fs::read(credentials)
+                .map_err(|cause| ConfigError::UnreadableCredentials { path: credentials.clone(), cause })?;
         }
         Ok(config)
     }
@@ -155,32 +157,30 @@ impl Config {
 
 fn build(layers: &Layers, has_file: bool) -> Result<Config, ConfigError> {
     let (node, peers) = membership(layers, has_file)?;
-    let data_dir = layers.path(&keys::DATA_DIR, DEFAULT_DATA_DIR)?;
+    let data_dir = layers.path(&settings::DATA_DIR)?;
     let timings = timings(layers)?;
     let storage = storage(layers, &data_dir)?;
-    let emulator_alone = matches!(storage, Storage::Local { .. }) && emulator(layers)?.is_some();
+    let is_emulator_unused = matches!(storage, StorageConfig::Local { .. }) && emulator(layers)?.is_some();
     let (cluster_key, cluster_key_file) = cluster_key(layers)?;
-    let is_keyless = cluster_key.is_none() && cluster_key_file.is_none();
-    let is_open = is_keyless && peers.len() > 1 && !node.value.socket_addr().ip().is_loopback();
-    let warnings = warnings(&peers, emulator_alone, is_open);
+    let has_no_key = cluster_key.is_none() && cluster_key_file.is_none();
+    let is_unprotected = has_no_key && peers.len() > 1 && !node.value.socket_addr().ip().is_loopback();
+    let warnings = warnings(&peers, is_emulator_unused, is_unprotected);
     Ok(Config {
         node: node.value,
         cluster_key,
         cluster_key_file,
         timings,
-        trust_end_of_stream: layers.switch(&keys::TRUST_END_OF_STREAM, true)?,
+        trust_end_of_stream: layers.bool(&settings::TRUST_END_OF_STREAM)?,
         load_source: load_source(layers)?,
-        cpu_refresh_ms: layers.number(&keys::CPU_REFRESH, MAX_MS, 500)?.value,
+        cpu_refresh_ms: layers.number(&settings::CPU_REFRESH, MAX_MS)?.value,
         api: api(layers, &node)?,
-        presence: Presence {
-            ttl_ms: 1000 * layers.number(&keys::HEARTBEAT_TTL, MAX_MS / 1000, DEFAULT_TTL_SECONDS)?.value,
-        },
-        passwords: Passwords {
-            required: layers.switch(&keys::REQUIRE_PASSWORD, false)?,
-            token_seconds: 24 * 60 * 60 * layers.number(&keys::TOKEN_DAYS, MAX_TOKEN_DAYS, DEFAULT_TOKEN_DAYS)?.value,
+        presence: PresenceConfig { ttl_ms: 1000 * layers.number(&settings::HEARTBEAT_TTL, MAX_MS / 1000)?.value },
+        passwords: PasswordConfig {
+            required: layers.bool(&settings::REQUIRE_PASSWORD)?,
+            token_seconds: 24 * 60 * 60 * layers.number(&settings::TOKEN_DAYS, MAX_TOKEN_DAYS)?.value,
         },
         storage,
-        storage_timeout_ms: layers.number(&keys::STORAGE_TIMEOUT, MAX_MS, DEFAULT_STORAGE_TIMEOUT_MS)?.value,
+        storage_timeout_ms: layers.number(&settings::STORAGE_TIMEOUT, MAX_MS)?.value,
         data_dir,
         warnings,
         peers,

@@ -13,7 +13,7 @@ pub enum Origin {
         line: usize,
     },
     /// In this environment variable.
-    Variable(&'static str),
+    EnvVar(&'static str),
     /// In the environment of a chat peer; the error names the setting, which names the variable.
     Environment,
     /// With this flag.
@@ -35,7 +35,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { name, line } => write!(f, "{name}:{line}"),
-            Self::Variable(variable) => write!(f, "environment variable {variable}"),
+            Self::EnvVar(variable) => write!(f, "environment variable {variable}"),
             Self::Environment => f.write_str("environment"),
             Self::Flag(flag) => f.write_str(flag),
             Self::CommandLine => f.write_str("command line"),

@@ -2,17 +2,17 @@
 
 use std::io;
 
-use crate::config::{Config, Storage};
+use crate::config::{Config, StorageConfig};
 use crate::http::ENDPOINTS;
 use crate::storage::Bucket;
 use rollcall_core::NodeAddr;
 
 /// Writes for the person at the terminal. If nobody reads there, the node runs all the same.
-pub(super) fn say(text: &str) {
-    say_to(&mut io::stdout(), text);
+pub(super) fn print(text: &str) {
+    print_to(&mut io::stdout(), text);
 }
 
-pub(super) fn say_to(out: &mut impl io::Write, text: &str) {
+pub(super) fn print_to(out: &mut impl io::Write, text: &str) {
     // In one piece, so that the lines of nodes that share a terminal do not mix.
     let _ = out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush());
 }
@@ -20,8 +20,8 @@ pub(super) fn say_to(out: &mut impl io::Write, text: &str) {
 pub(super) fn banner(config: &Config, bucket: &Bucket) -> String {
     let line = "=".repeat(43);
     let place = match &config.storage {
-        Storage::Gcs { .. } => "Firebase Storage".to_owned(),
-        Storage::Local { .. } => bucket.describe(),
+        StorageConfig::Gcs { .. } => "Firebase Storage".to_owned(),
+        StorageConfig::Local { .. } => bucket.describe(),
     };
     let endpoints: Vec<String> = ENDPOINTS.iter().map(|endpoint| format!("     {endpoint}\n")).collect();
     let endpoints = endpoints.concat();
@@ -58,9 +58,9 @@ mod tests {
                 Err(io::ErrorKind::StorageFull.into())
             }
         }
-        say_to(&mut Gone, "hello");
+        print_to(&mut Gone, "hello");
         let mut written = Vec::new();
-        say_to(&mut written, "hello");
+        print_to(&mut written, "hello");
         assert_eq!(written, b"hello\n");
     }
 }

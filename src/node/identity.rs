@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::error::NodeError;
 use crate::config::Config;
 use crate::registry::{TokenKey, TokenKeyError};
-use crate::storage::{Bucket, BucketError, Created, Key};
+use crate::storage::{Bucket, BucketError, CreateOutcome, Key};
 
 /// Version of `cluster.json` and `nodes/{addr}.json` in the bucket. The bytes of version 1 do not
 /// carry it. Readers ignore fields that they do not know, so a later version may add some; one that
@@ -32,13 +32,13 @@ pub(super) async fn cluster_id(bucket: &Bucket) -> Result<Uuid, NodeError> {
     let away = |error: BucketError| {
         NodeError::Storage(format!("{error}; check it step by step with `cargo run --bin test_firebase`"))
     };
-    let mine = ClusterFile { cluster_id: draw_id() };
+    let mine = ClusterFile { cluster_id: random_id() };
     let bytes = serde_json::to_vec(&mine).expect("a struct with one id is JSON");
     let stored = match bucket.get(&Key::Cluster).await.map_err(away)? {
         Some(stored) => stored,
         None => match bucket.create(&Key::Cluster, Bytes::from(bytes)).await.map_err(away)? {
-            Created::New(_) => return Ok(mine.cluster_id),
-            Created::Taken(stored) => stored,
+            CreateOutcome::Created(_) => return Ok(mine.cluster_id),
+            CreateOutcome::AlreadyExists(stored) => stored,
         },
     };
     let file: Result<ClusterFile, _> = serde_json::from_slice(&stored.bytes);
@@ -68,9 +68,9 @@ pub(super) async fn is_first_start(config: &Config, bucket: &Bucket) -> Result<b
     if rollcall_election::has_ballot(&config.node_dir()) {
         return Ok(false);
     }
-    let trace = serde_json::to_vec(&NodeFile { first_start: draw_id() }).expect("a struct with one id is JSON");
+    let trace = serde_json::to_vec(&NodeFile { first_start: random_id() }).expect("a struct with one id is JSON");
     match bucket.create(&Key::Node(config.node), Bytes::from(trace)).await {
-        Ok(created) => Ok(matches!(created, Created::New(_))),
+        Ok(created) => Ok(matches!(created, CreateOutcome::Created(_))),
         Err(error) => {
             Err(NodeError::Storage(format!("{error}; check it step by step with `cargo run --bin test_firebase`")))
         }
@@ -78,7 +78,7 @@ pub(super) async fn is_first_start(config: &Config, bucket: &Bucket) -> Result<b
 }
 
 #[expect(clippy::disallowed_methods, reason = "the composition root draws the ids that its parts are given")]
-pub(super) fn draw_id() -> Uuid {
+pub(super) fn random_id() -> Uuid {
     Uuid::new_v4()
 }
 
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use crate::storage::{Memory, RetryPolicy};
+    use crate::storage::{MemoryBackend, RetryPolicy};
 
     #[test]
     fn the_files_in_the_bucket_have_their_golden_bytes() {
@@ -102,7 +102,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_nodes_of_a_bucket_agree_on_its_id() {
-        let bucket = Bucket::new(Arc::new(Memory::new()), RetryPolicy::default());
+        let bucket = Bucket::new(Arc::new(MemoryBackend::new()), RetryPolicy::default());
         let (one, other) = tokio::join!(cluster_id(&bucket), cluster_id(&bucket));
         assert_eq!(one.unwrap(), other.unwrap());
         assert_eq!(cluster_id(&bucket).await.unwrap(), cluster_id(&bucket).await.unwrap());

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::NodeError;
-use super::identity::draw_id;
-use crate::config::{Config, Storage};
-use crate::storage::{Backend, BackendError, Gcs, GcsConfig, Local};
+use super::identity::random_id;
+use crate::config::{Config, StorageConfig};
+use crate::storage::{Backend, BackendError, GcsBackend, GcsConfig, LocalBackend};
 
 /// The file whose lock keeps two processes from being one node.
 const LOCK_FILE: &str = "lock";
@@ -65,15 +65,15 @@ pub(super) async fn open_backend(config: &Config) -> Result<Arc<dyn Backend>, No
     // Nothing is sent to Google yet, so what is wrong is the key file or the bucket's name.
     let misconfigured = |error: BackendError| NodeError::Configuration(error.to_string());
     Ok(match &config.storage {
-        Storage::Local { dir } => {
-            let tag = draw_id().simple().to_string();
-            Arc::new(Local::open(dir.clone(), &tag, Local::DEFAULT_PAGE_SIZE).map_err(unusable)?)
+        StorageConfig::Local { dir } => {
+            let tag = random_id().simple().to_string();
+            Arc::new(LocalBackend::open(dir.clone(), &tag, LocalBackend::DEFAULT_PAGE_SIZE).map_err(unusable)?)
         }
-        Storage::Gcs { bucket, endpoint: Some(endpoint), .. } => {
-            Arc::new(Gcs::connect(GcsConfig::emulator(bucket, endpoint)).await.map_err(misconfigured)?)
+        StorageConfig::Gcs { bucket, endpoint: Some(endpoint), .. } => {
+            Arc::new(GcsBackend::connect(GcsConfig::emulator(bucket, endpoint)).await.map_err(misconfigured)?)
         }
-        Storage::Gcs { bucket, credentials, endpoint: None } => {
-            Arc::new(Gcs::connect(GcsConfig::google(bucket, credentials.clone())).await.map_err(misconfigured)?)
+        StorageConfig::Gcs { bucket, credentials, endpoint: None } => {
+            Arc::new(GcsBackend::connect(GcsConfig::google(bucket, credentials.clone())).await.map_err(misconfigured)?)
         }
     })
 }

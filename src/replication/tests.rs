@@ -5,8 +5,8 @@ mod world;
 use proptest::prelude::*;
 
 use self::world::{NODES, Step, World, id};
-use super::message::{Cursor, Message};
-use super::replica::Output;
+use super::message::{Cursor, ReplicaMessage};
+use super::replica::Action;
 use rollcall_core::Username;
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -79,13 +79,15 @@ fn a_follower_that_did_not_run_for_a_while_is_not_ready_until_it_was_told_everyt
     for (passed, stalled) in [(900, false), (1100, true)] {
         world.now = world.now.plus(passed);
         let node = &mut world.nodes[1];
-        let outputs = node.replica.tick(&mut node.tables, false, world.now);
-        let asks = outputs.iter().any(|output| {
-            let everything = |message: &Message| matches!(message, Message::Pull { from: Cursor::Clients(None), .. });
-            matches!(output, Output::Send(_, message) if everything(message))
+        let actions = node.replica.tick(&mut node.tables, false, world.now);
+        let asks = actions.iter().any(|action| {
+            let everything = |message: &ReplicaMessage| {
+                matches!(message, ReplicaMessage::PullRequest { from: Cursor::Clients(None), .. })
+            };
+            matches!(action, Action::Send(_, message) if everything(message))
         });
         assert_eq!((asks, may_take_over(&world, 1)), (stalled, !stalled), "after {passed} ms");
-        world.perform(1, outputs);
+        world.perform(1, actions);
     }
     world.settle(20);
     assert!(may_take_over(&world, 1));
@@ -104,7 +106,7 @@ fn a_process_that_is_started_anew_asks_nothing_with_a_number_of_the_one_before()
             .under_way
             .iter()
             .filter_map(|(from, _, _, message)| match message {
-                Message::Pull { ask, .. } if *from == id(1) => Some(*ask),
+                ReplicaMessage::PullRequest { request_id, .. } if *from == id(1) => Some(*request_id),
                 _ => None,
             })
             .collect();
@@ -130,12 +132,16 @@ fn batches_that_are_missed_while_a_node_pulls_everything_do_not_make_it_begin_ag
         // It is told one row at a time, and the leader's batches to it are lost as long as it pulls.
         let mut parts = 0;
         for (from, to, boot, message) in std::mem::take(&mut world.under_way) {
-            from_the_start +=
-                usize::from(from.0 == 1 && matches!(message, Message::Pull { from: Cursor::Clients(None), .. }));
-            parts += usize::from(to.0 == 1 && matches!(message, Message::Part { .. }));
+            from_the_start += usize::from(
+                from.0 == 1 && matches!(message, ReplicaMessage::PullRequest { from: Cursor::Clients(None), .. }),
+            );
+            parts += usize::from(to.0 == 1 && matches!(message, ReplicaMessage::PullResponse { .. }));
             if to.0 == 1 && parts > 1 {
                 world.under_way.push((from, to, boot, message));
-            } else if to.0 != 1 || !matches!(message, Message::Batch { .. }) || world.nodes[1].replica.may_take_over() {
+            } else if to.0 != 1
+                || !matches!(message, ReplicaMessage::Batch { .. })
+                || world.nodes[1].replica.may_take_over()
+            {
                 world.deliver(from, to, boot, message);
             }
         }
@@ -159,22 +165,25 @@ fn a_copy_of_a_leader_whose_list_is_not_whole_is_none_of_all_users() {
     world.settle(20);
     for node in &world.nodes {
         let freshness = node.replica.freshness();
-        assert!(freshness.clients.is_some_and(|at| world.now.since(at) < 400), "{freshness:?}");
-        assert_eq!(freshness.users, None);
+        assert!(freshness.clients_up_to_date_at.is_some_and(|at| world.now.since(at) < 400), "{freshness:?}");
+        assert_eq!(freshness.users_complete_at, None);
     }
     world.list();
     world.settle(20);
     for node in &world.nodes {
         let freshness = node.replica.freshness();
-        assert!(freshness.users.is_some() && freshness.users == freshness.clients, "{freshness:?}");
+        assert!(
+            freshness.users_complete_at.is_some() && freshness.users_complete_at == freshness.clients_up_to_date_at,
+            "{freshness:?}"
+        );
     }
     // The next leader does not know whether its list is whole until a majority has told it.
-    let before = world.nodes[2].replica.freshness().users;
+    let before = world.nodes[2].replica.freshness().users_complete_at;
     world.elect(1);
     world.step(&Step::Learn(2));
     world.tick(50);
-    assert_eq!(world.nodes[2].replica.freshness().users, before);
-    assert_eq!(world.nodes[1].replica.freshness().users, before);
+    assert_eq!(world.nodes[2].replica.freshness().users_complete_at, before);
+    assert_eq!(world.nodes[1].replica.freshness().users_complete_at, before);
 }
 
 #[test]

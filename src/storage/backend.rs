@@ -9,15 +9,15 @@ use super::{Folder, Key};
 
 /// Names one state of one object; changes with every write of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Version(pub CompactString);
+pub struct ObjectVersion(pub CompactString);
 
 /// An object as it was read.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Entry {
+pub struct Object {
     /// The bytes, as they were written.
     pub bytes: Bytes,
     /// The state that was read.
-    pub version: Version,
+    pub version: ObjectVersion,
 }
 
 /// The largest object that a store reads, in bytes: a picture is at most 512 KiB, so a larger object is not ours.
@@ -60,15 +60,16 @@ pub enum BackendError {
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// Writes the object if there is none at `key`. When it returns `Ok`, the object is durable.
-    async fn create(&self, key: &Key, bytes: Bytes) -> Result<Version, BackendError>;
+    async fn create(&self, key: &Key, bytes: Bytes) -> Result<ObjectVersion, BackendError>;
 
     /// Writes the object if its present version is `version`. When it returns `Ok`, the object is durable.
-    async fn replace_if(&self, key: &Key, version: &Version, bytes: Bytes) -> Result<Version, BackendError>;
+    async fn replace_if(&self, key: &Key, version: &ObjectVersion, bytes: Bytes)
+    -> Result<ObjectVersion, BackendError>;
 
     /// Reads the object; `None` if there is none. What is read may be an instant short of durable: whoever wants to
     /// acknowledge an object on the ground that it is there asks [`Self::create`], which answers
     /// [`BackendError::Precondition`] only for a durable one.
-    async fn get(&self, key: &Key) -> Result<Option<Entry>, BackendError>;
+    async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError>;
 
     /// Names the direct children of `folder`, page by page; a folder that nobody wrote to is empty.
     async fn list(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BackendError>;

@@ -9,13 +9,10 @@ use rand::RngExt;
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Backend, BackendError, Entry, Folder, Key, ListPage, Version};
-
-/// An object as it was read; see [`Entry`].
-pub type Object = Entry;
+use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion};
 
 /// Pages in one listing; a store that names ever more pages is broken. Ten million names of the smallest usual page.
-const MAX_PAGES: u32 = 10_000;
+const MAX_LIST_PAGES: u32 = 10_000;
 
 /// How long a call may take and how often it is tried within that time.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +22,7 @@ pub struct RetryPolicy {
     /// Tries in all; at least 1.
     pub attempts: u32,
     /// The pause before the second try; doubled for each further one. Half of each pause is drawn at random.
-    pub first_pause: Duration,
+    pub initial_backoff: Duration,
 }
 
 impl RetryPolicy {
@@ -38,17 +35,17 @@ impl RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(5), attempts: 4, first_pause: Duration::from_millis(100) }
+        Self { deadline: Duration::from_secs(5), attempts: 4, initial_backoff: Duration::from_millis(100) }
     }
 }
 
-/// What became of a create-only write.
+/// Result of a create-only write.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Created {
-    /// The object is ours and durable.
-    New(Version),
-    /// There is one already, with other bytes than ours. Nothing was written.
-    Taken(Object),
+pub enum CreateOutcome {
+    /// This call created the object, and it is durable.
+    Created(ObjectVersion),
+    /// The object already exists, with other bytes. Nothing was written.
+    AlreadyExists(Object),
 }
 
 /// Why a call to the bucket failed. Display is for logs; clients are told only that the storage is unavailable.
@@ -120,7 +117,7 @@ impl Bucket {
 
     /// The same bucket with another policy, for a call that must be quicker or more patient than the rest.
     #[must_use]
-    pub fn with_policy(&self, policy: RetryPolicy) -> Self {
+    pub fn with_retry_policy(&self, policy: RetryPolicy) -> Self {
         Self { backend: Arc::clone(&self.backend), policy }
     }
 
@@ -141,20 +138,20 @@ impl Bucket {
     ///
     /// # Errors
     /// [`BucketError`] if the store gave no answer in time; the write may have taken effect.
-    pub async fn create(&self, key: &Key, bytes: Bytes) -> Result<Created, BucketError> {
+    pub async fn create(&self, key: &Key, bytes: Bytes) -> Result<CreateOutcome, BucketError> {
         let (backend, bytes) = (&self.backend, &bytes);
         let attempt = move || async move {
             match backend.create(key, bytes.clone()).await {
-                Ok(version) => Ok(Created::New(version)),
+                Ok(version) => Ok(CreateOutcome::Created(version)),
                 Err(BackendError::Precondition) => match backend.get(key).await? {
-                    Some(ours) if ours.bytes == bytes => Ok(Created::New(ours.version)),
-                    Some(other) => Ok(Created::Taken(other)),
+                    Some(ours) if ours.bytes == bytes => Ok(CreateOutcome::Created(ours.version)),
+                    Some(other) => Ok(CreateOutcome::AlreadyExists(other)),
                     None => Err(BackendError::Transient("the object was there and was deleted meanwhile".to_owned())),
                 },
                 Err(error) => Err(error),
             }
         };
-        self.call("create", key.path(), attempt).await
+        self.retry("create", key.path(), attempt).await
     }
 
     /// Writes the object if its version is still `version`; `None` if it is not. As with [`Self::create`], an object
@@ -162,7 +159,12 @@ impl Bucket {
     ///
     /// # Errors
     /// [`BucketError`] if the store gave no answer in time; the write may have taken effect.
-    pub async fn replace_if(&self, key: &Key, version: &Version, bytes: Bytes) -> Result<Option<Version>, BucketError> {
+    pub async fn replace_if(
+        &self,
+        key: &Key,
+        version: &ObjectVersion,
+        bytes: Bytes,
+    ) -> Result<Option<ObjectVersion>, BucketError> {
         let (backend, bytes) = (&self.backend, &bytes);
         let attempt = move || async move {
             match backend.replace_if(key, version, bytes.clone()).await {
@@ -174,7 +176,7 @@ impl Bucket {
                 Err(error) => Err(error),
             }
         };
-        self.call("replace", key.path(), attempt).await
+        self.retry("replace", key.path(), attempt).await
     }
 
     /// Reads the object; `None` if there is none.
@@ -182,7 +184,7 @@ impl Bucket {
     /// # Errors
     /// [`BucketError`] if the store gave no answer in time.
     pub async fn get(&self, key: &Key) -> Result<Option<Object>, BucketError> {
-        self.call("get", key.path(), || self.backend.get(key)).await
+        self.retry("get", key.path(), || self.backend.get(key)).await
     }
 
     /// One page of the names in a folder; see [`ListPage`].
@@ -190,7 +192,7 @@ impl Bucket {
     /// # Errors
     /// [`BucketError`] if the store gave no answer in time.
     pub async fn list_page(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BucketError> {
-        self.call("list", folder.path(), || self.backend.list(folder, page)).await
+        self.retry("list", folder.path(), || self.backend.list(folder, page)).await
     }
 
     /// All names in a folder in ascending byte order, each once; each page has its own deadline.
@@ -200,7 +202,7 @@ impl Bucket {
     pub async fn list(&self, folder: &Folder) -> Result<Vec<String>, BucketError> {
         let mut names = Vec::new();
         let mut next = None;
-        for _ in 0..MAX_PAGES {
+        for _ in 0..MAX_LIST_PAGES {
             let page = self.list_page(folder, next.as_deref()).await?;
             names.extend(page.names);
             next = page.next;
@@ -211,7 +213,7 @@ impl Bucket {
                 return Ok(names);
             }
         }
-        Err(self.unavailable("list", folder.path(), format!("the listing has more than {MAX_PAGES} pages")))
+        Err(self.unavailable("list", folder.path(), format!("the listing has more than {MAX_LIST_PAGES} pages")))
     }
 
     /// Deletes the object, if there is one.
@@ -219,17 +221,17 @@ impl Bucket {
     /// # Errors
     /// [`BucketError`] if the store gave no answer in time; the object may be gone all the same.
     pub async fn delete(&self, key: &Key) -> Result<(), BucketError> {
-        self.call("delete", key.path(), || self.backend.delete(key)).await
+        self.retry("delete", key.path(), || self.backend.delete(key)).await
     }
 
     /// Tries until it works, cannot work, or the policy ends it.
-    async fn call<T, F, A>(&self, operation: &'static str, path: String, attempt: F) -> Result<T, BucketError>
+    async fn retry<T, F, A>(&self, operation: &'static str, path: String, attempt: F) -> Result<T, BucketError>
     where
         F: Fn() -> A,
         A: Future<Output = Result<T, BackendError>>,
     {
         let deadline = Instant::now() + self.policy.deadline;
-        let mut pause = self.policy.first_pause;
+        let mut pause = self.policy.initial_backoff;
         let mut tries = 1;
         let mut last = None;
         loop {
@@ -251,7 +253,7 @@ impl Bucket {
             tracing::debug!("{operation} {path}: try {tries} failed: {cause}");
             last = Some(cause);
             tries += 1;
-            if timeout_at(deadline, sleep(jittered(pause, draw_share()))).await.is_err() {
+            if timeout_at(deadline, sleep(with_jitter(pause, random_fraction()))).await.is_err() {
                 return Err(self.timed_out(operation, path, last));
             }
             pause = pause.saturating_mul(2);
@@ -268,36 +270,36 @@ impl Bucket {
     }
 }
 
-/// Half of the pause, and of the other half the `share` of 0.0 to 1.0: nodes that failed together do not return together.
-fn jittered(pause: Duration, share: f64) -> Duration {
+/// Half of the pause, and of the other half the `fraction` of 0.0 to 1.0: nodes that failed together do not return together.
+fn with_jitter(pause: Duration, fraction: f64) -> Duration {
     let half = pause / 2;
-    half + half.mul_f64(share)
+    half + half.mul_f64(fraction)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a pause between tries decides nothing that a test must repeat")]
-fn draw_share() -> f64 {
+fn random_fraction() -> f64 {
     rand::rng().random()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::{Fault, Memory};
+    use crate::storage::{Fault, MemoryBackend};
 
     const KEY: Key = Key::Cluster;
 
     /// A bucket in memory with the default policy, and its store to inject faults into.
-    fn bucket() -> (Bucket, Memory) {
-        let store = Memory::new();
+    fn bucket() -> (Bucket, MemoryBackend) {
+        let store = MemoryBackend::new();
         (Bucket::new(Arc::new(store.clone()), RetryPolicy::default()), store)
     }
 
     #[test]
     fn a_pause_is_at_least_half_of_what_was_asked_and_never_more() {
         let pause = Duration::from_millis(100);
-        assert_eq!(jittered(pause, 0.0), Duration::from_millis(50));
-        assert_eq!(jittered(pause, 1.0), pause);
-        assert!((0..100).all(|_| (0.0..1.0).contains(&draw_share())));
+        assert_eq!(with_jitter(pause, 0.0), Duration::from_millis(50));
+        assert_eq!(with_jitter(pause, 1.0), pause);
+        assert!((0..100).all(|_| (0.0..1.0).contains(&random_fraction())));
     }
 
     #[tokio::test(start_paused = true)]
@@ -341,7 +343,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_listing_fails_whole_when_a_later_page_fails() {
-        let store = Memory::new().with_page_size(1);
+        let store = MemoryBackend::new().with_page_size(1);
         let bucket = Bucket::new(Arc::new(store.clone()), RetryPolicy::default());
         for number in 0..2 {
             bucket.create(&Key::Check(number), Bytes::new()).await.expect("created");

@@ -6,8 +6,8 @@
 //! again, so that [`Bucket`](super::Bucket)'s policy is the only one.
 
 mod access;
-mod json;
-mod refusal;
+mod json_api;
+mod request_failure;
 
 use std::path::PathBuf;
 
@@ -18,9 +18,9 @@ use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_storage::client::Storage;
 use google_cloud_storage::read_resume_policy::NeverResume;
 
-use self::json::JsonApi;
-use self::refusal::Refusal;
-use super::{Backend, BackendError, Entry, Folder, Key, ListPage, MAX_OBJECT_BYTES, Version};
+use self::json_api::JsonApi;
+use self::request_failure::RequestFailure;
+use super::{Backend, BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
 
 /// Where Cloud Storage is, unless an emulator stands in.
 const GOOGLE: &str = "https://storage.googleapis.com";
@@ -61,8 +61,8 @@ impl GcsConfig {
 
 /// A bucket of Google Cloud Storage.
 #[derive(Debug)]
-pub struct Gcs {
-    objects: Storage,
+pub struct GcsBackend {
+    client: Storage,
     json: JsonApi,
     bucket: String,
     /// The bucket's name as Google's crate wants it.
@@ -70,7 +70,7 @@ pub struct Gcs {
     endpoint: Option<String>,
 }
 
-impl Gcs {
+impl GcsBackend {
     /// Reads the credentials and makes the clients. Nothing is sent yet: whether Google accepts the credentials, and whether there
     /// is such a bucket, the first operation tells.
     ///
@@ -79,10 +79,10 @@ impl Gcs {
     pub async fn connect(config: GcsConfig) -> Result<Self, BackendError> {
         let bucket = access::bucket_name(&config.bucket)?;
         let credentials = access::credentials(config.key_file.as_deref()).await?;
-        access::install_tls();
+        access::install_tls_provider();
         let endpoint = config.endpoint.as_deref().unwrap_or(GOOGLE);
         let json = JsonApi::new(endpoint, &bucket, credentials.clone(), config.page_size)?;
-        let objects = Storage::builder()
+        let client = Storage::builder()
             .with_endpoint(endpoint)
             .with_credentials(credentials)
             .with_retry_policy(NeverRetry)
@@ -92,22 +92,22 @@ impl Gcs {
             .await
             .map_err(|error| BackendError::Permanent(format!("cannot make a client for {endpoint}: {error}")))?;
         let resource = format!("projects/_/buckets/{bucket}");
-        Ok(Self { objects, json, bucket, resource, endpoint: config.endpoint })
+        Ok(Self { client, json, bucket, resource, endpoint: config.endpoint })
     }
 
-    async fn write(&self, key: &Key, generation: i64, bytes: Bytes) -> Result<Version, BackendError> {
-        let write = self.objects.write_object(&self.resource, key.path(), bytes);
+    async fn write(&self, key: &Key, generation: i64, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
+        let write = self.client.write_object(&self.resource, key.path(), bytes);
         // With a generation named, a write that is sent twice takes effect once.
         let write = write.set_if_generation_match(generation).set_content_type(key.media_type());
         // Boxed, for it is a future of 29 KB.
         match Box::pin(write.send_unbuffered()).await {
             Ok(object) => Ok(version(object.generation)),
-            Err(error) => Err(Refusal::from_google(&error).of_write(&self.bucket)),
+            Err(error) => Err(RequestFailure::from_google(&error).into_write_error(&self.bucket)),
         }
     }
 
-    async fn read(&self, key: &Key) -> Result<Entry, google_cloud_storage::Error> {
-        let mut response = self.objects.read_object(&self.resource, key.path()).send().await?;
+    async fn read(&self, key: &Key) -> Result<Object, google_cloud_storage::Error> {
+        let mut response = self.client.read_object(&self.resource, key.path()).send().await?;
         let version = version(response.object().generation);
         let mut bytes = BytesMut::new();
         while let Some(chunk) = response.next().await.transpose()? {
@@ -116,17 +116,22 @@ impl Gcs {
                 break;
             }
         }
-        Ok(Entry { bytes: bytes.freeze(), version })
+        Ok(Object { bytes: bytes.freeze(), version })
     }
 }
 
 #[async_trait]
-impl Backend for Gcs {
-    async fn create(&self, key: &Key, bytes: Bytes) -> Result<Version, BackendError> {
+impl Backend for GcsBackend {
+    async fn create(&self, key: &Key, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
         self.write(key, 0, bytes).await
     }
 
-    async fn replace_if(&self, key: &Key, version: &Version, bytes: Bytes) -> Result<Version, BackendError> {
+    async fn replace_if(
+        &self,
+        key: &Key,
+        version: &ObjectVersion,
+        bytes: Bytes,
+    ) -> Result<ObjectVersion, BackendError> {
         // What is no generation is no version of ours; and 0 would create.
         match version.0.parse() {
             Ok(generation) if generation > 0 => self.write(key, generation, bytes).await,
@@ -134,15 +139,15 @@ impl Backend for Gcs {
         }
     }
 
-    async fn get(&self, key: &Key) -> Result<Option<Entry>, BackendError> {
+    async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError> {
         match self.read(key).await {
             Ok(entry) if entry.bytes.len() > MAX_OBJECT_BYTES => Err(BackendError::Unreadable(format!(
                 "{key} is larger than {MAX_OBJECT_BYTES} bytes; Rollcall did not write it, move it away"
             ))),
             Ok(entry) => Ok(Some(entry)),
-            Err(error) => match Refusal::from_google(&error) {
-                refusal if refusal.no_such_object() => Ok(None),
-                refusal => Err(refusal.of_read(&self.bucket)),
+            Err(error) => match RequestFailure::from_google(&error) {
+                failure if failure.is_object_not_found() => Ok(None),
+                failure => Err(failure.into_error(&self.bucket)),
             },
         }
     }
@@ -163,6 +168,6 @@ impl Backend for Gcs {
     }
 }
 
-fn version(generation: i64) -> Version {
-    Version(format_compact!("{generation}"))
+fn version(generation: i64) -> ObjectVersion {
+    ObjectVersion(format_compact!("{generation}"))
 }

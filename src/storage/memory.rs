@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use compact_str::format_compact;
 
-use super::{Backend, BackendError, Entry, Folder, Key, ListPage, Version};
+use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion};
 
 /// What goes wrong with one call.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -20,7 +20,7 @@ pub enum Fault {
     /// The call fails before it takes effect; trying again will not help.
     Permanent,
     /// The call takes effect, but its answer is a transient error.
-    LoseAnswer,
+    LoseResponse,
     /// The call takes effect after this pause.
     Delay(Duration),
     /// No effect and no answer, ever.
@@ -29,10 +29,10 @@ pub enum Fault {
 
 /// The faults that wait for the next calls of one store; a handle that can be cloned.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<Plan>>);
+pub struct Faults(Arc<Mutex<FaultQueue>>);
 
 #[derive(Debug, Default)]
-struct Plan {
+struct FaultQueue {
     next: VecDeque<Fault>,
     outage: Option<Fault>,
     calls: usize,
@@ -55,7 +55,7 @@ impl Faults {
         lock(&self.0).calls
     }
 
-    fn take(&self) -> Fault {
+    fn next_fault(&self) -> Fault {
         let mut plan = lock(&self.0);
         plan.calls += 1;
         plan.next.pop_front().or_else(|| plan.outage.clone()).unwrap_or(Fault::None)
@@ -64,19 +64,19 @@ impl Faults {
 
 /// A store in memory. Clones share their objects and their faults.
 #[derive(Clone, Debug)]
-pub struct Memory {
-    objects: Arc<Mutex<Objects>>,
+pub struct MemoryBackend {
+    objects: Arc<Mutex<ObjectTable>>,
     faults: Faults,
     page_size: usize,
 }
 
 #[derive(Debug, Default)]
-struct Objects {
-    by_path: BTreeMap<String, Entry>,
+struct ObjectTable {
+    by_path: BTreeMap<String, Object>,
     writes: u64,
 }
 
-impl Memory {
+impl MemoryBackend {
     /// An empty store with pages of 1000 names.
     #[must_use]
     pub fn new() -> Self {
@@ -96,12 +96,15 @@ impl Memory {
     }
 
     /// Does what the next fault says around `effect`.
-    async fn call<T>(&self, effect: impl FnOnce(&mut Objects) -> Result<T, BackendError>) -> Result<T, BackendError> {
-        match self.faults.take() {
+    async fn call<T>(
+        &self,
+        effect: impl FnOnce(&mut ObjectTable) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        match self.faults.next_fault() {
             Fault::None => effect(&mut lock(&self.objects)),
             Fault::Transient => Err(BackendError::Transient("injected: try again".to_owned())),
             Fault::Permanent => Err(BackendError::Permanent("injected: no use".to_owned())),
-            Fault::LoseAnswer => {
+            Fault::LoseResponse => {
                 // Whether it took effect or not, the caller does not learn it.
                 let _ = effect(&mut lock(&self.objects));
                 Err(BackendError::Transient("injected: the answer was lost".to_owned()))
@@ -115,17 +118,17 @@ impl Memory {
     }
 }
 
-impl Default for Memory {
+impl Default for MemoryBackend {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Objects {
-    fn put(&mut self, key: &Key, bytes: Bytes) -> Version {
+impl ObjectTable {
+    fn put(&mut self, key: &Key, bytes: Bytes) -> ObjectVersion {
         self.writes += 1;
-        let version = Version(format_compact!("{}", self.writes));
-        self.by_path.insert(key.path(), Entry { bytes, version: version.clone() });
+        let version = ObjectVersion(format_compact!("{}", self.writes));
+        self.by_path.insert(key.path(), Object { bytes, version: version.clone() });
         version
     }
 
@@ -151,8 +154,8 @@ impl Objects {
 }
 
 #[async_trait]
-impl Backend for Memory {
-    async fn create(&self, key: &Key, bytes: Bytes) -> Result<Version, BackendError> {
+impl Backend for MemoryBackend {
+    async fn create(&self, key: &Key, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
         self.call(|objects| match objects.by_path.get(&key.path()) {
             Some(_) => Err(BackendError::Precondition),
             None => Ok(objects.put(key, bytes)),
@@ -160,7 +163,12 @@ impl Backend for Memory {
         .await
     }
 
-    async fn replace_if(&self, key: &Key, version: &Version, bytes: Bytes) -> Result<Version, BackendError> {
+    async fn replace_if(
+        &self,
+        key: &Key,
+        version: &ObjectVersion,
+        bytes: Bytes,
+    ) -> Result<ObjectVersion, BackendError> {
         self.call(|objects| match objects.by_path.get(&key.path()) {
             Some(present) if present.version == *version => Ok(objects.put(key, bytes)),
             _ => Err(BackendError::Precondition),
@@ -168,7 +176,7 @@ impl Backend for Memory {
         .await
     }
 
-    async fn get(&self, key: &Key) -> Result<Option<Entry>, BackendError> {
+    async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError> {
         self.call(|objects| Ok(objects.by_path.get(&key.path()).cloned())).await
     }
 

@@ -127,7 +127,7 @@ fn process(command: &[OsString]) -> Option<Command> {
     let mut process = Command::new(program);
     process.args(arguments).arg("--exit-with-stdin").stdin(Stdio::piped());
     // What is set in this shell for other nodes is not meant for these.
-    for variable in config::variables() {
+    for variable in config::env_vars() {
         process.env_remove(variable);
     }
     // A group of its own: Ctrl-C must reach the demo alone, or each node would get two signals and end at once.

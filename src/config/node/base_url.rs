@@ -3,7 +3,7 @@
 use http::Uri;
 
 /// A base URL without its trailing slash.
-pub(super) fn url(text: &str) -> Option<String> {
+pub(super) fn parse_base_url(text: &str) -> Option<String> {
     let uri: Uri = text.parse().ok()?;
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
     let has_host =

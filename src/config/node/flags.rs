@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::keys;
-use crate::config::keys::Key;
+use super::settings;
 use crate::config::origin::Origin;
+use crate::config::setting::Setting;
 
 /// The file that is read when none is named.
 pub(in crate::config) const DEFAULT_FILE: &str = "config.toml";
@@ -45,15 +45,15 @@ pub struct Flags {
 
 impl Flags {
     /// What is given, by the name of its setting.
-    pub(super) fn given(&self) -> impl Iterator<Item = (&'static str, String, Origin)> {
-        let given: [(&Key, &Option<String>); 6] = [
-            (&keys::THIS_NODE, &self.this_node),
-            (&keys::PEERS, &self.peers),
-            (&keys::API_PORT, &self.api_port),
-            (&keys::API_BIND, &self.api_bind),
-            (&keys::API_URL, &self.api_url),
-            (&keys::DATA_DIR, &self.data_dir),
+    pub(super) fn values(&self) -> impl Iterator<Item = (&'static str, String, Origin)> {
+        let values: [(&Setting, &Option<String>); 6] = [
+            (&settings::THIS_NODE, &self.this_node),
+            (&settings::PEERS, &self.peers),
+            (&settings::API_PORT, &self.api_port),
+            (&settings::API_BIND, &self.api_bind),
+            (&settings::API_URL, &self.api_url),
+            (&settings::DATA_DIR, &self.data_dir),
         ];
-        given.into_iter().filter_map(|(key, text)| Some((key.name, text.clone()?, Origin::Flag(key.flag?))))
+        values.into_iter().filter_map(|(setting, text)| Some((setting.key, text.clone()?, Origin::Flag(setting.flag?))))
     }
 }

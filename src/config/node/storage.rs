@@ -2,20 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use super::base_url::url;
-use super::keys;
+use super::base_url::parse_base_url;
+use super::settings;
 use crate::config::error::ConfigError;
 use crate::config::layers::Layers;
 
-/// Where the key of the service account is kept if nothing else is said.
-pub const DEFAULT_CREDENTIALS: &str = "credentials/firebase-storage.json";
-
-const RIGHT_BUCKET: &str =
+const EXPECTED_BUCKET: &str =
     "the name of a bucket without gs:// and without a path, such as \"your-project.firebasestorage.app\"";
 
 /// What lasts, and where.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Storage {
+pub enum StorageConfig {
     /// A directory of this machine.
     Local {
         /// The directory.
@@ -33,15 +30,15 @@ pub enum Storage {
 }
 
 /// The storage; a local one is in the directory of the data.
-pub(super) fn storage(layers: &Layers, data_dir: &Path) -> Result<Storage, ConfigError> {
-    let Some(given) = layers.text(&keys::BUCKET, RIGHT_BUCKET)? else {
-        return Ok(Storage::Local { dir: data_dir.join("bucket") });
+pub(super) fn storage(layers: &Layers, data_dir: &Path) -> Result<StorageConfig, ConfigError> {
+    let Some(given) = layers.text(&settings::BUCKET, EXPECTED_BUCKET)? else {
+        return Ok(StorageConfig::Local { dir: data_dir.join("bucket") });
     };
     if !is_bucket_name(&given.value) {
-        return Err(given.invalid(&keys::BUCKET, RIGHT_BUCKET));
+        return Err(given.invalid(&settings::BUCKET, EXPECTED_BUCKET));
     }
-    let credentials = layers.path(&keys::CREDENTIALS, DEFAULT_CREDENTIALS)?;
-    Ok(Storage::Gcs { bucket: given.value, credentials, endpoint: emulator(layers)? })
+    let credentials = layers.path(&settings::CREDENTIALS)?;
+    Ok(StorageConfig::Gcs { bucket: given.value, credentials, endpoint: emulator(layers)? })
 }
 
 /// The rule of Google Cloud Storage, as far as it keeps a name apart from a URL or a path.
@@ -53,8 +50,8 @@ fn is_bucket_name(text: &str) -> bool {
 
 /// The emulator's URL; the variable holds `HOST:PORT` or a URL, as with Google's other clients.
 pub(super) fn emulator(layers: &Layers) -> Result<Option<String>, ConfigError> {
-    let right = "HOST:PORT or a URL, such as \"localhost:4443\"";
-    let Some(given) = layers.text(&keys::EMULATOR, right)? else { return Ok(None) };
+    let expected = "HOST:PORT or a URL, such as \"localhost:4443\"";
+    let Some(given) = layers.text(&settings::EMULATOR, expected)? else { return Ok(None) };
     let complete = if given.value.contains("://") { given.value.clone() } else { format!("http://{}", given.value) };
-    url(&complete).map(Some).ok_or_else(|| given.invalid(&keys::EMULATOR, right))
+    parse_base_url(&complete).map(Some).ok_or_else(|| given.invalid(&settings::EMULATOR, expected))
 }

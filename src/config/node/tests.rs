@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use clap::Args;
+
 use super::*;
 
 const FILE: &str = "\
@@ -54,16 +56,36 @@ fn the_defaults_are_the_documented_ones() {
         }
     );
     assert_eq!(config.cpu_refresh_ms, 500);
-    assert_eq!(config.load_source, LoadSource::Cpu);
+    assert_eq!(config.load_source, LoadSourceConfig::Cpu);
     assert_eq!(config.api.socket_addr().to_string(), "0.0.0.0:3000");
     assert_eq!(config.api.url, "http://127.0.0.1:3000");
-    assert_eq!(config.api.cors, Cors::Any);
+    assert_eq!(config.api.cors, CorsConfig::Any);
     assert_eq!(config.presence.ttl_ms, 30_000);
-    assert_eq!(config.passwords, Passwords { required: false, token_seconds: 30 * 86_400 });
-    assert_eq!(config.storage, Storage::Local { dir: "data/bucket".into() });
+    assert_eq!(config.passwords, PasswordConfig { required: false, token_seconds: 30 * 86_400 });
+    assert_eq!(config.storage, StorageConfig::Local { dir: "data/bucket".into() });
     assert_eq!(config.storage_timeout_ms, 5000);
     assert_eq!(config.node_dir(), PathBuf::from("data/127.0.0.1:8080"));
     assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn each_setting_has_the_default_of_the_list() {
+    for setting in SETTINGS {
+        let Some(default) = setting.default else { continue };
+        assert_eq!(with_variable(setting.env, default).unwrap(), with("").unwrap(), "{}", setting.key);
+    }
+}
+
+#[test]
+fn the_help_of_a_flag_names_the_default_of_the_list() {
+    let command = Flags::augment_args(clap::Command::new("node"));
+    for setting in SETTINGS {
+        let (Some(flag), Some(default)) = (setting.flag, setting.default) else { continue };
+        let mut arguments = command.get_arguments();
+        let argument = arguments.find(|argument| argument.get_long() == flag.strip_prefix("--")).expect(flag);
+        let help = argument.get_help().expect(flag).to_string();
+        assert!(help.ends_with(&format!("[default: {default}]")), "{flag}: {help}");
+    }
 }
 
 #[test]
@@ -73,14 +95,14 @@ fn the_file_of_the_distribution_says_what_the_defaults_say() {
     assert_eq!(config, with("").unwrap());
     // Every line that is commented out is a setting that would be taken, with the default as its value.
     let commented: Vec<&str> = shipped.lines().filter_map(|line| line.strip_prefix("#")).collect();
-    let settings: Vec<&str> =
+    let shown: Vec<&str> =
         commented.into_iter().filter(|line| line.contains(" = ") && !line.starts_with(' ')).collect();
-    for key in keys::ALL {
+    for setting in SETTINGS {
         let is_shown =
-            settings.iter().any(|line| line.starts_with(key.name)) || shipped.contains(&format!("\n{} =", key.name));
-        assert!(is_shown, "config.toml does not show {}", key.name);
+            shown.iter().any(|line| line.starts_with(setting.key)) || shipped.contains(&format!("\n{} =", setting.key));
+        assert!(is_shown, "config.toml does not show {}", setting.key);
     }
-    for line in settings
+    for line in shown
         .iter()
         .filter(|line| !line.contains("bucket") && !line.contains("emulator") && !line.contains("cluster_key"))
     {
@@ -126,7 +148,7 @@ fn every_flag_reaches_its_setting() {
     assert_eq!(config.peers.len(), 3);
     assert_eq!(config.api.socket_addr().to_string(), "[::1]:4000");
     assert_eq!(config.api.url, "https://example.org/rollcall");
-    assert_eq!(config.storage, Storage::Local { dir: "/var/lib/rollcall/bucket".into() });
+    assert_eq!(config.storage, StorageConfig::Local { dir: "/var/lib/rollcall/bucket".into() });
     let config = Config::load(None, &|_| None, &Flags { api_url: None, ..flags }).unwrap();
     assert_eq!(config.api.url, "http://[::1]:4000");
 }
@@ -362,8 +384,11 @@ fn a_cluster_that_others_can_reach_is_warned_to_have_a_key() {
 
 #[test]
 fn a_load_source_is_the_processor_or_a_file() {
-    assert_eq!(with("load_source = \"cpu\"").unwrap().load_source, LoadSource::Cpu);
-    assert_eq!(with("load_source = \"file:/run/load\"").unwrap().load_source, LoadSource::File("/run/load".into()));
+    assert_eq!(with("load_source = \"cpu\"").unwrap().load_source, LoadSourceConfig::Cpu);
+    assert_eq!(
+        with("load_source = \"file:/run/load\"").unwrap().load_source,
+        LoadSourceConfig::File("/run/load".into())
+    );
     for wrong in ["", "file:", "CPU", "/run/load"] {
         assert!(with(&format!("load_source = {wrong:?}")).is_err(), "{wrong:?}");
     }
@@ -381,12 +406,12 @@ fn an_api_url_is_a_plain_base_url() {
 
 #[test]
 fn cors_is_open_or_off_or_for_some() {
-    assert_eq!(with("cors_origins = []").unwrap().api.cors, Cors::Off);
-    assert_eq!(with_variable("ROLLCALL_CORS_ORIGINS", "none").unwrap().api.cors, Cors::Off);
-    assert_eq!(with_variable("ROLLCALL_CORS_ORIGINS", "*").unwrap().api.cors, Cors::Any);
+    assert_eq!(with("cors_origins = []").unwrap().api.cors, CorsConfig::Off);
+    assert_eq!(with_variable("ROLLCALL_CORS_ORIGINS", "none").unwrap().api.cors, CorsConfig::Off);
+    assert_eq!(with_variable("ROLLCALL_CORS_ORIGINS", "*").unwrap().api.cors, CorsConfig::Any);
     assert_eq!(
         with_variable("ROLLCALL_CORS_ORIGINS", "https://a.example, http://localhost:5173").unwrap().api.cors,
-        Cors::Only(vec!["https://a.example".into(), "http://localhost:5173".into()])
+        CorsConfig::Only(vec!["https://a.example".into(), "http://localhost:5173".into()])
     );
     for wrong in ["a.example", "https://a.example/", "https://a.example/page", "*,https://a.example"] {
         assert!(with_variable("ROLLCALL_CORS_ORIGINS", wrong).is_err(), "{wrong:?}");
@@ -395,7 +420,7 @@ fn cors_is_open_or_off_or_for_some() {
 
 #[test]
 fn a_bucket_in_the_environment_turns_the_storage_to_google() {
-    let gcs = |endpoint: Option<&str>, credentials: &str| Storage::Gcs {
+    let gcs = |endpoint: Option<&str>, credentials: &str| StorageConfig::Gcs {
         bucket: "your-project.firebasestorage.app".into(),
         credentials: credentials.into(),
         endpoint: endpoint.map(str::to_owned),

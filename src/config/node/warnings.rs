@@ -2,11 +2,11 @@
 
 use rollcall_core::NodeAddr;
 
-const KEYLESS: &str = "there is no cluster_key, so whoever reaches the election port can pose as a node; set the same \
+const NO_CLUSTER_KEY: &str = "there is no cluster_key, so whoever reaches the election port can pose as a node; set the same \
      cluster_key on all nodes (ROLLCALL_CLUSTER_KEY or cluster_key_file)";
 
-/// A line for each. `emulator_alone`: an emulator is named, and no bucket. `is_open`: anybody can pose as a node.
-pub(super) fn warnings(peers: &[NodeAddr], emulator_alone: bool, is_open: bool) -> Vec<String> {
+/// A line for each. `is_emulator_unused`: an emulator is named, and no bucket. `is_unprotected`: anybody can pose as a node.
+pub(super) fn warnings(peers: &[NodeAddr], is_emulator_unused: bool, is_unprotected: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     match peers.len() {
         2 => warnings
@@ -19,11 +19,11 @@ pub(super) fn warnings(peers: &[NodeAddr], emulator_alone: bool, is_open: bool) 
     if let (Some(near), Some(far)) = (peers.iter().find(is_loopback), peers.iter().find(|peer| !is_loopback(peer))) {
         warnings.push(format!("{near} can be reached on its own machine only, but {far} is not a loopback address"));
     }
-    if emulator_alone {
+    if is_emulator_unused {
         warnings.push("STORAGE_EMULATOR_HOST has no effect: FIREBASE_BUCKET names no bucket".to_owned());
     }
-    if is_open {
-        warnings.push(KEYLESS.to_owned());
+    if is_unprotected {
+        warnings.push(NO_CLUSTER_KEY.to_owned());
     }
     warnings
 }

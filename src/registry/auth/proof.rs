@@ -10,14 +10,14 @@ use super::password::Passwords;
 use crate::registry::error::{AuthError, LookupError};
 use crate::registry::lock::lock;
 use crate::registry::users::profiles::{Profiles, Stored};
-use crate::storage::Version;
+use crate::storage::ObjectVersion;
 use rollcall_core::{Password, PasswordHash, Profile, Term, Username};
 
 /// A profile with a password, as it was read in `epoch`.
 pub(super) struct Locked {
     pub(super) profile: Profile,
     pub(super) hash: PasswordHash,
-    pub(super) version: Version,
+    pub(super) version: ObjectVersion,
     pub(super) epoch: Term,
 }
 

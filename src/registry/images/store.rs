@@ -13,7 +13,7 @@ use crate::registry::error::{AuthError, ImageError, LookupError, Unavailable, Up
 use crate::registry::lock::lock;
 use crate::registry::random;
 use crate::registry::users::profiles::Profiles;
-use crate::storage::{Created, Folder, Key};
+use crate::storage::{CreateOutcome, Folder, Key};
 use rollcall_core::{BootMs, ImageName, Username, WallMs};
 
 /// Names that are drawn for one picture before it is given up: two pictures of one millisecond share one with a chance
@@ -52,11 +52,11 @@ impl ImageStore {
             let image = ImageName::new(caller.wall, self.image_suffix(caller.wall), kind);
             let key = Key::Image(user.clone(), image.clone());
             match self.profiles.bucket().create(&key, picture.clone()).await.map_err(Unavailable::from)? {
-                Created::New(_) => {
+                CreateOutcome::Created(_) => {
                     info!(user = %user, %image, bytes = picture.len(), "stored {image} of {user}");
                     return Ok(image);
                 }
-                Created::Taken(_) => {}
+                CreateOutcome::AlreadyExists(_) => {}
             }
         }
         Err(UploadError::NoFreeName)

@@ -12,7 +12,7 @@ use super::index::{Entry, Index, Known};
 use crate::registry::auth::credential_state::Guard;
 use crate::registry::error::{LookupError, Unavailable};
 use crate::registry::lock::lock;
-use crate::storage::{Bucket, Key, Version};
+use crate::storage::{Bucket, Key, ObjectVersion};
 use rollcall_core::{BootMs, Profile, Term, Username};
 
 /// Reads of single profiles that run at once: enough to hide a store's latency, and few enough that a flood of made-up
@@ -124,8 +124,8 @@ impl Profiles {
     }
 
     /// Reads a profile from the bucket, and which version of it is there; of what is no profile it says nothing.
-    pub(crate) async fn read_versioned(&self, name: &Username) -> Result<(Stored, Version), Unavailable> {
-        let none = || Version(CompactString::default());
+    pub(crate) async fn read_versioned(&self, name: &Username) -> Result<(Stored, ObjectVersion), Unavailable> {
+        let none = || ObjectVersion(CompactString::default());
         match self.bucket.get(&Key::Profile(name.clone())).await.map_err(Unavailable::from) {
             Ok(Some(object)) => Ok((self.parse_profile(name, &object.bytes), object.version)),
             Ok(None) => Ok((Stored::Nothing, none())),

@@ -11,7 +11,7 @@ use crate::registry::auth::token::{Granted, Tokens};
 use crate::registry::error::{AuthError, RegisterError, Unavailable};
 use crate::registry::random;
 use crate::registry::replication_source::ReplicationSource;
-use crate::storage::{Created, Key};
+use crate::storage::{CreateOutcome, Key};
 use rollcall_core::{Addr, Metadata, Password, Profile, Term, UserId, Username};
 
 /// What a client registers.
@@ -103,11 +103,11 @@ impl Registration {
             created => created?,
         };
         match created {
-            Created::New(_) => {
+            CreateOutcome::Created(_) => {
                 info!(user = %user.username, id = %profile.user_id, "registered {}", user.username);
                 self.acknowledge(Outcome::New(profile.user_id), profile, epoch, caller).await
             }
-            Created::Taken(object) => {
+            CreateOutcome::AlreadyExists(object) => {
                 let stored = self.profiles.parse_profile(&user.username, &object.bytes);
                 self.compare(user, stored, epoch, caller).await
             }
@@ -247,7 +247,7 @@ mod tests {
     #[tokio::test]
     async fn a_registration_whose_answer_was_lost_can_be_repeated() {
         let (registry, memory) = registry();
-        memory.faults().set_outage(Some(Fault::LoseAnswer));
+        memory.faults().set_outage(Some(Fault::LoseResponse));
         assert!(matches!(registry.register(user("alice"), caller(BootMs(0))).await, Err(RegisterError::Storage(_))));
         memory.faults().set_outage(None);
         let again = registry.register(user("alice"), caller(BootMs(0))).await.unwrap();

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::message::Message;
-use super::super::replica::{Output, Replica};
-use super::super::store::Store;
+use super::super::local_tables::LocalTables;
+use super::super::message::ReplicaMessage;
+use super::super::replica::{Action, Replica};
 use crate::registry::{Coverage, RowNo, Rows};
 use rollcall_core::{BootMs, Term, Username};
 use rollcall_election::NodeId;
@@ -41,7 +41,7 @@ impl Tables {
     }
 }
 
-impl Store for Tables {
+impl LocalTables for Tables {
     fn merge(&mut self, rows: &Rows) {
         for row in &rows.users {
             self.insert(&row.username);
@@ -106,7 +106,7 @@ pub(super) enum Step {
 
 pub(super) struct World {
     pub(super) nodes: Vec<Node>,
-    pub(super) under_way: Vec<(NodeId, NodeId, u64, Message)>,
+    pub(super) under_way: Vec<(NodeId, NodeId, u64, ReplicaMessage)>,
     /// Which start of each node it is; what was sent to an earlier one is lost.
     boots: [u64; NODES],
     pub(super) now: BootMs,
@@ -157,31 +157,31 @@ impl World {
         world
     }
 
-    pub(super) fn perform(&mut self, by: usize, outputs: Vec<Output>) {
-        for output in outputs {
-            match output {
-                Output::Send(to, message) => {
-                    let message = Message::decode(&message.encode()).expect("reads back");
+    pub(super) fn perform(&mut self, by: usize, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Send(to, message) => {
+                    let message = ReplicaMessage::decode(&message.encode()).expect("reads back");
                     let from = id(by);
                     for to in to {
                         self.under_way.push((from, to, self.boots[usize::from(to.0)], message.clone()));
                     }
                 }
-                Output::Led => {}
-                Output::Clients(term, coverage) => {
+                Action::LeaderHeard => {}
+                Action::RaiseClients(term, coverage) => {
                     assert_eq!(coverage, Coverage::UpToDate);
                     self.clients_learned.push((by, term));
                 }
-                Output::Confirmed(upto) => {
+                Action::Confirm(up_to) => {
                     if self.leader == Some(by) {
                         let (known, rest) =
-                            std::mem::take(&mut self.waiting).into_iter().partition(|(_, no)| *no <= upto);
+                            std::mem::take(&mut self.waiting).into_iter().partition(|(_, no)| *no <= up_to);
                         self.waiting = rest;
                         let known: Vec<(Username, RowNo)> = known;
                         self.acknowledged.extend(known.into_iter().map(|(name, _)| name));
                     }
                 }
-                Output::Users(term, coverage) => {
+                Action::RaiseUsers(term, coverage) => {
                     assert_eq!(coverage, Coverage::Certain);
                     if self.leader == Some(by) && term == self.term {
                         self.lists_by_others += 1;
@@ -230,13 +230,13 @@ impl World {
         }
     }
 
-    pub(super) fn deliver(&mut self, from: NodeId, to: NodeId, boot: u64, message: Message) {
+    pub(super) fn deliver(&mut self, from: NodeId, to: NodeId, boot: u64, message: ReplicaMessage) {
         let place = usize::from(to.0);
         let node = &mut self.nodes[place];
         if node.up && boot == self.boots[place] {
-            node.replica.remember(Some(node.term));
-            let outputs = node.replica.heard(from, message, &mut node.tables, self.now);
-            self.perform(place, outputs);
+            node.replica.set_saved_term(Some(node.term));
+            let actions = node.replica.handle_message(from, message, &mut node.tables, self.now);
+            self.perform(place, actions);
         }
     }
 
@@ -248,8 +248,8 @@ impl World {
         let node = &mut self.nodes[leader];
         let no = node.tables.insert(&name);
         self.waiting.push((name, no));
-        let outputs = node.replica.flush(&mut node.tables);
-        self.perform(leader, outputs);
+        let actions = node.replica.flush(&mut node.tables);
+        self.perform(leader, actions);
     }
 
     pub(super) fn tick(&mut self, ms: u64) {
@@ -258,8 +258,8 @@ impl World {
             let node = &mut self.nodes[place];
             if node.up {
                 let serves = self.leader == Some(place);
-                let outputs = node.replica.tick(&mut node.tables, serves, self.now);
-                self.perform(place, outputs);
+                let actions = node.replica.tick(&mut node.tables, serves, self.now);
+                self.perform(place, actions);
             }
         }
     }
@@ -281,8 +281,8 @@ impl World {
         }
         let node = &mut self.nodes[place];
         node.tables.tracked = true;
-        let outputs = node.replica.lead(self.term, &mut node.tables, self.now);
-        self.perform(place, outputs);
+        let actions = node.replica.start_leading(self.term, &mut node.tables, self.now);
+        self.perform(place, actions);
     }
 
     fn follow(&mut self, place: usize) {

@@ -51,9 +51,9 @@ pub(super) async fn credentials(key_file: Option<&Path>) -> Result<Credentials, 
     built.map_err(|error| refuse(error.to_string()))
 }
 
-/// Both HTTP clients ask rustls for the process's cryptography. Who has installed one already has chosen, so a refusal
+/// Both HTTP clients ask rustls for the process's cryptography. Who has installed one already has chosen, so a failure
 /// is no error.
-pub(super) fn install_tls() {
+pub(super) fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 

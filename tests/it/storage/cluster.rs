@@ -76,7 +76,7 @@ async fn a_registration_whose_answer_from_the_bucket_is_lost_is_no_conflict() {
     let fake = FakeGcs::start();
     let cluster = start(&fake).await;
     cluster.leader().await;
-    for (n, fault) in [Fault::LoseAnswer, Fault::CutAnswer].into_iter().enumerate() {
+    for (n, fault) in [Fault::LoseResponse, Fault::CutResponse].into_iter().enumerate() {
         fake.faults().inject(1, fault);
         let body = format!(r#"{{"username":"user{n}","addr":"10.0.0.1:9000"}}"#);
         let first = cluster.lead().post("/register", body.clone()).await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use rollcall::storage::{Backend, BackendError, Bucket, BucketError, Created, Folder, Key, Local};
+use rollcall::storage::{Backend, BackendError, Bucket, BucketError, CreateOutcome, Folder, Key, LocalBackend};
 use rollcall_core::clock;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -21,7 +21,7 @@ fn open() -> Ready<(Bucket, TempDir)> {
 }
 
 fn open_in(root: &Path, boot_tag: &str) -> Bucket {
-    suite::bucket(Arc::new(Local::open(root.to_path_buf(), boot_tag, PAGE_SIZE).expect("it opens")))
+    suite::bucket(Arc::new(LocalBackend::open(root.to_path_buf(), boot_tag, PAGE_SIZE).expect("it opens")))
 }
 
 every_behaviour!(super::local::open);
@@ -69,7 +69,10 @@ async fn two_stores_on_one_directory_never_both_win() {
             let bucket = bucket.clone();
             tasks.spawn(async move {
                 let bytes = Bytes::from(format!("writer {writer}"));
-                matches!(bucket.create(&profile(&format!("u{number}")), bytes).await.unwrap(), Created::New(_))
+                matches!(
+                    bucket.create(&profile(&format!("u{number}")), bytes).await.unwrap(),
+                    CreateOutcome::Created(_)
+                )
             });
         }
     }
@@ -128,7 +131,7 @@ fn a_directory_that_cannot_be_made_is_named_with_the_remedy() {
     let file = dir.path().join("file");
     fs::write(&file, "in the way").unwrap();
     for root in [file.clone(), file.join("bucket")] {
-        let error = Local::open(root.clone(), "boot", PAGE_SIZE).expect_err("a file is in the way");
+        let error = LocalBackend::open(root.clone(), "boot", PAGE_SIZE).expect_err("a file is in the way");
         let BackendError::Permanent(text) = &error else { panic!("{error:?}") };
         assert!(text.contains(&*root.to_string_lossy()) && text.contains("move it away"), "{text}");
     }
@@ -175,7 +178,7 @@ async fn listings_pass_over_what_is_no_object() {
 #[tokio::test]
 async fn a_dropped_write_takes_effect_whole_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Local::open(dir.path().to_path_buf(), "boot", PAGE_SIZE).unwrap();
+    let store = LocalBackend::open(dir.path().to_path_buf(), "boot", PAGE_SIZE).unwrap();
     let bytes = Bytes::from(vec![7; 100_000]);
     for number in 0..20 {
         // One poll starts the write; the drop gives up on it.
@@ -193,7 +196,7 @@ async fn a_dropped_write_takes_effect_whole_or_not_at_all() {
 #[tokio::test]
 async fn a_lock_that_is_never_given_back_is_an_error_and_not_the_end_of_the_store() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Local::open(dir.path().to_path_buf(), "boot", PAGE_SIZE).unwrap();
+    let store = LocalBackend::open(dir.path().to_path_buf(), "boot", PAGE_SIZE).unwrap();
     let version = store.create(&Key::Cluster, Bytes::from_static(b"first")).await.unwrap();
     let lock = File::create(dir.path().join(".lock")).unwrap();
     lock.lock().unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rollcall::storage::{Backend, Bucket, Created, Folder, Key, RetryPolicy};
+use rollcall::storage::{Backend, Bucket, CreateOutcome, Folder, Key, RetryPolicy};
 use rollcall_core::{ImageKind, ImageName, Username, WallMs};
 use tokio::task::JoinSet;
 
@@ -36,7 +36,7 @@ pub(super) use every_behaviour;
 
 /// A bucket with pauses short enough for tests.
 pub(super) fn bucket(backend: Arc<dyn Backend>) -> Bucket {
-    Bucket::new(backend, RetryPolicy { first_pause: Duration::from_millis(1), ..RetryPolicy::default() })
+    Bucket::new(backend, RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() })
 }
 
 pub(super) fn user(name: &str) -> Username {
@@ -52,10 +52,10 @@ pub(super) fn image(number: u32) -> ImageName {
 }
 
 /// Creates an object that must not be there yet.
-pub(super) async fn put(bucket: &Bucket, key: &Key, bytes: &'static [u8]) -> rollcall::storage::Version {
+pub(super) async fn put(bucket: &Bucket, key: &Key, bytes: &'static [u8]) -> rollcall::storage::ObjectVersion {
     match bucket.create(key, Bytes::from_static(bytes)).await.expect("the store works") {
-        Created::New(version) => version,
-        Created::Taken(other) => panic!("{key} is taken by {other:?}"),
+        CreateOutcome::Created(version) => version,
+        CreateOutcome::AlreadyExists(other) => panic!("{key} is taken by {other:?}"),
     }
 }
 
@@ -68,7 +68,9 @@ pub(super) async fn what_was_created_is_read_back(bucket: &Bucket) {
     let large: Bytes = (0..512 * 1024).map(|i: u32| i.to_le_bytes()[0] ^ i.to_le_bytes()[1]).collect();
     for (number, bytes) in [Bytes::new(), Bytes::from_static(b"\r\n--x--\r\n\0"), large].into_iter().enumerate() {
         let key = Key::Image(user("alice"), image(u32::try_from(number).unwrap()));
-        let Created::New(version) = bucket.create(&key, bytes.clone()).await.unwrap() else { panic!("{key} is taken") };
+        let CreateOutcome::Created(version) = bucket.create(&key, bytes.clone()).await.unwrap() else {
+            panic!("{key} is taken")
+        };
         let object = bucket.get(&key).await.unwrap().expect("it is there");
         assert!(object.bytes == bytes, "{key} changed on its way");
         assert_eq!(object.version, version);
@@ -88,8 +90,10 @@ pub(super) async fn nothing_is_there_until_it_is_written(bucket: &Bucket) {
 pub(super) async fn a_second_create_finds_the_first(bucket: &Bucket) {
     let version = put(bucket, &Key::Cluster, b"first").await;
     match bucket.create(&Key::Cluster, Bytes::from_static(b"second")).await.unwrap() {
-        Created::Taken(found) => assert_eq!((found.bytes, found.version), (Bytes::from_static(b"first"), version)),
-        Created::New(_) => panic!("two have created one object"),
+        CreateOutcome::AlreadyExists(found) => {
+            assert_eq!((found.bytes, found.version), (Bytes::from_static(b"first"), version))
+        }
+        CreateOutcome::Created(_) => panic!("two have created one object"),
     }
     assert_eq!(bytes_of(bucket, &Key::Cluster).await.unwrap(), "first");
 }
@@ -97,7 +101,7 @@ pub(super) async fn a_second_create_finds_the_first(bucket: &Bucket) {
 pub(super) async fn the_very_same_bytes_count_as_ours(bucket: &Bucket) {
     let version = put(bucket, &Key::Cluster, b"same").await;
     let again = bucket.create(&Key::Cluster, Bytes::from_static(b"same")).await.unwrap();
-    assert_eq!(again, Created::New(version));
+    assert_eq!(again, CreateOutcome::Created(version));
 }
 
 pub(super) async fn of_many_who_create_at_once_exactly_one_wins(bucket: &Bucket) {
@@ -110,10 +114,12 @@ pub(super) async fn of_many_who_create_at_once_exactly_one_wins(bucket: &Bucket)
             tasks.spawn(async move { (bytes.clone(), bucket.create(&key, bytes).await.unwrap()) });
         }
         let (winners, losers): (Vec<_>, Vec<_>) =
-            tasks.join_all().await.into_iter().partition(|(_, created)| matches!(created, Created::New(_)));
-        let [(winner, Created::New(version))] = winners.as_slice() else { panic!("{} winners", winners.len()) };
+            tasks.join_all().await.into_iter().partition(|(_, created)| matches!(created, CreateOutcome::Created(_)));
+        let [(winner, CreateOutcome::Created(version))] = winners.as_slice() else {
+            panic!("{} winners", winners.len())
+        };
         for (_, lost) in losers {
-            let Created::Taken(found) = lost else { unreachable!("partitioned") };
+            let CreateOutcome::AlreadyExists(found) = lost else { unreachable!("partitioned") };
             assert_eq!((&found.bytes, &found.version), (winner, version));
         }
         assert_eq!(bytes_of(bucket, &key).await.as_ref(), Some(winner));

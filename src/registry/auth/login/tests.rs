@@ -3,7 +3,7 @@ use crate::registry::testing::{caller, name, registry, registry_on, settings, us
 use crate::registry::{
     Coverage, Credentials, Denied, LookupError, NewUser, RegisterError, Registry, Settings, TokenKey,
 };
-use crate::storage::{Backend, Bucket, Fault, Memory, RetryPolicy};
+use crate::storage::{Backend, Bucket, Fault, MemoryBackend, RetryPolicy};
 use rollcall_core::{BootMs, Term, WallMs};
 
 fn password(text: &str) -> Password {
@@ -120,7 +120,7 @@ async fn a_changed_password_ends_every_token_and_can_be_changed_again() {
 
 #[tokio::test]
 async fn a_change_whose_answer_was_lost_can_be_repeated() {
-    for fault in [Fault::LoseAnswer, Fault::Permanent] {
+    for fault in [Fault::LoseResponse, Fault::Permanent] {
         let (registry, memory) = registry();
         let first = register(&registry, "alice").await;
         memory.faults().inject(1, &Fault::None);
@@ -162,7 +162,7 @@ async fn a_change_or_a_login_is_not_answered_before_a_majority_knows_the_passwor
     };
     let (third, told) = tokio::join!(third, told);
     // A node that heard nothing else knows which tokens have ended.
-    let next = registry_on(&Memory::new());
+    let next = registry_on(&MemoryBackend::new());
     next.merge(&told, BootMs(0));
     next.begin_term(Term(2));
     next.raise_users(Term(2), Coverage::Certain);
@@ -328,7 +328,7 @@ async fn nothing_shows_a_password_a_hash_or_a_token() {
 async fn nodes_with_one_key_take_each_others_tokens_and_others_do_not() {
     let (registry, memory) = registry();
     let granted = register(&registry, "alice").await;
-    let on = |memory: &Memory, key| {
+    let on = |memory: &MemoryBackend, key| {
         let bucket = Bucket::new(std::sync::Arc::new(memory.clone()), RetryPolicy::default());
         Registry::new(bucket, settings(), &TokenKey::new([key; 32]), BootMs(0))
     };

@@ -40,9 +40,9 @@ pub(crate) enum Fault {
     /// Takes no effect; the connection is cut.
     Cut,
     /// Takes effect; the connection is cut instead of an answer.
-    LoseAnswer,
+    LoseResponse,
     /// Takes effect; the connection is cut in the middle of the answer's body.
-    CutAnswer,
+    CutResponse,
     /// Takes no effect and is never answered.
     Hang,
     /// Takes effect whatever condition it names, as in emulators that do not know conditions.
@@ -51,10 +51,10 @@ pub(crate) enum Fault {
 
 /// The faults that wait for the next requests.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Mutex<Plan>);
+pub(crate) struct Faults(Mutex<FaultQueue>);
 
 #[derive(Debug, Default)]
-struct Plan {
+struct FaultQueue {
     next: VecDeque<Fault>,
     outage: Option<Fault>,
     requests: usize,
@@ -77,9 +77,9 @@ impl Faults {
     }
 
     fn take(&self) -> Fault {
-        let mut plan = lock(&self.0);
-        plan.requests += 1;
-        plan.next.pop_front().or(plan.outage).unwrap_or(Fault::None)
+        let mut queue = lock(&self.0);
+        queue.requests += 1;
+        queue.next.pop_front().or(queue.outage).unwrap_or(Fault::None)
     }
 }
 
@@ -160,13 +160,13 @@ async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Bo
         Fault::Slow(pause) => tokio::time::sleep(pause).await,
         Fault::Cut => return Err(CutOff),
         Fault::Hang => std::future::pending().await,
-        Fault::None | Fault::LoseAnswer | Fault::CutAnswer | Fault::Overwrite => {}
+        Fault::None | Fault::LoseResponse | Fault::CutResponse | Fault::Overwrite => {}
     }
     let conditions_hold = matches!(fault, Fault::Overwrite);
     let answer = lock(&state.objects).handle(&parts, &body, conditions_hold);
     match fault {
-        Fault::LoseAnswer => Err(CutOff),
-        Fault::CutAnswer => Ok(broken_off(answer)),
+        Fault::LoseResponse => Err(CutOff),
+        Fault::CutResponse => Ok(broken_off(answer)),
         _ => Ok(whole(answer)),
     }
 }

@@ -9,25 +9,25 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::super::BackendError;
-use super::trouble::failed;
+use super::io_failure::operation_failed;
 
 /// A directory that was there when it was opened.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(super) struct RootDir {
     path: PathBuf,
     identity: (u64, u64),
     /// Kept open so that no other directory can be given its inode number while this process lives.
     _dir: File,
 }
 
-impl Root {
+impl RootDir {
     /// Takes the directory that is at `path` now.
     pub(super) fn open(path: PathBuf) -> Result<Self, BackendError> {
         let open = || -> io::Result<_> {
             let dir = File::open(&path)?;
             Ok((identity(&dir.metadata()?), dir))
         };
-        let (identity, dir) = open().map_err(|error| failed("open", &path, &error))?;
+        let (identity, dir) = open().map_err(|error| operation_failed("open", &path, &error))?;
         Ok(Self { path, identity, _dir: dir })
     }
 
@@ -39,13 +39,13 @@ impl Root {
     pub(super) fn check(&self) -> Result<(), BackendError> {
         match fs::metadata(&self.path) {
             Ok(found) if identity(&found) == self.identity => Ok(()),
-            Ok(_) => Err(self.gone("another one is in its place")),
-            Err(error) => Err(self.gone(&error.to_string())),
+            Ok(_) => Err(self.replaced_error("another one is in its place")),
+            Err(error) => Err(self.replaced_error(&error.to_string())),
         }
     }
 
     /// The answer that the directory is not there.
-    pub(super) fn gone(&self, why: &str) -> BackendError {
+    pub(super) fn replaced_error(&self, why: &str) -> BackendError {
         BackendError::Transient(format!(
             "the bucket directory is not the one that was opened at the start ({why}): put {} back where it was, or \
              restart the nodes to use what is there now",

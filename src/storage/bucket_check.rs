@@ -8,24 +8,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Bucket, BucketError, Created, Folder, Gcs, GcsConfig, Key, RetryPolicy};
+use super::{Bucket, BucketError, CreateOutcome, Folder, GcsBackend, GcsConfig, Key, RetryPolicy};
 
 /// One step of a check, done.
 #[derive(Clone, Debug)]
-pub struct Step {
+pub struct CheckStep {
     /// What was tried, in a few words.
     pub name: &'static str,
     /// How long it took.
-    pub took: Duration,
+    pub duration: Duration,
     /// Whether it worked; if not, why, and what to do about it.
-    pub outcome: Result<(), String>,
+    pub result: Result<(), String>,
 }
 
 /// What a check found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Verdict {
+pub enum CheckOutcome {
     /// All steps worked.
-    Works,
+    Passed,
     /// The bucket's name or the credentials are wrong on this side already; nothing was sent.
     Misconfigured,
     /// The bucket could not be reached, refused, or did something else than it should.
@@ -34,57 +34,65 @@ pub enum Verdict {
 
 /// Checks the bucket of `config`, and tells each step to `show` as it ends. After a step that failed only the clean-up
 /// is done. `number` names the object that is written and deleted again; two checks at once need two numbers.
-pub async fn check(config: GcsConfig, policy: RetryPolicy, number: u32, mut show: impl FnMut(&Step)) -> Verdict {
+pub async fn check_bucket(
+    config: GcsConfig,
+    policy: RetryPolicy,
+    number: u32,
+    mut show: impl FnMut(&CheckStep),
+) -> CheckOutcome {
     let mut connected = None;
     let connect = async {
-        let gcs = Gcs::connect(config).await.map_err(|error| error.to_string())?;
+        let gcs = GcsBackend::connect(config).await.map_err(|error| error.to_string())?;
         connected = Some(Bucket::new(Arc::new(gcs), policy));
         Ok(())
     };
     let credentials_fit = step("credentials", connect, &mut show).await;
-    let Some(bucket) = connected.filter(|_| credentials_fit) else { return Verdict::Misconfigured };
+    let Some(bucket) = connected.filter(|_| credentials_fit) else { return CheckOutcome::Misconfigured };
 
-    let check = Check { bucket, key: Key::Check(number), bytes: Bytes::from(format!("Rollcall check {number:08x}\n")) };
+    let check =
+        BucketCheck { bucket, key: Key::Check(number), bytes: Bytes::from(format!("Rollcall check {number:08x}\n")) };
     let all_worked = step("write", check.write(), &mut show).await
         && step("refuse a second write", check.refuse(), &mut show).await
         && step("read", check.read(), &mut show).await
         && step("list", check.list(), &mut show).await;
     // Also after a write that failed: it may have taken effect although its answer was lost.
     let cleaned_up = step("delete", check.delete(), &mut show).await;
-    if all_worked && cleaned_up { Verdict::Works } else { Verdict::Failed }
+    if all_worked && cleaned_up { CheckOutcome::Passed } else { CheckOutcome::Failed }
 }
 
 async fn step(
     name: &'static str,
     work: impl Future<Output = Result<(), String>>,
-    show: &mut impl FnMut(&Step),
+    show: &mut impl FnMut(&CheckStep),
 ) -> bool {
     let start = Instant::now();
-    let outcome = work.await;
-    let step = Step { name, took: start.elapsed(), outcome };
+    let result = work.await;
+    let step = CheckStep { name, duration: start.elapsed(), result };
     show(&step);
-    step.outcome.is_ok()
+    step.result.is_ok()
 }
 
-struct Check {
+struct BucketCheck {
     bucket: Bucket,
     key: Key,
     bytes: Bytes,
 }
 
-impl Check {
+impl BucketCheck {
     async fn write(&self) -> Result<(), String> {
         match self.bucket.create(&self.key, self.bytes.clone()).await.map_err(explain)? {
-            Created::New(_) => Ok(()),
-            Created::Taken(_) => Err(format!("{} is there already with other bytes; run the check again", self.key)),
+            CreateOutcome::Created(_) => Ok(()),
+            CreateOutcome::AlreadyExists(_) => {
+                Err(format!("{} is there already with other bytes; run the check again", self.key))
+            }
         }
     }
 
     /// The rule that everything rests on: a name is won once.
     async fn refuse(&self) -> Result<(), String> {
         match self.bucket.create(&self.key, Bytes::from_static(b"another")).await.map_err(explain)? {
-            Created::Taken(found) if found.bytes == self.bytes => Ok(()),
-            Created::Taken(_) | Created::New(_) => Err(format!(
+            CreateOutcome::AlreadyExists(found) if found.bytes == self.bytes => Ok(()),
+            CreateOutcome::AlreadyExists(_) | CreateOutcome::Created(_) => Err(format!(
                 "{} was overwritten by a write that must only create; do not use this server, it does not keep \
                  ifGenerationMatch",
                 self.key

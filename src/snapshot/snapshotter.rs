@@ -11,47 +11,47 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use super::format::{Encoder, decode};
+use super::format::{SnapshotEncoder, decode};
 use crate::registry::{Registry, Rows};
 use rollcall_core::clock::{boot_now, wall_now};
 
-const FILE: &str = "snapshot";
-const NEW_FILE: &str = "snapshot.new";
+const FILE_NAME: &str = "snapshot";
+const TEMP_FILE_NAME: &str = "snapshot.new";
 
-const A_DAY_MS: u64 = 24 * 60 * 60 * 1000;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// How often the file is written if something changed. What it lacks is read from the bucket, or told by the others.
-const EVERY: Duration = Duration::from_secs(30);
+const WRITE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Reads a registry's snapshot when a node starts, and writes it while it runs. All clones write in turn.
+/// Reads a registry's snapshot when a node starts, and writes it while it runs. All clones write in write_lock.
 #[derive(Clone)]
-pub struct Keeper {
+pub struct Snapshotter {
     registry: Registry,
     dir: PathBuf,
     bucket: Uuid,
     /// Held by who writes: two would write into one new file. A write goes on when whoever wanted it is gone.
-    turn: Arc<Mutex<()>>,
+    write_lock: Arc<Mutex<()>>,
 }
 
-impl Keeper {
-    /// A keeper of the snapshot of `registry`, which stands on the bucket with that id, in `dir`.
+impl Snapshotter {
+    /// A snapshotter of the snapshot of `registry`, which stands on the bucket with that id, in `dir`.
     #[must_use]
     pub fn new(registry: Registry, dir: PathBuf, bucket: Uuid) -> Self {
-        Self { registry, dir, bucket, turn: Arc::default() }
+        Self { registry, dir, bucket, write_lock: Arc::default() }
     }
 
     /// Reads the file, if there is one that is whole and of this bucket.
     pub async fn load(&self) {
         let this = self.clone();
         // It ends by itself, and a panic in it is no reason not to start.
-        let _ = spawn_blocking(move || this.read()).await;
+        let _ = spawn_blocking(move || this.load_file()).await;
     }
 
     /// Writes the file now and then, for ever.
     pub async fn run(self) {
         let mut written = None;
         loop {
-            sleep(EVERY).await;
+            sleep(WRITE_INTERVAL).await;
             let version = self.registry.users_version(boot_now());
             if written != Some(version) {
                 self.save().await;
@@ -63,7 +63,7 @@ impl Keeper {
     /// Writes the file, after whatever write is under way. What is written can be given up by nobody, only not waited for.
     pub async fn save(&self) {
         let this = self.clone();
-        let saved = spawn_blocking(move || this.write()).await;
+        let saved = spawn_blocking(move || this.write_file()).await;
         match saved {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -76,9 +76,9 @@ impl Keeper {
         }
     }
 
-    fn read(&self) {
+    fn load_file(&self) {
         let began = boot_now();
-        let bytes = match fs::read(self.dir.join(FILE)) {
+        let bytes = match fs::read(self.dir.join(FILE_NAME)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => {
@@ -89,7 +89,7 @@ impl Keeper {
         match decode(&bytes, self.bucket) {
             Ok(snapshot) => {
                 // If the calendar went back, nobody knows how long.
-                let away_ms = u64::try_from(wall_now().unix_ms() - snapshot.made_at_ms).unwrap_or(A_DAY_MS);
+                let away_ms = u64::try_from(wall_now().unix_ms() - snapshot.created_at_ms).unwrap_or(DAY_MS);
                 let users: usize = snapshot.rows.iter().map(|rows| rows.users.len()).sum();
                 for rows in snapshot.rows {
                     self.registry.remember(rows, away_ms, boot_now());
@@ -102,14 +102,14 @@ impl Keeper {
         }
     }
 
-    fn write(&self) -> io::Result<()> {
+    fn write_file(&self) -> io::Result<()> {
         // There is nothing behind the lock that a panic could have left half done: each write begins anew.
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let new_file = self.dir.join(NEW_FILE);
-        let mut out = BufWriter::new(File::create(&new_file)?);
-        let (mut encoder, head) = Encoder::start(self.bucket, wall_now().unix_ms());
+        let _guard = self.write_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let temp_file = self.dir.join(TEMP_FILE_NAME);
+        let mut out = BufWriter::new(File::create(&temp_file)?);
+        let (mut encoder, head) = SnapshotEncoder::start(self.bucket, wall_now().unix_ms());
         out.write_all(&head)?;
-        let mut write = |rows: &Rows| out.write_all(&encoder.rows(rows));
+        let mut write = |rows: &Rows| out.write_all(&encoder.encode_rows(rows));
         let mut last = None;
         loop {
             let rows = self.registry.clients_after(last.as_ref(), boot_now());
@@ -125,10 +125,10 @@ impl Keeper {
             last = Some(row.username.clone());
             write(&rows)?;
         }
-        out.write_all(&encoder.end())?;
+        out.write_all(&encoder.finish())?;
         // Renamed before it is on the disk, it could be found empty after a loss of power.
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&new_file, self.dir.join(FILE))?;
+        fs::rename(&temp_file, self.dir.join(FILE_NAME))?;
         sync_dir(&self.dir)
     }
 }
@@ -146,12 +146,12 @@ mod tests {
     use crate::registry::testing::replicated;
     use rollcall_core::Username;
 
-    fn keeper(dir: &Path) -> Keeper {
-        Keeper::new(replicated(boot_now()), dir.to_owned(), Uuid::from_u128(7))
+    fn snapshotter(dir: &Path) -> Snapshotter {
+        Snapshotter::new(replicated(boot_now()), dir.to_owned(), Uuid::from_u128(7))
     }
 
     fn saved(dir: &Path) -> Vec<String> {
-        let snapshot = decode(&fs::read(dir.join(FILE)).unwrap(), Uuid::from_u128(7)).unwrap();
+        let snapshot = decode(&fs::read(dir.join(FILE_NAME)).unwrap(), Uuid::from_u128(7)).unwrap();
         snapshot.rows.iter().flat_map(|rows| &rows.users).map(|row| row.username.to_string()).collect()
     }
 
@@ -159,16 +159,16 @@ mod tests {
     #[test]
     fn a_write_waits_for_one_that_was_given_up_and_goes_on_all_the_same() {
         let (dir, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
-        let keeper = keeper(dir.path());
-        keeper.registry.merge(&Rows::of_user(Username::parse("alice").unwrap()), boot_now());
+        let snapshotter = snapshotter(dir.path());
+        snapshotter.registry.merge(&Rows::of_user(Username::parse("alice").unwrap()), boot_now());
         // The one that was given up is in the middle of it.
-        let turn = keeper.turn.lock().unwrap();
-        let other = keeper.clone();
+        let write_lock = snapshotter.write_lock.lock().unwrap();
+        let other = snapshotter.clone();
         let mut last = Box::pin(other.save());
         let waits = async { timeout(Duration::from_millis(200), last.as_mut()).await.is_err() };
         assert!(runtime.block_on(waits), "two write at once");
-        assert!(!dir.path().join(NEW_FILE).exists() && !dir.path().join(FILE).exists());
-        drop(turn);
+        assert!(!dir.path().join(TEMP_FILE_NAME).exists() && !dir.path().join(FILE_NAME).exists());
+        drop(write_lock);
         runtime.block_on(last);
         assert_eq!(saved(dir.path()), ["alice"]);
     }

@@ -3,7 +3,7 @@
 use std::process::Output;
 use std::time::Duration;
 
-use rollcall::storage::check::{Verdict, check};
+use rollcall::storage::bucket_check::{CheckOutcome, check_bucket};
 use rollcall::storage::{GcsConfig, RetryPolicy};
 use tokio::process::Command;
 
@@ -13,23 +13,23 @@ use super::fake_gcs::{BUCKET, FakeGcs, Fault};
 const REQUESTS: [(&str, usize); 5] =
     [("write", 1), ("refuse a second write", 2), ("read", 1), ("list", 1), ("delete", 2)];
 
-/// Runs the check with short pauses; gives the verdict, the steps that worked, and those that failed with their reason.
-async fn run(fake: &FakeGcs) -> (Verdict, Vec<&'static str>, Vec<(&'static str, String)>) {
+/// Runs the check with short pauses; gives the outcome, the steps that worked, and those that failed with their reason.
+async fn run(fake: &FakeGcs) -> (CheckOutcome, Vec<&'static str>, Vec<(&'static str, String)>) {
     let (mut worked, mut failed) = (Vec::new(), Vec::new());
-    let policy = RetryPolicy { first_pause: Duration::from_millis(1), ..RetryPolicy::default() };
-    let verdict = check(GcsConfig::emulator(BUCKET, &fake.url()), policy, 7, |step| match &step.outcome {
+    let policy = RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
+    let outcome = check_bucket(GcsConfig::emulator(BUCKET, &fake.url()), policy, 7, |step| match &step.result {
         Ok(()) => worked.push(step.name),
         Err(why) => failed.push((step.name, why.clone())),
     })
     .await;
-    (verdict, worked, failed)
+    (outcome, worked, failed)
 }
 
 #[tokio::test]
 async fn a_sound_bucket_passes_every_step_and_is_left_empty() {
     let fake = FakeGcs::start();
-    let (verdict, worked, failed) = run(&fake).await;
-    assert_eq!((verdict, failed), (Verdict::Works, vec![]));
+    let (outcome, worked, failed) = run(&fake).await;
+    assert_eq!((outcome, failed), (CheckOutcome::Passed, vec![]));
     assert_eq!(worked, ["credentials", "write", "refuse a second write", "read", "list", "delete"]);
     assert_eq!(fake.paths(), Vec::<String>::new());
     assert_eq!(fake.faults().requests(), REQUESTS.iter().map(|(_, requests)| requests).sum::<usize>());
@@ -42,8 +42,8 @@ async fn whichever_step_fails_is_named_with_a_remedy_and_what_was_written_is_del
         let fake = FakeGcs::start();
         fake.faults().inject(before, Fault::None);
         fake.faults().inject(1, Fault::Status(403));
-        let (verdict, worked, failed) = run(&fake).await;
-        assert_eq!(verdict, Verdict::Failed, "{name}");
+        let (outcome, worked, failed) = run(&fake).await;
+        assert_eq!(outcome, CheckOutcome::Failed, "{name}");
         let [(failed, why)] = failed.as_slice() else { panic!("{name}: {failed:?}") };
         assert_eq!(*failed, name);
         assert!(why.contains("Storage Object Admin"), "{why}");
@@ -62,8 +62,8 @@ async fn a_server_that_overwrites_is_found_out() {
     let fake = FakeGcs::start();
     fake.faults().inject(1, Fault::None);
     fake.faults().inject(1, Fault::Overwrite);
-    let (verdict, worked, failed) = run(&fake).await;
-    assert_eq!((verdict, worked), (Verdict::Failed, vec!["credentials", "write", "delete"]));
+    let (outcome, worked, failed) = run(&fake).await;
+    assert_eq!((outcome, worked), (CheckOutcome::Failed, vec!["credentials", "write", "delete"]));
     assert!(failed[0].1.contains("ifGenerationMatch"), "{failed:?}");
     assert_eq!(fake.paths(), Vec::<String>::new());
 }
@@ -71,10 +71,10 @@ async fn a_server_that_overwrites_is_found_out() {
 #[tokio::test]
 async fn a_write_whose_answers_were_all_lost_is_deleted_too() {
     let fake = FakeGcs::start();
-    fake.faults().inject(1, Fault::LoseAnswer);
+    fake.faults().inject(1, Fault::LoseResponse);
     fake.faults().inject(3, Fault::Status(503));
-    let (verdict, worked, failed) = run(&fake).await;
-    assert_eq!((verdict, worked), (Verdict::Failed, vec!["credentials", "delete"]));
+    let (outcome, worked, failed) = run(&fake).await;
+    assert_eq!((outcome, worked), (CheckOutcome::Failed, vec!["credentials", "delete"]));
     assert!(failed[0].1.contains("status.cloud.google.com"), "{failed:?}");
     assert_eq!(fake.paths(), Vec::<String>::new());
 }

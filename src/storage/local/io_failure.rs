@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::super::BackendError;
 
-/// An operation failed without effect.
-pub(super) fn failed(operation: &str, path: &Path, error: &Error) -> BackendError {
+/// An operation operation_failed without effect.
+pub(super) fn operation_failed(operation: &str, path: &Path, error: &Error) -> BackendError {
     match explain(operation, path, error) {
         (text, true) => BackendError::Permanent(text),
         (text, false) => BackendError::Transient(text),
@@ -24,12 +24,12 @@ pub(super) fn explain(operation: &str, path: &Path, error: &Error) -> (String, b
 
 /// The name of an object is changed, but it may not be on disk. It must not be acknowledged, and "nothing was written" would be
 /// wrong too: whatever the error, the next try finds the object there and brings its directory to disk before it answers.
-pub(super) fn ended_late(dir: &Path, error: &Error) -> BackendError {
+pub(super) fn sync_failed(dir: &Path, error: &Error) -> BackendError {
     BackendError::Transient(format!("cannot bring the directory {} to disk: {error}", dir.display()))
 }
 
-/// The first hard link in `root` failed. Some file systems say "permission denied" when they have no links.
-pub(super) fn cannot_link(root: &Path, error: &Error) -> BackendError {
+/// The first hard link in `root` operation_failed. Some file systems say "permission denied" when they have no links.
+pub(super) fn hard_link_failed(root: &Path, error: &Error) -> BackendError {
     BackendError::Permanent(format!("cannot make a hard link in {}: {error}; {ONE_FILE_SYSTEM}", root.display()))
 }
 
@@ -62,7 +62,7 @@ mod tests {
             (ErrorKind::PermissionDenied, "let the user"),
             (ErrorKind::NotADirectory, "move it away"),
         ] {
-            let error = failed("write", Path::new("data/bucket/x"), &kind.into());
+            let error = operation_failed("write", Path::new("data/bucket/x"), &kind.into());
             let BackendError::Permanent(text) = &error else { panic!("{kind}: {error:?}") };
             assert!(text.contains("data/bucket/x") && text.contains(word), "{text}");
         }
@@ -71,12 +71,12 @@ mod tests {
     #[test]
     fn what_may_pass_by_itself_is_tried_again() {
         for kind in [ErrorKind::Interrupted, ErrorKind::TimedOut, ErrorKind::OutOfMemory] {
-            assert!(matches!(failed("write", Path::new("x"), &kind.into()), BackendError::Transient(_)));
+            assert!(matches!(operation_failed("write", Path::new("x"), &kind.into()), BackendError::Transient(_)));
         }
     }
 
     #[test]
     fn a_full_disk_after_the_write_took_effect_is_no_permanent_error() {
-        assert!(matches!(ended_late(Path::new("x"), &ErrorKind::StorageFull.into()), BackendError::Transient(_)));
+        assert!(matches!(sync_failed(Path::new("x"), &ErrorKind::StorageFull.into()), BackendError::Transient(_)));
     }
 }

@@ -17,11 +17,11 @@ use bytes::Bytes;
 use compact_str::format_compact;
 use sha2::{Digest, Sha256};
 
-use super::super::{BackendError, Entry, Folder, Key, ListPage, Version};
-use super::directories::{children, each_child, make_dir, make_one_dir, parent, sync_dir};
-use super::read::{read, read_failed};
-use super::root::Root;
-use super::trouble::{cannot_link, ended_late, failed};
+use super::super::{BackendError, Folder, Key, ListPage, Object, ObjectVersion};
+use super::directories::{child_names, create_dir_durably, create_one_dir_durably, for_each_child, parent, sync_dir};
+use super::io_failure::{hard_link_failed, operation_failed, sync_failed};
+use super::read::{read, read_error};
+use super::root_dir::RootDir;
 use rollcall_core::{Username, WallMs};
 
 /// Where writes begin; beside `users/`, so that no listing meets it.
@@ -36,49 +36,49 @@ const DIR_MODE: u32 = 0o700;
 const TEMP_MAX_AGE_SECONDS: i64 = 3600;
 /// The lock is held for a read and a rename. A holder that was suspended must not take our threads with it, so we ask
 /// for it this often, this far apart, and then report it.
-const LOCK_TRIES: u32 = 500;
-const LOCK_PAUSE: Duration = Duration::from_millis(2);
+const MAX_LOCK_ATTEMPTS: u32 = 500;
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A directory tree of objects.
 #[derive(Debug)]
-pub(super) struct Files {
-    root: Root,
+pub(super) struct ObjectFiles {
+    root: RootDir,
     boot_tag: String,
     temp_counter: AtomicU64,
     page_size: usize,
     /// Brings a directory's names to disk; a field, so that tests can see and break it.
-    sync: fn(&Path) -> io::Result<()>,
+    sync_dir: fn(&Path) -> io::Result<()>,
 }
 
-/// A temporary file, which is gone when this value is.
-struct Temp(PathBuf);
+/// A temporary file, which is replaced_error when this value is.
+struct TempFile(PathBuf);
 
-impl Drop for Temp {
+impl Drop for TempFile {
     fn drop(&mut self) {
         // After a rename there is none. What cannot be removed is removed at some start, an hour from now.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-impl Files {
+impl ObjectFiles {
     pub(super) fn open(root: PathBuf, boot_tag: &str, page_size: usize, now: WallMs) -> Result<Self, BackendError> {
-        // The one place that makes the root: one that is gone later is not to be replaced by an empty one.
-        make_dir(&root.join(TEMP_DIR), sync_dir)?;
+        // The one place that makes the root: one that is replaced_error later is not to be replaced by an empty one.
+        create_dir_durably(&root.join(TEMP_DIR), sync_dir)?;
         // Another process may have made the root a moment ago, and may crash before it has brought that to disk.
         let above = parent(&root);
-        sync_dir(above).map_err(|error| failed("sync", above, &error))?;
-        let (root, boot_tag, temp_counter) = (Root::open(root)?, boot_tag.to_owned(), AtomicU64::new(0));
-        let files = Self { root, boot_tag, temp_counter, page_size, sync: sync_dir };
-        files.remove_old_temps(now)?;
-        files.probe()?;
+        sync_dir(above).map_err(|error| operation_failed("sync", above, &error))?;
+        let (root, boot_tag, temp_counter) = (RootDir::open(root)?, boot_tag.to_owned(), AtomicU64::new(0));
+        let files = Self { root, boot_tag, temp_counter, page_size, sync_dir };
+        files.remove_old_temp_files(now)?;
+        files.check_hard_links()?;
         Ok(files)
     }
 
     /// Whether this disk can do what a write needs; told at the start and not at the first registration.
-    fn probe(&self) -> Result<(), BackendError> {
+    fn check_hard_links(&self) -> Result<(), BackendError> {
         let temp = self.write_temp(b"")?;
-        let second_name = Temp(self.temp_dir().join(format!("{}-link", self.boot_tag)));
-        fs::hard_link(&temp.0, &second_name.0).map_err(|error| cannot_link(self.root(), &error))
+        let second_name = TempFile(self.temp_dir().join(format!("{}-link", self.boot_tag)));
+        fs::hard_link(&temp.0, &second_name.0).map_err(|error| hard_link_failed(self.root(), &error))
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -86,44 +86,52 @@ impl Files {
     }
 
     /// Does `work` and gives its answer, unless the root was not there before it or is not there after it.
-    pub(super) fn in_root<T>(&self, work: impl FnOnce(&Self) -> Result<T, BackendError>) -> Result<T, BackendError> {
+    pub(super) fn with_root_checked<T>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
         self.root.check()?;
         let done = work(self);
         self.root.check()?;
         done
     }
 
-    pub(super) fn create(&self, path: &str, bytes: &[u8]) -> Result<Version, BackendError> {
+    pub(super) fn create(&self, path: &str, bytes: &[u8]) -> Result<ObjectVersion, BackendError> {
         let target = self.root().join(path);
         let temp = self.write_temp(bytes)?;
-        self.make_dir_in_root(parent(&target))?;
+        self.create_dir_below_root(parent(&target))?;
         match fs::hard_link(&temp.0, &target) {
-            Ok(()) => self.sync_up_from(&target).map(|()| version_of(bytes)),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(self.precondition(&target)),
-            Err(error) => Err(failed("create", &target, &error)),
+            Ok(()) => self.sync_ancestors(&target).map(|()| version_of(bytes)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(self.already_exists(&target)),
+            Err(error) => Err(operation_failed("create", &target, &error)),
         }
     }
 
-    pub(super) fn replace_if(&self, path: &str, version: &Version, bytes: &[u8]) -> Result<Version, BackendError> {
+    pub(super) fn replace_if(
+        &self,
+        path: &str,
+        version: &ObjectVersion,
+        bytes: &[u8],
+    ) -> Result<ObjectVersion, BackendError> {
         let target = self.root().join(path);
         let temp = self.write_temp(bytes)?;
         {
             let _lock = self.lock()?;
             match self.get(path)? {
                 Some(present) if present.version == *version => {
-                    fs::rename(&temp.0, &target).map_err(|error| failed("replace", &target, &error))?;
+                    fs::rename(&temp.0, &target).map_err(|error| operation_failed("replace", &target, &error))?;
                 }
-                Some(_) => return Err(self.precondition(&target)),
+                Some(_) => return Err(self.already_exists(&target)),
                 None => return Err(BackendError::Precondition),
             }
         }
-        self.sync_up_from(&target).map(|()| version_of(bytes))
+        self.sync_ancestors(&target).map(|()| version_of(bytes))
     }
 
-    pub(super) fn get(&self, path: &str) -> Result<Option<Entry>, BackendError> {
+    pub(super) fn get(&self, path: &str) -> Result<Option<Object>, BackendError> {
         let target = self.root().join(path);
         let bytes = read(self.root(), &target)?;
-        Ok(bytes.map(|bytes| Entry { version: version_of(&bytes), bytes: Bytes::from(bytes) }))
+        Ok(bytes.map(|bytes| Object { version: version_of(&bytes), bytes: Bytes::from(bytes) }))
     }
 
     pub(super) fn list(&self, folder: &Folder, after: Option<&str>) -> Result<ListPage, BackendError> {
@@ -138,10 +146,10 @@ impl Files {
                 }
             }
         };
-        each_child(&dir, matches!(folder, Folder::Users), put).map_err(|error| match folder {
+        for_each_child(&dir, matches!(folder, Folder::Users), put).map_err(|error| match folder {
             // The folder is one user's, so its trouble is not everybody's.
-            Folder::Images(_) => read_failed("list", self.root(), &dir, &error),
-            Folder::Users | Folder::Checks => failed("list", &dir, &error),
+            Folder::Images(_) => read_error("list", self.root(), &dir, &error),
+            Folder::Users | Folder::Checks => operation_failed("list", &dir, &error),
         })?;
         let mut names = names.into_sorted_vec();
         let last_on_page = names.get(self.page_size - 1).cloned();
@@ -159,31 +167,31 @@ impl Files {
         // Under the lock: a rename that has checked the version must not bring the object back.
         let _lock = self.lock()?;
         match fs::remove_file(&target) {
-            Ok(()) => self.sync_up_from(&target),
+            Ok(()) => self.sync_ancestors(&target),
             Err(error) if error.kind() == ErrorKind::NotFound && !parent(&target).exists() => Ok(()),
             // An earlier try may have removed it and not come as far as this.
-            Err(error) if error.kind() == ErrorKind::NotFound => self.sync_up_from(&target),
-            Err(error) => Err(failed("delete", &target, &error)),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.sync_ancestors(&target),
+            Err(error) => Err(operation_failed("delete", &target, &error)),
         }
     }
 
     /// Makes a directory below the root, never the root itself.
-    fn make_dir_in_root(&self, dir: &Path) -> Result<(), BackendError> {
+    fn create_dir_below_root(&self, dir: &Path) -> Result<(), BackendError> {
         if dir.is_dir() {
             return Ok(());
         }
         if dir == self.root() {
-            return Err(self.root.gone("it was taken away during a write"));
+            return Err(self.root.replaced_error("it was taken away during a write"));
         }
-        self.make_dir_in_root(parent(dir))?;
-        make_one_dir(dir, DIR_MODE, self.sync)
+        self.create_dir_below_root(parent(dir))?;
+        create_one_dir_durably(dir, DIR_MODE, self.sync_dir)
     }
 
     /// The answer that `target` is there already. Its writer may have been stopped between the name and the directory's way
     /// to disk, and our caller may take the object for its own and acknowledge it; so it is brought to disk first.
     /// It is done here and not in `get`, because refusals are rare and reads are not.
-    fn precondition(&self, target: &Path) -> BackendError {
-        match self.sync_up_from(target) {
+    fn already_exists(&self, target: &Path) -> BackendError {
+        match self.sync_ancestors(target) {
             Ok(()) => BackendError::Precondition,
             Err(error) => error,
         }
@@ -191,44 +199,44 @@ impl Files {
 
     /// Brings the name of `target` to disk, and those of the directories that lead to it: whoever made one of them may not
     /// have come so far. Syncing a directory that has not changed costs little.
-    fn sync_up_from(&self, target: &Path) -> Result<(), BackendError> {
+    fn sync_ancestors(&self, target: &Path) -> Result<(), BackendError> {
         for dir in target.ancestors().skip(1).take_while(|dir| dir.starts_with(self.root())) {
-            (self.sync)(dir).map_err(|error| ended_late(dir, &error))?;
+            (self.sync_dir)(dir).map_err(|error| sync_failed(dir, &error))?;
         }
         Ok(())
     }
 
     /// A temporary file with these bytes, on disk.
-    fn write_temp(&self, bytes: &[u8]) -> Result<Temp, BackendError> {
+    fn write_temp(&self, bytes: &[u8]) -> Result<TempFile, BackendError> {
         let number = self.temp_counter.fetch_add(1, Ordering::Relaxed);
         let path = self.temp_dir().join(format!("{}-{number}", self.boot_tag));
         let create = || OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path);
-        let mut file = create().map_err(|error| failed("create", &path, &error))?;
-        let temp = Temp(path);
+        let mut file = create().map_err(|error| operation_failed("create", &path, &error))?;
+        let temp = TempFile(path);
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
-        written.map_err(|error| failed("write", &temp.0, &error))?;
+        written.map_err(|error| operation_failed("write", &temp.0, &error))?;
         Ok(temp)
     }
 
     fn lock(&self) -> Result<File, BackendError> {
         let path = self.root().join(LOCK_FILE);
         let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let file = open.map_err(|error| failed("open", &path, &error))?;
-        for _ in 0..LOCK_TRIES {
+        let file = open.map_err(|error| operation_failed("open", &path, &error))?;
+        for _ in 0..MAX_LOCK_ATTEMPTS {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
-                Err(fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-                Err(fs::TryLockError::Error(error)) => return Err(failed("lock", &path, &error)),
+                Err(fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY_INTERVAL),
+                Err(fs::TryLockError::Error(error)) => return Err(operation_failed("lock", &path, &error)),
             }
         }
         Err(BackendError::Transient(format!("another process has held the lock {} for too long", path.display())))
     }
 
-    fn remove_old_temps(&self, now: WallMs) -> Result<(), BackendError> {
+    fn remove_old_temp_files(&self, now: WallMs) -> Result<(), BackendError> {
         let dir = self.temp_dir();
-        for name in children(&dir, false).map_err(|error| failed("list", &dir, &error))? {
+        for name in child_names(&dir, false).map_err(|error| operation_failed("list", &dir, &error))? {
             let path = dir.join(name);
-            // Another process that starts now may be quicker: a file that is gone is no trouble.
+            // Another process that starts now may be quicker: a file that is replaced_error is no trouble.
             let modified = fs::metadata(&path).and_then(|found| found.modified()).ok();
             let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
             let seconds = modified.and_then(|time| i64::try_from(time.as_secs()).ok());
@@ -252,11 +260,11 @@ impl Files {
 }
 
 /// The bytes themselves name the version: a replacement with the same bytes changes nothing that anybody could miss.
-fn version_of(bytes: &[u8]) -> Version {
+fn version_of(bytes: &[u8]) -> ObjectVersion {
     let digest = Sha256::digest(bytes);
     let mut first = [0; 16];
     first.copy_from_slice(&digest[..16]);
-    Version(format_compact!("{:032x}", u128::from_be_bytes(first)))
+    ObjectVersion(format_compact!("{:032x}", u128::from_be_bytes(first)))
 }
 
 /// When a write is acknowledged: never before the directories that lead to it are on disk.
@@ -280,9 +288,9 @@ mod tests {
     }
 
     /// A store whose way of directories to disk is watched, with an object in `checks/`.
-    fn files(root: &Path) -> (Files, Version) {
-        let mut files = Files::open(root.to_path_buf(), "boot", 10, WallMs::new(0)).expect("it opens");
-        files.sync = watched_sync;
+    fn files(root: &Path) -> (ObjectFiles, ObjectVersion) {
+        let mut files = ObjectFiles::open(root.to_path_buf(), "boot", 10, WallMs::new(0)).expect("it opens");
+        files.sync_dir = watched_sync;
         let version = files.create("checks/1.txt", b"first").expect("it works");
         SYNCED.take();
         (files, version)
@@ -310,7 +318,7 @@ mod tests {
         DISK_FAILS.set(true);
         assert_unconfirmed(&files.create("checks/2.txt", b"x"));
         assert_eq!(files.get("checks/2.txt").unwrap().unwrap().bytes, "x", "it took effect");
-        // A refusal would make the caller read its own bytes back and acknowledge them.
+        // A failure would make the caller read its own bytes back and acknowledge them.
         assert_unconfirmed(&files.create("checks/2.txt", b"x"));
         DISK_FAILS.set(false);
         assert!(matches!(files.create("checks/2.txt", b"x"), Err(BackendError::Precondition)));

@@ -5,7 +5,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, Url, redirect};
 use serde::Deserialize;
 
 use super::super::{BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES};
-use super::refusal::{Refusal, with_causes};
+use super::request_failure::{RequestFailure, with_causes};
 
 /// The requests that Google's crate does not make over HTTP.
 #[derive(Debug)]
@@ -21,14 +21,14 @@ pub(super) struct JsonApi {
 /// Part of a listing, as Cloud Storage sends it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Page {
-    items: Vec<Item>,
+struct ObjectListing {
+    items: Vec<ListedObject>,
     prefixes: Vec<String>,
     next_page_token: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Item {
+struct ListedObject {
     name: String,
 }
 
@@ -61,11 +61,11 @@ impl JsonApi {
         ];
         query.extend(page.map(|token| ("pageToken", token)));
         let request = self.client.request(Method::GET, self.objects.clone()).query(&query);
-        let body = self.send(request).await.map_err(|refusal| refusal.of_read(&self.bucket))?;
+        let body = self.send(request).await.map_err(|failure| failure.into_error(&self.bucket))?;
         // A body that broke off is tried again, and so is one that makes no sense.
-        let page: Page = serde_json::from_slice(&body)
+        let page: ObjectListing = serde_json::from_slice(&body)
             .map_err(|error| BackendError::Transient(format!("the listing cannot be read: {error}")))?;
-        Ok(page.into_names(&prefix))
+        Ok(page.into_page(&prefix))
     }
 
     pub(super) async fn delete(&self, key: &Key) -> Result<(), BackendError> {
@@ -74,30 +74,30 @@ impl JsonApi {
         url.path_segments_mut().expect("an http URL has a path").push(&key.path());
         match self.send(self.client.request(Method::DELETE, url)).await {
             Ok(_) => Ok(()),
-            Err(refusal) if refusal.no_such_object() => Ok(()),
-            Err(refusal) => Err(refusal.of_read(&self.bucket)),
+            Err(failure) if failure.is_object_not_found() => Ok(()),
+            Err(failure) => Err(failure.into_error(&self.bucket)),
         }
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, Refusal> {
+    async fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, RequestFailure> {
         let headers = match self.credentials.headers(http::Extensions::new()).await {
             Ok(CacheableResource::New { data, .. }) => data,
             Ok(CacheableResource::NotModified) => unreachable!("we named no earlier answer to compare with"),
-            Err(error) => return Err(Refusal::Credentials(error.is_transient(), with_causes(&error))),
+            Err(error) => return Err(RequestFailure::Credentials(error.is_transient(), with_causes(&error))),
         };
         let answer = request.headers(headers).send().await;
-        let answer = answer.map_err(|error| Refusal::NoAnswer(with_causes(&error)))?;
+        let answer = answer.map_err(|error| RequestFailure::NoResponse(with_causes(&error)))?;
         let status = answer.status();
-        let body = body_of(answer).await?;
+        let body = read_body(answer).await?;
         if status.is_success() {
             return Ok(body);
         }
-        Err(Refusal::Status(status.as_u16(), message_in(&body)))
+        Err(RequestFailure::Status(status.as_u16(), error_message(&body)))
     }
 }
 
-impl Page {
-    fn into_names(self, prefix: &str) -> ListPage {
+impl ObjectListing {
+    fn into_page(self, prefix: &str) -> ListPage {
         let paths = self.items.into_iter().map(|item| item.name).chain(self.prefixes);
         let mut names: Vec<String> = paths
             .filter_map(|path| path.strip_prefix(prefix).map(|name| name.trim_end_matches('/').to_owned()))
@@ -110,19 +110,19 @@ impl Page {
     }
 }
 
-async fn body_of(mut answer: Response) -> Result<Vec<u8>, Refusal> {
+async fn read_body(mut answer: Response) -> Result<Vec<u8>, RequestFailure> {
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| Refusal::NoAnswer(with_causes(&error)))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| RequestFailure::NoResponse(with_causes(&error)))? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_OBJECT_BYTES {
-            return Err(Refusal::NotSent(format!("the answer is larger than {MAX_OBJECT_BYTES} bytes")));
+            return Err(RequestFailure::NotSent(format!("the answer is larger than {MAX_OBJECT_BYTES} bytes")));
         }
     }
     Ok(body)
 }
 
 /// What the server said, from its JSON where it is some; cut to a length for a log line.
-fn message_in(body: &[u8]) -> String {
+fn error_message(body: &[u8]) -> String {
     let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let message = json.as_ref().and_then(|json| json.pointer("/error/message")?.as_str()).map(str::to_owned);
     message.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned()).chars().take(300).collect()
@@ -134,23 +134,23 @@ mod tests {
 
     #[test]
     fn a_page_of_names_holds_files_and_folders_in_order_without_the_folder_itself() {
-        let page: Page = serde_json::from_str(
+        let page: ObjectListing = serde_json::from_str(
             r#"{"items":[{"name":"users/"},{"name":"users/c"}],"prefixes":["users/a-b/","users/a/"],"nextPageToken":""}"#,
         )
         .unwrap();
-        let names = page.into_names("users/");
+        let names = page.into_page("users/");
         assert_eq!(names, ListPage { names: vec!["a".into(), "a-b".into(), "c".into()], next: None });
     }
 
     #[test]
     fn an_empty_page_has_no_fields_at_all() {
-        let page: Page = serde_json::from_str("{}").unwrap();
-        assert_eq!(page.into_names("users/"), ListPage::default());
+        let page: ObjectListing = serde_json::from_str("{}").unwrap();
+        assert_eq!(page.into_page("users/"), ListPage::default());
     }
 
     #[test]
     fn the_servers_words_are_found_in_its_json() {
-        assert_eq!(message_in(br#"{"error":{"code":403,"message":"no access"}}"#), "no access");
-        assert_eq!(message_in(b"Bad Gateway"), "Bad Gateway");
+        assert_eq!(error_message(br#"{"error":{"code":403,"message":"no access"}}"#), "no access");
+        assert_eq!(error_message(b"Bad Gateway"), "Bad Gateway");
     }
 }

@@ -6,18 +6,18 @@ use super::super::BackendError;
 
 /// A request that failed.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(super) enum RequestFailure {
     /// The server answered, with a status outside of 200 to 299.
     Status(u16, String),
     /// The credentials could not be turned into a token. `true` if that may pass by itself.
     Credentials(bool, String),
     /// No complete answer: it may have taken effect.
-    NoAnswer(String),
+    NoResponse(String),
     /// The request could not be made.
     NotSent(String),
 }
 
-impl Refusal {
+impl RequestFailure {
     pub(super) fn from_google(error: &google_cloud_storage::Error) -> Self {
         let text = with_causes(error);
         if let Some(status) = error.http_status_code() {
@@ -28,28 +28,28 @@ impl Refusal {
             Self::NotSent(text)
         } else {
             // An answer that broke off reads as one that cannot be deserialized, so that is no answer either.
-            Self::NoAnswer(text)
+            Self::NoResponse(text)
         }
     }
 
     /// Whether the server said that the bucket is there and the object is not.
-    pub(super) fn no_such_object(&self) -> bool {
+    pub(super) fn is_object_not_found(&self) -> bool {
         matches!(self, Self::Status(404, text) if !text.contains("bucket does not exist"))
     }
 
-    /// The refusal of a conditional write.
-    pub(super) fn of_write(self, bucket: &str) -> BackendError {
+    /// The failure of a conditional write.
+    pub(super) fn into_write_error(self, bucket: &str) -> BackendError {
         match self {
             Self::Status(412, _) => BackendError::Precondition,
-            other => other.of_read(bucket),
+            other => other.into_error(bucket),
         }
     }
 
-    /// The refusal of anything else.
-    pub(super) fn of_read(self, bucket: &str) -> BackendError {
+    /// The failure of anything else.
+    pub(super) fn into_error(self, bucket: &str) -> BackendError {
         match self {
-            Self::Status(status, text) => of_status(status, &text, bucket),
-            Self::Credentials(true, text) | Self::NoAnswer(text) => {
+            Self::Status(status, text) => status_error(status, &text, bucket),
+            Self::Credentials(true, text) | Self::NoResponse(text) => {
                 BackendError::Transient(format!("{text}; check this machine's network, DNS and proxy"))
             }
             Self::Credentials(false, text) => BackendError::Permanent(format!(
@@ -60,7 +60,7 @@ impl Refusal {
     }
 }
 
-fn of_status(status: u16, text: &str, bucket: &str) -> BackendError {
+fn status_error(status: u16, text: &str, bucket: &str) -> BackendError {
     // Cloud Storage calls some limits on the rate of requests "forbidden".
     let too_fast = status == 403 && text.to_lowercase().contains("rate limit");
     if too_fast || matches!(status, 408 | 409 | 429 | 500..) {
@@ -105,37 +105,37 @@ pub(super) fn with_causes(error: &dyn Error) -> String {
 mod tests {
     use super::*;
 
-    fn status(status: u16, text: &str) -> Refusal {
-        Refusal::Status(status, text.to_owned())
+    fn status(status: u16, text: &str) -> RequestFailure {
+        RequestFailure::Status(status, text.to_owned())
     }
 
     #[test]
     fn only_a_write_has_a_precondition() {
-        assert!(matches!(status(412, "").of_write("b"), BackendError::Precondition));
-        assert!(matches!(status(412, "").of_read("b"), BackendError::Permanent(_)));
+        assert!(matches!(status(412, "").into_write_error("b"), BackendError::Precondition));
+        assert!(matches!(status(412, "").into_error("b"), BackendError::Permanent(_)));
     }
 
     #[test]
     fn what_may_pass_is_tried_again() {
         for code in [408, 409, 429, 500, 502, 503, 504] {
-            assert!(matches!(status(code, "").of_write("b"), BackendError::Transient(_)), "{code}");
+            assert!(matches!(status(code, "").into_write_error("b"), BackendError::Transient(_)), "{code}");
         }
-        assert!(matches!(status(403, "Rate Limit Exceeded").of_read("b"), BackendError::Transient(_)));
-        assert!(matches!(Refusal::NoAnswer("reset".into()).of_write("b"), BackendError::Transient(_)));
+        assert!(matches!(status(403, "Rate Limit Exceeded").into_error("b"), BackendError::Transient(_)));
+        assert!(matches!(RequestFailure::NoResponse("reset".into()).into_write_error("b"), BackendError::Transient(_)));
     }
 
     #[test]
     fn what_a_person_must_mend_says_how() {
         for (code, remedy) in [(401, "clock"), (403, "Storage Object Admin"), (404, "FIREBASE_BUCKET")] {
-            let error = status(code, "no").of_read("my-bucket");
+            let error = status(code, "no").into_error("my-bucket");
             assert!(matches!(&error, BackendError::Permanent(text) if text.contains(remedy)), "{error:?}");
         }
     }
 
     #[test]
     fn a_missing_object_is_told_from_a_missing_bucket() {
-        assert!(status(404, "No such object: b/users/alice/profile.json").no_such_object());
-        assert!(!status(404, "The specified bucket does not exist.").no_such_object());
-        assert!(!status(403, "").no_such_object());
+        assert!(status(404, "No such object: b/users/alice/profile.json").is_object_not_found());
+        assert!(!status(404, "The specified bucket does not exist.").is_object_not_found());
+        assert!(!status(403, "").is_object_not_found());
     }
 }
