@@ -1,7 +1,8 @@
-//! What lasts: profiles and pictures in a bucket, each written once under a name that no one else can take.
+//! Durable storage: profiles and images as objects in a bucket.
 //!
-//! [`Bucket`] is what the rest of the program uses: it adds a deadline, bounded retries and the read-back of lost
-//! answers to a [`Backend`], which only talks to one kind of store. Nothing here knows users' rules, HTTP or leadership.
+//! The rest of the program uses [`Bucket`]. It adds a deadline, bounded retries and a read-back after
+//! lost responses to a [`Backend`], which implements one kind of store. Nothing here knows the rules
+//! of users, HTTP or leadership.
 
 mod backend;
 mod bucket;

@@ -1,8 +1,8 @@
-//! Configuration of a node: defaults < file (TOML) < environment < flags, checked once.
+//! Configuration of a node: defaults < file (TOML) < environment < flags, validated once.
 //!
-//! A [`Config`] that exists is right: nobody checks again. Loading is pure (the file's text, a way to look up a
-//! variable, the flags); only [`Config::read`] touches the disk. The files below hold one concern each, with its checks
-//! and its defaults; the defaults of the election are the documented ones.
+//! A [`Config`] is valid: no other code validates it again. Loading is pure: it takes the text of the
+//! file, a lookup of environment variables, and the flags. Only [`Config::read`] reads from disk. Each
+//! file below holds one concern and its validation. The settings and their defaults are in `settings`.
 
 mod api;
 mod base_url;
@@ -37,70 +37,70 @@ use storage::{emulator, storage};
 use timings::{MAX_MS, timings};
 use warnings::warnings;
 
-/// Ten years: whoever wants more wants no end, and sums of times must not overflow.
+/// Longest validity of a token, in days. Ten years, so that sums of times do not overflow.
 const MAX_TOKEN_DAYS: u64 = 3650;
-/// What can be done about a file that cannot be read.
-const REMEDY: &str = "; name it with --config FILE, or try `rollcall demo`";
+/// Remedy for a configuration file that cannot be read.
+const UNREADABLE_FILE_REMEDY: &str = "; name it with --config FILE, or try `rollcall demo`";
 
 /// The whole configuration of one node.
 ///
 /// Invariant: `node` is one of `peers`, which are sorted, distinct and at most [`rollcall_core::MAX_NODES`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
-    /// This node.
+    /// Election address of this node. It is also its name.
     pub node: NodeAddr,
-    /// All nodes, this one included.
+    /// Election addresses of all nodes, this one included.
     pub peers: Vec<NodeAddr>,
-    /// The election's times.
+    /// Times of the election.
     pub timings: Timings,
-    /// Whether the orderly end of a connection proves that the node at its other end is dead.
+    /// Whether the end of a connection without an error proves that the process at its other end is dead.
     pub trust_end_of_stream: bool,
-    /// The secret that all nodes share; only nodes that hold it form a cluster.
+    /// Secret of the cluster. Nodes accept only nodes with the same key.
     pub cluster_key: Option<ClusterKey>,
-    /// Where [`Config::read`] found it, if it was in a file of its own.
+    /// The file from which [`Config::read`] reads the cluster key, if it has a file of its own.
     pub cluster_key_file: Option<PathBuf>,
-    /// Where the election reads how busy this node is.
+    /// Source of this node's load, by which the election chooses a leader.
     pub load_source: LoadSourceConfig,
-    /// Between two samples of the load, in milliseconds; not 0. Nodes may differ in it.
+    /// Time between two samples of the load, in milliseconds. At least 1. Nodes may have different values.
     pub cpu_refresh_ms: u64,
     /// The HTTP API.
     pub api: ApiConfig,
-    /// Who is online.
+    /// Presence of clients.
     pub presence: PresenceConfig,
-    /// Users' passwords.
+    /// Passwords and tokens of users.
     pub passwords: PasswordConfig,
-    /// What lasts.
+    /// Durable storage.
     pub storage: StorageConfig,
-    /// The deadline of one call to the storage, retries included.
+    /// Deadline of one call to the storage, retries included, in milliseconds.
     pub storage_timeout_ms: u64,
-    /// Where the nodes of this machine keep their state.
+    /// Directory in which the nodes of this machine keep their state.
     pub data_dir: PathBuf,
-    /// What is allowed, but most likely not meant; a line each.
+    /// Values that are valid but probably not intended. One line each.
     pub warnings: Vec<String>,
 }
 
-/// Who counts as online.
+/// Rule by which a client counts as online.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PresenceConfig {
-    /// How long after its last heartbeat a client is online.
+    /// Time after its last heartbeat during which a client is online, in milliseconds.
     pub ttl_ms: u64,
 }
 
 /// Users' passwords and tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PasswordConfig {
-    /// Whether a user must have one.
+    /// Whether every user must have a password.
     pub required: bool,
-    /// For how long a token is good.
+    /// Validity of a token, in seconds.
     pub token_seconds: u64,
 }
 
 impl Config {
-    /// Puts the configuration together. `file` is the name and text of the configuration file, if there is one;
+    /// Loads the configuration. `file` is the name and text of the configuration file, if there is one.
     /// `env` looks up an environment variable.
     ///
     /// # Errors
-    /// [`ConfigError`], the first one found.
+    /// The first [`ConfigError`] found.
     pub fn load(
         file: Option<(&str, &str)>,
         env: &dyn Fn(&str) -> Option<String>,
@@ -120,18 +120,20 @@ impl Config {
         build(&layers, has_file)
     }
 
-    /// Reads the file that the flags name, or `config.toml` if it exists, loads the configuration, reads the cluster's
-    /// key if it is in a file of its own, and looks whether the credentials are there.
+    /// Reads the file that the flags name, or `config.toml` if it exists, and loads the configuration. Then
+    /// reads the cluster key if it has a file of its own, and checks that the credentials file is readable.
     ///
     /// # Errors
-    /// [`ConfigError`], the first one found.
+    /// The first [`ConfigError`] found.
     pub fn read(env: &dyn Fn(&str) -> Option<String>, flags: &Flags) -> Result<Self, ConfigError> {
         let path = flags.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
         let text = match fs::read_to_string(path) {
             Ok(text) => Some(text),
-            // Nobody asked for the default file, so the rest may be enough without it.
+            // The user did not name the default file. The other sources may be enough without it.
             Err(cause) if flags.config.is_none() && cause.kind() == std::io::ErrorKind::NotFound => None,
-            Err(cause) => return Err(ConfigError::Unreadable { path: path.to_owned(), remedy: REMEDY, cause }),
+            Err(cause) => {
+                return Err(ConfigError::Unreadable { path: path.to_owned(), remedy: UNREADABLE_FILE_REMEDY, cause });
+            }
         };
         let name = path.display().to_string();
         let mut config = Self::load(text.as_deref().map(|text| (name.as_str(), text)), env, flags)?;

@@ -1,4 +1,4 @@
-//! Layer of a TOML file.
+//! Reader of a TOML file: makes the layer of the file.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -8,8 +8,8 @@ use super::layers::{Layer, RawValue, WithOrigin, truncate};
 use super::origin::Origin;
 use super::setting::{Setting, nearest_key};
 
-/// The values of the file's text; `name` is what errors call the file. An unknown key is an error, because a misspelt
-/// setting that is ignored is a setting lost.
+/// The values in the text of a file. `name` is the file's name in errors. An unknown key is an error: a
+/// misspelt setting must not be ignored.
 pub(super) fn parse(settings: &[&'static Setting], name: &str, text: &str) -> Result<Layer, ConfigError> {
     let origin = |at: usize| Origin::File { name: name.to_owned(), line: line(text, at) };
     let table = DeTable::parse(text).map_err(|error| ConfigError::InvalidToml {
@@ -49,7 +49,7 @@ fn raw_value(text: &str, value: &Spanned<DeValue<'_>>, origin: &dyn Fn(usize) ->
     WithOrigin::of_file(value, origin(span.start), source_text)
 }
 
-/// The line of a byte, from 1.
+/// The line of the byte at this offset, from 1.
 fn line(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|b| *b == b'\n').count() + 1
 }

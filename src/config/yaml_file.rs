@@ -1,4 +1,5 @@
-//! Layer of a YAML file. JSON is read, too: it is YAML. Each value is the text that stands there.
+//! Reader of a YAML file: makes the layer of the file. It reads JSON too, which is YAML. Each value is
+//! its text in the file.
 
 use std::fmt;
 
@@ -11,18 +12,18 @@ use super::origin::Origin;
 use super::setting::Setting;
 use rollcall_core::text::harmless;
 
-/// The most characters that are repeated of what the parser says.
+/// Most characters of the parser's message that an error repeats.
 const MAX_MESSAGE_CHARS: usize = 400;
 
-/// The values of the file's text; `name` is what errors call the file. An unknown key is an error, because a misspelt
-/// setting that is ignored is a setting lost.
+/// The values in the text of a file. `name` is the file's name in errors. An unknown key is an error: a
+/// misspelt setting must not be ignored.
 pub(super) fn parse(settings: &[&'static Setting], name: &str, text: &str) -> Result<Layer, ConfigError> {
     if text.trim().is_empty() {
         return Ok(Layer::new());
     }
     let visitor = SettingsVisitor { settings, name };
     with_deserializer_from_str(text, |yaml| yaml.deserialize_map(visitor)).unwrap_or_else(|error| {
-        // The parser repeats the file's own words, however long they are.
+        // The parser repeats text of the file without a limit.
         let message = error.without_snippet().render_with_formatter(&UserMessageFormatter);
         Err(ConfigError::InvalidYaml { name: name.to_owned(), message: harmless(&message, MAX_MESSAGE_CHARS) })
     })
@@ -44,7 +45,7 @@ impl SettingsVisitor<'_> {
         ConfigError::UnknownSetting { origin, key: truncate(&key.value), all: keys.join(", ") }
     }
 
-    /// A value; `None` for YAML's `null`.
+    /// The value of a setting. `None` for YAML's `null`.
     fn value<'de, A: MapAccess<'de>>(
         &self,
         map: &mut A,
@@ -71,7 +72,8 @@ impl SettingsVisitor<'_> {
 }
 
 impl<'de> Visitor<'de> for SettingsVisitor<'_> {
-    /// An unknown key is told after the whole file was read: first of all it has to be YAML.
+    /// The inner error is an unknown key. It is reported after the whole file was read: invalid YAML is
+    /// reported first.
     type Value = Result<Layer, ConfigError>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,7 +88,7 @@ impl<'de> Visitor<'de> for SettingsVisitor<'_> {
                 unknown.get_or_insert_with(|| self.unknown(&key));
                 continue;
             };
-            // What the parser says names the line and not the key.
+            // The parser's message names the line, but not the key.
             let value = self.value(&mut map, known);
             let value = value.map_err(|error| A::Error::custom(format!("{}: {error}", known.key)))?;
             values.extend(value.map(|value| (known.key, value)));
@@ -95,7 +97,7 @@ impl<'de> Visitor<'de> for SettingsVisitor<'_> {
     }
 }
 
-/// A list, or the only one on it.
+/// A list, or its only item.
 enum OneOrMany {
     One(String),
     Many(Vec<Spanned<String>>),

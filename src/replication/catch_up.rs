@@ -1,6 +1,6 @@
 //! Catch-up from one node: one pull request at a time, each repeated until its response arrives.
 
-use super::message::{Continuation, Cursor, ReplicaMessage};
+use super::message::{Continuation, PullCursor, ReplicaMessage};
 use rollcall_core::BootMs;
 
 /// Time without a response after which a pull request is sent again, in milliseconds.
@@ -15,7 +15,7 @@ pub(super) struct RequestIds(u64);
 #[derive(Debug)]
 pub(super) struct CatchUp {
     request_id: u64,
-    from: Cursor,
+    from: PullCursor,
     sent_at: BootMs,
 }
 
@@ -33,7 +33,7 @@ impl RequestIds {
 
 impl CatchUp {
     /// Starts a catch-up, and returns its first request.
-    pub(super) fn start(from: Cursor, ids: &mut RequestIds, now: BootMs) -> (Self, ReplicaMessage) {
+    pub(super) fn start(from: PullCursor, ids: &mut RequestIds, now: BootMs) -> (Self, ReplicaMessage) {
         let this = Self { request_id: ids.next(), from, sent_at: now };
         let request = this.request();
         (this, request)

@@ -31,14 +31,14 @@ pub(super) enum ReplicaMessage {
     /// `up_to`. With an `after` of 0 it also has all rows from before the first batch.
     Ack { term: Term, after: u64, up_to: u64 },
     /// A request for the rows after a cursor. It changes no state of the receiver.
-    PullRequest { request_id: u64, from: Cursor },
+    PullRequest { request_id: u64, from: PullCursor },
     /// The response to one [`ReplicaMessage::PullRequest`].
     PullResponse { request_id: u64, rows: Rows, next: Continuation },
 }
 
 /// A place in the rows of a replica, from which a pull continues.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub(super) enum Cursor {
+pub(super) enum PullCursor {
     /// After all rows known at that position. A replica that cannot answer for that position
     /// continues at the first client.
     Since(LogPosition),
@@ -59,7 +59,7 @@ pub(super) struct LogPosition {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub(super) enum Continuation {
     /// More rows, after this cursor.
-    More(Cursor),
+    More(PullCursor),
     /// No more rows.
     End {
         /// Whether the responding node is complete: see
@@ -94,7 +94,7 @@ mod tests {
         Username::parse(text).unwrap()
     }
 
-    fn more(from: Cursor) -> ReplicaMessage {
+    fn more(from: PullCursor) -> ReplicaMessage {
         ReplicaMessage::PullResponse { request_id: 300, rows: Rows::default(), next: Continuation::More(from) }
     }
 
@@ -109,7 +109,7 @@ mod tests {
     /// Messages of protocol 4 and their bytes.
     fn goldens() -> Vec<(ReplicaMessage, String)> {
         let (term, rows) = (Term(3), Rows::samples());
-        let since = Cursor::Since(LogPosition { term, number: 500 });
+        let since = PullCursor::Since(LogPosition { term, number: 500 });
         let encoded_rows = hex(&postcard::to_stdvec(&rows).unwrap());
         let goldens = [
             (ReplicaMessage::Batch { term, number: 500, rows: rows.clone() }, format!("0003f403{encoded_rows}")),
@@ -117,21 +117,21 @@ mod tests {
             (ReplicaMessage::LeaderStatus { term, last_batch: 500, users_complete: false }, "0103f40300".to_owned()),
             (ReplicaMessage::Ack { term, after: 400, up_to: 500 }, "02039003f403".to_owned()),
             (ReplicaMessage::PullRequest { request_id: 300, from: since.clone() }, "03ac020003f403".to_owned()),
-            (ReplicaMessage::PullRequest { request_id: 300, from: Cursor::Clients(None) }, "03ac020100".to_owned()),
+            (ReplicaMessage::PullRequest { request_id: 300, from: PullCursor::Clients(None) }, "03ac020100".to_owned()),
             (
-                ReplicaMessage::PullRequest { request_id: 300, from: Cursor::Clients(Some(name("alice"))) },
+                ReplicaMessage::PullRequest { request_id: 300, from: PullCursor::Clients(Some(name("alice"))) },
                 "03ac02010105616c696365".to_owned(),
             ),
-            (ReplicaMessage::PullRequest { request_id: 300, from: Cursor::Users(None) }, "03ac020200".to_owned()),
+            (ReplicaMessage::PullRequest { request_id: 300, from: PullCursor::Users(None) }, "03ac020200".to_owned()),
             (
-                ReplicaMessage::PullRequest { request_id: 300, from: Cursor::Users(Some(name("alice"))) },
+                ReplicaMessage::PullRequest { request_id: 300, from: PullCursor::Users(Some(name("alice"))) },
                 "03ac02020105616c696365".to_owned(),
             ),
             (
                 ReplicaMessage::PullResponse { request_id: 300, rows, next: Continuation::More(since) },
                 format!("04ac02{encoded_rows}000003f403"),
             ),
-            (more(Cursor::Users(None)), "04ac020000000200".to_owned()),
+            (more(PullCursor::Users(None)), "04ac020000000200".to_owned()),
             (end(true, Some(term)), "04ac02000001010103".to_owned()),
             (end(false, None), "04ac020000010000".to_owned()),
         ];
@@ -169,7 +169,7 @@ mod tests {
             ReplicaMessage::PullResponse { next, .. } => Some(next),
             _ => None,
         });
-        assert_eq!(first_bytes(cursors), tags::<Cursor>());
+        assert_eq!(first_bytes(cursors), tags::<PullCursor>());
         assert_eq!(first_bytes(nexts), tags::<Continuation>());
         assert_eq!(first_bytes(&messages), tags::<ReplicaMessage>());
     }

@@ -9,7 +9,7 @@ use super::follower::FollowerReplica;
 use super::freshness::Freshness;
 use super::leader::LeaderReplica;
 use super::local_tables::LocalTables;
-use super::message::{Continuation, Cursor, LogPosition, ReplicaMessage};
+use super::message::{Continuation, LogPosition, PullCursor, ReplicaMessage};
 use crate::registry::{Coverage, RowNo, Rows};
 use rollcall_core::{BootMs, Term};
 use rollcall_election::NodeId;
@@ -338,8 +338,8 @@ impl Replica {
     }
 
     /// The cursor after which this node may lack rows that another node has.
-    fn catch_up_cursor(&self) -> Cursor {
-        self.log.last_complete_position().map_or(Cursor::Clients(None), Cursor::Since)
+    fn catch_up_cursor(&self) -> PullCursor {
+        self.log.last_complete_position().map_or(PullCursor::Clients(None), PullCursor::Since)
     }
 
     /// Acknowledges all batches that this node has. `leader_users` is the leader's coverage of the
@@ -369,29 +369,29 @@ impl Replica {
     }
 
     /// The rows that answer one pull request, and what follows them.
-    fn rows_after(&self, cursor: Cursor, tables: &mut impl LocalTables) -> (Rows, Continuation) {
+    fn rows_after(&self, cursor: PullCursor, tables: &mut impl LocalTables) -> (Rows, Continuation) {
         let leading_term = self.leading_term();
         match cursor {
-            Cursor::Since(position) => match self.log.batches_after(position) {
-                Some((rows, Some(at))) => (rows, Continuation::More(Cursor::Since(at))),
+            PullCursor::Since(position) => match self.log.batches_after(position) {
+                Some((rows, Some(at))) => (rows, Continuation::More(PullCursor::Since(at))),
                 Some((rows, None)) => {
                     (rows, Continuation::End { is_complete: tables.may_claim_complete(), leading_term })
                 }
-                None => (Rows::default(), Continuation::More(Cursor::Clients(None))),
+                None => (Rows::default(), Continuation::More(PullCursor::Clients(None))),
             },
-            Cursor::Clients(after) => {
+            PullCursor::Clients(after) => {
                 let rows = tables.clients_after(after.as_ref());
                 let next = match rows.beats.last() {
-                    Some(last) => Cursor::Clients(Some(last.username.clone())),
-                    None => Cursor::Users(None),
+                    Some(last) => PullCursor::Clients(Some(last.username.clone())),
+                    None => PullCursor::Users(None),
                 };
                 (rows, Continuation::More(next))
             }
-            Cursor::Users(after) => {
+            PullCursor::Users(after) => {
                 let rows = tables.users_after(after.as_ref());
                 match rows.users.last() {
                     Some(last) => {
-                        let next = Continuation::More(Cursor::Users(Some(last.username.clone())));
+                        let next = Continuation::More(PullCursor::Users(Some(last.username.clone())));
                         (rows, next)
                     }
                     None => (rows, Continuation::End { is_complete: tables.may_claim_complete(), leading_term }),
@@ -442,7 +442,7 @@ impl Replica {
                     Continuation::End { leading_term, .. } => {
                         follower.catch_up = None;
                         if let Some(number) = follower.gap_after.take() {
-                            let gap = Cursor::Since(LogPosition { term: follower.term, number });
+                            let gap = PullCursor::Since(LogPosition { term: follower.term, number });
                             let (catch_up, request) = CatchUp::start(gap, ids, now);
                             follower.catch_up = Some(catch_up);
                             out.push(Action::Send(vec![from], request));

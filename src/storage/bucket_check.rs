@@ -1,6 +1,6 @@
-//! A check of a real bucket, step by step: does everything that Rollcall needs of it work?
+//! Check of a real bucket: one step for each operation that Rollcall needs.
 //!
-//! It knows what is done in which order, and nothing of screens: each step is reported as it ends.
+//! It knows the steps and their order. It knows no terminal: it reports each step to its caller.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,35 +10,36 @@ use tokio::time::Instant;
 
 use super::{Bucket, BucketError, CreateOutcome, Folder, GcsBackend, GcsConfig, Key, RetryPolicy};
 
-/// One step of a check, done.
+/// A finished step of a check.
 #[derive(Clone, Debug)]
 pub struct CheckStep {
-    /// What was tried, in a few words.
+    /// Short name of the step.
     pub name: &'static str,
-    /// How long it took.
+    /// Duration of the step.
     pub duration: Duration,
-    /// Whether it worked; if not, why, and what to do about it.
+    /// Success, or the cause of the failure and the remedy.
     pub result: Result<(), String>,
 }
 
-/// What a check found.
+/// Outcome of a check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CheckOutcome {
-    /// All steps worked.
+    /// All steps succeeded.
     Passed,
-    /// The bucket's name or the credentials are wrong on this side already; nothing was sent.
+    /// The bucket's name or the credentials file is invalid. No request was sent.
     Misconfigured,
-    /// The bucket could not be reached, refused, or did something else than it should.
+    /// The bucket could not be reached, refused a request, or behaved incorrectly.
     Failed,
 }
 
-/// Checks the bucket of `config`, and tells each step to `show` as it ends. After a step that failed only the clean-up
-/// is done. `number` names the object that is written and deleted again; two checks at once need two numbers.
+/// Checks the bucket of `config`, and passes each finished step to `report`. After a failed step only
+/// the clean-up follows. `number` names the object that the check writes and deletes. Concurrent checks
+/// need different numbers.
 pub async fn check_bucket(
     config: GcsConfig,
     policy: RetryPolicy,
     number: u32,
-    mut show: impl FnMut(&CheckStep),
+    mut report: impl FnMut(&CheckStep),
 ) -> CheckOutcome {
     let mut connected = None;
     let connect = async {
@@ -46,29 +47,29 @@ pub async fn check_bucket(
         connected = Some(Bucket::new(Arc::new(gcs), policy));
         Ok(())
     };
-    let credentials_fit = step("credentials", connect, &mut show).await;
-    let Some(bucket) = connected.filter(|_| credentials_fit) else { return CheckOutcome::Misconfigured };
+    let has_credentials = step("credentials", connect, &mut report).await;
+    let Some(bucket) = connected.filter(|_| has_credentials) else { return CheckOutcome::Misconfigured };
 
     let check =
         BucketCheck { bucket, key: Key::Check(number), bytes: Bytes::from(format!("Rollcall check {number:08x}\n")) };
-    let all_worked = step("write", check.write(), &mut show).await
-        && step("refuse a second write", check.refuse(), &mut show).await
-        && step("read", check.read(), &mut show).await
-        && step("list", check.list(), &mut show).await;
-    // Also after a write that failed: it may have taken effect although its answer was lost.
-    let cleaned_up = step("delete", check.delete(), &mut show).await;
-    if all_worked && cleaned_up { CheckOutcome::Passed } else { CheckOutcome::Failed }
+    let all_succeeded = step("write", check.write(), &mut report).await
+        && step("refuse a second write", check.second_write(), &mut report).await
+        && step("read", check.read(), &mut report).await
+        && step("list", check.list(), &mut report).await;
+    // Also after a failed write: it may have taken effect, and only its response was lost.
+    let is_cleaned_up = step("delete", check.delete(), &mut report).await;
+    if all_succeeded && is_cleaned_up { CheckOutcome::Passed } else { CheckOutcome::Failed }
 }
 
 async fn step(
     name: &'static str,
     work: impl Future<Output = Result<(), String>>,
-    show: &mut impl FnMut(&CheckStep),
+    report: &mut impl FnMut(&CheckStep),
 ) -> bool {
     let start = Instant::now();
     let result = work.await;
     let step = CheckStep { name, duration: start.elapsed(), result };
-    show(&step);
+    report(&step);
     step.result.is_ok()
 }
 
@@ -88,8 +89,8 @@ impl BucketCheck {
         }
     }
 
-    /// The rule that everything rests on: a name is won once.
-    async fn refuse(&self) -> Result<(), String> {
+    /// The property on which all registrations depend: only one create of an object succeeds.
+    async fn second_write(&self) -> Result<(), String> {
         match self.bucket.create(&self.key, Bytes::from_static(b"another")).await.map_err(explain)? {
             CreateOutcome::AlreadyExists(found) if found.bytes == self.bytes => Ok(()),
             CreateOutcome::AlreadyExists(_) | CreateOutcome::Created(_) => Err(format!(
@@ -104,7 +105,7 @@ impl BucketCheck {
         match self.bucket.get(&self.key).await.map_err(explain)? {
             Some(found) if found.bytes == self.bytes => Ok(()),
             Some(_) => Err(format!("{} came back with other bytes; look for a proxy that changes answers", self.key)),
-            None => Err(self.vanished()),
+            None => Err(self.not_found()),
         }
     }
 
@@ -112,7 +113,7 @@ impl BucketCheck {
         let path = self.key.path();
         let names = self.bucket.list(&Folder::Checks).await.map_err(explain)?;
         let listed = names.iter().any(|name| Folder::Checks.path() + name == path);
-        if listed { Ok(()) } else { Err(self.vanished()) }
+        if listed { Ok(()) } else { Err(self.not_found()) }
     }
 
     async fn delete(&self) -> Result<(), String> {
@@ -127,13 +128,13 @@ impl BucketCheck {
         }
     }
 
-    fn vanished(&self) -> String {
+    fn not_found(&self) -> String {
         format!("{} was written and is not found; look for a lifecycle rule that deletes objects", self.key)
     }
 }
 
-/// The cause and the remedy; what the store itself says names its remedy already.
-#[expect(clippy::needless_pass_by_value, reason = "it is the last use of the error")]
+/// The cause and the remedy. Errors of the store itself already name their remedy.
+#[expect(clippy::needless_pass_by_value, reason = "this is the last use of the error")]
 fn explain(error: BucketError) -> String {
     match error {
         BucketError::Unavailable { .. } | BucketError::Unreadable { .. } | BucketError::Vanished { .. } => {

@@ -1,9 +1,9 @@
-//! Google Cloud Storage, which is also what stands behind a Firebase bucket.
+//! Google Cloud Storage, which also stores the objects of a Firebase bucket.
 //!
-//! Bytes go through Google's own crate; lists and deletes are JSON requests with the same credentials, because the
-//! crate offers those over gRPC only. The number that Cloud Storage gives each write, the generation, is the version: writing
-//! on the condition "generation 0" is create-only. This file decides nothing about tries: Google's crate is told never to try
-//! again, so that [`Bucket`](super::Bucket)'s policy is the only one.
+//! Reads and writes use Google's crate. Lists and deletes are JSON requests with the same credentials,
+//! because the crate offers them over gRPC only. The version of an object is its generation, the number
+//! that Cloud Storage gives each write. A write with the condition "generation 0" is create-only.
+//! Google's crate never retries here: the policy of [`Bucket`](super::Bucket) is the only one.
 
 mod access;
 mod json_api;
@@ -22,12 +22,13 @@ use self::json_api::JsonApi;
 use self::request_failure::RequestFailure;
 use super::{Backend, BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
 
-/// Where Cloud Storage is, unless an emulator stands in.
+/// Endpoint of Cloud Storage, unless an emulator replaces it.
 const GOOGLE: &str = "https://storage.googleapis.com";
-/// Objects are sent in one request, never in a session of several: this is above the largest.
+/// Size from which Google's crate uploads an object in several requests, in bytes. Above the largest
+/// object, so that every upload is one request.
 const ONE_REQUEST_BYTES: usize = MAX_OBJECT_BYTES + 1;
 
-/// Which bucket, where, and who asks.
+/// Bucket, endpoint and credentials.
 #[derive(Clone, Debug)]
 pub struct GcsConfig {
     bucket: String,
@@ -37,14 +38,15 @@ pub struct GcsConfig {
 }
 
 impl GcsConfig {
-    /// A bucket at Google, with the key in `key_file` (`GOOGLE_APPLICATION_CREDENTIALS`). The name may have the form
-    /// `gs://name`.
+    /// A bucket at Google, with the credentials in `key_file` (`GOOGLE_APPLICATION_CREDENTIALS`). The
+    /// name may have the form `gs://name`.
     #[must_use]
     pub fn google(bucket: &str, key_file: PathBuf) -> Self {
         Self { bucket: bucket.to_owned(), endpoint: None, key_file: Some(key_file), page_size: 1000 }
     }
 
-    /// A bucket at an emulator (`STORAGE_EMULATOR_HOST`: `host:port`, with or without `http://`), without credentials.
+    /// A bucket of an emulator, without credentials. `host` is `STORAGE_EMULATOR_HOST`: `host:port`, with
+    /// or without `http://`.
     #[must_use]
     pub fn emulator(bucket: &str, host: &str) -> Self {
         let host = host.trim_end_matches('/');
@@ -52,7 +54,8 @@ impl GcsConfig {
         Self { bucket: bucket.to_owned(), endpoint: Some(endpoint), key_file: None, page_size: 1000 }
     }
 
-    /// As many names on a page of a listing; Cloud Storage gives at most 1000, which is the default.
+    /// The number of names per page of a listing. The default is 1000, the most that Cloud Storage
+    /// allows.
     #[must_use]
     pub fn with_page_size(self, names: u32) -> Self {
         Self { page_size: names.clamp(1, 1000), ..self }
@@ -65,17 +68,18 @@ pub struct GcsBackend {
     client: Storage,
     json: JsonApi,
     bucket: String,
-    /// The bucket's name as Google's crate wants it.
+    /// The bucket's name in the form that Google's crate requires.
     resource: String,
     endpoint: Option<String>,
 }
 
 impl GcsBackend {
-    /// Reads the credentials and makes the clients. Nothing is sent yet: whether Google accepts the credentials, and whether there
-    /// is such a bucket, the first operation tells.
+    /// Reads the credentials and creates the clients. No request is sent: the first operation shows
+    /// whether Google accepts the credentials and whether the bucket exists.
     ///
     /// # Errors
-    /// [`BackendError::Permanent`] if the bucket's name or the key file is wrong; it names the variable and the remedy.
+    /// [`BackendError::Permanent`] if the bucket's name or the key file is invalid. It names the variable
+    /// and the remedy.
     pub async fn connect(config: GcsConfig) -> Result<Self, BackendError> {
         let bucket = access::bucket_name(&config.bucket)?;
         let credentials = access::credentials(config.key_file.as_deref()).await?;
@@ -97,9 +101,9 @@ impl GcsBackend {
 
     async fn write(&self, key: &Key, generation: i64, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
         let write = self.client.write_object(&self.resource, key.path(), bytes);
-        // With a generation named, a write that is sent twice takes effect once.
+        // The generation makes the write idempotent.
         let write = write.set_if_generation_match(generation).set_content_type(key.media_type());
-        // Boxed, for it is a future of 29 KB.
+        // Boxed, because this future has 29 KB.
         match Box::pin(write.send_unbuffered()).await {
             Ok(object) => Ok(version(object.generation)),
             Err(error) => Err(RequestFailure::from_google(&error).into_write_error(&self.bucket)),
@@ -132,7 +136,7 @@ impl Backend for GcsBackend {
         version: &ObjectVersion,
         bytes: Bytes,
     ) -> Result<ObjectVersion, BackendError> {
-        // What is no generation is no version of ours; and 0 would create.
+        // A version that is no generation belongs to another store. 0 would create the object.
         match version.0.parse() {
             Ok(generation) if generation > 0 => self.write(key, generation, bytes).await,
             _ => Err(BackendError::Precondition),

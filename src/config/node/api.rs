@@ -1,4 +1,5 @@
-//! HTTP API in a node's configuration: where it listens, where clients reach it, which web pages may read it.
+//! HTTP API in a node's configuration: the address to listen on, the URL for clients, and the allowed
+//! origins of web pages.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,7 +10,7 @@ use super::settings;
 use crate::config::error::ConfigError;
 use crate::config::layers::{Layers, WithOrigin, with_default};
 
-/// What stands for "no origin" where an empty text would count as unset.
+/// The word for "no origin". In the environment an empty text counts as unset.
 const NO_ORIGIN: &str = "none";
 
 const EXPECTED_IP: &str = "an IP address of this machine, \"0.0.0.0\" for all, or \"127.0.0.1\" for this machine alone";
@@ -22,22 +23,22 @@ const EXPECTED_ORIGINS: &str =
 pub struct ApiConfig {
     /// The address to listen on.
     pub bind: IpAddr,
-    /// The port to listen on, not 0 and not the election's.
+    /// The port to listen on. Neither 0 nor the election port.
     pub port: u16,
-    /// Where clients reach it, without a trailing slash: `http://127.0.0.1:3000`.
+    /// The base URL for clients, without a trailing slash: `http://127.0.0.1:3000`.
     pub url: String,
-    /// Which web pages may read it.
+    /// Web pages that may read the API.
     pub cors: CorsConfig,
 }
 
-/// Which web pages a browser may let read the API.
+/// Web pages that may read the API from a browser.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CorsConfig {
-    /// None but its own.
+    /// No page of another origin.
     Off,
-    /// All.
+    /// Every page.
     Any,
-    /// Those of these origins (`https://example.org`).
+    /// Pages of these origins (`https://example.org`).
     Only(Vec<String>),
 }
 
@@ -49,7 +50,7 @@ impl ApiConfig {
     }
 }
 
-/// The API of the node with this election address.
+/// Reads the API of the node with this election address.
 pub(super) fn api(layers: &Layers, node: &WithOrigin<NodeAddr>) -> Result<ApiConfig, ConfigError> {
     let given = layers.number(&settings::API_PORT, u64::from(u16::MAX))?;
     let port = u16::try_from(given.value).expect("the number was read as at most u16::MAX");
@@ -60,7 +61,7 @@ pub(super) fn api(layers: &Layers, node: &WithOrigin<NodeAddr>) -> Result<ApiCon
     let bind = with_default(layers.parsed(&settings::API_BIND, EXPECTED_IP)?).value;
     let url = match layers.text(&settings::API_URL, EXPECTED_URL)? {
         Some(given) => parse_base_url(&given.value).ok_or_else(|| given.invalid(&settings::API_URL, EXPECTED_URL))?,
-        // The standard library writes an IPv6 address in brackets before a port, as a URL does.
+        // `SocketAddr` writes an IPv6 address in brackets, as a URL does.
         None => format!("http://{}", SocketAddr::new(election.ip(), port)),
     };
     Ok(ApiConfig { bind, port, url, cors: cors(layers)? })
@@ -74,7 +75,7 @@ fn cors(layers: &Layers) -> Result<CorsConfig, ConfigError> {
         ["*"] => return Ok(CorsConfig::Any),
         _ => {}
     }
-    // A browser sends scheme, host and port alone, so an origin with a path would never match.
+    // A browser sends only scheme, host and port. An origin with a path would never match.
     let is_origin = |text: &str| parse_base_url(text).is_some_and(|url| url == text && url.matches('/').count() == 2);
     match given.value.iter().find(|origin| !is_origin(&origin.value)) {
         Some(wrong) => Err(wrong.invalid(&settings::CORS_ORIGINS, EXPECTED_ORIGINS)),

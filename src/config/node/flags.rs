@@ -1,4 +1,4 @@
-//! What the command line may say about a node. The texts are checked where the file's and the environment's are.
+//! Flags of a node. Their values are validated together with those of the file and the environment.
 
 use std::path::PathBuf;
 
@@ -8,10 +8,10 @@ use super::settings;
 use crate::config::origin::Origin;
 use crate::config::setting::Setting;
 
-/// The file that is read when none is named.
+/// Configuration file that is read if the flags name none.
 pub(in crate::config) const DEFAULT_FILE: &str = "config.toml";
 
-/// The flags of a node. What is not given here is looked for in the environment, then in the file.
+/// The flags of a node. A setting without a flag comes from the environment, then from the file.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Flags {
     /// The configuration file; config.toml in the working directory if there is one
@@ -44,7 +44,7 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// What is given, by the name of its setting.
+    /// The given flags: key of the setting, value and origin.
     pub(super) fn values(&self) -> impl Iterator<Item = (&'static str, String, Origin)> {
         let values: [(&Setting, &Option<String>); 6] = [
             (&settings::THIS_NODE, &self.this_node),

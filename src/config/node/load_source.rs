@@ -1,4 +1,4 @@
-//! Source of the load in a node's configuration.
+//! Load source in a node's configuration.
 
 use std::path::PathBuf;
 
@@ -8,15 +8,16 @@ use crate::config::layers::{Layers, with_default};
 
 const EXPECTED_LOAD_SOURCE: &str = "\"cpu\" or \"file:PATH\"";
 
-/// Where the election reads how busy a node is.
+/// Source of a node's load, by which the election chooses a leader.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LoadSourceConfig {
-    /// The processors of this machine, or of this process's share of it.
+    /// CPU load of this machine, or of this process's share of it.
     Cpu,
-    /// A file with the load, for hosts that know better and for tests.
+    /// A file with the load, for hosts that measure it in another way and for tests.
     File(PathBuf),
 }
 
+/// Reads the load source.
 pub(super) fn load_source(layers: &Layers) -> Result<LoadSourceConfig, ConfigError> {
     let given = with_default(layers.text(&settings::LOAD_SOURCE, EXPECTED_LOAD_SOURCE)?);
     match given.value.strip_prefix("file:") {

@@ -1,4 +1,4 @@
-//! Membership in a node's configuration: this node, all nodes, and the key that they share.
+//! Membership in a node's configuration: this node, all nodes, and the cluster key.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::config::setting::Setting;
 const EXPECTED_NODE: &str = "an IP:PORT that the other nodes can dial, such as \"10.40.6.26:8080\"";
 const EXPECTED_PEERS: &str = "a list of IP:PORT that every node can dial, such as [\"10.40.6.26:8080\"]";
 
-/// This node and all nodes, sorted.
+/// Reads this node and all nodes. The nodes are sorted and distinct, and include this node.
 pub(super) fn membership(
     layers: &Layers,
     has_file: bool,
@@ -49,7 +49,7 @@ fn missing(setting: &Setting) -> ConfigError {
     ConfigError::Missing { key: setting.key, remedy }
 }
 
-/// The cluster's key, or the file that holds it.
+/// Reads the cluster key, or the path of the file with the cluster key.
 pub(super) fn cluster_key(layers: &Layers) -> Result<(Option<ClusterKey>, Option<PathBuf>), ConfigError> {
     let expected = format!("a text of at least {MIN_KEY_CHARS} characters, the same on all nodes");
     let key = layers.parsed(&settings::CLUSTER_KEY, &expected)?.map(|given| given.value);

@@ -1,4 +1,4 @@
-//! Both sides of every check, and the text of every error.
+//! Both sides of every validation rule, and the text of every error.
 
 use std::collections::HashMap;
 

@@ -1,11 +1,12 @@
-//! Warnings about a node's configuration: what is allowed, but most likely not meant.
+//! Warnings about a node's configuration: values that are valid but probably not intended.
 
 use rollcall_core::NodeAddr;
 
 const NO_CLUSTER_KEY: &str = "there is no cluster_key, so whoever reaches the election port can pose as a node; set the same \
      cluster_key on all nodes (ROLLCALL_CLUSTER_KEY or cluster_key_file)";
 
-/// A line for each. `is_emulator_unused`: an emulator is named, and no bucket. `is_unprotected`: anybody can pose as a node.
+/// One line per warning. `is_emulator_unused`: an emulator is set, but no bucket. `is_unprotected`: there
+/// is no cluster key, so any host that reaches the election port can act as a node.
 pub(super) fn warnings(peers: &[NodeAddr], is_emulator_unused: bool, is_unprotected: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     match peers.len() {

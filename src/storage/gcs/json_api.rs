@@ -1,13 +1,13 @@
-//! Lists and deletes through the JSON API of Cloud Storage.
+//! Client of the JSON API of Cloud Storage, for lists and deletes.
 
 use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use reqwest::{Client, Method, RequestBuilder, Response, Url, redirect};
 use serde::Deserialize;
 
 use super::super::{BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES};
-use super::request_failure::{RequestFailure, with_causes};
+use super::request_failure::{RequestFailure, error_chain};
 
-/// The requests that Google's crate does not make over HTTP.
+/// Client for the requests that Google's crate does not offer over HTTP.
 #[derive(Debug)]
 pub(super) struct JsonApi {
     client: Client,
@@ -18,7 +18,7 @@ pub(super) struct JsonApi {
     page_size: u32,
 }
 
-/// Part of a listing, as Cloud Storage sends it.
+/// One page of a listing, as Cloud Storage sends it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ObjectListing {
@@ -44,9 +44,10 @@ impl JsonApi {
                 "STORAGE_EMULATOR_HOST {endpoint:?} is no address: {error}; give host:port"
             ))
         })?;
-        // The API does not redirect; who does stands in between and shall not see a token.
+        // The API never redirects. A redirect comes from a machine in between, which must not get the
+        // token.
         let client = Client::builder().redirect(redirect::Policy::none()).build();
-        let client = client.map_err(|error| BackendError::Permanent(with_causes(&error)))?;
+        let client = client.map_err(|error| BackendError::Permanent(error_chain(&error)))?;
         Ok(Self { client, credentials, objects, bucket: bucket.to_owned(), page_size })
     }
 
@@ -62,7 +63,7 @@ impl JsonApi {
         query.extend(page.map(|token| ("pageToken", token)));
         let request = self.client.request(Method::GET, self.objects.clone()).query(&query);
         let body = self.send(request).await.map_err(|failure| failure.into_error(&self.bucket))?;
-        // A body that broke off is tried again, and so is one that makes no sense.
+        // Transient: the body may have been truncated on the way.
         let page: ObjectListing = serde_json::from_slice(&body)
             .map_err(|error| BackendError::Transient(format!("the listing cannot be read: {error}")))?;
         Ok(page.into_page(&prefix))
@@ -70,7 +71,7 @@ impl JsonApi {
 
     pub(super) async fn delete(&self, key: &Key) -> Result<(), BackendError> {
         let mut url = self.objects.clone();
-        // One segment: the slashes in the object's name are escaped.
+        // As one segment, so that the slashes in the object's name are escaped.
         url.path_segments_mut().expect("an http URL has a path").push(&key.path());
         match self.send(self.client.request(Method::DELETE, url)).await {
             Ok(_) => Ok(()),
@@ -82,13 +83,13 @@ impl JsonApi {
     async fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, RequestFailure> {
         let headers = match self.credentials.headers(http::Extensions::new()).await {
             Ok(CacheableResource::New { data, .. }) => data,
-            Ok(CacheableResource::NotModified) => unreachable!("we named no earlier answer to compare with"),
-            Err(error) => return Err(RequestFailure::Credentials(error.is_transient(), with_causes(&error))),
+            Ok(CacheableResource::NotModified) => unreachable!("the request named no earlier token"),
+            Err(error) => return Err(RequestFailure::Credentials(error.is_transient(), error_chain(&error))),
         };
-        let answer = request.headers(headers).send().await;
-        let answer = answer.map_err(|error| RequestFailure::NoResponse(with_causes(&error)))?;
-        let status = answer.status();
-        let body = read_body(answer).await?;
+        let response = request.headers(headers).send().await;
+        let response = response.map_err(|error| RequestFailure::NoResponse(error_chain(&error)))?;
+        let status = response.status();
+        let body = read_body(response).await?;
         if status.is_success() {
             return Ok(body);
         }
@@ -101,7 +102,7 @@ impl ObjectListing {
         let paths = self.items.into_iter().map(|item| item.name).chain(self.prefixes);
         let mut names: Vec<String> = paths
             .filter_map(|path| path.strip_prefix(prefix).map(|name| name.trim_end_matches('/').to_owned()))
-            // Some tools create an object named like the folder itself.
+            // Some tools create an object with the name of the folder itself.
             .filter(|name| !name.is_empty())
             .collect();
         names.sort_unstable();
@@ -110,9 +111,9 @@ impl ObjectListing {
     }
 }
 
-async fn read_body(mut answer: Response) -> Result<Vec<u8>, RequestFailure> {
+async fn read_body(mut response: Response) -> Result<Vec<u8>, RequestFailure> {
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| RequestFailure::NoResponse(with_causes(&error)))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| RequestFailure::NoResponse(error_chain(&error)))? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_OBJECT_BYTES {
             return Err(RequestFailure::NotSent(format!("the answer is larger than {MAX_OBJECT_BYTES} bytes")));
@@ -121,7 +122,7 @@ async fn read_body(mut answer: Response) -> Result<Vec<u8>, RequestFailure> {
     Ok(body)
 }
 
-/// What the server said, from its JSON where it is some; cut to a length for a log line.
+/// The error message in a JSON body, or else the body itself. Cut to 300 characters for a log line.
 fn error_message(body: &[u8]) -> String {
     let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let message = json.as_ref().and_then(|json| json.pointer("/error/message")?.as_str()).map(str::to_owned);
@@ -133,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_of_names_holds_files_and_folders_in_order_without_the_folder_itself() {
+    fn a_page_has_files_and_folders_in_order_without_the_folder_itself() {
         let page: ObjectListing = serde_json::from_str(
             r#"{"items":[{"name":"users/"},{"name":"users/c"}],"prefixes":["users/a-b/","users/a/"],"nextPageToken":""}"#,
         )
@@ -143,13 +144,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_page_has_no_fields_at_all() {
+    fn an_empty_page_has_no_fields() {
         let page: ObjectListing = serde_json::from_str("{}").unwrap();
         assert_eq!(page.into_page("users/"), ListPage::default());
     }
 
     #[test]
-    fn the_servers_words_are_found_in_its_json() {
+    fn the_error_message_is_read_from_json_or_plain_text() {
         assert_eq!(error_message(br#"{"error":{"code":403,"message":"no access"}}"#), "no access");
         assert_eq!(error_message(b"Bad Gateway"), "Bad Gateway");
     }

@@ -1,4 +1,4 @@
-//! What a failed request means, and what to do about it. Pure: no request is made here.
+//! Failed requests to Cloud Storage: their meaning and the remedy. Pure: it sends no request.
 
 use std::error::Error;
 
@@ -7,19 +7,19 @@ use super::super::BackendError;
 /// A request that failed.
 #[derive(Debug)]
 pub(super) enum RequestFailure {
-    /// The server answered, with a status outside of 200 to 299.
+    /// A response with a status outside of 200 to 299.
     Status(u16, String),
-    /// The credentials could not be turned into a token. `true` if that may pass by itself.
+    /// No token for the credentials. `true` if a retry may succeed.
     Credentials(bool, String),
-    /// No complete answer: it may have taken effect.
+    /// No complete response. The request may have taken effect.
     NoResponse(String),
-    /// The request could not be made.
+    /// The request could not be sent.
     NotSent(String),
 }
 
 impl RequestFailure {
     pub(super) fn from_google(error: &google_cloud_storage::Error) -> Self {
-        let text = with_causes(error);
+        let text = error_chain(error);
         if let Some(status) = error.http_status_code() {
             Self::Status(status, text)
         } else if error.is_authentication() {
@@ -27,17 +27,18 @@ impl RequestFailure {
         } else if error.is_binding() || error.is_serialization() {
             Self::NotSent(text)
         } else {
-            // An answer that broke off reads as one that cannot be deserialized, so that is no answer either.
+            // Includes responses that cannot be deserialized: Google's crate reports a truncated
+            // response that way.
             Self::NoResponse(text)
         }
     }
 
-    /// Whether the server said that the bucket is there and the object is not.
+    /// Whether the server reported that the bucket exists and the object does not.
     pub(super) fn is_object_not_found(&self) -> bool {
         matches!(self, Self::Status(404, text) if !text.contains("bucket does not exist"))
     }
 
-    /// The failure of a conditional write.
+    /// The error of a conditional write.
     pub(super) fn into_write_error(self, bucket: &str) -> BackendError {
         match self {
             Self::Status(412, _) => BackendError::Precondition,
@@ -45,7 +46,7 @@ impl RequestFailure {
         }
     }
 
-    /// The failure of anything else.
+    /// The error of any other request.
     pub(super) fn into_error(self, bucket: &str) -> BackendError {
         match self {
             Self::Status(status, text) => status_error(status, &text, bucket),
@@ -61,9 +62,9 @@ impl RequestFailure {
 }
 
 fn status_error(status: u16, text: &str, bucket: &str) -> BackendError {
-    // Cloud Storage calls some limits on the rate of requests "forbidden".
-    let too_fast = status == 403 && text.to_lowercase().contains("rate limit");
-    if too_fast || matches!(status, 408 | 409 | 429 | 500..) {
+    // Cloud Storage reports some rate limits as "forbidden".
+    let is_rate_limited = status == 403 && text.to_lowercase().contains("rate limit");
+    if is_rate_limited || matches!(status, 408 | 409 | 429 | 500..) {
         return BackendError::Transient(format!(
             "status {status}: {text}; try again later, and see https://status.cloud.google.com if it goes on"
         ));
@@ -87,14 +88,14 @@ fn status_error(status: u16, text: &str, bucket: &str) -> BackendError {
     BackendError::Permanent(format!("status {status}: {text}; {remedy}"))
 }
 
-/// An error and what caused it, each said once.
-pub(super) fn with_causes(error: &dyn Error) -> String {
+/// The text of an error and of its causes, without repetitions.
+pub(super) fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
         }
         cause = error.source();
     }
@@ -110,13 +111,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_write_has_a_precondition() {
+    fn only_a_write_fails_with_a_precondition() {
         assert!(matches!(status(412, "").into_write_error("b"), BackendError::Precondition));
         assert!(matches!(status(412, "").into_error("b"), BackendError::Permanent(_)));
     }
 
     #[test]
-    fn what_may_pass_is_tried_again() {
+    fn temporary_failures_are_transient() {
         for code in [408, 409, 429, 500, 502, 503, 504] {
             assert!(matches!(status(code, "").into_write_error("b"), BackendError::Transient(_)), "{code}");
         }
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_must_mend_says_how() {
+    fn a_failure_that_the_operator_must_repair_names_the_remedy() {
         for (code, remedy) in [(401, "clock"), (403, "Storage Object Admin"), (404, "FIREBASE_BUCKET")] {
             let error = status(code, "no").into_error("my-bucket");
             assert!(matches!(&error, BackendError::Permanent(text) if text.contains(remedy)), "{error:?}");
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_object_is_told_from_a_missing_bucket() {
+    fn a_missing_object_and_a_missing_bucket_are_distinguished() {
         assert!(status(404, "No such object: b/users/alice/profile.json").is_object_not_found());
         assert!(!status(404, "The specified bucket does not exist.").is_object_not_found());
         assert!(!status(403, "").is_object_not_found());

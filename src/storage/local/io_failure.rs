@@ -1,11 +1,11 @@
-//! What an error of the operating system means for a store, and what to do about it.
+//! Errors of the operating system: their meaning for a store, and the remedy.
 
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 
 use super::super::BackendError;
 
-/// An operation operation_failed without effect.
+/// The error of an operation that failed without effect.
 pub(super) fn operation_failed(operation: &str, path: &Path, error: &Error) -> BackendError {
     match explain(operation, path, error) {
         (text, true) => BackendError::Permanent(text),
@@ -13,7 +13,7 @@ pub(super) fn operation_failed(operation: &str, path: &Path, error: &Error) -> B
     }
 }
 
-/// What went wrong, in words, and whether a person must do something about it.
+/// The text of an error with its remedy, and whether the operator must act.
 pub(super) fn explain(operation: &str, path: &Path, error: &Error) -> (String, bool) {
     let text = format!("cannot {operation} {}: {error}", path.display());
     match remedy(error.kind()) {
@@ -22,20 +22,22 @@ pub(super) fn explain(operation: &str, path: &Path, error: &Error) -> (String, b
     }
 }
 
-/// The name of an object is changed, but it may not be on disk. It must not be acknowledged, and "nothing was written" would be
-/// wrong too: whatever the error, the next try finds the object there and brings its directory to disk before it answers.
+/// The error that an object was written and its directory could not be synced to disk. The write must not
+/// be acknowledged, because it may not be durable. The error is always transient, because it has taken
+/// effect: the next attempt finds the object, and syncs its directory before it returns.
 pub(super) fn sync_failed(dir: &Path, error: &Error) -> BackendError {
     BackendError::Transient(format!("cannot bring the directory {} to disk: {error}", dir.display()))
 }
 
-/// The first hard link in `root` operation_failed. Some file systems say "permission denied" when they have no links.
+/// The error of the first hard link in `root`. Some file systems without hard links report "permission
+/// denied".
 pub(super) fn hard_link_failed(root: &Path, error: &Error) -> BackendError {
     BackendError::Permanent(format!("cannot make a hard link in {}: {error}; {ONE_FILE_SYSTEM}", root.display()))
 }
 
 const ONE_FILE_SYSTEM: &str = "the bucket needs one file system with hard links and locks, such as ext4, XFS or APFS";
 
-/// What a person must do before the operation can work; `None` if it may work by itself.
+/// What the operator must do before the operation can succeed. `None` if a retry may succeed.
 fn remedy(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("free some space on this disk"),
@@ -55,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_person_must_mend_is_permanent_and_says_how() {
+    fn a_failure_that_the_operator_must_repair_is_permanent_and_names_the_remedy() {
         for (kind, word) in [
             (ErrorKind::StorageFull, "free some space"),
             (ErrorKind::ReadOnlyFilesystem, "writable"),
@@ -69,14 +71,14 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_by_itself_is_tried_again() {
+    fn temporary_failures_are_transient() {
         for kind in [ErrorKind::Interrupted, ErrorKind::TimedOut, ErrorKind::OutOfMemory] {
             assert!(matches!(operation_failed("write", Path::new("x"), &kind.into()), BackendError::Transient(_)));
         }
     }
 
     #[test]
-    fn a_full_disk_after_the_write_took_effect_is_no_permanent_error() {
+    fn a_full_disk_after_the_write_took_effect_is_transient() {
         assert!(matches!(sync_failed(Path::new("x"), &ErrorKind::StorageFull.into()), BackendError::Transient(_)));
     }
 }

@@ -1,9 +1,11 @@
 //! Objects as files, with blocking calls.
 //!
-//! A write is a temporary file, brought to disk, and then one atomic step that gives it its name: a hard link, which
-//! fails if the name is taken, or under the lock a rename. So no reader sees a part of an object, no two writers win the same
-//! name, and a crash leaves at most a temporary file. The order of the steps is the whole point: bytes on disk, name,
-//! directory on disk, answer.
+//! A write syncs a temporary file to disk, and then gives it its name in one atomic step. The step is a
+//! hard link, which fails if the name exists, or a rename under the lock. So no reader sees a part of an
+//! object, two writers cannot create the same object, and a crash leaves at most a temporary file.
+//!
+//! Invariant: a write returns only after its bytes, its name and its directories are on disk, in this
+//! order.
 
 use std::collections::BinaryHeap;
 use std::fs::{self, File, OpenOptions};
@@ -24,19 +26,22 @@ use super::read::{read, read_error};
 use super::root_dir::RootDir;
 use rollcall_core::{Username, WallMs};
 
-/// Where writes begin; beside `users/`, so that no listing meets it.
+/// Directory of the temporary files. Beside `users/`, so that no listing contains it.
 const TEMP_DIR: &str = ".tmp";
-/// The file whose lock every process takes before it renames or deletes.
+/// File that every process locks before it renames or deletes an object.
 const LOCK_FILE: &str = ".lock";
-/// Objects, and the directories that are made for them, are for the account that runs the nodes alone: some hold the hashes of
-/// passwords, one the key of all tokens. The root itself is left to whoever runs the nodes.
+/// Mode of objects. Only the account that runs the nodes may read them: some contain password hashes, one
+/// the key of all tokens.
 const FILE_MODE: u32 = 0o600;
+/// Mode of the directories below the root. The operator chooses the mode of the root itself.
 const DIR_MODE: u32 = 0o700;
-/// A temporary file older than this belongs to no living write: a write has a deadline of seconds.
+/// Age from which a temporary file belongs to a crashed write, in seconds. A write has a deadline of
+/// seconds.
 const TEMP_MAX_AGE_SECONDS: i64 = 3600;
-/// The lock is held for a read and a rename. A holder that was suspended must not take our threads with it, so we ask
-/// for it this often, this far apart, and then report it.
+/// Most attempts to take the lock. Other processes hold it for a read and a rename. A suspended holder
+/// must not block all threads of this process.
 const MAX_LOCK_ATTEMPTS: u32 = 500;
+/// Interval between two attempts to take the lock.
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A directory tree of objects.
@@ -46,25 +51,27 @@ pub(super) struct ObjectFiles {
     boot_tag: String,
     temp_counter: AtomicU64,
     page_size: usize,
-    /// Brings a directory's names to disk; a field, so that tests can see and break it.
+    /// Syncs the names in a directory to disk. A field, so that tests can observe it and let it fail.
     sync_dir: fn(&Path) -> io::Result<()>,
 }
 
-/// A temporary file, which is replaced_error when this value is.
+/// A temporary file. Dropping this value removes it.
 struct TempFile(PathBuf);
 
 impl Drop for TempFile {
     fn drop(&mut self) {
-        // After a rename there is none. What cannot be removed is removed at some start, an hour from now.
+        // After a rename the file does not exist. If the removal fails, a start after more than an hour
+        // removes the file.
         let _ = fs::remove_file(&self.0);
     }
 }
 
 impl ObjectFiles {
     pub(super) fn open(root: PathBuf, boot_tag: &str, page_size: usize, now: WallMs) -> Result<Self, BackendError> {
-        // The one place that makes the root: one that is replaced_error later is not to be replaced by an empty one.
+        // The only place that creates the root. If the root disappears later, no empty directory may
+        // replace it.
         create_dir_durably(&root.join(TEMP_DIR), sync_dir)?;
-        // Another process may have made the root a moment ago, and may crash before it has brought that to disk.
+        // Another process may have just created the root, and may crash before it syncs the name.
         let above = parent(&root);
         sync_dir(above).map_err(|error| operation_failed("sync", above, &error))?;
         let (root, boot_tag, temp_counter) = (RootDir::open(root)?, boot_tag.to_owned(), AtomicU64::new(0));
@@ -74,7 +81,7 @@ impl ObjectFiles {
         Ok(files)
     }
 
-    /// Whether this disk can do what a write needs; told at the start and not at the first registration.
+    /// Checks at the start that the file system has hard links, instead of at the first registration.
     fn check_hard_links(&self) -> Result<(), BackendError> {
         let temp = self.write_temp(b"")?;
         let second_name = TempFile(self.temp_dir().join(format!("{}-link", self.boot_tag)));
@@ -85,15 +92,15 @@ impl ObjectFiles {
         self.root.path()
     }
 
-    /// Does `work` and gives its answer, unless the root was not there before it or is not there after it.
+    /// Returns the result of `work`, if the root is in place before and after it.
     pub(super) fn with_root_checked<T>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
         self.root.check()?;
-        let done = work(self);
+        let result = work(self);
         self.root.check()?;
-        done
+        result
     }
 
     pub(super) fn create(&self, path: &str, bytes: &[u8]) -> Result<ObjectVersion, BackendError> {
@@ -136,7 +143,7 @@ impl ObjectFiles {
 
     pub(super) fn list(&self, folder: &Folder, after: Option<&str>) -> Result<ListPage, BackendError> {
         let dir = self.root().join(folder.path());
-        // Only a page of names is held, and one more, however many there are.
+        // Memory is bounded: one page of names and one more name.
         let mut names = BinaryHeap::new();
         let put = |name: String| {
             if after.is_none_or(|after| name.as_str() > after) {
@@ -147,7 +154,7 @@ impl ObjectFiles {
             }
         };
         for_each_child(&dir, matches!(folder, Folder::Users), put).map_err(|error| match folder {
-            // The folder is one user's, so its trouble is not everybody's.
+            // The folder belongs to one user, so the error may concern this user only.
             Folder::Images(_) => read_error("list", self.root(), &dir, &error),
             Folder::Users | Folder::Checks => operation_failed("list", &dir, &error),
         })?;
@@ -156,7 +163,8 @@ impl ObjectFiles {
         let next = last_on_page.filter(|_| names.len() > self.page_size);
         names.truncate(self.page_size);
         if *folder == Folder::Users {
-            // Other kinds of store have no empty folders, so a user's directory counts once it holds something.
+            // As in the other kinds of store, which have no empty folders: a user's directory counts once
+            // it contains an object.
             names.retain(|name| self.has_objects(name));
         }
         Ok(ListPage { names, next })
@@ -164,18 +172,18 @@ impl ObjectFiles {
 
     pub(super) fn delete(&self, path: &str) -> Result<(), BackendError> {
         let target = self.root().join(path);
-        // Under the lock: a rename that has checked the version must not bring the object back.
+        // Under the lock: otherwise a rename that has checked the version could restore the object.
         let _lock = self.lock()?;
         match fs::remove_file(&target) {
             Ok(()) => self.sync_ancestors(&target),
             Err(error) if error.kind() == ErrorKind::NotFound && !parent(&target).exists() => Ok(()),
-            // An earlier try may have removed it and not come as far as this.
+            // An earlier attempt may have removed it and ended before the sync.
             Err(error) if error.kind() == ErrorKind::NotFound => self.sync_ancestors(&target),
             Err(error) => Err(operation_failed("delete", &target, &error)),
         }
     }
 
-    /// Makes a directory below the root, never the root itself.
+    /// Creates a directory below the root, but never the root itself.
     fn create_dir_below_root(&self, dir: &Path) -> Result<(), BackendError> {
         if dir.is_dir() {
             return Ok(());
@@ -187,9 +195,9 @@ impl ObjectFiles {
         create_one_dir_durably(dir, DIR_MODE, self.sync_dir)
     }
 
-    /// The answer that `target` is there already. Its writer may have been stopped between the name and the directory's way
-    /// to disk, and our caller may take the object for its own and acknowledge it; so it is brought to disk first.
-    /// It is done here and not in `get`, because refusals are rare and reads are not.
+    /// The error that `target` already exists. It is synced to disk first: its writer may have crashed
+    /// between the name and the sync, and the caller may acknowledge the object as its own. `get` does not
+    /// sync, because reads are frequent and refused writes are rare.
     fn already_exists(&self, target: &Path) -> BackendError {
         match self.sync_ancestors(target) {
             Ok(()) => BackendError::Precondition,
@@ -197,8 +205,8 @@ impl ObjectFiles {
         }
     }
 
-    /// Brings the name of `target` to disk, and those of the directories that lead to it: whoever made one of them may not
-    /// have come so far. Syncing a directory that has not changed costs little.
+    /// Syncs the name of `target` and the names of the directories above it to disk: the creator of a
+    /// directory may not have synced it yet. Syncing an unchanged directory is cheap.
     fn sync_ancestors(&self, target: &Path) -> Result<(), BackendError> {
         for dir in target.ancestors().skip(1).take_while(|dir| dir.starts_with(self.root())) {
             (self.sync_dir)(dir).map_err(|error| sync_failed(dir, &error))?;
@@ -206,7 +214,7 @@ impl ObjectFiles {
         Ok(())
     }
 
-    /// A temporary file with these bytes, on disk.
+    /// A temporary file with these bytes, synced to disk.
     fn write_temp(&self, bytes: &[u8]) -> Result<TempFile, BackendError> {
         let number = self.temp_counter.fetch_add(1, Ordering::Relaxed);
         let path = self.temp_dir().join(format!("{}-{number}", self.boot_tag));
@@ -236,7 +244,7 @@ impl ObjectFiles {
         let dir = self.temp_dir();
         for name in child_names(&dir, false).map_err(|error| operation_failed("list", &dir, &error))? {
             let path = dir.join(name);
-            // Another process that starts now may be quicker: a file that is replaced_error is no trouble.
+            // Another starting process may have removed the file already. That is no error.
             let modified = fs::metadata(&path).and_then(|found| found.modified()).ok();
             let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
             let seconds = modified.and_then(|time| i64::try_from(time.as_secs()).ok());
@@ -259,7 +267,8 @@ impl ObjectFiles {
     }
 }
 
-/// The bytes themselves name the version: a replacement with the same bytes changes nothing that anybody could miss.
+/// The version of an object: a hash of its bytes. A replacement with the same bytes keeps the version,
+/// which harms no reader.
 fn version_of(bytes: &[u8]) -> ObjectVersion {
     let digest = Sha256::digest(bytes);
     let mut first = [0; 16];
@@ -267,7 +276,7 @@ fn version_of(bytes: &[u8]) -> ObjectVersion {
     ObjectVersion(format_compact!("{:032x}", u128::from_be_bytes(first)))
 }
 
-/// When a write is acknowledged: never before the directories that lead to it are on disk.
+/// The moment at which a write is acknowledged: after the directories above it are on disk.
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
@@ -276,18 +285,18 @@ mod tests {
 
     thread_local! {
         static SYNCED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
-        static DISK_FAILS: Cell<bool> = const { Cell::new(false) };
+        static SYNC_FAILS: Cell<bool> = const { Cell::new(false) };
     }
 
     fn watched_sync(dir: &Path) -> io::Result<()> {
-        if DISK_FAILS.get() {
+        if SYNC_FAILS.get() {
             return Err(ErrorKind::StorageFull.into());
         }
         SYNCED.with_borrow_mut(|synced| synced.push(dir.to_path_buf()));
         sync_dir(dir)
     }
 
-    /// A store whose way of directories to disk is watched, with an object in `checks/`.
+    /// A store with an observed sync of directories, and with an object in `checks/`.
     fn files(root: &Path) -> (ObjectFiles, ObjectVersion) {
         let mut files = ObjectFiles::open(root.to_path_buf(), "boot", 10, WallMs::new(0)).expect("it opens");
         files.sync_dir = watched_sync;
@@ -301,51 +310,51 @@ mod tests {
     }
 
     #[test]
-    fn every_directory_that_leads_to_a_new_object_is_on_disk_before_the_answer() {
+    fn a_create_syncs_every_directory_above_the_object_before_it_returns() {
         let dir = tempfile::tempdir().unwrap();
         let (files, _) = files(dir.path());
         files.create("users/alice/profile.json", b"x").unwrap();
         let synced = SYNCED.take();
-        // The last three follow the link; those before belong to the new directories.
+        // The last three syncs follow the hard link. Those before belong to the new directories.
         let expected = [dir.path().join("users/alice"), dir.path().join("users"), dir.path().to_path_buf()];
         assert!(synced.ends_with(&expected), "{synced:?}");
     }
 
     #[test]
-    fn a_create_is_not_acknowledged_and_its_retry_not_refused_until_the_directory_is_on_disk() {
+    fn a_create_and_its_retry_are_transient_errors_until_the_directory_is_on_disk() {
         let dir = tempfile::tempdir().unwrap();
         let (files, _) = files(dir.path());
-        DISK_FAILS.set(true);
+        SYNC_FAILS.set(true);
         assert_unconfirmed(&files.create("checks/2.txt", b"x"));
         assert_eq!(files.get("checks/2.txt").unwrap().unwrap().bytes, "x", "it took effect");
-        // A failure would make the caller read its own bytes back and acknowledge them.
+        // After `Precondition` the caller would read its own bytes back and acknowledge them.
         assert_unconfirmed(&files.create("checks/2.txt", b"x"));
-        DISK_FAILS.set(false);
+        SYNC_FAILS.set(false);
         assert!(matches!(files.create("checks/2.txt", b"x"), Err(BackendError::Precondition)));
         assert_eq!(SYNCED.take(), [dir.path().join("checks"), dir.path().to_path_buf()]);
     }
 
     #[test]
-    fn a_replacement_is_not_acknowledged_and_its_retry_not_refused_until_the_directory_is_on_disk() {
+    fn a_replacement_and_its_retry_are_transient_errors_until_the_directory_is_on_disk() {
         let dir = tempfile::tempdir().unwrap();
         let (files, version) = files(dir.path());
-        DISK_FAILS.set(true);
+        SYNC_FAILS.set(true);
         assert_unconfirmed(&files.replace_if("checks/1.txt", &version, b"second"));
         assert_unconfirmed(&files.replace_if("checks/1.txt", &version, b"second"));
-        DISK_FAILS.set(false);
+        SYNC_FAILS.set(false);
         let refused = files.replace_if("checks/1.txt", &version, b"second");
         assert!(matches!(refused, Err(BackendError::Precondition)), "{refused:?}");
         assert_eq!(SYNCED.take(), [dir.path().join("checks"), dir.path().to_path_buf()]);
     }
 
     #[test]
-    fn a_delete_is_not_acknowledged_until_the_directory_is_on_disk() {
+    fn a_delete_is_a_transient_error_until_the_directory_is_on_disk() {
         let dir = tempfile::tempdir().unwrap();
         let (files, _) = files(dir.path());
-        DISK_FAILS.set(true);
+        SYNC_FAILS.set(true);
         assert_unconfirmed(&files.delete("checks/1.txt"));
         assert_unconfirmed(&files.delete("checks/1.txt"));
-        DISK_FAILS.set(false);
+        SYNC_FAILS.set(false);
         files.delete("checks/1.txt").unwrap();
         files.delete("users/nobody/profile.json").expect("there is nothing to bring to disk");
     }

@@ -1,4 +1,4 @@
-//! Reads an object from its file, and tells a file that is no object of ours from a disk that fails.
+//! Reads of objects from files. Errors of one unreadable object are told from errors of the disk.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Error, ErrorKind, Read};
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::super::{BackendError, MAX_OBJECT_BYTES};
 use super::io_failure::{explain, operation_failed};
 
-/// The bytes of the object in `target`, which is below `root`; `None` if there is none.
+/// The bytes of the object in `target`, which is below `root`. `None` if there is no such file.
 pub(super) fn read(root: &Path, target: &Path) -> Result<Option<Vec<u8>>, BackendError> {
     match read_bytes(target) {
         Ok(bytes) if bytes.len() > MAX_OBJECT_BYTES => Err(BackendError::Unreadable(format!(
@@ -24,21 +24,22 @@ pub(super) fn read(root: &Path, target: &Path) -> Result<Option<Vec<u8>>, Backen
     }
 }
 
-/// What it means that `target` could not be read or listed: the fault of that one object, or of the whole store.
+/// The error that `target` could not be read or listed. It concerns this one object or the whole store.
 pub(super) fn read_error(operation: &str, root: &Path, target: &Path, error: &Error) -> BackendError {
-    let of_the_object = match error.kind() {
+    let concerns_one_object = match error.kind() {
         ErrorKind::IsADirectory | ErrorKind::NotADirectory => true,
         ErrorKind::PermissionDenied => is_top_folder_readable(root, target),
         _ => error.raw_os_error() == Some(Errno::LOOP.raw_os_error()),
     };
-    if of_the_object {
+    if concerns_one_object {
         return BackendError::Unreadable(explain(operation, target, error).0);
     }
     operation_failed(operation, target, error)
 }
 
 fn read_bytes(target: &Path) -> io::Result<Vec<u8>> {
-    // A symbolic link would give away what lies outside of the bucket, and a pipe would keep the thread for ever.
+    // Following a symbolic link would expose files outside of the bucket. Opening a pipe would block the
+    // thread forever.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).map_err(|_| ErrorKind::InvalidInput)?;
     let file: File = OpenOptions::new().read(true).custom_flags(flags).open(target)?;
@@ -48,11 +49,12 @@ fn read_bytes(target: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether the top folder in which `target` lies is open to us, so that a failure concerns `target` alone.
+/// Whether this process may read the top folder above `target`. Then "permission denied" concerns
+/// `target` alone.
 fn is_top_folder_readable(root: &Path, target: &Path) -> bool {
     let Ok(below) = target.strip_prefix(root) else { return false };
     let Some(top) = below.components().next() else { return false };
     let top = root.join(top);
-    // To list a directory and to enter it are two permissions.
+    // Listing a directory and entering it are separate permissions.
     fs::read_dir(&top).is_ok() && fs::metadata(top.join(".")).is_ok()
 }

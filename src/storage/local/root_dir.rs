@@ -1,7 +1,7 @@
-//! The bucket's directory, and whether it is still the one that was opened.
+//! The bucket's root directory, and the check that it is still the directory opened at the start.
 //!
-//! A directory that was moved away, deleted or unmounted looks like an empty bucket, and in an empty bucket every name is
-//! free. So nothing is answered from a directory that is another one than that of the start.
+//! A directory that was moved, deleted or unmounted looks like an empty bucket, in which every username
+//! is free. So every operation fails while another directory, or none, is in its place.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,17 +11,17 @@ use std::path::{Path, PathBuf};
 use super::super::BackendError;
 use super::io_failure::operation_failed;
 
-/// A directory that was there when it was opened.
+/// The root directory that was opened at the start.
 #[derive(Debug)]
 pub(super) struct RootDir {
     path: PathBuf,
     identity: (u64, u64),
-    /// Kept open so that no other directory can be given its inode number while this process lives.
+    /// Kept open, so that no other directory can get its inode number while this process lives.
     _dir: File,
 }
 
 impl RootDir {
-    /// Takes the directory that is at `path` now.
+    /// Opens the directory at `path`.
     pub(super) fn open(path: PathBuf) -> Result<Self, BackendError> {
         let open = || -> io::Result<_> {
             let dir = File::open(&path)?;
@@ -35,7 +35,8 @@ impl RootDir {
         &self.path
     }
 
-    /// Fails unless the directory is still in its place. The error is a transient one: who put it away may put it back.
+    /// Checks that the directory is still in its place. The error is transient: the operator may put the
+    /// directory back.
     pub(super) fn check(&self) -> Result<(), BackendError> {
         match fs::metadata(&self.path) {
             Ok(found) if identity(&found) == self.identity => Ok(()),
@@ -44,7 +45,7 @@ impl RootDir {
         }
     }
 
-    /// The answer that the directory is not there.
+    /// The error that the directory is not in its place.
     pub(super) fn replaced_error(&self, why: &str) -> BackendError {
         BackendError::Transient(format!(
             "the bucket directory is not the one that was opened at the start ({why}): put {} back where it was, or \
@@ -54,7 +55,7 @@ impl RootDir {
     }
 }
 
-/// What tells one directory of this machine from all others.
+/// Identity of a directory on this machine: device and inode number.
 fn identity(found: &fs::Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }
