@@ -1,4 +1,4 @@
-//! The composition root: what a node is made of, in which order it starts, and in which it ends.
+//! Composition root of a node: it creates the parts, starts them in order, and stops them in order.
 
 mod banner;
 mod error;
@@ -36,8 +36,8 @@ use rollcall_election::{
 };
 use startup::{bind, listen, lock_node_dir, open_backend};
 
-/// Runs a node until `shutdown` is cancelled, then ends it in good order: the lease first, then the requests under way,
-/// then the links to the other nodes.
+/// Runs a node until `shutdown` is cancelled. Then it stops in order: the lease, the requests in
+/// flight, the links to the other nodes.
 ///
 /// # Errors
 /// [`NodeError`] if it could not start.
@@ -50,8 +50,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(Duration::from_millis(config.storage_timeout_ms)));
     let cluster = cluster_id(&bucket).await?;
     let token_key = token_key(&bucket).await?;
-    // Until the last snapshot is written.
-    let _held = Arc::clone(&lock);
+    // Held until the last snapshot is written.
+    let _lock_guard = Arc::clone(&lock);
     let startup = StartupState { lock, is_first_start: is_first_start(&config, &bucket).await? };
     print(&banner(&config, &bucket));
 
@@ -62,7 +62,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         token_seconds: config.passwords.token_seconds,
     };
     let registry = Registry::new(bucket, settings, &token_key, started_at);
-    // Until a leader serves, nobody could be heard, and so nobody ages.
+    // Presence must not age clients before the first leader serves: no heartbeat could arrive.
     registry.served(started_at);
     let snapshots = Snapshotter::new(registry.clone(), config.node_dir(), cluster);
     snapshots.load().await;
@@ -97,7 +97,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     tasks.spawn(ended.clone().run_until_cancelled_owned(draining));
     tasks.close();
     print("✓ All systems operational!");
-    info!(node = %config.node, "ready after {} ms", boot_now().since(started_at));
+    info!(node = %config.node, startup_ms = boot_now().since(started_at), "ready");
 
     let drained = CancellationToken::new();
     let serving = serve(api_port, api(app), drained.clone());
@@ -108,7 +108,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         () = shutdown.cancelled() => (false, None),
         Ok(reason) = doubled.wait_for(Option::is_some) => (false, reason.clone()),
     };
-    // The lease goes first, so that a successor can start while the last requests end here.
+    // The lease first, so that a successor can start while the last requests end here.
     election.resign();
     if !has_ended {
         drained.cancel();
@@ -122,11 +122,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     refusal.map_or(Ok(()), |reason| Err(NodeError::Configuration(reason)))
 }
 
-/// What a node brings along from before.
+/// State of the node from before this start.
 struct StartupState {
     /// The lock on the node's directory.
     lock: Arc<File>,
-    /// Whether there is certainly nothing before.
+    /// Whether this is the first start of the node, so that it cannot have voted before.
     is_first_start: bool,
 }
 

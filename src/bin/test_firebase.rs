@@ -1,4 +1,5 @@
-//! `cargo run --bin test_firebase`: checks a real bucket step by step, and says what is wrong and how to mend it.
+//! `cargo run --bin test_firebase`: checks a real bucket step by step, and reports errors with
+//! their remedy.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,13 +14,13 @@ use rollcall::storage::{GcsConfig, RetryPolicy};
 
 /// Checks whether Rollcall can use a Firebase (Google Cloud Storage) bucket
 ///
-/// Writes one small object below checks/, sees that a second write of it is refused, reads it, lists it and deletes it
-/// again. Each step shows its time; a step that fails shows its cause and what to do about it. What was written is
-/// deleted even after a failed step.
+/// Writes one small object below checks/, checks that a second write of it is refused, reads it,
+/// lists it and deletes it. Each step prints its duration. A failed step prints the cause and the
+/// remedy. The object is deleted even after a failed step.
 #[derive(Parser)]
 #[command(version, after_long_help = after_help())]
 struct Args {
-    /// How long each step may take before it counts as failed
+    /// Deadline of each step
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout_seconds: u64,
 }
@@ -33,13 +34,13 @@ Environment:
                                   (Firebase console, Storage)
   GOOGLE_APPLICATION_CREDENTIALS  the key file of a service account that has the role \"Storage Object Admin\"
                                   (default: {DEFAULT_CREDENTIALS})
-  STORAGE_EMULATOR_HOST           host:port of an emulator; no credentials are used then
+  STORAGE_EMULATOR_HOST           host:port of an emulator, which needs no credentials
 
 Exit status:
   0   the bucket works
   {usage:<3} wrong arguments
-  {storage:<3} the bucket cannot be reached, refuses, or does not do what it should
-  {configuration:<3} the environment is wrong: no bucket named, or no usable credentials
+  {storage:<3} the bucket cannot be reached, refuses a request, or behaves incorrectly
+  {configuration:<3} the environment is invalid: no bucket, or no usable credentials
 
 Example:
   FIREBASE_BUCKET=your-project.firebasestorage.app cargo run --bin test_firebase"
@@ -66,7 +67,7 @@ async fn main() -> ExitCode {
         GcsConfig::google(&bucket, key_file)
     };
     let policy = RetryPolicy::with_deadline(Duration::from_secs(arguments.timeout_seconds));
-    match check_bucket(config, policy, random_number(), show).await {
+    match check_bucket(config, policy, random_number(), print_step).await {
         CheckOutcome::Passed => {
             println!("The bucket works.");
             ExitCode::SUCCESS
@@ -76,20 +77,20 @@ async fn main() -> ExitCode {
     }
 }
 
-fn show(step: &CheckStep) {
+fn print_step(step: &CheckStep) {
     let duration_ms = step.duration.as_millis();
     match &step.result {
         Ok(()) => println!("  ✓ {:<24}{duration_ms:>6} ms", step.name),
-        Err(why) => println!("  ✗ {:<24}{duration_ms:>6} ms\n      {why}", step.name),
+        Err(reason) => println!("  ✗ {:<24}{duration_ms:>6} ms\n      {reason}", step.name),
     }
 }
 
-/// A variable that is set to nothing counts as not set.
+/// An environment variable. An empty one counts as unset.
 fn env_var(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the program's edge")]
+#[expect(clippy::disallowed_methods, reason = "a program may use real randomness")]
 fn random_number() -> u32 {
     rand::rng().random()
 }

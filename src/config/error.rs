@@ -1,5 +1,5 @@
-//! Errors in the configuration of a node or of a chat peer. Every text is one line: the place, the value,
-//! and what is right.
+//! Errors in the configuration of a node or of a chat peer. Every text is one line: the place, the
+//! value, and what is right.
 
 use std::path::PathBuf;
 

@@ -31,8 +31,8 @@ pub(super) struct WithOrigin<T> {
 /// A value before it is read as the type of its setting.
 #[derive(Clone, Debug)]
 pub(super) enum RawValue {
-    /// From a source in which every value is text: defaults, environment, command line, YAML. Commas
-    /// separate the items of a list.
+    /// From a source in which every value is text: defaults, environment, command line, YAML.
+    /// Commas separate the items of a list.
     Untyped(String),
     /// A text of a typed source.
     Text(String),

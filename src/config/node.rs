@@ -1,8 +1,9 @@
 //! Configuration of a node: defaults < file (TOML) < environment < flags, validated once.
 //!
-//! A [`Config`] is valid: no other code validates it again. Loading is pure: it takes the text of the
-//! file, a lookup of environment variables, and the flags. Only [`Config::read`] reads from disk. Each
-//! file below holds one concern and its validation. The settings and their defaults are in `settings`.
+//! A [`Config`] is valid: no other code validates it again. Loading is pure: it takes the text of
+//! the file, a lookup of environment variables, and the flags. Only [`Config::read`] reads from
+//! disk. Each file below holds one concern and its validation. The settings and their defaults are
+//! in `settings`.
 
 mod api;
 mod base_url;
@@ -44,7 +45,8 @@ const UNREADABLE_FILE_REMEDY: &str = "; name it with --config FILE, or try `roll
 
 /// The whole configuration of one node.
 ///
-/// Invariant: `node` is one of `peers`, which are sorted, distinct and at most [`rollcall_core::MAX_NODES`].
+/// Invariant: `node` is one of `peers`, which are sorted, distinct and at most
+/// [`rollcall_core::MAX_NODES`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
     /// Election address of this node. It is also its name.
@@ -53,7 +55,8 @@ pub struct Config {
     pub peers: Vec<NodeAddr>,
     /// Times of the election.
     pub timings: Timings,
-    /// Whether the end of a connection without an error proves that the process at its other end is dead.
+    /// Whether the end of a connection without an error proves that the process at its other end is
+    /// dead.
     pub trust_end_of_stream: bool,
     /// Secret of the cluster. Nodes accept only nodes with the same key.
     pub cluster_key: Option<ClusterKey>,
@@ -61,7 +64,8 @@ pub struct Config {
     pub cluster_key_file: Option<PathBuf>,
     /// Source of this node's load, by which the election chooses a leader.
     pub load_source: LoadSourceConfig,
-    /// Time between two samples of the load, in milliseconds. At least 1. Nodes may have different values.
+    /// Time between two samples of the load, in milliseconds. At least 1. Nodes may have different
+    /// values.
     pub cpu_refresh_ms: u64,
     /// The HTTP API.
     pub api: ApiConfig,
@@ -96,8 +100,8 @@ pub struct PasswordConfig {
 }
 
 impl Config {
-    /// Loads the configuration. `file` is the name and text of the configuration file, if there is one.
-    /// `env` looks up an environment variable.
+    /// Loads the configuration. `file` is the name and text of the configuration file, if there is
+    /// one. `env` looks up an environment variable.
     ///
     /// # Errors
     /// The first [`ConfigError`] found.
@@ -120,8 +124,9 @@ impl Config {
         build(&layers, has_file)
     }
 
-    /// Reads the file that the flags name, or `config.toml` if it exists, and loads the configuration. Then
-    /// reads the cluster key if it has a file of its own, and checks that the credentials file is readable.
+    /// Reads the file that the flags name, or `config.toml` if it exists, and loads the
+    /// configuration. Then reads the cluster key if it has a file of its own, and checks that the
+    /// credentials file is readable.
     ///
     /// # Errors
     /// The first [`ConfigError`] found.

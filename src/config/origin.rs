@@ -14,7 +14,8 @@ pub enum Origin {
     },
     /// An environment variable of a node.
     EnvVar(&'static str),
-    /// The environment of a chat peer. The error names the setting, from which the variable follows.
+    /// The environment of a chat peer. The error names the setting, from which the variable
+    /// follows.
     Environment,
     /// A flag of a node.
     Flag(&'static str),

@@ -8,8 +8,8 @@ use super::layers::{Layer, RawValue, WithOrigin, truncate};
 use super::origin::Origin;
 use super::setting::{Setting, nearest_key};
 
-/// The values in the text of a file. `name` is the file's name in errors. An unknown key is an error: a
-/// misspelt setting must not be ignored.
+/// The values in the text of a file. `name` is the file's name in errors. An unknown key is an
+/// error: a misspelt setting must not be ignored.
 pub(super) fn parse(settings: &[&'static Setting], name: &str, text: &str) -> Result<Layer, ConfigError> {
     let origin = |at: usize| Origin::File { name: name.to_owned(), line: line(text, at) };
     let table = DeTable::parse(text).map_err(|error| ConfigError::InvalidToml {

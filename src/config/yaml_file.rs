@@ -1,5 +1,5 @@
-//! Reader of a YAML file: makes the layer of the file. It reads JSON too, which is YAML. Each value is
-//! its text in the file.
+//! Reader of a YAML file: makes the layer of the file. It reads JSON too, which is YAML. Each value
+//! is its text in the file.
 
 use std::fmt;
 
@@ -15,8 +15,8 @@ use rollcall_core::text::harmless;
 /// Most characters of the parser's message that an error repeats.
 const MAX_MESSAGE_CHARS: usize = 400;
 
-/// The values in the text of a file. `name` is the file's name in errors. An unknown key is an error: a
-/// misspelt setting must not be ignored.
+/// The values in the text of a file. `name` is the file's name in errors. An unknown key is an
+/// error: a misspelt setting must not be ignored.
 pub(super) fn parse(settings: &[&'static Setting], name: &str, text: &str) -> Result<Layer, ConfigError> {
     if text.trim().is_empty() {
         return Ok(Layer::new());
@@ -72,8 +72,8 @@ impl SettingsVisitor<'_> {
 }
 
 impl<'de> Visitor<'de> for SettingsVisitor<'_> {
-    /// The inner error is an unknown key. It is reported after the whole file was read: invalid YAML is
-    /// reported first.
+    /// The inner error is an unknown key. It is reported after the whole file was read: invalid
+    /// YAML is reported first.
     type Value = Result<Layer, ConfigError>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -84,8 +84,8 @@ impl Replication {
         (this, FlushHandle(flush))
     }
 
-    /// When this node's clients were last [`Coverage::UpToDate`], on this machine's boot clock. `None` if
-    /// they never were.
+    /// When this node's clients were last [`Coverage::UpToDate`], on this machine's boot clock.
+    /// `None` if they never were.
     #[must_use]
     pub fn clients_up_to_date_at(&self) -> watch::Receiver<Option<BootMs>> {
         self.clients_up_to_date_at.subscribe()
@@ -127,11 +127,11 @@ impl Replication {
         }
     }
 
-    /// Applies the election's role: the replica leads once this node serves, and follows once this node
-    /// no longer leads.
+    /// Applies the election's role: the replica leads once this node serves, and follows once this
+    /// node no longer leads.
     fn update_role(&mut self) -> Vec<Action> {
-        // Read before the role, so that the role below is newer than this term. A term that a request
-        // begins after this line must not be ended below.
+        // Read before the role, so that the role below is newer than this term. A term that a
+        // request begins after this line must not be ended below.
         let latest_term = self.registry.epoch();
         let role = self.role.borrow_and_update();
         let (term, leads) = (role.term, role.leads());
@@ -168,7 +168,7 @@ impl Replication {
         self.replica.set_saved_term(self.carrier.saved_term());
         let now = boot_now();
         let Some(message) = ReplicaMessage::decode(&parcel.cargo) else {
-            debug!("what node {} sent is no message of a replica", parcel.from.node.0);
+            debug!(node = parcel.from.node.0, "ignored an invalid replication message");
             return Vec::new();
         };
         self.replica.handle_message(
@@ -192,7 +192,7 @@ impl Replication {
             Action::Confirm(up_to) => self.registry.confirm(up_to),
             Action::RaiseClients(term, coverage) => self.registry.raise_clients(term, coverage),
             Action::RaiseUsers(term, coverage) => {
-                info!("the list of users is whole: a majority of the nodes told what it knows");
+                info!(term = term.0, "the list of users is complete: a majority of the nodes reported it");
                 self.registry.raise_users(term, coverage);
             }
         }

@@ -13,7 +13,8 @@ pub(super) struct FollowerReplica {
     /// This node has the leader's batches after number `after`, up to and including `up_to`.
     pub(super) after: u64,
     pub(super) up_to: u64,
-    /// Coverage of the clients. `UpToDate` once this node also has all rows from before the batches.
+    /// Coverage of the clients. `UpToDate` once this node also has all rows from before the
+    /// batches.
     pub(super) clients_coverage: Coverage,
     /// The leader's own coverage of the users, as its last messages reported it.
     pub(super) leader_users_coverage: Coverage,

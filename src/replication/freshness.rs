@@ -3,7 +3,8 @@
 use crate::registry::Coverage;
 use rollcall_core::BootMs;
 
-/// When each table of this node last matched the leader's, on this node's boot clock. `None`: never.
+/// When each table of this node last matched the leader's, on this node's boot clock. `None`:
+/// never.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Freshness {
     /// The online clients.
@@ -13,8 +14,8 @@ pub(super) struct Freshness {
 }
 
 impl Freshness {
-    /// Records that at `now` this node has everything that its leader has sent. `leader_users` is the
-    /// leader's own coverage of the users.
+    /// Records that at `now` this node has everything that its leader has sent. `leader_users` is
+    /// the leader's own coverage of the users.
     pub(super) fn record(&mut self, leader_users: Coverage, now: BootMs) {
         let coverage = Coverage::in_step_with(leader_users);
         if coverage.may_serve_stale_online() {

@@ -7,9 +7,9 @@ use crate::registry::Rows;
 use rollcall_core::{Term, Username};
 use rollcall_election::PROTOCOL;
 
-/// Protocol version of the election links to which the bytes of this file belong. The messages carry
-/// no version of their own: nodes with different protocols reject each other's links. A change of the
-/// bytes needs a higher `PROTOCOL`, and the same number here.
+/// Protocol version of the election links to which the bytes of this file belong. The messages
+/// carry no version of their own: nodes with different protocols reject each other's links. A
+/// change of the bytes needs a higher `PROTOCOL`, and the same number here.
 const BYTES_OF_PROTOCOL: u32 = 4;
 
 const _: () = assert!(BYTES_OF_PROTOCOL == PROTOCOL, "check whether the bytes of messages changed as well");
@@ -62,11 +62,10 @@ pub(super) enum Continuation {
     More(PullCursor),
     /// No more rows.
     End {
-        /// Whether the responding node is complete: see
-        /// [`LocalTables::may_claim_complete`](super::local_tables::LocalTables::may_claim_complete).
+        /// Whether the responding node is complete: see `LocalTables::may_claim_complete`.
         is_complete: bool,
-        /// The term that the responding node leads, if any. Only with it are the pulled rows all that
-        /// the leader of that term knows.
+        /// The term that the responding node leads, if any. Only with it are the pulled rows all
+        /// that the leader of that term knows.
         leading_term: Option<Term>,
     },
 }

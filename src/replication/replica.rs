@@ -68,8 +68,8 @@ enum ReplicaRole {
 }
 
 impl Replica {
-    /// The replica of a process that has just started. `random` is a number that no other process of
-    /// this node has drawn.
+    /// The replica of a process that has just started. `random` is a number that no other process
+    /// of this node has drawn.
     pub(super) fn new(me: NodeId, nodes: usize, random: u64) -> Self {
         let role = ReplicaRole::Follower(FollowerReplica::default());
         Self {
@@ -106,8 +106,8 @@ impl Replica {
         matches!(&self.role, ReplicaRole::Leader(leader) if leader.sent.is_flushed(now))
     }
 
-    /// Whether this node follows and may be chosen at a handover: it has the complete list of users,
-    /// except for batches in flight.
+    /// Whether this node follows and may be chosen at a handover: it has the complete list of
+    /// users, except for batches in flight.
     pub(super) fn may_take_over(&self) -> bool {
         matches!(&self.role, ReplicaRole::Follower(follower) if follower.users_coverage().may_take_over())
     }
@@ -138,8 +138,8 @@ impl Replica {
         out
     }
 
-    /// Stops leading, if this node leads, and follows the leader of its saved term. Changes that were
-    /// not sent go into the log, so that other nodes can pull them.
+    /// Stops leading, if this node leads, and follows the leader of its saved term. Changes that
+    /// were not sent go into the log, so that other nodes can pull them.
     pub(super) fn follow(&mut self, tables: &mut impl LocalTables) {
         if let ReplicaRole::Leader(leader) = &mut self.role {
             while let Some((rows, _)) = tables.take_changes() {
@@ -176,9 +176,9 @@ impl Replica {
         out
     }
 
-    /// Handles the passage of time; to be called several times a second. `serves`: whether this node
-    /// serves as the leader at `now`. A leader that slept through its lease does not serve, and may
-    /// have missed changes.
+    /// Handles the passage of time; to be called several times a second. `serves`: whether this
+    /// node serves as the leader at `now`. A leader that slept through its lease does not serve,
+    /// and may have missed changes.
     pub(super) fn tick(&mut self, tables: &mut impl LocalTables, serves: bool, now: BootMs) -> Vec<Action> {
         let mut out = self.flush(tables);
         self.check_for_stall(now, &mut out);
@@ -220,7 +220,8 @@ impl Replica {
         match message {
             ReplicaMessage::Batch { term, number, rows } => {
                 if self.leading_term().is_some() {
-                    // The rows of another leader are valid, and this leader replicates them further.
+                    // The rows of another leader are valid, and this leader replicates them
+                    // further.
                     tables.merge(&rows);
                 }
                 if self.accepts_leader(from, term, number.saturating_sub(1), now, &mut out) {
@@ -297,8 +298,8 @@ impl Replica {
         }
     }
 
-    /// Starts a catch-up if this node misses batches up to `number`. A catch-up in progress goes on:
-    /// on a slow link one that restarts would never end.
+    /// Starts a catch-up if this node misses batches up to `number`. A catch-up in progress goes
+    /// on: on a slow link one that restarts would never end.
     fn catch_up_to(&mut self, number: u64, now: BootMs, out: &mut Vec<Action>) {
         let ReplicaRole::Follower(follower) = &mut self.role else { return };
         if number > follower.up_to {

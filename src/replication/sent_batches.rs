@@ -6,8 +6,8 @@ use crate::registry::RowNo;
 use rollcall_core::BootMs;
 use rollcall_election::NodeId;
 
-/// Most unacknowledged bytes sent to one follower. A follower that has more in flight misses further
-/// batches, and pulls them later.
+/// Most unacknowledged bytes sent to one follower. A follower that has more in flight misses
+/// further batches, and pulls them later.
 const MAX_IN_FLIGHT_BYTES: usize = 512 * 1024;
 
 /// Time since its last acknowledgement during which a follower counts as alive, in milliseconds.
@@ -19,8 +19,8 @@ pub(super) struct SentBatches {
     /// The number of the last batch.
     pub(super) last_batch: u64,
     followers: BTreeMap<NodeId, FollowerProgress>,
-    /// Batches with new users that no majority has acknowledged: the number of the batch, and the row
-    /// number up to which it and the batches before it hold all new users.
+    /// Batches with new users that no majority has acknowledged: the number of the batch, and the
+    /// row number up to which it and the batches before it hold all new users.
     unconfirmed: VecDeque<(u64, RowNo)>,
 }
 
@@ -57,8 +57,8 @@ impl SentBatches {
         true
     }
 
-    /// Records an acknowledgement of the batches after `after`, up to and including `up_to`. Returns
-    /// the row number up to which a majority of `nodes` has the new users, if it has grown.
+    /// Records an acknowledgement of the batches after `after`, up to and including `up_to`.
+    /// Returns the row number up to which a majority of `nodes` has the new users, if it has grown.
     pub(super) fn handle_ack(
         &mut self,
         by: NodeId,

@@ -1,9 +1,9 @@
-//! The bytes of a snapshot: a head, rows in chunks, and a checksum over all of it. Pure.
+//! Binary format of a snapshot: a header, rows in chunks, and a checksum over all of it. Pure.
 //!
 //! ```text
 //! "ROLLCALL SNAPSHOT 2\n"  16 bytes: the bucket's id  8 bytes: Unix milliseconds
-//! then, again and again:   4 bytes: length            that many bytes: rows, in postcard
-//! at last:                 4 bytes: zero              32 bytes: SHA-256 of everything before
+//! then for each chunk:     4 bytes: length            that many bytes: rows, in postcard
+//! at the end:              4 bytes: zero              32 bytes: SHA-256 of everything before
 //! ```
 //! Numbers are little endian.
 
@@ -12,10 +12,10 @@ use uuid::Uuid;
 
 use crate::registry::Rows;
 
-/// Version of the snapshot, which its first line tells. A node leaves a snapshot of another version aside.
+/// Version of the format, part of the first line. A node ignores a snapshot of another version.
 const VERSION: u32 = 2;
 
-const _: () = assert!(VERSION == 2 && Rows::VERSION == 1, "other rows are another version of the snapshot");
+const _: () = assert!(VERSION == 2 && Rows::VERSION == 1, "a change of the rows needs another version of the snapshot");
 
 const ID_BYTES: usize = 16;
 const TIME_BYTES: usize = 8;
@@ -27,50 +27,51 @@ fn first_line() -> Vec<u8> {
     format!("ROLLCALL SNAPSHOT {VERSION}\n").into_bytes()
 }
 
-/// What a snapshot holds.
+/// The content of a snapshot.
 #[derive(Debug, PartialEq)]
 pub(super) struct Snapshot {
-    /// When it was made, in Unix milliseconds.
+    /// The time at which it was created, in Unix milliseconds.
     pub(super) created_at_ms: i64,
     pub(super) rows: Vec<Rows>,
 }
 
-/// Writes a snapshot piece by piece.
+/// Encodes a snapshot in chunks.
 pub(super) struct SnapshotEncoder {
     checksum: Sha256,
 }
 
 impl SnapshotEncoder {
-    /// Begins; the first piece.
+    /// Starts a snapshot, and returns its header.
     pub(super) fn start(bucket: Uuid, created_at_ms: i64) -> (Self, Vec<u8>) {
         let mut this = Self { checksum: Sha256::new() };
         let head = this.hash([&first_line(), &bucket.as_bytes()[..], &created_at_ms.to_le_bytes()].concat());
         (this, head)
     }
 
-    /// The next piece.
+    /// The next chunk.
     pub(super) fn encode_rows(&mut self, rows: &Rows) -> Vec<u8> {
         let rows = postcard::to_stdvec(rows).expect("plain data of known length");
-        let length = u32::try_from(rows.len()).expect("rows are given in small numbers");
+        let length = u32::try_from(rows.len()).expect("a chunk has few rows");
         self.hash([&length.to_le_bytes()[..], &rows].concat())
     }
 
-    /// The last piece.
+    /// The end of the snapshot.
     pub(super) fn finish(mut self) -> Vec<u8> {
         let zero = self.hash(0_u32.to_le_bytes().to_vec());
         [&zero[..], &self.checksum.finalize()[..]].concat()
     }
 
-    fn hash(&mut self, piece: Vec<u8>) -> Vec<u8> {
-        self.checksum.update(&piece);
-        piece
+    /// Adds bytes to the checksum, and returns them.
+    fn hash(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+        self.checksum.update(&bytes);
+        bytes
     }
 }
 
-/// Reads a snapshot of `bucket`.
+/// Decodes a snapshot of the bucket with this id.
 ///
 /// # Errors
-/// Why it is none.
+/// The reason why the bytes are no snapshot of this bucket.
 pub(super) fn decode(bytes: &[u8], bucket: Uuid) -> Result<Snapshot, String> {
     let (content, checksum) =
         bytes.split_at_checked(bytes.len().saturating_sub(CHECKSUM_BYTES)).ok_or("it is too short")?;
@@ -82,11 +83,12 @@ pub(super) fn decode(bytes: &[u8], bucket: Uuid) -> Result<Snapshot, String> {
         return Err("it belongs to another bucket".to_owned());
     }
     let created_at_ms =
-        i64::from_le_bytes(take_bytes(&mut rest, TIME_BYTES)?.try_into().expect("as long as it was asked for"));
+        i64::from_le_bytes(take_bytes(&mut rest, TIME_BYTES)?.try_into().expect("take_bytes returns this many bytes"));
     let mut rows = Vec::new();
     loop {
-        let length =
-            u32::from_le_bytes(take_bytes(&mut rest, LENGTH_BYTES)?.try_into().expect("as long as it was asked for"));
+        let length = u32::from_le_bytes(
+            take_bytes(&mut rest, LENGTH_BYTES)?.try_into().expect("take_bytes returns this many bytes"),
+        );
         if length == 0 {
             return Ok(Snapshot { created_at_ms, rows });
         }
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_reads_back_as_it_was_written() {
+    fn a_snapshot_is_decoded_as_it_was_encoded() {
         let snapshot = decode(&encode(&["alice", "bob"]), Uuid::from_u128(7)).unwrap();
         assert_eq!(snapshot.created_at_ms, 99);
         let names: Vec<&str> =
@@ -174,18 +176,18 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_of_another_bucket_is_none() {
+    fn a_snapshot_of_another_bucket_is_rejected() {
         assert!(decode(&encode(&["alice"]), Uuid::from_u128(8)).unwrap_err().contains("another bucket"));
     }
 
     proptest! {
         #[test]
-        fn what_was_cut_or_changed_is_no_snapshot(place in any::<prop::sample::Index>(), flip in 1_u8..) {
+        fn a_truncated_or_changed_snapshot_is_rejected(index in any::<prop::sample::Index>(), flip in 1_u8..) {
             let bytes = encode(&["alice", "bob"]);
-            let place = place.index(bytes.len());
-            prop_assert!(decode(&bytes[..place], Uuid::from_u128(7)).is_err());
+            let index = index.index(bytes.len());
+            prop_assert!(decode(&bytes[..index], Uuid::from_u128(7)).is_err());
             let mut changed = bytes;
-            changed[place] ^= flip;
+            changed[index] ^= flip;
             prop_assert!(decode(&changed, Uuid::from_u128(7)).is_err());
         }
 

@@ -1,4 +1,4 @@
-//! Keeps the snapshot's file; holds no policy.
+//! Reads and writes the snapshot file of a node.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -15,39 +15,48 @@ use super::format::{SnapshotEncoder, decode};
 use crate::registry::{Registry, Rows};
 use rollcall_core::clock::{boot_now, wall_now};
 
+/// Name of the snapshot file in the node's directory.
 const FILE_NAME: &str = "snapshot";
+/// Name of the file that is being written.
 const TEMP_FILE_NAME: &str = "snapshot.new";
 
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+/// Assumed age of a snapshot that was created in the future of this machine's clock, in
+/// milliseconds.
+const UNKNOWN_AGE_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// How often the file is written if something changed. What it lacks is read from the bucket, or told by the others.
+/// Interval at which the file is written, if the tables changed. Later changes are read from the
+/// bucket or pulled from other nodes.
 const WRITE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Reads a registry's snapshot when a node starts, and writes it while it runs. All clones write in write_lock.
+/// Loads the snapshot of a registry when a node starts, and writes it while the node runs.
+///
+/// Invariant: at most one clone writes at a time.
 #[derive(Clone)]
 pub struct Snapshotter {
     registry: Registry,
     dir: PathBuf,
     bucket: Uuid,
-    /// Held by who writes: two would write into one new file. A write goes on when whoever wanted it is gone.
+    /// Held during a write: two writers would use the same temporary file. A write that has started
+    /// runs to its end, even if its caller was dropped.
     write_lock: Arc<Mutex<()>>,
 }
 
 impl Snapshotter {
-    /// A snapshotter of the snapshot of `registry`, which stands on the bucket with that id, in `dir`.
+    /// The snapshotter of `registry`, with its file in `dir`. `bucket` is the id of the registry's
+    /// bucket.
     #[must_use]
     pub fn new(registry: Registry, dir: PathBuf, bucket: Uuid) -> Self {
         Self { registry, dir, bucket, write_lock: Arc::default() }
     }
 
-    /// Reads the file, if there is one that is whole and of this bucket.
+    /// Loads the file into the registry, if it exists, is intact and belongs to this bucket.
     pub async fn load(&self) {
         let this = self.clone();
-        // It ends by itself, and a panic in it is no reason not to start.
+        // The node starts even after a panic in the task.
         let _ = spawn_blocking(move || this.load_file()).await;
     }
 
-    /// Writes the file now and then, for ever.
+    /// Writes the file periodically, and never returns.
     pub async fn run(self) {
         let mut written = None;
         loop {
@@ -60,50 +69,48 @@ impl Snapshotter {
         }
     }
 
-    /// Writes the file, after whatever write is under way. What is written can be given up by nobody, only not waited for.
+    /// Writes the file, after the write in progress, if any. Dropping the future does not stop the
+    /// write.
     pub async fn save(&self) {
         let this = self.clone();
         let saved = spawn_blocking(move || this.write_file()).await;
         match saved {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                warn!(
-                    "the snapshot in {} cannot be written: {error}; the next start will be slower",
-                    self.dir.display()
-                );
+                warn!(dir = %self.dir.display(), %error, "cannot write the snapshot; the next start will be slower");
             }
-            Err(error) => debug!("the snapshot was not written: {error}"),
+            Err(error) => debug!(%error, "the snapshot was not written"),
         }
     }
 
     fn load_file(&self) {
-        let began = boot_now();
+        let started = boot_now();
         let bytes = match fs::read(self.dir.join(FILE_NAME)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => {
-                warn!("the snapshot in {} cannot be read: {error}; the bucket is read instead", self.dir.display());
+                warn!(dir = %self.dir.display(), %error, "cannot read the snapshot; the bucket is read instead");
                 return;
             }
         };
         match decode(&bytes, self.bucket) {
             Ok(snapshot) => {
-                // If the calendar went back, nobody knows how long.
-                let away_ms = u64::try_from(wall_now().unix_ms() - snapshot.created_at_ms).unwrap_or(DAY_MS);
+                // If the wall clock was set back, the age is unknown.
+                let away_ms = u64::try_from(wall_now().unix_ms() - snapshot.created_at_ms).unwrap_or(UNKNOWN_AGE_MS);
                 let users: usize = snapshot.rows.iter().map(|rows| rows.users.len()).sum();
                 for rows in snapshot.rows {
                     self.registry.remember(rows, away_ms, boot_now());
                 }
-                info!("read a snapshot of {users} users in {} ms", boot_now().since(began));
+                info!(users, took_ms = boot_now().since(started), "snapshot loaded");
             }
-            Err(why) => {
-                warn!("the snapshot in {} is left aside: {why}; the bucket is read instead", self.dir.display());
+            Err(reason) => {
+                warn!(dir = %self.dir.display(), reason, "the snapshot is ignored; the bucket is read instead");
             }
         }
     }
 
     fn write_file(&self) -> io::Result<()> {
-        // There is nothing behind the lock that a panic could have left half done: each write begins anew.
+        // The lock protects no data, so a panic of another writer left nothing inconsistent.
         let _guard = self.write_lock.lock().unwrap_or_else(PoisonError::into_inner);
         let temp_file = self.dir.join(TEMP_FILE_NAME);
         let mut out = BufWriter::new(File::create(&temp_file)?);
@@ -119,14 +126,14 @@ impl Snapshotter {
         }
         last = None;
         loop {
-            // When it is read, passwords may have been changed.
+            // Without password fingerprints: the passwords may change before the snapshot is read.
             let rows = self.registry.users_after(last.as_ref()).without_marks();
             let Some(row) = rows.users.last() else { break };
             last = Some(row.username.clone());
             write(&rows)?;
         }
         out.write_all(&encoder.finish())?;
-        // Renamed before it is on the disk, it could be found empty after a loss of power.
+        // Synced before the rename: otherwise the file could be empty after a power failure.
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         fs::rename(&temp_file, self.dir.join(FILE_NAME))?;
         sync_dir(&self.dir)
@@ -155,18 +162,18 @@ mod tests {
         snapshot.rows.iter().flat_map(|rows| &rows.users).map(|row| row.username.to_string()).collect()
     }
 
-    /// As when a node ends while it writes now and then.
+    /// A node may stop during a periodic write.
     #[test]
-    fn a_write_waits_for_one_that_was_given_up_and_goes_on_all_the_same() {
+    fn a_write_waits_for_a_write_whose_caller_was_dropped() {
         let (dir, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
         let snapshotter = snapshotter(dir.path());
         snapshotter.registry.merge(&Rows::of_user(Username::parse("alice").unwrap()), boot_now());
-        // The one that was given up is in the middle of it.
+        // The write of the dropped caller is in progress.
         let write_lock = snapshotter.write_lock.lock().unwrap();
         let other = snapshotter.clone();
         let mut last = Box::pin(other.save());
-        let waits = async { timeout(Duration::from_millis(200), last.as_mut()).await.is_err() };
-        assert!(runtime.block_on(waits), "two write at once");
+        let is_waiting = async { timeout(Duration::from_millis(200), last.as_mut()).await.is_err() };
+        assert!(runtime.block_on(is_waiting), "two writers at once");
         assert!(!dir.path().join(TEMP_FILE_NAME).exists() && !dir.path().join(FILE_NAME).exists());
         drop(write_lock);
         runtime.block_on(last);

@@ -20,15 +20,15 @@ pub struct Object {
     pub version: ObjectVersion,
 }
 
-/// Largest object that a store reads, in bytes. Rollcall writes images of at most 512 KiB, so it did
-/// not write a larger object.
+/// Largest object that a store reads, in bytes. Rollcall writes images of at most 512 KiB, so it
+/// did not write a larger object.
 pub const MAX_OBJECT_BYTES: usize = 4 << 20;
 
 /// One page of a listing. Names ascend within a page; a store may have its own order of pages.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ListPage {
-    /// Names of direct children in ascending byte order, without duplicates, without the folder's path
-    /// and without slashes.
+    /// Names of direct children in ascending byte order, without duplicates, without the folder's
+    /// path and without slashes.
     pub names: Vec<String>,
     /// Token of the next page. `None` on the last page.
     pub next: Option<String>,
@@ -37,20 +37,21 @@ pub struct ListPage {
 /// Error of a store. The text is for logs and for the operator.
 #[derive(Debug, Error)]
 pub enum BackendError {
-    /// `create` found an existing object, or `replace_if` found another version or no object. Nothing
-    /// was written. The object found is durable, so a read-back may acknowledge it.
+    /// `create` found an existing object, or `replace_if` found another version or no object.
+    /// Nothing was written. The object found is durable, so a read-back may acknowledge it.
     #[error("the object exists in another state")]
     Precondition,
-    /// A retry may succeed: a broken connection, a timeout, "too many requests", an overloaded server.
-    /// A write may or may not have taken effect.
+    /// A retry may succeed: a broken connection, a timeout, "too many requests", an overloaded
+    /// server. A write may or may not have taken effect.
     #[error("{0}")]
     Transient(String),
-    /// A retry cannot succeed: no permission, no such bucket, bad credentials, a full or read-only disk.
-    /// Nothing was written. The text names the remedy, if there is one.
+    /// A retry cannot succeed: no permission, no such bucket, bad credentials, a full or read-only
+    /// disk. Nothing was written. The text names the remedy, if there is one.
     #[error("{0}")]
     Permanent(String),
-    /// This one object cannot be read, and the others can: its name belongs to a directory, a symbolic
-    /// link or a too large file, or its permissions are wrong. The operator must repair it.
+    /// This one object cannot be read, and the others can: its name belongs to a directory, a
+    /// symbolic link or a too large file, or its permissions are wrong. The operator must repair
+    /// it.
     #[error("{0}")]
     Unreadable(String),
 }
@@ -68,8 +69,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn replace_if(&self, key: &Key, version: &ObjectVersion, bytes: Bytes)
     -> Result<ObjectVersion, BackendError>;
 
-    /// Reads the object. `None` if there is none. The object read may not be durable yet. A caller that
-    /// acknowledges an existing object calls [`Self::create`] instead: it returns
+    /// Reads the object. `None` if there is none. The object read may not be durable yet. A caller
+    /// that acknowledges an existing object calls [`Self::create`] instead: it returns
     /// [`BackendError::Precondition`] only for a durable object.
     async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError>;
 

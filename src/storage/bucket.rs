@@ -1,5 +1,6 @@
-//! A bucket: a [`Backend`] with a deadline for every call, bounded retries with jitter, and a read-back
-//! after a refused write. The read-back tells a lost response of our own write from a conflict.
+//! A bucket: a [`Backend`] with a deadline for every call, bounded retries with jitter, and a
+//! read-back after a refused write. The read-back tells a lost response of our own write from a
+//! conflict.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,8 @@ pub struct RetryPolicy {
     pub deadline: Duration,
     /// Number of attempts, the first included. At least 1.
     pub attempts: u32,
-    /// Backoff before the second attempt. It doubles with each further one. Half of it is random jitter.
+    /// Backoff before the second attempt. It doubles with each further one. Half of it is random
+    /// jitter.
     pub initial_backoff: Duration,
 }
 
@@ -91,7 +93,8 @@ pub enum BucketError {
         /// The cause and the remedy.
         cause: String,
     },
-    /// An object that existed and that Rollcall never deletes is missing. The whole bucket may be lost.
+    /// An object that existed and that Rollcall never deletes is missing. The whole bucket may be
+    /// lost.
     #[error(
         "{path} is no longer in the {store}, and Rollcall did not delete it: put it back, or restart the nodes if it is gone for good"
     )]
@@ -135,12 +138,13 @@ impl Bucket {
         BucketError::Vanished { path: key.path(), store: self.describe() }
     }
 
-    /// Creates the object if there is none. An existing object with exactly these bytes counts as created
-    /// by this call: it comes from an attempt whose response was lost. Every object that Rollcall creates
-    /// contains a random id of its own.
+    /// Creates the object if there is none. An existing object with exactly these bytes counts as
+    /// created by this call: it comes from an attempt whose response was lost. Every object that
+    /// Rollcall creates contains a random id of its own.
     ///
     /// # Errors
-    /// [`BucketError`] if the store refused or gave no response in time. The write may have taken effect.
+    /// [`BucketError`] if the store refused or gave no response in time. The write may have taken
+    /// effect.
     pub async fn create(&self, key: &Key, bytes: Bytes) -> Result<CreateOutcome, BucketError> {
         let (backend, bytes) = (&self.backend, &bytes);
         let attempt = move || async move {
@@ -161,7 +165,8 @@ impl Bucket {
     /// [`Self::create`], an object that already has these bytes counts as written by this call.
     ///
     /// # Errors
-    /// [`BucketError`] if the store refused or gave no response in time. The write may have taken effect.
+    /// [`BucketError`] if the store refused or gave no response in time. The write may have taken
+    /// effect.
     pub async fn replace_if(
         &self,
         key: &Key,
@@ -198,11 +203,12 @@ impl Bucket {
         self.retry("list", folder.path(), || self.backend.list(folder, page)).await
     }
 
-    /// All names in a folder in ascending byte order, without duplicates. Each page has its own deadline.
+    /// All names in a folder in ascending byte order, without duplicates. Each page has its own
+    /// deadline.
     ///
     /// # Errors
-    /// [`BucketError`] if the store refused a page or gave no response in time. Then there is no listing,
-    /// not even a part.
+    /// [`BucketError`] if the store refused a page or gave no response in time. Then there is no
+    /// listing, not even a part.
     pub async fn list(&self, folder: &Folder) -> Result<Vec<String>, BucketError> {
         let mut names = Vec::new();
         let mut next = None;
@@ -245,8 +251,8 @@ impl Bucket {
                 Ok(Err(BackendError::Unreadable(cause))) => {
                     return Err(BucketError::Unreadable { operation, path, store: self.describe(), cause });
                 }
-                // A refused precondition on a call without one is a fault of the store. A retry would not
-                // help.
+                // A refused precondition on a call without one is a fault of the store. A retry
+                // would not help.
                 Ok(Err(error @ (BackendError::Permanent(_) | BackendError::Precondition))) => {
                     return Err(self.unavailable(operation, path, error.to_string()));
                 }
@@ -275,8 +281,8 @@ impl Bucket {
     }
 }
 
-/// Half of the backoff, plus a fraction (0.0 to 1.0) of the other half. Nodes that failed together then
-/// do not retry together.
+/// Half of the backoff, plus a fraction (0.0 to 1.0) of the other half. Nodes that failed together
+/// then do not retry together.
 fn with_jitter(backoff: Duration, fraction: f64) -> Duration {
     let half = backoff / 2;
     half + half.mul_f64(fraction)

@@ -32,9 +32,9 @@ pub enum CheckOutcome {
     Failed,
 }
 
-/// Checks the bucket of `config`, and passes each finished step to `report`. After a failed step only
-/// the clean-up follows. `number` names the object that the check writes and deletes. Concurrent checks
-/// need different numbers.
+/// Checks the bucket of `config`, and passes each finished step to `report`. After a failed step
+/// only the clean-up follows. `number` names the object that the check writes and deletes.
+/// Concurrent checks need different numbers.
 pub async fn check_bucket(
     config: GcsConfig,
     policy: RetryPolicy,
@@ -94,7 +94,7 @@ impl BucketCheck {
         match self.bucket.create(&self.key, Bytes::from_static(b"another")).await.map_err(explain)? {
             CreateOutcome::AlreadyExists(found) if found.bytes == self.bytes => Ok(()),
             CreateOutcome::AlreadyExists(_) | CreateOutcome::Created(_) => Err(format!(
-                "{} was overwritten by a write that must only create; do not use this server, it does not keep \
+                "{} was overwritten by a write that must only create; do not use this server, it ignores \
                  ifGenerationMatch",
                 self.key
             )),

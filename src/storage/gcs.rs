@@ -1,9 +1,10 @@
 //! Google Cloud Storage, which also stores the objects of a Firebase bucket.
 //!
-//! Reads and writes use Google's crate. Lists and deletes are JSON requests with the same credentials,
-//! because the crate offers them over gRPC only. The version of an object is its generation, the number
-//! that Cloud Storage gives each write. A write with the condition "generation 0" is create-only.
-//! Google's crate never retries here: the policy of [`Bucket`](super::Bucket) is the only one.
+//! Reads and writes use Google's crate. Lists and deletes are JSON requests with the same
+//! credentials, because the crate offers them over gRPC only. The version of an object is its
+//! generation, the number that Cloud Storage gives each write. A write with the condition
+//! "generation 0" is create-only. Google's crate never retries here: the policy of
+//! [`Bucket`](super::Bucket) is the only one.
 
 mod access;
 mod json_api;
@@ -24,8 +25,8 @@ use super::{Backend, BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES, Obje
 
 /// Endpoint of Cloud Storage, unless an emulator replaces it.
 const GOOGLE: &str = "https://storage.googleapis.com";
-/// Size from which Google's crate uploads an object in several requests, in bytes. Above the largest
-/// object, so that every upload is one request.
+/// Size from which Google's crate uploads an object in several requests, in bytes. Above the
+/// largest object, so that every upload is one request.
 const ONE_REQUEST_BYTES: usize = MAX_OBJECT_BYTES + 1;
 
 /// Bucket, endpoint and credentials.
@@ -38,15 +39,15 @@ pub struct GcsConfig {
 }
 
 impl GcsConfig {
-    /// A bucket at Google, with the credentials in `key_file` (`GOOGLE_APPLICATION_CREDENTIALS`). The
-    /// name may have the form `gs://name`.
+    /// A bucket at Google, with the credentials in `key_file` (`GOOGLE_APPLICATION_CREDENTIALS`).
+    /// The name may have the form `gs://name`.
     #[must_use]
     pub fn google(bucket: &str, key_file: PathBuf) -> Self {
         Self { bucket: bucket.to_owned(), endpoint: None, key_file: Some(key_file), page_size: 1000 }
     }
 
-    /// A bucket of an emulator, without credentials. `host` is `STORAGE_EMULATOR_HOST`: `host:port`, with
-    /// or without `http://`.
+    /// A bucket of an emulator, without credentials. `host` is `STORAGE_EMULATOR_HOST`:
+    /// `host:port`, with or without `http://`.
     #[must_use]
     pub fn emulator(bucket: &str, host: &str) -> Self {
         let host = host.trim_end_matches('/');
@@ -78,8 +79,8 @@ impl GcsBackend {
     /// whether Google accepts the credentials and whether the bucket exists.
     ///
     /// # Errors
-    /// [`BackendError::Permanent`] if the bucket's name or the key file is invalid. It names the variable
-    /// and the remedy.
+    /// [`BackendError::Permanent`] if the bucket's name or the key file is invalid. It names the
+    /// variable and the remedy.
     pub async fn connect(config: GcsConfig) -> Result<Self, BackendError> {
         let bucket = access::bucket_name(&config.bucket)?;
         let credentials = access::credentials(config.key_file.as_deref()).await?;

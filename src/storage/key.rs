@@ -7,7 +7,8 @@ use rollcall_core::{ImageName, NodeAddr, Username};
 pub enum Key {
     /// The id of the cluster that uses this bucket.
     Cluster,
-    /// The record of a node's first start. A node that has this record and no ballot has lost its ballot.
+    /// The record of a node's first start. A node that has this record and no ballot has lost its
+    /// ballot.
     Node(NodeAddr),
     /// The key that signs the tokens of users.
     TokenKey,
@@ -15,7 +16,8 @@ pub enum Key {
     Profile(Username),
     /// One of a user's images.
     Image(Username, ImageName),
-    /// The object that a check of the bucket writes and deletes. Concurrent checks have different numbers.
+    /// The object that a check of the bucket writes and deletes. Concurrent checks have different
+    /// numbers.
     Check(u32),
 }
 

@@ -1,8 +1,8 @@
-//! The embedded store: a directory of this machine, which several processes may use at once. NFS is not
-//! supported: its locks and hard links are not reliable enough.
+//! The embedded store: a directory of this machine, which several processes may use at once. NFS is
+//! not supported: its locks and hard links are not reliable enough.
 //!
-//! This file runs the blocking operations of [`object_files`] outside of the async threads, and limits
-//! their number.
+//! This file runs the blocking operations of [`object_files`] outside of the async threads, and
+//! limits their number.
 
 mod directories;
 mod io_failure;
@@ -36,21 +36,21 @@ impl LocalBackend {
     /// Number of names per page of a listing outside of tests.
     pub const DEFAULT_PAGE_SIZE: usize = 10_000;
 
-    /// Opens the store in `root`, and creates the directory if it is missing. Removes temporary files of
-    /// crashed writes that are older than an hour. `boot_tag` is part of the names of this store's
-    /// temporary files. It is one path segment, and no other store in `root` may use the same at the same
-    /// time.
+    /// Opens the store in `root`, and creates the directory if it is missing. Removes temporary
+    /// files of crashed writes that are older than an hour. `boot_tag` is part of the names of this
+    /// store's temporary files. It is one path segment, and no other store in `root` may use the
+    /// same at the same time.
     ///
     /// # Errors
-    /// [`BackendError::Permanent`] if the directory cannot be created or written. It names the directory
-    /// and the remedy.
+    /// [`BackendError::Permanent`] if the directory cannot be created or written. It names the
+    /// directory and the remedy.
     pub fn open(root: PathBuf, boot_tag: &str, page_size: usize) -> Result<Self, BackendError> {
         let files = ObjectFiles::open(root, boot_tag, page_size.max(1), clock::wall_now())?;
         Ok(Self { files: Arc::new(files), permits: Arc::new(Semaphore::new(MAX_CONCURRENT_OPERATIONS)) })
     }
 
-    /// Runs blocking work once a permit is free. If the caller stops waiting, started work still runs to
-    /// its end and keeps its permit until then.
+    /// Runs blocking work once a permit is free. If the caller stops waiting, started work still
+    /// runs to its end and keeps its permit until then.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&ObjectFiles) -> Result<T, BackendError> + Send + 'static,
@@ -61,7 +61,8 @@ impl LocalBackend {
             let _permit = permit;
             files.with_root_checked(work)
         });
-        done.await.unwrap_or_else(|end| Err(BackendError::Transient(format!("the disk operation did not end: {end}"))))
+        done.await
+            .unwrap_or_else(|error| Err(BackendError::Transient(format!("the disk operation was aborted: {error}"))))
     }
 }
 

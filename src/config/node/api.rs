@@ -1,5 +1,5 @@
-//! HTTP API in a node's configuration: the address to listen on, the URL for clients, and the allowed
-//! origins of web pages.
+//! HTTP API in a node's configuration: the address to listen on, the URL for clients, and the
+//! allowed origins of web pages.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -2,8 +2,8 @@
 
 use http::Uri;
 
-/// The base URL without its trailing slash. `None` if the text is no base URL: `http` or `https`, a host,
-/// no user, no query and no fragment.
+/// The base URL without its trailing slash. `None` if the text is no base URL: `http` or `https`, a
+/// host, no user, no query and no fragment.
 pub(super) fn parse_base_url(text: &str) -> Option<String> {
     let uri: Uri = text.parse().ok()?;
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));

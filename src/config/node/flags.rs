@@ -14,11 +14,11 @@ pub(in crate::config) const DEFAULT_FILE: &str = "config.toml";
 /// The flags of a node. A setting without a flag comes from the environment, then from the file.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Flags {
-    /// The configuration file; config.toml in the working directory if there is one
+    /// The configuration file [default: config.toml in the working directory, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// This node's election address, one of the peers; it is the node's name
+    /// This node's election address, which is also its name; one of the peers
     #[arg(long, value_name = "IP:PORT")]
     pub this_node: Option<String>,
 
@@ -34,11 +34,12 @@ pub struct Flags {
     #[arg(long, value_name = "IP")]
     pub api_bind: Option<String>,
 
-    /// Where clients reach this node's HTTP API [default: the host of this node with the API port]
+    /// The URL of this node's HTTP API for clients [default: the host of this node with the API
+    /// port]
     #[arg(long, value_name = "URL")]
     pub api_url: Option<String>,
 
-    /// Where the nodes of this machine keep their state, and the local bucket [default: data]
+    /// The directory for the state of this machine's nodes and for the local bucket [default: data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
 }

@@ -50,7 +50,8 @@ fn is_bucket_name(text: &str) -> bool {
         && text.bytes().all(|b| plain(b) || matches!(b, b'-' | b'_' | b'.'))
 }
 
-/// Reads the URL of the emulator. The setting is `HOST:PORT` or a URL, as in Google's other clients.
+/// Reads the URL of the emulator. The setting is `HOST:PORT` or a URL, as in Google's other
+/// clients.
 pub(super) fn emulator(layers: &Layers) -> Result<Option<String>, ConfigError> {
     let expected = "HOST:PORT or a URL, such as \"localhost:4443\"";
     let Some(given) = layers.text(&settings::EMULATOR, expected)? else { return Ok(None) };

@@ -2,16 +2,16 @@
 
 use rollcall_core::NodeAddr;
 
-const NO_CLUSTER_KEY: &str = "there is no cluster_key, so whoever reaches the election port can pose as a node; set the same \
+const NO_CLUSTER_KEY: &str = "there is no cluster_key, so any program that reaches the election port can pose as a node; set the same \
      cluster_key on all nodes (ROLLCALL_CLUSTER_KEY or cluster_key_file)";
 
-/// One line per warning. `is_emulator_unused`: an emulator is set, but no bucket. `is_unprotected`: there
-/// is no cluster key, so any host that reaches the election port can act as a node.
+/// One line per warning. `is_emulator_unused`: an emulator is set, but no bucket. `is_unprotected`:
+/// there is no cluster key, so any host that reaches the election port can act as a node.
 pub(super) fn warnings(peers: &[NodeAddr], is_emulator_unused: bool, is_unprotected: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     match peers.len() {
         2 => warnings
-            .push("with two nodes both are needed: when either is down, no one leads; add a third node".to_owned()),
+            .push("with two nodes both are needed: if one is down, there is no leader; add a third node".to_owned()),
         count if count % 2 == 0 => warnings
             .push(format!("{count} nodes survive no more failures than {}; use an odd number of peers", count - 1)),
         _ => {}

@@ -14,8 +14,8 @@ const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 const KEY_REMEDY: &str = "set GOOGLE_APPLICATION_CREDENTIALS to a service account's key file: Firebase console, Project \
     settings, Service accounts, Generate new private key";
 
-/// Validates the bucket's name. Removes white space, `gs://` and a trailing slash, which people copy
-/// along with it.
+/// Validates the bucket's name. Removes white space, `gs://` and a trailing slash, which people
+/// copy along with it.
 pub(super) fn bucket_name(given: &str) -> Result<String, BackendError> {
     let name = given.trim().trim_start_matches("gs://").trim_end_matches('/');
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
@@ -38,7 +38,7 @@ pub(super) async fn credentials(key_file: Option<&Path>) -> Result<Credentials, 
     };
     let found = tokio::fs::metadata(path).await.map_err(|error| refuse(error.to_string()))?;
     if !found.is_file() || found.len() > MAX_KEY_FILE_BYTES {
-        return Err(refuse("it is no file of a key's size".to_owned()));
+        return Err(refuse(format!("it is no regular file, or its size is over {MAX_KEY_FILE_BYTES} bytes")));
     }
     let text = tokio::fs::read(path).await.map_err(|error| refuse(error.to_string()))?;
     let json: Value = serde_json::from_slice(&text).map_err(|error| refuse(format!("it is not JSON: {error}")))?;
@@ -52,8 +52,8 @@ pub(super) async fn credentials(key_file: Option<&Path>) -> Result<Credentials, 
     built.map_err(|error| refuse(error.to_string()))
 }
 
-/// Installs the cryptography provider of rustls, which both HTTP clients use. Does nothing if the process
-/// has installed one already.
+/// Installs the cryptography provider of rustls, which both HTTP clients use. Does nothing if the
+/// process has installed one already.
 pub(super) fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

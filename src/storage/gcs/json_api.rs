@@ -44,8 +44,8 @@ impl JsonApi {
                 "STORAGE_EMULATOR_HOST {endpoint:?} is no address: {error}; give host:port"
             ))
         })?;
-        // The API never redirects. A redirect comes from a machine in between, which must not get the
-        // token.
+        // The API never redirects. A redirect comes from a machine in between, which must not get
+        // the token.
         let client = Client::builder().redirect(redirect::Policy::none()).build();
         let client = client.map_err(|error| BackendError::Permanent(error_chain(&error)))?;
         Ok(Self { client, credentials, objects, bucket: bucket.to_owned(), page_size })

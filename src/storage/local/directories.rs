@@ -11,8 +11,8 @@ use super::io_failure::operation_failed;
 /// Mode of the root directory and of the directories above it that are created. The umask applies.
 const ROOT_MODE: u32 = 0o777;
 
-/// The names of all directories in `dir`, or of all plain files. Empty if there is no `dir`. Names that
-/// are not UTF-8 are left out: Rollcall writes none.
+/// The names of all directories in `dir`, or of all plain files. Empty if there is no `dir`. Names
+/// that are not UTF-8 are left out: Rollcall writes none.
 pub(super) fn child_names(dir: &Path, directories: bool) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for_each_child(dir, directories, |name| names.push(name))?;
@@ -28,8 +28,8 @@ pub(super) fn for_each_child(dir: &Path, directories: bool, mut take: impl FnMut
     for child in entries {
         let child = child?;
         let kind = match child.file_type() {
-            // Deleted since the directory was read. Any other error ends the listing: a partial listing
-            // would look complete.
+            // Deleted since the directory was read. Any other error ends the listing: a partial
+            // listing would look complete.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             kind => kind?,
         };

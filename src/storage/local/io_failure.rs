@@ -22,15 +22,16 @@ pub(super) fn explain(operation: &str, path: &Path, error: &Error) -> (String, b
     }
 }
 
-/// The error that an object was written and its directory could not be synced to disk. The write must not
-/// be acknowledged, because it may not be durable. The error is always transient, because it has taken
-/// effect: the next attempt finds the object, and syncs its directory before it returns.
+/// The error that an object was written and its directory could not be synced to disk. The write
+/// must not be acknowledged, because it may not be durable. The error is always transient, because
+/// it has taken effect: the next attempt finds the object, and syncs its directory before it
+/// returns.
 pub(super) fn sync_failed(dir: &Path, error: &Error) -> BackendError {
-    BackendError::Transient(format!("cannot bring the directory {} to disk: {error}", dir.display()))
+    BackendError::Transient(format!("cannot sync the directory {} to disk: {error}", dir.display()))
 }
 
-/// The error of the first hard link in `root`. Some file systems without hard links report "permission
-/// denied".
+/// The error of the first hard link in `root`. Some file systems without hard links report
+/// "permission denied".
 pub(super) fn hard_link_failed(root: &Path, error: &Error) -> BackendError {
     BackendError::Permanent(format!("cannot make a hard link in {}: {error}; {ONE_FILE_SYSTEM}", root.display()))
 }
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn temporary_failures_are_transient() {
+    fn temporary_failures_of_the_disk_are_transient() {
         for kind in [ErrorKind::Interrupted, ErrorKind::TimedOut, ErrorKind::OutOfMemory] {
             assert!(matches!(operation_failed("write", Path::new("x"), &kind.into()), BackendError::Transient(_)));
         }

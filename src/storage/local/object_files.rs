@@ -1,11 +1,12 @@
 //! Objects as files, with blocking calls.
 //!
-//! A write syncs a temporary file to disk, and then gives it its name in one atomic step. The step is a
-//! hard link, which fails if the name exists, or a rename under the lock. So no reader sees a part of an
-//! object, two writers cannot create the same object, and a crash leaves at most a temporary file.
+//! A write syncs a temporary file to disk, and then gives it its name in one atomic step. The step
+//! is a hard link, which fails if the name exists, or a rename under the lock. So no reader sees a
+//! part of an object, two writers cannot create the same object, and a crash leaves at most a
+//! temporary file.
 //!
-//! Invariant: a write returns only after its bytes, its name and its directories are on disk, in this
-//! order.
+//! Invariant: a write returns only after its bytes, its name and its directories are on disk, in
+//! this order.
 
 use std::collections::BinaryHeap;
 use std::fs::{self, File, OpenOptions};
@@ -30,16 +31,16 @@ use rollcall_core::{Username, WallMs};
 const TEMP_DIR: &str = ".tmp";
 /// File that every process locks before it renames or deletes an object.
 const LOCK_FILE: &str = ".lock";
-/// Mode of objects. Only the account that runs the nodes may read them: some contain password hashes, one
-/// the key of all tokens.
+/// Mode of objects. Only the account that runs the nodes may read them: some contain password
+/// hashes, one the key of all tokens.
 const FILE_MODE: u32 = 0o600;
 /// Mode of the directories below the root. The operator chooses the mode of the root itself.
 const DIR_MODE: u32 = 0o700;
-/// Age from which a temporary file belongs to a crashed write, in seconds. A write has a deadline of
-/// seconds.
+/// Age from which a temporary file belongs to a crashed write, in seconds. A write has a deadline
+/// of seconds.
 const TEMP_MAX_AGE_SECONDS: i64 = 3600;
-/// Most attempts to take the lock. Other processes hold it for a read and a rename. A suspended holder
-/// must not block all threads of this process.
+/// Most attempts to take the lock. Other processes hold it for a read and a rename. A suspended
+/// holder must not block all threads of this process.
 const MAX_LOCK_ATTEMPTS: u32 = 500;
 /// Interval between two attempts to take the lock.
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(2);
@@ -51,7 +52,8 @@ pub(super) struct ObjectFiles {
     boot_tag: String,
     temp_counter: AtomicU64,
     page_size: usize,
-    /// Syncs the names in a directory to disk. A field, so that tests can observe it and let it fail.
+    /// Syncs the names in a directory to disk. A field, so that tests can observe it and let it
+    /// fail.
     sync_dir: fn(&Path) -> io::Result<()>,
 }
 
@@ -60,16 +62,16 @@ struct TempFile(PathBuf);
 
 impl Drop for TempFile {
     fn drop(&mut self) {
-        // After a rename the file does not exist. If the removal fails, a start after more than an hour
-        // removes the file.
+        // After a rename the file does not exist. If the removal fails, a start after more than an
+        // hour removes the file.
         let _ = fs::remove_file(&self.0);
     }
 }
 
 impl ObjectFiles {
     pub(super) fn open(root: PathBuf, boot_tag: &str, page_size: usize, now: WallMs) -> Result<Self, BackendError> {
-        // The only place that creates the root. If the root disappears later, no empty directory may
-        // replace it.
+        // The only place that creates the root. If the root disappears later, no empty directory
+        // may replace it.
         create_dir_durably(&root.join(TEMP_DIR), sync_dir)?;
         // Another process may have just created the root, and may crash before it syncs the name.
         let above = parent(&root);
@@ -81,7 +83,8 @@ impl ObjectFiles {
         Ok(files)
     }
 
-    /// Checks at the start that the file system has hard links, instead of at the first registration.
+    /// Checks at the start that the file system has hard links, instead of at the first
+    /// registration.
     fn check_hard_links(&self) -> Result<(), BackendError> {
         let temp = self.write_temp(b"")?;
         let second_name = TempFile(self.temp_dir().join(format!("{}-link", self.boot_tag)));
@@ -163,8 +166,8 @@ impl ObjectFiles {
         let next = last_on_page.filter(|_| names.len() > self.page_size);
         names.truncate(self.page_size);
         if *folder == Folder::Users {
-            // As in the other kinds of store, which have no empty folders: a user's directory counts once
-            // it contains an object.
+            // As in the other kinds of store, which have no empty folders: a user's directory
+            // counts once it contains an object.
             names.retain(|name| self.has_objects(name));
         }
         Ok(ListPage { names, next })
@@ -189,15 +192,15 @@ impl ObjectFiles {
             return Ok(());
         }
         if dir == self.root() {
-            return Err(self.root.replaced_error("it was taken away during a write"));
+            return Err(self.root.replaced_error("it was removed during a write"));
         }
         self.create_dir_below_root(parent(dir))?;
         create_one_dir_durably(dir, DIR_MODE, self.sync_dir)
     }
 
-    /// The error that `target` already exists. It is synced to disk first: its writer may have crashed
-    /// between the name and the sync, and the caller may acknowledge the object as its own. `get` does not
-    /// sync, because reads are frequent and refused writes are rare.
+    /// The error that `target` already exists. It is synced to disk first: its writer may have
+    /// crashed between the name and the sync, and the caller may acknowledge the object as its own.
+    /// `get` does not sync, because reads are frequent and refused writes are rare.
     fn already_exists(&self, target: &Path) -> BackendError {
         match self.sync_ancestors(target) {
             Ok(()) => BackendError::Precondition,
@@ -205,8 +208,8 @@ impl ObjectFiles {
         }
     }
 
-    /// Syncs the name of `target` and the names of the directories above it to disk: the creator of a
-    /// directory may not have synced it yet. Syncing an unchanged directory is cheap.
+    /// Syncs the name of `target` and the names of the directories above it to disk: the creator of
+    /// a directory may not have synced it yet. Syncing an unchanged directory is cheap.
     fn sync_ancestors(&self, target: &Path) -> Result<(), BackendError> {
         for dir in target.ancestors().skip(1).take_while(|dir| dir.starts_with(self.root())) {
             (self.sync_dir)(dir).map_err(|error| sync_failed(dir, &error))?;
@@ -267,8 +270,8 @@ impl ObjectFiles {
     }
 }
 
-/// The version of an object: a hash of its bytes. A replacement with the same bytes keeps the version,
-/// which harms no reader.
+/// The version of an object: a hash of its bytes. A replacement with the same bytes keeps the
+/// version, which harms no reader.
 fn version_of(bytes: &[u8]) -> ObjectVersion {
     let digest = Sha256::digest(bytes);
     let mut first = [0; 16];

@@ -24,7 +24,8 @@ pub(super) fn read(root: &Path, target: &Path) -> Result<Option<Vec<u8>>, Backen
     }
 }
 
-/// The error that `target` could not be read or listed. It concerns this one object or the whole store.
+/// The error that `target` could not be read or listed. It concerns this one object or the whole
+/// store.
 pub(super) fn read_error(operation: &str, root: &Path, target: &Path, error: &Error) -> BackendError {
     let concerns_one_object = match error.kind() {
         ErrorKind::IsADirectory | ErrorKind::NotADirectory => true,
@@ -38,8 +39,8 @@ pub(super) fn read_error(operation: &str, root: &Path, target: &Path, error: &Er
 }
 
 fn read_bytes(target: &Path) -> io::Result<Vec<u8>> {
-    // Following a symbolic link would expose files outside of the bucket. Opening a pipe would block the
-    // thread forever.
+    // Following a symbolic link would expose files outside of the bucket. Opening a pipe would
+    // block the thread forever.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).map_err(|_| ErrorKind::InvalidInput)?;
     let file: File = OpenOptions::new().read(true).custom_flags(flags).open(target)?;

@@ -1,7 +1,7 @@
 //! The bucket's root directory, and the check that it is still the directory opened at the start.
 //!
-//! A directory that was moved, deleted or unmounted looks like an empty bucket, in which every username
-//! is free. So every operation fails while another directory, or none, is in its place.
+//! A directory that was moved, deleted or unmounted looks like an empty bucket, in which every
+//! username is free. So every operation fails while another directory, or none, is in its place.
 
 use std::fs::{self, File};
 use std::io;
@@ -35,8 +35,8 @@ impl RootDir {
         &self.path
     }
 
-    /// Checks that the directory is still in its place. The error is transient: the operator may put the
-    /// directory back.
+    /// Checks that the directory is still in its place. The error is transient: the operator may
+    /// put the directory back.
     pub(super) fn check(&self) -> Result<(), BackendError> {
         match fs::metadata(&self.path) {
             Ok(found) if identity(&found) == self.identity => Ok(()),

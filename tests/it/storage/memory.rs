@@ -1,4 +1,4 @@
-//! The store in memory.
+//! The store in memory: both suites.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One suite of behaviours, run against every kind of store, and what is particular to each kind.
+//! Tests of the stores: one suite for every kind, and the behaviour that only one kind has.
 
 mod bucket_check;
 mod cluster;
