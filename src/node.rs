@@ -28,13 +28,13 @@ use crate::replication::Replication;
 use crate::snapshot::Snapshotter;
 use crate::storage::{Bucket, RetryPolicy};
 use banner::{banner, print};
-use identity::{cluster_id, is_first_start, token_key};
+use identity::{is_first_start, load_or_create_cluster_id, load_token_key};
 use leadership::{drain, rebuild_when_leading, refresh_presence};
 use rollcall_core::clock::boot_now;
 use rollcall_election::{
     ApiOptions, BallotOptions, Carrier, ClusterOptions, Election, LoadOptions, LoadSource, Options, Peers,
 };
-use startup::{bind, listen, lock_node_dir, open_backend};
+use startup::{bind, into_async_listener, lock_node_dir, open_backend};
 
 /// Runs a node until `shutdown` is cancelled. Then it stops in order: the lease, the requests in
 /// flight, the links to the other nodes.
@@ -48,8 +48,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let api_port = bind(config.api.socket_addr(), "HTTP API", "API_PORT")?;
     let backend = open_backend(&config).await?;
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(Duration::from_millis(config.storage_timeout_ms)));
-    let cluster = cluster_id(&bucket).await?;
-    let token_key = token_key(&bucket).await?;
+    let cluster = load_or_create_cluster_id(&bucket).await?;
+    let token_key = load_token_key(&bucket).await?;
     // Held until the last snapshot is written.
     let _lock_guard = Arc::clone(&lock);
     let startup = StartupState { lock, is_first_start: is_first_start(&config, &bucket).await? };
@@ -83,7 +83,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         news,
         under_way: in_flight.clone(),
     };
-    let api_port = listen(api_port)?;
+    let api_port = into_async_listener(api_port)?;
 
     let tasks = TaskTracker::new();
     let ended = CancellationToken::new();

@@ -30,12 +30,12 @@ use super::error::ConfigError;
 use super::layers::{Layers, ValidationScope, command_line, environment};
 use super::origin::Origin;
 use super::toml_file;
-use api::api;
+use api::read_api;
 use flags::DEFAULT_FILE;
-use load_source::load_source;
-use membership::{cluster_key, membership};
-use storage::{emulator, storage};
-use timings::{MAX_MS, timings};
+use load_source::read_load_source;
+use membership::{read_cluster_key, read_membership};
+use storage::{read_emulator_url, read_storage};
+use timings::{MAX_MS, read_timings};
 use warnings::warnings;
 
 /// Longest validity of a token, in days. Ten years, so that sums of times do not overflow.
@@ -163,12 +163,12 @@ impl Config {
 }
 
 fn build(layers: &Layers, has_file: bool) -> Result<Config, ConfigError> {
-    let (node, peers) = membership(layers, has_file)?;
+    let (node, peers) = read_membership(layers, has_file)?;
     let data_dir = layers.path(&settings::DATA_DIR)?;
-    let timings = timings(layers)?;
-    let storage = storage(layers, &data_dir)?;
-    let is_emulator_unused = matches!(storage, StorageConfig::Local { .. }) && emulator(layers)?.is_some();
-    let (cluster_key, cluster_key_file) = cluster_key(layers)?;
+    let timings = read_timings(layers)?;
+    let storage = read_storage(layers, &data_dir)?;
+    let is_emulator_unused = matches!(storage, StorageConfig::Local { .. }) && read_emulator_url(layers)?.is_some();
+    let (cluster_key, cluster_key_file) = read_cluster_key(layers)?;
     let has_no_key = cluster_key.is_none() && cluster_key_file.is_none();
     let is_unprotected = has_no_key && peers.len() > 1 && !node.value.socket_addr().ip().is_loopback();
     let warnings = warnings(&peers, is_emulator_unused, is_unprotected);
@@ -178,9 +178,9 @@ fn build(layers: &Layers, has_file: bool) -> Result<Config, ConfigError> {
         cluster_key_file,
         timings,
         trust_end_of_stream: layers.bool(&settings::TRUST_END_OF_STREAM)?,
-        load_source: load_source(layers)?,
+        load_source: read_load_source(layers)?,
         cpu_refresh_ms: layers.number(&settings::CPU_REFRESH, MAX_MS)?.value,
-        api: api(layers, &node)?,
+        api: read_api(layers, &node)?,
         presence: PresenceConfig { ttl_ms: 1000 * layers.number(&settings::HEARTBEAT_TTL, MAX_MS / 1000)?.value },
         passwords: PasswordConfig {
             required: layers.bool(&settings::REQUIRE_PASSWORD)?,

@@ -28,7 +28,7 @@ struct NodeFile {
 }
 
 /// The id of the bucket. Creates it if this is the first node that uses the bucket.
-pub(super) async fn cluster_id(bucket: &Bucket) -> Result<Uuid, NodeError> {
+pub(super) async fn load_or_create_cluster_id(bucket: &Bucket) -> Result<Uuid, NodeError> {
     let storage_error = |error: BucketError| {
         NodeError::Storage(format!("{error}; check it step by step with `cargo run --bin test_firebase`"))
     };
@@ -52,7 +52,7 @@ pub(super) async fn cluster_id(bucket: &Bucket) -> Result<Uuid, NodeError> {
 }
 
 /// The key that signs the tokens of users. It is in the bucket.
-pub(super) async fn token_key(bucket: &Bucket) -> Result<TokenKey, NodeError> {
+pub(super) async fn load_token_key(bucket: &Bucket) -> Result<TokenKey, NodeError> {
     TokenKey::of_bucket(bucket).await.map_err(|error| {
         let remedy = match error {
             TokenKeyError::Storage(_) => "; check it step by step with `cargo run --bin test_firebase`",
@@ -105,8 +105,11 @@ mod tests {
     #[tokio::test]
     async fn all_nodes_of_a_bucket_get_the_same_id() {
         let bucket = Bucket::new(Arc::new(MemoryBackend::new()), RetryPolicy::default());
-        let (one, other) = tokio::join!(cluster_id(&bucket), cluster_id(&bucket));
+        let (one, other) = tokio::join!(load_or_create_cluster_id(&bucket), load_or_create_cluster_id(&bucket));
         assert_eq!(one.unwrap(), other.unwrap());
-        assert_eq!(cluster_id(&bucket).await.unwrap(), cluster_id(&bucket).await.unwrap());
+        assert_eq!(
+            load_or_create_cluster_id(&bucket).await.unwrap(),
+            load_or_create_cluster_id(&bucket).await.unwrap()
+        );
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn bind(addr: SocketAddr, what: &str, setting: &str) -> Result<TcpLis
 }
 
 /// Registers a bound port with the runtime.
-pub(super) fn listen(port: TcpListener) -> Result<tokio::net::TcpListener, NodeError> {
+pub(super) fn into_async_listener(port: TcpListener) -> Result<tokio::net::TcpListener, NodeError> {
     port.set_nonblocking(true)
         .and_then(|()| tokio::net::TcpListener::from_std(port))
         .map_err(|error| NodeError::Bind(format!("cannot listen on the API port: {error}")))

@@ -51,7 +51,7 @@ impl ApiConfig {
 }
 
 /// Reads the API of the node with this election address.
-pub(super) fn api(layers: &Layers, node: &WithOrigin<NodeAddr>) -> Result<ApiConfig, ConfigError> {
+pub(super) fn read_api(layers: &Layers, node: &WithOrigin<NodeAddr>) -> Result<ApiConfig, ConfigError> {
     let given = layers.number(&settings::API_PORT, u64::from(u16::MAX))?;
     let port = u16::try_from(given.value).expect("the number was read as at most u16::MAX");
     let election = node.value.socket_addr();
@@ -64,10 +64,10 @@ pub(super) fn api(layers: &Layers, node: &WithOrigin<NodeAddr>) -> Result<ApiCon
         // `SocketAddr` writes an IPv6 address in brackets, as a URL does.
         None => format!("http://{}", SocketAddr::new(election.ip(), port)),
     };
-    Ok(ApiConfig { bind, port, url, cors: cors(layers)? })
+    Ok(ApiConfig { bind, port, url, cors: read_cors(layers)? })
 }
 
-fn cors(layers: &Layers) -> Result<CorsConfig, ConfigError> {
+fn read_cors(layers: &Layers) -> Result<CorsConfig, ConfigError> {
     let given = with_default(layers.list(&settings::CORS_ORIGINS, EXPECTED_ORIGINS)?);
     let origins: Vec<&str> = given.value.iter().map(|origin| origin.value.as_str()).collect();
     match origins[..] {

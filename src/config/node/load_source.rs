@@ -18,7 +18,7 @@ pub enum LoadSourceConfig {
 }
 
 /// Reads the load source.
-pub(super) fn load_source(layers: &Layers) -> Result<LoadSourceConfig, ConfigError> {
+pub(super) fn read_load_source(layers: &Layers) -> Result<LoadSourceConfig, ConfigError> {
     let given = with_default(layers.text(&settings::LOAD_SOURCE, EXPECTED_LOAD_SOURCE)?);
     match given.value.strip_prefix("file:") {
         Some(path) if !path.is_empty() => Ok(LoadSourceConfig::File(PathBuf::from(path))),

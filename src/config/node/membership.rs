@@ -13,7 +13,7 @@ const EXPECTED_NODE: &str = "an IP:PORT that the other nodes can dial, such as \
 const EXPECTED_PEERS: &str = "a list of IP:PORT that every node can dial, such as [\"10.40.6.26:8080\"]";
 
 /// Reads this node and all nodes. The nodes are sorted and distinct, and include this node.
-pub(super) fn membership(
+pub(super) fn read_membership(
     layers: &Layers,
     has_file: bool,
 ) -> Result<(WithOrigin<NodeAddr>, Vec<NodeAddr>), ConfigError> {
@@ -22,8 +22,8 @@ pub(super) fn membership(
     let (node, listed) = match (node, listed) {
         (Some(node), Some(listed)) => (node, listed),
         (_, _) if !has_file => return Err(ConfigError::NoConfiguration),
-        (None, _) => return Err(missing(&settings::THIS_NODE)),
-        (_, None) => return Err(missing(&settings::PEERS)),
+        (None, _) => return Err(missing_error(&settings::THIS_NODE)),
+        (_, None) => return Err(missing_error(&settings::PEERS)),
     };
     let mut peers = Vec::new();
     for text in &listed.value {
@@ -43,14 +43,14 @@ pub(super) fn membership(
     Ok((node, peers))
 }
 
-fn missing(setting: &Setting) -> ConfigError {
+fn missing_error(setting: &Setting) -> ConfigError {
     let flag = setting.flag.map_or_else(String::new, |flag| format!(", with {flag}"));
     let remedy = format!("set it in the configuration file{flag} or in {}", setting.env);
     ConfigError::Missing { key: setting.key, remedy }
 }
 
 /// Reads the cluster key, or the path of the file with the cluster key.
-pub(super) fn cluster_key(layers: &Layers) -> Result<(Option<ClusterKey>, Option<PathBuf>), ConfigError> {
+pub(super) fn read_cluster_key(layers: &Layers) -> Result<(Option<ClusterKey>, Option<PathBuf>), ConfigError> {
     let expected = format!("a text of at least {MIN_KEY_CHARS} characters, the same on all nodes");
     let key = layers.parsed(&settings::CLUSTER_KEY, &expected)?.map(|given| given.value);
     let Some(file) = layers.text(&settings::CLUSTER_KEY_FILE, EXPECTED_PATH)? else { return Ok((key, None)) };

@@ -30,7 +30,7 @@ pub enum StorageConfig {
 }
 
 /// Reads the storage. A local bucket is in the data directory.
-pub(super) fn storage(layers: &Layers, data_dir: &Path) -> Result<StorageConfig, ConfigError> {
+pub(super) fn read_storage(layers: &Layers, data_dir: &Path) -> Result<StorageConfig, ConfigError> {
     let Some(given) = layers.text(&settings::BUCKET, EXPECTED_BUCKET)? else {
         return Ok(StorageConfig::Local { dir: data_dir.join("bucket") });
     };
@@ -38,7 +38,7 @@ pub(super) fn storage(layers: &Layers, data_dir: &Path) -> Result<StorageConfig,
         return Err(given.invalid(&settings::BUCKET, EXPECTED_BUCKET));
     }
     let credentials = layers.path(&settings::CREDENTIALS)?;
-    Ok(StorageConfig::Gcs { bucket: given.value, credentials, endpoint: emulator(layers)? })
+    Ok(StorageConfig::Gcs { bucket: given.value, credentials, endpoint: read_emulator_url(layers)? })
 }
 
 /// The rule of Google Cloud Storage for names, as far as it excludes URLs and paths.
@@ -52,7 +52,7 @@ fn is_bucket_name(text: &str) -> bool {
 
 /// Reads the URL of the emulator. The setting is `HOST:PORT` or a URL, as in Google's other
 /// clients.
-pub(super) fn emulator(layers: &Layers) -> Result<Option<String>, ConfigError> {
+pub(super) fn read_emulator_url(layers: &Layers) -> Result<Option<String>, ConfigError> {
     let expected = "HOST:PORT or a URL, such as \"localhost:4443\"";
     let Some(given) = layers.text(&settings::EMULATOR, expected)? else { return Ok(None) };
     let with_scheme = if given.value.contains("://") { given.value.clone() } else { format!("http://{}", given.value) };

@@ -12,7 +12,7 @@ pub(super) const MAX_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Reads the times of the election, and checks the rules between them. All nodes need the same
 /// times.
-pub(super) fn timings(layers: &Layers) -> Result<Timings, ConfigError> {
+pub(super) fn read_timings(layers: &Layers) -> Result<Timings, ConfigError> {
     let heartbeat = layers.number(&settings::HEARTBEAT_INTERVAL, MAX_MS)?;
     let min = layers.number(&settings::ELECTION_TIMEOUT_MIN, MAX_MS)?;
     let max = layers.number(&settings::ELECTION_TIMEOUT_MAX, MAX_MS)?;
