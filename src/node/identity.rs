@@ -78,8 +78,8 @@ pub(super) async fn is_first_start(config: &Config, bucket: &Bucket) -> Result<b
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the composition root draws the random ids of its parts")]
 /// A random id.
+#[expect(clippy::disallowed_methods, reason = "the composition root draws the random ids of its parts")]
 pub(super) fn random_id() -> Uuid {
     Uuid::new_v4()
 }

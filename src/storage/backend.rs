@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::{Folder, Key};
 
-/// Version of one object. Every write changes it.
+/// Version of one object. Every write of different bytes changes it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ObjectVersion(pub CompactString);
 

@@ -84,7 +84,7 @@ impl BucketCheck {
         match self.bucket.create(&self.key, self.bytes.clone()).await.map_err(explain)? {
             CreateOutcome::Created(_) => Ok(()),
             CreateOutcome::AlreadyExists(_) => {
-                Err(format!("{} is there already with other bytes; run the check again", self.key))
+                Err(format!("{} already exists with other bytes; run the check again", self.key))
             }
         }
     }
@@ -104,7 +104,7 @@ impl BucketCheck {
     async fn read(&self) -> Result<(), String> {
         match self.bucket.get(&self.key).await.map_err(explain)? {
             Some(found) if found.bytes == self.bytes => Ok(()),
-            Some(_) => Err(format!("{} came back with other bytes; look for a proxy that changes answers", self.key)),
+            Some(_) => Err(format!("{} came back with other bytes; look for a proxy that changes responses", self.key)),
             None => Err(self.not_found()),
         }
     }

@@ -41,7 +41,7 @@ impl JsonApi {
     ) -> Result<Self, BackendError> {
         let objects = Url::parse(&format!("{endpoint}/storage/v1/b/{bucket}/o")).map_err(|error| {
             BackendError::Permanent(format!(
-                "STORAGE_EMULATOR_HOST {endpoint:?} is no address: {error}; give host:port"
+                "STORAGE_EMULATOR_HOST {endpoint:?} is not an address: {error}; give host:port"
             ))
         })?;
         // The API never redirects. A redirect comes from a machine in between, which must not get
@@ -116,7 +116,7 @@ async fn read_body(mut response: Response) -> Result<Vec<u8>, RequestFailure> {
     while let Some(chunk) = response.chunk().await.map_err(|error| RequestFailure::NoResponse(error_chain(&error)))? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_OBJECT_BYTES {
-            return Err(RequestFailure::NotSent(format!("the answer is larger than {MAX_OBJECT_BYTES} bytes")));
+            return Err(RequestFailure::NotSent(format!("the response is larger than {MAX_OBJECT_BYTES} bytes")));
         }
     }
     Ok(body)

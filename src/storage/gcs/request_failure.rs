@@ -61,6 +61,7 @@ impl RequestFailure {
     }
 }
 
+/// The error of a response with this status, with the remedy.
 fn status_error(status: u16, text: &str, bucket: &str) -> BackendError {
     // Cloud Storage reports some rate limits as "forbidden".
     let is_rate_limited = status == 403 && text.to_lowercase().contains("rate limit");
@@ -83,7 +84,7 @@ fn status_error(status: u16, text: &str, bucket: &str) -> BackendError {
             "there is no bucket {bucket:?}: check FIREBASE_BUCKET, which has the form your-project.firebasestorage.app or \
              your-project.appspot.com, and that Storage is set up in the Firebase console"
         ),
-        _ => "this is a fault in Rollcall or in what stands between it and Google".to_owned(),
+        _ => "this is a bug in Rollcall, or a fault of a proxy between Rollcall and Google".to_owned(),
     };
     BackendError::Permanent(format!("status {status}: {text}; {remedy}"))
 }

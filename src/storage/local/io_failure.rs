@@ -22,10 +22,10 @@ pub(super) fn explain(operation: &str, path: &Path, error: &Error) -> (String, b
     }
 }
 
-/// The error that an object was written and its directory could not be synced to disk. The write
-/// must not be acknowledged, because it may not be durable. The error is always transient, because
-/// it has taken effect: the next attempt finds the object, and syncs its directory before it
-/// returns.
+/// The error that an object was written or deleted, and its directory could not be synced to disk.
+/// The change must not be acknowledged, because it may not be durable. The error is always
+/// transient, because the change has taken effect: the next attempt finds it, and syncs the
+/// directory before it returns.
 pub(super) fn sync_failed(dir: &Path, error: &Error) -> BackendError {
     BackendError::Transient(format!("cannot sync the directory {} to disk: {error}", dir.display()))
 }
@@ -36,6 +36,7 @@ pub(super) fn hard_link_failed(root: &Path, error: &Error) -> BackendError {
     BackendError::Permanent(format!("cannot make a hard link in {}: {error}; {ONE_FILE_SYSTEM}", root.display()))
 }
 
+/// Remedy for a file system without hard links or locks.
 const ONE_FILE_SYSTEM: &str = "the bucket needs one file system with hard links and locks, such as ext4, XFS or APFS";
 
 /// What the operator must do before the operation can succeed. `None` if a retry may succeed.

@@ -359,6 +359,6 @@ mod tests {
         assert_unconfirmed(&files.delete("checks/1.txt"));
         SYNC_FAILS.set(false);
         files.delete("checks/1.txt").unwrap();
-        files.delete("users/nobody/profile.json").expect("there is nothing to bring to disk");
+        files.delete("users/nobody/profile.json").expect("there is nothing to sync");
     }
 }

@@ -1,4 +1,4 @@
-//! Reads of objects from files. Errors of one unreadable object are told from errors of the disk.
+//! Reads of objects from files. They distinguish one unreadable object from a failing disk.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Error, ErrorKind, Read};
