@@ -7,8 +7,8 @@ pub struct Setting {
     pub key: &'static str,
     /// Environment variable.
     pub env: &'static str,
-    /// Flag of `rollcall node`. `None` if there is no flag. Flags of a chat peer stand in its
-    /// command.
+    /// Flag of a node. `None` if there is none, and for a chat peer, whose command declares its
+    /// flags.
     pub flag: Option<&'static str>,
     /// Default, as the text that the environment variable would hold. `None` if the setting has no
     /// default, or one that depends on other settings.
