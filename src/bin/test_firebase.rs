@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use rand::RngExt;
-use rollcall::commands::exit;
+use rollcall::cli::exit;
 use rollcall::config::DEFAULT_CREDENTIALS;
 use rollcall::storage::bucket_check::{CheckOutcome, CheckStep, check_bucket};
 use rollcall::storage::{GcsConfig, RetryPolicy};

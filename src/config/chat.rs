@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use rollcall_chat::settings::{LogFormat, LogLevel, Settings};
-use rollcall_chat::{Endpoint, Nickname};
+use rollcall_chat::settings::{LogFormat, LogLevel, PeerSettings};
+use rollcall_chat::{Nickname, PeerEndpoint};
 
 pub use settings::{SETTINGS, env_vars};
 
@@ -18,9 +18,9 @@ use super::origin::Origin;
 use super::setting::Setting;
 use super::yaml_file;
 
-const EXPECTED_NAME: &str = "1 to 32 characters without spaces and @";
-const EXPECTED_COUNT: &str = "a whole number from 1 to 1000000";
-const EXPECTED_DURATION: &str = "a time such as 500ms, 5s or 1m30s";
+const NAME_RULE: &str = "1 to 32 characters without spaces and @";
+const COUNT_RULE: &str = "a whole number from 1 to 1000000";
+const DURATION_RULE: &str = "a time such as 500ms, 5s or 1m30s";
 
 /// Reads the file, if one is named, and loads the settings. `flags` are texts by the name of their setting.
 ///
@@ -30,7 +30,7 @@ pub fn read(
     file: Option<&Path>,
     env: &dyn Fn(&str) -> Option<String>,
     flags: &[(&'static str, String)],
-) -> Result<Settings, ConfigError> {
+) -> Result<PeerSettings, ConfigError> {
     let Some(path) = file else { return load(None, env, flags) };
     let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
         path: path.to_owned(),
@@ -41,7 +41,7 @@ pub fn read(
 }
 
 /// Puts the settings together. `file` is the name and text of the configuration file, if there is one; `env` looks
-/// up an environment env; `flags` are texts by the name of their setting.
+/// up an environment variable; `flags` are texts by the name of their setting.
 ///
 /// # Errors
 /// [`ConfigError`], the first one found.
@@ -49,28 +49,28 @@ pub fn load(
     file: Option<(&str, &str)>,
     env: &dyn Fn(&str) -> Option<String>,
     flags: &[(&'static str, String)],
-) -> Result<Settings, ConfigError> {
+) -> Result<PeerSettings, ConfigError> {
     let flags = flags.iter().map(|(name, text)| (*name, text.clone(), Origin::CommandLine));
     let environment = environment(&SETTINGS, env, |_| Origin::Environment);
     let file = file.map_or(Ok(Layer::new()), |(name, text)| yaml_file::parse(&SETTINGS, name, text))?;
     build(&Layers::new(&SETTINGS, ValidationScope::All, command_line(flags), environment, file), env)
 }
 
-fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
+fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<PeerSettings, ConfigError> {
     let user = || env("USER").and_then(|user| Nickname::parse(&user).ok());
     let anonymous = || Nickname::parse("peer").expect("the rule allows it");
-    let name = parsed(layers, &settings::NAME, EXPECTED_NAME, |text| Nickname::parse(text).ok())?;
+    let name = parsed(layers, &settings::NAME, NAME_RULE, |text| Nickname::parse(text).ok())?;
     let listen_addr =
-        required(layers, &settings::LISTEN_ADDR, "host:port", |text| is_listen_addr(text).then(|| text.to_owned()))?;
+        required(layers, &settings::LISTEN_ADDR, "host:port", |text| is_host_and_port(text).then(|| text.to_owned()))?;
     let log_format = required(layers, &settings::LOG_FORMAT, "text or json", |text| match text {
         "text" => Some(LogFormat::Text),
         "json" => Some(LogFormat::Json),
         _ => None,
     })?;
-    Ok(Settings {
+    Ok(PeerSettings {
         name: name.or_else(user).unwrap_or_else(anonymous),
         listen_addr,
-        peers: layers.list_by(&settings::PEERS, "a list of host:port", |text| Endpoint::parse(text).ok())?,
+        peers: layers.list_by(&settings::PEERS, "a list of host:port", |text| PeerEndpoint::parse(text).ok())?,
         registry: layers.list_by(&settings::REGISTRY, "URLs such as http://127.0.0.1:3000", parse_base_url)?,
         password: None,
         lan: required(layers, &settings::LAN, "true or false", parse_bool)?,
@@ -117,12 +117,12 @@ fn required<T>(
 
 fn count(layers: &Layers, setting: &Setting) -> Result<usize, ConfigError> {
     let is_count = |count: &usize| (1..=1_000_000).contains(count);
-    required(layers, setting, EXPECTED_COUNT, |text| text.parse().ok().filter(is_count))
+    required(layers, setting, COUNT_RULE, |text| text.parse().ok().filter(is_count))
 }
 
 fn duration(layers: &Layers, setting: &Setting) -> Result<Duration, ConfigError> {
     let parse = |text: &str| parse_duration(text).filter(|duration| !duration.is_zero());
-    required(layers, setting, EXPECTED_DURATION, parse)
+    required(layers, setting, DURATION_RULE, parse)
 }
 
 /// The level, unless it stands in the file and `RUST_LOG` is set: that is of the environment, which wins over the file.
@@ -130,8 +130,8 @@ fn log_level(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<Op
     let parse = |text: &str| LogLevel::ALL.into_iter().find(|level| level.name() == text.trim());
     let found = layers.parsed_by(&settings::LOG_LEVEL, "error, warn, info, debug or trace", parse)?;
     let is_rust_log_set = env("RUST_LOG").is_some_and(|text| !text.is_empty());
-    let counts = found.filter(|given| !(is_rust_log_set && matches!(given.origin, Origin::File { .. })));
-    Ok(counts.map(|given| given.value))
+    let effective = found.filter(|given| !(is_rust_log_set && matches!(given.origin, Origin::File { .. })));
+    Ok(effective.map(|given| given.value))
 }
 
 fn parse_base_url(text: &str) -> Option<String> {
@@ -148,7 +148,7 @@ fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-fn is_listen_addr(text: &str) -> bool {
+fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && u16::from_str(port).is_ok())
 }
 
@@ -156,7 +156,7 @@ fn is_listen_addr(text: &str) -> bool {
 fn parse_metrics_addr(text: &str) -> Option<String> {
     match text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
         Ok(port) => Some(format!("127.0.0.1:{port}")),
-        Err(_) => is_listen_addr(text).then(|| text.to_owned()),
+        Err(_) => is_host_and_port(text).then(|| text.to_owned()),
     }
 }
 

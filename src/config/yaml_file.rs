@@ -10,7 +10,7 @@ use super::error::ConfigError;
 use super::layers::{Layer, RawValue, WithOrigin, truncate};
 use super::origin::Origin;
 use super::setting::Setting;
-use rollcall_core::text::harmless;
+use rollcall_core::escape::sanitize_line;
 
 /// Most characters of the parser's message that an error repeats.
 const MAX_MESSAGE_CHARS: usize = 400;
@@ -25,7 +25,7 @@ pub(super) fn parse(settings: &[&'static Setting], name: &str, text: &str) -> Re
     with_deserializer_from_str(text, |yaml| yaml.deserialize_map(visitor)).unwrap_or_else(|error| {
         // The parser repeats text of the file without a limit.
         let message = error.without_snippet().render_with_formatter(&UserMessageFormatter);
-        Err(ConfigError::InvalidYaml { name: name.to_owned(), message: harmless(&message, MAX_MESSAGE_CHARS) })
+        Err(ConfigError::InvalidYaml { name: name.to_owned(), message: sanitize_line(&message, MAX_MESSAGE_CHARS) })
     })
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn load_or_create_cluster_id(bucket: &Bucket) -> Result<Uuid, N
 
 /// The key that signs the tokens of users. It is in the bucket.
 pub(super) async fn load_token_key(bucket: &Bucket) -> Result<TokenKey, NodeError> {
-    TokenKey::of_bucket(bucket).await.map_err(|error| {
+    TokenKey::load_or_create(bucket).await.map_err(|error| {
         let remedy = match error {
             TokenKeyError::Storage(_) => "; check it step by step with `cargo run --bin test_firebase`",
             TokenKeyError::Damaged { .. } => "",

@@ -75,7 +75,7 @@ impl BatchLog {
         let first = self.batches.partition_point(|(at, _)| *at <= position);
         let (mut rows, mut end) = (Rows::default(), position);
         for (at, batch) in self.batches.iter().skip(first) {
-            if !rows.is_empty() && rows.size() + batch.size() > Rows::MOST_BYTES {
+            if !rows.is_empty() && rows.size() + batch.size() > Rows::MAX_BYTES {
                 return Some((rows, Some(end)));
             }
             rows.extend(batch);
@@ -118,7 +118,7 @@ mod tests {
             assert!(log.batches_after(at(dropped)).is_none(), "batches after {dropped} are missing");
         }
         // One message holds a bounded number of rows.
-        let fit = (Rows::MOST_BYTES / batch.size()).max(1);
+        let fit = (Rows::MAX_BYTES / batch.size()).max(1);
         let (rows, end) = log.batches_after(at(11)).expect("the log has every later batch");
         assert_eq!((rows.len(), end), (fit * batch.len(), Some(at(11 + fit as u64))));
         let (rows, end) = log.batches_after(at(110)).expect("the log has the last batch");

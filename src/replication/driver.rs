@@ -14,7 +14,7 @@ use super::replica::{Action, Replica};
 use crate::registry::{Coverage, Registry, RowNo, Rows};
 use rollcall_core::clock::boot_now;
 use rollcall_core::{BootMs, Term, Username};
-use rollcall_election::{Carrier, Parcel, Role};
+use rollcall_election::{Inbound, Role, Transport};
 
 /// Interval at which changes are sent. Changes since the last tick may be lost with the leader.
 const TICK_INTERVAL: Duration = Duration::from_millis(100);
@@ -29,7 +29,7 @@ pub struct FlushHandle(mpsc::Sender<oneshot::Sender<()>>);
 /// Replication of one node: keeps its tables in step with those of its leader, or of its followers.
 pub struct Replication {
     registry: Registry,
-    carrier: Carrier,
+    transport: Transport,
     role: watch::Receiver<Role>,
     replica: Replica,
     clients_up_to_date_at: watch::Sender<Option<BootMs>>,
@@ -67,13 +67,13 @@ impl FlushHandle {
 impl Replication {
     /// A replication that does not run yet, and its flush handle.
     #[must_use]
-    pub fn new(registry: Registry, carrier: Carrier, role: watch::Receiver<Role>) -> (Self, FlushHandle) {
+    pub fn new(registry: Registry, transport: Transport, role: watch::Receiver<Role>) -> (Self, FlushHandle) {
         let (random, _) = random_id().as_u64_pair();
-        let replica = Replica::new(carrier.me(), carrier.count(), random);
+        let replica = Replica::new(transport.me(), transport.count(), random);
         let (flush, flush_requests) = mpsc::channel(1);
         let this = Self {
             registry,
-            carrier,
+            transport,
             role,
             replica,
             clients_up_to_date_at: watch::Sender::new(None),
@@ -109,11 +109,11 @@ impl Replication {
                     Ok(()) => self.update_role(),
                     Err(_) => return,
                 },
-                parcel = self.carrier.receive() => match parcel {
-                    Some(parcel) => self.handle_inbound(&parcel),
+                inbound = self.transport.receive() => match inbound {
+                    Some(inbound) => self.handle_inbound(&inbound),
                     None => return,
                 },
-                () = registry.news() => self.replica.flush(&mut RegistryTables { registry: &registry, now: now() }),
+                () = registry.wait_for_new_users() => self.replica.flush(&mut RegistryTables { registry: &registry, now: now() }),
                 Some(done) = self.flush_requests.recv() => {
                     self.flush_waiter = Some(done);
                     self.replica.flush(&mut RegistryTables { registry: &registry, now: now() })
@@ -132,7 +132,7 @@ impl Replication {
     fn update_role(&mut self) -> Vec<Action> {
         // Read before the role, so that the role below is newer than this term. A term that a
         // request begins after this line must not be ended below.
-        let latest_term = self.registry.epoch();
+        let latest_term = self.registry.term();
         let role = self.role.borrow_and_update();
         let (term, leads) = (role.term, role.leads());
         let now = boot_now();
@@ -163,16 +163,16 @@ impl Replication {
         actions
     }
 
-    fn handle_inbound(&mut self, parcel: &Parcel) -> Vec<Action> {
+    fn handle_inbound(&mut self, inbound: &Inbound) -> Vec<Action> {
         // The saved term may have changed while this task waited for the message.
-        self.replica.set_saved_term(self.carrier.saved_term());
+        self.replica.set_saved_term(self.transport.saved_term());
         let now = boot_now();
-        let Some(message) = ReplicaMessage::decode(&parcel.cargo) else {
-            debug!(node = parcel.from.node.0, "ignored an invalid replication message");
+        let Some(message) = ReplicaMessage::decode(&inbound.payload) else {
+            debug!(node = inbound.from.node.0, "ignored an invalid replication message");
             return Vec::new();
         };
         self.replica.handle_message(
-            parcel.from.node,
+            inbound.from.node,
             message,
             &mut RegistryTables { registry: &self.registry, now },
             now,
@@ -182,14 +182,14 @@ impl Replication {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Send(to, message) => {
-                let cargo = message.encode();
+                let payload = message.encode();
                 for node in to {
                     // A follower pulls the messages that are dropped here.
-                    let _ = self.carrier.send(node, cargo.clone());
+                    let _ = self.transport.send(node, payload.clone());
                 }
             }
-            Action::LeaderHeard => self.registry.served(boot_now()),
-            Action::Confirm(up_to) => self.registry.confirm(up_to),
+            Action::LeaderHeard => self.registry.note_active_leader(boot_now()),
+            Action::Confirm(up_to) => self.registry.confirm_majority(up_to),
             Action::RaiseClients(term, coverage) => self.registry.raise_clients(term, coverage),
             Action::RaiseUsers(term, coverage) => {
                 info!(term = term.0, "the list of users is complete: a majority of the nodes reported it");
@@ -199,7 +199,7 @@ impl Replication {
     }
 
     fn publish(&mut self) {
-        self.carrier.set_may_take_over(self.replica.may_take_over());
+        self.transport.set_may_take_over(self.replica.may_take_over());
         let freshness = self.replica.freshness();
         send_if_changed(&self.clients_up_to_date_at, freshness.clients_up_to_date_at);
         send_if_changed(&self.users_complete_at, freshness.users_complete_at);
@@ -258,7 +258,7 @@ mod tests {
     use super::*;
     use crate::registry::testing::replicated;
     use rollcall_core::NodeAddr;
-    use rollcall_election::{Peers, Standing};
+    use rollcall_election::{Peers, RoleState};
 
     fn peers() -> Peers {
         let addrs: Vec<NodeAddr> = (1..=3).map(|port| format!("127.0.0.1:{port}").parse().unwrap()).collect();
@@ -270,8 +270,8 @@ mod tests {
     }
 
     fn leader_of(term: u64) -> Role {
-        let standing = Standing::Leader { serves_until: boot_now().plus(3_600_000), handing_over: false };
-        Role { standing, ..follower_of(term) }
+        let state = RoleState::Leader { serves_until: boot_now().plus(3_600_000), handing_over: false };
+        Role { state, ..follower_of(term) }
     }
 
     /// Whether a user that registers now is replicated to the other nodes.
@@ -286,8 +286,8 @@ mod tests {
         const TERMS: u64 = 3000;
         let registry = replicated(boot_now());
         let role = watch::Sender::new(follower_of(0));
-        let (carrier, _links) = Carrier::unconnected(&peers());
-        let (mut replication, _flush_handle) = Replication::new(registry.clone(), carrier, role.subscribe());
+        let (transport, _links) = Transport::unconnected(&peers());
+        let (mut replication, _flush_handle) = Replication::new(registry.clone(), transport, role.subscribe());
         // How often the replication has applied the role.
         let (updates, over) = (AtomicU64::new(0), AtomicU64::new(0));
         thread::scope(|scope| {
@@ -319,16 +319,16 @@ mod tests {
     #[test]
     fn the_freshness_of_a_leader_is_the_time_at_which_it_last_served() {
         let role = watch::Sender::new(leader_of(1));
-        let (carrier, _links) = Carrier::unconnected(&peers());
-        let (mut replication, _flush_handle) = Replication::new(replicated(boot_now()), carrier, role.subscribe());
+        let (transport, _links) = Transport::unconnected(&peers());
+        let (mut replication, _flush_handle) = Replication::new(replicated(boot_now()), transport, role.subscribe());
         let began = boot_now();
         replication.tick();
         replication.publish();
         let served_at = replication.clients_up_to_date_at().borrow().expect("it serves");
         assert!(served_at >= began);
         // The node has slept through its lease, and the election has not reported it yet.
-        let ended = Standing::Leader { serves_until: boot_now(), handing_over: false };
-        role.send_replace(Role { standing: ended, ..leader_of(1) });
+        let ended = RoleState::Leader { serves_until: boot_now(), handing_over: false };
+        role.send_replace(Role { state: ended, ..leader_of(1) });
         thread::sleep(Duration::from_millis(5));
         replication.tick();
         replication.publish();
@@ -339,8 +339,8 @@ mod tests {
     async fn a_term_that_a_request_begins_after_its_end_is_ended() {
         let registry = replicated(boot_now());
         let role = watch::Sender::new(follower_of(1));
-        let (carrier, _links) = Carrier::unconnected(&peers());
-        let (replication, _flush_handle) = Replication::new(registry.clone(), carrier, role.subscribe());
+        let (transport, _links) = Transport::unconnected(&peers());
+        let (replication, _flush_handle) = Replication::new(registry.clone(), transport, role.subscribe());
         let late = async {
             tokio::time::sleep(TICK_INTERVAL / 2).await;
             registry.begin_term(Term(1));

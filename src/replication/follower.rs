@@ -31,6 +31,6 @@ impl FollowerReplica {
 
     /// This node's coverage of the users.
     pub(super) fn users_coverage(&self) -> Coverage {
-        if self.is_up_to_date() { Coverage::in_step_with(self.leader_users_coverage) } else { Coverage::Partial }
+        if self.is_up_to_date() { Coverage::in_sync_with(self.leader_users_coverage) } else { Coverage::Partial }
     }
 }

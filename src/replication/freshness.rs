@@ -17,7 +17,7 @@ impl Freshness {
     /// Records that at `now` this node has everything that its leader has sent. `leader_users` is
     /// the leader's own coverage of the users.
     pub(super) fn record(&mut self, leader_users: Coverage, now: BootMs) {
-        let coverage = Coverage::in_step_with(leader_users);
+        let coverage = Coverage::in_sync_with(leader_users);
         if coverage.may_serve_stale_online() {
             self.clients_up_to_date_at = Some(now);
         }

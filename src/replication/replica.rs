@@ -233,7 +233,7 @@ impl Replica {
             ReplicaMessage::LeaderStatus { term, last_batch, users_complete } => {
                 if self.accepts_leader(from, term, last_batch, now, &mut out) {
                     self.catch_up_to(last_batch, now, &mut out);
-                    self.send_ack(from, Coverage::from_whole_bit(users_complete), tables, now, &mut out);
+                    self.send_ack(from, Coverage::from_complete_bit(users_complete), tables, now, &mut out);
                 }
             }
             ReplicaMessage::Ack { term, after, up_to } => {
@@ -382,7 +382,7 @@ impl Replica {
             },
             PullCursor::Clients(after) => {
                 let rows = tables.clients_after(after.as_ref());
-                let next = match rows.beats.last() {
+                let next = match rows.clients.last() {
                     Some(last) => PullCursor::Clients(Some(last.username.clone())),
                     None => PullCursor::Users(None),
                 };
@@ -486,7 +486,7 @@ impl Replica {
         let status = ReplicaMessage::LeaderStatus {
             term: leader.term,
             last_batch: leader.sent.last_batch,
-            users_complete: leader.users_coverage.whole_bit(),
+            users_complete: leader.users_coverage.complete_bit(),
         };
         let to: Vec<NodeId> = self.membership.others().collect();
         if !to.is_empty() {

@@ -99,7 +99,7 @@ impl Snapshotter {
                 let away_ms = u64::try_from(wall_now().unix_ms() - snapshot.created_at_ms).unwrap_or(UNKNOWN_AGE_MS);
                 let users: usize = snapshot.rows.iter().map(|rows| rows.users.len()).sum();
                 for rows in snapshot.rows {
-                    self.registry.remember(rows, away_ms, boot_now());
+                    self.registry.load_snapshot(rows, away_ms, boot_now());
                 }
                 info!(users, took_ms = boot_now().since(started), "snapshot loaded");
             }
@@ -120,14 +120,14 @@ impl Snapshotter {
         let mut last = None;
         loop {
             let rows = self.registry.clients_after(last.as_ref(), boot_now());
-            let Some(row) = rows.beats.last() else { break };
+            let Some(row) = rows.clients.last() else { break };
             last = Some(row.username.clone());
             write(&rows)?;
         }
         last = None;
         loop {
             // Without password fingerprints: the passwords may change before the snapshot is read.
-            let rows = self.registry.users_after(last.as_ref()).without_marks();
+            let rows = self.registry.users_after(last.as_ref()).without_fingerprints();
             let Some(row) = rows.users.last() else { break };
             last = Some(row.username.clone());
             write(&rows)?;
