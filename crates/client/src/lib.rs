@@ -28,7 +28,7 @@
 //!     for other in client.online().await?.online_clients {
 //!         println!("{} {:?}", other.username, other.addr);
 //!     }
-//!     tokio::time::sleep(HeartbeatInterval::Suggested.after(&accepted)).await;
+//!     tokio::time::sleep(HeartbeatInterval::Suggested.delay(&accepted)).await;
 //! }
 //! # }
 //! ```
