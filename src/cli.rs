@@ -14,7 +14,7 @@ mod lists;
 mod logging;
 mod login;
 mod node;
-mod outlet;
+mod non_blocking_writer;
 mod output;
 mod password_input;
 mod peer;

@@ -1,8 +1,8 @@
 //! `rollcall peer`: a person, or a script, at a peer. What is typed and shown means is the business of
-//! [`rollcall_chat::screen`]; a terminal has line editing ([`terminal`]), everything else is lines in, lines out.
+//! [`rollcall_chat::console`]; a terminal has line editing ([`terminal`]), everything else is lines in, lines out.
 
 mod display;
-mod keyboard;
+mod input;
 mod scan;
 mod session;
 mod terminal;
@@ -20,26 +20,26 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use super::exit::{CONFIGURATION, CommandError, SOFTWARE, SYSTEM, USAGE};
-use super::logging::{start_logging, start_logging_of_peer};
-use super::outlet::Outlet;
+use super::logging::{start_logging, start_peer_logging};
+use super::non_blocking_writer::NonBlockingWriter;
 use super::password_input::PasswordArgs;
 use super::signals::{ShutdownSignals, SignalExit};
 use crate::config;
-use display::{Display, To};
-use keyboard::Keyboard;
-use rollcall_chat::settings::Settings;
+use display::{ChatDisplay, DisplayTarget};
+use input::InputSource;
+use rollcall_chat::settings::PeerSettings;
 use rollcall_chat::{Peer, StartError};
 use rollcall_core::Password;
-use session::Session;
+use session::ChatSession;
 use terminal::Terminal;
 
 /// Notices that are written at once.
-const BATCH: usize = 256;
+const NOTICE_BATCH: usize = 256;
 /// How long an orderly end may take after a signal: a second for the terminal, two for the farewell to the links, five for who
 /// reads standard output, one for who reads the log.
-const ENDS_WITHIN: Duration = Duration::from_secs(10);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// At the end nobody waits longer for who reads the log, however slowly.
-const PATIENCE_FOR_LOG: Duration = Duration::from_secs(1);
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -161,66 +161,72 @@ pub(super) async fn run(args: PeerArgs) -> Result<(), CommandError> {
             scan::run(args).await
         }
         // A task of its own: what the runtime itself waits for is polled only after another look at all sockets.
-        None => TaskTracker::new().spawn(chat(args)).await.unwrap_or_else(|ended| resume_unwind(ended.into_panic())),
+        None => {
+            TaskTracker::new().spawn(run_chat(args)).await.unwrap_or_else(|ended| resume_unwind(ended.into_panic()))
+        }
     }
 }
 
-async fn chat(args: PeerArgs) -> Result<(), CommandError> {
+async fn run_chat(args: PeerArgs) -> Result<(), CommandError> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let mut settings = config::chat::read(args.config.as_deref(), &variable, &flags(&args))?;
     settings.password = password(&args.password, &settings)?;
-    let log = start_logging_of_peer(&settings).map_err(no_thread)?;
+    let log = start_peer_logging(&settings).map_err(thread_error)?;
     let mut signals = ShutdownSignals::listen()
         .map_err(|error| CommandError::new(SYSTEM, format!("cannot listen for signals: {error}")))?;
-    let ended = converse(args, settings, &mut signals).await;
+    let ended = run_session(args, settings, &mut signals).await;
     tokio::select! {
-        _ = timeout(PATIENCE_FOR_LOG, log.end(PATIENCE_FOR_LOG)) => {}
+        _ = timeout(LOG_FLUSH_TIMEOUT, log.flush(LOG_FLUSH_TIMEOUT)) => {}
         signal = signals.next() => signal.exit_now(),
     }
     ended
 }
 
 /// The peer, until the person, the end of what is read or a signal ends it.
-async fn converse(args: PeerArgs, settings: Settings, signals: &mut ShutdownSignals) -> Result<(), CommandError> {
+async fn run_session(
+    args: PeerArgs,
+    settings: PeerSettings,
+    signals: &mut ShutdownSignals,
+) -> Result<(), CommandError> {
     let (name, dir) = (settings.name.clone(), settings.dir.clone());
     let mut peer = Peer::start(settings).await?;
     let is_terminal = !args.json && !args.no_input && io::stdin().is_terminal() && io::stdout().is_terminal();
     // A terminal that cannot move its cursor is read line by line.
-    let opened = if is_terminal { Terminal::open(dir.as_deref(), peer.asks()).map_err(cannot)? } else { None };
-    let (mut terminal, mut keyboard) = match opened {
-        Some((terminal, keyboard)) => (Some(terminal), keyboard),
-        None if args.no_input => (None, Keyboard::none()),
-        None => (None, Keyboard::of_lines().map_err(cannot)?),
+    let opened = if is_terminal { Terminal::open(dir.as_deref(), peer.requests()).map_err(input_error)? } else { None };
+    let (mut terminal, mut input_source) = match opened {
+        Some((terminal, input_source)) => (Some(terminal), input_source),
+        None if args.no_input => (None, InputSource::none()),
+        None => (None, InputSource::from_stdin().map_err(input_error)?),
     };
     let to = match &terminal {
-        Some(terminal) => To::Terminal(terminal.above()),
-        None => To::Stdout(Outlet::stdout().map_err(no_thread)?),
+        Some(terminal) => DisplayTarget::Terminal(terminal.pending_output()),
+        None => DisplayTarget::Stdout(NonBlockingWriter::stdout().map_err(thread_error)?),
     };
-    let mut display = Display::new(to, args.json, args.verbose);
-    display.ready(&peer, name.as_str());
-    let mut session = Session::new(peer.asks(), display);
-    let (mut told, mut is_broken) = (Vec::new(), false);
+    let mut display = ChatDisplay::new(to, args.json, args.verbose);
+    display.show_ready(&peer, name.as_str());
+    let mut session = ChatSession::new(peer.requests(), display);
+    let (mut notices, mut has_editor_panicked) = (Vec::new(), false);
     loop {
         tokio::select! {
-            input = async { session.display.room_for_answers().await; keyboard.next().await } => {
+            input = async { session.display.wait_for_room_for_replies().await; input_source.next().await } => {
                 let Some(input) = input else {
-                    is_broken = terminal.as_mut().is_some_and(Terminal::is_broken);
+                    has_editor_panicked = terminal.as_mut().is_some_and(Terminal::has_editor_panicked);
                     break;
                 };
-                if !session.typed(input).await {
+                if !session.handle_input(input).await {
                     break;
                 }
             }
-            count = async { session.display.room().await; peer.notices(&mut told, BATCH).await } => {
+            count = async { session.display.wait_for_room().await; peer.notices(&mut notices, NOTICE_BATCH).await } => {
                 if count == 0 {
                     break;
                 }
-                session.display.tell(&told);
-                told.clear();
+                session.display.show_notices(&notices);
+                notices.clear();
             }
             () = resumed(&mut terminal) => {}
             signal = signals.next() => {
-                obey_in_time(signal).map_err(no_thread)?;
+                force_exit_after_timeout(signal).map_err(thread_error)?;
                 break;
             }
         }
@@ -233,18 +239,18 @@ async fn converse(args: PeerArgs, settings: Settings, signals: &mut ShutdownSign
         () = peer.stop() => {}
         signal = signals.next() => signal.exit_now(),
     }
-    while let Some(notice) = peer.try_notice() {
-        session.display.tell(&[notice]);
+    while let Some(notice) = peer.try_recv_notice() {
+        session.display.show_notices(&[notice]);
     }
     tokio::select! {
-        () = session.display.end() => {}
+        () = session.display.flush() => {}
         signal = signals.next() => signal.exit_now(),
     }
-    if is_broken { Err(CommandError::new(SOFTWARE, "the line editor broke".to_owned())) } else { Ok(()) }
+    if has_editor_panicked { Err(CommandError::new(SOFTWARE, "the line editor broke".to_owned())) } else { Ok(()) }
 }
 
 /// The password of the name at the registry.
-fn password(args: &PasswordArgs, settings: &Settings) -> Result<Option<Password>, CommandError> {
+fn password(args: &PasswordArgs, settings: &PeerSettings) -> Result<Option<Password>, CommandError> {
     if settings.registry.is_empty() {
         let why = "a password is for a name at the registry; say with --registry where that is";
         return if args.is_given() { Err(CommandError::new(USAGE, why)) } else { Ok(None) };
@@ -262,22 +268,22 @@ async fn resumed(terminal: &mut Option<Terminal>) {
 
 /// Sees to it that the signal is obeyed, however much stands in the way of an orderly end: a terminal whose output was
 /// stopped (Ctrl-S), for instance, takes in nothing for ever, and whoever writes to it waits as long.
-fn obey_in_time(signal: SignalExit) -> io::Result<()> {
+fn force_exit_after_timeout(signal: SignalExit) -> io::Result<()> {
     let wait = move || {
-        thread::sleep(ENDS_WITHIN);
+        thread::sleep(SHUTDOWN_TIMEOUT);
         signal.exit_now()
     };
     thread::Builder::new().name("end".to_owned()).spawn(wait).map(|_| ())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
-fn no_thread(error: io::Error) -> CommandError {
+fn thread_error(error: io::Error) -> CommandError {
     CommandError::new(SYSTEM, format!("cannot start a thread: {error}"))
 }
 
 /// That reading from the keyboard cannot begin.
 #[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
-fn cannot(error: io::Error) -> CommandError {
+fn input_error(error: io::Error) -> CommandError {
     CommandError::new(SYSTEM, format!("cannot read what is typed: {error}"))
 }
 

@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::params::Remote;
-use crate::registry::{Caller, Credentials, Granted};
+use crate::registry::{Caller, Credentials, IssuedToken};
 use rollcall_core::api::TokenGrant;
 use rollcall_core::clock;
 
@@ -53,7 +53,7 @@ pub(super) fn caller(remote: Remote) -> Caller {
 }
 
 /// A token as it is sent.
-pub(super) fn grant(granted: Granted) -> TokenGrant {
+pub(super) fn grant(granted: IssuedToken) -> TokenGrant {
     TokenGrant { token: granted.token, token_expires_at: granted.expires_at.to_rfc3339() }
 }
 

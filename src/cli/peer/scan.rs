@@ -12,7 +12,7 @@ use crate::cli::output::{CommandOutput, OutputArgs};
 use crate::cli::text_table::{Colour, TextTable, pluralize};
 use rollcall_chat::engine::LAN_PORT;
 use rollcall_chat::lan::findings::findings;
-use rollcall_chat::lan::seen::{Asked, Present, Seen, Style, Way};
+use rollcall_chat::lan::scan_result::{FoundBy, FoundPeer, ProbedAddress, ScanResult, SpokenDialects};
 use rollcall_core::escape::escape_controls;
 
 const AFTER_HELP: &str = "\
@@ -44,56 +44,56 @@ pub(super) struct ScanArgs {
 
 pub(super) async fn run(args: ScanArgs) -> Result<(), CommandError> {
     let wait = Duration::from_secs(args.wait);
-    let seen = rollcall_chat::scan(wait, &args.addresses).await.map_err(|error| {
+    let scan = rollcall_chat::scan(wait, &args.addresses).await.map_err(|error| {
         CommandError::new(SYSTEM, format!("cannot look around: no UDP port of 8000 to 9999: {error}"))
     })?;
     let output = CommandOutput::new(args.output);
     if output.is_json {
         return output.json(&json!({
-            "asked_as": &seen.me,
-            "port": seen.port,
-            "shared_port": {"port": LAN_PORT, "refusal": &seen.shared_refusal},
-            "asked": &seen.asked,
-            "peers": seen.present().collect::<Vec<_>>(),
-            "findings": findings(&seen),
+            "asked_as": &scan.own_user,
+            "port": scan.port,
+            "shared_port": {"port": LAN_PORT, "refusal": &scan.shared_port_failure},
+            "asked": &scan.probed,
+            "peers": scan.peers().collect::<Vec<_>>(),
+            "findings": findings(&scan),
         }));
     }
-    output.text(&report(&seen, wait, output))
+    output.text(&report(&scan, wait, output))
 }
 
-fn report(seen: &Seen, wait: Duration, output: CommandOutput) -> String {
+fn report(scan: &ScanResult, wait: Duration, output: CommandOutput) -> String {
     let mut text = String::new();
-    let found = pluralize(seen.present().len(), "peer");
-    let _ = writeln!(text, "{found} on this LAN; asked as {}, answers within {} s", seen.me, wait.as_secs());
-    if seen.present().len() > 0 {
-        text.push_str(&peers(seen).render(output.is_coloured));
+    let found = pluralize(scan.peers().len(), "peer");
+    let _ = writeln!(text, "{found} on this LAN; asked as {}, answers within {} s", scan.own_user, wait.as_secs());
+    if scan.peers().len() > 0 {
+        text.push_str(&peers(scan).render(output.is_coloured));
     }
-    let shared = match &seen.shared_refusal {
+    let shared = match &scan.shared_port_failure {
         None => "shared with other peers: what is announced can be heard".to_owned(),
-        Some(refusal) => format!("not heard: {}", refusal.text),
+        Some(failure) => format!("not heard: {}", failure.text),
     };
-    let _ = writeln!(text, "\nUDP port {LAN_PORT}: {shared}\nUDP port {}: for the answers\n", seen.port);
-    text.push_str(&asked(seen).render(output.is_coloured));
-    for finding in findings(seen) {
+    let _ = writeln!(text, "\nUDP port {LAN_PORT}: {shared}\nUDP port {}: for the answers\n", scan.port);
+    text.push_str(&probed(scan).render(output.is_coloured));
+    for finding in findings(scan) {
         // Names are others' text.
         let _ = writeln!(text, "\n! {}\n  -> {}", escape_controls(&finding.text), escape_controls(&finding.remedy));
     }
     text
 }
 
-fn peers(seen: &Seen) -> TextTable {
+fn peers(scan: &ScanResult) -> TextTable {
     let mut table = TextTable::new(&["NAME", "USER ID", "ADDRESS", "DIALECT", "FOUND BY"]);
-    for Present { user_id, name, address, dialect, found_by, mismatched } in seen.present() {
+    for FoundPeer { user_id, name, address, dialect, found_by, mismatched } in scan.peers() {
         let address = address.to_string();
         let dialect = match dialect {
-            Style::Compact => "compact",
-            Style::Spaced => "spaced",
-            Style::Both => "both",
+            SpokenDialects::Compact => "compact",
+            SpokenDialects::Spaced => "spaced",
+            SpokenDialects::Both => "both",
         };
         let found_by = match found_by {
-            Way::Answer => "answer",
-            Way::Announcement => "announcement",
-            Way::Message => "message",
+            FoundBy::Answer => "answer",
+            FoundBy::Announcement => "announcement",
+            FoundBy::Message => "message",
         };
         let colour = mismatched.then_some(Colour::Yellow);
         let cells = [name.as_str(), user_id.as_str(), &address, dialect, found_by];
@@ -102,13 +102,13 @@ fn peers(seen: &Seen) -> TextTable {
     table
 }
 
-fn asked(seen: &Seen) -> TextTable {
+fn probed(scan: &ScanResult) -> TextTable {
     let mut table = TextTable::new(&["ASKED AT", "INTERFACE", "SENT", "HEARD HERE"]);
-    for Asked { to, interfaces, refusal, was_heard } in &seen.asked {
+    for ProbedAddress { to, interfaces, failure, was_heard } in &scan.probed {
         let (to, interfaces) = (to.to_string(), interfaces.join(", "));
-        let sent = refusal.as_ref().map_or("yes", |refusal| refusal.text.as_str());
+        let sent = failure.as_ref().map_or("yes", |failure| failure.text.as_str());
         let heard = if *was_heard { "yes" } else { "no" };
-        let colour = refusal.is_some().then_some(Colour::Yellow);
+        let colour = failure.is_some().then_some(Colour::Yellow);
         table.row([(to.as_str(), None), (&interfaces, None), (sent, colour), (heard, None)]);
     }
     table

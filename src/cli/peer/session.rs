@@ -6,88 +6,90 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::display::Display;
-use super::keyboard::Input;
+use super::display::ChatDisplay;
+use super::input::UserInput;
+use rollcall_chat::console::{ChatCommand, CommandParser, HELP, history_lines, peer_list_lines};
 use rollcall_chat::engine::Notice;
-use rollcall_chat::screen::{Command, Dialogue, HELP, history_lines, known_lines};
-use rollcall_chat::{Ask, Avatar, MAX_AVATAR_BYTES, Profile};
+use rollcall_chat::{Avatar, MAX_AVATAR_BYTES, PeerProfile, PeerRequest};
 
 /// The person at the peer.
-pub(super) struct Session {
-    asks: mpsc::Sender<Ask>,
-    dialogue: Dialogue,
-    pub(super) display: Display,
+pub(super) struct ChatSession {
+    requests: mpsc::Sender<PeerRequest>,
+    parser: CommandParser,
+    pub(super) display: ChatDisplay,
 }
 
-impl Session {
-    pub(super) fn new(asks: mpsc::Sender<Ask>, display: Display) -> Self {
-        Self { asks, dialogue: Dialogue::default(), display }
+impl ChatSession {
+    pub(super) fn new(requests: mpsc::Sender<PeerRequest>, display: ChatDisplay) -> Self {
+        Self { requests, parser: CommandParser::default(), display }
     }
 
     /// Takes what was typed; whether to go on.
-    pub(super) async fn typed(&mut self, input: Input) -> bool {
+    pub(super) async fn handle_input(&mut self, input: UserInput) -> bool {
         let (goes_on, reply) = match input {
-            Input::Line(line) => (self.line(&line).await, None),
-            Input::Edited(line, reply) => (self.line(&line).await, Some(reply)),
+            UserInput::Line(line) => (self.handle_line(&line).await, None),
+            UserInput::Edited(line, reply) => (self.handle_line(&line).await, Some(reply)),
             // With nothing asked there is nothing to give up but the chat.
-            Input::GivenUp(reply) => (self.dialogue.give_up(), Some(reply)),
+            UserInput::Cancelled(reply) => (self.parser.cancel(), Some(reply)),
         };
         if let Some(reply) = reply
             && goes_on
         {
             // It is gone only if its thread is, and then there is no more input.
-            let _ = reply.send(self.dialogue.question());
+            let _ = reply.send(self.parser.question());
         }
         goes_on
     }
 
     /// Does what a line says; whether to go on.
-    async fn line(&mut self, line: &str) -> bool {
-        let command = self.dialogue.take(line);
-        if let Some(question) = self.dialogue.question() {
-            self.display.ask(question);
+    async fn handle_line(&mut self, line: &str) -> bool {
+        let command = self.parser.parse_line(line);
+        if let Some(question) = self.parser.question() {
+            self.display.show_question(question);
         }
         match command {
             None => {}
-            Some(Command::Post(text)) => self.want(Ask::Post(text)).await,
-            Some(Command::Direct { to, text }) => self.want(Ask::Whisper { to, text }).await,
-            Some(Command::Profile { name, status, avatar }) => match read_avatar(&avatar).await {
-                Ok(avatar) => self.want(Ask::Introduce(Profile::new(&name, &status, avatar))).await,
-                Err(why) => self.display.tell(&[Notice::Refused { why }]),
+            Some(ChatCommand::Post(text)) => self.send_request(PeerRequest::Post(text)).await,
+            Some(ChatCommand::Direct { to, text }) => self.send_request(PeerRequest::SendDirect { to, text }).await,
+            Some(ChatCommand::Profile { name, status, avatar }) => match read_avatar(&avatar).await {
+                Ok(avatar) => {
+                    self.send_request(PeerRequest::SetProfile(PeerProfile::new(&name, &status, avatar))).await;
+                }
+                Err(why) => self.display.show_notices(&[Notice::Refused { why }]),
             },
-            Some(Command::List) => {
-                let (answer_in, answer) = oneshot::channel();
-                self.want(Ask::List(answer_in)).await;
-                let known = answer.await.unwrap_or_default();
-                self.display.show(&json!({"event": "list", "peers": &known}), || known_lines(&known));
+            Some(ChatCommand::List) => {
+                let (reply_tx, reply_rx) = oneshot::channel();
+                self.send_request(PeerRequest::ListPeers(reply_tx)).await;
+                let known = reply_rx.await.unwrap_or_default();
+                self.display.show_reply(&json!({"event": "list", "peers": &known}), || peer_list_lines(&known));
             }
-            Some(Command::History) => {
-                let (answer_in, answer) = oneshot::channel();
-                self.want(Ask::History(answer_in)).await;
-                let said = answer.await.unwrap_or_default();
+            Some(ChatCommand::History) => {
+                let (reply_tx, reply_rx) = oneshot::channel();
+                self.send_request(PeerRequest::History(reply_tx)).await;
+                let said = reply_rx.await.unwrap_or_default();
                 let entries: Vec<_> = said
                     .iter()
                     .map(|(from, entry)| json!({"from": from, "text": entry.text, "said_at": entry.said_at}))
                     .collect();
-                self.display.show(&json!({"event": "history", "messages": entries}), || history_lines(&said));
+                self.display.show_reply(&json!({"event": "history", "messages": entries}), || history_lines(&said));
             }
-            Some(Command::Verbose) => {
+            Some(ChatCommand::Verbose) => {
                 let is_on = self.display.toggle_verbose();
                 let line = format!("Verbose mode is {}", if is_on { "on" } else { "off" });
-                self.display.show(&json!({"event": "verbose", "on": is_on}), || vec![line]);
+                self.display.show_reply(&json!({"event": "verbose", "on": is_on}), || vec![line]);
             }
-            Some(Command::Help) => {
+            Some(ChatCommand::Help) => {
                 let lines = || HELP.lines().map(str::to_owned).collect();
-                self.display.show(&json!({"event": "help", "text": HELP}), lines);
+                self.display.show_reply(&json!({"event": "help", "text": HELP}), lines);
             }
-            Some(Command::Quit) => return false,
+            Some(ChatCommand::Quit) => return false,
         }
         true
     }
 
-    async fn want(&self, ask: Ask) {
+    async fn send_request(&self, request: PeerRequest) {
         // It fails only when the peer ends, which ends the session, too.
-        let _ = self.asks.send(ask).await;
+        let _ = self.requests.send(request).await;
     }
 }
 

@@ -1,13 +1,13 @@
 //! A terminal with a line that is edited while messages appear above it.
 //!
 //! One rule keeps the line intact: while it is edited, only the line editor's thread writes to the terminal; everybody else
-//! leaves the text with [`Above`].
+//! leaves the text with [`PendingOutput`].
 
-mod above;
 mod editor;
+mod input_history;
 mod modes;
+mod pending_output;
 mod stderr;
-mod typed;
 
 use std::io;
 use std::path::Path;
@@ -19,19 +19,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::keyboard::Keyboard;
-pub(super) use above::Above;
+use super::input::InputSource;
 use editor::LineEditor;
-use modes::Modes;
-use rollcall_chat::Ask;
-use stderr::Stderr;
-use typed::TypedLines;
+use input_history::InputHistory;
+use modes::TerminalModes;
+pub(super) use pending_output::PendingOutput;
+use rollcall_chat::PeerRequest;
+use stderr::CapturedStderr;
 
 /// A terminal that was taken over. However this ends, the terminal is afterwards as it was before.
 pub(super) struct Terminal {
-    above: Arc<Above>,
-    modes: Arc<Modes>,
-    stderr: Option<Stderr>,
+    pending_output: Arc<PendingOutput>,
+    modes: Arc<TerminalModes>,
+    stderr: Option<CapturedStderr>,
     editor: Option<JoinHandle<()>>,
     continued: Signal,
 }
@@ -41,33 +41,37 @@ impl Terminal {
     ///
     /// What is typed is kept in `dir`. Without one nothing of a peer is kept, and neither are these lines, which are
     /// somebody's conversation.
-    pub(super) fn open(dir: Option<&Path>, asks: mpsc::Sender<Ask>) -> io::Result<Option<(Self, Keyboard)>> {
-        let modes = Arc::new(Modes::save()?);
+    pub(super) fn open(
+        dir: Option<&Path>,
+        requests: mpsc::Sender<PeerRequest>,
+    ) -> io::Result<Option<(Self, InputSource)>> {
+        let modes = Arc::new(TerminalModes::save()?);
         let continued = signal(SignalKind::from_raw(Number::CONT.as_raw()))?;
-        let above = Arc::new(Above::default());
-        let typed = dir.and_then(|dir| match TypedLines::open(dir) {
-            Ok(typed) => Some(typed),
+        let pending_output = Arc::new(PendingOutput::default());
+        let history = dir.and_then(|dir| match InputHistory::open(dir) {
+            Ok(history) => Some(history),
             Err(error) => {
                 warn!("what is typed is not kept in {}: {error}", dir.display());
                 None
             }
         });
-        let Some((editor, waker)) = LineEditor::new(Arc::clone(&above), Arc::clone(&modes), asks, typed) else {
+        let Some((editor, waker)) = LineEditor::new(Arc::clone(&pending_output), Arc::clone(&modes), requests, history)
+        else {
             return Ok(None);
         };
-        let stderr = Stderr::capture(Arc::clone(&above))?;
+        let stderr = CapturedStderr::capture(Arc::clone(&pending_output))?;
         // Each awaited input holds the editor back, so one place is enough.
-        let (inputs, keyboard) = mpsc::channel(1);
-        let mut terminal = Self { above, modes, stderr, editor: None, continued };
+        let (inputs, input_source) = mpsc::channel(1);
+        let mut terminal = Self { pending_output, modes, stderr, editor: None, continued };
         thread::Builder::new().name("waker".to_owned()).spawn(move || waker.run())?;
         let editor = thread::Builder::new().name("editor".to_owned()).spawn(move || editor.run(&inputs))?;
         terminal.editor = Some(editor);
-        Ok(Some((terminal, Keyboard::of(keyboard))))
+        Ok(Some((terminal, InputSource::from_channel(input_source))))
     }
 
     /// Where text goes that is to appear.
-    pub(super) fn above(&self) -> Arc<Above> {
-        Arc::clone(&self.above)
+    pub(super) fn pending_output(&self) -> Arc<PendingOutput> {
+        Arc::clone(&self.pending_output)
     }
 
     /// Waits until the program goes on after it was stopped (Ctrl-Z, then `fg`), and takes the terminal over again. The
@@ -75,21 +79,21 @@ impl Terminal {
     /// the shell has changed the modes since.
     pub(super) async fn resumed(&mut self) {
         self.continued.recv().await;
-        if self.above.spoil() {
-            self.modes.edit_again();
+        if self.pending_output.request_redraw() {
+            self.modes.restore_editor_modes();
         }
     }
 
     /// Whether the editor broke; it must have ended.
-    pub(super) fn is_broken(&mut self) -> bool {
+    pub(super) fn has_editor_panicked(&mut self) -> bool {
         self.editor.take().is_some_and(|editor| editor.join().is_err())
     }
 
     /// Gives the terminal back. The editor's thread may wait for a key still, and ends with the process.
     pub(super) fn close(&mut self) {
-        let was_edited = self.above.begin_end();
+        let was_edited = self.pending_output.begin_shutdown();
         self.modes.restore(was_edited);
-        self.above.end_for_good();
+        self.pending_output.finish_shutdown();
         if let Some(stderr) = self.stderr.take() {
             stderr.release();
         }

@@ -27,7 +27,7 @@ pub(super) async fn health(State(app): State<Shared>) -> Json<Health> {
         leader_url: leader.map(|leader| leader.api_url.clone()),
         term: role.term,
         node: app.this.addr,
-        role: role.word(),
+        role: role.member_role(),
         version: app.this.version.to_owned(),
         uptime_seconds: now.since(app.this.started_at) / 1000,
     })

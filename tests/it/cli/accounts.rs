@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::shell::{Shell, server_flag};
 use crate::cluster::Plan;
-use crate::pictures::png;
+use crate::sample_images::png;
 
 #[tokio::test]
 async fn a_registration_saves_private_settings_and_a_failed_one_changes_nothing() {

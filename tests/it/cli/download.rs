@@ -15,7 +15,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::cluster::{Cluster, Plan, free_port};
-use crate::pictures::png;
+use crate::sample_images::png;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/download_online_clients.sh");
 const NEEDED: [&str; 4] = ["bash", "curl", "jq", "base64"];

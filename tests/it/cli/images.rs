@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::shell::Shell;
 use crate::cluster::Plan;
-use crate::pictures::png;
+use crate::sample_images::png;
 
 /// Files below a directory with their contents.
 fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::shell::{Shell, wait_until_replicated};
 use crate::cluster::{Plan, free_port};
-use crate::pictures::png;
+use crate::sample_images::png;
 
 #[tokio::test]
 async fn lists_come_from_the_leader_for_the_url_of_any_node() {

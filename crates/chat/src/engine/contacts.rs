@@ -4,9 +4,9 @@ use super::context::Context;
 use super::lan_peers::LanPeers;
 use super::mesh::Mesh;
 use super::notice::Contact;
+use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
 use crate::text::{MAX_TEXT_BYTES, replace_line_breaks, sanitize_line};
-use crate::user_id::UserId;
 
 /// One line of the list of who is there.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
@@ -24,7 +24,7 @@ pub struct Known {
 /// Whom a message is for.
 enum Target {
     Mesh(PeerId),
-    Lan(UserId),
+    Lan(LanUserId),
 }
 
 /// Who is there now: the mesh, then the LAN.
@@ -117,9 +117,9 @@ mod tests {
     use super::super::tests::rules;
     use super::super::{Draw, Engine, Event, LinkId, Now, Rules};
     use super::*;
-    use crate::mesh::{Body, Message};
+    use crate::mesh::{MeshMessage, MessageBody};
     use crate::nickname::Nickname;
-    use crate::profile::Profile;
+    use crate::profile::PeerProfile;
     use rollcall_core::BootMs;
 
     const NOW: Now = Now { boot: BootMs(0), unix_s: 1_728_938_500 };
@@ -136,9 +136,11 @@ mod tests {
                 Draw(number),
             );
             let name = Nickname::parse(name).unwrap();
-            for (count, body) in (0..).zip([Body::heartbeat(None), Body::Profile(Profile::new(displayed, "", None))]) {
+            for (count, body) in
+                (0..).zip([MessageBody::heartbeat(None), MessageBody::Profile(PeerProfile::new(displayed, "", None))])
+            {
                 let name = Some(name.clone());
-                let message = Message { sender: peer, number: (1 << 60) + count, said_at: 5, name, body };
+                let message = MeshMessage { sender: peer, number: (1 << 60) + count, said_at: 5, name, body };
                 engine.handle(Event::Heard { link, message, text_times: false }, NOW, Draw(number));
             }
         }

@@ -33,18 +33,18 @@ impl<'a> Fields<'a> {
         (Self(fields), if is_spaced { Dialect::Spaced } else { Dialect::Compact })
     }
 
-    pub(super) fn value(&self, key: &str) -> Option<&'a str> {
+    pub(super) fn get(&self, key: &str) -> Option<&'a str> {
         self.0.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
     }
 }
 
 /// The lines of a datagram that is being written.
-pub(super) struct Lines {
+pub(super) struct FieldWriter {
     text: String,
     colon: &'static str,
 }
 
-impl Lines {
+impl FieldWriter {
     pub(super) fn new(dialect: Dialect) -> Self {
         let colon = match dialect {
             Dialect::Compact => ":",
@@ -60,7 +60,7 @@ impl Lines {
         self
     }
 
-    pub(super) fn end(mut self) -> String {
+    pub(super) fn finish(mut self) -> String {
         self.text.push('\n');
         self.text
     }

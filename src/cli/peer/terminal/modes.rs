@@ -9,29 +9,29 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 const LEAVE_LINE: &[u8] = b"\x1b[?2004l\r\n\x1b[J";
 
 #[derive(Debug)]
-pub(super) struct Modes {
+pub(super) struct TerminalModes {
     before: Termios,
-    edited: OnceLock<Termios>,
+    editor: OnceLock<Termios>,
 }
 
-impl Modes {
+impl TerminalModes {
     pub(super) fn save() -> io::Result<Self> {
-        Ok(Self { before: tcgetattr(io::stdin())?, edited: OnceLock::new() })
+        Ok(Self { before: tcgetattr(io::stdin())?, editor: OnceLock::new() })
     }
 
     /// A line is being edited: the modes are those of the editor.
-    pub(super) fn are_edited(&self) {
-        if self.edited.get().is_none()
+    pub(super) fn remember_editor_modes(&self) {
+        if self.editor.get().is_none()
             && let Ok(modes) = tcgetattr(io::stdin())
         {
             // Whoever was faster saw the same.
-            let _ = self.edited.set(modes);
+            let _ = self.editor.set(modes);
         }
     }
 
     /// Gives the terminal the modes of the editor again.
-    pub(super) fn edit_again(&self) {
-        if let Some(modes) = self.edited.get() {
+    pub(super) fn restore_editor_modes(&self) {
+        if let Some(modes) = self.editor.get() {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
         }
     }

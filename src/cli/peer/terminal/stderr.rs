@@ -8,29 +8,29 @@ use std::thread::{self, JoinHandle};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio::dup2_stderr;
 
-use super::above::Above;
-use rollcall_chat::screen::log_line;
+use super::pending_output::PendingOutput;
+use rollcall_chat::console::log_line;
 
 /// A longer line is broken.
 const MAX_LINE_BYTES: u64 = 16 * 1024;
 /// The number of descriptors that every program has: input, output and errors.
-const STANDARD: i32 = 3;
+const FIRST_FREE_DESCRIPTOR: i32 = 3;
 
 /// Standard error, while it is a pipe to this program.
-pub(super) struct Stderr {
+pub(super) struct CapturedStderr {
     saved: OwnedFd,
     reader: JoinHandle<()>,
 }
 
-impl Stderr {
+impl CapturedStderr {
     /// Takes standard error over, if it is a terminal.
-    pub(super) fn capture(above: Arc<Above>) -> io::Result<Option<Self>> {
+    pub(super) fn capture(pending_output: Arc<PendingOutput>) -> io::Result<Option<Self>> {
         if !io::stderr().is_terminal() {
             return Ok(None);
         }
         let (from, to) = io::pipe()?;
-        let saved = fcntl_dupfd_cloexec(io::stderr(), STANDARD)?;
-        let reader = thread::Builder::new().name("stderr".to_owned()).spawn(move || forward(from, &above))?;
+        let saved = fcntl_dupfd_cloexec(io::stderr(), FIRST_FREE_DESCRIPTOR)?;
+        let reader = thread::Builder::new().name("stderr".to_owned()).spawn(move || forward(from, &pending_output))?;
         dup2_stderr(&to)?;
         Ok(Some(Self { saved, reader }))
     }
@@ -44,7 +44,7 @@ impl Stderr {
     }
 }
 
-fn forward(from: PipeReader, above: &Above) {
+fn forward(from: PipeReader, pending_output: &PendingOutput) {
     let mut from = BufReader::new(from);
     loop {
         let mut line = Vec::new();
@@ -53,6 +53,6 @@ fn forward(from: PipeReader, above: &Above) {
             Ok(_) => {}
         }
         let text = String::from_utf8_lossy(&line);
-        above.note(&log_line(text.trim_end_matches(['\r', '\n'])));
+        pending_output.write_log_line(&log_line(text.trim_end_matches(['\r', '\n'])));
     }
 }
