@@ -51,7 +51,7 @@ pub use text::MAX_TEXT_BYTES;
 
 use data_dir::DataDir;
 use driver::{Inputs, PeerDriver};
-use engine::{Engine, LanRules, Notice, Rules};
+use engine::{Engine, EngineConfig, LanConfig, Notice};
 use io_counters::IoCounters;
 use lan::scan_result::ScanResult;
 use lan::socket::{self, LanSockets, ReceivedDatagram};
@@ -302,8 +302,8 @@ async fn receive(
     }
 }
 
-fn engine_rules(settings: &PeerSettings, id: PeerId, mesh_addr: SocketAddr, lan_port: Option<u16>) -> Rules {
-    Rules {
+fn engine_rules(settings: &PeerSettings, id: PeerId, mesh_addr: SocketAddr, lan_port: Option<u16>) -> EngineConfig {
+    EngineConfig {
         id,
         name: settings.name.clone(),
         listen: Some(PeerEndpoint::of(mesh_addr)),
@@ -314,15 +314,15 @@ fn engine_rules(settings: &PeerSettings, id: PeerId, mesh_addr: SocketAddr, lan_
         dedup_cache_size: settings.dedup_cache_size,
         history_size: settings.history_size,
         // Half of the send queue stays free for new messages.
-        answer_bytes: settings.message_buffer_size.saturating_mul(MAX_MESSAGE_BYTES) / 2,
+        history_batch_bytes: settings.message_buffer_size.saturating_mul(MAX_MESSAGE_BYTES) / 2,
         lan: lan_port.map(|port| lan_rules(settings, port)),
     }
 }
 
-fn lan_rules(settings: &PeerSettings, port: u16) -> LanRules {
+fn lan_rules(settings: &PeerSettings, port: u16) -> LanConfig {
     let own_ips = socket::own_ips();
     let ip = own_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    LanRules { user: LanUserId::new(&settings.name, ip), port, own_ips }
+    LanConfig { user: LanUserId::new(&settings.name, ip), port, own_ips }
 }
 
 fn registry_task(

@@ -1,12 +1,12 @@
 //! What the driver tells when it is asked how the peer is doing.
 
-use crate::engine::{Counts, Engine};
+use crate::engine::{Counters, Engine};
 
 /// A look at a running peer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PeerStats {
     /// What the engine counted.
-    pub counts: Counts,
+    pub counters: Counters,
     /// What the driver gave up.
     pub drops: DropCounters,
     /// Linked peers of the mesh.
@@ -35,10 +35,10 @@ pub struct DropCounters {
 impl PeerStats {
     pub(crate) fn of(engine: &Engine, drops: DropCounters) -> Self {
         Self {
-            counts: *engine.counts(),
+            counters: *engine.counters(),
             drops,
             links: engine.link_count(),
-            lan_peers: engine.lan_count(),
+            lan_peers: engine.lan_peer_count(),
             addresses: engine.address_count(),
             history: engine.history().len(),
         }

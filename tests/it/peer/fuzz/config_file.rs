@@ -1,10 +1,10 @@
-//! The settings' file: a person may write anything, and gets one line.
+//! The configuration file: any content gives a valid configuration or an error of one line.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use rollcall::config;
 
-use super::FuzzStats;
+use super::FuzzCounts;
 use super::mutations::mutate;
 
 const SAMPLES: [&str; 4] = [
@@ -13,20 +13,20 @@ const SAMPLES: [&str; 4] = [
     "registry: http://127.0.0.1:3000\nname: |\n  al\n",
     "peers: &a [\"x:1\", \"y:2\"]\nregistry: *a\n# a comment\n",
 ];
-/// Errors repeat at most a part of what was given.
-const LONGEST_ERROR: usize = 2_000;
+/// Largest length of an error. An error repeats only a part of its input.
+const MAX_ERROR: usize = 2_000;
 
-pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) {
+pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("config.yaml");
     let samples: Vec<Vec<u8>> = SAMPLES.iter().map(|text| text.as_bytes().to_vec()).collect();
     let mut bytes = samples[rng.random_range(0..samples.len())].clone();
     mutate(&mut bytes, &samples, rng);
-    std::fs::write(&path, &bytes).expect("room for it");
+    std::fs::write(&path, &bytes).expect("a writable file");
     let read = config::chat::read(Some(&path), &|_| None, &[]);
-    stats.add(read.is_ok());
+    counts.add(read.is_ok());
     if let Err(error) = read {
         let line = error.to_string();
-        assert!(!line.contains('\n') && line.len() < LONGEST_ERROR, "{line:?}");
+        assert!(!line.contains('\n') && line.len() < MAX_ERROR, "{line:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The mesh's codecs: messages, the splitter that finds them, and the greeting before them.
+//! The mesh codecs: messages, the framer that splits the stream, and the greeting before them.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -8,19 +8,19 @@ use rollcall_chat::mesh::{
 };
 use rollcall_chat::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES};
 
-use super::FuzzStats;
+use super::FuzzCounts;
 use super::mutations::mutate;
 use super::samples;
 
 const SAMPLES: usize = 8;
-const MOST_LISTED: usize = 256;
-const MOST_ASKED: usize = 512;
-/// A message that is as short can be written again, whatever escapes that takes: six bytes for one, and in a payload of
-/// JSON, twice.
+const MAX_LISTED: usize = 256;
+const MAX_ASKED: usize = 512;
+/// A message up to this length can always be encoded again. An escaped byte takes six bytes, and in
+/// a JSON payload each may double again.
 const SURELY_FITS: usize = MAX_MESSAGE_BYTES / 12;
 
-/// What could be read of mutated messages.
-pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(MeshMessage, bool)> {
+/// Returns the mutated messages that could be decoded.
+pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMessage, bool)> {
     let mut written = Vec::new();
     for _ in 0..SAMPLES {
         let (message, text_times) = (samples::message(rng), rng.random());
@@ -28,7 +28,7 @@ pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(MeshMessa
         let bytes = message.write(form).expect("a sample fits");
         let mut expected = message.clone();
         if let MessageBody::PeerList(list) = &mut expected.body {
-            list.truncate(MOST_LISTED);
+            list.truncate(MAX_LISTED);
         }
         assert_eq!(MeshMessage::read(&bytes), Some((expected, text_times)), "{bytes:?}");
         if let Some(plain) = message.write(MessageFormat::default()) {
@@ -36,7 +36,7 @@ pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(MeshMessa
         }
         written.push(bytes.to_vec());
     }
-    // One after the other without a break: what comes out is what went in.
+    // Messages without any separator are split correctly.
     let texts: Vec<Vec<u8>> = written.iter().map(|bytes| bytes.trim_ascii_end().to_vec()).collect();
     assert_eq!(feed(&texts.concat(), |rest| rest.min(1000)), (texts, None));
     let mut all_read = Vec::new();
@@ -45,7 +45,7 @@ pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(MeshMessa
         let mut bytes = written[index].clone();
         mutate(&mut bytes, &written, rng);
         let read = MeshMessage::read(&bytes);
-        stats.add(read.is_some());
+        counts.add(read.is_some());
         if let Some((message, text_times)) = read {
             check(&message, bytes.len(), text_times);
             all_read.push((message, text_times));
@@ -53,48 +53,48 @@ pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(MeshMessa
         stream.extend_from_slice(bytes.trim_ascii_end());
         stream.extend_from_slice([&b""[..], b"\n", b"\r\n \t"][rng.random_range(0..3)]);
     }
-    for (message, text_times) in split(&stream, rng, stats) {
+    for (message, text_times) in split(&stream, rng, counts) {
         check(&message, stream.len(), text_times);
         all_read.push((message, text_times));
     }
-    greet(rng, stats);
+    greet(rng, counts);
     all_read
 }
 
 fn check(message: &MeshMessage, length: usize, text_times: bool) {
     match &message.body {
         MessageBody::Chat(text) | MessageBody::Direct { text, .. } => assert!(text.len() <= MAX_TEXT_BYTES),
-        MessageBody::PeerList(list) => assert!(list.len() <= MOST_LISTED),
+        MessageBody::PeerList(list) => assert!(list.len() <= MAX_LISTED),
         MessageBody::Profile(profile) => {
             assert!(profile.avatar.as_ref().is_none_or(|avatar| avatar.size() <= MAX_AVATAR_BYTES));
         }
         MessageBody::HistoryRequest(have) | MessageBody::Have(have) => {
-            assert!(have.len() <= MOST_ASKED && have.values().all(|runs| runs.len() <= MOST_ASKED));
+            assert!(have.len() <= MAX_ASKED && have.values().all(|runs| runs.len() <= MAX_ASKED));
         }
         MessageBody::Heartbeat { .. } | MessageBody::HistoryEnd { .. } | MessageBody::Prune(_) => {}
         MessageBody::Unknown => return,
     }
     let Some(bytes) = message.write(MessageFormat { extended: true, text_times }) else {
-        assert!(length > SURELY_FITS, "not written: {message:?}");
+        assert!(length > SURELY_FITS, "not encoded: {message:?}");
         return;
     };
     assert!(bytes.len() <= MAX_MESSAGE_BYTES);
-    assert_eq!(bytes.iter().position(|b| *b == b'\n'), Some(bytes.len() - 1), "one line and its end");
-    let (again, _) = MeshMessage::read(&bytes).unwrap_or_else(|| panic!("not read: {bytes:?}"));
+    assert_eq!(bytes.iter().position(|b| *b == b'\n'), Some(bytes.len() - 1), "a single line");
+    let (again, _) = MeshMessage::read(&bytes).unwrap_or_else(|| panic!("not decoded: {bytes:?}"));
     assert_eq!(&again, message, "{bytes:?}");
 }
 
-/// However a stream is cut, the same messages come out of it, and the same end.
-fn split(stream: &[u8], rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(MeshMessage, bool)> {
+/// The messages and the end of a stream are the same, whatever the sizes of its pieces are.
+fn split(stream: &[u8], rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMessage, bool)> {
     let whole = feed(stream, |_| usize::MAX);
     let each = feed(stream, |_| 1);
-    let most = rng.random_range(1..5000);
-    let some = feed(stream, |rest| rng.random_range(1..=rest.min(most)));
+    let max = rng.random_range(1..5000);
+    let some = feed(stream, |rest| rng.random_range(1..=rest.min(max)));
     assert_eq!(whole, each, "byte by byte");
     assert_eq!(whole, some, "in pieces");
     let (found, _) = whole;
     assert!(found.iter().all(|bytes| bytes.len() <= MAX_MESSAGE_BYTES));
-    stats.add(!found.is_empty());
+    counts.add(!found.is_empty());
     found.iter().filter_map(|bytes| MeshMessage::read(bytes)).collect()
 }
 
@@ -115,8 +115,8 @@ fn feed(stream: &[u8], mut piece: impl FnMut(usize) -> usize) -> (Vec<Vec<u8>>, 
     (found, None)
 }
 
-/// Once so much has come that a greeting is understood, or can never be one, more does not change that.
-fn greet(rng: &mut SmallRng, stats: &mut FuzzStats) {
+/// As soon as a greeting is accepted or rejected, further bytes do not change the result.
+fn greet(rng: &mut SmallRng, counts: &mut FuzzCounts) {
     let peer = samples::peer(rng);
     let mut bytes = greeting(peer).into_bytes();
     mutate(&mut bytes, &[b"{\"sender_id\":".to_vec(), vec![b'a'; 64]], rng);
@@ -131,5 +131,5 @@ fn greet(rng: &mut SmallRng, stats: &mut FuzzStats) {
         }
     }
     assert!(decided.is_some() || bytes.len() < MAX_GREETING_BYTES, "{bytes:?}");
-    stats.add(matches!(decided, Some(Ok(_))));
+    counts.add(matches!(decided, Some(Ok(_))));
 }

@@ -1,11 +1,13 @@
-//! Randomness that was drawn elsewhere.
+//! Random numbers for one event, from a seed that the caller passes in.
 
-/// What an event may use of chance: a seed, drawn by whoever feeds the event. The same seed gives the same numbers.
+/// Generator seeded by the caller for one event (`SplitMix64`). The same seed gives the same
+/// numbers.
 #[derive(Clone, Copy, Debug)]
-pub struct Draw(pub u64);
+pub struct EventRng(pub u64);
 
-impl Draw {
-    /// A number below `bound`, and 0 for a bound of 0 (`SplitMix64`; a bias of less than bound / 2^64 does not matter here).
+impl EventRng {
+    /// A number below `bound`, or 0 if `bound` is 0. The bias is below `bound` / 2^64, which does
+    /// not matter here.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -14,8 +16,8 @@ impl Draw {
         (mixed ^ (mixed >> 31)) % bound.max(1)
     }
 
-    /// A wait between 80% and 120% of `ms`.
-    pub(super) fn about(&mut self, ms: u64) -> u64 {
+    /// A delay between 80 % and 120 % of `ms`.
+    pub(super) fn jittered(&mut self, ms: u64) -> u64 {
         ms - ms / 5 + self.below(ms * 2 / 5 + 1)
     }
 }
@@ -25,11 +27,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jittered_wait_is_a_fifth_off_at_most() {
-        let mut draw = Draw(1);
-        let waits: Vec<u64> = (0..1000).map(|_| draw.about(1000)).collect();
+    fn jitter_changes_a_delay_by_at_most_a_fifth() {
+        let mut rng = EventRng(1);
+        let waits: Vec<u64> = (0..1000).map(|_| rng.jittered(1000)).collect();
         assert!(waits.iter().all(|wait| (800..=1200).contains(wait)));
         assert!(waits.iter().any(|wait| *wait < 850) && waits.iter().any(|wait| *wait > 1150));
-        assert_eq!(draw.below(0), 0);
+        assert_eq!(rng.below(0), 0);
     }
 }

@@ -1,27 +1,28 @@
-//! The LAN's codec: what is read has bounds, what is written again says the same and not a field more.
+//! The LAN codec: decoded values are bounded, and a datagram that is encoded again has the same
+//! value and no extra field.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use rollcall_chat::lan::{Datagram, DatagramBody, Dialect, MAX_DATAGRAM_BYTES};
 use rollcall_chat::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES, PeerProfile};
 
-use super::FuzzStats;
+use super::FuzzCounts;
 use super::mutations::mutate;
 use super::samples;
 
 const SAMPLES: usize = 8;
-const LONGEST_USER_ID: usize = 128;
-const MOST_LISTED: usize = 256;
-const LONGEST_NAME: usize = 64;
-const LONGEST_STATUS: usize = 280;
+const MAX_USER_ID: usize = 128;
+const MAX_LISTED: usize = 256;
+const MAX_NAME: usize = 64;
+const MAX_STATUS: usize = 280;
 
-/// What could be read of mutated datagrams.
-pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(Datagram, Dialect)> {
+/// Returns the mutated datagrams that could be decoded.
+pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(Datagram, Dialect)> {
     let mut written = Vec::new();
     for _ in 0..SAMPLES {
         let (datagram, dialect) = (samples::datagram(rng), dialect(rng));
         let bytes = datagram.write(dialect).expect("a sample fits");
-        let (read, found) = Datagram::read(&bytes).unwrap_or_else(|| panic!("not read: {datagram:?}"));
+        let (read, found) = Datagram::read(&bytes).unwrap_or_else(|| panic!("not decoded: {datagram:?}"));
         assert_eq!((&read, found), (&as_read(&datagram, dialect), dialect), "{bytes:?}");
         forge(&datagram, &bytes, dialect, rng);
         written.push(bytes.to_vec());
@@ -31,10 +32,10 @@ pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(Datagram,
         let mut bytes = written[index].clone();
         mutate(&mut bytes, &written, rng);
         let read = Datagram::read(&bytes);
-        stats.add(read.is_some());
+        counts.add(read.is_some());
         if let Some((datagram, dialect)) = read {
             check(&datagram, bytes.len());
-            // Whatever came in is written to others in either dialect.
+            // A peer may encode any received value again, in either dialect.
             for form in [Dialect::Compact, Dialect::Spaced] {
                 check_written(&datagram, form);
             }
@@ -44,7 +45,7 @@ pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(Datagram,
     all_read
 }
 
-/// Whatever a text that was written carelessly adds behind the sender, it names no other.
+/// Lines that a careless encoder lets into the text after the sender never change the sender.
 fn forge(datagram: &Datagram, bytes: &[u8], dialect: Dialect, rng: &mut SmallRng) {
     let text = std::str::from_utf8(bytes).expect("text");
     let mut lines: Vec<&str> = text.trim_end_matches('\n').split('\n').collect();
@@ -61,7 +62,8 @@ fn forge(datagram: &Datagram, bytes: &[u8], dialect: Dialect, rng: &mut SmallRng
     }
 }
 
-/// Where any reader of lines ends one; not asked of the program, whose list is tried here.
+/// All characters that any reader of lines treats as a line end. Independent of the program's own
+/// list, which is under test.
 fn ends_a_line(c: char) -> bool {
     "\n\r\u{b}\u{c}\u{1c}\u{1d}\u{1e}\u{85}\u{2028}\u{2029}".contains(c)
 }
@@ -70,22 +72,19 @@ fn dialect(rng: &mut SmallRng) -> Dialect {
     if rng.random() { Dialect::Compact } else { Dialect::Spaced }
 }
 
-/// Bounds of what is read.
+/// Bounds of a decoded datagram.
 fn check(datagram: &Datagram, length: usize) {
-    assert!(datagram.from.as_ref().is_none_or(|user| user.as_str().len() <= LONGEST_USER_ID));
+    assert!(datagram.from.as_ref().is_none_or(|user| user.as_str().len() <= MAX_USER_ID));
     match &datagram.body {
         DatagramBody::Discovery { port } => assert_ne!(*port, 0),
         DatagramBody::Post(text) | DatagramBody::Direct { text, .. } => {
             assert!(text.len() <= MAX_TEXT_BYTES.min(length));
         }
         DatagramBody::Profile { profile, .. } => {
-            assert!(
-                profile.display_name.chars().count() <= LONGEST_NAME
-                    && profile.status.chars().count() <= LONGEST_STATUS
-            );
+            assert!(profile.display_name.chars().count() <= MAX_NAME && profile.status.chars().count() <= MAX_STATUS);
             assert!(profile.avatar.as_ref().is_none_or(|avatar| avatar.size() <= MAX_AVATAR_BYTES));
         }
-        DatagramBody::ListResponse(users) => assert!(users.len() <= MOST_LISTED),
+        DatagramBody::ListResponse(users) => assert!(users.len() <= MAX_LISTED),
         DatagramBody::ListRequest | DatagramBody::Ping | DatagramBody::Ack => {}
     }
     assert_eq!(datagram.from.is_none(), datagram.body == DatagramBody::Ack, "everything but an ACK has a sender");
@@ -94,21 +93,21 @@ fn check(datagram: &Datagram, length: usize) {
 fn check_written(datagram: &Datagram, dialect: Dialect) {
     let Some(bytes) = datagram.write(dialect) else {
         let has_no_number = datagram.body == DatagramBody::Ack && datagram.id.is_none();
-        assert!(has_no_number, "not written: {datagram:?}");
+        assert!(has_no_number, "not encoded: {datagram:?}");
         return;
     };
     assert!(bytes.len() <= MAX_DATAGRAM_BYTES);
     let text = std::str::from_utf8(&bytes).expect("text");
     let keys = keys(datagram, dialect);
-    // As the reader sees it that ends the most lines.
+    // As a reader sees it that knows the most line ends.
     let lines: Vec<&str> = text.trim_end_matches('\n').split(ends_a_line).collect();
     let found: Vec<&str> = lines.iter().map(|line| line.split(':').next().unwrap_or(line)).collect();
     assert_eq!(found, keys, "a field was forged: {text:?}");
-    let (read, form) = Datagram::read(&bytes).unwrap_or_else(|| panic!("not read: {text:?}"));
+    let (read, form) = Datagram::read(&bytes).unwrap_or_else(|| panic!("not decoded: {text:?}"));
     assert_eq!((&read, form), (&as_read(datagram, dialect), dialect), "{text:?}");
 }
 
-/// The fields of the requirement's table, and of the draft.
+/// The fields in the table of the requirement, and in that of the draft.
 fn keys(datagram: &Datagram, dialect: Dialect) -> Vec<&'static str> {
     let is_draft = dialect == Dialect::Spaced;
     let stamp: &[&str] = if datagram.id.is_some() { &["TIMESTAMP", "MESSAGE_ID"] } else { &["TIMESTAMP"] };
@@ -123,7 +122,7 @@ fn keys(datagram: &Datagram, dialect: Dialect) -> Vec<&'static str> {
             let avatar = only(profile.avatar.is_some(), &["AVATAR_TYPE", "AVATAR_ENCODING", "AVATAR_DATA"]);
             vec![&["USER_ID", "DISPLAY_NAME", "STATUS"], if is_draft { &[] } else { stamp }, avatar]
         }
-        // Numbered by a look around, which must know its own questions.
+        // A scan numbers its requests, because it must recognise its own.
         DatagramBody::ListRequest => vec![&["FROM"], only(datagram.id.is_some(), &["MESSAGE_ID"])],
         DatagramBody::ListResponse(_) => vec![&["FROM", "PEERS", "COUNT"], stamp],
         DatagramBody::Ping => vec![&["USER_ID"]],
@@ -132,7 +131,8 @@ fn keys(datagram: &Datagram, dialect: Dialect) -> Vec<&'static str> {
     [&["TYPE"][..]].into_iter().chain(parts).flatten().copied().collect()
 }
 
-/// What a reader gets of it: texts on one line and without space at their ends, and no more than the form has room for.
+/// The value that a reader decodes: texts on one line without spaces at the ends, and only the
+/// fields that the dialect has.
 fn as_read(datagram: &Datagram, dialect: Dialect) -> Datagram {
     let line = |text: &str| text.replace(ends_a_line, " ").trim().to_owned();
     let mut read = datagram.clone();
@@ -142,7 +142,7 @@ fn as_read(datagram: &Datagram, dialect: Dialect) -> Datagram {
             *profile = PeerProfile::new(&line(&profile.display_name), &line(&profile.status), profile.avatar.clone());
             *refused = None;
         }
-        DatagramBody::ListResponse(users) => users.truncate(MOST_LISTED),
+        DatagramBody::ListResponse(users) => users.truncate(MAX_LISTED),
         DatagramBody::Discovery { .. } | DatagramBody::ListRequest | DatagramBody::Ping | DatagramBody::Ack => {}
     }
     let is_draft_profile = dialect == Dialect::Spaced && matches!(read.body, DatagramBody::Profile { .. });
