@@ -6,7 +6,7 @@ use rollcall_core::{Addr, Page};
 
 const TTL_MS: u64 = 30_000;
 
-/// A node's table with its clock, which started somewhere else than those of the others.
+/// A node: its table and its clock, which has its own starting point.
 struct Node {
     clock: PresenceClock,
     table: PresenceTable,
@@ -20,12 +20,12 @@ impl Node {
         Self { clock, table: PresenceTable::new(TTL_MS), boot }
     }
 
-    /// The moment `ms` after the start, after a look at the clock every quarter of a second.
+    /// The clocks at `ms` after the start.
     fn at(&mut self, ms: u64) -> Moment {
         self.clock.observe(BootMs(self.boot + ms))
     }
 
-    /// Lets time pass, with a leader or without.
+    /// Lets time pass with or without a leader; the clock is observed every 250 ms.
     fn pass(&mut self, from: u64, to: u64, served: bool) {
         for ms in (from..to).step_by(250) {
             if served {
@@ -95,7 +95,7 @@ fn of_two_claims_about_one_heartbeat_the_older_is_believed() {
     two.pass(0, 29_000, true);
     let later = one.at(29_000);
     let truth = one.table.rows_after(None, 9, later);
-    // The first waited on its way for 29 s.
+    // The first row was in transit for 29 s.
     let now = two.at(29_000);
     two.table.merge(&at_once[0], now);
     two.table.merge(&truth[0], now);
@@ -103,7 +103,7 @@ fn of_two_claims_about_one_heartbeat_the_older_is_believed() {
     two.pass(29_000, 30_000, true);
     assert_eq!(two.online(29_999), ["alice"]);
     assert_eq!(two.online(30_000), Vec::<String>::new());
-    // Told when its time is over, it goes at once, and may come back.
+    // A merged row that has already expired goes offline at once, and the client may come back.
     let now = two.at(30_100);
     two.table.heartbeat(&name("bob"), None, None, now);
     let mut old = two.table.rows_after(Some(&name("alice")), 9, now);
@@ -187,7 +187,7 @@ fn nobody_falls_offline_because_there_was_no_leader() {
 proptest! {
     #[test]
     fn merging_is_idempotent_and_commutative(
-        // Few stamps, so that many rows are claims about one heartbeat; all of them say the same but for its age.
+        // Few ids, so that many rows describe the same heartbeat. Those differ only in their age.
         beats in proptest::collection::vec((0_u8..4, 0_u64..3, 1_u64..4, 0_u64..60_000, 0_u64..20_000), 0..24),
         order in any::<u64>(),
     ) {
@@ -214,7 +214,8 @@ proptest! {
         let merged = rows(&mut one);
         prop_assert_eq!(&merged, &rows(&mut two));
         for row in &merged {
-            // Of the newest heartbeat, what the oldest claim says on each clock.
+            // The merged row is the newest heartbeat, with the greatest age reported for it on each
+            // clock.
             let claims = || told.iter().filter(|beat| beat.username == row.username && beat.heartbeat_id == row.heartbeat_id);
             prop_assert!(told.iter().all(|beat| beat.username != row.username || beat.heartbeat_id <= row.heartbeat_id));
             prop_assert_eq!(Some(row.age_ms), claims().map(|beat| beat.age_ms).max());
@@ -227,7 +228,7 @@ proptest! {
         prop_assert_eq!(two.table.online_count(now), two.online(0).len());
     }
 
-    /// However often the leader changes and however long each change takes.
+    /// Holds for any number of leader changes of any length.
     #[test]
     fn a_silent_client_is_gone_in_time_through_a_chain_of_elections(
         elections in proptest::collection::vec((0_u64..8_000, 0_u64..8_000), 1..12),
@@ -246,7 +247,7 @@ proptest! {
             let [one, two] = &mut nodes;
             if leader == 0 { one.replicate_to(two, until) } else { two.replicate_to(one, until) }
             (ms, leader) = (next, 1 - leader);
-            // The first look at a row that was online may be late by nothing: lists filter when they are asked.
+            // Lists expire rows when they are read, so a read is never late.
             prop_assert!(ms < latest || nodes[leader].online(ms).is_empty(), "still online after {ms} ms");
             prop_assert!(ms >= TTL_MS || !nodes[leader].online(ms).is_empty(), "offline after {ms} ms");
         }

@@ -11,7 +11,7 @@ use rollcall_core::BootMs;
 const TTL_MS: u64 = 30_000;
 
 fn at(ms: u64) -> Moment {
-    // A clock that never saw a stall, since it was observed every second.
+    // Observed every second, so that the clock sees no pause.
     let mut clock = PresenceClock::new(true, BootMs(0));
     (0..ms).step_by(1000).for_each(|ms| {
         clock.observe(BootMs(ms));

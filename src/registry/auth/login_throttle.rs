@@ -1,9 +1,10 @@
-//! Who guesses passwords is slowed down. Pure: the time comes in.
+//! Login throttle: slows down password guessing. Pure; time is an argument.
 //!
-//! A password is tried by somebody, for somebody: [`FREE_ATTEMPTS`] wrong ones cost nothing, each further one a wait that doubles up
-//! to a minute. It is counted for the pair, so that whoever knows the password is not locked out by who does not, unless
-//! both come from one address. An address also has a number of wrong ones for all users together. A try is counted before it
-//! is known to be wrong, so that many at once do not pass together; one that was record_success is given back.
+//! The first [`FREE_ATTEMPTS`] wrong passwords are free. After each further one the caller must
+//! wait; the wait doubles up to a minute. Wrong passwords are counted per pair of user and address.
+//! So an attacker cannot lock out the user, unless both come from one address. There is also a
+//! limit per address for all users together. An attempt counts as wrong from its start, so that
+//! concurrent attempts cannot exceed the limit. A correct password takes the count back.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,23 +12,24 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use rollcall_core::{BootMs, Rate, TokenBucket, Username};
 
-/// Wrong passwords for one user from one address that cost nothing.
+/// Wrong passwords without a wait, per pair of user and address.
 const FREE_ATTEMPTS: u32 = 5;
 
-/// The wait after the first one more, and the longest.
+/// The first wait and the longest one, in milliseconds.
 const MIN_WAIT_MS: u64 = 1000;
 const MAX_WAIT_MS: u64 = 60_000;
 
-/// For how long wrong passwords are held against a pair after the last of them.
+/// Wrong passwords of a pair are forgotten this long after the last of them, in milliseconds.
 const RETENTION_MS: u64 = 15 * 60_000;
 
-/// Wrong passwords from one address for all users: so many at once, and then one in so many milliseconds.
+/// Wrong passwords per address for all users: a burst of 60, then one per 2000 ms.
 const ADDRESS_RATE: Rate = Rate::new(60, 2000);
 
-/// The most pairs and addresses that are remembered; who was quiet for longest makes room. A table has some 100 bytes a row.
+/// Maximum number of pairs, and of addresses. The one idle for longest is evicted. A row takes
+/// about 100 bytes.
 const MAX_ROWS: usize = 8192;
 
-/// Wrong passwords, and attempts under way.
+/// Counts of wrong passwords and of attempts in progress.
 #[derive(Debug, Default)]
 pub(super) struct LoginThrottle {
     pairs: HashMap<(Username, IpAddr), UserAttempts>,
@@ -47,7 +49,7 @@ struct AddressAttempts {
     last_attempt: BootMs,
 }
 
-/// What is to be forgotten when it is old.
+/// A row that is forgotten some time after its last attempt.
 trait LastAttempt {
     fn last_attempt(&self) -> BootMs;
 }
@@ -65,10 +67,10 @@ impl LastAttempt for AddressAttempts {
 }
 
 impl LoginThrottle {
-    /// Counts a try at `now` as a wrong one.
+    /// Starts an attempt at `now` and counts it as a wrong password.
     ///
     /// # Errors
-    /// After how many milliseconds to try again, if it is too early. Then nothing was counted.
+    /// The wait in milliseconds, if the attempt is too early. Then nothing is counted.
     pub(super) fn start_attempt(&mut self, user: &Username, from: IpAddr, now: BootMs) -> Result<(), u64> {
         let from = address_block(from);
         let mut bucket = self.addresses.get(&from).map(|address| address.bucket).unwrap_or_default();
@@ -92,14 +94,14 @@ impl LoginThrottle {
         Ok(())
     }
 
-    /// Notes that the try was record_success: nothing is held against the pair any more.
+    /// Records that the password was correct and clears the count of the pair.
     pub(super) fn record_success(&mut self, user: &Username, from: IpAddr) {
         let from = address_block(from);
         self.pairs.remove(&(user.clone(), from));
         self.give_back(from);
     }
 
-    /// Notes that nobody found out whether the try was record_success.
+    /// Takes back an attempt whose password could not be verified.
     pub(super) fn cancel_attempt(&mut self, user: &Username, from: IpAddr) {
         let from = address_block(from);
         if let Some(pair) = self.pairs.get_mut(&(user.clone(), from)) {
@@ -116,13 +118,13 @@ impl LoginThrottle {
     }
 }
 
-/// The wait after so many attempts.
+/// The wait after this many attempts, in milliseconds.
 fn wait_ms(attempts: u32) -> u64 {
     let Some(doublings) = attempts.checked_sub(FREE_ATTEMPTS) else { return 0 };
     MIN_WAIT_MS.saturating_mul(1_u64.checked_shl(doublings).unwrap_or(u64::MAX)).min(MAX_WAIT_MS)
 }
 
-/// What counts as one address: who has one of version 6 has 2^64 of them.
+/// The unit of address limits. For IPv6 it is the /64 block, because one host has 2^64 addresses.
 fn address_block(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
@@ -130,7 +132,7 @@ fn address_block(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Puts a row in, and makes room for it.
+/// Inserts a row. If the table is full, evicts old rows first.
 fn insert_bounded<K: Clone + Eq + Hash, R: LastAttempt>(rows: &mut HashMap<K, R>, key: K, row: R, now: BootMs) {
     if rows.len() >= MAX_ROWS && !rows.contains_key(&key) {
         rows.retain(|_, row| now.since(row.last_attempt()) < RETENTION_MS);
@@ -151,7 +153,7 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
     const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 
-    /// Five wrong ones at 0.
+    /// A throttle with five wrong passwords at 0.
     fn without_free_attempts() -> LoginThrottle {
         let mut throttle = LoginThrottle::default();
         (0..FREE_ATTEMPTS).for_each(|_| throttle.start_attempt(&name("alice"), HERE, BootMs(0)).unwrap());
@@ -191,7 +193,7 @@ mod tests {
     #[test]
     fn one_without_an_outcome_gives_back_its_own_wait_and_no_other() {
         let mut throttle = without_free_attempts();
-        // Two under way: the second began when the wait after the first was over.
+        // Two attempts are in progress: the second one started after the wait of the first.
         assert_eq!(throttle.start_attempt(&name("alice"), HERE, BootMs(1000)), Ok(()));
         throttle.cancel_attempt(&name("alice"), HERE);
         assert_eq!(throttle.start_attempt(&name("alice"), HERE, BootMs(1000)), Err(1000));

@@ -1,7 +1,9 @@
-//! The pictures that were read last, so that lists with pictures do not read each of them from the bucket again and again.
+//! LRU cache of images, so that lists with images do not read the same images from the bucket
+//! repeatedly.
 //!
-//! A picture never changes, so what is entries is right; but it can be deleted by whoever runs the bucket, so nothing is entries
-//! for long. What the bucket was asked for in vain is not remembered: another leader may have stored it since.
+//! An image never changes, so an entry is never wrong. But an operator can delete images from the
+//! bucket, so entries expire soon. Missing images are not cached, because another leader may have
+//! stored them since.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,21 +11,21 @@ use bytes::Bytes;
 
 use rollcall_core::{BootMs, ImageName, Username};
 
-/// The bytes of all pictures that are entries: some thousand ordinary ones, or 64 of the largest.
+/// Maximum size of all entries in bytes: several thousand ordinary images, or 64 of the largest.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// What a picture takes besides its bytes, roughly, so that tiny ones are bounded too.
+/// Approximate memory of an entry besides the image, in bytes. It bounds the number of tiny images.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
 
-/// How long after it was read a picture is given without a look at the bucket.
+/// Lifetime of an entry after the read from the bucket, in milliseconds.
 const TTL_MS: u64 = 60 * 1000;
 
 type ImageKey = (Username, ImageName);
 
-/// The pictures that were read last.
+/// Cached images, evicted in order of their last use.
 ///
-/// Invariant: `by_use` holds exactly one entry for each picture in `entries`, under its `last_use`; their costs add up to `cost`,
-/// which is at max_cost `max_cost`.
+/// Invariant: `by_use` has exactly one entry for each image in `entries`, at its `last_use`. The
+/// costs add up to `cost`, which is at most `max_cost`.
 #[derive(Debug)]
 pub(super) struct ImageCache {
     entries: HashMap<ImageKey, CachedImage>,
@@ -47,12 +49,12 @@ impl Default for ImageCache {
 }
 
 impl ImageCache {
-    /// A cache of at max_cost so many bytes.
+    /// An empty cache with this maximum size in bytes.
     fn with_max_bytes(max_cost: usize) -> Self {
         Self { entries: HashMap::new(), by_use: BTreeMap::new(), use_counter: 0, cost: 0, max_cost }
     }
 
-    /// The picture, if it was read a short while before `now`.
+    /// The image, if it was read less than [`TTL_MS`] before `now`.
     pub(super) fn get(&mut self, name: &ImageKey, now: BootMs) -> Option<Bytes> {
         let entry = self.entries.get_mut(name)?;
         if now.since(entry.read_at) >= TTL_MS {
@@ -66,7 +68,8 @@ impl ImageCache {
         Some(entry.bytes.clone())
     }
 
-    /// Keeps a picture that was read at `read_at`, in the place of those that were not asked for the longest.
+    /// Inserts an image that was read at `read_at`. Evicts the least recently used ones if
+    /// necessary.
     pub(super) fn insert(&mut self, name: ImageKey, bytes: Bytes, read_at: BootMs) {
         self.remove(&name);
         let cost = cost(&bytes);

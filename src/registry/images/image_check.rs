@@ -1,8 +1,9 @@
-//! Decides whether bytes are a picture that may be stored: PNG, JPEG or WebP by its bytes, small, and whole.
+//! Image check before storing: the content must be a small and complete PNG, JPEG or WebP.
 //!
-//! It is decoded before it is stored, with limits and off the threads that serve requests, so that nobody who downloads
-//! it later meets a decompression bomb. A decoder stops where it has its pixels, so the file's parts are walked first:
-//! what a decoder passes over, another program may unpack.
+//! The image is decoded, with limits and off the threads that serve requests. So nobody who
+//! downloads it later receives a decompression bomb. A decoder stops when it has the pixels. So all
+//! chunks of the file are checked first, because another program may decompress a chunk that the
+//! decoder ignores.
 
 mod jpeg;
 mod png;
@@ -20,14 +21,14 @@ use tokio::task::spawn_blocking;
 use rejection::{ImageRejection, check_dimensions};
 use rollcall_core::ImageKind;
 
-/// The most memory that a decoder may take: a picture of 128 by 128 needs 256 KiB in its widest pixels, and decoders
-/// some tables beside it.
+/// Memory limit of a decoder, in bytes. An image of 128 by 128 pixels takes at most 256 KiB, and
+/// decoders need some tables.
 const MAX_DECODER_BYTES: u64 = 8 * 1024 * 1024;
 
-/// ImageChecker that are decoded at once.
+/// Number of images decoded at the same time.
 const MAX_CONCURRENT: usize = 2;
 
-/// A bounded worker for pictures.
+/// Bounded worker pool for image checks.
 pub(crate) struct ImageChecker {
     permits: Arc<Semaphore>,
 }
@@ -39,12 +40,12 @@ impl Default for ImageChecker {
 }
 
 impl ImageChecker {
-    /// Checks a picture; gives its format.
+    /// Checks an image and returns its format.
     pub(crate) async fn check(&self, bytes: Bytes) -> Result<ImageKind, ImageRejection> {
-        // What is no picture at all does not wait for a processor.
+        // Other content is rejected without waiting for a worker.
         let kind = kind(&bytes)?;
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
-        // The work goes on when the request is dropped, so the permit goes with the work.
+        // The work continues if the request is dropped, so it owns the permit.
         let decoded = spawn_blocking(move || {
             let decoded = decode(&bytes, kind);
             drop(permit);
@@ -52,7 +53,7 @@ impl ImageChecker {
         });
         match decoded.await {
             Ok(decoded) => decoded.map(|()| kind),
-            // A decoder that panics has met something it was not made for.
+            // The decoder panicked on this input.
             Err(_) => Err(ImageRejection::Corrupt("it cannot be decoded".to_owned())),
         }
     }
@@ -78,7 +79,7 @@ fn decode(bytes: &[u8], kind: ImageKind) -> Result<(), ImageRejection> {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_DECODER_BYTES);
     reader.limits(limits);
-    // Reads the head only; the pixels come after their number is known.
+    // Reads the header only. The pixels are decoded after the size check.
     let decoder = reader.into_decoder().map_err(corrupt)?;
     let (width, height) = decoder.dimensions();
     check_dimensions(width, height)?;

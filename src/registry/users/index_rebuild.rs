@@ -1,4 +1,4 @@
-//! Makes the index whole: lists the bucket and reads the profiles that are not known yet.
+//! Index rebuild: lists the bucket and reads the profiles that the index does not have.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -16,46 +16,49 @@ use crate::registry::replication_source::ReplicationSource;
 use crate::storage::{Folder, Key};
 use rollcall_core::{Term, Username};
 
-/// ProfileStore that are read at once.
+/// Number of profiles read at the same time.
 const MAX_CONCURRENT_READS: usize = 16;
 
-/// How often a long rebuild says how far it is.
+/// Interval of the progress log lines of a long rebuild.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Names that are looked up under one lock, so that heartbeats do not wait for a long list.
+/// Maximum number of names looked up under one lock, so that heartbeats do not wait for a long
+/// list.
 const NAMES_PER_LOCK: usize = 1000;
 
-/// The pause before another try when the bucket does not answer (each call has its own retries already).
+/// Pause before the next attempt when the bucket does not reply. Each call has its own retries
+/// already.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// LoggedCauses of failed tries that are told apart; whatever comes after so many is more of the same.
+/// Maximum number of distinct causes logged per rebuild; further ones add nothing.
 const MAX_LOGGED_CAUSES: usize = 8;
 
-/// Why tries failed so far, so that each cause is logged once and not once a second.
+/// Causes logged so far, so that each is logged once and not once a second.
 #[derive(Debug, Default)]
 struct LoggedCauses(HashSet<String>);
 
 impl LoggedCauses {
-    /// Whether `cause` was not met before.
+    /// Whether `cause` is new and must be logged.
     fn is_new(&mut self, cause: &str) -> bool {
         self.0.len() < MAX_LOGGED_CAUSES && self.0.insert(cause.to_owned())
     }
 }
 
-/// Makes the index whole.
+/// Completes the index at the start of a term.
 pub(crate) struct IndexRebuild {
     profiles: Arc<ProfileStore>,
     source: Arc<ReplicationSource>,
 }
 
 impl IndexRebuild {
-    /// Reads into the index of `profiles`, and tells `source` when it is whole.
+    /// Reads profiles into the index of `profiles` and raises the coverage in `source`.
     pub(crate) fn new(profiles: Arc<ProfileStore>, source: Arc<ReplicationSource>) -> Self {
         Self { profiles, source }
     }
 
-    /// Reads the bucket until the index is whole in `term`, or a later term begins. Tries again for as long as the
-    /// bucket does not answer. May be dropped at any time; what was read stays.
+    /// Reads the bucket until the index is complete in `term`, or until a later term begins.
+    /// Retries while the bucket is unavailable. The future may be dropped at any time; profiles
+    /// read so far stay in the index.
     pub(crate) async fn run(&self, term: Term) {
         let mut causes = LoggedCauses::default();
         while self.profiles.term() == term {
@@ -110,9 +113,9 @@ impl IndexRebuild {
             StoredProfile::Valid(profile) => {
                 self.profiles.add_to_index(profile, term);
             }
-            // A folder of pictures whose owner is gone; nobody registered.
+            // A folder of images without a profile: nobody is registered under this name.
             StoredProfile::Missing => debug!("skipped '{name}' in the bucket: no {}", Key::Profile(name.clone())),
-            // One broken object must not hide everybody else; it was logged where it was read.
+            // An unreadable object must not hide the other users. It was logged when it was read.
             StoredProfile::Corrupt => {}
         }
         Ok(())
@@ -164,7 +167,7 @@ mod tests {
         let before = memory.faults().calls();
         registry.begin_term(Term(2));
         registry.rebuild_index(Term(2)).await;
-        // One listing, and one profile.
+        // One listing and one profile.
         assert_eq!(memory.faults().calls() - before, 2);
         assert_eq!(names(&registry), ["alice", "bob", "carol"]);
     }
@@ -176,7 +179,7 @@ mod tests {
         assert_eq!(registry.wait_for_users(Term(1)).await, Err(UsersError::IndexRebuilding));
         registry.rebuild_index(Term(1)).await;
         assert_eq!(registry.wait_for_users(Term(1)).await, Ok(()));
-        // Before anybody began it here, as when a request is quicker than the composition root.
+        // As when a request arrives before the node begins its term.
         assert_eq!(registry.wait_for_users(Term(2)).await, Err(UsersError::IndexRebuilding));
     }
 

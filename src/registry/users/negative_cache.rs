@@ -1,16 +1,20 @@
-//! Names that were just looked up in vain, so that a client that goes on asking does not cost a read each time.
+//! Negative cache: names recently found not to be registered, so that repeated requests for them do
+//! not read the bucket each time.
 
 use std::collections::{HashSet, VecDeque};
 
 use rollcall_core::{BootMs, Username};
 
-/// For how long a miss is remembered: short, since another leader may register the name at any time.
+/// Lifetime of an entry, in milliseconds. Short, because another leader may register the name at
+/// any time.
 const TTL_MS: u64 = 2000;
 
-/// The most names that are remembered; the oldest makes room.
+/// Maximum number of names; the oldest is evicted.
 const MAX_NAMES: usize = 4096;
 
-/// Invariant: `names` and `by_age` hold the same names, each once, the oldest in front.
+/// Names known not to be registered.
+///
+/// Invariant: `names` and `by_age` hold the same names, each once; `by_age` starts with the oldest.
 #[derive(Debug, Default)]
 pub(super) struct NegativeCache {
     names: HashSet<Username>,
@@ -18,7 +22,7 @@ pub(super) struct NegativeCache {
 }
 
 impl NegativeCache {
-    /// Notes that nobody was registered as `name` at `now`.
+    /// Adds a name that was not registered at `now`.
     pub(super) fn insert(&mut self, name: &Username, now: BootMs) {
         self.expire(now);
         if self.names.contains(name) {
@@ -31,12 +35,13 @@ impl NegativeCache {
         self.by_age.push_back((now, name.clone()));
     }
 
-    /// Whether `name` was missed a moment before `now`.
+    /// Whether the cache has `name` at `now`.
     pub(super) fn contains(&mut self, name: &Username, now: BootMs) -> bool {
         self.expire(now);
         self.names.contains(name)
     }
 
+    /// Removes all names.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

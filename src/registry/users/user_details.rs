@@ -1,4 +1,4 @@
-//! What is known of a user next to the name and the password.
+//! The public data of a user, apart from the name.
 
 use compact_str::CompactString;
 

@@ -44,7 +44,8 @@ async fn a_user_with_a_password_is_acted_for_with_its_token_or_password_and_with
     let (registry, _) = registry();
     let (alice, bob) = (register(&registry, "alice").await, register(&registry, "bob").await);
     assert!(beat(&registry, &alice).await.is_ok());
-    // alice:secret, bob:secret, alice:Secret, alice:, no pair, no base64
+    // The Base64 texts are alice:secret, bob:secret, alice:Secret, `alice:`, a text without a
+    // colon, and no Base64.
     assert!(beat_at(&registry, "alice", Credentials::Basic("YWxpY2U6c2VjcmV0"), now()).await.is_ok());
     for (credentials, expected) in [
         (Credentials::None, DenialReason::Missing),
@@ -112,7 +113,8 @@ async fn a_changed_password_ends_every_token_and_can_be_changed_again() {
     ));
     let third = registry.login(&name("alice"), password("other"), now()).await.unwrap();
     assert!(beat(&registry, &third).await.is_ok());
-    // Back to the first password: its first token stays ended, for it was hashed anew.
+    // Back to the first password. Its first token stays invalid, because the new hash has another
+    // salt.
     change(&registry, "other", "secret").await.unwrap();
     for ended in [first, second, third] {
         assert_eq!(denial_reason(beat(&registry, &ended).await), DenialReason::Outdated);
@@ -131,7 +133,7 @@ async fn a_change_whose_answer_was_lost_can_be_repeated() {
         let second = change(&registry, "secret", "other").await.unwrap();
         assert_eq!(denial_reason(beat(&registry, &first).await), DenialReason::Outdated);
         assert!(beat(&registry, &second).await.is_ok());
-        // Whoever knows neither is not helped by it.
+        // A caller with neither password gets nothing.
         assert!(matches!(change(&registry, "wrong", "third").await, Err(AuthError::WrongPassword(_))));
     }
 }
@@ -148,7 +150,7 @@ async fn a_change_or_a_login_is_not_answered_before_a_majority_knows_the_passwor
     assert!(matches!(login, Err(AuthError::NotReplicated(_))), "{login:?}");
     let unknown = change(&registry, "secret", "other").await;
     assert!(matches!(unknown, Err(AuthError::NotReplicated(_))), "{unknown:?}");
-    // What was rows before does not count for what is new.
+    // Rows sent before do not count for new rows.
     let (_, up_to) = registry.take_changes(BootMs(0)).unwrap();
     registry.confirm_majority(up_to.unwrap());
     let third = change(&registry, "other", "third");
@@ -162,7 +164,7 @@ async fn a_change_or_a_login_is_not_answered_before_a_majority_knows_the_passwor
         }
     };
     let (third, rows) = tokio::join!(third, rows);
-    // A node that heard nothing else knows which tokens have ended.
+    // A node that has only these rows knows which tokens are invalid.
     let next = registry_on(&Memory::new());
     next.merge(&rows, BootMs(0));
     next.begin_term(Term(2));
@@ -192,7 +194,7 @@ async fn in_a_new_epoch_a_token_costs_one_read_and_a_bad_one_none() {
     let (first, bob) = (register(&registry, "alice").await, register(&registry, "bob").await);
     let other = registry_on(&memory);
     other.rebuild_index(Term(0)).await;
-    // Another leader changed it, and this one did not hear of it.
+    // Another leader changed the password, and this node did not receive the row.
     let second = change(&registry, "secret", "other").await.unwrap();
     other.begin_term(Term(1));
     let before = memory.faults().calls();
@@ -232,7 +234,7 @@ async fn a_list_of_the_bucket_leaves_no_password_for_certain_that_was_not_read_s
     change(&registry, "secret", "other").await.unwrap();
     stale.begin_term(Term(1));
     stale.rebuild_index(Term(1)).await;
-    // A third node that had heard of the old password alone, and hears of the list.
+    // A third node that has only the old row, and receives the reconciled rows.
     let third = registry_on(&memory);
     third.merge(&old_rows, BootMs(0));
     third.merge(&stale.users_after(None), BootMs(0));

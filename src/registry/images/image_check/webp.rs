@@ -1,22 +1,23 @@
-//! What a WebP holds beside what its head says.
+//! WebP: checks every chunk, because a frame may differ from the header.
 
 use super::rejection::{ImageRejection, check_dimensions};
 
-/// `RIFF`, the length of what follows, and `WEBP`.
+/// `RIFF`, a length, and `WEBP`.
 const HEADER_BYTES: usize = 12;
-/// The length in the head counts from here.
+/// Offset from which the length in the header counts.
 const LENGTH_OFFSET_BYTES: usize = 8;
-/// The bit that says "animated" in the first byte of the extended head.
+/// The animation bit in the first byte of the VP8X chunk.
 const ANIMATED: u8 = 0x02;
 
-/// Refuses a picture that moves, whose frame is larger than allowed whatever the head says (a decoder unpacks a frame
-/// before it compares the two), that is cut off, or that ends before its bytes do.
+/// Rejects an image that is animated, cut off, has trailing bytes, or has a frame that is too
+/// large. The frame is checked apart from the header, because a decoder decompresses it before it
+/// compares the two.
 pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
     let length = bytes.get(4..).and_then(|bytes| bytes.first_chunk()).ok_or_else(ImageRejection::cut_off)?;
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
     let (image, rest) =
         bytes.split_at_checked(length.saturating_add(LENGTH_OFFSET_BYTES)).ok_or_else(ImageRejection::cut_off)?;
-    // A picture of odd length is filled up with a zero.
+    // A file of odd length is padded with a zero.
     if !matches!((rest, length % 2), ([], _) | ([0], 1)) {
         return Err(ImageRejection::followed_by(rest));
     }
@@ -34,7 +35,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
     if rest.is_empty() { Ok(()) } else { Err(ImageRejection::cut_off()) }
 }
 
-/// The first part of the file, its name first, and what follows it.
+/// The first chunk: its name, its data, and the bytes after it.
 fn first_chunk(bytes: &[u8]) -> Option<(&[u8; 4], &[u8], &[u8])> {
     let (name, bytes) = bytes.split_first_chunk()?;
     let (length, bytes) = bytes.split_first_chunk()?;
@@ -44,7 +45,8 @@ fn first_chunk(bytes: &[u8]) -> Option<(&[u8; 4], &[u8], &[u8])> {
     Some((name, data, &rest[padding..]))
 }
 
-/// A frame begins with three bytes of flags and three that are always the same; then two numbers of 14 bits.
+/// A lossy frame: three bytes of flags, three constant bytes, then width and height of 14 bits
+/// each.
 fn check_lossy(data: &[u8]) -> Result<(), ImageRejection> {
     let &[_, _, _, _, _, _, width_low, width_high, height_low, height_high, ..] = data else {
         return Err(ImageRejection::cut_off());
@@ -53,7 +55,7 @@ fn check_lossy(data: &[u8]) -> Result<(), ImageRejection> {
     check_dimensions(number(width_low, width_high), number(height_low, height_high))
 }
 
-/// A byte that is always the same, then two numbers of 14 bits, each less by one.
+/// A lossless frame: one constant byte, then width - 1 and height - 1 of 14 bits each.
 fn check_lossless(data: &[u8]) -> Result<(), ImageRejection> {
     let numbers = data.get(1..).and_then(|data| data.first_chunk()).ok_or_else(ImageRejection::cut_off)?;
     let numbers = u32::from_le_bytes(*numbers);
@@ -79,7 +81,7 @@ mod tests {
         [b"RIFF", &length.to_le_bytes()[..], b"WEBP", chunks].concat()
     }
 
-    /// The extended head of a picture of 8 by 8.
+    /// A VP8X chunk of an image of 8 by 8 pixels.
     fn extended(flags: u8) -> Vec<u8> {
         chunk(*b"VP8X", &[flags, 0, 0, 0, 7, 0, 0, 7, 0, 0])
     }
