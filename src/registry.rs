@@ -49,7 +49,7 @@ pub use crate::presence::{OfflineReason, OnlineRow};
 use crate::presence::PresenceTable;
 use crate::storage::Bucket;
 use auth::authorizer::Authorizer;
-use auth::login::Login;
+use auth::login::LoginService;
 use auth::password_verifier::PasswordVerifier;
 use auth::token_signer::TokenSigner;
 use coverage_watch::CoverageWatch;
@@ -89,7 +89,7 @@ struct Components {
     clients: Arc<OnlineClients>,
     heartbeats: Heartbeats,
     users: UserComponents,
-    login: Login,
+    login: LoginService,
     images: ImageComponents,
     source: Arc<ReplicationSource>,
     coverage: Arc<CoverageWatch>,
@@ -126,7 +126,7 @@ impl Registry {
                 rebuild: IndexRebuild::new(profiles.clone(), source.clone()),
                 registrar,
             },
-            login: Login::new(profiles, proof, tokens, source.clone()),
+            login: LoginService::new(profiles, proof, tokens, source.clone()),
             images: ImageComponents { stream: ImagesStream::new(store.clone(), clients.clone()), store },
             clients,
             source,

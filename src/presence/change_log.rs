@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_or_has_not_been_yet_is_unknown() {
+    fn dropped_and_future_versions_are_unknown() {
         let mut change_log = ChangeLog::with_capacity(3);
         assert_eq!((change_log.version(), change_log.since(0, 9), change_log.since(1, 9)), (0, Some(vec![]), None));
         (1..=5).for_each(|client| change_log.push(name(client), PresenceEvent::Joined(None)));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_named_once_with_what_is_true_at_the_end() {
+    fn net_changes_name_a_client_once_with_its_final_state() {
         let (here, there) = (addr(1), addr(2));
         let left = PresenceEvent::Left(OfflineReason::Timeout);
         for (events, expected) in [
@@ -233,7 +233,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_changed_since_any_version_makes_the_list_of_then_that_of_now(steps in steps(), capacity in 1_usize..80) {
+        fn the_changes_since_any_version_turn_the_list_of_then_into_the_current_list(steps in steps(), capacity in 1_usize..80) {
             let mut change_log = ChangeLog::with_capacity(capacity);
             let mut list = List::new();
             let mut lists = vec![list.clone()];
@@ -252,7 +252,7 @@ mod tests {
 
         /// Half of the names are read after the first steps, the others after some more steps.
         #[test]
-        fn a_list_that_was_read_while_it_changed_becomes_right_too(
+        fn a_list_read_while_it_changed_becomes_right_too(
             before in steps(), between in steps(), after in steps(),
         ) {
             let mut change_log = ChangeLog::default();

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gap_of_a_second_counts_whole_and_what_is_beyond_it_does_not() {
+    fn a_gap_counts_for_at_most_one_second_on_a_single_node() {
         let mut clock = PresenceClock::new(true, BootMs(0));
         let at = |clock: &mut PresenceClock, ms| clock.observe(BootMs(ms)).presence.0 - CLOCK_ORIGIN_MS;
         assert_eq!(at(&mut clock, 1000), 1000);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_observation_that_comes_late_changes_nothing() {
+    fn an_observation_of_an_earlier_time_changes_nothing() {
         let mut clock = PresenceClock::new(true, BootMs(100));
         let first = clock.observe(BootMs(900));
         assert_eq!(clock.observe(BootMs(850)), first);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn presence_time_stands_still_while_nobody_serves_and_awake_time_runs_on() {
+    fn presence_time_stops_without_a_leader_and_awake_time_does_not() {
         let mut clock = PresenceClock::new(true, BootMs(0));
         clock.note_active_leader(BootMs(500));
         let ages = |clock: &mut PresenceClock, ms| {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn with_other_nodes_a_stall_is_no_excuse_beyond_what_is_forgiven() {
+    fn with_other_nodes_a_pause_counts_except_for_leaderless_time() {
         let mut clock = PresenceClock::new(false, BootMs(0));
         clock.note_active_leader(BootMs(0));
         let moment = clock.observe(BootMs(60_000));
@@ -167,17 +167,17 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_while_nobody_serves_counts_once() {
+    fn a_pause_without_a_leader_is_subtracted_once() {
         let mut clock = PresenceClock::new(true, BootMs(0));
         clock.note_active_leader(BootMs(0));
         let moment = clock.observe(BootMs(60_000));
         assert_eq!(moment.awake.0 - CLOCK_ORIGIN_MS, 1000);
-        assert_eq!(moment.presence.0 - CLOCK_ORIGIN_MS, 0, "of the second that counts none was under a known leader");
+        assert_eq!(moment.presence.0 - CLOCK_ORIGIN_MS, 0, "no part of the second that counts had a known leader");
     }
 
     proptest! {
         #[test]
-        fn no_time_goes_back_nor_runs_ahead(steps in proptest::collection::vec((0_u64..5000, any::<bool>()), 1..50)) {
+        fn no_clock_goes_back_or_runs_ahead_of_the_boot_clock(steps in proptest::collection::vec((0_u64..5000, any::<bool>()), 1..50)) {
             let mut clock = PresenceClock::new(true, BootMs(7));
             clock.note_active_leader(BootMs(7));
             let (mut now, mut before) = (BootMs(7), clock.observe(BootMs(7)));
@@ -195,7 +195,7 @@ mod tests {
         }
 
         #[test]
-        fn with_a_leader_all_the_time_only_stalls_stop_the_clock(steps in proptest::collection::vec(0_u64..5000, 1..50)) {
+        fn with_a_permanent_leader_only_pauses_stop_presence_time(steps in proptest::collection::vec(0_u64..5000, 1..50)) {
             let mut clock = PresenceClock::new(true, BootMs(7));
             let (mut now, mut before) = (BootMs(7), clock.observe(BootMs(7)));
             for step in steps {

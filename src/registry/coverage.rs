@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn each_state_permits_what_the_table_says() {
+    fn each_state_grants_the_permissions_of_the_table() {
         for (name, may, expected) in PERMISSIONS {
             assert_eq!(ALL.map(may), expected, "{name}");
         }
@@ -231,12 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_in_step_has_what_its_leader_has_and_is_up_to_date_at_least() {
+    fn a_follower_in_sync_has_the_coverage_of_its_leader_and_is_at_least_up_to_date() {
         assert_eq!(ALL.map(Coverage::in_sync_with), [UpToDate, UpToDate, Complete, Certain]);
     }
 
     #[test]
-    fn the_bit_of_a_pulse_says_whether_users_may_be_listed() {
+    fn the_complete_bit_of_a_pulse_states_whether_users_may_be_listed() {
         assert_eq!(ALL.map(Coverage::complete_bit), [false, false, true, true]);
         for whole in [false, true] {
             assert_eq!(Coverage::from_complete_bit(whole).complete_bit(), whole);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn coverage_only_grows_within_a_term_and_starts_over_with_the_next() {
+    fn coverage_only_grows_within_a_term_and_is_reset_by_the_next() {
         let mut node = TermCoverage::default();
         node.raise_users(Term(1), Certain);
         node.raise_users(Term(1), Complete);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_was_complete_once_may_claim_it_from_then_on() {
+    fn a_node_that_was_complete_once_may_claim_it_in_later_terms() {
         let mut node = TermCoverage::default();
         node.raise_users(Term(1), UpToDate);
         node.raise_clients(Term(1), UpToDate);

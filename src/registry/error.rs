@@ -39,7 +39,7 @@ pub enum LookupError {
     #[error("User '{0}' is not registered; register with POST /register first")]
     NotRegistered(Username),
     /// The user's profile is unreadable. This was logged at the first read.
-    #[error("The stored profile of '{0}' cannot be read; whoever runs this service has to repair it")]
+    #[error("The stored profile of '{0}' cannot be read; the operator must restore it")]
     Corrupt(Username),
     /// The bucket did not reply.
     #[error(transparent)]
@@ -80,7 +80,7 @@ pub enum AuthError {
     #[error("User '{0}' has no password, and one is required here: register another name with a password")]
     PasswordRequired(Username),
     /// The password is wrong.
-    #[error("The password of '{0}' is another one")]
+    #[error("The password of '{0}' is wrong")]
     WrongPassword(Username),
     /// The user has no password, so there is nothing to verify.
     #[error(
@@ -100,7 +100,7 @@ pub enum AuthError {
     #[error("The password could not be processed; try again")]
     Hashing(String),
     /// Every attempt to change the password met a concurrent change.
-    #[error("The password of '{0}' is being changed by others at the same time; try again")]
+    #[error("The password of '{0}' is being changed by another request; try again")]
     Contended(Username),
     /// The password is stored, but not yet known to a majority of the nodes.
     #[error(
@@ -136,7 +136,7 @@ pub enum UploadError {
     #[error(transparent)]
     Storage(#[from] StorageUnavailable),
     /// All generated names were taken, which is practically impossible.
-    #[error("The image could not be named; try again")]
+    #[error("Found no free name for the image; try again")]
     NoFreeName,
 }
 
@@ -166,6 +166,6 @@ pub enum ImagesStreamError {
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum UsersError {
     /// A new leader is still reading the bucket.
-    #[error("The list of users is being read from the storage and is not whole yet; try again shortly")]
+    #[error("The list of users is being read from the storage and is not complete yet; try again shortly")]
     IndexRebuilding,
 }

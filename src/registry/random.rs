@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_of_one_second_sort_by_their_milliseconds() {
+    fn suffixes_of_the_same_second_sort_by_millisecond() {
         let suffixes: Vec<u32> = [0, 1, 500, 999].map(|ms| image_suffix(WallMs::new(1_733_511_234_000 + ms))).to_vec();
         assert!(suffixes.is_sorted());
         assert_ne!(

@@ -233,13 +233,13 @@ mod tests {
     }
 
     #[test]
-    fn golden_bytes_are_read_as_the_rows() {
+    fn golden_bytes_decode_to_the_rows() {
         assert_eq!(postcard::from_bytes::<Rows>(&unhex(GOLDEN)).unwrap(), samples());
     }
 
     #[test]
-    fn every_kind_of_guard_is_among_the_golden_bytes() {
-        let credentials = samples().users.into_iter().map(|user| postcard::to_stdvec(&user.credential).unwrap()[0]);
-        assert_eq!(credentials.collect::<Vec<u8>>(), tags::<CredentialState>());
+    fn the_golden_bytes_cover_every_credential_state() {
+        let states = samples().users.into_iter().map(|user| postcard::to_stdvec(&user.credential).unwrap()[0]);
+        assert_eq!(states.collect::<Vec<u8>>(), tags::<CredentialState>());
     }
 }

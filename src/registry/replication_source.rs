@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_an_epoch_that_comes_late_does_not_end_the_next_one() {
+    async fn ending_an_old_term_late_does_not_end_replication_of_the_next() {
         let registry = replicated(BootMs(0));
         registry.begin_term(Term(1));
         assert_eq!(replicated_after_heartbeat(&registry, "alice").await, (true, true));

@@ -57,7 +57,7 @@ mod tests {
     use crate::storage::{Backend, Fault};
 
     #[tokio::test]
-    async fn the_bucket_is_asked_once_a_second() {
+    async fn the_bucket_is_probed_at_most_once_a_second() {
         let (registry, memory) = registry();
         memory.create(&Key::Cluster, b"{}".as_slice().into()).await.unwrap();
         memory.faults().set_outage(Some(Fault::Permanent));
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bucket_without_the_clusters_id_is_not_taken_for_ours() {
+    async fn a_bucket_without_the_cluster_id_is_unavailable() {
         let (registry, _) = registry();
         let unavailable = registry.probe(BootMs(0)).await.unwrap_err();
         assert!(unavailable.cause().contains("cluster.json is no longer in the memory"), "{}", unavailable.cause());

@@ -26,9 +26,9 @@ impl Node {
     }
 
     /// Lets time pass with or without a leader; the clock is observed every 250 ms.
-    fn pass(&mut self, from: u64, to: u64, served: bool) {
+    fn pass(&mut self, from: u64, to: u64, has_leader: bool) {
         for ms in (from..to).step_by(250) {
-            if served {
+            if has_leader {
                 self.clock.note_active_leader(BootMs(self.boot + ms));
             } else {
                 self.at(ms);
@@ -71,7 +71,7 @@ fn a_row_keeps_its_age_on_another_clock() {
 }
 
 #[test]
-fn a_newer_heartbeat_wins_however_late_the_older_one_comes() {
+fn a_newer_heartbeat_wins_over_an_older_one_that_arrives_later() {
     let (mut one, mut two) = (Node::new(0), Node::new(0));
     let now = one.at(0);
     one.table.heartbeat(&name("alice"), addr(1), None, now);
@@ -79,14 +79,14 @@ fn a_newer_heartbeat_wins_however_late_the_older_one_comes() {
     one.table.heartbeat(&name("alice"), addr(2), None, now);
     let new = one.table.rows_after(None, 9, now);
     let now = two.at(10);
-    for beat in new.iter().chain(&old) {
-        two.table.merge(beat, now);
+    for row in new.iter().chain(&old) {
+        two.table.merge(row, now);
     }
     assert_eq!(two.table.online(&Page::default(), now)[0].addr, addr(2));
 }
 
 #[test]
-fn of_two_claims_about_one_heartbeat_the_older_is_believed() {
+fn of_two_ages_of_one_heartbeat_the_greater_wins() {
     let (mut one, mut two) = (Node::new(0), Node::new(0));
     let now = one.at(0);
     one.table.heartbeat(&name("alice"), addr(1), None, now);
@@ -115,7 +115,7 @@ fn of_two_claims_about_one_heartbeat_the_older_is_believed() {
 }
 
 #[test]
-fn what_was_remembered_gives_way_to_whatever_is_told() {
+fn a_row_from_a_snapshot_is_replaced_by_any_row_of_another_node() {
     let (mut one, mut two) = (Node::new(0), Node::new(0));
     one.table.begin_term(9, true);
     let now = one.at(0);
@@ -133,7 +133,7 @@ fn what_was_remembered_gives_way_to_whatever_is_told() {
 }
 
 #[test]
-fn a_later_leaders_first_heartbeat_is_newer_than_all_of_an_earlier_one() {
+fn the_first_heartbeat_of_a_later_term_is_newer_than_all_of_an_earlier_term() {
     let (mut one, mut two) = (Node::new(0), Node::new(0));
     one.table.begin_term(4, true);
     two.table.begin_term(5, true);
@@ -150,7 +150,7 @@ fn a_later_leaders_first_heartbeat_is_newer_than_all_of_an_earlier_one() {
 }
 
 #[test]
-fn changes_are_given_once_and_only_while_somebody_asks() {
+fn changes_are_queued_only_while_replication_is_on_and_taken_once() {
     let mut node = Node::new(0);
     let now = node.at(0);
     node.table.heartbeat(&name("early"), None, None, now);
@@ -171,13 +171,13 @@ fn changes_are_given_once_and_only_while_somebody_asks() {
 }
 
 #[test]
-fn nobody_falls_offline_because_there_was_no_leader() {
+fn no_client_goes_offline_because_there_was_no_leader() {
     let mut node = Node::new(0);
     let now = node.at(0);
     node.table.heartbeat(&name("alice"), None, None, now);
     node.pass(0, 20_000, true);
     node.pass(20_000, 32_000, false);
-    assert_eq!(node.online(32_000), ["alice"], "of the last 12 s at most one was served");
+    assert_eq!(node.online(32_000), ["alice"], "of the last 12 s at most one had a leader");
     node.pass(32_000, 40_000, true);
     assert_eq!(node.online(40_000), ["alice"]);
     node.pass(40_000, 43_000, true);
@@ -208,7 +208,7 @@ proptest! {
             one.table.merge(beat, now);
         }
         for (_, beat) in &shuffled {
-            two.table.merge(beat, now);
+            two.table.merge(row, now);
         }
         let rows = |node: &mut Node| node.table.rows_after(None, usize::MAX, now);
         let merged = rows(&mut one);
@@ -230,7 +230,7 @@ proptest! {
 
     /// Holds for any number of leader changes of any length.
     #[test]
-    fn a_silent_client_is_gone_in_time_through_a_chain_of_elections(
+    fn a_silent_client_goes_offline_in_time_through_a_chain_of_elections(
         elections in proptest::collection::vec((0_u64..8_000, 0_u64..8_000), 1..12),
     ) {
         let mut nodes = [Node::new(0), Node::new(7_000_000)];
@@ -238,8 +238,8 @@ proptest! {
         nodes[0].table.heartbeat(&name("alice"), None, None, now);
         let (mut ms, mut leader) = (0, 0);
         let latest = TTL_MS + 15_000;
-        for (served, unserved) in elections {
-            let (until, next) = (ms + served, ms + served + unserved);
+        for (with_leader_ms, leaderless_ms) in elections {
+            let (until, next) = (ms + with_leader_ms, ms + with_leader_ms + leaderless_ms);
             for node in &mut nodes {
                 node.pass(ms, until, true);
                 node.pass(until, next, false);

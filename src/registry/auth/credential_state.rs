@@ -136,7 +136,7 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn credential() -> impl Strategy<Value = CredentialState> {
+    pub(crate) fn credential_state() -> impl Strategy<Value = CredentialState> {
         let (term, version, fingerprint) = (0_u64..3, 0_u32..3, 0_u8..3);
         (0_u8..3, term, version, fingerprint).prop_map(|(kind, term, version, fingerprint)| match kind {
             0 => CredentialState::Open,
@@ -150,7 +150,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn another_hash_or_another_user_has_another_mark_and_none_shows_the_hash() {
+    fn fingerprints_differ_by_hash_and_by_user_and_debug_output_hides_them() {
         let fingerprint = |profile: &Profile| CredentialState::from_profile(profile, Term(1)).fingerprint().unwrap();
         let alice = profile(Some("$argon2id$a"));
         let bob = Profile { user_id: UserId::from_u128(8), ..alice.clone() };
@@ -162,7 +162,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_a_later_epoch_found_is_newer_and_so_is_a_later_change_of_one_epoch() {
+    fn a_state_from_a_later_term_or_a_later_change_of_the_same_term_is_newer() {
         let known = |term, version| CredentialState::Known {
             term: Term(term),
             version,
@@ -184,7 +184,7 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn in_which_order_and_how_often_nodes_tell_makes_no_difference(a in credential(), b in credential(), c in credential()) {
+        fn merging_credential_states_is_commutative_associative_and_idempotent(a in credential_state(), b in credential_state(), c in credential_state()) {
             prop_assert_eq!(a.merge(b), b.merge(a));
             prop_assert_eq!(a.merge(b).merge(c), a.merge(b.merge(c)));
             prop_assert_eq!(a.merge(b).merge(b), a.merge(b));

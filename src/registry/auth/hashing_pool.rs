@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_more_than_may_wait_is_refused_at_once_and_the_others_are_served() {
+    async fn a_full_queue_rejects_the_next_job_at_once_and_completes_the_others() {
         let passwords = HashingPool::default();
         let hash = passwords.hash(password("right")).await.unwrap();
         // With these permits taken, no job runs.
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_two_passwords_the_first_right_one_is_named_out_of_one_place() {
+    async fn find_match_returns_the_first_match_and_takes_one_queue_slot() {
         let passwords = HashingPool::default();
         let hash = passwords.hash(password("right")).await.unwrap();
         // All other slots are taken.
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_hash_is_an_error_and_not_a_wrong_password() {
+    async fn an_invalid_hash_is_an_error_and_not_a_wrong_password() {
         let verified = HashingPool::default().verify(password("x"), PasswordHash::new("torn".into())).await;
         assert!(matches!(verified, Err(AuthError::Hashing(_))));
     }

@@ -1,4 +1,4 @@
-//! Login and password changes: both verify a password and issue a token.
+//! LoginService and password changes: both verify a password and issue a token.
 
 use std::sync::Arc;
 
@@ -17,14 +17,14 @@ use rollcall_core::{Password, PasswordHash, Profile, Username, WallMs};
 const MAX_ATTEMPTS: usize = 3;
 
 /// Issues tokens for passwords, and changes passwords.
-pub(crate) struct Login {
+pub(crate) struct LoginService {
     profiles: Arc<ProfileStore>,
     verifier: Arc<PasswordVerifier>,
     tokens: Arc<TokenSigner>,
     source: Arc<ReplicationSource>,
 }
 
-impl Login {
+impl LoginService {
     /// Logins of the users in `profiles`.
     pub(crate) fn new(
         profiles: Arc<ProfileStore>,
@@ -103,7 +103,7 @@ impl Login {
                 .map_err(StorageUnavailable::from)?;
             if replaced.is_some() {
                 self.profiles.add_to_index(profile.clone(), term);
-                info!(user = %name, "changed the password of {name}");
+                info!(user = %name, "password changed");
                 return Ok(profile);
             }
         }

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn five_are_free_and_then_each_waits_twice_as_long_up_to_a_minute() {
+    fn five_attempts_are_free_and_then_the_wait_doubles_up_to_a_minute() {
         let mut throttle = without_free_attempts();
         let mut now = BootMs(0);
         for wait_ms in [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn who_guesses_locks_out_neither_the_user_elsewhere_nor_other_users() {
+    fn an_attacker_locks_out_neither_the_user_at_another_address_nor_other_users() {
         let mut throttle = without_free_attempts();
         assert_eq!(throttle.start_attempt(&name("alice"), THERE, BootMs(0)), Ok(()));
         assert_eq!(throttle.start_attempt(&name("bob"), HERE, BootMs(0)), Ok(()));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_one_clears_the_pair_and_one_without_an_outcome_is_given_back() {
+    fn a_correct_password_clears_the_count_and_a_canceled_attempt_is_taken_back() {
         let mut throttle = without_free_attempts();
         throttle.cancel_attempt(&name("alice"), HERE);
         assert_eq!(throttle.start_attempt(&name("alice"), HERE, BootMs(0)), Ok(()));
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn one_without_an_outcome_gives_back_its_own_wait_and_no_other() {
+    fn a_canceled_attempt_takes_back_only_its_own_wait() {
         let mut throttle = without_free_attempts();
         // Two attempts are in progress: the second one started after the wait of the first.
         assert_eq!(throttle.start_attempt(&name("alice"), HERE, BootMs(1000)), Ok(()));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_ones_are_forgotten_exactly_after_a_quarter_of_an_hour() {
+    fn wrong_passwords_are_forgotten_exactly_after_a_quarter_of_an_hour() {
         for (at, free) in [(RETENTION_MS - 1, 1), (RETENTION_MS, FREE_ATTEMPTS)] {
             let mut throttle = without_free_attempts();
             let passed = (0..=FREE_ATTEMPTS)
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_sixty_for_all_users_and_then_one_in_two_seconds() {
+    fn an_address_has_sixty_attempts_for_all_users_and_then_one_per_two_seconds() {
         let mut throttle = LoginThrottle::default();
         let user = |n: u32| name(&format!("u{n}"));
         (0..60).for_each(|n| throttle.start_attempt(&user(n), HERE, BootMs(0)).unwrap());
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_version_6_is_one_address() {
+    fn an_ipv6_block_of_64_bits_is_one_address() {
         let mut throttle = LoginThrottle::default();
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         (0..FREE_ATTEMPTS)
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn its_memory_is_bounded_and_the_quietest_makes_room() {
+    fn the_tables_are_bounded_and_evict_the_row_idle_for_longest() {
         let mut throttle = LoginThrottle::default();
         let ip = |n: usize| IpAddr::V4(std::net::Ipv4Addr::from_bits(u32::try_from(n).unwrap()));
         for n in 0..=MAX_ROWS {

@@ -96,7 +96,7 @@ impl PasswordVerifier {
         match &result {
             Ok(_) => throttle.record_success(name, caller.from),
             Err(AuthError::WrongPassword(_)) => {
-                debug!(user = %name, from = %caller.from, "a wrong password for {name}");
+                debug!(user = %name, from = %caller.from, "wrong password");
             }
             Err(_) => throttle.cancel_attempt(name, caller.from),
         }

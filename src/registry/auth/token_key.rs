@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nodes_that_draw_a_key_at_once_agree_on_the_first() {
+    async fn nodes_that_create_a_key_at_the_same_time_agree_on_the_first() {
         let memory = Memory::new();
         // Every node reads before any node writes: calls are delayed, so each first call takes
         // effect before any second call.
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_key_is_no_key_and_is_not_shown() {
+    async fn a_damaged_key_file_is_an_error_that_does_not_show_its_content() {
         for damaged in ["", "{}", r#"{"token_key":"c2hvcnQ"}"#, r#"{"token_key":"!"}"#] {
             let memory = Memory::new();
             memory.create(&Key::TokenKey, damaged.to_owned().into()).await.unwrap();

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_looks_like_one_and_nothing_shows_it_or_the_key() {
+    fn a_token_has_a_recognizable_form_and_debug_output_hides_it() {
         let issued = issue(7, 7);
         let text = issued.token.reveal();
         assert!(text.starts_with("rc1.") && text.len() == PREFIX.len() + 96, "{text}");
@@ -159,7 +159,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_says_what_it_was_given_for(user: u128, fingerprint: [u8; 16], now in 0_i64..1_i64 << 50) {
+        fn a_token_contains_the_claims_it_was_issued_with(user: u128, fingerprint: [u8; 16], now in 0_i64..1_i64 << 50) {
             let (user, fingerprint) = (UserId::from_u128(user), PasswordFingerprint::from_bytes(fingerprint));
             let issued = signer(1).issue(user, fingerprint, WallMs::new(now));
             let claims = signer(1).verify(issued.token.reveal()).unwrap();
@@ -168,12 +168,12 @@ mod tests {
         }
 
         #[test]
-        fn a_token_of_another_key_is_none(user: u128, key in 2_u8..) {
+        fn a_token_of_another_key_is_invalid(user: u128, key in 2_u8..) {
             prop_assert_eq!(signer(key).verify(issue(user, 7).token.reveal()), None);
         }
 
         #[test]
-        fn a_token_that_was_cut_lengthened_or_changed_is_none(
+        fn a_shortened_lengthened_or_modified_token_is_invalid(
             place in any::<prop::sample::Index>(), letter in "[A-Za-z0-9._-]"
         ) {
             let text = issue(7, 7).token.reveal().to_owned();
@@ -185,7 +185,7 @@ mod tests {
         }
 
         #[test]
-        fn what_one_token_says_does_not_fit_the_code_of_another(one: u128, other: u128) {
+        fn the_claims_of_one_token_do_not_match_the_mac_of_another(one: u128, other: u128) {
             prop_assume!(one != other);
             let parts = |user| {
                 let text = issue(user, 7).token.reveal()[PREFIX.len()..].to_owned();
@@ -196,7 +196,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_the_reader_panic(text in "\\PC{0,120}") {
+        fn no_text_makes_verify_panic(text in "\\PC{0,120}") {
             prop_assert_eq!(signer(1).verify(&text), None);
             prop_assert_eq!(signer(1).verify(&format!("{PREFIX}{text}")), None);
         }

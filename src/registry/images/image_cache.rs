@@ -1,9 +1,8 @@
-//! LRU cache of images, so that lists with images do not read the same images from the bucket
-//! repeatedly.
+//! LRU cache of images read from the bucket.
 //!
-//! An image never changes, so an entry is never wrong. But an operator can delete images from the
-//! bucket, so entries expire soon. Missing images are not cached, because another leader may have
-//! stored them since.
+//! It keeps lists with images from reading the same images repeatedly. An image never changes, so
+//! an entry is never wrong. But an operator can delete images from the bucket, so entries expire
+//! soon. Missing images are not cached, because another leader may have stored them since.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_picture_that_was_not_asked_for_the_longest_makes_room() {
+    fn the_least_recently_used_image_is_evicted() {
         let mut cache = ImageCache::with_max_bytes(3 * (100 + ENTRY_OVERHEAD_BYTES));
         (1..=3).for_each(|n| cache.insert(key(n), bytes(100), BootMs(0)));
         assert_eq!(cache.get(&key(1), BootMs(1)), Some(bytes(100)));
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_kept_for_a_minute_however_often_it_is_asked_for() {
+    fn a_cached_image_expires_after_a_minute_even_if_it_is_used() {
         let mut cache = ImageCache::default();
         cache.insert(key(1), bytes(10), BootMs(5));
         assert!(cache.get(&key(1), BootMs(5 + TTL_MS - 1)).is_some());
@@ -135,7 +134,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_bytes_stay_within_their_bound_and_are_counted_right(
+        fn the_size_stays_within_its_bound_and_is_counted_right(
             steps in proptest::collection::vec((0_u32..12, 0_usize..900, any::<bool>()), 1..200),
         ) {
             let mut cache = ImageCache::with_max_bytes(3000);

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn three_formats_are_known_by_their_bytes() {
+    fn the_three_formats_are_recognized_by_content() {
         for (format, kind) in [
             (ImageFormat::Png, ImageKind::Png),
             (ImageFormat::Jpeg, ImageKind::Jpeg),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_has_at_most_128_by_128_pixels() {
+    fn an_image_has_at_most_128_by_128_pixels() {
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
             for (width, height) in [(129, 128), (128, 129), (256, 256)] {
                 let rejected = Err(ImageRejection::Dimensions { width, height });
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_is_cut_off_is_damaged() {
+    fn an_image_that_is_cut_off_is_rejected() {
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
             let whole = encoded_image(format, 100, 100);
             for length in [20, whole.len() / 2, whole.len() - 1] {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_picture_is_not_stored() {
+    fn an_image_with_trailing_bytes_is_rejected() {
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
             let followed = [&encoded_image(format, 8, 8)[..], b"<script>"].concat();
             assert_eq!(

@@ -53,7 +53,7 @@ impl ImageStore {
             let key = Key::Image(user.clone(), image.clone());
             match self.profiles.bucket().create(&key, bytes.clone()).await.map_err(StorageUnavailable::from)? {
                 Created::New(_) => {
-                    info!(user = %user, %image, bytes = bytes.len(), "stored {image} of {user}");
+                    info!(user = %user, %image, bytes = bytes.len(), "image stored");
                     return Ok(image);
                 }
                 Created::Taken(_) => {}
@@ -89,7 +89,9 @@ impl ImageStore {
         let listed = self.profiles.bucket().list(&Folder::Images(user.clone())).await?;
         let names = listed.iter().filter_map(|name| {
             let parsed = ImageName::parse(name);
-            parsed.inspect_err(|_| debug!("skipped {name:?} of {user} in the bucket: not the name of an image")).ok()
+            parsed
+                .inspect_err(|_| debug!(%user, name, "skipped an object in the bucket: its name is not an image name"))
+                .ok()
         });
         let mut names: Vec<ImageName> = names.collect();
         // Names sort by age.
@@ -130,7 +132,7 @@ mod tests {
     use crate::storage::Backend;
 
     #[tokio::test]
-    async fn pictures_of_one_moment_have_names_of_their_own_that_sort_by_age() {
+    async fn images_of_the_same_millisecond_have_unique_names_that_sort_by_age() {
         let (registry, _) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let mut names = Vec::new();
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_is_taken_is_drawn_again() {
+    async fn a_taken_image_name_is_replaced_by_another() {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         // Only a few suffixes are left in this second, and the next one is taken.
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_picture_is_read_from_the_bucket_once_a_minute_and_a_missing_one_each_time() {
+    async fn an_image_is_read_from_the_bucket_once_a_minute_and_a_missing_one_each_time() {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let bytes = encoded_image(ImageFormat::Png, 1, 1);
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_lies_beside_the_pictures_is_not_listed() {
+    async fn only_images_of_registered_users_are_listed() {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), []);

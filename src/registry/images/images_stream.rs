@@ -153,7 +153,7 @@ async fn fetch(
         StreamItem::Image(user, image) => match images.read_image(&user, &image, now).await {
             Ok(Some(bytes)) => FetchedItem::Image(image, bytes),
             Ok(None) => {
-                debug!("skipped {image} of {user}: deleted meanwhile");
+                debug!(%user, %image, "skipped an image: deleted after the listing");
                 FetchedItem::Missing
             }
             Err(error) if error.concerns_one_object() => log_and_skip(&images, &user, &error, FetchedItem::Missing),
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn clients_come_in_order_with_all_their_pictures_and_no_comma_too_many() {
+    async fn the_stream_has_sorted_clients_with_their_images_and_is_valid_json() {
         let (registry, _) = online(&["bob", "alice", "carol"]).await;
         let bytes = encoded_image(ImageFormat::Png, 3, 3);
         let image = registry.upload(&name("bob"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_picture_that_is_deleted_between_the_list_and_the_read_is_skipped() {
+    async fn an_image_deleted_between_the_listing_and_the_read_is_skipped() {
         let (registry, memory) = online(&["alice"]).await;
         let mut images = Vec::new();
         for side in 1..=3 {
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_client_is_fetched_before_the_answer_begins_and_the_last_is_not() {
+    async fn the_first_client_is_fetched_before_the_response_begins_and_the_last_is_not() {
         let (registry, memory) = online(&["alice", "bob"]).await;
         memory.faults().set_outage(Some(Fault::Transient));
         assert!(registry.online_with_images(&Page::default(), BootMs(0)).await.is_err());
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_long_list_is_not_read_ahead_of_who_reads_it() {
+    async fn a_long_list_is_not_read_far_ahead_of_the_client() {
         let usernames: Vec<String> = (10..60).map(|n| format!("u{n}")).collect();
         let (registry, memory) = online(&usernames.iter().map(String::as_str).collect::<Vec<_>>()).await;
         let before = memory.faults().calls();
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pictures_that_cannot_be_read_are_passed_over() {
+    async fn unreadable_images_are_skipped() {
         let dir = tempfile::tempdir().unwrap();
         let registry = registry_in(dir.path());
         for username in ["alice", "bob", "carol"] {

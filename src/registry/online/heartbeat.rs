@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_who_needs_no_password_is_renewed_without_one() {
+    async fn renew_accepts_only_clients_without_a_password() {
         let (registry, _) = registry();
         let password = Password::new("secret".to_owned());
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_goes_offline_because_this_process_was_stopped() {
+    async fn no_client_goes_offline_because_the_process_was_paused() {
         let (registry, _) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.unwrap();
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_known_user_costs_no_call_and_an_unknown_one_costs_one_in_two_seconds() {
+    async fn a_known_user_costs_no_bucket_read_and_an_unknown_one_costs_one_per_two_seconds() {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let before = memory.faults().calls();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_user_missed_before_a_term_is_asked_for_again_in_it() {
+    async fn a_user_not_found_before_a_term_is_looked_up_again_in_it() {
         let (registry, memory) = registry();
         assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.is_err());
         registry_on(&memory).register(user("alice"), caller(BootMs(0))).await.unwrap();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_user_that_registers_after_a_miss_is_known_at_once() {
+    async fn a_user_who_registers_after_a_failed_lookup_is_known_at_once() {
         let (registry, _) = registry();
         assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.is_err());
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn storage_that_is_away_is_not_taken_for_a_miss() {
+    async fn unavailable_storage_is_not_mistaken_for_an_unregistered_user() {
         let (registry, memory) = registry();
         registry_on(&memory).register(user("alice"), caller(BootMs(0))).await.unwrap();
         memory.faults().set_outage(Some(Fault::Transient));

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_and_its_changes_that_take_several_locks_are_whole() {
+    fn a_list_and_its_changes_are_complete_when_read_in_several_parts() {
         let (registry, _) = registry();
         let count = 2 * ROWS_PER_LOCK + 1;
         (0..count).for_each(|n| heartbeat(&registry, &format!("u{n:05}"), BootMs(0)));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_for_a_change_is_woken_by_what_is_visible_and_by_nothing_else() {
+    fn only_visible_changes_wake_the_waiter() {
         let (registry, _) = registry();
         let changed = || registry.wait_for_change().now_or_never().is_some();
         assert!(!changed());

@@ -13,7 +13,7 @@ use super::profile_store::{ProfileStore, StoredProfile};
 use crate::registry::coverage::Coverage;
 use crate::registry::error::StorageUnavailable;
 use crate::registry::replication_source::ReplicationSource;
-use crate::storage::{Folder, Key};
+use crate::storage::Folder;
 use rollcall_core::{Term, Username};
 
 /// Number of profiles read at the same time.
@@ -70,7 +70,7 @@ impl IndexRebuild {
                 Err(why) => {
                     let cause = why.cause();
                     if causes.is_new(&cause) {
-                        warn!("the list of users is not whole yet: {cause}; trying again until it is");
+                        warn!(cause, "the list of users is not complete yet; retrying until it is");
                     }
                 }
             }
@@ -81,7 +81,9 @@ impl IndexRebuild {
     async fn read_unknown_profiles(&self) -> Result<(), StorageUnavailable> {
         let listed = self.profiles.bucket().list(&Folder::Users).await?;
         let username = |name: &String| {
-            Username::parse(name).inspect_err(|_| debug!("skipped {name:?} in the bucket: not a username")).ok()
+            Username::parse(name)
+                .inspect_err(|_| debug!(name, "skipped an object in the bucket: its name is not a username"))
+                .ok()
         };
         let mut unknown = Vec::new();
         for names in listed.chunks(NAMES_PER_LOCK) {
@@ -99,7 +101,7 @@ impl IndexRebuild {
                     None => return Ok(()),
                 },
                 _ = progress.tick() => {
-                    info!("reading the list of users: {done} of {total} new profiles");
+                    info!(done, total, "reading new profiles into the index");
                     continue;
                 }
             }
@@ -114,7 +116,7 @@ impl IndexRebuild {
                 self.profiles.add_to_index(profile, term);
             }
             // A folder of images without a profile: nobody is registered under this name.
-            StoredProfile::Missing => debug!("skipped '{name}' in the bucket: no {}", Key::Profile(name.clone())),
+            StoredProfile::Missing => debug!(user = %name, "skipped a folder in the bucket: it has no profile"),
             // An unreadable object must not hide the other users. It was logged when it was read.
             StoredProfile::Corrupt => {}
         }
@@ -127,7 +129,7 @@ mod tests {
     use super::*;
     use crate::registry::testing::{caller, name, registry, registry_in, registry_on, user};
     use crate::registry::{AuthError, Credentials, LookupError, RegisterError, Registry, UsersError};
-    use crate::storage::{Backend, Fault, Memory};
+    use crate::storage::{Backend, Fault, Key, Memory};
     use rollcall_core::{BootMs, Page};
 
     fn names(registry: &Registry) -> Vec<String> {
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rebuilt_index_holds_every_profile_and_skips_what_is_none() {
+    async fn a_rebuilt_index_has_every_profile_and_skips_other_objects() {
         let (registry, memory) = registry();
         register_all(&memory, &["alice", "bob", "carol"]).await;
         let damaged = Key::Profile(name("damaged"));
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn profiles_that_are_known_are_not_read_again() {
+    async fn a_rebuild_reads_only_unknown_profiles() {
         let (registry, memory) = registry();
         register_all(&memory, &["alice", "bob"]).await;
         registry.begin_term(Term(1));
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_index_is_whole_only_in_the_epoch_in_which_it_was_rebuilt() {
+    async fn an_index_is_complete_only_in_the_term_in_which_it_was_rebuilt() {
         let (registry, _) = registry();
         registry.begin_term(Term(1));
         assert_eq!(registry.wait_for_users(Term(1)).await, Err(UsersError::IndexRebuilding));
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_listing_that_began_in_an_earlier_epoch_makes_no_later_one_whole() {
+    async fn a_listing_that_began_in_an_earlier_term_does_not_complete_a_later_term() {
         let (registry, memory) = registry();
         registry.begin_term(Term(1));
         memory.faults().inject(1, &Fault::Delay(Duration::from_secs(2)));
@@ -200,18 +202,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_question_waits_for_the_index_and_a_rebuild_for_the_storage() {
+    async fn a_query_waits_for_the_index_and_a_rebuild_waits_for_the_storage() {
         let (registry, memory) = registry();
         register_all(&memory, &["alice"]).await;
         registry.begin_term(Term(1));
         memory.faults().inject(3, &Fault::Transient);
-        let (whole, ()) = tokio::join!(registry.wait_for_users(Term(1)), registry.rebuild_index(Term(1)));
-        assert_eq!(whole, Ok(()));
+        let (result, ()) = tokio::join!(registry.wait_for_users(Term(1)), registry.rebuild_index(Term(1)));
+        assert_eq!(result, Ok(()));
         assert_eq!(names(&registry), ["alice"]);
     }
 
     #[tokio::test]
-    async fn one_object_that_cannot_be_read_does_not_hide_everybody_else() {
+    async fn an_unreadable_object_does_not_hide_the_other_users() {
         let dir = tempfile::tempdir().unwrap();
         registry_in(dir.path()).register(user("alice"), caller(BootMs(0))).await.unwrap();
         let profile = |username| dir.path().join(Key::Profile(name(username)).path());
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_that_refuses_everything_is_not_taken_for_broken_profiles() {
+    async fn a_failing_store_is_not_mistaken_for_damaged_profiles() {
         let (registry, memory) = registry();
         register_all(&memory, &["alice"]).await;
         registry.begin_term(Term(1));
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_news_once_and_there_is_an_end_of_news() {
+    fn each_cause_is_logged_once_and_their_number_is_limited() {
         let mut causes = LoggedCauses::default();
         assert!(causes.is_new("away"));
         assert!(!causes.is_new("away"));

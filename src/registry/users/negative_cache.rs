@@ -1,5 +1,6 @@
-//! Negative cache: names recently found not to be registered, so that repeated requests for them do
-//! not read the bucket each time.
+//! Negative cache: names recently found not to be registered.
+//!
+//! It keeps repeated requests for such a name from reading the bucket each time.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_miss_is_forgotten_exactly_after_its_time() {
+    fn an_entry_expires_exactly_at_its_ttl() {
         let mut cache = NegativeCache::default();
         let name = Username::parse("nobody").unwrap();
         cache.insert(&name, BootMs(10));
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_makes_room_for_the_newest() {
+    fn a_full_cache_evicts_the_oldest_name() {
         let mut cache = NegativeCache::default();
         let name = |n: usize| Username::parse(&format!("n{n}")).unwrap();
         (0..=MAX_NAMES).for_each(|n| cache.insert(&name(n), BootMs(0)));

@@ -157,7 +157,7 @@ impl ProfileStore {
     /// not once per heartbeat.
     pub(crate) fn report_unreadable(&self, name: &Username, why: &str) {
         if self.index().found_corrupt(name) {
-            error!(user = %name, "what is stored of '{name}' cannot be read: {why}; restore it or move it away");
+            error!(user = %name, cause = why, "a stored object of the user is unreadable; restore it or move it away");
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Registration: one create-only write per user, so that the bucket decides which of two concurrent
-//! requests is first.
+//! Registration: one create-only write per user.
+//!
+//! So the bucket decides which of two concurrent requests is first.
 
 use std::sync::Arc;
 
@@ -114,7 +115,7 @@ impl Registrar {
             };
         match created {
             Created::New(_) => {
-                info!(user = %user.username, id = %profile.user_id, "registered {}", user.username);
+                info!(user = %user.username, id = %profile.user_id, "user registered");
                 self.acknowledge(RegisterOutcome::New(profile.user_id), profile, term, caller).await
             }
             Created::Taken(object) => {
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_many_registrations_at_once_one_is_new_and_the_same_ones_repeat_it() {
+    async fn of_concurrent_equal_registrations_one_is_new_and_the_others_repeat_it() {
         let (registry, memory) = registry();
         let other = registry_on(&memory);
         let attempts = (0..10).map(|n| if n % 2 == 0 { &registry } else { &other });
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_registration_of_a_name_is_refused_on_every_node() {
+    async fn a_second_registration_of_a_name_is_rejected_on_every_node() {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let metadata = serde_json::from_str::<Metadata>(r#"{"x":1}"#).unwrap();
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_registration_repeats_only_with_its_password_and_stores_none_in_clear() {
+    async fn a_registration_can_be_repeated_only_with_its_password_and_stores_no_plain_password() {
         let (registry, memory) = registry();
         let first = registry.register(with_password("secret"), caller(BootMs(0))).await.unwrap();
         let RegisterOutcome::New(id) = first.outcome else { panic!("{first:?}") };
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn metadata_that_was_stored_equals_what_was_sent() {
+    async fn stored_metadata_equals_the_metadata_sent() {
         let (registry, _) = registry();
         // Numbers that change unless they are parsed exactly.
         let text =
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_registration_whose_answer_was_lost_can_be_repeated() {
+    async fn a_registration_whose_response_was_lost_can_be_repeated() {
         let (registry, memory) = registry();
         memory.faults().set_outage(Some(Fault::LoseAnswer));
         assert!(matches!(registry.register(user("alice"), caller(BootMs(0))).await, Err(RegisterError::Storage(_))));
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_vanished_from_the_bucket_is_not_given_away() {
+    async fn a_registered_name_missing_from_the_bucket_is_not_free() {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         memory.delete(&Key::Profile(name("alice"))).await.unwrap();

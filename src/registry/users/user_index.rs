@@ -1,8 +1,8 @@
-//! Index of users: what a node knows without reading the bucket. It is derived from the bucket,
-//! which is authoritative.
+//! Index of users: what a node knows without reading the bucket.
 //!
-//! Rows are never removed, because users cannot unregister. Only the password of a profile can
-//! change. The index has only a fingerprint of it; see [`CredentialState`].
+//! It is derived from the bucket, which is authoritative. Rows are never removed, because users
+//! cannot unregister. Only the password of a profile can change. The index has only a fingerprint
+//! of it; see [`CredentialState`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -273,7 +273,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::registry::auth::credential_state::tests::credential;
+    use crate::registry::auth::credential_state::tests::credential_state;
     use crate::registry::testing::name;
     use rollcall_core::Metadata;
 
@@ -286,31 +286,31 @@ mod tests {
         )
     }
 
-    fn guard_after<'g>(guards: impl Iterator<Item = &'g CredentialState>) -> Option<CredentialState> {
+    fn guard_after<'g>(states: impl Iterator<Item = &'g CredentialState>) -> Option<CredentialState> {
         let mut index = UserIndex::default();
-        guards.for_each(|credential| index.merge(&row(*credential)));
+        states.for_each(|credential| index.merge(&row(*credential)));
         index.entry(&name("alice")).map(|entry| entry.credential)
     }
 
     #[test]
-    fn only_what_is_newer_of_a_password_is_told_on() {
+    fn only_a_newer_credential_state_is_replicated() {
         let mut index = UserIndex::default();
         index.set_replication(true);
         let [old, new] = [1, 2].map(|term| CredentialState::Unread { term: Term(term) });
-        for (credential, told) in [(old, 1), (old, 0), (new, 1), (old, 0), (new, 0)] {
+        for (credential, count) in [(old, 1), (old, 0), (new, 1), (old, 0), (new, 0)] {
             index.merge(&row(credential));
             let pending = index.take_pending(1000).map(|(rows, _)| rows).unwrap_or_default();
-            assert_eq!(pending.len(), told, "{credential:?}");
+            assert_eq!(pending.len(), count, "{credential:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn rows_that_come_late_twice_or_in_any_order_leave_the_same_guard(
-            (guards, shuffled) in prop::collection::vec(credential(), 1..6)
-                .prop_flat_map(|guards| (Just(guards.clone()), Just([guards.clone(), guards].concat()).prop_shuffle()))
+        fn rows_in_any_order_and_number_lead_to_the_same_credential_state(
+            (states, shuffled) in prop::collection::vec(credential_state(), 1..6)
+                .prop_flat_map(|states| (Just(states.clone()), Just([states.clone(), states].concat()).prop_shuffle()))
         ) {
-            prop_assert_eq!(guard_after(guards.iter()), guard_after(shuffled.iter()));
+            prop_assert_eq!(guard_after(states.iter()), guard_after(shuffled.iter()));
         }
     }
 }

@@ -117,7 +117,7 @@ mod tests {
     use crate::registry::testing::{caller, name, registry, user};
 
     #[tokio::test]
-    async fn a_list_that_takes_several_locks_is_whole_and_each_row_has_its_own_presence() {
+    async fn a_list_read_in_several_parts_is_complete_and_each_row_has_its_own_presence() {
         let (registry, _) = registry();
         for number in 0..=2 * ROWS_PER_LOCK {
             let mut index = registry.0.users.list.profiles.index();
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_version_changes_with_registrations_heartbeats_and_time_outs_and_with_nothing_else() {
+    async fn the_version_changes_only_with_registrations_heartbeats_and_timeouts() {
         let (registry, _) = registry();
         let mut versions = Vec::new();
         let mut note = |now| versions.push(registry.users_version(now));

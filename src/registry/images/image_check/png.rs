@@ -72,7 +72,7 @@ struct PngHeader {
 
 impl PngHeader {
     fn read(data: &[u8]) -> Result<Self, ImageRejection> {
-        let wrong = |what: &str| ImageRejection::Corrupt(format!("its head has no {what}"));
+        let wrong = |what: &str| ImageRejection::Corrupt(format!("its header has no {what}"));
         let (width, data) = data.split_first_chunk().ok_or_else(ImageRejection::cut_off)?;
         let (height, data) = data.split_first_chunk().ok_or_else(ImageRejection::cut_off)?;
         let (width, height) = (u32::from_be_bytes(*width), u32::from_be_bytes(*height));
@@ -83,7 +83,7 @@ impl PngHeader {
             2 => 3,
             4 => 2,
             6 => 4,
-            _ => return Err(wrong("known kind of colour")),
+            _ => return Err(wrong("known colour type")),
         };
         Ok(Self {
             width: width as usize,
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn pixels_unpack_to_what_the_head_says_and_at_most_a_row_more() {
+    fn pixels_decompress_to_the_size_in_the_header_and_at_most_one_row_more() {
         // 8 rows of 8 pixels, with one byte before each row.
         for length in [72, 73, 81] {
             assert_eq!(store(&grey(&packed_zeros(length), 0)), Ok(()), "{length}");
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_and_profiles_unpack_to_at_most_a_mib_together() {
+    fn texts_and_profiles_decompress_to_at_most_one_mib_together() {
         let heads: [([u8; 4], &[u8]); 3] =
             [(*b"zTXt", b"Comment\0\0"), (*b"iCCP", b"profile\0\0"), (*b"iTXt", b"Comment\0\x01\0en\0Comment\0")];
         for (name, header) in heads {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_moves_is_refused_as_such() {
+    fn an_animated_image_is_rejected_as_animated() {
         // Two frames; the second one claims 5000 by 5000 pixels and has none.
         let mut frame = [0; 26];
         frame[4..8].copy_from_slice(&5000_u32.to_be_bytes());
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_pixels_are_refused_by_the_head_alone() {
+    fn too_many_pixels_are_rejected_by_the_header_alone() {
         // 100 000 × 100 000 pixels would take 30 GB.
         let side = 100_000_u32.to_be_bytes();
         let header = png_chunk(*b"IHDR", &[&side[..], &side, &[8, 2, 0, 0, 0]].concat());
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_pixel_may_be_stored() {
+    fn every_pixel_format_is_accepted() {
         for (colour, bytes_per_pixel) in [
             (ExtendedColorType::L8, 1),
             (ExtendedColorType::La8, 2),

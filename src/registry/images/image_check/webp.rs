@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_moves_is_refused_as_such() {
+    fn an_animated_image_is_rejected_as_animated() {
         let still = &encoded_image(ImageFormat::WebP, 8, 8)[HEADER_BYTES..];
         assert_eq!(decode(&webp(&[&extended(0)[..], still].concat()), ImageKind::WebP), Ok(()));
         assert_eq!(check(&webp(&[&extended(ANIMATED)[..], still].concat())), Err(ImageRejection::Animated));
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_refused_that_is_larger_than_its_head_says() {
+    fn a_frame_larger_than_the_header_says_is_rejected() {
         let rejected = Err(ImageRejection::Dimensions { width: 16_383, height: 129 });
         let lossy = chunk(*b"VP8 ", &[0x10, 0, 0, 0x9d, 0x01, 0x2a, 0xff, 0x3f, 129, 0]);
         assert_eq!(check(&webp(&[&extended(0)[..], &lossy].concat())), rejected);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webp_ends_where_its_head_says() {
+    fn a_webp_ends_where_its_header_says() {
         let whole = encoded_image(ImageFormat::WebP, 8, 8).to_vec();
         assert_eq!(check(&whole), Ok(()));
         assert_eq!(check(&[&whole[..], b"\0"].concat()), Err(ImageRejection::followed_by(b"\0")));
