@@ -105,8 +105,8 @@ impl Coverage {
 
     /// The coverage of a leader's users, from the bit `whole` of its pulse message.
     #[must_use]
-    pub fn from_complete_bit(whole: bool) -> Self {
-        if whole { Self::Complete } else { Self::Partial }
+    pub fn from_complete_bit(is_complete: bool) -> Self {
+        if is_complete { Self::Complete } else { Self::Partial }
     }
 
     /// The bit `whole` of a pulse message, for a leader with this coverage of the users.

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 
 /// An encoded image of one colour. WebP is lossless.
-pub(crate) fn picture(format: ImageFormat, width: u32, height: u32, shade: u8) -> Vec<u8> {
+pub(crate) fn encoded_image(format: ImageFormat, width: u32, height: u32, shade: u8) -> Vec<u8> {
     let image = RgbImage::from_pixel(width, height, Rgb([shade, 80, 200]));
     let mut bytes = Cursor::new(Vec::new());
     DynamicImage::from(image).write_to(&mut bytes, format).expect("memory can be written to");
@@ -14,7 +14,7 @@ pub(crate) fn picture(format: ImageFormat, width: u32, height: u32, shade: u8) -
 
 /// A PNG.
 pub(crate) fn png(width: u32, height: u32, shade: u8) -> Vec<u8> {
-    picture(ImageFormat::Png, width, height, shade)
+    encoded_image(ImageFormat::Png, width, height, shade)
 }
 
 /// A valid small PNG whose header declares another size, as in a decompression bomb.

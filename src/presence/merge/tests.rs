@@ -43,8 +43,8 @@ impl Node {
 
     fn replicate_to(&mut self, other: &mut Self, ms: u64) {
         let (mine, theirs) = (self.at(ms), other.at(ms));
-        for beat in self.table.rows_after(None, usize::MAX, mine) {
-            other.table.merge(&beat, theirs);
+        for row in self.table.rows_after(None, usize::MAX, mine) {
+            other.table.merge(&row, theirs);
         }
     }
 }
@@ -120,15 +120,15 @@ fn a_row_from_a_snapshot_is_replaced_by_any_row_of_another_node() {
     one.table.begin_term(9, true);
     let now = one.at(0);
     one.table.heartbeat(&name("alice"), addr(1), None, now);
-    let remembered = one.table.rows_after(None, 9, now)[0].clone().restored_after(5000);
+    let restored = one.table.rows_after(None, 9, now)[0].clone().restored_after(5000);
     let now = two.at(0);
-    two.table.merge(&remembered, now);
+    two.table.merge(&restored, now);
     assert_eq!(two.online(0), ["alice"]);
     two.table.begin_term(1, true);
     two.table.heartbeat(&name("bob"), None, None, now);
-    let mut told = two.table.rows_after(Some(&name("alice")), 9, now)[0].clone();
-    (told.username, told.addr) = (name("alice"), addr(2));
-    two.table.merge(&told, now);
+    let mut replicated = two.table.rows_after(Some(&name("alice")), 9, now)[0].clone();
+    (replicated.username, replicated.addr) = (name("alice"), addr(2));
+    two.table.merge(&replicated, now);
     assert_eq!(two.table.online(&Page::default(), now)[0].addr, addr(2), "although its term is an earlier one");
 }
 
@@ -158,10 +158,10 @@ fn changes_are_queued_only_while_replication_is_on_and_taken_once() {
     for client in ["alice", "bob", "alice"] {
         node.table.heartbeat(&name(client), None, None, now);
     }
-    let mut told: Vec<String> =
-        node.table.take_unreplicated(9, now).into_iter().map(|beat| beat.username.to_string()).collect();
-    told.sort();
-    assert_eq!(told, ["alice", "bob"]);
+    let mut replicated: Vec<String> =
+        node.table.take_unreplicated(9, now).into_iter().map(|row| row.username.to_string()).collect();
+    replicated.sort();
+    assert_eq!(replicated, ["alice", "bob"]);
     assert_eq!(node.table.take_unreplicated(9, now), []);
     node.table.heartbeat(&name("bob"), None, None, now);
     assert_eq!(node.table.take_unreplicated(9, now).len(), 1);
@@ -188,27 +188,27 @@ proptest! {
     #[test]
     fn merging_is_idempotent_and_commutative(
         // Few ids, so that many rows describe the same heartbeat. Those differ only in their age.
-        beats in proptest::collection::vec((0_u8..4, 0_u64..3, 1_u64..4, 0_u64..60_000, 0_u64..20_000), 0..24),
+        generated in proptest::collection::vec((0_u8..4, 0_u64..3, 1_u64..4, 0_u64..60_000, 0_u64..20_000), 0..24),
         order in any::<u64>(),
     ) {
-        let told: Vec<ReplicatedClient> = beats.iter().map(|&(client, term, seq, age_ms, leaderless_ms)| ReplicatedClient {
+        let reported: Vec<ReplicatedClient> = generated.iter().map(|&(client, term, seq, age_ms, leaderless_ms)| ReplicatedClient {
             username: name(&format!("c{client}")),
             addr: addr(u16::try_from(term * 10 + seq).unwrap()),
             heartbeat_id: HeartbeatId { term, seq },
             age_ms,
             leaderless_ms: leaderless_ms.min(age_ms),
         }).collect();
-        let mut shuffled: Vec<(u64, ReplicatedClient)> = told.iter().chain(&told).enumerate().map(|(place, beat)| {
-            ((place as u64 + 1).wrapping_mul(order | 1).rotate_left(17), beat.clone())
+        let mut shuffled: Vec<(u64, ReplicatedClient)> = reported.iter().chain(&reported).enumerate().map(|(place, claim)| {
+            ((place as u64 + 1).wrapping_mul(order | 1).rotate_left(17), claim.clone())
         }).collect();
         shuffled.sort_by_key(|(place, _)| *place);
         let (mut one, mut two) = (Node::new(90_000), Node::new(90_000));
         let now = one.at(0);
-        for beat in &told {
-            one.table.merge(beat, now);
+        for claim in &reported {
+            one.table.merge(claim, now);
         }
-        for (_, beat) in &shuffled {
-            two.table.merge(row, now);
+        for (_, claim) in &shuffled {
+            two.table.merge(claim, now);
         }
         let rows = |node: &mut Node| node.table.rows_after(None, usize::MAX, now);
         let merged = rows(&mut one);
@@ -216,10 +216,10 @@ proptest! {
         for row in &merged {
             // The merged row is the newest heartbeat, with the greatest age reported for it on each
             // clock.
-            let claims = || told.iter().filter(|beat| beat.username == row.username && beat.heartbeat_id == row.heartbeat_id);
-            prop_assert!(told.iter().all(|beat| beat.username != row.username || beat.heartbeat_id <= row.heartbeat_id));
-            prop_assert_eq!(Some(row.age_ms), claims().map(|beat| beat.age_ms).max());
-            let counted_ms = claims().map(|beat| beat.age_ms - beat.leaderless_ms).max();
+            let claims = || reported.iter().filter(|claim| claim.username == row.username && claim.heartbeat_id == row.heartbeat_id);
+            prop_assert!(reported.iter().all(|claim| claim.username != row.username || claim.heartbeat_id <= row.heartbeat_id));
+            prop_assert_eq!(Some(row.age_ms), claims().map(|claim| claim.age_ms).max());
+            let counted_ms = claims().map(|claim| claim.age_ms - claim.leaderless_ms).max();
             prop_assert_eq!(Some(row.age_ms - row.leaderless_ms), counted_ms);
             let seen = one.table.last_seen(&row.username, now).expect("there");
             prop_assert_eq!(seen.ago_ms, row.age_ms);

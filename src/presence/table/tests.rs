@@ -64,7 +64,7 @@ fn a_client_that_comes_back_expires_again() {
 fn renew_accepts_only_online_clients_marked_open() {
     let (mut table, alice) = (PresenceTable::new(10), name("alice"));
     table.mark_open(&alice);
-    assert_eq!(table.renew(&alice, None, at(0)), None, "nobody is there");
+    assert_eq!(table.renew(&alice, None, at(0)), None, "not online");
     table.heartbeat(&alice, addr("10.0.0.1:1"), None, at(0));
     assert_eq!(table.renew(&alice, None, at(1)), None, "not marked open");
     table.mark_open(&alice);

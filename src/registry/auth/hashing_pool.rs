@@ -105,8 +105,8 @@ mod tests {
         let mut waiting: Vec<_> =
             (0..MAX_QUEUED).map(|_| Box::pin(passwords.verify(password("right"), hash.clone()))).collect();
         assert!(waiting.iter_mut().all(|verify| verify.now_or_never().is_none()));
-        let refused = passwords.verify(password("right"), hash.clone()).now_or_never();
-        assert!(matches!(refused, Some(Err(AuthError::Overloaded))));
+        let rejected = passwords.verify(password("right"), hash.clone()).now_or_never();
+        assert!(matches!(rejected, Some(Err(AuthError::Overloaded))));
         // A dropped request frees its slot, and the remaining ones complete.
         waiting.truncate(2);
         drop(held);

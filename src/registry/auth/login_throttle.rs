@@ -1,10 +1,11 @@
 //! Login throttle: slows down password guessing. Pure; time is an argument.
 //!
-//! The first [`FREE_ATTEMPTS`] wrong passwords are free. After each further one the caller must
-//! wait; the wait doubles up to a minute. Wrong passwords are counted per pair of user and address.
-//! So an attacker cannot lock out the user, unless both come from one address. There is also a
-//! limit per address for all users together. An attempt counts as wrong from its start, so that
-//! concurrent attempts cannot exceed the limit. A correct password takes the count back.
+//! The first [`FREE_ATTEMPTS`] attempts of a pair of user and address need no wait. Each further
+//! one must wait, and the wait doubles up to a minute. Attempts are counted per pair, so an
+//! attacker cannot lock out the user, unless both come from one address. There is also a limit per
+//! address for all users together. An attempt counts as wrong from its start, so that concurrent
+//! attempts cannot exceed the limits. A correct password clears the count of the pair and is not
+//! counted for the address.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,11 +13,12 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use rollcall_core::{BootMs, Rate, TokenBucket, Username};
 
-/// Wrong passwords without a wait, per pair of user and address.
+/// Attempts without a wait, per pair of user and address.
 const FREE_ATTEMPTS: u32 = 5;
 
-/// The first wait and the longest one, in milliseconds.
+/// Wait before the first attempt that is not free, in milliseconds.
 const MIN_WAIT_MS: u64 = 1000;
+/// Longest wait, in milliseconds.
 const MAX_WAIT_MS: u64 = 60_000;
 
 /// Wrong passwords of a pair are forgotten this long after the last of them, in milliseconds.
@@ -36,13 +38,17 @@ pub(super) struct LoginThrottle {
     addresses: HashMap<IpAddr, AddressAttempts>,
 }
 
+/// Wrong passwords for one user from one address.
 #[derive(Clone, Copy, Debug)]
 struct UserAttempts {
+    /// Wrong passwords and attempts in progress.
     attempts: u32,
+    /// When the next attempt is allowed.
     allowed_at: BootMs,
     last_attempt: BootMs,
 }
 
+/// Wrong passwords from one address for all users.
 #[derive(Clone, Copy, Debug)]
 struct AddressAttempts {
     bucket: TokenBucket,

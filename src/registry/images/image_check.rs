@@ -1,9 +1,8 @@
 //! Image check before storing: the content must be a small and complete PNG, JPEG or WebP.
 //!
-//! The image is decoded, with limits and off the threads that serve requests. So nobody who
-//! downloads it later receives a decompression bomb. A decoder stops when it has the pixels. So all
-//! chunks of the file are checked first, because another program may decompress a chunk that the
-//! decoder ignores.
+//! The image is decoded, with limits and off the threads that serve requests. So a later download
+//! is never a decompression bomb. A decoder stops when it has the pixels. So all chunks of the file
+//! are checked first, because another program may decompress a chunk that the decoder ignores.
 
 mod jpeg;
 mod png;
@@ -126,9 +125,9 @@ mod tests {
     #[test]
     fn an_image_that_is_cut_off_is_rejected() {
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
-            let whole = encoded_image(format, 100, 100);
-            for length in [20, whole.len() / 2, whole.len() - 1] {
-                let cut = check(&whole[..length]);
+            let image = encoded_image(format, 100, 100);
+            for length in [20, image.len() / 2, image.len() - 1] {
+                let cut = check(&image[..length]);
                 assert!(matches!(cut, Err(ImageRejection::Corrupt(_))), "{format:?} cut at {length}: {cut:?}");
             }
         }

@@ -156,8 +156,8 @@ mod tests {
         assert_eq!(image.as_str(), "1733511234-ffffffff.png");
         // No name is left in this second.
         let other = encoded_image(ImageFormat::Png, 2, 2);
-        let refused = registry.upload(&name("alice"), other, Credentials::None, caller(BootMs(0))).await;
-        assert!(matches!(refused, Err(UploadError::NoFreeName)));
+        let rejected = registry.upload(&name("alice"), other, Credentials::None, caller(BootMs(0))).await;
+        assert!(matches!(rejected, Err(UploadError::NoFreeName)));
         assert_eq!(registry.image(&name("alice"), &image, BootMs(0)).await.unwrap(), bytes);
     }
 

@@ -248,7 +248,7 @@ mod tests {
         let mut causes = LoggedCauses::default();
         assert!(causes.is_new("away"));
         assert!(!causes.is_new("away"));
-        let news = (0..100).filter(|n| causes.is_new(&format!("cause {n}"))).count();
-        assert_eq!(news, MAX_LOGGED_CAUSES - 1);
+        let logged = (0..100).filter(|n| causes.is_new(&format!("cause {n}"))).count();
+        assert_eq!(logged, MAX_LOGGED_CAUSES - 1);
     }
 }

@@ -48,18 +48,18 @@ mod tests {
 
     #[test]
     fn a_jpeg_ends_at_its_marker_and_only_zeros_may_follow() {
-        let whole = encoded_image(ImageFormat::Jpeg, 100, 100).to_vec();
-        assert_eq!(check(&whole), Ok(()));
-        assert_eq!(check(&[&whole[..], &[0; 10]].concat()), Ok(()));
-        assert_eq!(check(&[&whole[..], b"\0x"].concat()), Err(ImageRejection::followed_by(b"\0x")));
-        assert_eq!(check(&whole[..whole.len() - 2]), Err(ImageRejection::cut_off()));
+        let image = encoded_image(ImageFormat::Jpeg, 100, 100).to_vec();
+        assert_eq!(check(&image), Ok(()));
+        assert_eq!(check(&[&image[..], &[0; 10]].concat()), Ok(()));
+        assert_eq!(check(&[&image[..], b"\0x"].concat()), Err(ImageRejection::followed_by(b"\0x")));
+        assert_eq!(check(&image[..image.len() - 2]), Err(ImageRejection::cut_off()));
     }
 
     #[test]
     fn the_end_of_a_thumbnail_is_not_the_end_of_the_picture() {
-        let whole = encoded_image(ImageFormat::Jpeg, 10, 10);
+        let image = encoded_image(ImageFormat::Jpeg, 10, 10);
         let thumbnail = b"\xff\xe1\0\x08Exif\xff\xd9";
-        let with = |segment: &[u8]| [&whole[..2], segment, &whole[2..]].concat();
+        let with = |segment: &[u8]| [&image[..2], segment, &image[2..]].concat();
         assert_eq!(check(&with(thumbnail)), Ok(()));
         assert_eq!(check(&with(b"\xff\xe1\xff")), Err(ImageRejection::cut_off()));
     }
