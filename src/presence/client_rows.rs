@@ -12,9 +12,11 @@ use rollcall_core::{Addr, Username};
 /// The state of one client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientRow {
+    /// The client's address; `None` if it never reported one.
     pub(super) addr: Option<Addr>,
     /// When the last heartbeat arrived.
     pub(super) last_heartbeat: Moment,
+    /// The last heartbeat.
     pub(super) heartbeat_id: HeartbeatId,
     pub(super) is_online: bool,
     /// When the expiry of this row is checked next. Used only while the client is online.

@@ -45,6 +45,7 @@ const CLIENT_ROW_BYTES: usize = 56;
 const USER_ROW_BYTES: usize = 80;
 
 impl RowNo {
+    /// The next number.
     pub(crate) fn next(self) -> Self {
         Self(self.0 + 1)
     }

@@ -207,8 +207,8 @@ impl ReplicationSource {
             loop {
                 let MajorityWatermark { floor, up_to } = *watermark.borrow_and_update();
                 // A new term has a new floor, and the row then gets a new number.
-                let no = self.profiles.index().number_after(floor, name);
-                if no.is_some_and(|no| no <= up_to) {
+                let row_no = self.profiles.index().number_after(floor, name);
+                if row_no.is_some_and(|row_no| row_no <= up_to) {
                     return;
                 }
                 self.new_users.notify_one();

@@ -14,6 +14,7 @@ use rollcall_core::{Profile, Term, UserId};
 /// Domain separator: keeps these digests apart from any other digest of the same bytes.
 const DOMAIN_SEPARATOR: &[u8] = b"rollcall password mark 1";
 
+/// Length of a fingerprint in bytes. 128 bits are enough to tell passwords of one user apart.
 const FINGERPRINT_BYTES: usize = 16;
 
 /// Fingerprint of one password of one user: the first bytes of a digest of the stored hash. The
@@ -121,7 +122,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::registry::testing::name;
+    use crate::registry::testing::{hex, name};
     use rollcall_core::{Metadata, PasswordHash};
 
     fn profile(hash: Option<&str>) -> Profile {
@@ -147,6 +148,13 @@ pub(crate) mod tests {
                 fingerprint: PasswordFingerprint([fingerprint; FINGERPRINT_BYTES]),
             },
         })
+    }
+
+    /// Tokens and replicated rows contain fingerprints.
+    #[test]
+    fn a_fingerprint_has_its_golden_bytes() {
+        let fingerprint = CredentialState::from_profile(&profile(Some("$argon2id$a")), Term(1)).fingerprint().unwrap();
+        assert_eq!(hex(fingerprint.as_bytes()), "56fea05c9cab4a6e48b7d75e49080d01");
     }
 
     #[test]

@@ -55,6 +55,7 @@ impl TokenKey {
         Self(bytes)
     }
 
+    /// The key itself, for computing a MAC.
     pub(crate) fn reveal(&self) -> &[u8; Self::BYTES] {
         &self.0
     }

@@ -9,6 +9,7 @@ use rollcall_core::{Addr, Metadata, Profile, UserId};
 pub(crate) struct UserDetails {
     pub(crate) id: UserId,
     pub(crate) addr: Option<Addr>,
+    /// RFC 3339, UTC.
     pub(crate) registered_at: CompactString,
     pub(crate) metadata: Metadata,
 }

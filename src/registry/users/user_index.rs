@@ -33,7 +33,7 @@ struct IndexRow {
     details: Arc<UserDetails>,
     credential: CredentialState,
     /// Assigned when the row was inserted or last queued for replication.
-    no: RowNo,
+    row_no: RowNo,
 }
 
 /// Copy of a row for authorization.
@@ -87,8 +87,8 @@ impl UserIndex {
     /// A copy of a row for authorization, if the index has it.
     pub(crate) fn entry(&self, name: &Username) -> Option<IndexEntry> {
         let IndexRow { details, credential, .. } = self.rows.get(name)?;
-        let is_current = self.coverage.may_trust_passwords() || credential.term() == self.term;
-        let is_current = is_current && credential.fingerprint().is_some();
+        let is_trusted = self.coverage.may_trust_passwords() || credential.term() == self.term;
+        let is_current = is_trusted && credential.fingerprint().is_some();
         Some(IndexEntry { id: details.id, addr: details.addr, credential: *credential, is_current })
     }
 
@@ -123,7 +123,7 @@ impl UserIndex {
         }
         self.unconfirmed.remove(&name);
         let details = Arc::new(details);
-        let no = self.replication_queue.enqueue(&name);
+        let row_no = self.replication_queue.enqueue(&name);
         let credential = self.rows.get(&name).map_or(credential, |row| row.credential.merge(credential));
         self.rows.insert(name, IndexRow { details: Arc::clone(&details), credential, no });
         self.revision += 1;
@@ -137,21 +137,21 @@ impl UserIndex {
         let merged = row.credential.merge(credential);
         if merged != row.credential {
             row.credential = merged;
-            let no = self.replication_queue.enqueue(name);
-            self.rows.get_mut(name).expect("it was there a moment ago").no = no;
+            let row_no = self.replication_queue.enqueue(name);
+            self.rows.get_mut(name).expect("it was there a moment ago").row_no = row_no;
         }
     }
 
     /// The number of a row, if it is greater than `floor`. Otherwise the row is queued for
     /// replication again and gets a new number.
     pub(crate) fn number_after(&mut self, floor: RowNo, name: &Username) -> Option<RowNo> {
-        let no = self.rows.get(name)?.no;
-        if no > floor {
-            return Some(no);
+        let row_no = self.rows.get(name)?.row_no;
+        if row_no > floor {
+            return Some(row_no);
         }
-        let no = self.replication_queue.enqueue(name);
-        self.rows.get_mut(name)?.no = no;
-        Some(no)
+        let row_no = self.replication_queue.enqueue(name);
+        self.rows.get_mut(name)?.row_no = row_no;
+        Some(row_no)
     }
 
     /// Takes rows of about `bytes` bytes from the replication queue. Also returns the number of the
@@ -159,9 +159,9 @@ impl UserIndex {
     pub(crate) fn take_pending(&mut self, bytes: usize) -> Option<(Vec<ReplicatedUser>, RowNo)> {
         let (mut rows, mut size, mut last) = (Vec::new(), 0, None);
         while size < bytes
-            && let Some((no, name)) = self.replication_queue.pop()
+            && let Some((row_no, name)) = self.replication_queue.pop()
         {
-            last = Some(no);
+            last = Some(row_no);
             if let Some(row) = self.rows.get(&name) {
                 let row = ReplicatedUser::new(name, &row.details, row.credential);
                 size += row.size();
@@ -202,9 +202,9 @@ impl UserIndex {
     }
 
     /// Records that the bucket had no profile of `name`. Ignored if a term began after the lookup
-    /// in `asked_in`.
-    pub(crate) fn note_missing(&mut self, name: &Username, asked_in: Term, now: BootMs) {
-        if asked_in == self.term {
+    /// in `read_in`.
+    pub(crate) fn note_missing(&mut self, name: &Username, read_in: Term, now: BootMs) {
+        if read_in == self.term {
             self.negative_cache.insert(name, now);
         }
     }
@@ -286,7 +286,7 @@ mod tests {
         )
     }
 
-    fn guard_after<'g>(states: impl Iterator<Item = &'g CredentialState>) -> Option<CredentialState> {
+    fn credential_after<'g>(states: impl Iterator<Item = &'g CredentialState>) -> Option<CredentialState> {
         let mut index = UserIndex::default();
         states.for_each(|credential| index.merge(&row(*credential)));
         index.entry(&name("alice")).map(|entry| entry.credential)
@@ -310,7 +310,7 @@ mod tests {
             (states, shuffled) in prop::collection::vec(credential_state(), 1..6)
                 .prop_flat_map(|states| (Just(states.clone()), Just([states.clone(), states].concat()).prop_shuffle()))
         ) {
-            prop_assert_eq!(guard_after(states.iter()), guard_after(shuffled.iter()));
+            prop_assert_eq!(credential_after(states.iter()), credential_after(shuffled.iter()));
         }
     }
 }
