@@ -19,7 +19,7 @@ use clap::Parser;
 #[path = "../tests/it/peer/fuzz/mod.rs"]
 mod fuzz;
 
-use fuzz::Tally;
+use fuzz::FuzzStats;
 
 /// Rounds between two lines of progress.
 const PROGRESS: u64 = 10_000;
@@ -43,17 +43,17 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 fn main() -> ExitCode {
     let flags = Flags::parse();
     let seeds = flags.seed.map_or(flags.seeds, |seed| seed..seed + 1);
-    let mut all = Tally::default();
+    let mut all = FuzzStats::default();
     for seed in seeds.clone() {
         // What was wrong is printed by the panic.
-        let Ok(tally) = catch_unwind(|| fuzz::round(seed)) else {
+        let Ok(stats) = catch_unwind(|| fuzz::round(seed)) else {
             println!("seed {seed} broke a rule");
             println!("run it again: cargo run --release --example fuzz -- --seed {seed}");
             return ExitCode::FAILURE;
         };
-        all.join(tally);
+        all.join(stats);
         if (seed + 1) % PROGRESS == 0 || seed + 1 == seeds.end {
-            let Tally { tried, read, events } = all;
+            let FuzzStats { tried, read, events } = all;
             println!("up to seed {seed}: {tried} byte strings, {read} of them could be read; {events} events");
         }
     }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use rollcall_chat::settings::{LogFormat, LogLevel, Settings};
-use rollcall_chat::{Endpoint, Nickname};
+use rollcall_chat::settings::{LogFormat, LogLevel, PeerSettings};
+use rollcall_chat::{Nickname, PeerEndpoint};
 
 pub use keys::variables;
 
@@ -18,9 +18,9 @@ use super::layers::{Check, Layer, Layers, command_line, environment};
 use super::origin::Origin;
 use super::yaml_file;
 
-const RIGHT_NAME: &str = "1 to 32 characters without spaces and @";
-const RIGHT_COUNT: &str = "a whole number from 1 to 1000000";
-const RIGHT_PERIOD: &str = "a time such as 500ms, 5s or 1m30s";
+const NAME_RULE: &str = "1 to 32 characters without spaces and @";
+const COUNT_RULE: &str = "a whole number from 1 to 1000000";
+const PERIOD_RULE: &str = "a time such as 500ms, 5s or 1m30s";
 
 /// Reads the file, if one is named, and loads the settings. `flags` are texts by the name of their setting.
 ///
@@ -30,7 +30,7 @@ pub fn read(
     file: Option<&Path>,
     variable: &dyn Fn(&str) -> Option<String>,
     flags: &[(&'static str, String)],
-) -> Result<Settings, ConfigError> {
+) -> Result<PeerSettings, ConfigError> {
     let Some(path) = file else { return load(None, variable, flags) };
     let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
         path: path.to_owned(),
@@ -49,30 +49,31 @@ pub fn load(
     file: Option<(&str, &str)>,
     variable: &dyn Fn(&str) -> Option<String>,
     flags: &[(&'static str, String)],
-) -> Result<Settings, ConfigError> {
+) -> Result<PeerSettings, ConfigError> {
     let flags = flags.iter().map(|(name, text)| (*name, text.clone(), Origin::CommandLine));
     let environment = environment(&keys::ALL, variable, |_| Origin::Environment);
     let file = file.map_or(Ok(Layer::new()), |(name, text)| yaml_file::parse(&keys::ALL, name, text))?;
     settings(&Layers::new(Check::All, command_line(flags), environment, file), variable)
 }
 
-fn settings(layers: &Layers, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
+fn settings(layers: &Layers, variable: &dyn Fn(&str) -> Option<String>) -> Result<PeerSettings, ConfigError> {
     let user = || variable("USER").and_then(|user| Nickname::parse(&user).ok());
     let anonymous = || Nickname::parse("peer").expect("the rule allows it");
-    let name = parsed(layers, &keys::NAME, RIGHT_NAME, |text| Nickname::parse(text).ok())?;
-    let listen = parsed(layers, &keys::LISTEN_ADDR, "host:port", |text| is_listen(text).then(|| text.to_owned()))?;
+    let name = parsed(layers, &keys::NAME, NAME_RULE, |text| Nickname::parse(text).ok())?;
+    let listen =
+        parsed(layers, &keys::LISTEN_ADDR, "host:port", |text| is_host_and_port(text).then(|| text.to_owned()))?;
     let log_format = parsed(layers, &keys::LOG_FORMAT, "text or json", |text| match text {
         "text" => Some(LogFormat::Text),
         "json" => Some(LogFormat::Json),
         _ => None,
     })?;
-    Ok(Settings {
+    Ok(PeerSettings {
         name: name.or_else(user).unwrap_or_else(anonymous),
         listen_addr: listen.unwrap_or_else(|| "0.0.0.0:0".to_owned()),
-        peers: layers.list_by(&keys::PEERS, "a list of host:port", |text| Endpoint::parse(text).ok())?,
+        peers: layers.list_by(&keys::PEERS, "a list of host:port", |text| PeerEndpoint::parse(text).ok())?,
         registry: layers.list_by(&keys::REGISTRY, "URLs such as http://127.0.0.1:3000", base_url)?,
         password: None,
-        lan: parsed(layers, &keys::LAN, "true or false", parse_switch)?.unwrap_or(true),
+        lan: parsed(layers, &keys::LAN, "true or false", parse_bool)?.unwrap_or(true),
         lan_addresses: layers
             .list_by(&keys::LAN_ADDRESSES, "IPv4 addresses such as 192.168.1.255", |text| text.parse().ok())?,
         max_connections: count(layers, &keys::MAX_CONNECTIONS, 50)?,
@@ -93,20 +94,20 @@ fn settings(layers: &Layers, variable: &dyn Fn(&str) -> Option<String>) -> Resul
 fn parsed<T>(
     layers: &Layers,
     key: &Key,
-    right: &str,
+    rule: &str,
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<Option<T>, ConfigError> {
-    Ok(layers.parsed_by(key, right, |text| parse(text.trim()))?.map(|given| given.value))
+    Ok(layers.parsed_by(key, rule, |text| parse(text.trim()))?.map(|given| given.value))
 }
 
 fn count(layers: &Layers, key: &Key, default: usize) -> Result<usize, ConfigError> {
     let is_count = |count: &usize| (1..=1_000_000).contains(count);
-    let found = parsed(layers, key, RIGHT_COUNT, |text| text.parse().ok().filter(is_count))?;
+    let found = parsed(layers, key, COUNT_RULE, |text| text.parse().ok().filter(is_count))?;
     Ok(found.unwrap_or(default))
 }
 
 fn period(layers: &Layers, key: &Key, default: Duration) -> Result<Duration, ConfigError> {
-    let found = parsed(layers, key, RIGHT_PERIOD, |text| parse_period(text).filter(|period| !period.is_zero()))?;
+    let found = parsed(layers, key, PERIOD_RULE, |text| parse_period(text).filter(|period| !period.is_zero()))?;
     Ok(found.unwrap_or(default))
 }
 
@@ -115,8 +116,8 @@ fn log_level(layers: &Layers, variable: &dyn Fn(&str) -> Option<String>) -> Resu
     let parse = |text: &str| LogLevel::ALL.into_iter().find(|level| level.name() == text.trim());
     let found = layers.parsed_by(&keys::LOG_LEVEL, "error, warn, info, debug or trace", parse)?;
     let is_rust_log_set = variable("RUST_LOG").is_some_and(|text| !text.is_empty());
-    let counts = found.filter(|given| !(is_rust_log_set && matches!(given.origin, Origin::File { .. })));
-    Ok(counts.map(|given| given.value))
+    let effective = found.filter(|given| !(is_rust_log_set && matches!(given.origin, Origin::File { .. })));
+    Ok(effective.map(|given| given.value))
 }
 
 fn base_url(text: &str) -> Option<String> {
@@ -125,7 +126,7 @@ fn base_url(text: &str) -> Option<String> {
 }
 
 /// Also as YAML may have it.
-fn parse_switch(text: &str) -> Option<bool> {
+fn parse_bool(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" => Some(true),
         "false" | "no" | "off" => Some(false),
@@ -133,7 +134,7 @@ fn parse_switch(text: &str) -> Option<bool> {
     }
 }
 
-fn is_listen(text: &str) -> bool {
+fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && u16::from_str(port).is_ok())
 }
 
@@ -141,7 +142,7 @@ fn is_listen(text: &str) -> bool {
 fn metrics_addr(text: &str) -> Option<String> {
     match text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
         Ok(port) => Some(format!("127.0.0.1:{port}")),
-        Err(_) => is_listen(text).then(|| text.to_owned()),
+        Err(_) => is_host_and_port(text).then(|| text.to_owned()),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::registry::{
     AuthError, ImageError, ImageRejection, ImagesStreamError, LookupError, RegisterError, StorageUnavailable,
     UploadError, UsersError,
 };
-use rollcall_core::api::Refusal;
+use rollcall_core::api::ErrorBody;
 use rollcall_core::{InvalidAddr, InvalidMetadata, InvalidPassword, InvalidUsername};
 use rollcall_election::Leader;
 
@@ -158,10 +158,10 @@ impl ApiError {
         }
     }
 
-    fn refusal(&self, code: &'static str) -> Refusal {
+    fn refusal(&self, code: &'static str) -> ErrorBody {
         let leader = if let Self::NotLeader(leader) = self { Some(leader) } else { None };
         let exists = matches!(self, Self::Register(RegisterError::Taken(_)));
-        Refusal {
+        ErrorBody {
             success: false,
             message: self.to_string(),
             code: Cow::Borrowed(code),

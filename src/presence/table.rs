@@ -114,8 +114,8 @@ impl PresenceTable {
     /// The clients on `page` that are online at `now`, sorted by name.
     pub fn online(&mut self, page: &Page, now: Moment) -> Vec<OnlineRow> {
         self.expire_due(now);
-        page.from(self.rows.online())
-            .take(page.limit())
+        page.scan(self.rows.online())
+            .take(page.max_rows())
             .map(|(name, row)| OnlineRow { username: name.clone(), addr: row.addr })
             .collect()
     }
@@ -124,8 +124,8 @@ impl PresenceTable {
     /// briefly. Also returns the name after which to continue, unless the page is complete.
     pub fn online_part(&mut self, page: &Page, max: usize, now: Moment) -> (Vec<OnlineRow>, Option<Username>) {
         self.expire_due(now);
-        let max = max.min(page.limit());
-        let rows = page.from(self.rows.online()).take(max);
+        let max = max.min(page.max_rows());
+        let rows = page.scan(self.rows.online()).take(max);
         let clients: Vec<OnlineRow> =
             rows.map(|(name, row)| OnlineRow { username: name.clone(), addr: row.addr }).collect();
         let last = clients.last().filter(|_| clients.len() == max).map(|last| last.username.clone());

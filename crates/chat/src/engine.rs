@@ -33,12 +33,12 @@ mod senders;
 #[cfg(test)]
 mod tests;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::PeerEndpoint;
 use crate::lan;
-use crate::mesh::Body;
+use crate::mesh::MessageBody;
 use crate::nickname::Nickname;
 use crate::peer_id::PeerId;
-use crate::profile::Profile;
+use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
 pub use contacts::Known;
@@ -93,7 +93,7 @@ impl Engine {
         let Self { own, mesh, lan, chat, counts, wake_at } = self;
         let cx = &mut Context { now, draw, own, counts, out: Actions::new() };
         let is_chat = match &event {
-            Event::Heard { message, .. } => matches!(message.body, Body::Chat(_)),
+            Event::Heard { message, .. } => matches!(message.body, MessageBody::Chat(_)),
             Event::Posted(_) => true,
             _ => false,
         };
@@ -213,16 +213,16 @@ impl Engine {
 
     /// Whether somebody should be at the address: it is configured, or somebody was there or said to be.
     #[must_use]
-    pub fn expects(&self, endpoint: &Endpoint) -> bool {
+    pub fn expects(&self, endpoint: &PeerEndpoint) -> bool {
         self.mesh.links.book.expects(endpoint)
     }
 }
 
 /// The person says who this peer is.
-fn introduce(profile: Profile, mesh: &Mesh, lan: Option<&LanPeers>, cx: &mut Context) {
+fn introduce(profile: PeerProfile, mesh: &Mesh, lan: Option<&LanPeers>, cx: &mut Context) {
     cx.own.profile = Some(profile.clone());
     let id = cx.own.next_lan_id();
-    let body = || lan::Body::Profile { profile: profile.clone(), refused: None };
+    let body = || lan::DatagramBody::Profile { profile: profile.clone(), refused: None };
     let neighbours = lan.map_or(0, |lan| lan.send_to_all(body(), id, cx));
     let peers = mesh.introduce(profile, cx) + neighbours;
     cx.tell(Notice::Sent { peers });

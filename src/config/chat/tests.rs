@@ -15,7 +15,7 @@ log_level: "info"
 log_format: "text"
 "#;
 
-fn read(file: &str, variables: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Settings, ConfigError> {
+fn read(file: &str, variables: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<PeerSettings, ConfigError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config.yaml");
     std::fs::write(&path, file).unwrap();

@@ -11,7 +11,7 @@ use crate::http::app::Shared;
 use crate::http::error::ApiError;
 use crate::http::limits::INLINE_CHANGES;
 use crate::registry::{OfflineReason, OnlineChanges, Registry};
-use rollcall_core::api::{Changed, ClientLeft, LeftReason, ListChanges};
+use rollcall_core::api::{ClientLeft, DiscoveredChanges, LeftReason, ListChanges};
 use rollcall_core::clock;
 
 /// The changes that were told last: whoever waited for them gets the same bytes.
@@ -81,7 +81,7 @@ fn write(registry: &Registry, since: Cursor) -> Option<Text> {
         moved: changes.moved().map(client).collect(),
     };
     let cursor = Cursor { version, ..since }.to_string();
-    let answer = Changed { changes, cursor, count: online_count, is_leader: true };
+    let answer = DiscoveredChanges { changes, cursor, count: online_count, is_leader: true };
     let bytes = serde_json::to_vec(&answer).expect("it has text keys only").into();
     Some(Text { since, until: version, bytes })
 }

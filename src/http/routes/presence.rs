@@ -83,7 +83,7 @@ fn accepted(username: &Username, beat: AcceptedHeartbeat, wall: WallMs) -> Vec<u
         addr.append_to(&mut text);
     }
     text.extend_from_slice(b"\",\"last_seen\":\"");
-    text.extend_from_slice(&wall.rfc3339());
+    text.extend_from_slice(&wall.rfc3339_bytes());
     let mut digits = itoa::Buffer::new();
     text.extend_from_slice(b"\",\"ttl_ms\":");
     text.extend_from_slice(digits.format(beat.ttl_ms).as_bytes());

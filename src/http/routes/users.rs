@@ -19,7 +19,7 @@ use crate::http::params::{Paging, Remote};
 use crate::registry::{RegisterOutcome, RegisterRequest};
 use rollcall_core::api::{Registered, Registration, Status};
 use rollcall_core::clock;
-use rollcall_core::{AddrForm, MetadataForm, Password, Username};
+use rollcall_core::{AddrForm, MetadataInput, Password, Username};
 
 const REGISTRATION: &[Field] = &[
     USERNAME,
@@ -43,7 +43,7 @@ pub(super) async fn register(
     };
     let at = addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
     let message = format!("User '{username}' registered successfully{at}");
-    let metadata = wanted.metadata.map(MetadataForm::check).transpose()?.unwrap_or_default();
+    let metadata = wanted.metadata.map(MetadataInput::into_result).transpose()?.unwrap_or_default();
     let password = wanted.password.map(Password::check).transpose()?;
     let user = RegisterRequest { username, addr, password, metadata };
     let registered = app.registry.register(user, caller(remote)).await?;

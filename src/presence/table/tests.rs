@@ -238,7 +238,7 @@ proptest! {
         while let Some(page) = rest {
             let (found, last) = table.online_part(&page, most, now);
             prop_assert!(found.len() <= most);
-            rest = last.and_then(|last| page.behind(&last, found.len()));
+            rest = last.and_then(|last| page.rest_after(&last, found.len()));
             met.extend(found);
         }
         prop_assert_eq!(met, table.online(&whole, now));

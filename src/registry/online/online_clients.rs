@@ -116,7 +116,7 @@ impl OnlineClients {
         iter::from_fn(move || {
             let page = rest.take()?;
             let (clients, last) = self.with_table(now, |table, now| table.online_part(&page, ROWS_PER_LOCK, now));
-            rest = last.and_then(|last| page.behind(&last, clients.len()));
+            rest = last.and_then(|last| page.rest_after(&last, clients.len()));
             Some(clients)
         })
     }

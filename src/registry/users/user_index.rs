@@ -125,7 +125,7 @@ impl UserIndex {
         let details = Arc::new(details);
         let row_no = self.replication_queue.enqueue(&name);
         let credential = self.rows.get(&name).map_or(credential, |row| row.credential.merge(credential));
-        self.rows.insert(name, IndexRow { details: Arc::clone(&details), credential, no });
+        self.rows.insert(name, IndexRow { details: Arc::clone(&details), credential, row_no });
         self.revision += 1;
         details
     }
@@ -216,8 +216,8 @@ impl UserIndex {
 
     /// The first `max` rows of a page.
     pub(crate) fn part(&self, page: &Page, max: usize) -> Vec<(Username, Arc<UserDetails>)> {
-        let limit = page.limit().min(max);
-        page.from(&self.rows).take(limit).map(|(name, row)| (name.clone(), Arc::clone(&row.details))).collect()
+        let limit = page.max_rows().min(max);
+        page.scan(&self.rows).take(limit).map(|(name, row)| (name.clone(), Arc::clone(&row.details))).collect()
     }
 
     /// A version that changes whenever a row is inserted or replaced.

@@ -87,7 +87,7 @@ impl UserList {
             let page = rest.take()?;
             let rows = self.profiles.index().part(&page, ROWS_PER_LOCK);
             // If the last part is full, one empty part may follow.
-            rest = rows.last().and_then(|(last, _)| page.behind(last, rows.len()));
+            rest = rows.last().and_then(|(last, _)| page.rest_after(last, rows.len()));
             Some(self.with_presence(rows, now))
         })
     }

@@ -1,4 +1,4 @@
-//! Requirement 004: the main one. (Its step 6, the download script, is tested in `commands/download.rs`.)
+//! Requirement 004: the main one. (Its step 6, the download script, is tested in `cli/download.rs`.)
 
 use std::time::Duration;
 

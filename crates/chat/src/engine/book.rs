@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::draw::Draw;
 use super::rules::{FIRST_DIAL_WITHIN_MS, FIRST_RETRY_MS, LONGEST_RETRY_MS, MAX_ENDPOINTS, MOST_FAILURES};
-use crate::endpoint::Endpoint;
+use crate::endpoint::PeerEndpoint;
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
@@ -28,19 +28,19 @@ struct Place {
 /// Invariant: at most [`MAX_ENDPOINTS`] addresses, the configured ones among them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Book {
-    places: BTreeMap<Endpoint, Place>,
+    places: BTreeMap<PeerEndpoint, Place>,
 }
 
 impl Book {
     /// Adds a configured address; it is dialled at once.
-    pub(super) fn keep(&mut self, endpoint: Endpoint, now: BootMs) {
+    pub(super) fn keep(&mut self, endpoint: PeerEndpoint, now: BootMs) {
         let place = Place { is_kept: true, peer: None, dialling: false, was_tried: false, dial_at: now, failures: 0 };
         self.places.insert(endpoint, place);
     }
 
     /// Adds an address that somebody told, and who is there if that is known. Who is at a configured address is seen there
     /// and nowhere else: a neighbour that claims it must not keep it from being dialled.
-    pub(super) fn learn(&mut self, endpoint: Endpoint, peer: Option<PeerId>, now: BootMs, draw: &mut Draw) {
+    pub(super) fn learn(&mut self, endpoint: PeerEndpoint, peer: Option<PeerId>, now: BootMs, draw: &mut Draw) {
         if let Some(place) = self.places.get_mut(&endpoint) {
             if !place.is_kept {
                 place.peer = peer.or(place.peer);
@@ -59,8 +59,8 @@ impl Book {
 
     /// The addresses to dial now, at most `most`; they count as being dialled from now on. Nobody is dialled who is linked,
     /// or is being dialled at another address.
-    pub(super) fn due(&mut self, now: BootMs, most: usize, is_linked: impl Fn(PeerId) -> bool) -> Vec<Endpoint> {
-        let mut due: Vec<Endpoint> = Vec::new();
+    pub(super) fn due(&mut self, now: BootMs, most: usize, is_linked: impl Fn(PeerId) -> bool) -> Vec<PeerEndpoint> {
+        let mut due: Vec<PeerEndpoint> = Vec::new();
         let mut busy = self.being_dialled();
         for (endpoint, place) in &mut self.places {
             let is_free = place.peer.is_none_or(|peer| !is_linked(peer) && !busy.contains(&peer));
@@ -84,17 +84,17 @@ impl Book {
     }
 
     /// Whether a link was lost at this address, or a dial failed.
-    pub(super) fn was_tried(&self, endpoint: &Endpoint) -> bool {
+    pub(super) fn was_tried(&self, endpoint: &PeerEndpoint) -> bool {
         self.places.get(endpoint).is_some_and(|place| place.was_tried)
     }
 
     /// How often in a row nobody was reached at the address, or nobody who said anything.
-    pub(super) fn failures(&self, endpoint: &Endpoint) -> u32 {
+    pub(super) fn failures(&self, endpoint: &PeerEndpoint) -> u32 {
         self.places.get(endpoint).map_or(0, |place| place.failures)
     }
 
     /// Whether the address is configured, or somebody was there or said to be.
-    pub(super) fn expects(&self, endpoint: &Endpoint) -> bool {
+    pub(super) fn expects(&self, endpoint: &PeerEndpoint) -> bool {
         self.places.get(endpoint).is_some_and(|place| place.is_kept || place.peer.is_some())
     }
 
@@ -112,7 +112,7 @@ impl Book {
     }
 
     /// The address answered, and this peer is there.
-    pub(super) fn reached(&mut self, endpoint: &Endpoint, peer: PeerId) {
+    pub(super) fn reached(&mut self, endpoint: &PeerEndpoint, peer: PeerId) {
         if let Some(place) = self.places.get_mut(endpoint) {
             place.dialling = false;
             place.peer = Some(peer);
@@ -120,7 +120,7 @@ impl Book {
     }
 
     /// The address is this program itself.
-    pub(super) fn is_mine(&mut self, endpoint: &Endpoint) {
+    pub(super) fn is_mine(&mut self, endpoint: &PeerEndpoint) {
         if let Some(place) = self.places.get_mut(endpoint) {
             place.dialling = false;
             place.dial_at = BootMs::NEVER;
@@ -128,7 +128,7 @@ impl Book {
     }
 
     /// Nobody was reached there. Returns how often in a row that happened; 0 if the address is not in the book.
-    pub(super) fn failed(&mut self, endpoint: &Endpoint, now: BootMs, draw: &mut Draw) -> u32 {
+    pub(super) fn failed(&mut self, endpoint: &PeerEndpoint, now: BootMs, draw: &mut Draw) -> u32 {
         let Some(place) = self.places.get_mut(endpoint) else { return 0 };
         place.dialling = false;
         place.was_tried = true;
@@ -166,8 +166,8 @@ impl Book {
     }
 
     /// Where peers can be dialled: the address of each, as it is known.
-    pub(super) fn addresses_of(&self, is_wanted: impl Fn(PeerId) -> bool) -> Vec<Endpoint> {
-        let mut found: BTreeMap<PeerId, &Endpoint> = BTreeMap::new();
+    pub(super) fn addresses_of(&self, is_wanted: impl Fn(PeerId) -> bool) -> Vec<PeerEndpoint> {
+        let mut found: BTreeMap<PeerId, &PeerEndpoint> = BTreeMap::new();
         for (endpoint, place) in &self.places {
             if let Some(peer) = place.peer.filter(|peer| is_wanted(*peer)) {
                 found.entry(peer).or_insert(endpoint);
@@ -177,7 +177,7 @@ impl Book {
     }
 
     /// Where the peer can be dialled.
-    pub(super) fn address_of(&self, peer: PeerId) -> Option<&Endpoint> {
+    pub(super) fn address_of(&self, peer: PeerId) -> Option<&PeerEndpoint> {
         self.places.iter().find(|(_, place)| place.peer == Some(peer)).map(|(endpoint, _)| endpoint)
     }
 }
@@ -197,8 +197,8 @@ mod tests {
 
     use super::*;
 
-    fn endpoint(port: u16) -> Endpoint {
-        Endpoint::parse(&format!("10.0.0.1:{port}")).unwrap()
+    fn endpoint(port: u16) -> PeerEndpoint {
+        PeerEndpoint::parse(&format!("10.0.0.1:{port}")).unwrap()
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::mesh::Mesh;
 use super::notice::{Contact, Notice};
 use super::own::Own;
 use crate::lan;
-use crate::mesh::{Body, Message};
+use crate::mesh::{MeshMessage, MessageBody};
 use crate::text::MAX_TEXT_BYTES;
 use rollcall_core::BootMs;
 
@@ -122,9 +122,9 @@ impl Chat {
         let neighbours = lan.map_or(0, |lan| {
             let lan_id = lan_number(id, number, &text);
             self.crossing.heard(lan_id, &text, &author);
-            lan.send_to_all(lan::Body::Post(text.clone()), lan_id, cx)
+            lan.send_to_all(lan::DatagramBody::Post(text.clone()), lan_id, cx)
         });
-        let message = Message { sender: id, number, said_at, name, body: Body::Chat(text) };
+        let message = MeshMessage { sender: id, number, said_at, name, body: MessageBody::Chat(text) };
         let peers = mesh.post(message, cx) + neighbours;
         cx.out.push(Action::Keep(entry));
         cx.tell(Notice::Sent { peers });

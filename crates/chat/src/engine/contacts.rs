@@ -4,9 +4,9 @@ use super::context::Context;
 use super::lan_peers::LanPeers;
 use super::mesh::Mesh;
 use super::notice::Contact;
+use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
-use crate::text::{MAX_TEXT_BYTES, harmless, one_line};
-use crate::user_id::UserId;
+use crate::text::{MAX_TEXT_BYTES, replace_line_breaks, sanitize_line};
 
 /// One line of the list of who is there.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
@@ -24,7 +24,7 @@ pub struct Known {
 /// Whom a message is for.
 enum Target {
     Mesh(PeerId),
-    Lan(UserId),
+    Lan(LanUserId),
 }
 
 /// Who is there now: the mesh, then the LAN.
@@ -92,7 +92,7 @@ fn find(wanted: &str, mesh: &Mesh, lan: Option<&LanPeers>) -> Result<Target, Str
         found = displayed;
     }
     match found.len() {
-        0 => Err(format!("nobody here is called {:?}; LIST shows who is there", one_line(wanted))),
+        0 => Err(format!("nobody here is called {:?}; LIST shows who is there", replace_line_breaks(wanted))),
         1 => Ok(found.remove(0).1),
         _ => {
             let uids: Vec<String> = found.into_iter().map(|(uid, _)| uid).collect();
@@ -109,7 +109,7 @@ fn is_reserved(wanted: &str, mesh: &Mesh) -> bool {
 
 /// Whether this is what a person sees as the name.
 fn is_displayed(contact: &Contact, wanted: &str) -> bool {
-    contact.display_name.as_ref().is_some_and(|name| harmless(name, name.len()).trim() == wanted)
+    contact.display_name.as_ref().is_some_and(|name| sanitize_line(name, name.len()).trim() == wanted)
 }
 
 #[cfg(test)]
@@ -117,9 +117,9 @@ mod tests {
     use super::super::tests::rules;
     use super::super::{Draw, Engine, Event, LinkId, Now, Rules};
     use super::*;
-    use crate::mesh::{Body, Message};
+    use crate::mesh::{MeshMessage, MessageBody};
     use crate::nickname::Nickname;
-    use crate::profile::Profile;
+    use crate::profile::PeerProfile;
     use rollcall_core::BootMs;
 
     const NOW: Now = Now { boot: BootMs(0), unix_s: 1_728_938_500 };
@@ -136,9 +136,11 @@ mod tests {
                 Draw(number),
             );
             let name = Nickname::parse(name).unwrap();
-            for (count, body) in (0..).zip([Body::heartbeat(None), Body::Profile(Profile::new(displayed, "", None))]) {
+            for (count, body) in
+                (0..).zip([MessageBody::heartbeat(None), MessageBody::Profile(PeerProfile::new(displayed, "", None))])
+            {
                 let name = Some(name.clone());
-                let message = Message { sender: peer, number: (1 << 60) + count, said_at: 5, name, body };
+                let message = MeshMessage { sender: peer, number: (1 << 60) + count, said_at: 5, name, body };
                 engine.handle(Event::Heard { link, message, text_times: false }, NOW, Draw(number));
             }
         }

@@ -5,7 +5,7 @@ use super::draw::Draw;
 use super::event::{Action, Actions, Now};
 use super::notice::Notice;
 use super::own::Own;
-use crate::mesh::{Body, Message};
+use crate::mesh::{MeshMessage, MessageBody};
 
 /// Passed down through the components while they take in one event.
 pub(super) struct Context<'e> {
@@ -19,7 +19,7 @@ pub(super) struct Context<'e> {
 
 impl Context<'_> {
     /// A message of this peer that is no chat.
-    pub(super) fn control(&mut self, body: Body) -> Message {
+    pub(super) fn control(&mut self, body: MessageBody) -> MeshMessage {
         self.own.control(body, self.now)
     }
 

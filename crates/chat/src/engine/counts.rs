@@ -1,6 +1,6 @@
 //! What happened how often.
 
-use crate::mesh::Body;
+use crate::mesh::MessageBody;
 
 /// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -69,16 +69,16 @@ impl Kind {
         Self::Other,
     ];
 
-    pub(super) fn of(body: &Body) -> Self {
+    pub(super) fn of(body: &MessageBody) -> Self {
         match body {
-            Body::Chat(_) => Self::Chat,
-            Body::Direct { .. } => Self::Direct,
-            Body::Profile(_) => Self::Profile,
-            Body::PeerList(_) => Self::PeerList,
-            Body::HistoryRequest(_) | Body::HistoryEnd { .. } => Self::History,
-            Body::Prune(_) | Body::Have(_) => Self::LazyPush,
-            Body::Heartbeat { .. } => Self::Heartbeat,
-            Body::Unknown => Self::Other,
+            MessageBody::Chat(_) => Self::Chat,
+            MessageBody::Direct { .. } => Self::Direct,
+            MessageBody::Profile(_) => Self::Profile,
+            MessageBody::PeerList(_) => Self::PeerList,
+            MessageBody::HistoryRequest(_) | MessageBody::HistoryEnd { .. } => Self::History,
+            MessageBody::Prune(_) | MessageBody::Have(_) => Self::LazyPush,
+            MessageBody::Heartbeat { .. } => Self::Heartbeat,
+            MessageBody::Unknown => Self::Other,
         }
     }
 }
@@ -115,8 +115,8 @@ mod tests {
             assert_eq!(kind as usize, place);
         }
         let mut kinds = Kinds::default();
-        kinds.add(Kind::of(&Body::Chat("hi".into())), 3);
-        kinds.add(Kind::of(&Body::HistoryEnd { more: false }), 1);
+        kinds.add(Kind::of(&MessageBody::Chat("hi".into())), 3);
+        kinds.add(Kind::of(&MessageBody::HistoryEnd { more: false }), 1);
         assert_eq!(Kind::ALL.map(|kind| kinds.of(kind)), [3, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(kinds.total(), 4);
     }

@@ -8,11 +8,11 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::entry::{Author, digest, lan_number};
+use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
-use crate::user_id::UserId;
 
 /// The number of an announcement on the LAN, by which those who are linked with the peer know it.
-pub(super) fn announcement_number(peer: PeerId, user: &UserId, sent_at: i64) -> u64 {
+pub(super) fn announcement_number(peer: PeerId, user: &LanUserId, sent_at: i64) -> u64 {
     lan_number(peer, sent_at.cast_unsigned(), user.as_str())
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Announced {
 
 impl Announced {
     /// Whether it is this peer's, under this name.
-    pub(super) fn is_by(&self, peer: PeerId, user: &UserId) -> bool {
+    pub(super) fn is_by(&self, peer: PeerId, user: &LanUserId) -> bool {
         announcement_number(peer, user, self.sent_at) == self.number
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::entry::Entry;
 use super::notice::Notice;
-use crate::endpoint::Endpoint;
+use crate::endpoint::PeerEndpoint;
 use crate::lan::{Datagram, Dialect};
-use crate::mesh::{Form, Message};
+use crate::mesh::{MeshMessage, MessageFormat};
 use crate::peer_id::PeerId;
-use crate::profile::Profile;
+use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
 /// A connection of the mesh, for as long as the process runs; the driver numbers them.
@@ -37,14 +37,14 @@ pub enum Event {
         /// Who is there.
         peer: PeerId,
         /// What was dialled; `None` if the other dialled.
-        dialled: Option<Endpoint>,
+        dialled: Option<PeerEndpoint>,
         /// The address at the other end.
         remote: IpAddr,
     },
     /// A dialled address did not become a link.
     DialFailed {
         /// The address.
-        endpoint: Endpoint,
+        endpoint: PeerEndpoint,
         /// Why.
         why: String,
     },
@@ -60,12 +60,12 @@ pub enum Event {
         /// On which link.
         link: LinkId,
         /// What.
-        message: Message,
+        message: MeshMessage,
         /// Whether its time was written as a text.
         text_times: bool,
     },
     /// Addresses of peers that somebody outside the mesh knows.
-    Told(Vec<Endpoint>),
+    Told(Vec<PeerEndpoint>),
     /// A datagram came in.
     HeardDatagram {
         /// Its source.
@@ -87,7 +87,7 @@ pub enum Event {
         text: String,
     },
     /// The person said who this peer is.
-    Introduced(Profile),
+    Introduced(PeerProfile),
     /// The person wants to know who is there; the LAN is asked, too.
     Listed,
     /// This peer is about to end: nothing may wait any longer.
@@ -98,15 +98,15 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Dial an address; answered by [`Event::Linked`] or [`Event::DialFailed`].
-    Dial(Endpoint),
+    Dial(PeerEndpoint),
     /// Send a message on some links, in this form.
     Send {
         /// Which.
         links: Vec<LinkId>,
         /// What.
-        message: Message,
+        message: MeshMessage,
         /// How.
-        form: Form,
+        form: MessageFormat,
     },
     /// End a link. The engine has forgotten it already.
     Close {

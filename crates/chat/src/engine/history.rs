@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::entry::{Author, Entry};
 use super::rules::{MAX_SENDERS, PART_BYTES, PART_MESSAGES};
 use super::seen::is_in;
-use crate::mesh::Runs;
+use crate::mesh::SeqRanges;
 use crate::peer_id::PeerId;
 
 /// The log.
@@ -73,7 +73,7 @@ impl History {
     /// `others`.
     pub(super) fn missing<'e>(
         &'e self,
-        have: &BTreeMap<PeerId, Runs>,
+        have: &BTreeMap<PeerId, SeqRanges>,
         others: impl Iterator<Item = &'e Entry>,
     ) -> (Vec<&'e Entry>, bool) {
         let mut missing: Vec<&Entry> = others.collect();

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use super::cross_transport::Announced;
 use super::notice::Contact;
 use super::rules::LAN_REMEMBERED;
-use crate::lan::{Body, Dialect};
+use crate::lan::{DatagramBody, Dialect};
+use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
-use crate::profile::Profile;
-use crate::user_id::UserId;
+use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
 /// One peer of the LAN.
@@ -23,7 +23,7 @@ pub(super) struct LanPeer {
     pub(super) dialect: Dialect,
     /// Whether it claims an address that it does not write from.
     pub(super) is_mismatched: bool,
-    pub(super) profile: Option<Profile>,
+    pub(super) profile: Option<PeerProfile>,
     /// The latest numbers of its messages.
     remembered: VecDeque<u64>,
     pub(super) on_mesh: OnMesh,
@@ -57,7 +57,7 @@ impl LanPeer {
     pub(super) fn refresh(
         &mut self,
         source: SocketAddr,
-        body: &Body,
+        body: &DatagramBody,
         dialect: Dialect,
         is_mismatched: bool,
         now: BootMs,
@@ -69,7 +69,7 @@ impl LanPeer {
         self.heard_at = now;
         self.dialect = dialect;
         self.is_mismatched = is_mismatched;
-        if let Body::Discovery { port } = body {
+        if let DatagramBody::Discovery { port } = body {
             self.addr = SocketAddr::new(source.ip(), *port);
             self.told_port = true;
         } else if !self.told_port || self.addr.ip() != source.ip() {
@@ -91,7 +91,7 @@ impl LanPeer {
     }
 
     /// How it is shown.
-    pub(super) fn contact(&self, user: &UserId) -> Contact {
+    pub(super) fn contact(&self, user: &LanUserId) -> Contact {
         Contact::on_lan(user, self.profile.as_ref())
     }
 }

@@ -16,10 +16,10 @@ use super::mesh::Mesh;
 use super::mesh_links::MeshLinks;
 use super::notice::{Contact, Notice};
 use super::rules::{ANNOUNCE_EVERY_MS, EXPIRES_AFTER_MS, LAN_PORT, LanRules, MAX_LAN_PEERS};
-use crate::lan::{Body, Datagram, Dialect};
+use crate::lan::{Datagram, DatagramBody, Dialect};
+use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
-use crate::profile::{InvalidAvatar, Profile};
-use crate::user_id::UserId;
+use crate::profile::{InvalidAvatar, PeerProfile};
 use rollcall_core::BootMs;
 
 /// The most peers that are asked for their list at once.
@@ -37,7 +37,7 @@ const LOOKED_FOR: usize = 16;
 #[derive(Clone, Debug)]
 pub(super) struct LanPeers {
     rules: LanRules,
-    pub(super) peers: BTreeMap<UserId, LanPeer>,
+    pub(super) peers: BTreeMap<LanUserId, LanPeer>,
     next_shout: BootMs,
     limit: Limit,
     /// When lists were asked for.
@@ -48,7 +48,7 @@ pub(super) struct LanPeers {
 
 /// Something that a peer of the LAN said to everybody.
 pub(super) struct LanPost {
-    pub(super) user: UserId,
+    pub(super) user: LanUserId,
     /// Its number; without one it is never known again.
     pub(super) id: Option<u64>,
     /// By the sender's clock, in Unix seconds.
@@ -125,7 +125,7 @@ impl LanPeers {
             return None;
         }
         // Who asks before it ever announced itself looks around, and is gone as soon as it has its answer.
-        if is_new && matches!(datagram.body, Body::ListRequest) {
+        if is_new && matches!(datagram.body, DatagramBody::ListRequest) {
             return self.heard_body(user, source, datagram, dialect, mesh, cx);
         }
         let is_back = self.is_back(&user, source.ip(), &datagram.body);
@@ -138,13 +138,20 @@ impl LanPeers {
     }
 
     /// Whether a known peer announces itself at another port: its program was started again, and knows nobody.
-    fn is_back(&self, user: &UserId, source: IpAddr, body: &Body) -> bool {
-        let (Body::Discovery { port }, Some(peer)) = (body, self.peers.get(user)) else { return false };
+    fn is_back(&self, user: &LanUserId, source: IpAddr, body: &DatagramBody) -> bool {
+        let (DatagramBody::Discovery { port }, Some(peer)) = (body, self.peers.get(user)) else { return false };
         peer.told_port && peer.addr.port() != *port && (peer.is_mismatched || self.rules.is_match(user, source))
     }
 
     /// Any datagram is a sign of life, and may tell a new address.
-    fn refresh(&mut self, user: &UserId, source: SocketAddr, body: &Body, dialect: Dialect, cx: &mut Context) {
+    fn refresh(
+        &mut self,
+        user: &LanUserId,
+        source: SocketAddr,
+        body: &DatagramBody,
+        dialect: Dialect,
+        cx: &mut Context,
+    ) {
         let is_mismatched = !self.rules.is_match(user, source.ip());
         let is_new = !self.peers.contains_key(user);
         let fresh = || LanPeer::new(source, dialect, is_mismatched, cx.now.boot);
@@ -162,23 +169,23 @@ impl LanPeers {
     /// "I am here."
     fn announcement(&self, cx: &Context) -> Datagram {
         let id = announcement_number(cx.own.rules.id, &self.rules.user, cx.now.unix_s);
-        self.datagram(Body::Discovery { port: self.rules.port }, id, cx.now)
+        self.datagram(DatagramBody::Discovery { port: self.rules.port }, id, cx.now)
     }
 
-    fn answer_newcomer(&mut self, user: &UserId, cx: &mut Context) {
+    fn answer_newcomer(&mut self, user: &LanUserId, cx: &mut Context) {
         let Some((to, dialect)) = self.allowed_answer(user, cx) else { return };
         send(to, self.announcement(cx), dialect, cx);
         // Peers of the draft know others by their profiles.
         if dialect == Dialect::Spaced {
             let name = cx.own.rules.name.to_string();
-            let profile = cx.own.profile.clone().unwrap_or_else(|| Profile::new(&name, "", None));
+            let profile = cx.own.profile.clone().unwrap_or_else(|| PeerProfile::new(&name, "", None));
             let id = cx.own.next_lan_id();
-            send(to, self.datagram(Body::Profile { profile, refused: None }, id, cx.now), dialect, cx);
+            send(to, self.datagram(DatagramBody::Profile { profile, refused: None }, id, cx.now), dialect, cx);
         }
     }
 
     /// Where a peer is answered, if its address has not had too many answers.
-    fn allowed_answer(&mut self, user: &UserId, cx: &mut Context) -> Option<(SocketAddr, Dialect)> {
+    fn allowed_answer(&mut self, user: &LanUserId, cx: &mut Context) -> Option<(SocketAddr, Dialect)> {
         let peer = self.peers.get(user)?;
         if self.limit.allows(peer.addr.ip(), cx.now.boot) {
             return Some((peer.addr, peer.dialect));
@@ -189,7 +196,7 @@ impl LanPeers {
 
     fn heard_body(
         &mut self,
-        user: UserId,
+        user: LanUserId,
         source: SocketAddr,
         datagram: Datagram,
         dialect: Dialect,
@@ -200,8 +207,8 @@ impl LanPeers {
         // Posts of the draft do not say when.
         let said_at = if told_at == 0 { cx.now.unix_s } else { told_at };
         match body {
-            Body::Post(text) if self.is_new(&user, id, cx) => return Some(LanPost { user, id, said_at, text }),
-            Body::Direct { to, text } => {
+            DatagramBody::Post(text) if self.is_new(&user, id, cx) => return Some(LanPost { user, id, said_at, text }),
+            DatagramBody::Direct { to, text } => {
                 if to != self.rules.user {
                     return None;
                 }
@@ -212,19 +219,19 @@ impl LanPeers {
                 }
                 // What comes again is acknowledged again: the first ACK may have been lost.
                 if dialect == Dialect::Spaced && id.is_some() {
-                    let ack = Datagram { from: None, id, sent_at: 0, body: Body::Ack };
+                    let ack = Datagram { from: None, id, sent_at: 0, body: DatagramBody::Ack };
                     self.answer_source(source, ack, dialect, cx);
                 }
             }
-            Body::Profile { profile, refused } => self.heard_profile(&user, profile, refused, mesh, cx),
-            Body::ListRequest => {
+            DatagramBody::Profile { profile, refused } => self.heard_profile(&user, profile, refused, mesh, cx),
+            DatagramBody::ListRequest => {
                 let id = cx.own.next_lan_id();
-                let answer = self.datagram(Body::ListResponse(self.told_to(&user)), id, cx.now);
+                let answer = self.datagram(DatagramBody::ListResponse(self.told_to(&user)), id, cx.now);
                 self.answer_source(source, answer, dialect, cx);
             }
-            Body::ListResponse(users) => self.heard_list(&user, &users, cx),
-            Body::Discovery { .. } => self.heard_announcement(&user, source.ip(), id, told_at, &mesh.links),
-            Body::Post(_) | Body::Ping | Body::Ack => {}
+            DatagramBody::ListResponse(users) => self.heard_list(&user, &users, cx),
+            DatagramBody::Discovery { .. } => self.heard_announcement(&user, source.ip(), id, told_at, &mesh.links),
+            DatagramBody::Post(_) | DatagramBody::Ping | DatagramBody::Ack => {}
         }
         None
     }
@@ -239,7 +246,7 @@ impl LanPeers {
     }
 
     /// Whether a message of the peer was not heard before. One without a number is never known.
-    fn is_new(&mut self, user: &UserId, id: Option<u64>, cx: &mut Context) -> bool {
+    fn is_new(&mut self, user: &LanUserId, id: Option<u64>, cx: &mut Context) -> bool {
         let (Some(peer), Some(id)) = (self.peers.get_mut(user), id) else { return true };
         let is_new = peer.is_new(id);
         cx.counts.duplicates += u64::from(!is_new);
@@ -248,8 +255,8 @@ impl LanPeers {
 
     fn heard_profile(
         &mut self,
-        user: &UserId,
-        profile: Profile,
+        user: &LanUserId,
+        profile: PeerProfile,
         refused: Option<InvalidAvatar>,
         mesh: &mut Mesh,
         cx: &mut Context,
@@ -270,13 +277,13 @@ impl LanPeers {
     }
 
     /// Looks for those whom a peer knows and this one does not, if it asked.
-    fn heard_list(&mut self, user: &UserId, users: &[UserId], cx: &mut Context) {
+    fn heard_list(&mut self, user: &LanUserId, users: &[LanUserId], cx: &mut Context) {
         let Some(from) = self.contact(user) else { return };
         if self.asked_at.is_none_or(|asked| cx.now.boot.since(asked) > ANSWER_WITHIN_MS) {
             return;
         }
         let strangers = users.iter().filter(|user| **user != self.rules.user && !self.peers.contains_key(*user));
-        let strangers: Vec<IpAddr> = strangers.filter_map(UserId::claimed_ip).take(LOOKED_FOR).collect();
+        let strangers: Vec<IpAddr> = strangers.filter_map(LanUserId::claimed_ip).take(LOOKED_FOR).collect();
         for ip in strangers {
             if self.limit.allows(ip, cx.now.boot) {
                 send(SocketAddr::new(ip, LAN_PORT), self.announcement(cx), Dialect::Compact, cx);
@@ -291,14 +298,14 @@ impl LanPeers {
         self.asked_at = Some(cx.now.boot);
         let mut heard: Vec<&LanPeer> = self.peers.values().collect();
         heard.sort_by_key(|peer| Reverse(peer.heard_at));
-        let question = Datagram { id: None, ..self.datagram(Body::ListRequest, 0, cx.now) };
+        let question = Datagram { id: None, ..self.datagram(DatagramBody::ListRequest, 0, cx.now) };
         for peer in heard.into_iter().take(ASKED) {
             send(peer.addr, question.clone(), peer.dialect, cx);
         }
     }
 
     /// Sends something to each peer; to how many.
-    pub(super) fn send_to_all(&self, body: Body, id: u64, cx: &mut Context) -> usize {
+    pub(super) fn send_to_all(&self, body: DatagramBody, id: u64, cx: &mut Context) -> usize {
         let datagram = self.datagram(body, id, cx.now);
         for peer in self.peers.values() {
             send(peer.addr, datagram.clone(), peer.dialect, cx);
@@ -307,22 +314,22 @@ impl LanPeers {
     }
 
     /// The person says something to one peer.
-    pub(super) fn whisper(&self, to: UserId, text: String, cx: &mut Context) {
+    pub(super) fn whisper(&self, to: LanUserId, text: String, cx: &mut Context) {
         let id = cx.own.next_lan_id();
         let Some(peer) = self.peers.get(&to) else { return };
         let contact = peer.contact(&to);
-        send(peer.addr, self.datagram(Body::Direct { to, text }, id, cx.now), peer.dialect, cx);
+        send(peer.addr, self.datagram(DatagramBody::Direct { to, text }, id, cx.now), peer.dialect, cx);
         cx.tell(Notice::SentTo { to: contact });
     }
 
     /// How a peer is shown, if it is here.
-    pub(super) fn contact(&self, user: &UserId) -> Option<Contact> {
+    pub(super) fn contact(&self, user: &LanUserId) -> Option<Contact> {
         self.peers.get(user).map(|peer| peer.contact(user))
     }
 
     /// This name of the LAN and that id of the mesh said the same thing: they are one.
     pub(super) fn is_peer(&mut self, user: &str, id: PeerId) {
-        if let Some(peer) = UserId::parse(user).and_then(|user| self.peers.get_mut(&user)) {
+        if let Some(peer) = LanUserId::parse(user).and_then(|user| self.peers.get_mut(&user)) {
             peer.on_mesh.peer = Some(id);
         }
     }
@@ -344,7 +351,7 @@ impl LanPeers {
     /// who it was: a program that starts again may have another id.
     fn heard_announcement(
         &mut self,
-        user: &UserId,
+        user: &LanUserId,
         source: IpAddr,
         number: Option<u64>,
         sent_at: i64,
@@ -371,21 +378,21 @@ impl LanPeers {
     }
 
     /// A profile came on the LAN, whole; whether the mesh brought the same already. If not, it need not any more.
-    fn is_known_on_mesh(&self, user: &UserId, profile: &Profile, mesh: &mut Mesh) -> bool {
+    fn is_known_on_mesh(&self, user: &LanUserId, profile: &PeerProfile, mesh: &mut Mesh) -> bool {
         let id = self.peers.get(user).and_then(|peer| self.linked_peer(peer, &mesh.links));
         let Some(sender) = id.and_then(|id| mesh.tree.senders.get_mut(id)) else { return false };
         sender.profile.replace(profile.clone()).as_ref() == Some(profile)
     }
 
     /// Whom this peer names to another: itself, and those others that it heard last.
-    fn told_to(&self, asker: &UserId) -> Vec<UserId> {
+    fn told_to(&self, asker: &LanUserId) -> Vec<LanUserId> {
         let mut others: Vec<_> = self.peers.iter().filter(|(user, _)| *user != asker).collect();
         others.sort_by_key(|(_, peer)| Reverse(peer.heard_at));
         let others = others.into_iter().map(|(user, _)| user);
         [&self.rules.user].into_iter().chain(others).take(TOLD).cloned().collect()
     }
 
-    fn datagram(&self, body: Body, id: u64, now: Now) -> Datagram {
+    fn datagram(&self, body: DatagramBody, id: u64, now: Now) -> Datagram {
         Datagram { from: Some(self.rules.user.clone()), id: Some(id), sent_at: now.unix_s, body }
     }
 }

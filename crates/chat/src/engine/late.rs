@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::entry::{Author, Entry};
 use super::seen::is_in;
-use crate::mesh::Runs;
+use crate::mesh::SeqRanges;
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
@@ -65,7 +65,7 @@ impl Late {
     }
 
     /// What is not in `have`, oldest first.
-    pub(super) fn missing(&self, have: &BTreeMap<PeerId, Runs>) -> impl Iterator<Item = &Entry> {
+    pub(super) fn missing(&self, have: &BTreeMap<PeerId, SeqRanges>) -> impl Iterator<Item = &Entry> {
         let is_missing = |entry: &&Entry| match &entry.author {
             Author::Mesh(author) => !have.get(author).is_some_and(|runs| is_in(runs, entry.number)),
             Author::Lan(_) => false,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::rules::{MAX_REPEATED, MAX_SENDERS};
-use crate::mesh::Runs;
+use crate::mesh::SeqRanges;
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
@@ -235,9 +235,9 @@ impl Incoming {
 }
 
 /// Numbers of authors in runs that do not touch.
-pub(super) fn in_runs(mut numbers: Vec<(PeerId, u64)>) -> BTreeMap<PeerId, Runs> {
+pub(super) fn in_runs(mut numbers: Vec<(PeerId, u64)>) -> BTreeMap<PeerId, SeqRanges> {
     numbers.sort_unstable();
-    let mut all: BTreeMap<PeerId, Runs> = BTreeMap::new();
+    let mut all: BTreeMap<PeerId, SeqRanges> = BTreeMap::new();
     for (author, number) in numbers {
         let runs = all.entry(author).or_default();
         match runs.last_mut() {

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use super::lazy_push::LazyPush;
 use super::rules::Rules;
-use crate::endpoint::Endpoint;
-use crate::mesh::Form;
+use crate::endpoint::PeerEndpoint;
+use crate::mesh::MessageFormat;
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
@@ -13,9 +13,9 @@ use rollcall_core::BootMs;
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     pub(super) peer: PeerId,
-    pub(super) dialled: Option<Endpoint>,
+    pub(super) dialled: Option<PeerEndpoint>,
     pub(super) remote: IpAddr,
-    pub(super) form: Form,
+    pub(super) form: MessageFormat,
     /// Whether the peer itself said something, here or on the link whose place this took: then its name is known, and the
     /// person was told of it.
     pub(super) has_spoken: bool,
@@ -24,12 +24,12 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(peer: PeerId, dialled: Option<Endpoint>, remote: IpAddr, now: BootMs) -> Self {
+    pub(super) fn new(peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr, now: BootMs) -> Self {
         Self {
             peer,
             dialled,
             remote,
-            form: Form::default(),
+            form: MessageFormat::default(),
             has_spoken: false,
             pulse: Pulse { heard_at: now, beats: false, next_beat: now },
             push: LazyPush::default(),

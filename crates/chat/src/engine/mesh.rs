@@ -11,9 +11,9 @@ use super::notice::{Contact, Notice};
 use super::plumtree::Plumtree;
 use super::rules::Rules;
 use super::senders::Sender;
-use crate::mesh::{Body, Form, LAZY_PUSH, Message};
+use crate::mesh::{LAZY_PUSH, MeshMessage, MessageBody, MessageFormat};
 use crate::peer_id::PeerId;
-use crate::profile::Profile;
+use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
 /// When somebody who accepts links and ends them at once has done so as often in a row, the person is told. Once may be two
@@ -124,7 +124,7 @@ impl Mesh {
     pub(super) fn heard(
         &mut self,
         link: LinkId,
-        message: Message,
+        message: MeshMessage,
         text_times: bool,
         history: &History,
         cx: &mut Context,
@@ -139,7 +139,7 @@ impl Mesh {
             known.form.text_times |= text_times;
             let is_news = !std::mem::replace(&mut known.has_spoken, true);
             // With a chat it is taken in later.
-            if message.name.is_some() && (is_news || !matches!(message.body, Body::Chat(_))) {
+            if message.name.is_some() && (is_news || !matches!(message.body, MessageBody::Chat(_))) {
                 self.sender(peer, cx.now.boot).name.clone_from(&message.name);
             }
             if is_news {
@@ -150,8 +150,8 @@ impl Mesh {
             }
         }
         match message.body {
-            Body::Chat(text) => {
-                let Message { sender, number, said_at, name, .. } = message;
+            MessageBody::Chat(text) => {
+                let MeshMessage { sender, number, said_at, name, .. } = message;
                 Some(Entry { author: Author::Mesh(sender), name, number, said_at, text })
             }
             // All else is between neighbours, and counts only from the neighbour itself.
@@ -164,42 +164,42 @@ impl Mesh {
     }
 
     /// A neighbour tells this peer something.
-    fn heard_neighbour(&mut self, link: LinkId, body: Body, said_at: i64, history: &History, cx: &mut Context) {
+    fn heard_neighbour(&mut self, link: LinkId, body: MessageBody, said_at: i64, history: &History, cx: &mut Context) {
         let Some(known) = self.links.get_mut(link) else { return };
         let (peer, remote) = (known.peer, known.remote);
         match body {
-            Body::Heartbeat { extension, listen } => {
+            MessageBody::Heartbeat { extension, listen } => {
                 if let Some(listen) = listen {
                     self.links.book.learn(listen.seen_from(remote), Some(peer), cx.now.boot, &mut cx.draw);
                 }
                 self.heard_heartbeat(link, extension, cx);
             }
-            Body::PeerList(endpoints) => {
+            MessageBody::PeerList(endpoints) => {
                 for endpoint in endpoints {
                     self.links.book.learn(endpoint, None, cx.now.boot, &mut cx.draw);
                 }
             }
-            Body::Direct { to, text } if to == cx.own.rules.id => {
+            MessageBody::Direct { to, text } if to == cx.own.rules.id => {
                 let from = self.contact(peer);
                 cx.tell(Notice::Direct { from, text, said_at });
             }
-            Body::Profile(profile) => {
+            MessageBody::Profile(profile) => {
                 let sender = self.sender(peer, cx.now.boot);
                 if sender.profile.as_ref() != Some(&profile) {
                     sender.profile = Some(profile.clone());
                     cx.tell(Notice::Profile { from: self.contact(peer), profile, refused: None });
                 }
             }
-            Body::HistoryRequest(have) => self.tree.answer_history(link, &have, history, &mut self.links, cx),
-            Body::Have(there) => self.tree.heard_what_is_there(link, there, &mut self.links, cx),
-            Body::Prune(author) => known.push.outgoing.is_pruned(author),
-            Body::HistoryEnd { more } => {
+            MessageBody::HistoryRequest(have) => self.tree.answer_history(link, &have, history, &mut self.links, cx),
+            MessageBody::Have(there) => self.tree.heard_what_is_there(link, there, &mut self.links, cx),
+            MessageBody::Prune(author) => known.push.outgoing.is_pruned(author),
+            MessageBody::HistoryEnd { more } => {
                 // A neighbour that says "more" for ever and sends nothing new is not asked for ever.
                 if known.push.incoming.is_answered(more) {
                     self.tree.ask_history(link, &mut self.links, cx);
                 }
             }
-            Body::Chat(_) | Body::Direct { .. } | Body::Unknown => {}
+            MessageBody::Chat(_) | MessageBody::Direct { .. } | MessageBody::Unknown => {}
         }
     }
 
@@ -215,13 +215,13 @@ impl Mesh {
         self.links.send_addresses(link, cx);
         self.tree.ask_history(link, &mut self.links, cx);
         if let Some(profile) = cx.own.profile.clone() {
-            let message = cx.control(Body::Profile(profile));
+            let message = cx.control(MessageBody::Profile(profile));
             self.links.send(vec![link], message, cx);
         }
     }
 
     /// Sends the person's chat to all neighbours; to how many.
-    pub(super) fn post(&self, message: Message, cx: &mut Context) -> usize {
+    pub(super) fn post(&self, message: MeshMessage, cx: &mut Context) -> usize {
         let links: Vec<LinkId> = self.links.iter().map(|(id, _)| id).collect();
         let count = links.len();
         self.warn_of_length(&message, cx);
@@ -230,9 +230,9 @@ impl Mesh {
     }
 
     /// Says so if some neighbours cannot take in a message this long.
-    fn warn_of_length(&self, message: &Message, cx: &mut Context) {
+    fn warn_of_length(&self, message: &MeshMessage, cx: &mut Context) {
         let plain = self.links.iter().filter(|(_, link)| !link.form.extended).count();
-        if plain > 0 && message.write(Form::default()).is_none() {
+        if plain > 0 && message.write(MessageFormat::default()).is_none() {
             cx.refuse(format!("{plain} peers take no message this long; the others get it"));
         }
     }
@@ -248,17 +248,17 @@ impl Mesh {
             ));
             return;
         };
-        let message = cx.control(Body::Direct { to, text });
+        let message = cx.control(MessageBody::Direct { to, text });
         self.links.send(vec![link], message, cx);
         cx.tell(Notice::SentTo { to: self.contact(to) });
     }
 
     /// Sends the profile to each peer that knows profiles; to how many.
-    pub(super) fn introduce(&self, profile: Profile, cx: &mut Context) -> usize {
+    pub(super) fn introduce(&self, profile: PeerProfile, cx: &mut Context) -> usize {
         let extended = self.links.iter().filter(|(_, link)| link.form.extended);
         let links: Vec<LinkId> = extended.map(|(id, _)| id).collect();
         let count = links.len();
-        let message = cx.control(Body::Profile(profile));
+        let message = cx.control(MessageBody::Profile(profile));
         self.links.send(links, message, cx);
         count
     }

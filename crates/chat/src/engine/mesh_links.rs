@@ -10,8 +10,8 @@ use super::event::{Action, LinkId};
 use super::link::Link;
 use super::notice::Notice;
 use super::rules::Rules;
-use crate::endpoint::Endpoint;
-use crate::mesh::{Body, Message};
+use crate::endpoint::PeerEndpoint;
+use crate::mesh::{MeshMessage, MessageBody};
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
@@ -27,7 +27,7 @@ pub(super) struct MeshLinks {
 
 impl MeshLinks {
     /// No links; the configured addresses are to be dialled.
-    pub(super) fn new(peers: &[Endpoint], now: BootMs) -> Self {
+    pub(super) fn new(peers: &[PeerEndpoint], now: BootMs) -> Self {
         let mut book = Book::default();
         for endpoint in peers {
             book.keep(endpoint.clone(), now);
@@ -137,7 +137,7 @@ impl MeshLinks {
     }
 
     /// A dialled address did not become a link.
-    pub(super) fn dial_failed(&mut self, endpoint: Endpoint, why: String, cx: &mut Context) {
+    pub(super) fn dial_failed(&mut self, endpoint: PeerEndpoint, why: String, cx: &mut Context) {
         cx.counts.failed_dials += 1;
         if self.book.failed(&endpoint, cx.now.boot, &mut cx.draw) == 1 && cx.own.rules.peers.contains(&endpoint) {
             cx.tell(Notice::Unreachable { endpoint, why });
@@ -160,7 +160,7 @@ impl MeshLinks {
                 link.pulse.next_beat = cx.now.boot.plus(cx.own.rules.heartbeat_interval_ms);
             }
         }
-        let message = cx.control(Body::heartbeat(cx.own.rules.listen.clone()));
+        let message = cx.control(MessageBody::heartbeat(cx.own.rules.listen.clone()));
         self.send(links, message, cx);
     }
 
@@ -171,12 +171,12 @@ impl MeshLinks {
         let mut endpoints = self.book.addresses_of(|peer| peer != to && self.is_linked(peer));
         // What is only good on this machine is of no use elsewhere.
         endpoints.retain(|endpoint| is_here || !is_loopback(endpoint));
-        let message = cx.control(Body::PeerList(endpoints));
+        let message = cx.control(MessageBody::PeerList(endpoints));
         self.send(vec![link], message, cx);
     }
 
     /// One message to some links, each in the form it wants.
-    pub(super) fn send(&self, mut links: Vec<LinkId>, message: Message, cx: &mut Context) {
+    pub(super) fn send(&self, mut links: Vec<LinkId>, message: MeshMessage, cx: &mut Context) {
         links.retain(|id| self.links.contains_key(id));
         cx.counts.sent.add(Kind::of(&message.body), links.len());
         let form_of = |id: &LinkId| self.links.get(id).map(|link| link.form).unwrap_or_default();
@@ -192,6 +192,6 @@ impl MeshLinks {
     }
 }
 
-fn is_loopback(endpoint: &Endpoint) -> bool {
+fn is_loopback(endpoint: &PeerEndpoint) -> bool {
     endpoint.host() == "localhost" || endpoint.host().parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::PeerEndpoint;
+use crate::lan_user_id::LanUserId;
 use crate::nickname::Nickname;
 use crate::peer_id::PeerId;
-use crate::profile::Profile;
-use crate::user_id::UserId;
+use crate::profile::PeerProfile;
 
 /// Somebody, as people see it.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -24,19 +24,19 @@ pub struct Contact {
 
 impl Contact {
     /// A peer of the mesh, by what is known of it.
-    pub(super) fn on_mesh(peer: PeerId, name: Option<&Nickname>, profile: Option<&Profile>) -> Self {
+    pub(super) fn on_mesh(peer: PeerId, name: Option<&Nickname>, profile: Option<&PeerProfile>) -> Self {
         // It is made for every message.
         let uid = name.map_or_else(|| peer.to_string(), |name| [name.as_str(), "@", &peer.short()].concat());
         Self { uid, display_name: display_name(profile), via: Via::Mesh }
     }
 
     /// A peer of the LAN.
-    pub(super) fn on_lan(user: &UserId, profile: Option<&Profile>) -> Self {
+    pub(super) fn on_lan(user: &LanUserId, profile: Option<&PeerProfile>) -> Self {
         Self { uid: user.to_string(), display_name: display_name(profile), via: Via::Lan }
     }
 }
 
-fn display_name(profile: Option<&Profile>) -> Option<String> {
+fn display_name(profile: Option<&PeerProfile>) -> Option<String> {
     profile.map(|profile| profile.display_name.clone()).filter(|name| !name.trim().is_empty())
 }
 
@@ -94,7 +94,7 @@ pub enum Notice {
         /// Who.
         from: Contact,
         /// What it said.
-        profile: Profile,
+        profile: PeerProfile,
         /// Why its avatar was left out, if it was.
         #[serde(skip_serializing_if = "Option::is_none")]
         refused: Option<String>,
@@ -123,7 +123,7 @@ pub enum Notice {
     /// An address is not reached; it is tried again.
     Unreachable {
         /// The address.
-        endpoint: Endpoint,
+        endpoint: PeerEndpoint,
         /// Why.
         why: String,
     },

@@ -3,8 +3,8 @@
 use super::entry::lan_number;
 use super::event::Now;
 use super::rules::Rules;
-use crate::mesh::{Body, Message};
-use crate::profile::Profile;
+use crate::mesh::{MeshMessage, MessageBody};
+use crate::profile::PeerProfile;
 
 /// Numbers of what is no chat stand above this bit, so that the numbers of a run's chat follow each other without gaps.
 /// Numbers stay below 2^53, which every JSON reader keeps exactly.
@@ -18,7 +18,7 @@ pub(super) const HIGHEST_CHAT: u64 = CONTROL_NUMBERS - (1 << 40);
 #[derive(Clone, Debug)]
 pub(super) struct Own {
     pub(super) rules: Rules,
-    pub(super) profile: Option<Profile>,
+    pub(super) profile: Option<PeerProfile>,
     next_chat: u64,
     next_control: u64,
 }
@@ -31,10 +31,10 @@ impl Own {
     }
 
     /// A message of this peer that is no chat.
-    pub(super) fn control(&mut self, body: Body, now: Now) -> Message {
+    pub(super) fn control(&mut self, body: MessageBody, now: Now) -> MeshMessage {
         self.next_control += 1;
         let name = Some(self.rules.name.clone());
-        Message { sender: self.rules.id, number: self.next_control, said_at: now.unix_s, name, body }
+        MeshMessage { sender: self.rules.id, number: self.next_control, said_at: now.unix_s, name, body }
     }
 
     /// The number of the next chat.

@@ -22,7 +22,7 @@ use super::lazy_push::{ASKED_AFTER_MS, Incoming, in_runs};
 use super::mesh_links::MeshLinks;
 use super::notice::Contact;
 use super::senders::Senders;
-use crate::mesh::{Body, Message, Runs};
+use crate::mesh::{MeshMessage, MessageBody, SeqRanges};
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
@@ -207,7 +207,7 @@ impl Plumtree {
     fn tell_what_is_here(&mut self, links: &mut MeshLinks, cx: &mut Context) {
         self.told_at = BootMs::NEVER;
         for (link, numbers) in take_untold(links) {
-            let message = cx.control(Body::Have(in_runs(numbers)));
+            let message = cx.control(MessageBody::Have(in_runs(numbers)));
             links.send(vec![link], message, cx);
         }
     }
@@ -229,7 +229,7 @@ impl Plumtree {
     pub(super) fn answer_history(
         &self,
         link: LinkId,
-        have: &BTreeMap<PeerId, Runs>,
+        have: &BTreeMap<PeerId, SeqRanges>,
         history: &History,
         links: &mut MeshLinks,
         cx: &mut Context,
@@ -238,9 +238,9 @@ impl Plumtree {
         known.push.outgoing.is_asked_for_all();
         let form = known.form;
         let (part, more) = history.missing(have, self.late.missing(have));
-        let messages: Vec<Message> = part.into_iter().filter_map(as_message).collect();
+        let messages: Vec<MeshMessage> = part.into_iter().filter_map(as_message).collect();
         let mut bytes = 0;
-        let is_in_room = |message: &&Message| {
+        let is_in_room = |message: &&MeshMessage| {
             let is_first = bytes == 0;
             bytes += message.write(form).map_or(0, |bytes| bytes.len());
             is_first || bytes <= cx.own.rules.answer_bytes
@@ -253,7 +253,7 @@ impl Plumtree {
         if let Some(known) = links.get_mut(link) {
             known.push.outgoing.has_answered(more, cx.now.boot);
         }
-        let end = cx.control(Body::HistoryEnd { more });
+        let end = cx.control(MessageBody::HistoryEnd { more });
         links.send(vec![link], end, cx);
     }
 
@@ -267,7 +267,7 @@ impl Plumtree {
             known.push.incoming.learned = false;
             known.push.incoming.asks_for_all(cx.now.boot);
         }
-        let message = cx.control(Body::HistoryRequest(have));
+        let message = cx.control(MessageBody::HistoryRequest(have));
         links.send(vec![link], message, cx);
     }
 
@@ -275,7 +275,7 @@ impl Plumtree {
     pub(super) fn heard_what_is_there(
         &self,
         link: LinkId,
-        there: BTreeMap<PeerId, Runs>,
+        there: BTreeMap<PeerId, SeqRanges>,
         links: &mut MeshLinks,
         cx: &mut Context,
     ) {
@@ -327,7 +327,7 @@ impl Plumtree {
                 self.ask_history(link, links, cx);
                 return;
             }
-            let message = cx.control(Body::Prune(author));
+            let message = cx.control(MessageBody::Prune(author));
             links.send(vec![link], message, cx);
         }
     }
@@ -384,8 +384,8 @@ fn take_untold(links: &mut MeshLinks) -> Vec<(LinkId, Vec<(PeerId, u64)>)> {
     untold.filter(|(_, numbers)| !numbers.is_empty()).collect()
 }
 
-fn as_message(entry: &Entry) -> Option<Message> {
+fn as_message(entry: &Entry) -> Option<MeshMessage> {
     let Author::Mesh(sender) = entry.author else { return None };
-    let body = Body::Chat(entry.text.clone());
-    Some(Message { sender, number: entry.number, said_at: entry.said_at, name: entry.name.clone(), body })
+    let body = MessageBody::Chat(entry.text.clone());
+    Some(MeshMessage { sender, number: entry.number, said_at: entry.said_at, name: entry.name.clone(), body })
 }

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::PeerEndpoint;
+use crate::lan_user_id::LanUserId;
 use crate::nickname::Nickname;
 use crate::peer_id::PeerId;
-use crate::user_id::UserId;
 
 /// The wait before the first try to dial a peer again.
 pub(super) const FIRST_RETRY_MS: u64 = 1_000;
@@ -58,9 +58,9 @@ pub struct Rules {
     /// What it is called.
     pub name: Nickname,
     /// Where it listens for the mesh, if it does.
-    pub listen: Option<Endpoint>,
+    pub listen: Option<PeerEndpoint>,
     /// Peers of the mesh that are dialled for ever.
-    pub peers: Vec<Endpoint>,
+    pub peers: Vec<PeerEndpoint>,
     /// The most peers of the mesh at once, whoever dialled.
     pub max_connections: usize,
     /// Between two heartbeats on a link.
@@ -89,7 +89,7 @@ impl Rules {
 #[derive(Clone, Debug)]
 pub struct LanRules {
     /// Who this peer is there.
-    pub user: UserId,
+    pub user: LanUserId,
     /// The port at which others answer.
     pub port: u16,
     /// The addresses of this machine.
@@ -103,7 +103,7 @@ impl LanRules {
     }
 
     /// Whether a peer that claims to be there may write from here. All addresses of this machine are one.
-    pub(super) fn is_match(&self, user: &UserId, source: IpAddr) -> bool {
+    pub(super) fn is_match(&self, user: &LanUserId, source: IpAddr) -> bool {
         user.claimed_ip().is_some_and(|claimed| claimed == source || (self.is_own(claimed) && self.is_own(source)))
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::mesh::Runs;
+use crate::mesh::SeqRanges;
 use crate::peer_id::PeerId;
 
 /// The most senders of whom nothing is remembered but the highest number. Two megabytes when it is full.
@@ -14,7 +14,7 @@ pub(super) const MAX_FORGOTTEN: usize = 32 * 1024;
 /// Invariant: the runs are in order, do not touch, and are at most `most`; what was heard stays heard.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    runs: Runs,
+    runs: SeqRanges,
     most: usize,
 }
 
@@ -78,7 +78,7 @@ impl Seen {
 
     /// The newest runs, at most `most`; what is older counts as heard in them.
     #[must_use]
-    pub fn newest_runs(&self, most: usize) -> Runs {
+    pub fn newest_runs(&self, most: usize) -> SeqRanges {
         let skipped = self.runs.len().saturating_sub(most);
         let mut runs = self.runs[skipped..].to_vec();
         if let Some(first) = runs.first_mut().filter(|_| skipped > 0) {

@@ -9,10 +9,10 @@ use super::event::LinkId;
 use super::notice::{Contact, Via};
 use super::rules::{ASKED_RUNS, ASKED_RUNS_IN_ALL, MAX_SENDERS, MISSING_RUNS};
 use super::seen::{Forgotten, Seen};
-use crate::mesh::{MAX_ASKED, Runs};
+use crate::mesh::{MAX_ASKED, SeqRanges};
 use crate::nickname::Nickname;
 use crate::peer_id::PeerId;
-use crate::profile::Profile;
+use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
 /// What is known of somebody who said something on the mesh, directly or not.
@@ -20,7 +20,7 @@ use rollcall_core::BootMs;
 pub(super) struct Sender {
     pub(super) seen: Seen,
     pub(super) name: Option<Nickname>,
-    pub(super) profile: Option<Profile>,
+    pub(super) profile: Option<PeerProfile>,
     pub(super) heard_at: BootMs,
     /// The link by which its chat comes; the others spare this peer.
     pub(super) source: Option<LinkId>,
@@ -135,13 +135,13 @@ impl Senders {
         &self,
         repeated: impl Iterator<Item = &'r PeerId>,
         missing: &BTreeSet<PeerId>,
-    ) -> BTreeMap<PeerId, Runs> {
+    ) -> BTreeMap<PeerId, SeqRanges> {
         let mut heard: Vec<(&PeerId, &Sender)> = self.known.iter().collect();
         heard.retain(|(_, sender)| sender.seen.highest().is_some());
         heard.sort_by_key(|(_, sender)| Reverse(sender.heard_at));
         let forgotten = repeated.filter(|sender| !self.known.contains_key(sender));
         let forgotten = forgotten.filter_map(|sender| Some((*sender, vec![(0, self.forgotten.highest(*sender)?)])));
-        let mut have: BTreeMap<PeerId, Runs> = forgotten.collect();
+        let mut have: BTreeMap<PeerId, SeqRanges> = forgotten.collect();
         // With many senders there is room for their newest runs only. What is older counts as heard then: so those of whom
         // something is missing come first.
         heard.sort_by_key(|(id, _)| !missing.contains(id));

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::own::{CONTROL_NUMBERS, HIGHEST_CHAT};
 use super::rules::MAX_SENDERS;
 use super::*;
-use crate::mesh::{Form, MAX_MESSAGE_BYTES, Message, Runs};
+use crate::mesh::{MAX_MESSAGE_BYTES, MeshMessage, MessageFormat, SeqRanges};
 
 const ME: PeerId = PeerId(50);
 const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
@@ -18,8 +18,8 @@ fn at(ms: u64) -> Now {
     Now { boot: BootMs(ms), unix_s: 1_728_938_500 }
 }
 
-fn endpoint(port: u16) -> Endpoint {
-    Endpoint::parse(&format!("10.0.0.9:{port}")).unwrap()
+fn endpoint(port: u16) -> PeerEndpoint {
+    PeerEndpoint::parse(&format!("10.0.0.9:{port}")).unwrap()
 }
 
 pub(super) fn rules() -> Rules {
@@ -58,13 +58,13 @@ impl Bench {
         self.feed(Event::Linked { link, peer, dialled, remote: REMOTE })
     }
 
-    fn hear(&mut self, link: u64, sender: u128, number: u64, body: Body) -> Actions {
-        let message = Message { sender: PeerId(sender), number, said_at: 5, name: None, body };
+    fn hear(&mut self, link: u64, sender: u128, number: u64, body: MessageBody) -> Actions {
+        let message = MeshMessage { sender: PeerId(sender), number, said_at: 5, name: None, body };
         self.feed(Event::Heard { link: LinkId(link), message, text_times: false })
     }
 
     fn extend(&mut self, link: u64, peer: u128) -> Actions {
-        self.hear(link, peer, 1 << 60, Body::heartbeat(None))
+        self.hear(link, peer, 1 << 60, MessageBody::heartbeat(None))
     }
 }
 
@@ -87,7 +87,7 @@ fn told(actions: &Actions) -> Vec<&Notice> {
 /// The links that a chat goes out on.
 fn chats(actions: &Actions) -> Vec<u64> {
     let sent = actions.iter().filter_map(|action| match action {
-        Action::Send { links, message: Message { body: Body::Chat(_), .. }, .. } => Some(links),
+        Action::Send { links, message: MeshMessage { body: MessageBody::Chat(_), .. }, .. } => Some(links),
         _ => None,
     });
     sent.flatten().map(|link| link.0).collect()
@@ -102,8 +102,8 @@ impl Action {
     }
 }
 
-fn chat(text: &str) -> Body {
-    Body::Chat(text.to_owned())
+fn chat(text: &str) -> MessageBody {
+    MessageBody::Chat(text.to_owned())
 }
 
 #[test]
@@ -193,8 +193,8 @@ fn a_neighbour_that_claims_a_configured_address_does_not_keep_it_from_being_dial
     bench.feed(Event::Woke);
     bench.feed(Event::DialFailed { endpoint: endpoint(1), why: String::new() });
     bench.link(1, 60, None);
-    bench.hear(1, 60, 1 << 60, Body::heartbeat(Some(endpoint(1))));
-    bench.hear(1, 60, 1 << 61, Body::heartbeat(Some(endpoint(2))));
+    bench.hear(1, 60, 1 << 60, MessageBody::heartbeat(Some(endpoint(1))));
+    bench.hear(1, 60, 1 << 61, MessageBody::heartbeat(Some(endpoint(2))));
     bench.now = 2_000;
     let dials = bench.feed(Event::Woke).into_iter().filter(|action| matches!(action, Action::Dial(_)));
     assert_eq!(dials.collect::<Vec<_>>(), [Action::Dial(endpoint(1))], "elsewhere it is believed to be there");
@@ -207,7 +207,9 @@ fn a_question_for_history_is_no_longer_than_a_message_however_many_senders_there
     let question = |actions: &Actions| {
         actions.iter().find_map(|action| match action {
             Action::Send { message, form, .. } => match &message.body {
-                Body::HistoryRequest(have) => Some((have.clone(), message.write(*form).map(|bytes| bytes.len()))),
+                MessageBody::HistoryRequest(have) => {
+                    Some((have.clone(), message.write(*form).map(|bytes| bytes.len())))
+                }
                 _ => None,
             },
             _ => None,
@@ -235,9 +237,9 @@ fn a_question_for_history_is_no_longer_than_a_message_however_many_senders_there
 #[test]
 fn heartbeats_are_sent_and_a_silent_link_ends_at_the_interval_and_the_timeout() {
     let mut bench = Bench::new(rules());
-    let is_beat = |action: &Action| matches!(action, Action::Send { message, .. } if matches!(message.body, Body::Heartbeat { .. }));
+    let is_beat = |action: &Action| matches!(action, Action::Send { message, .. } if matches!(message.body, MessageBody::Heartbeat { .. }));
     assert!(bench.link(1, 60, None).iter().any(is_beat), "at once");
-    bench.hear(1, 60, 1, Body::Heartbeat { extension: None, listen: None });
+    bench.hear(1, 60, 1, MessageBody::Heartbeat { extension: None, listen: None });
     bench.now = 29_999;
     assert!(!bench.feed(Event::Woke).iter().any(is_beat));
     bench.now = 30_000;
@@ -259,7 +261,7 @@ fn posts_move_no_deadline_and_what_is_due_is_done_with_them() {
             bench.now = bench.engine.wake_at().0;
             bench.feed(Event::Woke);
         }
-        let is_beat = |action: &Action| matches!(action, Action::Send { message, .. } if matches!(message.body, Body::Heartbeat { .. }));
+        let is_beat = |action: &Action| matches!(action, Action::Send { message, .. } if matches!(message.body, MessageBody::Heartbeat { .. }));
         for (now, beats) in [(29_999, false), (30_000, true)] {
             bench.now = now;
             let posted = bench.feed(Event::Posted("hi".to_owned()));
@@ -300,16 +302,16 @@ fn a_peer_that_was_hard_to_reach_and_spoke_is_dialled_again_after_a_second_when_
 #[test]
 fn of_two_that_come_at_the_same_moment_one_is_told_where_the_other_is() {
     let mut bench = Bench::new(rules());
-    let lists = |actions: &Actions| -> Vec<Endpoint> {
+    let lists = |actions: &Actions| -> Vec<PeerEndpoint> {
         let lists = actions.iter().filter_map(|action| match action {
-            Action::Send { message: Message { body: Body::PeerList(list), .. }, .. } => Some(list.clone()),
+            Action::Send { message: MeshMessage { body: MessageBody::PeerList(list), .. }, .. } => Some(list.clone()),
             _ => None,
         });
         lists.flatten().collect()
     };
     assert_eq!((lists(&bench.link(1, 60, None)), lists(&bench.link(2, 61, None))), (vec![], vec![]));
-    assert_eq!(lists(&bench.hear(1, 60, 1, Body::heartbeat(Some(endpoint(7))))), []);
-    assert_eq!(lists(&bench.hear(2, 61, 1, Body::heartbeat(Some(endpoint(8))))), [endpoint(7)]);
+    assert_eq!(lists(&bench.hear(1, 60, 1, MessageBody::heartbeat(Some(endpoint(7))))), []);
+    assert_eq!(lists(&bench.hear(2, 61, 1, MessageBody::heartbeat(Some(endpoint(8))))), [endpoint(7)]);
 }
 
 #[test]
@@ -345,7 +347,7 @@ fn a_copy_that_is_known_by_its_head_leaves_the_engine_as_if_it_had_been_read() {
         let is_known = glanced.hears_again(LinkId(link), PeerId(sender), number, at(5).boot);
         assert_eq!(is_known, again.contains(&(link, sender, number)), "{sender}/{number} on {link}");
         if is_known {
-            let message = Message { sender: PeerId(sender), number, said_at: 5, name: None, body: chat("hi") };
+            let message = MeshMessage { sender: PeerId(sender), number, said_at: 5, name: None, body: chat("hi") };
             let heard = Event::Heard { link: LinkId(link), message, text_times: false };
             assert_eq!(read.handle(heard, at(5), Draw(5)), []);
         }
@@ -382,24 +384,30 @@ fn an_answer_of_what_forgotten_senders_said_is_not_the_end_of_asking() {
     for sender in 2_000..2_600 {
         bench.hear(1, sender, 1, chat("hi"));
     }
-    bench.hear(1, 60, 8, Body::HistoryEnd { more: false });
+    bench.hear(1, 60, 8, MessageBody::HistoryEnd { more: false });
     bench.link(2, 60, None);
     bench.extend(2, 60);
     for number in 37..=100 {
         assert_eq!(bench.hear(2, 1_000, number, chat("hi")), [], "it was heard");
     }
-    let asked = bench.hear(2, 60, 9, Body::HistoryEnd { more: true });
+    let asked = bench.hear(2, 60, 9, MessageBody::HistoryEnd { more: true });
     let named = asked.iter().find_map(|action| match action {
-        Action::Send { message: Message { body: Body::HistoryRequest(have), .. }, .. } => have.get(&PeerId(1_000)),
+        Action::Send { message: MeshMessage { body: MessageBody::HistoryRequest(have), .. }, .. } => {
+            have.get(&PeerId(1_000))
+        }
         _ => None,
     });
     assert_eq!(named, Some(&vec![(0, 100)]), "the next part is of something else");
     bench.hear(2, 1_000, 100, chat("hi"));
-    assert_ne!(bench.hear(2, 60, 10, Body::HistoryEnd { more: true }), []);
+    assert_ne!(bench.hear(2, 60, 10, MessageBody::HistoryEnd { more: true }), []);
     bench.hear(2, 1_000, 100, chat("hi"));
-    assert_ne!(bench.hear(2, 60, 11, Body::HistoryEnd { more: true }), []);
+    assert_ne!(bench.hear(2, 60, 11, MessageBody::HistoryEnd { more: true }), []);
     bench.hear(2, 1_000, 100, chat("hi"));
-    assert_eq!(bench.hear(2, 60, 12, Body::HistoryEnd { more: true }), [], "who repeats itself is not asked for ever");
+    assert_eq!(
+        bench.hear(2, 60, 12, MessageBody::HistoryEnd { more: true }),
+        [],
+        "who repeats itself is not asked for ever"
+    );
 }
 
 #[test]
@@ -413,17 +421,21 @@ fn an_answer_to_a_question_for_history_is_no_longer_than_a_queue_has_room() {
     let mut have = BTreeMap::new();
     let mut parts = Vec::new();
     loop {
-        let actions = bench.hear(1, 60, (1 << 60) + parts.len() as u64, Body::HistoryRequest(have.clone()));
+        let actions = bench.hear(1, 60, (1 << 60) + parts.len() as u64, MessageBody::HistoryRequest(have.clone()));
         let mut numbers = Vec::new();
         let mut end = None;
         for action in &actions {
             match action {
-                Action::Send { message: Message { body: Body::Chat(_), number, .. }, .. } => numbers.push(*number),
-                Action::Send { message: Message { body: Body::HistoryEnd { more }, .. }, .. } => end = Some(*more),
+                Action::Send { message: MeshMessage { body: MessageBody::Chat(_), number, .. }, .. } => {
+                    numbers.push(*number)
+                }
+                Action::Send { message: MeshMessage { body: MessageBody::HistoryEnd { more }, .. }, .. } => {
+                    end = Some(*more)
+                }
                 _ => {}
             }
         }
-        let first = have.get(&ME).map_or(numbers[0], |runs: &Runs| runs[0].0);
+        let first = have.get(&ME).map_or(numbers[0], |runs: &SeqRanges| runs[0].0);
         have.insert(ME, vec![(first, *numbers.last().unwrap())]);
         parts.push(numbers.len());
         if end == Some(false) {
@@ -435,7 +447,7 @@ fn an_answer_to_a_question_for_history_is_no_longer_than_a_queue_has_room() {
     let mut bench = Bench::new(Rules { answer_bytes: 10, ..rules() });
     bench.feed(Event::Posted("a".into()));
     bench.link(1, 60, None);
-    assert_eq!(chats(&bench.hear(1, 60, 1 << 60, Body::HistoryRequest(BTreeMap::new()))), [1]);
+    assert_eq!(chats(&bench.hear(1, 60, 1 << 60, MessageBody::HistoryRequest(BTreeMap::new()))), [1]);
 }
 
 #[test]
@@ -484,8 +496,8 @@ fn a_number_that_somebody_made_up_for_this_peer_does_not_use_up_its_own() {
 fn a_peer_without_the_extension_is_asked_and_told_nothing_that_it_does_not_know() {
     let mut bench = Bench::new(rules());
     let mut actions = bench.link(1, 60, None);
-    actions.extend(bench.hear(1, 60, 1, Body::Heartbeat { extension: None, listen: None }));
-    actions.extend(bench.feed(Event::Introduced(Profile::new("Al", "", None))));
+    actions.extend(bench.hear(1, 60, 1, MessageBody::Heartbeat { extension: None, listen: None }));
+    actions.extend(bench.feed(Event::Introduced(PeerProfile::new("Al", "", None))));
     actions.extend(bench.feed(Event::Whispered { to: PeerId(60).to_string(), text: "psst".into() }));
     for action in &actions {
         if let Action::Send { message, form, .. } = action {
@@ -501,13 +513,13 @@ fn a_peer_without_the_extension_is_asked_and_told_nothing_that_it_does_not_know(
 fn a_peer_with_the_extension_is_asked_for_history_until_there_is_no_more() {
     let mut bench = Bench::new(rules());
     bench.link(1, 60, None);
-    let is_question = |action: &Action| matches!(action, Action::Send { message, form: Form { extended: true, .. }, .. } if matches!(message.body, Body::HistoryRequest(_)));
+    let is_question = |action: &Action| matches!(action, Action::Send { message, form: MessageFormat { extended: true, .. }, .. } if matches!(message.body, MessageBody::HistoryRequest(_)));
     assert!(bench.extend(1, 60).iter().any(is_question));
     assert!(!bench.extend(1, 60).iter().any(is_question), "once");
     bench.hear(1, 77, 3, chat("old"));
-    assert!(bench.hear(1, 60, 9, Body::HistoryEnd { more: true }).iter().any(is_question));
+    assert!(bench.hear(1, 60, 9, MessageBody::HistoryEnd { more: true }).iter().any(is_question));
     // All of the part may have come from elsewhere meanwhile.
-    let ends = [(); 4].map(|()| bench.hear(1, 60, 9, Body::HistoryEnd { more: true }).iter().any(is_question));
+    let ends = [(); 4].map(|()| bench.hear(1, 60, 9, MessageBody::HistoryEnd { more: true }).iter().any(is_question));
     assert_eq!(ends, [true, true, false, false], "it gave nothing new three times");
 }
 
@@ -516,8 +528,8 @@ fn what_is_between_neighbours_counts_only_from_the_neighbour() {
     let mut bench = Bench::new(rules());
     bench.link(1, 60, None);
     bench.extend(1, 60);
-    let direct = Body::Direct { to: ME, text: "psst".into() };
+    let direct = MessageBody::Direct { to: ME, text: "psst".into() };
     assert_eq!(bench.hear(1, 61, 1, direct.clone()), [], "forged");
     assert!(matches!(told(&bench.hear(1, 60, 2, direct))[..], [Notice::Direct { .. }]));
-    assert_eq!(bench.hear(1, 60, 3, Body::Direct { to: PeerId(1), text: "not for us".into() }), []);
+    assert_eq!(bench.hear(1, 60, 3, MessageBody::Direct { to: PeerId(1), text: "not for us".into() }), []);
 }

@@ -2,10 +2,10 @@
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use rollcall_chat::lan::{Body, Datagram, Dialect, MAX_DATAGRAM_BYTES};
-use rollcall_chat::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES, Profile};
+use rollcall_chat::lan::{Datagram, DatagramBody, Dialect, MAX_DATAGRAM_BYTES};
+use rollcall_chat::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES, PeerProfile};
 
-use super::Tally;
+use super::FuzzStats;
 use super::mutations::mutate;
 use super::samples;
 
@@ -16,7 +16,7 @@ const LONGEST_NAME: usize = 64;
 const LONGEST_STATUS: usize = 280;
 
 /// What could be read of mutated datagrams.
-pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Datagram, Dialect)> {
+pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(Datagram, Dialect)> {
     let mut written = Vec::new();
     for _ in 0..SAMPLES {
         let (datagram, dialect) = (samples::datagram(rng), dialect(rng));
@@ -31,7 +31,7 @@ pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Datagram, Dia
         let mut bytes = written[index].clone();
         mutate(&mut bytes, &written, rng);
         let read = Datagram::read(&bytes);
-        tally.add(read.is_some());
+        stats.add(read.is_some());
         if let Some((datagram, dialect)) = read {
             check(&datagram, bytes.len());
             // Whatever came in is written to others in either dialect.
@@ -74,24 +74,26 @@ fn dialect(rng: &mut SmallRng) -> Dialect {
 fn check(datagram: &Datagram, length: usize) {
     assert!(datagram.from.as_ref().is_none_or(|user| user.as_str().len() <= LONGEST_USER_ID));
     match &datagram.body {
-        Body::Discovery { port } => assert_ne!(*port, 0),
-        Body::Post(text) | Body::Direct { text, .. } => assert!(text.len() <= MAX_TEXT_BYTES.min(length)),
-        Body::Profile { profile, .. } => {
+        DatagramBody::Discovery { port } => assert_ne!(*port, 0),
+        DatagramBody::Post(text) | DatagramBody::Direct { text, .. } => {
+            assert!(text.len() <= MAX_TEXT_BYTES.min(length));
+        }
+        DatagramBody::Profile { profile, .. } => {
             assert!(
                 profile.display_name.chars().count() <= LONGEST_NAME
                     && profile.status.chars().count() <= LONGEST_STATUS
             );
             assert!(profile.avatar.as_ref().is_none_or(|avatar| avatar.size() <= MAX_AVATAR_BYTES));
         }
-        Body::ListResponse(users) => assert!(users.len() <= MOST_LISTED),
-        Body::ListRequest | Body::Ping | Body::Ack => {}
+        DatagramBody::ListResponse(users) => assert!(users.len() <= MOST_LISTED),
+        DatagramBody::ListRequest | DatagramBody::Ping | DatagramBody::Ack => {}
     }
-    assert_eq!(datagram.from.is_none(), datagram.body == Body::Ack, "everything but an ACK has a sender");
+    assert_eq!(datagram.from.is_none(), datagram.body == DatagramBody::Ack, "everything but an ACK has a sender");
 }
 
 fn check_written(datagram: &Datagram, dialect: Dialect) {
     let Some(bytes) = datagram.write(dialect) else {
-        let has_no_number = datagram.body == Body::Ack && datagram.id.is_none();
+        let has_no_number = datagram.body == DatagramBody::Ack && datagram.id.is_none();
         assert!(has_no_number, "not written: {datagram:?}");
         return;
     };
@@ -112,18 +114,20 @@ fn keys(datagram: &Datagram, dialect: Dialect) -> Vec<&'static str> {
     let stamp: &[&str] = if datagram.id.is_some() { &["TIMESTAMP", "MESSAGE_ID"] } else { &["TIMESTAMP"] };
     let only = |is_there: bool, key: &'static [&'static str]| if is_there { key } else { &[] };
     let parts: Vec<&[&str]> = match &datagram.body {
-        Body::Discovery { .. } => vec![&["USER_ID", "PORT"], stamp],
-        Body::Post(_) => vec![&["USER_ID", "CONTENT"], only(is_draft, &["TTL"]), stamp, only(is_draft, &["TOKEN"])],
-        Body::Direct { .. } => vec![&["FROM", "TO", "CONTENT"], stamp, only(is_draft, &["TOKEN"])],
-        Body::Profile { profile, .. } => {
+        DatagramBody::Discovery { .. } => vec![&["USER_ID", "PORT"], stamp],
+        DatagramBody::Post(_) => {
+            vec![&["USER_ID", "CONTENT"], only(is_draft, &["TTL"]), stamp, only(is_draft, &["TOKEN"])]
+        }
+        DatagramBody::Direct { .. } => vec![&["FROM", "TO", "CONTENT"], stamp, only(is_draft, &["TOKEN"])],
+        DatagramBody::Profile { profile, .. } => {
             let avatar = only(profile.avatar.is_some(), &["AVATAR_TYPE", "AVATAR_ENCODING", "AVATAR_DATA"]);
             vec![&["USER_ID", "DISPLAY_NAME", "STATUS"], if is_draft { &[] } else { stamp }, avatar]
         }
         // Numbered by a look around, which must know its own questions.
-        Body::ListRequest => vec![&["FROM"], only(datagram.id.is_some(), &["MESSAGE_ID"])],
-        Body::ListResponse(_) => vec![&["FROM", "PEERS", "COUNT"], stamp],
-        Body::Ping => vec![&["USER_ID"]],
-        Body::Ack => vec![&["MESSAGE_ID", "STATUS"]],
+        DatagramBody::ListRequest => vec![&["FROM"], only(datagram.id.is_some(), &["MESSAGE_ID"])],
+        DatagramBody::ListResponse(_) => vec![&["FROM", "PEERS", "COUNT"], stamp],
+        DatagramBody::Ping => vec![&["USER_ID"]],
+        DatagramBody::Ack => vec![&["MESSAGE_ID", "STATUS"]],
     };
     [&["TYPE"][..]].into_iter().chain(parts).flatten().copied().collect()
 }
@@ -133,19 +137,19 @@ fn as_read(datagram: &Datagram, dialect: Dialect) -> Datagram {
     let line = |text: &str| text.replace(ends_a_line, " ").trim().to_owned();
     let mut read = datagram.clone();
     match &mut read.body {
-        Body::Post(text) | Body::Direct { text, .. } => *text = line(text),
-        Body::Profile { profile, refused } => {
-            *profile = Profile::new(&line(&profile.display_name), &line(&profile.status), profile.avatar.clone());
+        DatagramBody::Post(text) | DatagramBody::Direct { text, .. } => *text = line(text),
+        DatagramBody::Profile { profile, refused } => {
+            *profile = PeerProfile::new(&line(&profile.display_name), &line(&profile.status), profile.avatar.clone());
             *refused = None;
         }
-        Body::ListResponse(users) => users.truncate(MOST_LISTED),
-        Body::Discovery { .. } | Body::ListRequest | Body::Ping | Body::Ack => {}
+        DatagramBody::ListResponse(users) => users.truncate(MOST_LISTED),
+        DatagramBody::Discovery { .. } | DatagramBody::ListRequest | DatagramBody::Ping | DatagramBody::Ack => {}
     }
-    let is_draft_profile = dialect == Dialect::Spaced && matches!(read.body, Body::Profile { .. });
-    if is_draft_profile || read.body == Body::Ping {
+    let is_draft_profile = dialect == Dialect::Spaced && matches!(read.body, DatagramBody::Profile { .. });
+    if is_draft_profile || read.body == DatagramBody::Ping {
         (read.id, read.sent_at) = (None, 0);
     }
-    if matches!(read.body, Body::Ack | Body::ListRequest) {
+    if matches!(read.body, DatagramBody::Ack | DatagramBody::ListRequest) {
         read.sent_at = 0;
     }
     read

@@ -8,11 +8,11 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use rollcall_chat::engine::{Action, Author, Draw, Engine, Event, LanRules, LinkId, Notice, Now, Rules};
 use rollcall_chat::lan::{Datagram, Dialect};
-use rollcall_chat::mesh::Message;
-use rollcall_chat::{Endpoint, Nickname, PeerId, UserId};
+use rollcall_chat::mesh::MeshMessage;
+use rollcall_chat::{LanUserId, Nickname, PeerEndpoint, PeerId};
 use rollcall_core::BootMs;
 
-use super::Tally;
+use super::FuzzStats;
 use super::samples;
 
 const MAX_CONNECTIONS: usize = 4;
@@ -23,25 +23,26 @@ const MOST_ACTIONS: usize = 64 + 40;
 /// The most peers of the LAN.
 const MOST_NEIGHBOURS: usize = 1024;
 
-struct Fed {
+struct FuzzedEngine {
     engine: Engine,
     now: u64,
     links: BTreeSet<LinkId>,
     next_link: u64,
-    dialled: Vec<Endpoint>,
+    dialled: Vec<PeerEndpoint>,
     shown: HashSet<(String, String, String)>,
 }
 
 pub(super) fn round(
     rng: &mut SmallRng,
-    tally: &mut Tally,
+    stats: &mut FuzzStats,
     datagrams: Vec<(Datagram, Dialect)>,
-    messages: Vec<(Message, bool)>,
+    messages: Vec<(MeshMessage, bool)>,
 ) {
     let now = 1_000_000;
     let is_on_lan = rng.random();
     let engine = Engine::new(rules(is_on_lan), Vec::new(), at(now));
-    let mut fed = Fed { engine, now, links: BTreeSet::new(), next_link: 0, dialled: Vec::new(), shown: HashSet::new() };
+    let mut fed =
+        FuzzedEngine { engine, now, links: BTreeSet::new(), next_link: 0, dialled: Vec::new(), shown: HashSet::new() };
     for _ in 0..3 {
         fed.link(rng);
     }
@@ -81,7 +82,7 @@ pub(super) fn round(
         }
     }
     fed.check_history();
-    tally.events += fed.next_link + fed.engine.counts().received.total() + fed.engine.counts().datagrams_in;
+    stats.events += fed.next_link + fed.engine.counts().received.total() + fed.engine.counts().datagrams_in;
 }
 
 fn at(ms: u64) -> Now {
@@ -93,10 +94,10 @@ fn rules(is_on_lan: bool) -> Rules {
     let name = Nickname::parse("me").expect("a name");
     Rules {
         id: PeerId(3),
-        lan: is_on_lan.then(|| LanRules { user: UserId::new(&name, ip), port: 8100, own_ips: vec![ip] }),
+        lan: is_on_lan.then(|| LanRules { user: LanUserId::new(&name, ip), port: 8100, own_ips: vec![ip] }),
         name,
-        listen: Some(Endpoint::parse("0.0.0.0:8080").expect("an endpoint")),
-        peers: vec![Endpoint::parse("10.0.0.1:8080").expect("an endpoint")],
+        listen: Some(PeerEndpoint::parse("0.0.0.0:8080").expect("an endpoint")),
+        peers: vec![PeerEndpoint::parse("10.0.0.1:8080").expect("an endpoint")],
         max_connections: MAX_CONNECTIONS,
         heartbeat_interval_ms: 30_000,
         heartbeat_timeout_ms: 5_000,
@@ -108,16 +109,17 @@ fn rules(is_on_lan: bool) -> Rules {
 
 /// Mostly the address that the sender claims.
 fn source(rng: &mut SmallRng, datagram: &Datagram) -> SocketAddr {
-    let claimed = datagram.from.as_ref().and_then(UserId::claimed_ip).filter(|_| rng.random_range(0..4) > 0);
+    let claimed = datagram.from.as_ref().and_then(LanUserId::claimed_ip).filter(|_| rng.random_range(0..4) > 0);
     SocketAddr::new(claimed.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), rng.random_range(1..=u16::MAX))
 }
 
-impl Fed {
+impl FuzzedEngine {
     fn link(&mut self, rng: &mut SmallRng) {
         let link = LinkId(self.next_link);
         self.next_link += 1;
         self.links.insert(link);
-        let dialled = if rng.random() { Some(Endpoint::parse("10.0.0.1:8080").expect("an endpoint")) } else { None };
+        let dialled =
+            if rng.random() { Some(PeerEndpoint::parse("10.0.0.1:8080").expect("an endpoint")) } else { None };
         self.feed(
             &Event::Linked { link, peer: samples::peer(rng), dialled, remote: IpAddr::V4(Ipv4Addr::LOCALHOST) },
             rng,
@@ -153,7 +155,7 @@ impl Fed {
             Action::Send { links, message, form } => {
                 assert!(links.iter().all(|link| self.links.contains(link)), "to a link that is closed");
                 if let Some(bytes) = message.write(form) {
-                    assert!(Message::read(&bytes).is_some(), "others cannot read {bytes:?}");
+                    assert!(MeshMessage::read(&bytes).is_some(), "others cannot read {bytes:?}");
                 }
             }
             Action::Close { link, .. } => assert!(self.links.remove(&link), "closed twice"),

@@ -19,7 +19,7 @@ const FILE_EVERY: u64 = 16;
 
 /// How much was tried, and how much of it could be read.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct FuzzStats {
     /// Byte strings that were given to a codec.
     pub(crate) tried: u64,
     /// Those of which something could be read.
@@ -28,7 +28,7 @@ pub(crate) struct Tally {
     pub(crate) events: u64,
 }
 
-impl Tally {
+impl FuzzStats {
     fn add(&mut self, is_read: bool) {
         self.tried += 1;
         self.read += u64::from(is_read);
@@ -43,13 +43,13 @@ impl Tally {
 }
 
 /// One round.
-pub(crate) fn round(seed: u64) -> Tally {
-    let (mut rng, mut tally) = (SmallRng::seed_from_u64(seed), Tally::default());
-    let datagrams = datagrams::round(&mut rng, &mut tally);
-    let messages = streams::round(&mut rng, &mut tally);
-    engine::round(&mut rng, &mut tally, datagrams, messages);
+pub(crate) fn round(seed: u64) -> FuzzStats {
+    let (mut rng, mut stats) = (SmallRng::seed_from_u64(seed), FuzzStats::default());
+    let datagrams = datagrams::round(&mut rng, &mut stats);
+    let messages = streams::round(&mut rng, &mut stats);
+    engine::round(&mut rng, &mut stats, datagrams, messages);
     if seed.is_multiple_of(FILE_EVERY) {
-        settings::round(&mut rng, &mut tally);
+        settings::round(&mut rng, &mut stats);
     }
-    tally
+    stats
 }

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Tally, round};
+use super::{FuzzStats, round};
 
 const ROUNDS: u64 = 1000;
 
@@ -15,10 +15,10 @@ fn no_bytes_break_a_codec_or_the_engine() {
         }
         Err(_) => 0..ROUNDS,
     };
-    let mut all = Tally::default();
+    let mut all = FuzzStats::default();
     for seed in seeds.clone() {
-        let tally = catch_unwind(AssertUnwindSafe(|| round(seed)));
-        all.join(tally.unwrap_or_else(|_| panic!("seed {seed} broke a rule; run it again with ROLLCALL_SEED={seed}")));
+        let stats = catch_unwind(AssertUnwindSafe(|| round(seed)));
+        all.join(stats.unwrap_or_else(|_| panic!("seed {seed} broke a rule; run it again with ROLLCALL_SEED={seed}")));
     }
     // Bytes that nobody can read at all would try nothing but the first line of each codec.
     if seeds.end - seeds.start > 1 {

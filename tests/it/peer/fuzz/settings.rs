@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use rollcall::config;
 
-use super::Tally;
+use super::FuzzStats;
 use super::mutations::mutate;
 
 const SAMPLES: [&str; 4] = [
@@ -16,7 +16,7 @@ const SAMPLES: [&str; 4] = [
 /// Errors repeat at most a part of what was given.
 const LONGEST_ERROR: usize = 2_000;
 
-pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) {
+pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("config.yaml");
     let samples: Vec<Vec<u8>> = SAMPLES.iter().map(|text| text.as_bytes().to_vec()).collect();
@@ -24,7 +24,7 @@ pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) {
     mutate(&mut bytes, &samples, rng);
     std::fs::write(&path, &bytes).expect("room for it");
     let read = config::chat::read(Some(&path), &|_| None, &[]);
-    tally.add(read.is_ok());
+    stats.add(read.is_ok());
     if let Err(error) = read {
         let line = error.to_string();
         assert!(!line.contains('\n') && line.len() < LONGEST_ERROR, "{line:?}");

@@ -3,12 +3,12 @@
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use rollcall_chat::mesh::{
-    Body, Broken, Form, MAX_GREETING_BYTES, MAX_MESSAGE_BYTES, MAX_PLAIN_BYTES, Message, Splitter, greeting,
-    read_greeting,
+    FramingError, JsonFramer, MAX_GREETING_BYTES, MAX_MESSAGE_BYTES, MAX_PLAIN_BYTES, MeshMessage, MessageBody,
+    MessageFormat, greeting, read_greeting,
 };
 use rollcall_chat::{MAX_AVATAR_BYTES, MAX_TEXT_BYTES};
 
-use super::Tally;
+use super::FuzzStats;
 use super::mutations::mutate;
 use super::samples;
 
@@ -20,18 +20,18 @@ const MOST_ASKED: usize = 512;
 const SURELY_FITS: usize = MAX_MESSAGE_BYTES / 12;
 
 /// What could be read of mutated messages.
-pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Message, bool)> {
+pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(MeshMessage, bool)> {
     let mut written = Vec::new();
     for _ in 0..SAMPLES {
         let (message, text_times) = (samples::message(rng), rng.random());
-        let form = Form { extended: true, text_times };
+        let form = MessageFormat { extended: true, text_times };
         let bytes = message.write(form).expect("a sample fits");
         let mut expected = message.clone();
-        if let Body::PeerList(list) = &mut expected.body {
+        if let MessageBody::PeerList(list) = &mut expected.body {
             list.truncate(MOST_LISTED);
         }
-        assert_eq!(Message::read(&bytes), Some((expected, text_times)), "{bytes:?}");
-        if let Some(plain) = message.write(Form::default()) {
+        assert_eq!(MeshMessage::read(&bytes), Some((expected, text_times)), "{bytes:?}");
+        if let Some(plain) = message.write(MessageFormat::default()) {
             assert!(plain.len() <= MAX_PLAIN_BYTES);
         }
         written.push(bytes.to_vec());
@@ -44,8 +44,8 @@ pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Message, bool
     for index in 0..SAMPLES {
         let mut bytes = written[index].clone();
         mutate(&mut bytes, &written, rng);
-        let read = Message::read(&bytes);
-        tally.add(read.is_some());
+        let read = MeshMessage::read(&bytes);
+        stats.add(read.is_some());
         if let Some((message, text_times)) = read {
             check(&message, bytes.len(), text_times);
             all_read.push((message, text_times));
@@ -53,39 +53,39 @@ pub(super) fn round(rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Message, bool
         stream.extend_from_slice(bytes.trim_ascii_end());
         stream.extend_from_slice([&b""[..], b"\n", b"\r\n \t"][rng.random_range(0..3)]);
     }
-    for (message, text_times) in split(&stream, rng, tally) {
+    for (message, text_times) in split(&stream, rng, stats) {
         check(&message, stream.len(), text_times);
         all_read.push((message, text_times));
     }
-    greet(rng, tally);
+    greet(rng, stats);
     all_read
 }
 
-fn check(message: &Message, length: usize, text_times: bool) {
+fn check(message: &MeshMessage, length: usize, text_times: bool) {
     match &message.body {
-        Body::Chat(text) | Body::Direct { text, .. } => assert!(text.len() <= MAX_TEXT_BYTES),
-        Body::PeerList(list) => assert!(list.len() <= MOST_LISTED),
-        Body::Profile(profile) => {
+        MessageBody::Chat(text) | MessageBody::Direct { text, .. } => assert!(text.len() <= MAX_TEXT_BYTES),
+        MessageBody::PeerList(list) => assert!(list.len() <= MOST_LISTED),
+        MessageBody::Profile(profile) => {
             assert!(profile.avatar.as_ref().is_none_or(|avatar| avatar.size() <= MAX_AVATAR_BYTES));
         }
-        Body::HistoryRequest(have) | Body::Have(have) => {
+        MessageBody::HistoryRequest(have) | MessageBody::Have(have) => {
             assert!(have.len() <= MOST_ASKED && have.values().all(|runs| runs.len() <= MOST_ASKED));
         }
-        Body::Heartbeat { .. } | Body::HistoryEnd { .. } | Body::Prune(_) => {}
-        Body::Unknown => return,
+        MessageBody::Heartbeat { .. } | MessageBody::HistoryEnd { .. } | MessageBody::Prune(_) => {}
+        MessageBody::Unknown => return,
     }
-    let Some(bytes) = message.write(Form { extended: true, text_times }) else {
+    let Some(bytes) = message.write(MessageFormat { extended: true, text_times }) else {
         assert!(length > SURELY_FITS, "not written: {message:?}");
         return;
     };
     assert!(bytes.len() <= MAX_MESSAGE_BYTES);
     assert_eq!(bytes.iter().position(|b| *b == b'\n'), Some(bytes.len() - 1), "one line and its end");
-    let (again, _) = Message::read(&bytes).unwrap_or_else(|| panic!("not read: {bytes:?}"));
+    let (again, _) = MeshMessage::read(&bytes).unwrap_or_else(|| panic!("not read: {bytes:?}"));
     assert_eq!(&again, message, "{bytes:?}");
 }
 
 /// However a stream is cut, the same messages come out of it, and the same end.
-fn split(stream: &[u8], rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Message, bool)> {
+fn split(stream: &[u8], rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(MeshMessage, bool)> {
     let whole = feed(stream, |_| usize::MAX);
     let each = feed(stream, |_| 1);
     let most = rng.random_range(1..5000);
@@ -94,12 +94,12 @@ fn split(stream: &[u8], rng: &mut SmallRng, tally: &mut Tally) -> Vec<(Message, 
     assert_eq!(whole, some, "in pieces");
     let (found, _) = whole;
     assert!(found.iter().all(|bytes| bytes.len() <= MAX_MESSAGE_BYTES));
-    tally.add(!found.is_empty());
-    found.iter().filter_map(|bytes| Message::read(bytes)).collect()
+    stats.add(!found.is_empty());
+    found.iter().filter_map(|bytes| MeshMessage::read(bytes)).collect()
 }
 
-fn feed(stream: &[u8], mut piece: impl FnMut(usize) -> usize) -> (Vec<Vec<u8>>, Option<Broken>) {
-    let (mut splitter, mut rest, mut found) = (Splitter::default(), stream, Vec::new());
+fn feed(stream: &[u8], mut piece: impl FnMut(usize) -> usize) -> (Vec<Vec<u8>>, Option<FramingError>) {
+    let (mut splitter, mut rest, mut found) = (JsonFramer::default(), stream, Vec::new());
     while !rest.is_empty() {
         let (now, later) = rest.split_at(piece(rest.len()).min(rest.len()));
         splitter.extend(now);
@@ -116,7 +116,7 @@ fn feed(stream: &[u8], mut piece: impl FnMut(usize) -> usize) -> (Vec<Vec<u8>>, 
 }
 
 /// Once so much has come that a greeting is understood, or can never be one, more does not change that.
-fn greet(rng: &mut SmallRng, tally: &mut Tally) {
+fn greet(rng: &mut SmallRng, stats: &mut FuzzStats) {
     let peer = samples::peer(rng);
     let mut bytes = greeting(peer).into_bytes();
     mutate(&mut bytes, &[b"{\"sender_id\":".to_vec(), vec![b'a'; 64]], rng);
@@ -131,5 +131,5 @@ fn greet(rng: &mut SmallRng, tally: &mut Tally) {
         }
     }
     assert!(decided.is_some() || bytes.len() < MAX_GREETING_BYTES, "{bytes:?}");
-    tally.add(matches!(decided, Some(Ok(_))));
+    stats.add(matches!(decided, Some(Ok(_))));
 }

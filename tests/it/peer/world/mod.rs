@@ -1,7 +1,7 @@
 //! A simulated network of peers: the engine that runs, on hosts whose links, datagrams, starts and ends are drawn from one
 //! seed. Everything goes through the codecs.
 
-mod wires;
+mod connections;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -11,17 +11,17 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rollcall_chat::engine::{Action, Draw, Engine, Entry, Event, LanRules, LinkId, Notice, Now, Rules};
 use rollcall_chat::lan::{Datagram, Dialect};
-use rollcall_chat::{Endpoint, Nickname, PeerId, UserId};
+use rollcall_chat::{LanUserId, Nickname, PeerEndpoint, PeerId};
 use rollcall_core::BootMs;
 
-pub(crate) use wires::Wire;
+pub(crate) use connections::SimConnection;
 
 /// Unix seconds at the start of every world.
 const EPOCH: i64 = 1_795_000_000;
 
 /// What the network does and which links the peers have.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Weather {
+pub(crate) struct NetworkConditions {
     pub(crate) hosts: usize,
     pub(crate) mesh: bool,
     pub(crate) lan: bool,
@@ -33,7 +33,7 @@ pub(crate) struct Weather {
 
 /// What happens at a moment.
 #[derive(Clone, Debug)]
-pub(crate) enum Happening {
+pub(crate) enum SimEvent {
     /// A host's engine wanted to be woken.
     Wake,
     /// Something comes to a host.
@@ -44,7 +44,7 @@ pub(crate) enum Happening {
 pub(crate) struct Host {
     engine: Option<Engine>,
     /// Its disk.
-    kept: Vec<Entry>,
+    saved: Vec<Entry>,
     /// How often each text was shown, in all its runs.
     pub(crate) shown: BTreeMap<String, u32>,
     pub(crate) notices: Vec<Notice>,
@@ -55,12 +55,12 @@ pub(crate) struct Host {
 pub(crate) struct World {
     pub(crate) now_ms: u64,
     pub(crate) hosts: Vec<Host>,
-    pub(crate) weather: Weather,
+    pub(crate) conditions: NetworkConditions,
     pub(crate) rng: SmallRng,
     queue: BinaryHeap<Reverse<(u64, u64, usize, u32)>>,
-    happenings: BTreeMap<u64, Happening>,
+    sim_events: BTreeMap<u64, SimEvent>,
     serial: u64,
-    wires: Vec<Wire>,
+    connections: Vec<SimConnection>,
     /// On which side of a cut each host is.
     side: Vec<u8>,
     /// Datagrams that were sent, each destination counted.
@@ -71,21 +71,21 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, weather: Weather) -> Self {
-        let host = |_| Host { engine: None, kept: Vec::new(), shown: BTreeMap::new(), notices: Vec::new(), run: 0 };
+    pub(crate) fn new(seed: u64, conditions: NetworkConditions) -> Self {
+        let host = |_| Host { engine: None, saved: Vec::new(), shown: BTreeMap::new(), notices: Vec::new(), run: 0 };
         Self {
             now_ms: 1_000_000,
-            hosts: (0..weather.hosts).map(host).collect(),
+            hosts: (0..conditions.hosts).map(host).collect(),
             rng: SmallRng::seed_from_u64(seed),
             queue: BinaryHeap::new(),
-            happenings: BTreeMap::new(),
+            sim_events: BTreeMap::new(),
             serial: 0,
-            wires: Vec::new(),
-            side: vec![0; weather.hosts],
+            connections: Vec::new(),
+            side: vec![0; conditions.hosts],
             datagrams: 0,
             messages: 0,
             posted: Vec::new(),
-            weather,
+            conditions,
         }
     }
 
@@ -97,8 +97,8 @@ impl World {
         format!("10.0.0.{}", host + 1).parse().expect("an address")
     }
 
-    pub(crate) fn endpoint(host: usize) -> Endpoint {
-        Endpoint::of(SocketAddr::new(Self::ip(host), 8080))
+    pub(crate) fn endpoint(host: usize) -> PeerEndpoint {
+        PeerEndpoint::of(SocketAddr::new(Self::ip(host), 8080))
     }
 
     pub(crate) fn lan_port(host: usize) -> u16 {
@@ -107,23 +107,23 @@ impl World {
 
     fn rules(&self, host: usize) -> Rules {
         let name = Nickname::parse(&format!("h{host}")).expect("a name");
-        let user = UserId::new(&name, Self::ip(host));
-        let next = (host + 1) % self.weather.hosts;
+        let user = LanUserId::new(&name, Self::ip(host));
+        let next = (host + 1) % self.conditions.hosts;
         let lan = LanRules { user, port: Self::lan_port(host), own_ips: vec![Self::ip(host)] };
         Rules {
             // Not in the order of the hosts, so that collisions go either way.
             id: PeerId((host as u128 * 7 + 3) % 11 * 1_000_000_007 + host as u128),
             name,
-            listen: self.weather.mesh.then(|| Endpoint::parse("0.0.0.0:8080").expect("an endpoint")),
+            listen: self.conditions.mesh.then(|| PeerEndpoint::parse("0.0.0.0:8080").expect("an endpoint")),
             // A ring: only heartbeats and lists make it whole.
-            peers: if self.weather.mesh { vec![Self::endpoint(next)] } else { Vec::new() },
+            peers: if self.conditions.mesh { vec![Self::endpoint(next)] } else { Vec::new() },
             max_connections: 50,
             heartbeat_interval_ms: 3_000,
             heartbeat_timeout_ms: 2_000,
             dedup_cache_size: 100,
             history_size: 1_000,
             answer_bytes: 2_000,
-            lan: self.weather.lan.then_some(lan),
+            lan: self.conditions.lan.then_some(lan),
         }
     }
 
@@ -137,7 +137,7 @@ impl World {
 
     /// Starts a host that is down, with what it kept.
     pub(crate) fn start(&mut self, host: usize) {
-        let engine = Engine::new(self.rules(host), self.hosts[host].kept.clone(), self.now());
+        let engine = Engine::new(self.rules(host), self.hosts[host].saved.clone(), self.now());
         self.hosts[host].engine = Some(engine);
         self.feed(host, Event::Woke);
     }
@@ -146,14 +146,14 @@ impl World {
     pub(crate) fn kill(&mut self, host: usize) {
         self.hosts[host].engine = None;
         self.hosts[host].run += 1;
-        self.break_wires(|wire| wire.hosts.contains(&host));
+        self.break_connections(|connection| connection.hosts.contains(&host));
     }
 
     /// Parts the hosts; connections across the cut carry nothing any more, and end some time later.
     pub(crate) fn cut(&mut self, side: Vec<u8>) {
         self.side = side;
         let side = self.side.clone();
-        self.break_wires(|wire| side[wire.hosts[0]] != side[wire.hosts[1]]);
+        self.break_connections(|connection| side[connection.hosts[0]] != side[connection.hosts[1]]);
     }
 
     pub(crate) fn heal(&mut self) {
@@ -180,16 +180,16 @@ impl World {
         let wake_at = engine.wake_at();
         let is_idle = actions.is_empty();
         for action in actions {
-            self.act(host, action);
+            self.perform(host, action);
         }
         // An engine that has nothing to do and wants to be asked again at once would keep a processor busy.
         assert!(!is_idle || !was_woken || wake_at.0 > self.now_ms, "h{host} spins at {} ms", self.now_ms);
         if wake_at != BootMs::NEVER {
-            self.schedule(wake_at.0.max(self.now_ms + 1), host, Happening::Wake);
+            self.schedule(wake_at.0.max(self.now_ms + 1), host, SimEvent::Wake);
         }
     }
 
-    fn act(&mut self, host: usize, action: Action) {
+    fn perform(&mut self, host: usize, action: Action) {
         match action {
             Action::Dial(endpoint) => self.dial(host, endpoint),
             Action::Send { links, message, form } => {
@@ -203,7 +203,7 @@ impl World {
                 // To the broadcast address, the interface's own and loopback.
                 self.datagrams += 3;
                 for to in 0..self.hosts.len() {
-                    self.carry(host, to, true, &datagram, Dialect::Compact);
+                    self.transmit(host, to, true, &datagram, Dialect::Compact);
                 }
             }
             Action::SendDatagram { to, datagram, dialect } => {
@@ -212,15 +212,15 @@ impl World {
                 if let Some(found) = found {
                     let shared = to.port() == rollcall_chat::engine::LAN_PORT;
                     assert!(shared || to.port() == Self::lan_port(found), "a datagram to a port that nobody has: {to}");
-                    self.carry(host, found, shared, &datagram, dialect);
+                    self.transmit(host, found, shared, &datagram, dialect);
                 }
             }
-            Action::Keep(entry) => self.hosts[host].kept.push(entry.as_ref().clone()),
-            Action::Tell(notice) => self.tell(host, notice),
+            Action::Keep(entry) => self.hosts[host].saved.push(entry.as_ref().clone()),
+            Action::Tell(notice) => self.record_notice(host, notice),
         }
     }
 
-    fn tell(&mut self, host: usize, notice: Notice) {
+    fn record_notice(&mut self, host: usize, notice: Notice) {
         if let Notice::Post { text, .. } = &notice {
             let count = self.hosts[host].shown.entry(text.clone()).or_default();
             *count += 1;
@@ -230,30 +230,30 @@ impl World {
     }
 
     /// A datagram on its way, which may get lost, come twice, late, and before one that was sent earlier.
-    fn carry(&mut self, from: usize, to: usize, shared: bool, datagram: &Datagram, dialect: Dialect) {
+    fn transmit(&mut self, from: usize, to: usize, shared: bool, datagram: &Datagram, dialect: Dialect) {
         let bytes = datagram.write(dialect).expect("it fits");
         let copies = match self.rng.random_range(0..1000) {
             _ if !self.can_talk(from, to) => 0,
-            chance if chance < self.weather.loss_permille => 0,
-            chance if chance < 2 * self.weather.loss_permille => 2,
+            chance if chance < self.conditions.loss_permille => 0,
+            chance if chance < 2 * self.conditions.loss_permille => 2,
             _ => 1,
         };
         for _ in 0..copies {
             let (datagram, dialect) = Datagram::read(&bytes).expect("what was written");
             let from = SocketAddr::new(Self::ip(from), Self::lan_port(from));
-            let at = self.now_ms + self.rng.random_range(0..=self.weather.delay_ms);
+            let at = self.now_ms + self.rng.random_range(0..=self.conditions.delay_ms);
             self.arrive(at, to, Event::HeardDatagram { from, shared, datagram, dialect });
         }
     }
 
     fn arrive(&mut self, at: u64, host: usize, event: Event) {
-        self.schedule(at, host, Happening::Arrive(Box::new(event)));
+        self.schedule(at, host, SimEvent::Arrive(Box::new(event)));
     }
 
-    fn schedule(&mut self, at: u64, host: usize, happening: Happening) {
+    fn schedule(&mut self, at: u64, host: usize, sim_event: SimEvent) {
         self.serial += 1;
         self.queue.push(Reverse((at, self.serial, host, self.hosts[host].run)));
-        self.happenings.insert(self.serial, happening);
+        self.sim_events.insert(self.serial, sim_event);
     }
 
     /// Lets time pass.
@@ -263,16 +263,16 @@ impl World {
             && *at <= end
         {
             let Some(Reverse((at, serial, host, run))) = self.queue.pop() else { break };
-            let happening = self.happenings.remove(&serial).expect("scheduled once");
+            let sim_event = self.sim_events.remove(&serial).expect("scheduled once");
             self.now_ms = self.now_ms.max(at);
             if self.hosts[host].run != run {
                 continue;
             }
-            match happening {
+            match sim_event {
                 // One of many that an earlier event made superfluous.
-                Happening::Wake if self.is_up(host) && self.engine(host).wake_at().0 > self.now_ms => {}
-                Happening::Wake => self.feed(host, Event::Woke),
-                Happening::Arrive(event) => self.deliver(host, *event),
+                SimEvent::Wake if self.is_up(host) && self.engine(host).wake_at().0 > self.now_ms => {}
+                SimEvent::Wake => self.feed(host, Event::Woke),
+                SimEvent::Arrive(event) => self.deliver(host, *event),
             }
         }
         self.now_ms = end;
@@ -288,7 +288,7 @@ impl World {
         }
     }
 
-    fn link(wire: usize, end: usize) -> LinkId {
-        LinkId(wire as u64 * 2 + end as u64)
+    fn link(connection: usize, end: usize) -> LinkId {
+        LinkId(connection as u64 * 2 + end as u64)
     }
 }

@@ -9,7 +9,7 @@ fn among_three() -> Bench {
         let peer = 60 + u128::from(link);
         bench.link(link, peer, None);
         bench.extend(link, peer);
-        bench.hear(link, peer, 1 << 61, Body::HistoryEnd { more: false });
+        bench.hear(link, peer, 1 << 61, MessageBody::HistoryEnd { more: false });
     }
     bench
 }
@@ -31,7 +31,7 @@ impl Bench {
     }
 
     /// The neighbour says this of others' chat.
-    fn agree(&mut self, link: u64, body: Body) -> Actions {
+    fn agree(&mut self, link: u64, body: MessageBody) -> Actions {
         self.hear(link, 60 + u128::from(link), 1 << 62, body)
     }
 
@@ -42,7 +42,7 @@ impl Bench {
 }
 
 /// What was sent of this kind, and where to.
-fn sent<T>(actions: &Actions, pick: impl Fn(&Body) -> Option<T>) -> Vec<(u64, T)> {
+fn sent<T>(actions: &Actions, pick: impl Fn(&MessageBody) -> Option<T>) -> Vec<(u64, T)> {
     let sent = actions.iter().filter_map(|action| match action {
         Action::Send { links, message, .. } => pick(&message.body).map(|picked| (links[0].0, picked)),
         _ => None,
@@ -51,19 +51,19 @@ fn sent<T>(actions: &Actions, pick: impl Fn(&Body) -> Option<T>) -> Vec<(u64, T)
 }
 
 fn pruned(actions: &Actions) -> Vec<(u64, PeerId)> {
-    sent(actions, |body| if let Body::Prune(author) = body { Some(*author) } else { None })
+    sent(actions, |body| if let MessageBody::Prune(author) = body { Some(*author) } else { None })
 }
 
-fn told_of(actions: &Actions) -> Vec<(u64, BTreeMap<PeerId, Runs>)> {
-    sent(actions, |body| if let Body::Have(runs) = body { Some(runs.clone()) } else { None })
+fn told_of(actions: &Actions) -> Vec<(u64, BTreeMap<PeerId, SeqRanges>)> {
+    sent(actions, |body| if let MessageBody::Have(runs) = body { Some(runs.clone()) } else { None })
 }
 
 fn asked(actions: &Actions) -> Vec<u64> {
-    let asked = sent(actions, |body| matches!(body, Body::HistoryRequest(_)).then_some(()));
+    let asked = sent(actions, |body| matches!(body, MessageBody::HistoryRequest(_)).then_some(()));
     asked.into_iter().map(|(link, ())| link).collect()
 }
 
-fn of_70(first: u64, last: u64) -> BTreeMap<PeerId, Runs> {
+fn of_70(first: u64, last: u64) -> BTreeMap<PeerId, SeqRanges> {
     BTreeMap::from([(PeerId(70), vec![(first, last)])])
 }
 
@@ -104,7 +104,7 @@ fn an_author_who_is_linked_is_heard_from_itself() {
 #[test]
 fn who_is_spared_is_told_a_moment_later_and_nobody_else_waits() {
     let mut bench = among_three();
-    bench.agree(2, Body::Prune(PeerId(70)));
+    bench.agree(2, MessageBody::Prune(PeerId(70)));
     bench.now = 10;
     assert_eq!(chats(&bench.hear_70(1, 7)), [3]);
     bench.now = 20;
@@ -120,9 +120,9 @@ fn who_is_spared_is_told_a_moment_later_and_nobody_else_waits() {
 #[test]
 fn a_question_for_history_ends_all_sparing_and_is_answered_with_all_that_was_spared() {
     let mut bench = among_three();
-    bench.agree(2, Body::Prune(PeerId(70)));
+    bench.agree(2, MessageBody::Prune(PeerId(70)));
     bench.hear_70(1, 7);
-    let answer = bench.agree(2, Body::HistoryRequest(BTreeMap::new()));
+    let answer = bench.agree(2, MessageBody::HistoryRequest(BTreeMap::new()));
     assert_eq!(chats(&answer), [2]);
     assert_eq!(told_of(&bench.wait(20)), [], "it was sent");
     assert_eq!(chats(&bench.hear_70(1, 8)), [2, 3]);
@@ -135,13 +135,14 @@ fn what_does_not_come_is_asked_for_after_a_while() {
         bench.hear_70(1, number);
         bench.hear_70(2, number);
     }
-    bench.agree(2, Body::Have(of_70(1, 3)));
-    bench.agree(2, Body::Have(of_70(4, 5)));
+    bench.agree(2, MessageBody::Have(of_70(1, 3)));
+    bench.agree(2, MessageBody::Have(of_70(4, 5)));
     assert_eq!(bench.engine.wake_at(), BootMs(100));
     assert_eq!(asked(&bench.wait(99)), [0u64; 0]);
     let actions = bench.wait(1);
     assert_eq!(asked(&actions), [2]);
-    let have = sent(&actions, |body| if let Body::HistoryRequest(have) = body { Some(have.clone()) } else { None });
+    let have =
+        sent(&actions, |body| if let MessageBody::HistoryRequest(have) = body { Some(have.clone()) } else { None });
     assert_eq!(have[0].1[&PeerId(70)], [(1, 2)]);
     // From now on it is heard there, and the link that failed is the one that is spared.
     for number in 3..=5 {
@@ -157,7 +158,7 @@ fn of_several_that_have_what_is_missing_one_is_asked_and_then_another() {
         bench.hear_70(link, 1);
     }
     for link in [2, 3] {
-        bench.agree(link, Body::Have(of_70(2, 2)));
+        bench.agree(link, MessageBody::Have(of_70(2, 2)));
     }
     assert_eq!(asked(&bench.wait(100)), [2]);
     assert_eq!(asked(&bench.wait(99)), [0u64; 0]);
@@ -170,7 +171,7 @@ fn what_is_missing_is_asked_for_until_it_is_heard() {
     let mut bench = among_three();
     bench.hear_70(1, 1);
     bench.hear_70(2, 1);
-    bench.agree(2, Body::Have(of_70(2, 200)));
+    bench.agree(2, MessageBody::Have(of_70(2, 200)));
     assert_eq!(asked(&bench.wait(100)), [2]);
     for number in 2..=65 {
         bench.hear_70(1, number);
@@ -179,14 +180,14 @@ fn what_is_missing_is_asked_for_until_it_is_heard() {
     for number in 2..=65 {
         bench.hear_70(2, number);
     }
-    assert_eq!(asked(&bench.agree(2, Body::HistoryEnd { more: true })), [2], "for the next part");
-    bench.agree(2, Body::HistoryEnd { more: false });
+    assert_eq!(asked(&bench.agree(2, MessageBody::HistoryEnd { more: true })), [2], "for the next part");
+    bench.agree(2, MessageBody::HistoryEnd { more: false });
     bench.feed(Event::Unlinked { link: LinkId(1), why: String::new() });
     assert_eq!(asked(&bench.wait(100)), [2], "as long as something is missing");
     for number in 66..=200 {
         bench.hear_70(2, number);
     }
-    bench.agree(2, Body::HistoryEnd { more: false });
+    bench.agree(2, MessageBody::HistoryEnd { more: false });
     assert_eq!(asked(&bench.wait(1_000)), [0u64; 0]);
 }
 
@@ -194,15 +195,15 @@ fn what_is_missing_is_asked_for_until_it_is_heard() {
 fn the_rest_of_an_answer_stays_until_it_was_asked_for() {
     let mut bench = with_a_history_of_one();
     bench.hear_70(1, 1);
-    bench.agree(2, Body::Prune(PeerId(70)));
+    bench.agree(2, MessageBody::Prune(PeerId(70)));
     for number in 2..=100 {
         bench.hear_70(1, number);
     }
     // 64 are a part. What is said meanwhile goes at once, and leaves the history, too.
-    assert_eq!(chats(&bench.agree(2, Body::HistoryRequest(of_70(1, 1)))).len(), 64);
+    assert_eq!(chats(&bench.agree(2, MessageBody::HistoryRequest(of_70(1, 1)))).len(), 64);
     assert_eq!(chats(&bench.hear_70(1, 101)), [2]);
     bench.now = 1_999;
-    assert_eq!(chats(&bench.agree(2, Body::HistoryRequest(of_70(1, 65)))).len(), 36);
+    assert_eq!(chats(&bench.agree(2, MessageBody::HistoryRequest(of_70(1, 65)))).len(), 36);
 }
 
 #[test]
@@ -217,9 +218,10 @@ fn of_whom_something_is_missing_all_that_was_heard_is_named_however_many_others_
         bench.hear(1, author, 1, chat("hi"));
         bench.hear(1, author, 3, chat("hi"));
     }
-    bench.agree(2, Body::Have(of_70(1, 1)));
+    bench.agree(2, MessageBody::Have(of_70(1, 1)));
     let actions = bench.wait(100);
-    let have = sent(&actions, |body| if let Body::HistoryRequest(have) = body { Some(have.clone()) } else { None });
+    let have =
+        sent(&actions, |body| if let MessageBody::HistoryRequest(have) = body { Some(have.clone()) } else { None });
     assert_eq!(have[0].1[&PeerId(70)].len(), 30);
     let others = have[0].1.iter().filter(|(author, _)| **author != PeerId(70));
     assert!(others.clone().count() > 490 && others.clone().all(|(_, runs)| runs.len() == 1));
@@ -229,9 +231,9 @@ fn of_whom_something_is_missing_all_that_was_heard_is_named_however_many_others_
 fn when_too_much_is_missing_everything_is_asked_for() {
     let mut bench = among_three();
     bench.hear_70(1, 1);
-    let odd = |from: u64| (from..from + 300).map(|number| (2 * number, 2 * number)).collect::<Runs>();
-    bench.agree(2, Body::Have(BTreeMap::from([(PeerId(70), odd(10))])));
-    bench.agree(2, Body::Have(BTreeMap::from([(PeerId(70), odd(1_000))])));
+    let odd = |from: u64| (from..from + 300).map(|number| (2 * number, 2 * number)).collect::<SeqRanges>();
+    bench.agree(2, MessageBody::Have(BTreeMap::from([(PeerId(70), odd(10))])));
+    bench.agree(2, MessageBody::Have(BTreeMap::from([(PeerId(70), odd(1_000))])));
     for number in 10..310 {
         bench.hear_70(1, 2 * number);
     }
@@ -256,7 +258,7 @@ fn what_comes_in_time_is_not_asked_for() {
     let mut bench = among_three();
     bench.hear_70(1, 1);
     bench.hear_70(2, 1);
-    bench.agree(2, Body::Have(of_70(2, 3)));
+    bench.agree(2, MessageBody::Have(of_70(2, 3)));
     bench.hear_70(1, 2);
     bench.now = 99;
     bench.hear_70(1, 3);
@@ -281,20 +283,20 @@ fn a_link_that_ends_is_replaced_by_one_that_spared_its_authors() {
 #[test]
 fn an_answer_is_waited_for_before_the_next_question_and_who_has_nothing_is_asked_seldom() {
     let mut bench = among_three();
-    bench.agree(2, Body::Have(of_70(1, 1)));
+    bench.agree(2, MessageBody::Have(of_70(1, 1)));
     assert_eq!(asked(&bench.wait(100)), [2]);
-    bench.agree(2, Body::Have(of_70(2, 2)));
+    bench.agree(2, MessageBody::Have(of_70(2, 2)));
     assert_eq!(asked(&bench.wait(1_000)), [0u64; 0]);
     bench.hear_70(2, 1);
     // It was useful, and nobody else is known to bring what is missing.
     bench.feed(Event::Unlinked { link: LinkId(1), why: String::new() });
-    assert_eq!(asked(&bench.agree(2, Body::HistoryEnd { more: false })), [2]);
-    bench.agree(2, Body::HistoryEnd { more: false });
+    assert_eq!(asked(&bench.agree(2, MessageBody::HistoryEnd { more: false })), [2]);
+    bench.agree(2, MessageBody::HistoryEnd { more: false });
     let mut questions = 0;
     for number in 0..1_000 {
         bench.now += 1;
-        let mut actions = bench.agree(2, Body::Have(BTreeMap::from([(PeerId(80), vec![(number, u64::MAX)])])));
-        actions.extend(bench.agree(2, Body::HistoryEnd { more: false }));
+        let mut actions = bench.agree(2, MessageBody::Have(BTreeMap::from([(PeerId(80), vec![(number, u64::MAX)])])));
+        actions.extend(bench.agree(2, MessageBody::HistoryEnd { more: false }));
         questions += asked(&actions).len();
     }
     assert!((9..=10).contains(&questions), "{questions} in a second");
@@ -304,17 +306,17 @@ fn an_answer_is_waited_for_before_the_next_question_and_who_has_nothing_is_asked
 fn what_left_the_history_is_there_still_for_those_who_were_told_of_it() {
     let mut bench = with_a_history_of_one();
     bench.hear_70(1, 1);
-    bench.agree(2, Body::Prune(PeerId(70)));
+    bench.agree(2, MessageBody::Prune(PeerId(70)));
     for number in 2..=4 {
         bench.hear_70(1, number);
     }
     let mut asked = bench.engine.clone();
-    let request = Message {
+    let request = MeshMessage {
         sender: PeerId(62),
         number: 1 << 62,
         said_at: 5,
         name: None,
-        body: Body::HistoryRequest(of_70(1, 1)),
+        body: MessageBody::HistoryRequest(of_70(1, 1)),
     };
     let event = Event::Heard { link: LinkId(2), message: request, text_times: false };
     assert_eq!(sent_numbers(&asked.handle(event.clone(), at(4_999), Draw(0))), [2, 3, 4]);
@@ -330,20 +332,20 @@ fn of_two_questions_each_is_answered_and_own_posts_stay_for_the_rest_of_an_answe
     let mut bench = among_three();
     bench.hear_70(1, 1);
     bench.hear_70(2, 1);
-    bench.agree(2, Body::Have(of_70(2, 2)));
+    bench.agree(2, MessageBody::Have(of_70(2, 2)));
     assert_eq!(asked(&bench.wait(100)), [2]);
     bench.hear_70(2, 2);
     bench.hear_70(3, 1);
     bench.engine.mesh.links.get_mut(LinkId(2)).unwrap().push.incoming.asks_for_all(BootMs(100));
-    assert_eq!(asked(&bench.agree(2, Body::HistoryEnd { more: false })), [0u64; 0]);
-    assert_eq!(asked(&bench.agree(2, Body::HistoryEnd { more: true })), [2], "the second has more");
+    assert_eq!(asked(&bench.agree(2, MessageBody::HistoryEnd { more: false })), [0u64; 0]);
+    assert_eq!(asked(&bench.agree(2, MessageBody::HistoryEnd { more: true })), [2], "the second has more");
 
     let mut bench = Bench::new(Rules { history_size: 70, ..rules() });
     bench.link(1, 61, None);
     bench.extend(1, 61);
     let post = |bench: &mut Bench| (0..70).for_each(|_| drop(bench.feed(Event::Posted("hi".into()))));
     post(&mut bench);
-    let ask = |bench: &mut Bench, have| bench.hear(1, 61, 1 << 62, Body::HistoryRequest(have));
+    let ask = |bench: &mut Bench, have| bench.hear(1, 61, 1 << 62, MessageBody::HistoryRequest(have));
     let first = ask(&mut bench, BTreeMap::new());
     let numbers = sent_numbers(&first);
     post(&mut bench);
@@ -353,7 +355,7 @@ fn of_two_questions_each_is_answered_and_own_posts_stay_for_the_rest_of_an_answe
 
 fn sent_numbers(actions: &Actions) -> Vec<u64> {
     let chats = actions.iter().filter_map(|action| match action {
-        Action::Send { message: Message { body: Body::Chat(_), number, .. }, .. } => Some(*number),
+        Action::Send { message: MeshMessage { body: MessageBody::Chat(_), number, .. }, .. } => Some(*number),
         _ => None,
     });
     chats.collect()
@@ -362,7 +364,7 @@ fn sent_numbers(actions: &Actions) -> Vec<u64> {
 #[test]
 fn what_could_not_be_asked_for_later_is_sent() {
     let mut bench = with_a_history_of_one();
-    bench.agree(2, Body::Prune(PeerId(70)));
+    bench.agree(2, MessageBody::Prune(PeerId(70)));
     let mut long = |number| chats(&bench.hear(1, 70, number, chat(&"x".repeat(8_000)))).len();
     // More than 2 MiB have left the history within a moment.
     assert_eq!((1..=256).map(&mut long).sum::<usize>(), 0);
@@ -372,7 +374,7 @@ fn what_could_not_be_asked_for_later_is_sent() {
 #[test]
 fn what_is_still_to_be_told_is_bounded() {
     let mut bench = among_three();
-    bench.agree(2, Body::Prune(PeerId(70)));
+    bench.agree(2, MessageBody::Prune(PeerId(70)));
     let mut told = Vec::new();
     for number in 1..=600 {
         told.extend(told_of(&bench.hear_70(1, number)));
@@ -380,14 +382,15 @@ fn what_is_still_to_be_told_is_bounded() {
     assert_eq!(told, [(2, of_70(1, 512))]);
     // The worst that can be told fits into a message.
     for author in 0..512 {
-        bench.agree(3, Body::Prune(PeerId(u128::MAX - author)));
+        bench.agree(3, MessageBody::Prune(PeerId(u128::MAX - author)));
     }
     let longest = (0..512).map(|author| told_of(&bench.hear(1, u128::MAX - author, u64::MAX - 1, chat("hi"))));
     let (_, runs) = longest.flatten().find(|(link, _)| *link == 3).expect("it is told");
-    let message = Message { sender: ME, number: u64::MAX, said_at: i64::MIN, name: None, body: Body::Have(runs) };
-    let form = Form { extended: true, text_times: true };
-    assert_eq!(message.body, message.write(form).and_then(|bytes| Message::read(&bytes)).unwrap().0.body);
-    bench.agree(3, Body::Prune(PeerId(70)));
+    let message =
+        MeshMessage { sender: ME, number: u64::MAX, said_at: i64::MIN, name: None, body: MessageBody::Have(runs) };
+    let form = MessageFormat { extended: true, text_times: true };
+    assert_eq!(message.body, message.write(form).and_then(|bytes| MeshMessage::read(&bytes)).unwrap().0.body);
+    bench.agree(3, MessageBody::Prune(PeerId(70)));
     assert_eq!(chats(&bench.hear_70(1, 700)), [3], "there is a most of authors, too");
 }
 
@@ -396,7 +399,7 @@ fn peers_that_know_nothing_of_sparing_get_everything_at_once() {
     let mut bench = Bench::new(Rules { max_connections: 9, ..rules() });
     for (link, extension) in [(1, Some(2)), (2, None), (3, Some(1))] {
         bench.link(link, 60 + u128::from(link), None);
-        bench.agree(link, Body::Heartbeat { extension, listen: None });
+        bench.agree(link, MessageBody::Heartbeat { extension, listen: None });
     }
     for number in 1..=3 {
         assert_eq!(chats(&bench.hear_70(1, number)), [2, 3]);
