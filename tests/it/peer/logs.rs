@@ -19,7 +19,7 @@ use crate::cluster::{Process, rollcall, until};
 /// Starts a peer that knows these addresses, and a registry that is not there.
 fn start(dir: &Path, peers: &str, level: Option<&str>, format: &str) -> Process {
     let mut command = rollcall(dir);
-    for variable in rollcall::config::chat::variables().chain(["RUST_LOG"]) {
+    for variable in rollcall::config::chat::env_vars().chain(["RUST_LOG"]) {
         command.env_remove(variable);
     }
     command.args(["peer", "--name", "alice", "--no-lan", "--listen", "127.0.0.1:0"]);
@@ -88,7 +88,7 @@ async fn who_does_not_read_the_log_stops_nobody_and_is_told_what_was_lost() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (mut unread, stderr) = std::io::pipe().expect("a pipe");
     let mut command = rollcall(dir.path());
-    for variable in rollcall::config::chat::variables() {
+    for variable in rollcall::config::chat::env_vars() {
         command.env_remove(variable);
     }
     command.args(["peer", "--json", "--name", "alice", "--no-lan", "--listen", "127.0.0.1:0", "--log-level", "debug"]);

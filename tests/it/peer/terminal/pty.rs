@@ -52,7 +52,7 @@ impl TerminalUser {
         let before = tcgetattr(&terminal).expect("modes");
         let theirs = || Stdio::from(terminal.try_clone().expect("a descriptor"));
         let mut command = rollcall(dir);
-        for variable in rollcall::config::chat::variables() {
+        for variable in rollcall::config::chat::env_vars() {
             command.env_remove(variable);
         }
         command.args(["peer", "--name", name]).args(flags).env("TERM", kind);

@@ -1,13 +1,13 @@
-//! Lists and deletes through the JSON API of Cloud Storage.
+//! Client of the JSON API of Cloud Storage, for lists and deletes.
 
 use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use reqwest::{Client, Method, RequestBuilder, Response, Url, redirect};
 use serde::Deserialize;
 
 use super::super::{BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES};
-use super::refusal::{Refusal, with_causes};
+use super::request_failure::{RequestFailure, error_chain};
 
-/// The requests that Google's crate does not make over HTTP.
+/// Client for the requests that Google's crate does not offer over HTTP.
 #[derive(Debug)]
 pub(super) struct JsonApi {
     client: Client,
@@ -18,17 +18,17 @@ pub(super) struct JsonApi {
     page_size: u32,
 }
 
-/// Part of a listing, as Cloud Storage sends it.
+/// One page of a listing, as Cloud Storage sends it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Page {
-    items: Vec<Item>,
+struct ObjectListing {
+    items: Vec<ListedObject>,
     prefixes: Vec<String>,
     next_page_token: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Item {
+struct ListedObject {
     name: String,
 }
 
@@ -41,12 +41,13 @@ impl JsonApi {
     ) -> Result<Self, BackendError> {
         let objects = Url::parse(&format!("{endpoint}/storage/v1/b/{bucket}/o")).map_err(|error| {
             BackendError::Permanent(format!(
-                "STORAGE_EMULATOR_HOST {endpoint:?} is no address: {error}; give host:port"
+                "STORAGE_EMULATOR_HOST {endpoint:?} is not an address: {error}; give host:port"
             ))
         })?;
-        // The API does not redirect; who does stands in between and shall not see a token.
+        // The API never redirects. A redirect comes from a machine in between, which must not get
+        // the token.
         let client = Client::builder().redirect(redirect::Policy::none()).build();
-        let client = client.map_err(|error| BackendError::Permanent(with_causes(&error)))?;
+        let client = client.map_err(|error| BackendError::Permanent(error_chain(&error)))?;
         Ok(Self { client, credentials, objects, bucket: bucket.to_owned(), page_size })
     }
 
@@ -61,47 +62,47 @@ impl JsonApi {
         ];
         query.extend(page.map(|token| ("pageToken", token)));
         let request = self.client.request(Method::GET, self.objects.clone()).query(&query);
-        let body = self.send(request).await.map_err(|refusal| refusal.of_read(&self.bucket))?;
-        // A body that broke off is tried again, and so is one that makes no sense.
-        let page: Page = serde_json::from_slice(&body)
+        let body = self.send(request).await.map_err(|failure| failure.into_error(&self.bucket))?;
+        // Transient: the body may have been truncated on the way.
+        let page: ObjectListing = serde_json::from_slice(&body)
             .map_err(|error| BackendError::Transient(format!("the listing cannot be read: {error}")))?;
-        Ok(page.into_names(&prefix))
+        Ok(page.into_page(&prefix))
     }
 
     pub(super) async fn delete(&self, key: &Key) -> Result<(), BackendError> {
         let mut url = self.objects.clone();
-        // One segment: the slashes in the object's name are escaped.
+        // As one segment, so that the slashes in the object's name are escaped.
         url.path_segments_mut().expect("an http URL has a path").push(&key.path());
         match self.send(self.client.request(Method::DELETE, url)).await {
             Ok(_) => Ok(()),
-            Err(refusal) if refusal.no_such_object() => Ok(()),
-            Err(refusal) => Err(refusal.of_read(&self.bucket)),
+            Err(failure) if failure.is_object_not_found() => Ok(()),
+            Err(failure) => Err(failure.into_error(&self.bucket)),
         }
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, Refusal> {
+    async fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, RequestFailure> {
         let headers = match self.credentials.headers(http::Extensions::new()).await {
             Ok(CacheableResource::New { data, .. }) => data,
-            Ok(CacheableResource::NotModified) => unreachable!("we named no earlier answer to compare with"),
-            Err(error) => return Err(Refusal::Credentials(error.is_transient(), with_causes(&error))),
+            Ok(CacheableResource::NotModified) => unreachable!("the request named no earlier token"),
+            Err(error) => return Err(RequestFailure::Credentials(error.is_transient(), error_chain(&error))),
         };
-        let answer = request.headers(headers).send().await;
-        let answer = answer.map_err(|error| Refusal::NoAnswer(with_causes(&error)))?;
-        let status = answer.status();
-        let body = body_of(answer).await?;
+        let response = request.headers(headers).send().await;
+        let response = response.map_err(|error| RequestFailure::NoResponse(error_chain(&error)))?;
+        let status = response.status();
+        let body = read_body(response).await?;
         if status.is_success() {
             return Ok(body);
         }
-        Err(Refusal::Status(status.as_u16(), message_in(&body)))
+        Err(RequestFailure::Status(status.as_u16(), error_message(&body)))
     }
 }
 
-impl Page {
-    fn into_names(self, prefix: &str) -> ListPage {
+impl ObjectListing {
+    fn into_page(self, prefix: &str) -> ListPage {
         let paths = self.items.into_iter().map(|item| item.name).chain(self.prefixes);
         let mut names: Vec<String> = paths
             .filter_map(|path| path.strip_prefix(prefix).map(|name| name.trim_end_matches('/').to_owned()))
-            // Some tools create an object named like the folder itself.
+            // Some tools create an object with the name of the folder itself.
             .filter(|name| !name.is_empty())
             .collect();
         names.sort_unstable();
@@ -110,19 +111,19 @@ impl Page {
     }
 }
 
-async fn body_of(mut answer: Response) -> Result<Vec<u8>, Refusal> {
+async fn read_body(mut response: Response) -> Result<Vec<u8>, RequestFailure> {
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| Refusal::NoAnswer(with_causes(&error)))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| RequestFailure::NoResponse(error_chain(&error)))? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_OBJECT_BYTES {
-            return Err(Refusal::NotSent(format!("the answer is larger than {MAX_OBJECT_BYTES} bytes")));
+            return Err(RequestFailure::NotSent(format!("the response is larger than {MAX_OBJECT_BYTES} bytes")));
         }
     }
     Ok(body)
 }
 
-/// What the server said, from its JSON where it is some; cut to a length for a log line.
-fn message_in(body: &[u8]) -> String {
+/// The error message in a JSON body, or else the body itself. Cut to 300 characters for a log line.
+fn error_message(body: &[u8]) -> String {
     let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let message = json.as_ref().and_then(|json| json.pointer("/error/message")?.as_str()).map(str::to_owned);
     message.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned()).chars().take(300).collect()
@@ -133,24 +134,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_of_names_holds_files_and_folders_in_order_without_the_folder_itself() {
-        let page: Page = serde_json::from_str(
+    fn a_page_has_files_and_folders_in_order_without_the_folder_itself() {
+        let page: ObjectListing = serde_json::from_str(
             r#"{"items":[{"name":"users/"},{"name":"users/c"}],"prefixes":["users/a-b/","users/a/"],"nextPageToken":""}"#,
         )
         .unwrap();
-        let names = page.into_names("users/");
+        let names = page.into_page("users/");
         assert_eq!(names, ListPage { names: vec!["a".into(), "a-b".into(), "c".into()], next: None });
     }
 
     #[test]
-    fn an_empty_page_has_no_fields_at_all() {
-        let page: Page = serde_json::from_str("{}").unwrap();
-        assert_eq!(page.into_names("users/"), ListPage::default());
+    fn an_empty_page_has_no_fields() {
+        let page: ObjectListing = serde_json::from_str("{}").unwrap();
+        assert_eq!(page.into_page("users/"), ListPage::default());
     }
 
     #[test]
-    fn the_servers_words_are_found_in_its_json() {
-        assert_eq!(message_in(br#"{"error":{"code":403,"message":"no access"}}"#), "no access");
-        assert_eq!(message_in(b"Bad Gateway"), "Bad Gateway");
+    fn the_error_message_is_read_from_json_or_plain_text() {
+        assert_eq!(error_message(br#"{"error":{"code":403,"message":"no access"}}"#), "no access");
+        assert_eq!(error_message(b"Bad Gateway"), "Bad Gateway");
     }
 }

@@ -3,83 +3,84 @@
 use std::process::Output;
 use std::time::Duration;
 
-use rollcall::storage::check::{Verdict, check};
+use rollcall::storage::bucket_check::{CheckOutcome, check_bucket};
 use rollcall::storage::{GcsConfig, RetryPolicy};
 use tokio::process::Command;
 
 use super::fake_gcs::{BUCKET, FakeGcs, Fault};
 
-/// Requests that each step makes when all goes well: create; create and read-back; get; list; delete and get.
+/// Requests of each successful step: create; create and read-back; get; list; delete and get.
 const REQUESTS: [(&str, usize); 5] =
     [("write", 1), ("refuse a second write", 2), ("read", 1), ("list", 1), ("delete", 2)];
 
-/// Runs the check with short pauses; gives the verdict, the steps that worked, and those that failed with their reason.
-async fn run(fake: &FakeGcs) -> (Verdict, Vec<&'static str>, Vec<(&'static str, String)>) {
-    let (mut worked, mut failed) = (Vec::new(), Vec::new());
-    let policy = RetryPolicy { first_pause: Duration::from_millis(1), ..RetryPolicy::default() };
-    let verdict = check(GcsConfig::emulator(BUCKET, &fake.url()), policy, 7, |step| match &step.outcome {
-        Ok(()) => worked.push(step.name),
-        Err(why) => failed.push((step.name, why.clone())),
+/// Runs the check with short backoffs. Returns the outcome, the steps that succeeded, and the steps
+/// that failed with their reasons.
+async fn run(fake: &FakeGcs) -> (CheckOutcome, Vec<&'static str>, Vec<(&'static str, String)>) {
+    let (mut succeeded, mut failed) = (Vec::new(), Vec::new());
+    let policy = RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
+    let outcome = check_bucket(GcsConfig::emulator(BUCKET, &fake.url()), policy, 7, |step| match &step.result {
+        Ok(()) => succeeded.push(step.name),
+        Err(reason) => failed.push((step.name, reason.clone())),
     })
     .await;
-    (verdict, worked, failed)
+    (outcome, succeeded, failed)
 }
 
 #[tokio::test]
-async fn a_sound_bucket_passes_every_step_and_is_left_empty() {
+async fn a_working_bucket_passes_every_step_and_is_left_empty() {
     let fake = FakeGcs::start();
-    let (verdict, worked, failed) = run(&fake).await;
-    assert_eq!((verdict, failed), (Verdict::Works, vec![]));
-    assert_eq!(worked, ["credentials", "write", "refuse a second write", "read", "list", "delete"]);
+    let (outcome, succeeded, failed) = run(&fake).await;
+    assert_eq!((outcome, failed), (CheckOutcome::Passed, vec![]));
+    assert_eq!(succeeded, ["credentials", "write", "refuse a second write", "read", "list", "delete"]);
     assert_eq!(fake.paths(), Vec::<String>::new());
     assert_eq!(fake.faults().requests(), REQUESTS.iter().map(|(_, requests)| requests).sum::<usize>());
 }
 
 #[tokio::test]
-async fn whichever_step_fails_is_named_with_a_remedy_and_what_was_written_is_deleted() {
+async fn a_failed_step_is_named_with_a_remedy_and_the_object_is_deleted() {
     let mut before = 0;
     for (name, requests) in REQUESTS {
         let fake = FakeGcs::start();
         fake.faults().inject(before, Fault::None);
         fake.faults().inject(1, Fault::Status(403));
-        let (verdict, worked, failed) = run(&fake).await;
-        assert_eq!(verdict, Verdict::Failed, "{name}");
-        let [(failed, why)] = failed.as_slice() else { panic!("{name}: {failed:?}") };
+        let (outcome, succeeded, failed) = run(&fake).await;
+        assert_eq!(outcome, CheckOutcome::Failed, "{name}");
+        let [(failed, reason)] = failed.as_slice() else { panic!("{name}: {failed:?}") };
         assert_eq!(*failed, name);
-        assert!(why.contains("Storage Object Admin"), "{why}");
-        assert!(name == "delete" || worked.last() == Some(&"delete"), "{worked:?}");
-        // If the delete itself fails, the object that is left is named instead.
+        assert!(reason.contains("Storage Object Admin"), "{reason}");
+        assert!(name == "delete" || succeeded.last() == Some(&"delete"), "{succeeded:?}");
+        // If the delete itself fails, the error names the object that is left.
         match fake.paths().as_slice() {
             [] => assert_ne!(name, "delete"),
-            left => assert!(left == ["checks/00000007.txt"] && why.contains(&left[0]), "{why}"),
+            left => assert!(left == ["checks/00000007.txt"] && reason.contains(&left[0]), "{reason}"),
         }
         before += requests;
     }
 }
 
 #[tokio::test]
-async fn a_server_that_overwrites_is_found_out() {
+async fn a_server_that_overwrites_objects_fails_the_check() {
     let fake = FakeGcs::start();
     fake.faults().inject(1, Fault::None);
     fake.faults().inject(1, Fault::Overwrite);
-    let (verdict, worked, failed) = run(&fake).await;
-    assert_eq!((verdict, worked), (Verdict::Failed, vec!["credentials", "write", "delete"]));
+    let (outcome, succeeded, failed) = run(&fake).await;
+    assert_eq!((outcome, succeeded), (CheckOutcome::Failed, vec!["credentials", "write", "delete"]));
     assert!(failed[0].1.contains("ifGenerationMatch"), "{failed:?}");
     assert_eq!(fake.paths(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn a_write_whose_answers_were_all_lost_is_deleted_too() {
+async fn an_object_whose_write_responses_were_lost_is_deleted_too() {
     let fake = FakeGcs::start();
-    fake.faults().inject(1, Fault::LoseAnswer);
+    fake.faults().inject(1, Fault::LoseResponse);
     fake.faults().inject(3, Fault::Status(503));
-    let (verdict, worked, failed) = run(&fake).await;
-    assert_eq!((verdict, worked), (Verdict::Failed, vec!["credentials", "delete"]));
+    let (outcome, succeeded, failed) = run(&fake).await;
+    assert_eq!((outcome, succeeded), (CheckOutcome::Failed, vec!["credentials", "delete"]));
     assert!(failed[0].1.contains("status.cloud.google.com"), "{failed:?}");
     assert_eq!(fake.paths(), Vec::<String>::new());
 }
 
-/// Runs the program with nothing but these variables.
+/// Runs the program with these environment variables only.
 async fn test_firebase(variables: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_test_firebase"));
     command.env_clear().envs(variables.iter().copied()).args(arguments).kill_on_drop(true);
@@ -88,7 +89,7 @@ async fn test_firebase(variables: &[(&str, &str)], arguments: &[&str]) -> (Optio
 }
 
 #[tokio::test]
-async fn the_program_reports_a_sound_bucket() {
+async fn the_program_reports_a_working_bucket() {
     let fake = FakeGcs::start();
     let (code, text) = test_firebase(&[("FIREBASE_BUCKET", BUCKET), ("STORAGE_EMULATOR_HOST", &fake.url())], &[]).await;
     assert_eq!(code, Some(0), "{text}");
@@ -98,7 +99,7 @@ async fn the_program_reports_a_sound_bucket() {
 }
 
 #[tokio::test]
-async fn the_program_ends_with_69_when_the_bucket_refuses_or_hangs() {
+async fn the_program_exits_with_69_if_the_bucket_refuses_or_hangs() {
     let fake = FakeGcs::start();
     let variables = [("FIREBASE_BUCKET", BUCKET), ("STORAGE_EMULATOR_HOST", &fake.url())];
     fake.faults().set_outage(Some(Fault::Status(403)));
@@ -113,7 +114,7 @@ async fn the_program_ends_with_69_when_the_bucket_refuses_or_hangs() {
 }
 
 #[tokio::test]
-async fn the_program_ends_with_78_when_the_environment_is_wrong() {
+async fn the_program_exits_with_78_if_the_environment_is_invalid() {
     for (variables, word) in [
         (&[][..], "FIREBASE_BUCKET is not set"),
         (&[("FIREBASE_BUCKET", "")], "FIREBASE_BUCKET is not set"),
@@ -127,7 +128,7 @@ async fn the_program_ends_with_78_when_the_environment_is_wrong() {
 }
 
 #[tokio::test]
-async fn the_programs_help_names_every_variable_and_exit_status() {
+async fn the_help_names_every_variable_and_exit_status() {
     let (code, text) = test_firebase(&[], &["--help"]).await;
     assert_eq!(code, Some(0));
     for word in ["FIREBASE_BUCKET", "GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST", "69", "78"] {

@@ -1,4 +1,4 @@
-//! Runs the program's client commands as a person types them.
+//! Runs commands of the program in a temporary directory, as a user does in a shell.
 
 use std::fs;
 use std::path::Path;
@@ -12,25 +12,25 @@ use tokio::time::timeout;
 
 use crate::cluster::{Cluster, Process, rollcall, until};
 
-/// The longest that a command may take: some wait 15 s for a leader, and the machine may be busy.
+/// Timeout of a command. Some commands wait 15 s for a leader, and the machine may be busy.
 const COMMAND_TIME: Duration = Duration::from_mins(1);
 
-/// A directory in which commands are typed.
-pub(super) struct Desk {
+/// Temporary working directory in which commands run.
+pub(super) struct Shell {
     dir: TempDir,
 }
 
-/// What a command left behind.
-pub(super) struct Typed(Output);
+/// Result of a command that has ended.
+pub(super) struct CommandResult(Output);
 
-/// A command that goes on, as `watch` does.
-pub(super) struct Running {
+/// Command that keeps running, such as `watch`.
+pub(super) struct RunningCommand {
     pub(super) process: Process,
     out: std::path::PathBuf,
     err: std::path::PathBuf,
 }
 
-impl Desk {
+impl Shell {
     pub(super) fn new() -> Self {
         Self { dir: tempfile::tempdir().expect("a temporary directory") }
     }
@@ -39,29 +39,29 @@ impl Desk {
         self.dir.path()
     }
 
-    /// Types a command and waits for its end.
-    pub(super) async fn types(&self, arguments: &[&str]) -> Typed {
-        self.types_with(arguments, &[]).await
+    /// Runs a command and waits for its end.
+    pub(super) async fn run(&self, arguments: &[&str]) -> CommandResult {
+        self.run_with_env(arguments, &[]).await
     }
 
     /// The same with environment variables.
-    pub(super) async fn types_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Typed {
+    pub(super) async fn run_with_env(&self, arguments: &[&str], variables: &[(&str, &str)]) -> CommandResult {
         let mut command = Command::from(rollcall(self.path()));
         command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
         let output = timeout(COMMAND_TIME, command.output()).await.expect("it ends").expect("the program was built");
-        Typed(output)
+        CommandResult(output)
     }
 
-    /// Types a command that goes on.
-    pub(super) fn starts(&self, name: &str, arguments: &[&str]) -> Running {
+    /// Starts a command that keeps running.
+    pub(super) fn start(&self, name: &str, arguments: &[&str]) -> RunningCommand {
         let (out, err) = (self.path().join(format!("{name}.out")), self.path().join(format!("{name}.err")));
         let mut command = rollcall(self.path());
         command.args(arguments);
-        Running { process: Process::start_plain(command, &out, &err), out, err }
+        RunningCommand { process: Process::start_plain(command, &out, &err), out, err }
     }
 }
 
-impl Typed {
+impl CommandResult {
     pub(super) fn stdout(&self) -> String {
         String::from_utf8_lossy(&self.0.stdout).into_owned()
     }
@@ -78,7 +78,7 @@ impl Typed {
         self
     }
 
-    /// Checks that there is one line that says what is wrong, and gives it.
+    /// Checks that there is one error line, and returns it.
     #[track_caller]
     pub(super) fn error(&self) -> String {
         let stderr = self.stderr();
@@ -94,7 +94,7 @@ impl Typed {
     }
 }
 
-impl Running {
+impl RunningCommand {
     pub(super) fn stdout(&self) -> String {
         fs::read_to_string(&self.out).unwrap_or_default()
     }
@@ -110,16 +110,17 @@ impl Running {
         whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
 
-    /// Waits until there is such an event.
-    pub(super) async fn tells(&self, what: &str, is_it: impl Fn(&Value) -> bool) {
+    /// Waits until the command has printed such an event.
+    pub(super) async fn wait_for_event(&self, what: &str, is_it: impl Fn(&Value) -> bool) {
         until(what, async || self.events().iter().any(&is_it)).await;
     }
 }
 
-/// Waits until every running node has it that this user is online: a leader that is killed takes what happened in its last
-/// tenth of a second with it.
-pub(super) async fn is_known_to_all(cluster: &Cluster, user: &str) {
-    until("the news at every node", async || {
+/// Waits until every running node lists this user as online.
+///
+/// A killed leader loses the changes of its last 100 ms, because they are not replicated yet.
+pub(super) async fn wait_until_replicated(cluster: &Cluster, user: &str) {
+    until("the replication to every node", async || {
         for index in cluster.running() {
             let answer = cluster.at(index).get("/discovery/online?stale=true").await;
             let is_listed = |names: &Vec<Value>| names.iter().any(|name| name == user);
@@ -133,6 +134,6 @@ pub(super) async fn is_known_to_all(cluster: &Cluster, user: &str) {
 }
 
 /// `--server` for one node.
-pub(super) fn server(cluster: &Cluster, index: usize) -> [String; 2] {
+pub(super) fn server_flag(cluster: &Cluster, index: usize) -> [String; 2] {
     ["--server".to_owned(), cluster.url(index)]
 }
