@@ -203,7 +203,7 @@ impl MeshPeers {
                 }
             }
             MessageBody::HistoryRequest(have) => {
-                self.tree.answer_history_request(link, &have, history, &mut self.links, cx)
+                self.tree.answer_history_request(link, &have, history, &mut self.links, cx);
             }
             MessageBody::Have(have) => self.tree.handle_have(link, have, &mut self.links, cx),
             MessageBody::Prune(author) => state.push.send.make_lazy(author),

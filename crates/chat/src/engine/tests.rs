@@ -439,10 +439,10 @@ fn a_history_batch_fits_into_the_send_queue() {
         for action in &actions {
             match action {
                 Action::Send { message: MeshMessage { body: MessageBody::Chat(_), number, .. }, .. } => {
-                    numbers.push(*number)
+                    numbers.push(*number);
                 }
                 Action::Send { message: MeshMessage { body: MessageBody::HistoryEnd { more }, .. }, .. } => {
-                    end = Some(*more)
+                    end = Some(*more);
                 }
                 _ => {}
             }
