@@ -1,8 +1,8 @@
 //! State machine of one chat peer. Pure: an event, the time and a random seed in; actions out.
 //!
-//! It decides which addresses are dialled, which links stay open, which chat is forwarded to which
-//! peer, which chat is a duplicate, and what the user is notified of. It does not know sockets,
-//! bytes, files, clocks or threads. The driver performs the actions.
+//! It decides on dials, on open links, on the forwarding of chat, on duplicates and on notices to
+//! the user. It does not know sockets, bytes, files, clocks or threads. The driver performs the
+//! actions.
 //!
 //! Read [`Event`] and [`Action`] first. [`Engine`] only passes each event to its components:
 //! `mesh_peers` (links and the Plumtree broadcast trees), `lan_peers`, and above both `chat`

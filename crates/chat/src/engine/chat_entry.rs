@@ -1,7 +1,7 @@
 //! Chat entry: author, number and text, and its message id on the LAN.
 //!
-//! A LAN message has a 64-bit id. For a message that is also sent on the mesh, the id is a digest
-//! of its mesh fields, so that the receiver can compute it on either transport.
+//! A LAN message has a 64-bit id. If the message is also sent on the mesh, its id is a digest of
+//! its mesh fields. So a receiver can compute it on either transport.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -102,8 +102,8 @@ fn resolve(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Result<Rec
 }
 
 /// Whether a display name must not find a peer. Anybody can choose any display name. So it must not
-/// stand for a full name, for a peer id, or for the nickname of another mesh peer, even one that is
-/// not linked or has left.
+/// stand for a full name or a peer id. It must not stand for the nickname of another mesh peer
+/// either, even if that peer is not linked or has left.
 fn is_reserved(wanted: &str, mesh: &MeshPeers) -> bool {
     wanted.contains('@') || PeerId::parse(wanted).is_ok() || mesh.tree.authors.has_name(wanted)
 }

@@ -1,9 +1,9 @@
 //! Peers of the LAN: their table, the replies to each, and a limit on replies per source address.
 //!
 //! Some other implementations answer every announcement, even an answer. To avoid an endless
-//! exchange, this peer announces itself to a new peer at most once, and only if the new peer's
-//! datagram arrived at the shared port. A datagram to this peer's own port was sent by a peer that
-//! already knows it.
+//! exchange, this peer announces itself to a new peer at most once. It does so only if the new
+//! peer's datagram arrived at the shared port. A datagram to this peer's own port was sent by a
+//! peer that already knows it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

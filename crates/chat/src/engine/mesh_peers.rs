@@ -16,9 +16,9 @@ use crate::peer_id::PeerId;
 use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
-/// Number of failures in a row at a configured address after which the user is notified that its
-/// peer accepts links and closes them at once. A single failure is normal if two peers dial each
-/// other at the same time.
+/// Number of failures in a row at a configured address before the user is notified. These are links
+/// that the peer accepted and closed without a message. A single one is normal if two peers dial
+/// each other at the same time.
 const FAILURES_BEFORE_NOTICE: u32 = 2;
 
 /// The links, and the broadcast trees on them.

@@ -395,7 +395,7 @@ fn is_any_answer_open(links: &MeshLinks, now: Now) -> bool {
     links.iter().any(|(_, link)| link.push.send.has_open_answer(now.boot))
 }
 
-/// Takes the messages that each linked peer must be told of.
+/// Takes the pending `have` numbers of each link.
 fn take_pending_haves(links: &mut MeshLinks) -> Vec<(LinkId, Vec<(PeerId, u64)>)> {
     let pending = links.iter_mut().map(|(id, link)| (id, link.push.send.take_pending_haves()));
     pending.filter(|(_, numbers)| !numbers.is_empty()).collect()

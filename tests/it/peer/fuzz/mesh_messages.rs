@@ -84,7 +84,7 @@ fn check(message: &MeshMessage, length: usize, text_times: bool) {
     assert_eq!(&again, message, "{bytes:?}");
 }
 
-/// The messages and the end of a stream are the same, whatever the sizes of its pieces are.
+/// The sizes of the pieces of a stream do not change its messages or its end.
 fn split(stream: &[u8], rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMessage, bool)> {
     let whole = feed(stream, |_| usize::MAX);
     let each = feed(stream, |_| 1);
