@@ -1,19 +1,22 @@
-//! How things are shown. Whatever others wrote is made harmless here, and nowhere later.
+//! Formats notices, peer lists and the history as lines.
+//!
+//! Texts of other peers can contain terminal escapes. This is the only place that replaces them; the callers print the lines
+//! unchanged.
 
 use crate::engine::{Contact, Entry, Known, Notice, Via};
 use crate::text::harmless;
 use rollcall_core::WallMs;
 
-/// The most characters of a name on the screen.
+/// Longest name in the output, in characters.
 const NAME_CHARS: usize = 64;
-/// The most characters of anything else.
+/// Longest other text in the output, in characters.
 const TEXT_CHARS: usize = 8 * 1024;
 
-/// The lines that a notice is for a person; none if it is not shown in this mode.
+/// Formats a notice; no lines if it is not shown in this mode.
 #[must_use]
 pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
     match notice {
-        // Nothing would be there but a name.
+        // The line would contain only a name.
         Notice::Post { text, .. } | Notice::Direct { text, .. } if text.trim().is_empty() => Vec::new(),
         Notice::Found { peer, .. } if is_verbose => vec![format!("[DISCOVERY] Found peer: {}", uid(peer))],
         Notice::Lost { peer, why } if is_verbose => {
@@ -44,17 +47,17 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
             lines.extend(refused.as_ref().map(|why| format!("! the avatar of {} is left out: {why}", uid(from))));
             lines
         }
-        Notice::Mismatch { uid, source } => vec![format!("! {} writes from {source}", name(uid))],
-        Notice::Doubled { uid, source } => vec![format!("! somebody at {source} calls itself {} too", name(uid))],
+        Notice::Mismatch { uid, source } => vec![format!("! {} sends from {source}, which is not the address it claims", name(uid))],
+        Notice::Doubled { uid, source } => vec![format!("! another program at {source} uses the name {}", name(uid))],
         Notice::Unreachable { endpoint, why } => {
-            vec![format!("! {endpoint} is not reached: {}; trying again", text(why))]
+            vec![format!("! cannot reach {endpoint}: {}; trying again", text(why))]
         }
         Notice::Refused { why } => vec![format!("! {}", text(why))],
         Notice::Listed { from, uids } if is_verbose => {
             let names: Vec<String> = uids.iter().map(|uid| name(uid)).collect();
             vec![format!("[PEER LIST] From {}: {}", uid(from), names.join(", "))]
         }
-        // Whoever was meant by the name that it displays: this is who got it.
+        // The recipient may have been found by its display name, which is not unique: show the id.
         Notice::SentTo { to } if to.display_name.is_some() => vec![format!("[DM] To {} ({})", shown_name(to), uid(to))],
         Notice::Found { .. }
         | Notice::Lost { .. }
@@ -64,7 +67,7 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
     }
 }
 
-/// Who is here.
+/// Formats the list of known peers.
 #[must_use]
 pub fn peer_list_lines(known: &[Known]) -> Vec<String> {
     let head = format!("[KNOWN PEERS] ({} peers):", known.len());
@@ -81,7 +84,7 @@ pub fn peer_list_lines(known: &[Known]) -> Vec<String> {
     [head].into_iter().chain(each).collect()
 }
 
-/// What was said.
+/// Formats the history.
 #[must_use]
 pub fn history_lines(said: &[(Contact, Entry)]) -> Vec<String> {
     let head = format!("[HISTORY] ({} messages):", said.len());
@@ -92,7 +95,7 @@ pub fn history_lines(said: &[(Contact, Entry)]) -> Vec<String> {
     [head].into_iter().chain(each).collect()
 }
 
-/// What a person calls somebody.
+/// Display name of a contact, or its id without one.
 fn shown_name(contact: &Contact) -> String {
     contact.display_name.as_ref().map_or_else(|| uid(contact), |called| name(called))
 }
@@ -146,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn who_displays_a_name_is_told_apart_when_a_message_went_there() {
+    fn the_id_of_a_recipient_with_a_display_name_is_shown() {
         let to = |display_name| notice_lines(&Notice::SentTo { to: Contact { display_name, ..al() } }, false);
         assert_eq!(to(al().display_name), ["[DM] To Al (alice@192.168.1.11)"]);
         assert_eq!(to(None), Vec::<String>::new());
     }
 
     #[test]
-    fn a_message_of_white_space_is_not_shown() {
+    fn a_message_of_only_white_space_is_not_shown() {
         for (text, is_blank) in [("", true), (" \t\r\n\u{a0}\u{2003}\u{2028}", true), (" . ", false)] {
             let post = Notice::Post { from: al(), text: text.into(), said_at: 0, number: "1".into() };
             let direct = Notice::Direct { from: al(), text: text.into(), said_at: 0 };
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_others_write_reaches_the_terminal_as_it_came() {
+    fn texts_of_other_peers_reach_the_terminal_without_escapes() {
         let evil = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}\r\n[POST] bob: forged".repeat(999);
         let from = Contact { uid: evil.clone(), display_name: Some(evil.clone()), via: Via::Mesh };
         let profile = PeerProfile::new(&evil, &evil, None);

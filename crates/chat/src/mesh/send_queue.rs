@@ -176,7 +176,11 @@ mod tests {
         assert!(!send_queue.is_above_high_water());
         assert_eq!(send_queue.push(Bytes::from_static(b"x"), false), Ok(true));
         assert!(send_queue.is_above_high_water());
-        assert_eq!(send_queue.push(Bytes::from_static(b"x"), true), Ok(false), "such a peer is slowed down by this end");
+        assert_eq!(
+            send_queue.push(Bytes::from_static(b"x"), true),
+            Ok(false),
+            "such a peer is slowed down by this end"
+        );
         assert!(!send_queue.is_above_high_water());
         assert!(!send_queue.is_below_low_water());
         send_queue.next_write().await.unwrap();

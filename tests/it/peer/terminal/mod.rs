@@ -254,7 +254,7 @@ async fn a_terminal_that_cannot_move_its_cursor_is_read_line_by_line() {
     let mut al = TerminalUser::start_on("dumb", dir.path(), "al", &MESH);
     al.wait_for_screen("its start", |screen| screen.has("listening at")).await;
     al.press_keys("HELP\r");
-    al.wait_for_screen("the help", |screen| screen.has("say something to everybody")).await;
+    al.wait_for_screen("the help", |screen| screen.has("send a message to all peers")).await;
     al.press_keys("QUIT\r");
     assert_eq!(al.wait_for_exit().await.code(), Some(0));
 }
