@@ -47,7 +47,9 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
             lines.extend(refused.as_ref().map(|why| format!("! the avatar of {} is left out: {why}", uid(from))));
             lines
         }
-        Notice::Mismatch { uid, source } => vec![format!("! {} sends from {source}, which is not the address it claims", name(uid))],
+        Notice::Mismatch { uid, source } => {
+            vec![format!("! {} sends from {source}, which is not the address it claims", name(uid))]
+        }
         Notice::Doubled { uid, source } => vec![format!("! another program at {source} uses the name {}", name(uid))],
         Notice::Unreachable { endpoint, why } => {
             vec![format!("! cannot reach {endpoint}: {}; trying again", text(why))]

@@ -30,7 +30,8 @@ pub(super) fn page(stats: &PeerStats, context: &PageContext<'_>) -> String {
 fn state(page: &mut MetricsPage, stats: &PeerStats, context: &PageContext<'_>) {
     let PeerIdentity { id, name, version, uptime_seconds } = context.identity;
     let labels = [("id", id.as_str()), ("name", name.as_str()), ("version", version)];
-    let _ = page.gauge("rollcall_peer_info", "Identity of the peer; the value is always 1.").labelled_sample(&labels, 1);
+    let _ =
+        page.gauge("rollcall_peer_info", "Identity of the peer; the value is always 1.").labelled_sample(&labels, 1);
     page.gauge("rollcall_peer_uptime_seconds", "Time since the start of the process.").sample(uptime_seconds);
     page.gauge("rollcall_peer_connections", "Linked peers of the mesh.").sample(stats.links);
     page.gauge("rollcall_peer_max_connections", "Largest number of linked peers.").sample(context.max_connections);
@@ -54,7 +55,8 @@ fn traffic(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoCounters) 
     let Counts { received, sent, posts_in, posts_out, datagrams_in, datagrams_out, .. } = stats.counts;
     page.counter("rollcall_peer_posts_received_total", "Posts of other peers, each counted once.").sample(posts_in);
     page.counter("rollcall_peer_posts_sent_total", "Posts of this peer.").sample(posts_out);
-    let mut family = page.counter("rollcall_peer_messages_received_total", "Received mesh messages without heartbeats.");
+    let mut family =
+        page.counter("rollcall_peer_messages_received_total", "Received mesh messages without heartbeats.");
     for kind in messages() {
         family = family.labelled_sample(&[("kind", kind_name(kind))], received.of(kind));
     }
@@ -64,7 +66,8 @@ fn traffic(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoCounters) 
         family = family.labelled_sample(&[("kind", kind_name(kind))], sent.of(kind));
     }
     let heartbeats = received.of(Kind::Heartbeat);
-    page.counter("rollcall_peer_heartbeats_received_total", "Heartbeats received from linked peers.").sample(heartbeats);
+    page.counter("rollcall_peer_heartbeats_received_total", "Heartbeats received from linked peers.")
+        .sample(heartbeats);
     let heartbeats = sent.of(Kind::Heartbeat);
     page.counter("rollcall_peer_heartbeats_sent_total", "Heartbeats sent to linked peers.").sample(heartbeats);
     let (read, written) = (io_counters.bytes_in.value(), io_counters.bytes_out.value());
@@ -92,8 +95,7 @@ fn links(page: &mut MetricsPage, stats: &PeerStats) {
 
 fn drops_and_errors(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoCounters) {
     let Counts { duplicates, unanswered, crowded_out, .. } = stats.counts;
-    page.counter("rollcall_peer_duplicates_total", "Duplicate chat messages that were dropped.")
-        .sample(duplicates);
+    page.counter("rollcall_peer_duplicates_total", "Duplicate chat messages that were dropped.").sample(duplicates);
     let help = "Dropped by reason: too_long (messages too long for a link), unread (notices that were not read), lan_limit (replies \
                 to a rate-limited LAN source), lan_full (new peers on a full LAN).";
     let mut family = page.counter("rollcall_peer_dropped_total", help);
