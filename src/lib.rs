@@ -2,7 +2,7 @@
 //!
 //! Three parts know nothing of each other: [`presence`] decides who is online, [`storage`] keeps what lasts, and [`config`]
 //! reads the settings. [`registry`] makes the use cases of them, [`replication`] tells the other nodes what changed, [`http`]
-//! serves the API, and [`node`] puts a process together. [`commands`] is the command line.
+//! serves the API, and [`node`] puts a process together. [`cli`] is the command line.
 //!
 //! Other packages of the workspace: `rollcall_core` (values with a rule, API bodies, the clock), `rollcall_election` (which
 //! node leads), `rollcall_client` (an HTTP client that follows the leader) and `rollcall_chat` (the chat peer).
@@ -19,4 +19,4 @@ pub mod snapshot;
 pub mod http;
 pub mod node;
 
-pub mod commands;
+pub mod cli;

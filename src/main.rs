@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use rollcall::commands::{self, Cli};
+use rollcall::cli::{self, Cli};
 
 fn main() -> ExitCode {
-    commands::start(Cli::parse())
+    cli::start(Cli::parse())
 }

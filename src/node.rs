@@ -23,7 +23,7 @@ pub use identity::BUCKET_FILES_VERSION;
 
 use crate::config::{self, Config};
 use crate::http::{App, ClusterView, Copies, Cors, ThisNode, api, news, serve};
-use crate::registry::{Registry, Settings};
+use crate::registry::{Registry, RegistrySettings};
 use crate::replication::Replication;
 use crate::snapshot::Keeper;
 use crate::storage::{Bucket, RetryPolicy};
@@ -32,7 +32,7 @@ use identity::{cluster_id, is_first_start, token_key};
 use leadership::{drain, follow_leadership, pulse};
 use rollcall_core::clock::boot_now;
 use rollcall_election::{
-    ApiOptions, BallotOptions, Carrier, ClusterOptions, Election, LoadOptions, LoadSource, Options, Peers,
+    ApiOptions, BallotOptions, ClusterOptions, Election, LoadOptions, LoadSource, Options, Peers, Transport,
 };
 use startup::{bind, listen, lock_node_dir, open_backend};
 
@@ -55,7 +55,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let past = Past { lock, first_start: is_first_start(&config, &bucket).await? };
     say(&banner(&config, &bucket));
 
-    let settings = Settings {
+    let settings = RegistrySettings {
         ttl_ms: config.presence.ttl_ms,
         replicated: config.peers.len() > 1,
         require_password: config.passwords.required,
@@ -63,18 +63,18 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     };
     let registry = Registry::new(bucket, settings, &token_key, started_at);
     // Until a leader serves, nobody could be heard, and so nobody ages.
-    registry.served(started_at);
+    registry.note_active_leader(started_at);
     let snapshots = Keeper::new(registry.clone(), config.node_dir(), cluster);
     snapshots.load().await;
     let (online_in, online) = watch::channel(0);
-    let (election, carrier) = start_election(&config, cluster, past, election_port, online)?;
-    let (replication, flusher) = Replication::new(registry.clone(), carrier, election.role());
+    let (election, transport) = start_election(&config, cluster, past, election_port, online)?;
+    let (replication, flusher) = Replication::new(registry.clone(), transport, election.role());
     let under_way = TaskTracker::new();
     let (news, telling) = news(registry.clone(), election.role());
     let app = App {
         registry: registry.clone(),
         this: ThisNode { addr: config.node, version: env!("CARGO_PKG_VERSION"), started_at },
-        cluster: ClusterView { role: election.role(), members: election.members(), online: election.leader_note() },
+        cluster: ClusterView { role: election.role(), members: election.members(), online: election.leader_tag() },
         copies: Copies {
             clients_up_to_date_at: replication.clients_up_to_date_at(),
             users_complete_at: replication.users_complete_at(),
@@ -102,11 +102,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let drained = CancellationToken::new();
     let serving = serve(api_port, api(app), drained.clone());
     tokio::pin!(serving);
-    let mut doubled = election.doubled();
+    let mut address_conflict = election.address_conflict();
     let (has_ended, refusal) = tokio::select! {
         () = &mut serving => (true, None),
         () = shutdown.cancelled() => (false, None),
-        Ok(reason) = doubled.wait_for(Option::is_some) => (false, reason.clone()),
+        Ok(reason) = address_conflict.wait_for(Option::is_some) => (false, reason.clone()),
     };
     // The lease goes first, so that a successor can start while the last requests end here.
     election.resign();
@@ -135,8 +135,8 @@ fn start_election(
     cluster: Uuid,
     past: Past,
     port: TcpListener,
-    note: watch::Receiver<u64>,
-) -> Result<(Election, Carrier), NodeError> {
+    heartbeat_tag: watch::Receiver<u64>,
+) -> Result<(Election, Transport), NodeError> {
     let peers = Peers::new(config.peers.clone(), config.node)
         .ok_or_else(|| NodeError::Configuration(format!("{} is not in `peers`", config.node)))?;
     let options = Options {
@@ -151,7 +151,7 @@ fn start_election(
             refresh_ms: config.cpu_refresh_ms,
         },
         ballot: BallotOptions { dir: config.node_dir(), lock: Some(past.lock), first_start: past.first_start },
-        note,
+        heartbeat_tag,
     };
     Election::start(port, options).map_err(|error| {
         let dir = config.node_dir();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use rand::RngExt;
-use rollcall::commands::exit;
+use rollcall::cli::exit;
 use rollcall::config::DEFAULT_CREDENTIALS;
 use rollcall::storage::check::{Step, Verdict, check};
 use rollcall::storage::{GcsConfig, RetryPolicy};

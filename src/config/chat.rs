@@ -1,5 +1,5 @@
-//! Settings of a chat peer: defaults < file (YAML) < environment < flags. What cannot be read is refused wherever it
-//! stands: who wrote it expects it to count.
+//! Settings of a chat peer. Flags override the environment, which overrides the file (YAML), which overrides the defaults.
+//! An invalid value is an error even if it is overridden, because its author expects it to apply.
 
 pub(super) mod keys;
 
@@ -22,7 +22,7 @@ const NAME_RULE: &str = "1 to 32 characters without spaces and @";
 const COUNT_RULE: &str = "a whole number from 1 to 1000000";
 const PERIOD_RULE: &str = "a time such as 500ms, 5s or 1m30s";
 
-/// Reads the file, if one is named, and loads the settings. `flags` are texts by the name of their setting.
+/// Reads the file, if one is given, and loads the settings. `flags` are pairs of setting name and value.
 ///
 /// # Errors
 /// [`ConfigError`], the first one found.
@@ -40,8 +40,8 @@ pub fn read(
     load(Some((&path.display().to_string(), &text)), variable, flags)
 }
 
-/// Puts the settings together. `file` is the name and text of the configuration file, if there is one; `variable` looks
-/// up an environment variable; `flags` are texts by the name of their setting.
+/// Merges and checks the settings. `file` is the name and the content of the configuration file. `variable` returns the
+/// value of an environment variable. `flags` are pairs of setting name and value.
 ///
 /// # Errors
 /// [`ConfigError`], the first one found.
@@ -90,7 +90,7 @@ fn settings(layers: &Layers, variable: &dyn Fn(&str) -> Option<String>) -> Resul
     })
 }
 
-/// A setting that is a text with the rule of `parse`; white space around it does not count.
+/// Reads a setting with the parser `parse`. White space around the value is ignored. `rule` describes valid values.
 fn parsed<T>(
     layers: &Layers,
     key: &Key,
@@ -100,18 +100,20 @@ fn parsed<T>(
     Ok(layers.parsed_by(key, rule, |text| parse(text.trim()))?.map(|given| given.value))
 }
 
+/// Reads a number from 1 to 1,000,000.
 fn count(layers: &Layers, key: &Key, default: usize) -> Result<usize, ConfigError> {
     let is_count = |count: &usize| (1..=1_000_000).contains(count);
     let found = parsed(layers, key, COUNT_RULE, |text| text.parse().ok().filter(is_count))?;
     Ok(found.unwrap_or(default))
 }
 
+/// Reads a duration above 0.
 fn period(layers: &Layers, key: &Key, default: Duration) -> Result<Duration, ConfigError> {
     let found = parsed(layers, key, PERIOD_RULE, |text| parse_period(text).filter(|period| !period.is_zero()))?;
     Ok(found.unwrap_or(default))
 }
 
-/// The level, unless it stands in the file and `RUST_LOG` is set: that is of the environment, which wins over the file.
+/// Log level. A level in the file is ignored if `RUST_LOG` is set, because the environment overrides the file.
 fn log_level(layers: &Layers, variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<LogLevel>, ConfigError> {
     let parse = |text: &str| LogLevel::ALL.into_iter().find(|level| level.name() == text.trim());
     let found = layers.parsed_by(&keys::LOG_LEVEL, "error, warn, info, debug or trace", parse)?;
@@ -125,7 +127,7 @@ fn base_url(text: &str) -> Option<String> {
     is_url.then(|| text.trim_end_matches('/').to_owned())
 }
 
-/// Also as YAML may have it.
+/// Parses a boolean in all spellings of YAML.
 fn parse_bool(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" => Some(true),
@@ -138,7 +140,7 @@ fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && u16::from_str(port).is_ok())
 }
 
-/// A port without a host is this machine's alone: whoever wants others to read how a peer is has to say so.
+/// Parses the metrics address. A port without a host means 127.0.0.1, so that the metrics are public only on request.
 fn metrics_addr(text: &str) -> Option<String> {
     match text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
         Ok(port) => Some(format!("127.0.0.1:{port}")),
@@ -146,7 +148,7 @@ fn metrics_addr(text: &str) -> Option<String> {
     }
 }
 
-/// `1h`, `1m30s`, `2.5s`, `500ms`: numbers with units, one after another.
+/// Parses a duration such as `1h`, `1m30s`, `2.5s` or `500ms`: numbers with units, added up.
 fn parse_period(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
@@ -168,7 +170,7 @@ fn parse_period(text: &str) -> Option<Duration> {
         rest = &rest[unit_end..];
         total = total.checked_add(Duration::try_from_secs_f64(number * unit).ok()?)?;
     }
-    // Longer waits than a day are mistakes, and would overflow elsewhere.
+    // More than a day is a mistake, and would overflow timers.
     (total <= Duration::from_hours(24)).then_some(total)
 }
 

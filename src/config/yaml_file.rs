@@ -9,7 +9,7 @@ use super::error::ConfigError;
 use super::keys::Key;
 use super::layers::{Given, Layer, Raw, cut};
 use super::origin::Origin;
-use rollcall_core::text::harmless;
+use rollcall_core::escape::sanitize_line;
 
 /// The most characters that are repeated of what the parser says.
 const MAX_MESSAGE_CHARS: usize = 400;
@@ -24,7 +24,7 @@ pub(super) fn parse(keys: &[&'static Key], name: &str, text: &str) -> Result<Lay
     with_deserializer_from_str(text, |yaml| yaml.deserialize_map(file)).unwrap_or_else(|error| {
         // The parser repeats the file's own words, however long they are.
         let message = error.without_snippet().render_with_formatter(&UserMessageFormatter);
-        Err(ConfigError::NotYaml { name: name.to_owned(), message: harmless(&message, MAX_MESSAGE_CHARS) })
+        Err(ConfigError::NotYaml { name: name.to_owned(), message: sanitize_line(&message, MAX_MESSAGE_CHARS) })
     })
 }
 

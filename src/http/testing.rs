@@ -26,7 +26,7 @@ use crate::registry::{Registry, TokenKey};
 use crate::storage::{Backend, Bucket, Memory, RetryPolicy};
 use rollcall_core::clock;
 use rollcall_core::{BootMs, NodeAddr, Term};
-use rollcall_election::{Leader, Member, Role, Standing};
+use rollcall_election::{Leader, Member, Role, RoleState};
 
 /// The term in which somebody leads.
 pub(super) const TERM: Term = Term(7);
@@ -62,8 +62,8 @@ fn leader(node: &str, api_url: &str) -> Leader {
 
 /// The role of a node that serves until `serves_until`.
 pub(super) fn leading_until(serves_until: BootMs, term: Term) -> Role {
-    let standing = Standing::Leader { serves_until, handing_over: false };
-    Role { term, standing, leader: Some(leader("127.0.0.1:8080", "http://127.0.0.1:3000")), leaderless_since: None }
+    let state = RoleState::Leader { serves_until, handing_over: false };
+    Role { term, state, leader: Some(leader("127.0.0.1:8080", "http://127.0.0.1:3000")), leaderless_since: None }
 }
 
 /// The role of a node that serves for long.
@@ -75,7 +75,7 @@ pub(super) fn leading() -> Role {
 pub(super) fn following() -> Role {
     Role {
         term: TERM,
-        standing: Standing::Follower,
+        state: RoleState::Follower,
         leader: Some(leader("127.0.0.1:8081", "http://127.0.0.1:3001")),
         leaderless_since: None,
     }
@@ -83,7 +83,7 @@ pub(super) fn following() -> Role {
 
 /// The role of a node during an election.
 pub(super) fn without_leader() -> Role {
-    Role { term: TERM, standing: Standing::Candidate, leader: None, leaderless_since: Some(BootMs(0)) }
+    Role { term: TERM, state: RoleState::Candidate, leader: None, leaderless_since: Some(BootMs(0)) }
 }
 
 impl Node {

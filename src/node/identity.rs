@@ -53,7 +53,7 @@ pub(super) async fn cluster_id(bucket: &Bucket) -> Result<Uuid, NodeError> {
 
 /// The key of the bucket's tokens.
 pub(super) async fn token_key(bucket: &Bucket) -> Result<TokenKey, NodeError> {
-    TokenKey::of_bucket(bucket).await.map_err(|error| {
+    TokenKey::load_or_create(bucket).await.map_err(|error| {
         let remedy = match error {
             TokenKeyError::Storage(_) => "; check it step by step with `cargo run --bin test_firebase`",
             TokenKeyError::Damaged { .. } => "",

@@ -88,9 +88,9 @@ pub(super) async fn pulse(registry: Registry, role: watch::Receiver<Role>, onlin
         ticks.tick().await;
         let serves = role.borrow().is_serving(boot_now());
         if serves {
-            registry.served(boot_now());
+            registry.note_active_leader(boot_now());
         }
-        registry.observe(boot_now());
+        registry.tick(boot_now());
         let count = u64::try_from(registry.online_count(boot_now())).unwrap_or(u64::MAX);
         online.send_replace(count);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use super::{Caller, NewUser, Registry, Settings, TokenKey};
+use super::{Caller, RegisterRequest, Registry, RegistrySettings, TokenKey};
 use crate::storage::{Backend, Bucket, Local, Memory, RetryPolicy};
 use rollcall_core::{BootMs, Metadata, Username, WallMs};
 
@@ -41,12 +41,12 @@ fn registry_with(backend: Arc<dyn Backend>) -> Registry {
 /// The registry of one node of several, that started at `now`.
 pub(crate) fn replicated(now: BootMs) -> Registry {
     let bucket = Bucket::new(Arc::new(Memory::new()), RetryPolicy::default());
-    Registry::new(bucket, Settings { replicated: true, ..settings() }, &TokenKey::new([7; 32]), now)
+    Registry::new(bucket, RegistrySettings { replicated: true, ..settings() }, &TokenKey::new([7; 32]), now)
 }
 
 /// How a node without others is set, with tokens of an hour.
-pub(crate) fn settings() -> Settings {
-    Settings { ttl_ms: 30_000, replicated: false, require_password: false, token_seconds: 3600 }
+pub(crate) fn settings() -> RegistrySettings {
+    RegistrySettings { ttl_ms: 30_000, replicated: false, require_password: false, token_seconds: 3600 }
 }
 
 /// A request that came in at `now`, from one and the same address.
@@ -59,12 +59,12 @@ pub(super) fn name(text: &str) -> Username {
 }
 
 /// A user with nothing but a name.
-pub(super) fn user(username: &str) -> NewUser {
-    NewUser { username: name(username), addr: None, password: None, metadata: Metadata::default() }
+pub(super) fn user(username: &str) -> RegisterRequest {
+    RegisterRequest { username: name(username), addr: None, password: None, metadata: Metadata::default() }
 }
 
 /// A picture of one colour.
-pub(crate) fn picture(format: image::ImageFormat, width: u32, height: u32) -> Bytes {
+pub(crate) fn encoded_image(format: image::ImageFormat, width: u32, height: u32) -> Bytes {
     let mut bytes = Cursor::new(Vec::new());
     let pixels = image::RgbImage::from_pixel(width, height, image::Rgb([1, 2, 3]));
     image::DynamicImage::from(pixels).write_to(&mut bytes, format).unwrap();
@@ -83,7 +83,7 @@ pub(crate) fn png_chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {
 
 /// A PNG with further chunks behind its IHDR.
 pub(crate) fn png_with(chunks: &[u8]) -> Vec<u8> {
-    let plain = picture(image::ImageFormat::Png, 8, 8);
+    let plain = encoded_image(image::ImageFormat::Png, 8, 8);
     // The signature has 8 bytes and IHDR 25.
     let (head, rest) = plain.split_at(33);
     [head, chunks, rest].concat()

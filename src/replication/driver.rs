@@ -13,7 +13,7 @@ use super::store::Store;
 use crate::registry::{Coverage, Registry, RowNo, Rows};
 use rollcall_core::clock::boot_now;
 use rollcall_core::{BootMs, Term, Username};
-use rollcall_election::{Carrier, Parcel, Role};
+use rollcall_election::{Inbound, Role, Transport};
 
 /// How often changes are told. What a leader was told since may be lost with it.
 const TICK: Duration = Duration::from_millis(100);
@@ -28,7 +28,7 @@ pub struct Flusher(mpsc::Sender<oneshot::Sender<()>>);
 /// Keeps what this node knows the same as what its leader knows, and the other way round.
 pub struct Replication {
     registry: Registry,
-    carrier: Carrier,
+    transport: Transport,
     role: watch::Receiver<Role>,
     replica: Replica,
     clients_up_to_date_at: watch::Sender<Option<BootMs>>,
@@ -66,13 +66,13 @@ impl Flusher {
 impl Replication {
     /// A replication that has not begun.
     #[must_use]
-    pub fn new(registry: Registry, carrier: Carrier, role: watch::Receiver<Role>) -> (Self, Flusher) {
+    pub fn new(registry: Registry, transport: Transport, role: watch::Receiver<Role>) -> (Self, Flusher) {
         let (drawn, _) = draw_id().as_u64_pair();
-        let replica = Replica::new(carrier.me(), carrier.count(), drawn);
+        let replica = Replica::new(transport.me(), transport.count(), drawn);
         let (flush, flushes) = mpsc::channel(1);
         let this = Self {
             registry,
-            carrier,
+            transport,
             role,
             replica,
             clients_up_to_date_at: watch::Sender::new(None),
@@ -108,11 +108,11 @@ impl Replication {
                     Ok(()) => self.take_role(),
                     Err(_) => return,
                 },
-                parcel = self.carrier.receive() => match parcel {
-                    Some(parcel) => self.take(&parcel),
+                inbound = self.transport.receive() => match inbound {
+                    Some(inbound) => self.take(&inbound),
                     None => return,
                 },
-                () = registry.news() => self.replica.flush(&mut View { registry: &registry, now: now() }),
+                () = registry.wait_for_new_users() => self.replica.flush(&mut View { registry: &registry, now: now() }),
                 Some(done) = self.flushes.recv() => {
                     self.waiting = Some(done);
                     self.replica.flush(&mut View { registry: &registry, now: now() })
@@ -130,7 +130,7 @@ impl Replication {
     fn take_role(&mut self) -> Vec<Output> {
         // Read before the role: of the terms that began until now the role tells whether they are over. One that a request
         // begins from now on is not meant by what is ended below.
-        let begun = self.registry.epoch();
+        let begun = self.registry.term();
         let role = self.role.borrow_and_update();
         let (term, leads) = (role.term, role.leads());
         let now = boot_now();
@@ -161,28 +161,28 @@ impl Replication {
         outputs
     }
 
-    fn take(&mut self, parcel: &Parcel) -> Vec<Output> {
+    fn take(&mut self, inbound: &Inbound) -> Vec<Output> {
         // It may have changed since the message began to be waited for.
-        self.replica.remember(self.carrier.saved_term());
+        self.replica.remember(self.transport.saved_term());
         let now = boot_now();
-        let Some(message) = Message::decode(&parcel.cargo) else {
-            debug!("what node {} sent is no message of a replica", parcel.from.node.0);
+        let Some(message) = Message::decode(&inbound.payload) else {
+            debug!("what node {} sent is no message of a replica", inbound.from.node.0);
             return Vec::new();
         };
-        self.replica.heard(parcel.from.node, message, &mut View { registry: &self.registry, now }, now)
+        self.replica.heard(inbound.from.node, message, &mut View { registry: &self.registry, now }, now)
     }
 
     fn perform(&mut self, output: Output) {
         match output {
             Output::Send(to, message) => {
-                let cargo = message.encode();
+                let payload = message.encode();
                 for node in to {
                     // What is dropped here is missed there, and pulled.
-                    let _ = self.carrier.send(node, cargo.clone());
+                    let _ = self.transport.send(node, payload.clone());
                 }
             }
-            Output::Led => self.registry.served(boot_now()),
-            Output::Confirmed(upto) => self.registry.confirm(upto),
+            Output::Led => self.registry.note_active_leader(boot_now()),
+            Output::Confirmed(upto) => self.registry.confirm_majority(upto),
             Output::Clients(term, coverage) => self.registry.raise_clients(term, coverage),
             Output::Users(term, coverage) => {
                 info!("the list of users is whole: a majority of the nodes told what it knows");
@@ -192,7 +192,7 @@ impl Replication {
     }
 
     fn publish(&mut self) {
-        self.carrier.set_may_take_over(self.replica.may_take_over());
+        self.transport.set_may_take_over(self.replica.may_take_over());
         let freshness = self.replica.freshness();
         tell(&self.clients_up_to_date_at, freshness.clients);
         tell(&self.users_complete_at, freshness.users);
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
     use crate::registry::testing::replicated;
     use rollcall_core::NodeAddr;
-    use rollcall_election::{Peers, Standing};
+    use rollcall_election::{Peers, RoleState};
 
     fn peers() -> Peers {
         let addrs: Vec<NodeAddr> = (1..=3).map(|port| format!("127.0.0.1:{port}").parse().unwrap()).collect();
@@ -263,8 +263,8 @@ mod tests {
     }
 
     fn leader_of(term: u64) -> Role {
-        let standing = Standing::Leader { serves_until: boot_now().plus(3_600_000), handing_over: false };
-        Role { standing, ..follower_of(term) }
+        let state = RoleState::Leader { serves_until: boot_now().plus(3_600_000), handing_over: false };
+        Role { state, ..follower_of(term) }
     }
 
     /// Whether a user that registers now is one to tell the others of.
@@ -279,8 +279,8 @@ mod tests {
         const TERMS: u64 = 3000;
         let registry = replicated(boot_now());
         let role = watch::Sender::new(follower_of(0));
-        let (carrier, _links) = Carrier::unconnected(&peers());
-        let (mut replication, _flusher) = Replication::new(registry.clone(), carrier, role.subscribe());
+        let (transport, _links) = Transport::unconnected(&peers());
+        let (mut replication, _flusher) = Replication::new(registry.clone(), transport, role.subscribe());
         // How often it has looked at the role.
         let (looks, over) = (AtomicU64::new(0), AtomicU64::new(0));
         thread::scope(|scope| {
@@ -312,16 +312,16 @@ mod tests {
     #[test]
     fn a_leaders_own_list_is_a_copy_from_when_it_served_last() {
         let role = watch::Sender::new(leader_of(1));
-        let (carrier, _links) = Carrier::unconnected(&peers());
-        let (mut replication, _flusher) = Replication::new(replicated(boot_now()), carrier, role.subscribe());
+        let (transport, _links) = Transport::unconnected(&peers());
+        let (mut replication, _flusher) = Replication::new(replicated(boot_now()), transport, role.subscribe());
         let began = boot_now();
         replication.tick();
         replication.publish();
         let served_at = replication.clients_up_to_date_at().borrow().expect("it serves");
         assert!(served_at >= began);
         // As when it slept through its lease: nothing has told it yet.
-        let ended = Standing::Leader { serves_until: boot_now(), handing_over: false };
-        role.send_replace(Role { standing: ended, ..leader_of(1) });
+        let ended = RoleState::Leader { serves_until: boot_now(), handing_over: false };
+        role.send_replace(Role { state: ended, ..leader_of(1) });
         thread::sleep(Duration::from_millis(5));
         replication.tick();
         replication.publish();
@@ -332,8 +332,8 @@ mod tests {
     async fn a_term_that_a_request_begins_when_it_is_over_already_is_ended() {
         let registry = replicated(boot_now());
         let role = watch::Sender::new(follower_of(1));
-        let (carrier, _links) = Carrier::unconnected(&peers());
-        let (replication, _flusher) = Replication::new(registry.clone(), carrier, role.subscribe());
+        let (transport, _links) = Transport::unconnected(&peers());
+        let (replication, _flusher) = Replication::new(registry.clone(), transport, role.subscribe());
         let late = async {
             tokio::time::sleep(TICK / 2).await;
             registry.begin_term(Term(1));

@@ -30,6 +30,6 @@ impl Following {
 
     /// How much of the users it has.
     pub(super) fn users(&self) -> Coverage {
-        if self.is_in_step() { Coverage::in_step_with(self.leader_users) } else { Coverage::Partial }
+        if self.is_in_step() { Coverage::in_sync_with(self.leader_users) } else { Coverage::Partial }
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct Freshness {
 impl Freshness {
     /// Notes that this node has all that its leader has, but for what is under way; of the users, the leader has so much.
     pub(super) fn note(&mut self, leader_users: Coverage, now: BootMs) {
-        let has = Coverage::in_step_with(leader_users);
+        let has = Coverage::in_sync_with(leader_users);
         if has.may_serve_stale_online() {
             self.clients = Some(now);
         }

@@ -73,7 +73,7 @@ impl Journal {
         let place = self.entries.partition_point(|(at, _)| *at <= position);
         let (mut rows, mut end) = (Rows::default(), position);
         for (at, batch) in self.entries.iter().skip(place) {
-            if !rows.is_empty() && rows.size() + batch.size() > Rows::MOST_BYTES {
+            if !rows.is_empty() && rows.size() + batch.size() > Rows::MAX_BYTES {
                 return Some((rows, Some(end)));
             }
             rows.extend(batch);
@@ -116,7 +116,7 @@ mod tests {
             assert!(journal.after(at(dropped)).is_none(), "what came after {dropped} is not all there");
         }
         // No more than go into one message.
-        let fit = (Rows::MOST_BYTES / batch.size()).max(1);
+        let fit = (Rows::MAX_BYTES / batch.size()).max(1);
         let (rows, end) = journal.after(at(11)).expect("all that came since");
         assert_eq!((rows.len(), end), (fit * batch.len(), Some(at(11 + fit as u64))));
         let (rows, end) = journal.after(at(110)).expect("the last one");

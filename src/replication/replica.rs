@@ -216,7 +216,7 @@ impl Replica {
             Message::Pulse { term, number, whole } => {
                 if self.follows(from, term, number, now, &mut out) {
                     self.expect(number, now, &mut out);
-                    self.acknowledge(from, Coverage::from_whole_bit(whole), store, now, &mut out);
+                    self.acknowledge(from, Coverage::from_complete_bit(whole), store, now, &mut out);
                 }
             }
             Message::Seen { term, base, upto } => {
@@ -349,7 +349,7 @@ impl Replica {
             },
             Cursor::Clients(after) => {
                 let rows = store.clients_after(after.as_ref());
-                let next = match rows.beats.last() {
+                let next = match rows.clients.last() {
                     Some(last) => Cursor::Clients(Some(last.username.clone())),
                     None => Cursor::Users(None),
                 };
@@ -447,7 +447,7 @@ impl Replica {
         let Role::Leading(leading) = &mut self.role else { return };
         leading.pulsed_at = now;
         let pulse =
-            Message::Pulse { term: leading.term, number: leading.sent.number, whole: leading.users.whole_bit() };
+            Message::Pulse { term: leading.term, number: leading.sent.number, whole: leading.users.complete_bit() };
         let to: Vec<NodeId> = self.group.others().collect();
         if !to.is_empty() {
             out.push(Output::Send(to, pulse));

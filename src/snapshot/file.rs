@@ -92,7 +92,7 @@ impl Keeper {
                 let away_ms = u64::try_from(wall_now().unix_ms() - snapshot.made_at_ms).unwrap_or(A_DAY_MS);
                 let users: usize = snapshot.rows.iter().map(|rows| rows.users.len()).sum();
                 for rows in snapshot.rows {
-                    self.registry.remember(rows, away_ms, boot_now());
+                    self.registry.load_snapshot(rows, away_ms, boot_now());
                 }
                 info!("read a snapshot of {users} users in {} ms", boot_now().since(began));
             }
@@ -113,14 +113,14 @@ impl Keeper {
         let mut last = None;
         loop {
             let rows = self.registry.clients_after(last.as_ref(), boot_now());
-            let Some(row) = rows.beats.last() else { break };
+            let Some(row) = rows.clients.last() else { break };
             last = Some(row.username.clone());
             write(&rows)?;
         }
         last = None;
         loop {
             // When it is read, passwords may have been changed.
-            let rows = self.registry.users_after(last.as_ref()).without_marks();
+            let rows = self.registry.users_after(last.as_ref()).without_fingerprints();
             let Some(row) = rows.users.last() else { break };
             last = Some(row.username.clone());
             write(&rows)?;

@@ -162,7 +162,7 @@ mod tests {
         let snapshot = decode(bytes, bucket).unwrap();
         assert_eq!(snapshot.made_at_ms, 1_796_018_853_598);
         let names = |rows: &Rows| {
-            let beats = rows.beats.iter().map(|row| format!("beat of {}", row.username));
+            let beats = rows.clients.iter().map(|row| format!("beat of {}", row.username));
             beats.chain(rows.users.iter().map(|row| format!("user {}", row.username))).collect::<Vec<_>>()
         };
         let names: Vec<String> = snapshot.rows.iter().flat_map(names).collect();

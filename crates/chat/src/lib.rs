@@ -37,7 +37,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use rollcall_client::{Client, ClientError, DEFAULT_PATIENCE};
+use rollcall_client::{Client, ClientError, DEFAULT_RETRY_TIMEOUT};
 use rollcall_core::{Addr, InvalidUsername, Username};
 
 pub use driver::PeerRequest;
@@ -332,7 +332,7 @@ fn registry_task(
     status_tx: watch::Sender<RegistryStatus>,
     io_counters: Arc<IoCounters>,
 ) -> Result<RegistryTask, StartError> {
-    let client = Client::new(settings.registry.clone(), DEFAULT_PATIENCE)?;
+    let client = Client::new(settings.registry.clone(), DEFAULT_RETRY_TIMEOUT)?;
     let user = Username::parse(settings.name.as_str())?;
     let ip = if mesh_addr.ip().is_unspecified() {
         registry_task::local_ip_towards(&settings.registry[0])
@@ -342,7 +342,7 @@ fn registry_task(
     let addr = Addr::new(SocketAddr::new(ip, mesh_addr.port())).expect("a bound port at an address of this machine");
     let password = settings.password.clone();
     if let Some(password) = &password {
-        client.log_in_when_asked(user.clone(), password.clone());
+        client.log_in_on_demand(user.clone(), password.clone());
     }
     Ok(RegistryTask { client, user, password, addr, discovered, status: status_tx, io_counters })
 }

@@ -153,7 +153,7 @@ impl RegistryTask {
         let accepted = match self.client.heartbeat(&self.user, Some(self.addr.into())).await {
             Err(error) if self.handle_refusal(name, &error) => return Ok(POLL_INTERVAL),
             // The registry lost its users, or an operator deleted this user.
-            Err(ClientError::Refused { code, .. }) if code == "user_not_registered" => {
+            Err(ClientError::Rejected { code, .. }) if code == "user_not_registered" => {
                 *name = NameState::Unregistered;
                 return Ok(POLL_INTERVAL);
             }
@@ -198,7 +198,7 @@ impl RegistryTask {
         match self.client.register(&user).await {
             Ok(_) => Ok(true),
             // The name is registered. If it is online at another address, that is an earlier run or another user.
-            Err(ClientError::Refused { code, .. }) if code == "user_exists" => {
+            Err(ClientError::Rejected { code, .. }) if code == "user_exists" => {
                 let Some(there) = there.filter(|there| *there != self.addr) else { return Ok(true) };
                 match name.note_elsewhere(Instant::now()) {
                     NameConflict::MaybeEarlierRun => event_log::name_elsewhere(self.user.as_str(), &there.to_string()),
@@ -215,7 +215,7 @@ impl RegistryTask {
     /// Checks whether the error means that the name needs a password that this peer does not have. If so, logs it and stops
     /// registering, because the registry counts wrong passwords.
     fn handle_refusal(&self, name: &mut NameState, error: &ClientError) -> bool {
-        let ClientError::Refused { code, message, .. } = error else { return false };
+        let ClientError::Rejected { code, message, .. } = error else { return false };
         let is_refused = match code.as_str() {
             "wrong_password" | "password_required" => true,
             "unauthorized" => self.password.is_none(),
@@ -254,7 +254,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use rollcall_client::DEFAULT_PATIENCE;
+    use rollcall_client::DEFAULT_RETRY_TIMEOUT;
     use rollcall_client::testing::{health, serve};
 
     /// Enough time for an answer, and less than [`POLL_INTERVAL`].
@@ -292,7 +292,7 @@ mod tests {
         let (discovered, discovered_rx) = mpsc::channel(1);
         let (status, status_rx) = watch::channel(RegistryStatus::NOT_ASKED);
         let registry_task = RegistryTask {
-            client: Client::new([base], DEFAULT_PATIENCE).unwrap(),
+            client: Client::new([base], DEFAULT_RETRY_TIMEOUT).unwrap(),
             user: Username::parse("alice").unwrap(),
             password: None,
             addr: Addr::new("10.0.0.1:9000".parse().unwrap()).unwrap(),

@@ -1,6 +1,6 @@
 //! Limits and escaping of message texts.
 
-pub(crate) use rollcall_core::text::{harmless, is_hidden, one_line};
+pub(crate) use rollcall_core::escape::{is_hidden, replace_line_breaks, sanitize_line};
 
 /// Longest text of a message, in bytes. Even if JSON escapes each byte with six, the mesh message stays below its size
 /// limit of 64 KiB.

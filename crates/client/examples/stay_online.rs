@@ -7,7 +7,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rollcall_client::{Beats, Client, Course, DEFAULT_PATIENCE, NewUser, Pace, Roster, Server, Turn};
+use rollcall_client::{
+    AfterFailure, Client, DEFAULT_RETRY_TIMEOUT, HeartbeatInterval, HeartbeatTracker, NewUser, OnlineChange, OnlineSet,
+    ServerUrl,
+};
 use rollcall_core::clock::boot_now;
 use rollcall_core::{Addr, AddrForm, Username};
 use tokio::time::sleep;
@@ -21,11 +24,11 @@ const WAIT: Duration = Duration::from_secs(10);
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [server, name, addr] = &arguments[..] else { bail!("usage: stay_online URL NAME IP:PORT") };
-    let server: Server = server.parse()?;
+    let server: ServerUrl = server.parse()?;
     let user = Username::parse(name)?;
     let addr = AddrForm::parse(addr)?;
 
-    let client = Client::new([server], DEFAULT_PATIENCE)?;
+    let client = Client::new([server], DEFAULT_RETRY_TIMEOUT)?;
     let new_user = NewUser { addr: Some(addr), ..NewUser::named(user.clone()) };
     let registered = client.register(&new_user).await.context("cannot register")?;
     println!("registered {user} with the id {}", registered.user_id);
@@ -42,20 +45,20 @@ async fn main() -> anyhow::Result<()> {
 
 /// Sends heartbeats when the server wants them. Ends only with a reason to.
 async fn stay_online(client: &Client, user: &Username, addr: AddrForm) -> anyhow::Result<()> {
-    let mut beats = Beats::default();
+    let mut tracker = HeartbeatTracker::default();
     loop {
         match client.heartbeat(user, Some(addr)).await {
             Ok(accepted) => {
-                for change in beats.accepted(&accepted, client.leader(), boot_now().0) {
+                for change in tracker.on_accepted(&accepted, client.leader(), boot_now().0) {
                     println!("heartbeat: {change:?}");
                 }
                 // More nodes to ask when this leader is gone.
                 client.learn_nodes().await;
-                sleep(Pace::Suggested.after(&accepted)).await;
+                sleep(HeartbeatInterval::Suggested.delay(&accepted)).await;
             }
-            Err(error) => match beats.failed(&error) {
-                Course::End => return Err(error).context("cannot stay online"),
-                Course::GoOn(change) => {
+            Err(error) => match tracker.on_failed(&error) {
+                AfterFailure::Stop => return Err(error).context("cannot stay online"),
+                AfterFailure::Retry(change) => {
                     if let Some(change) = change {
                         println!("heartbeat: {change:?}");
                     }
@@ -68,17 +71,17 @@ async fn stay_online(client: &Client, user: &Username, addr: AddrForm) -> anyhow
 
 /// Follows the list of online clients. A failed request is repeated: heartbeats report the trouble.
 async fn print_changes(client: &Client) -> anyhow::Result<()> {
-    let mut roster = Roster::default();
+    let mut online_set = OnlineSet::default();
     loop {
-        let Ok(news) = client.news(roster.cursor(), WAIT).await else {
+        let Ok(update) = client.online_changes(online_set.cursor(), WAIT).await else {
             sleep(PAUSE).await;
             continue;
         };
-        for turn in roster.take(news) {
-            match turn {
-                Turn::Joined(other) => println!("+ {} {}", other.username, shown(other.addr)),
-                Turn::Moved { client: other, .. } => println!("~ {} {}", other.username, shown(other.addr)),
-                Turn::Left { username, .. } => println!("- {username}"),
+        for change in online_set.apply(update) {
+            match change {
+                OnlineChange::Joined(other) => println!("+ {} {}", other.username, shown(other.addr)),
+                OnlineChange::Moved { client: other, .. } => println!("~ {} {}", other.username, shown(other.addr)),
+                OnlineChange::Left { username, .. } => println!("- {username}"),
             }
         }
     }

@@ -45,19 +45,19 @@ pub enum ClientError {
     },
     /// No server that is known answers at all.
     #[error("no server answers: {}", .failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Nobody {
+    NoneReachable {
         /// Why, for each of them.
         failures: Vec<ClientError>,
     },
     /// The request may or may not have been done, and must not be done twice.
     #[error("it is not known whether this was done: {cause}")]
-    Unsure {
+    OutcomeUnknown {
         /// Why the answer is not known.
         cause: Box<ClientError>,
     },
     /// The request was understood and is not granted.
     #[error("{message}")]
-    Refused {
+    Rejected {
         /// The status of the answer.
         status: u16,
         /// The machine's word for the reason: `user_exists`; empty if the server gave none.
@@ -67,17 +67,17 @@ pub enum ClientError {
     },
     /// What answers is not a node of the registry.
     #[error("{base} does not answer like a Rollcall node: {what}")]
-    Unexpected {
+    InvalidResponse {
         /// Who was asked.
         base: String,
         /// What is odd about the answer.
         what: String,
     },
     /// The client's patience ended.
-    #[error("gave up after {patience_ms} ms: {last}")]
-    GaveUp {
+    #[error("gave up after {retry_timeout_ms} ms: {last}")]
+    DeadlineExceeded {
         /// How long it tried.
-        patience_ms: u128,
+        retry_timeout_ms: u128,
         /// Why the last try failed.
         last: Box<ClientError>,
     },
@@ -85,16 +85,16 @@ pub enum ClientError {
 
 impl ClientError {
     /// Nobody answered; these are the reasons.
-    pub(super) fn nobody(mut failures: Vec<Self>, servers: Vec<String>) -> Self {
+    pub(super) fn none_reachable(mut failures: Vec<Self>, servers: Vec<String>) -> Self {
         match failures.len() {
             0 => Self::NoLeader { servers },
             1 => failures.remove(0),
-            _ => Self::Nobody { failures },
+            _ => Self::NoneReachable { failures },
         }
     }
 
     /// Whether the request surely never reached anybody.
-    pub(super) fn is_refused_at_the_door(&self) -> bool {
+    pub(super) fn was_not_sent(&self) -> bool {
         matches!(self, Self::Unreachable { cause, .. } if cause.is_connect())
     }
 
@@ -102,7 +102,7 @@ impl ClientError {
     pub(super) fn is_timeout(&self) -> bool {
         match self {
             Self::Unreachable { cause, .. } => cause.is_timeout(),
-            Self::Unsure { cause } => cause.is_timeout(),
+            Self::OutcomeUnknown { cause } => cause.is_timeout(),
             _ => false,
         }
     }
@@ -110,14 +110,18 @@ impl ClientError {
     /// Whether asking again, or another node, cannot help.
     pub(super) fn is_final(&self) -> bool {
         match self {
-            Self::NoServers | Self::Setup(_) | Self::Refused { .. } | Self::Unsure { .. } | Self::GaveUp { .. } => true,
+            Self::NoServers
+            | Self::Setup(_)
+            | Self::Rejected { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::DeadlineExceeded { .. } => true,
             // Something else may sit on one port while the nodes answer on others.
             Self::Unreachable { .. }
             | Self::NotLeader { .. }
             | Self::NoLeader { .. }
-            | Self::Nobody { .. }
+            | Self::NoneReachable { .. }
             | Self::Unavailable { .. }
-            | Self::Unexpected { .. } => false,
+            | Self::InvalidResponse { .. } => false,
         }
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use reqwest::RequestBuilder;
 
 use super::ClientError;
-use super::answer::{self, Verdict};
-use super::ask::{Answer, Ask, Repeat, read};
-use super::proof::Proof;
+use super::credential_store::CredentialStore;
+use super::request::{Idempotency, NodeResponse, RequestOptions, read_response};
+use super::response_kind::{self, ResponseKind};
 use rollcall_core::api::{Cluster, Health};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ pub(super) const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(super) struct NodeClient {
     http: reqwest::Client,
-    pub(super) proof: Arc<Proof>,
+    pub(super) credentials: Arc<CredentialStore>,
 }
 
 impl NodeClient {
@@ -36,7 +36,7 @@ impl NodeClient {
         };
         // A machine without root certificates can still speak plain http.
         let http = builder().build().or_else(|_| builder().tls_certs_only([]).build()).map_err(ClientError::Setup)?;
-        Ok(Self { http, proof: Arc::default() })
+        Ok(Self { http, credentials: Arc::default() })
     }
 
     /// What the node at `base` says of itself.
@@ -50,24 +50,24 @@ impl NodeClient {
     }
 
     /// Asks for something that is small and needs no proof.
-    async fn get(&self, base: &str, path: &str) -> Result<Answer, ClientError> {
-        let ask = Ask::new(Repeat::Safe).timeout(HEALTH_TIMEOUT);
-        self.send(base, ask, |http, base| http.get(format!("{base}{path}"))).await
+    async fn get(&self, base: &str, path: &str) -> Result<NodeResponse, ClientError> {
+        let options = RequestOptions::new(Idempotency::Idempotent).timeout(HEALTH_TIMEOUT);
+        self.send(base, options, |http, base| http.get(format!("{base}{path}"))).await
     }
 
     pub(super) async fn send(
         &self,
         base: &str,
-        ask: Ask,
+        options: RequestOptions,
         request: impl Fn(&reqwest::Client, &str) -> RequestBuilder,
-    ) -> Result<Answer, ClientError> {
-        let mut request = request(&self.http, base).timeout(ask.timeout);
-        if let Some(token) = self.proof.token().filter(|_| ask.is_proven) {
+    ) -> Result<NodeResponse, ClientError> {
+        let mut request = request(&self.http, base).timeout(options.timeout);
+        if let Some(token) = self.credentials.token().filter(|_| options.is_authenticated) {
             request = request.bearer_auth(token.reveal());
         }
-        let (status, body) = read(base, ask.max_bytes, request.send().await).await?;
-        match answer::judge(status, &body) {
-            Verdict::Done => Ok(Answer { base: base.to_owned(), status, body }),
+        let (status, body) = read_response(base, options.max_bytes, request.send().await).await?;
+        match response_kind::classify(status, &body) {
+            ResponseKind::Success => Ok(NodeResponse { base: base.to_owned(), status, body }),
             verdict => Err(verdict.into_error(base)),
         }
     }

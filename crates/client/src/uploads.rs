@@ -8,9 +8,9 @@ use reqwest::multipart::{Form, Part};
 use tokio::time::Instant;
 
 use super::ClientError;
-use super::ask::{Ask, Repeat};
+use super::backoff::Backoff;
 use super::images::{image as stored_image, images};
-use super::pauses::Pauses;
+use super::request::{Idempotency, RequestOptions};
 use super::retry::LeaderClient;
 use rollcall_core::api::Uploaded;
 use rollcall_core::{ImageKind, ImageName, Username};
@@ -36,30 +36,30 @@ impl Uploads {
     /// Stores a picture.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] if the server does not take it; [`ClientError::Unsure`] if the answer was lost and the
+    /// [`ClientError::Rejected`] if the server does not take it; [`ClientError::OutcomeUnknown`] if the answer was lost and the
     /// picture cannot be found yet, while a node may still be storing it; else see [`ClientError`].
     pub async fn send(&mut self, kind: ImageKind, image: Bytes) -> Result<Uploaded, ClientError> {
-        let deadline = Instant::now() + self.leader.patience;
-        let mut pauses = Pauses::new();
+        let deadline = Instant::now() + self.leader.retry_timeout;
+        let mut backoff = Backoff::new();
         loop {
             let error = match self.try_once(kind, &image).await {
                 Ok(uploaded) => {
                     self.known.insert(uploaded.filename.clone());
                     return Ok(uploaded);
                 }
-                Err(error @ ClientError::Unsure { .. }) => error,
+                Err(error @ ClientError::OutcomeUnknown { .. }) => error,
                 Err(error) => return Err(error),
             };
             if let Some(filename) = self.find(kind, &image).await? {
                 let message = "Image uploaded successfully; the answer was lost, and the list has it".to_owned();
                 return Ok(Uploaded { success: true, message, filename });
             }
-            let pause = pauses.next(rand::random());
+            let delay = backoff.next_delay(rand::random());
             // A node that took too long may store it yet; one that is gone, or said no, will not.
-            if error.is_timeout() || Instant::now() + pause >= deadline {
+            if error.is_timeout() || Instant::now() + delay >= deadline {
                 return Err(error);
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(delay).await;
         }
     }
 
@@ -69,13 +69,13 @@ impl Uploads {
             let file = Part::stream_with_length(image.clone(), length).file_name(format!("image.{}", kind.extension()));
             Form::new().part("image", file)
         };
-        let ask = Ask::new(Repeat::OnlyIfRefusedAtTheDoor).proven().timeout(UPLOAD_TIMEOUT);
+        let options = RequestOptions::new(Idempotency::NotIdempotent).authenticated().timeout(UPLOAD_TIMEOUT);
         let user = &self.user;
         let request =
             |http: &reqwest::Client, base: &str| http.post(format!("{base}/upload_image/{user}")).multipart(form());
-        let answer = self.leader.ask(ask, request).await?;
+        let answer = self.leader.send(options, request).await?;
         // What was stored under a name that cannot be read is stored all the same.
-        answer.parse().map_err(|error| ClientError::Unsure { cause: Box::new(error) })
+        answer.parse().map_err(|error| ClientError::OutcomeUnknown { cause: Box::new(error) })
     }
 
     /// The name of a picture that was not there before and has these bytes.
@@ -89,7 +89,7 @@ impl Uploads {
             }
             let stored = match stored_image(&self.leader, &self.user, &name, None).await {
                 Ok(stored) => stored,
-                Err(ClientError::Refused { status: 404, .. }) => continue,
+                Err(ClientError::Rejected { status: 404, .. }) => continue,
                 Err(error) => return Err(error),
             };
             if stored.as_ref() == Some(image) {

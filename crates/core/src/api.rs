@@ -9,27 +9,27 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use crate::MemberRole;
-use crate::{Addr, Metadata, MetadataForm, NodeAddr, Password, Term, Token, UserId, Username};
+use crate::{Addr, Metadata, MetadataInput, NodeAddr, Password, Term, Token, UserId, Username};
 
-/// Text that is borrowed where it stands in the JSON without escapes. (A plain `Option<Cow<str>>` never borrows.)
+/// CowStr that is borrowed where it stands in the JSON without escapes. (A plain `Option<Cow<str>>` never borrows.)
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+pub struct CowStr<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// `POST /register`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Registration<'a> {
     /// The name to register.
     #[serde(borrow)]
-    pub username: Text<'a>,
+    pub username: CowStr<'a>,
     /// `IP:PORT`, or `:PORT` for "my address as you see it".
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub addr: Option<Text<'a>>,
+    pub addr: Option<CowStr<'a>>,
     /// Asked for again by a repeated registration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Password>,
     /// A JSON object that is neither deep nor large.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<MetadataForm>,
+    pub metadata: Option<MetadataInput>,
 }
 
 /// `POST /heartbeat`.
@@ -37,10 +37,10 @@ pub struct Registration<'a> {
 pub struct Heartbeat<'a> {
     /// Who is online.
     #[serde(borrow)]
-    pub username: Text<'a>,
+    pub username: CowStr<'a>,
     /// The live address, `IP:PORT` or `:PORT`; absent for the last known one.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub addr: Option<Text<'a>>,
+    pub addr: Option<CowStr<'a>>,
 }
 
 /// The word `"ok"`, which some clients look for.
@@ -53,7 +53,7 @@ pub enum Status {
 
 /// `GET /status`, `/livez` and `/readyz`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Alive {
+pub struct StatusBody {
     /// Always `"ok"`.
     pub status: Status,
 }
@@ -85,7 +85,7 @@ pub struct Health {
 
 /// `GET /leader`, answered by the leader only.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Leading {
+pub struct LeaderInfo {
     /// Always `"ok"`.
     pub status: Status,
     /// Always true.
@@ -137,12 +137,12 @@ pub struct Registered {
     pub user_id: UserId,
     /// What its requests must carry from now on, if it has a password.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
-    pub grant: Option<Grant>,
+    pub grant: Option<TokenGrant>,
 }
 
 /// A token and how long it is good for.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Grant {
+pub struct TokenGrant {
     /// To be sent as `Authorization: Bearer <token>`.
     pub token: Token,
     /// RFC 3339, UTC.
@@ -154,7 +154,7 @@ pub struct Grant {
 pub struct Login<'a> {
     /// Who.
     #[serde(borrow)]
-    pub username: Text<'a>,
+    pub username: CowStr<'a>,
     /// The password of the registration.
     pub password: Password,
 }
@@ -164,7 +164,7 @@ pub struct Login<'a> {
 pub struct PasswordChange<'a> {
     /// Whose.
     #[serde(borrow)]
-    pub username: Text<'a>,
+    pub username: CowStr<'a>,
     /// The one that is good now.
     pub password: Password,
     /// The one that is to be good from now on.
@@ -182,7 +182,7 @@ pub struct LoggedIn {
     pub message: String,
     /// The token.
     #[serde(flatten)]
-    pub grant: Grant,
+    pub grant: TokenGrant,
 }
 
 /// The answer to a heartbeat.
@@ -261,7 +261,7 @@ pub struct Discovered {
 
 /// `GET /discover?since=`: what changed since a list that the client knows.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Changed {
+pub struct DiscoveredChanges {
     /// The changes.
     pub changes: ListChanges,
     /// From where to ask for the next ones.
@@ -368,7 +368,7 @@ pub struct Images {
 
 /// Every answer that is no success.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Refusal {
+pub struct ErrorBody {
     /// Always false.
     pub success: bool,
     /// What was wrong with which value, and what is right.
@@ -396,8 +396,8 @@ mod tests {
     #[test]
     fn a_heartbeat_borrows_its_text_from_the_body() {
         let beat: Heartbeat = serde_json::from_str(r#"{"username":"alice","addr":"10.0.0.1:9000","x":1}"#).unwrap();
-        assert!(matches!(beat.username, Text(Cow::Borrowed("alice"))));
-        assert!(matches!(beat.addr, Some(Text(Cow::Borrowed("10.0.0.1:9000")))));
+        assert!(matches!(beat.username, CowStr(Cow::Borrowed("alice"))));
+        assert!(matches!(beat.addr, Some(CowStr(Cow::Borrowed("10.0.0.1:9000")))));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub struct InvalidClusterKey;
 impl ClusterKey {
     /// The key's bytes, for the one who computes with it.
     #[must_use]
-    pub fn expose(&self) -> &[u8] {
+    pub fn reveal(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }
@@ -51,7 +51,7 @@ mod tests {
     fn a_key_has_sixteen_characters_or_more() {
         assert!("0123456789abcde".parse::<ClusterKey>().is_err());
         assert!("             short              ".parse::<ClusterKey>().is_err());
-        assert_eq!("0123456789abcdef\n".parse::<ClusterKey>().expect("long enough").expose(), b"0123456789abcdef");
+        assert_eq!("0123456789abcdef\n".parse::<ClusterKey>().expect("long enough").reveal(), b"0123456789abcdef");
     }
 
     #[test]

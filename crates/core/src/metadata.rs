@@ -25,11 +25,11 @@ pub struct Metadata(Option<Arc<Map<String, Value>>>);
 
 /// A JSON object as a client may send it: metadata, or a breach of its rule.
 #[derive(Clone, Debug, PartialEq)]
-pub enum MetadataForm {
+pub enum MetadataInput {
     /// The rule is kept.
-    Good(Metadata),
+    Valid(Metadata),
     /// It is not; the rest of the object was passed over.
-    Bad(InvalidMetadata),
+    Invalid(InvalidMetadata),
 }
 
 /// The object breaks a rule; says which, what was given and what is right.
@@ -46,21 +46,21 @@ pub enum InvalidMetadata {
     },
     /// Nobody could say which value was meant.
     #[error("Invalid \"metadata\": the key {key:?} comes twice in one object; give each key once")]
-    KeyTwice {
+    DuplicateKey {
         /// The key, cut to a length that is safe to repeat.
         key: String,
     },
 }
 
-impl MetadataForm {
+impl MetadataInput {
     /// The metadata.
     ///
     /// # Errors
     /// [`InvalidMetadata`] if the object breaks the rule of [`Metadata`].
-    pub fn check(self) -> Result<Metadata, InvalidMetadata> {
+    pub fn into_result(self) -> Result<Metadata, InvalidMetadata> {
         match self {
-            Self::Good(metadata) => Ok(metadata),
-            Self::Bad(invalid) => Err(invalid),
+            Self::Valid(metadata) => Ok(metadata),
+            Self::Invalid(invalid) => Err(invalid),
         }
     }
 }
@@ -73,24 +73,24 @@ impl Metadata {
     }
 }
 
-impl<'de> Deserialize<'de> for MetadataForm {
+impl<'de> Deserialize<'de> for MetadataInput {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut breach = None;
-        let object = deserializer.deserialize_map(ObjectVisitor(Level { levels: 1, breach: &mut breach }))?;
-        if let Some(breach) = breach {
-            return Ok(Self::Bad(breach));
+        let mut error = None;
+        let object = deserializer.deserialize_map(ObjectVisitor(ValueSeed { depth: 1, error: &mut error }))?;
+        if let Some(error) = error {
+            return Ok(Self::Invalid(error));
         }
         let bytes = serde_json::to_vec(&object).map_err(D::Error::custom)?.len();
         if bytes > MAX_BYTES {
-            return Ok(Self::Bad(InvalidMetadata::TooLarge { bytes }));
+            return Ok(Self::Invalid(InvalidMetadata::TooLarge { bytes }));
         }
-        Ok(Self::Good(Metadata((!object.is_empty()).then(|| Arc::new(object)))))
+        Ok(Self::Valid(Metadata((!object.is_empty()).then(|| Arc::new(object)))))
     }
 }
 
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        MetadataForm::deserialize(deserializer)?.check().map_err(D::Error::custom)
+        MetadataInput::deserialize(deserializer)?.into_result().map_err(D::Error::custom)
     }
 }
 
@@ -103,36 +103,36 @@ impl Serialize for Metadata {
     }
 }
 
-impl Serialize for MetadataForm {
+impl Serialize for MetadataInput {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Good(metadata) => metadata.serialize(serializer),
-            Self::Bad(invalid) => Err(ser::Error::custom(invalid)),
+            Self::Valid(metadata) => metadata.serialize(serializer),
+            Self::Invalid(invalid) => Err(ser::Error::custom(invalid)),
         }
     }
 }
 
 /// Reads a value that is `levels` deep, were it an object or an array. The first breach of the rule is noted, and what is
 /// below it passed over without recursion.
-struct Level<'b> {
-    levels: usize,
-    breach: &'b mut Option<InvalidMetadata>,
+struct ValueSeed<'b> {
+    depth: usize,
+    error: &'b mut Option<InvalidMetadata>,
 }
 
-impl Level<'_> {
-    fn below(&mut self) -> Level<'_> {
-        Level { levels: self.levels + 1, breach: self.breach }
+impl ValueSeed<'_> {
+    fn child(&mut self) -> ValueSeed<'_> {
+        ValueSeed { depth: self.depth + 1, error: self.error }
     }
 
     fn is_too_deep(&mut self) -> bool {
-        if self.levels > MAX_LEVELS {
-            self.breach.get_or_insert(InvalidMetadata::TooDeep);
+        if self.depth > MAX_LEVELS {
+            self.error.get_or_insert(InvalidMetadata::TooDeep);
         }
-        self.levels > MAX_LEVELS
+        self.depth > MAX_LEVELS
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Level<'_> {
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -140,7 +140,7 @@ impl<'de> DeserializeSeed<'de> for Level<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Level<'_> {
+impl<'de> Visitor<'de> for ValueSeed<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -177,7 +177,7 @@ impl<'de> Visitor<'de> for Level<'_> {
             return Ok(Value::Null);
         }
         let mut values = Vec::new();
-        while let Some(value) = array.next_element_seed(self.below())? {
+        while let Some(value) = array.next_element_seed(self.child())? {
             values.push(value);
         }
         Ok(Value::Array(values))
@@ -193,7 +193,7 @@ impl<'de> Visitor<'de> for Level<'_> {
 }
 
 /// Reads an object and nothing else.
-struct ObjectVisitor<'b>(Level<'b>);
+struct ObjectVisitor<'b>(ValueSeed<'b>);
 
 impl<'de> Visitor<'de> for ObjectVisitor<'_> {
     type Value = Map<String, Value>;
@@ -205,9 +205,9 @@ impl<'de> Visitor<'de> for ObjectVisitor<'_> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Self::Value, A::Error> {
         let mut values = Map::new();
         while let Some(key) = object.next_key::<String>()? {
-            let value = object.next_value_seed(self.0.below())?;
+            let value = object.next_value_seed(self.0.child())?;
             if values.contains_key(&key) {
-                self.0.breach.get_or_insert(InvalidMetadata::KeyTwice { key: key.chars().take(80).collect() });
+                self.0.error.get_or_insert(InvalidMetadata::DuplicateKey { key: key.chars().take(80).collect() });
             }
             values.insert(key, value);
         }
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Metadata, InvalidMetadata> {
-        serde_json::from_str::<MetadataForm>(text).expect("an object").check()
+        serde_json::from_str::<MetadataInput>(text).expect("an object").into_result()
     }
 
     fn nested(levels: usize) -> String {
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn a_key_that_comes_twice_is_refused_at_every_level() {
         for text in [r#"{"k":1,"k":1}"#, r#"{"a":[{"b":{"k":1,"j":2,"k":null}}]}"#] {
-            assert_eq!(read(text), Err(InvalidMetadata::KeyTwice { key: "k".into() }), "{text}");
+            assert_eq!(read(text), Err(InvalidMetadata::DuplicateKey { key: "k".into() }), "{text}");
         }
         assert!(read(r#"{"k":{"k":1},"a":{"k":1}}"#).is_ok());
     }
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn what_is_no_object_is_no_metadata() {
         for text in ["[]", "1", "\"x\"", "true"] {
-            assert!(serde_json::from_str::<MetadataForm>(text).is_err(), "{text}");
+            assert!(serde_json::from_str::<MetadataInput>(text).is_err(), "{text}");
         }
     }
 

@@ -22,7 +22,7 @@ pub struct Page {
 
 impl Page {
     /// The rows on this page and behind it; the caller filters them and then takes [`Self::limit`] of them.
-    pub fn from<'m, V>(&'m self, rows: &'m BTreeMap<Username, V>) -> impl Iterator<Item = (&'m Username, &'m V)> {
+    pub fn scan<'m, V>(&'m self, rows: &'m BTreeMap<Username, V>) -> impl Iterator<Item = (&'m Username, &'m V)> {
         // Names with one prefix stand side by side in byte order, so the page is one range.
         let start = if self.after < self.prefix {
             Bound::Included(self.prefix.as_str())
@@ -34,7 +34,7 @@ impl Page {
 
     /// What is left of this page behind `last`, `taken` rows of which were given already; `None` if nothing is.
     #[must_use]
-    pub fn behind(&self, last: &Username, taken: usize) -> Option<Self> {
+    pub fn rest_after(&self, last: &Username, taken: usize) -> Option<Self> {
         let limit = match self.limit {
             Some(limit) => Some(NonZeroUsize::new(limit.get().saturating_sub(taken))?),
             None => None,
@@ -44,7 +44,7 @@ impl Page {
 
     /// The most rows, as a number to `take`.
     #[must_use]
-    pub fn limit(&self) -> usize {
+    pub fn max_rows(&self) -> usize {
         self.limit.map_or(usize::MAX, NonZeroUsize::get)
     }
 }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     fn names(rows: &BTreeMap<Username, u8>, page: &Page) -> Vec<String> {
-        page.from(rows).take(page.limit()).map(|(name, _)| name.to_string()).collect()
+        page.scan(rows).take(page.max_rows()).map(|(name, _)| name.to_string()).collect()
     }
 
     fn rows(names: &[&str]) -> BTreeMap<Username, u8> {

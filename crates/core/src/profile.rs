@@ -27,7 +27,7 @@ pub struct Profile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<PasswordHash>,
     /// How many times the password was changed.
-    #[serde(default, skip_serializing_if = "is_first")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub password_version: u32,
 }
 
@@ -39,7 +39,7 @@ impl Profile {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-fn is_first(version: &u32) -> bool {
+fn is_zero(version: &u32) -> bool {
     *version == 0
 }
 

@@ -26,7 +26,7 @@ impl BootMs {
 }
 
 /// The length of a moment as RFC 3339 writes it, in whole seconds.
-const RFC3339_BYTES: usize = "2026-01-15T10:30:00Z".len();
+const RFC3339_LEN: usize = "2026-01-15T10:30:00Z".len();
 
 /// A moment of the civil calendar, in milliseconds since 1970-01-01 UTC. For people and files, never for decisions:
 /// it may jump.
@@ -67,13 +67,13 @@ impl WallMs {
     /// RFC 3339 in UTC with whole seconds, such as `2026-01-15T10:30:00Z`.
     #[must_use]
     pub fn to_rfc3339(self) -> String {
-        self.rfc3339().iter().copied().map(char::from).collect()
+        self.rfc3339_bytes().iter().copied().map(char::from).collect()
     }
 
     /// The same as ASCII. Every heartbeat is answered with one, so the digits are put in place one by one, without a format to
     /// interpret.
     #[must_use]
-    pub fn rfc3339(self) -> [u8; RFC3339_BYTES] {
+    pub fn rfc3339_bytes(self) -> [u8; RFC3339_LEN] {
         let moment = OffsetDateTime::from_unix_timestamp(self.unix_seconds()).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let (date, time) = (moment.date(), moment.time());
         let century_and_year = [date.year().div_euclid(100), date.year().rem_euclid(100)];

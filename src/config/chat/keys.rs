@@ -1,4 +1,4 @@
-//! Settings of a chat peer: each name stands here and nowhere else.
+//! Keys of the chat peer's settings: the only place with their names and variables.
 
 use crate::config::keys::Key;
 
@@ -20,7 +20,7 @@ pub(super) const METRICS_ADDR: Key = Key::new("metrics_addr", "P2P_METRICS_ADDR"
 pub(super) const LOG_LEVEL: Key = Key::new("log_level", "P2P_LOG_LEVEL");
 pub(super) const LOG_FORMAT: Key = Key::new("log_format", "P2P_LOG_FORMAT");
 
-/// Every setting; what is not here is no key of the file.
+/// All keys. Any other key in the file is an error.
 pub(in crate::config) const ALL: [&Key; 17] = [
     &NAME,
     &LISTEN_ADDR,
@@ -41,7 +41,7 @@ pub(in crate::config) const ALL: [&Key; 17] = [
     &LOG_FORMAT,
 ];
 
-/// Every environment variable that changes the settings of a peer.
+/// Names of all environment variables with settings of a peer.
 pub fn variables() -> impl Iterator<Item = &'static str> {
     ALL.iter().map(|key| key.variable)
 }

@@ -301,7 +301,7 @@ const SECRET: &str = "a secret of the cluster";
 fn a_cluster_key_is_long_enough_and_never_shown() {
     let right = format!("cluster_key = {SECRET:?}");
     let config = with(&right).unwrap();
-    assert_eq!(config.cluster_key.as_ref().unwrap().expose(), SECRET.as_bytes());
+    assert_eq!(config.cluster_key.as_ref().unwrap().reveal(), SECRET.as_bytes());
     assert!(!format!("{config:?}").contains("secret"), "{config:?}");
     assert_eq!(with_variable("ROLLCALL_CLUSTER_KEY", SECRET).unwrap(), config);
     assert!(with("cluster_key = \"0123456789abcdef\"").is_ok());
@@ -340,7 +340,7 @@ fn a_cluster_key_may_be_in_a_file_of_its_own() {
     let text = error(read(""));
     assert!(text.ends_with("holds no key: a cluster key has at least 16 characters"), "{text}");
     fs::write(&key, format!("{SECRET}\n")).unwrap();
-    assert_eq!(read("").unwrap().cluster_key.unwrap().expose(), SECRET.as_bytes());
+    assert_eq!(read("").unwrap().cluster_key.unwrap().reveal(), SECRET.as_bytes());
     let text = error(read(SECRET));
     assert!(text.ends_with("cluster_key_file is set, and cluster_key is set too; give one of the two"), "{text}");
 }

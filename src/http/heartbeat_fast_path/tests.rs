@@ -8,7 +8,7 @@ use crate::http::testing::{Answer, Node, TERM, following, leading, leading_until
 use crate::storage::{Fault, Memory};
 use rollcall_core::BootMs;
 use rollcall_core::clock;
-use rollcall_election::{Role, Standing};
+use rollcall_election::{Role, RoleState};
 
 /// Everything that a heartbeat's body may be, right and wrong.
 fn bodies() -> Vec<String> {
@@ -50,7 +50,7 @@ fn says(answer: &Answer) -> (u16, Vec<(String, HeaderValue)>, serde_json::Value)
 
 fn handing_over() -> Role {
     let serves_until = clock::boot_now().plus(3_600_000);
-    Role { standing: Standing::Leader { serves_until, handing_over: true }, ..leading() }
+    Role { state: RoleState::Leader { serves_until, handing_over: true }, ..leading() }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::http::Cors;
 use crate::http::testing::{Node, TERM, following, leading, leading_until, request, without_leader};
 use crate::storage::{Backend, BackendError, Entry, Folder, Key, ListPage, Memory, Version};
 use rollcall_core::clock;
-use rollcall_election::{Role, Standing};
+use rollcall_election::{Role, RoleState};
 
 /// Every route that only the leader answers, with a body that it would take.
 const LEADER_ONLY: &[(&str, &str, &str)] = &[
@@ -60,7 +60,7 @@ async fn without_a_leader_or_a_lease_the_answer_is_503() {
 #[tokio::test]
 async fn a_node_that_does_not_serve_never_names_itself() {
     // As when the election has told of a victory but not of its lease yet.
-    let node = Node::new(Role { standing: Standing::Follower, ..leading() });
+    let node = Node::new(Role { state: RoleState::Follower, ..leading() });
     node.get("/discover").await.refused(503, "no_leader");
     let answer = node.get("/discover?redirect").await;
     answer.refused(503, "no_leader");

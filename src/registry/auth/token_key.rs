@@ -63,13 +63,13 @@ impl TokenKey {
     ///
     /// # Errors
     /// [`TokenKeyError`] if the bucket does not answer, or holds something else.
-    pub async fn of_bucket(bucket: &Bucket) -> Result<Self, TokenKeyError> {
+    pub async fn load_or_create(bucket: &Bucket) -> Result<Self, TokenKeyError> {
         let stored = if let Some(stored) = bucket.get(&Key::TokenKey).await? {
             stored
         } else {
-            let mine = Self::new(random::key());
-            match bucket.create(&Key::TokenKey, mine.to_file().into()).await? {
-                Created::New(_) => return Ok(mine),
+            let own = Self::new(random::secret_key());
+            match bucket.create(&Key::TokenKey, own.to_file().into()).await? {
+                Created::New(_) => return Ok(own),
                 Created::Taken(stored) => stored,
             }
         };
@@ -121,11 +121,11 @@ mod tests {
         // All look before any writes: what is late takes effect late, so the first call of each comes before any second one.
         memory.faults().inject(10, &Fault::Delay(std::time::Duration::from_millis(5)));
         let buckets: Vec<Bucket> = (0..5).map(|_| bucket(&memory)).collect();
-        let keys = join_all(buckets.iter().map(TokenKey::of_bucket)).await;
+        let keys = join_all(buckets.iter().map(TokenKey::load_or_create)).await;
         let keys: Vec<[u8; 32]> = keys.into_iter().map(|key| *key.unwrap().reveal()).collect();
         assert!(keys.iter().all(|key| *key == keys[0]));
-        assert_eq!(*TokenKey::of_bucket(&bucket(&memory)).await.unwrap().reveal(), keys[0]);
-        assert_ne!(*TokenKey::of_bucket(&bucket(&Memory::new())).await.unwrap().reveal(), keys[0]);
+        assert_eq!(*TokenKey::load_or_create(&bucket(&memory)).await.unwrap().reveal(), keys[0]);
+        assert_ne!(*TokenKey::load_or_create(&bucket(&Memory::new())).await.unwrap().reveal(), keys[0]);
     }
 
     #[tokio::test]
@@ -133,7 +133,7 @@ mod tests {
         for damaged in ["", "{}", r#"{"token_key":"c2hvcnQ"}"#, r#"{"token_key":"!"}"#] {
             let memory = Memory::new();
             memory.create(&Key::TokenKey, damaged.to_owned().into()).await.unwrap();
-            let error = TokenKey::of_bucket(&bucket(&memory)).await.unwrap_err().to_string();
+            let error = TokenKey::load_or_create(&bucket(&memory)).await.unwrap_err().to_string();
             assert!(error.contains("secrets/tokens.json") && !error.contains("c2hvcnQ"), "{error}");
         }
     }

@@ -2,7 +2,7 @@
 
 use super::fake_gcs::{BUCKET, FakeGcs, Fault};
 use crate::cluster::{Cluster, Plan, is_the_nodes_own, until};
-use crate::pictures::png;
+use crate::sample_images::png;
 
 async fn start(fake: &FakeGcs) -> Cluster {
     // The deadline of the bucket is shortened, so that an outage need not be waited for so long.

@@ -4,7 +4,7 @@
 //! unchanged.
 
 use crate::engine::{Contact, Entry, Known, Notice, Via};
-use crate::text::harmless;
+use crate::text::sanitize_line;
 use rollcall_core::WallMs;
 
 /// Longest name in the output, in characters.
@@ -107,11 +107,11 @@ fn uid(contact: &Contact) -> String {
 }
 
 fn name(given: &str) -> String {
-    harmless(given, NAME_CHARS)
+    sanitize_line(given, NAME_CHARS)
 }
 
 fn text(said: &str) -> String {
-    harmless(said, TEXT_CHARS)
+    sanitize_line(said, TEXT_CHARS)
 }
 
 #[cfg(test)]

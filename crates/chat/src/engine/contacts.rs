@@ -6,7 +6,7 @@ use super::mesh::Mesh;
 use super::notice::Contact;
 use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
-use crate::text::{MAX_TEXT_BYTES, harmless, one_line};
+use crate::text::{MAX_TEXT_BYTES, replace_line_breaks, sanitize_line};
 
 /// One line of the list of who is there.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
@@ -92,7 +92,7 @@ fn find(wanted: &str, mesh: &Mesh, lan: Option<&LanPeers>) -> Result<Target, Str
         found = displayed;
     }
     match found.len() {
-        0 => Err(format!("nobody here is called {:?}; LIST shows who is there", one_line(wanted))),
+        0 => Err(format!("nobody here is called {:?}; LIST shows who is there", replace_line_breaks(wanted))),
         1 => Ok(found.remove(0).1),
         _ => {
             let uids: Vec<String> = found.into_iter().map(|(uid, _)| uid).collect();
@@ -109,7 +109,7 @@ fn is_reserved(wanted: &str, mesh: &Mesh) -> bool {
 
 /// Whether this is what a person sees as the name.
 fn is_displayed(contact: &Contact, wanted: &str) -> bool {
-    contact.display_name.as_ref().is_some_and(|name| harmless(name, name.len()).trim() == wanted)
+    contact.display_name.as_ref().is_some_and(|name| sanitize_line(name, name.len()).trim() == wanted)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::nickname::Nickname;
 use crate::peer_id::PeerId;
-use crate::text::one_line;
+use crate::text::replace_line_breaks;
 
 /// Who said something, as the link tells it.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub(super) fn digest(parts: &[&[u8]], text: &str) -> u64 {
     for part in parts {
         hash.update(part);
     }
-    hash.update(one_line(text).trim().as_bytes());
+    hash.update(replace_line_breaks(text).trim().as_bytes());
     let digest = hash.finalize();
     let mut head = [0; 8];
     head.copy_from_slice(&digest[..8]);

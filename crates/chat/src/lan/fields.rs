@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::text::one_line;
+use crate::text::replace_line_breaks;
 
 /// Line format of a peer, for reading and writing.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -56,7 +56,7 @@ impl FieldWriter {
 
     /// Appends a field. A line break in the value becomes a space, because it would begin a forged field.
     pub(super) fn add(&mut self, key: &str, value: impl std::fmt::Display) -> &mut Self {
-        let value = one_line(&value.to_string());
+        let value = replace_line_breaks(&value.to_string());
         let _ = writeln!(self.text, "{key}{}{value}", self.colon);
         self
     }

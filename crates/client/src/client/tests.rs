@@ -22,8 +22,8 @@ fn accepted() -> (u16, String) {
     )
 }
 
-fn client(servers: &[&String], patience: Duration) -> Client {
-    Client::new(servers.iter().map(|server| (*server).clone()), patience).unwrap()
+fn client(servers: &[&String], retry_timeout: Duration) -> Client {
+    Client::new(servers.iter().map(|server| (*server).clone()), retry_timeout).unwrap()
 }
 
 fn alice() -> Username {
@@ -96,7 +96,7 @@ async fn a_refusal_is_passed_on_at_once() {
     })
     .await;
     let error = client(&[&server], Duration::from_secs(5)).register(&NewUser::named(alice())).await.unwrap_err();
-    assert!(matches!(&error, ClientError::Refused { status: 409, code, .. } if code == "user_exists"), "{error}");
+    assert!(matches!(&error, ClientError::Rejected { status: 409, code, .. } if code == "user_exists"), "{error}");
 }
 
 #[tokio::test]
@@ -185,7 +185,7 @@ async fn an_upload_that_was_not_done_is_repeated() {
 async fn an_upload_that_is_refused_is_not_repeated() {
     let mut tasks = JoinSet::new();
     let (server, uploads) = gallery(&mut tasks, |_| (400, false)).await;
-    assert!(matches!(upload(&server).await, Err(ClientError::Refused { status: 400, .. })));
+    assert!(matches!(upload(&server).await, Err(ClientError::Rejected { status: 400, .. })));
     assert_eq!(uploads.load(Ordering::SeqCst), 1);
 }
 
@@ -221,13 +221,13 @@ async fn a_token_that_is_not_taken_is_replaced_by_one_login_if_the_password_is_k
     let mut tasks = JoinSet::new();
     let (server, logins) = guarded(&mut tasks).await;
     let client = client(&[&server], Duration::from_secs(5));
-    assert!(matches!(client.heartbeat(&alice(), None).await, Err(ClientError::Refused { status: 401, .. })));
-    client.log_in_when_asked(alice(), rollcall_core::Password::new("p".into()));
+    assert!(matches!(client.heartbeat(&alice(), None).await, Err(ClientError::Rejected { status: 401, .. })));
+    client.log_in_on_demand(alice(), rollcall_core::Password::new("p".into()));
     client.heartbeat(&alice(), None).await.unwrap();
     assert_eq!(client.token().map(|token| token.reveal().to_owned()), Some("good".into()));
     // A second login would not help either.
     logins.fetch_add(1, Ordering::SeqCst);
-    assert!(matches!(client.heartbeat(&alice(), None).await, Err(ClientError::Refused { status: 401, .. })));
+    assert!(matches!(client.heartbeat(&alice(), None).await, Err(ClientError::Rejected { status: 401, .. })));
     assert_eq!(logins.load(Ordering::SeqCst), 3);
 }
 

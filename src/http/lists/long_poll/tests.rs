@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::http::testing::{Answer, Node, following, leading_until, request};
-use rollcall_election::Standing;
+use rollcall_election::RoleState;
 
 async fn cursor(node: &Node) -> String {
     node.get("/discover").await.header("rollcall-cursor").unwrap().to_owned()
@@ -120,7 +120,7 @@ async fn who_waits_is_not_under_way_and_learns_of_the_next_leader() {
     assert!(node.app.under_way.is_empty(), "a handover would wait for it");
     let started = Instant::now();
     node.role.send_modify(|role| {
-        let Standing::Leader { handing_over, .. } = &mut role.standing else { unreachable!() };
+        let RoleState::Leader { handing_over, .. } = &mut role.state else { unreachable!() };
         *handing_over = true;
     });
     let mut poll = pin!(poll);

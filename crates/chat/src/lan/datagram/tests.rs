@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use rollcall_core::text::breaks_a_line;
+use rollcall_core::escape::is_line_break;
 
 fn alice() -> LanUserId {
     LanUserId::parse("alice@192.168.1.11").unwrap()
@@ -152,7 +152,7 @@ proptest! {
         match (read.body, datagram.body) {
             (DatagramBody::Post(read), DatagramBody::Post(text)) | (DatagramBody::Direct { text: read, .. }, DatagramBody::Direct { text, .. }) => {
                 // Line breaks became spaces, and the ends are trimmed.
-                let expected: String = text.chars().map(|c| if breaks_a_line(c) { ' ' } else { c }).collect();
+                let expected: String = text.chars().map(|c| if is_line_break(c) { ' ' } else { c }).collect();
                 prop_assert_eq!(read, expected.trim());
             }
             (read, body) => prop_assert_eq!(read, body),

@@ -1,0 +1,40 @@
+//! How long to wait before a request is sent again. Pure: the chance is drawn by the caller.
+
+use std::time::Duration;
+
+/// The first pause: a leader's death is noticed within milliseconds.
+const FIRST_DELAY: Duration = Duration::from_millis(25);
+/// The longest; the backoff between double.
+const MAX_DELAY: Duration = Duration::from_millis(400);
+
+/// The backoff of one request.
+pub(super) struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    pub(super) fn new() -> Self {
+        Self { next: FIRST_DELAY }
+    }
+
+    /// The next pause: half of its full length and a share of the rest, so that clients that lost a leader together do
+    /// not come back together. `chance` is from 0 to 1.
+    pub(super) fn next_delay(&mut self, random: f64) -> Duration {
+        let full = self.next;
+        self.next = (full * 2).min(MAX_DELAY);
+        full.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_are_never_shorter_than_half() {
+        let (mut short, mut long) = (Backoff::new(), Backoff::new());
+        let ms = |pause: Duration| pause.as_micros() / 100;
+        assert_eq!([0; 6].map(|_| ms(short.next_delay(0.0))), [125, 250, 500, 1000, 2000, 2000]);
+        assert_eq!([0; 6].map(|_| ms(long.next_delay(1.0))), [250, 500, 1000, 2000, 4000, 4000]);
+    }
+}

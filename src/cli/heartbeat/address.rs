@@ -1,0 +1,102 @@
+//! The address that a user's heartbeats carry: one that was given, or the one by which this machine reaches the server.
+
+use std::net::{IpAddr, SocketAddr};
+
+use reqwest::Url;
+use tokio::net::{UdpSocket, lookup_host};
+
+use super::super::exit::{CommandError, USAGE};
+use rollcall_client::Client;
+use rollcall_core::{Addr, AddrForm};
+
+const AUTO: &str = "auto";
+
+/// An address as it is given on the command line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum HeartbeatAddr {
+    /// `IP:PORT` or `:PORT`.
+    Fixed(AddrForm),
+    /// `auto`, with a port or without.
+    Auto(Option<u16>),
+}
+
+impl HeartbeatAddr {
+    /// # Errors
+    /// Says what is right.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if text == AUTO {
+            return Ok(Self::Auto(None));
+        }
+        match text.strip_prefix(AUTO) {
+            Some(port) => match AddrForm::parse(port) {
+                Ok(form @ AddrForm::PortOnly(_)) => Ok(Self::Auto(Some(form.port()))),
+                Ok(AddrForm::Full(_)) | Err(_) => Err("give auto:PORT, such as auto:9000".to_owned()),
+            },
+            None => AddrForm::parse(text).map(Self::Fixed).map_err(|invalid| invalid.to_string()),
+        }
+    }
+
+    /// The same with a port, which `auto` alone lacks.
+    pub(super) fn with_port(self, port: Option<u16>) -> Result<Self, CommandError> {
+        match (self, port) {
+            (Self::Auto(None), None) => Err(CommandError::new(
+                USAGE,
+                "--addr auto needs a port, since the registration gave none; give auto:PORT, such as auto:9000",
+            )),
+            (Self::Auto(None), port) => Ok(Self::Auto(port)),
+            (addr, _) => Ok(addr),
+        }
+    }
+
+    /// What to send now; `None` if this machine's address cannot be told, and the last one stays.
+    pub(super) async fn resolve(&self, client: &Client) -> Option<AddrForm> {
+        match self {
+            Self::Fixed(form) => Some(*form),
+            Self::Auto(port) => {
+                let server = client.leader().or_else(|| client.servers().into_iter().next())?;
+                let ip = local_ip_towards(&server).await?;
+                Addr::new(SocketAddr::new(ip, (*port)?)).map(AddrForm::Full)
+            }
+        }
+    }
+}
+
+/// The address from which this machine would send to the server. A UDP socket finds out without sending anything.
+async fn local_ip_towards(server: &str) -> Option<IpAddr> {
+    let url: Url = server.parse().ok()?;
+    let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
+    let to = lookup_host((host, url.port_or_known_default()?)).await.ok()?.next()?;
+    let from: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+    let socket = UdpSocket::bind(from).await.ok()?;
+    socket.connect(to).await.ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_given_or_found_out() {
+        assert_eq!(HeartbeatAddr::parse("auto"), Ok(HeartbeatAddr::Auto(None)));
+        assert_eq!(HeartbeatAddr::parse("auto:9000"), Ok(HeartbeatAddr::Auto(Some(9000))));
+        assert!(matches!(HeartbeatAddr::parse(":9000"), Ok(HeartbeatAddr::Fixed(AddrForm::PortOnly(_)))));
+        assert!(matches!(HeartbeatAddr::parse("10.0.0.1:9000"), Ok(HeartbeatAddr::Fixed(AddrForm::Full(_)))));
+        for bad in ["", "auto:", "auto:0", "auto9000", "auto1.2.3.4:5", "host:1"] {
+            assert!(HeartbeatAddr::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn auto_takes_the_port_of_the_registration() {
+        assert_eq!(HeartbeatAddr::Auto(None).with_port(Some(9)).unwrap(), HeartbeatAddr::Auto(Some(9)));
+        assert_eq!(HeartbeatAddr::Auto(Some(8)).with_port(Some(9)).unwrap(), HeartbeatAddr::Auto(Some(8)));
+        assert!(HeartbeatAddr::Auto(None).with_port(None).is_err());
+    }
+
+    #[tokio::test]
+    async fn on_this_machine_it_is_the_loopback_address() {
+        assert_eq!(local_ip_towards("http://127.0.0.1:9").await, Some([127, 0, 0, 1].into()));
+        assert_eq!(local_ip_towards("nonsense").await, None);
+    }
+}
