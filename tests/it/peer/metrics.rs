@@ -1,4 +1,4 @@
-//! What real peers say of themselves over HTTP.
+//! Metrics and health endpoint of real peers.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::cluster::{http_client, rollcall, until};
 
 const FLAGS: [&str; 5] = ["--no-lan", "--listen", "127.0.0.1:0", "--metrics", "0"];
 
-/// Every sample of a peer, by name and labels as they are written.
+/// All samples of a peer, by name and labels as written.
 async fn samples(peer: &PeerProcess) -> BTreeMap<String, u64> {
     let answer = http_client().get(peer.metrics_url() + "/metrics").send().await.expect("it serves");
     assert_eq!(answer.status(), 200);
@@ -34,12 +34,12 @@ async fn health(peer: &PeerProcess) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn what_two_peers_say_is_counted_exactly() {
+async fn messages_of_two_peers_are_counted_exactly() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut alice = PeerProcess::start(dir.path(), "alice", &FLAGS).await;
     let there = alice.mesh_addr();
     let mut bob = PeerProcess::start(dir.path(), "bob", &[&FLAGS[..], &["--peers", &there]].concat()).await;
-    // Each has asked the other for its history and has got the answer: from now on chat comes by itself alone.
+    // Both history requests are answered. From now on chat arrives only as posts.
     for peer in [&alice, &bob] {
         until("the history to be compared", async || {
             sample(peer, r#"messages_received_total{kind="history"}"#).await == 2
@@ -101,7 +101,7 @@ async fn what_two_peers_say_is_counted_exactly() {
 }
 
 #[tokio::test]
-async fn strangers_and_noise_are_counted() {
+async fn failed_greetings_and_invalid_messages_are_counted() {
     use std::io::{Read, Write};
     let dir = tempfile::tempdir().expect("a temporary directory");
     let alice = PeerProcess::start(dir.path(), "alice", &FLAGS).await;
@@ -110,7 +110,7 @@ async fn strangers_and_noise_are_counted() {
     until("a stranger", async || sample(&alice, r#"errors_total{kind="greeting"}"#).await == 1).await;
     let mut noisy = connect();
     noisy.write_all(b"0000000000000000000000000000ffff\n{\"a\":1}{\"b\":2}]").expect("it reads");
-    // However it is closed.
+    // By a close or a reset.
     let _ = noisy.read_to_end(&mut Vec::new());
     until("noise", async || sample(&alice, r#"errors_total{kind="stream"}"#).await == 1).await;
     assert_eq!(sample(&alice, r#"errors_total{kind="message"}"#).await, 2);
@@ -118,7 +118,7 @@ async fn strangers_and_noise_are_counted() {
 }
 
 #[tokio::test]
-async fn an_address_that_cannot_be_served_is_named_with_a_remedy() {
+async fn an_unusable_metrics_address_is_reported_with_a_remedy() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let taken = listener.local_addr().expect("bound").to_string();
@@ -137,7 +137,7 @@ async fn an_address_that_cannot_be_served_is_named_with_a_remedy() {
 }
 
 #[tokio::test]
-async fn the_health_check_of_containers_tells_well_from_ill() {
+async fn the_health_check_of_containers_detects_an_unhealthy_peer() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let alice = PeerProcess::start(dir.path(), "alice", &FLAGS).await;
     let url = alice.metrics_url();

@@ -1,4 +1,4 @@
-//! The LAN's codec: what is read has bounds, what is written again says the same and not a field more.
+//! Fuzzing of the LAN codec: parsed values are within their limits, and encoding them again adds no field.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -15,7 +15,7 @@ const MOST_LISTED: usize = 256;
 const LONGEST_NAME: usize = 64;
 const LONGEST_STATUS: usize = 280;
 
-/// What could be read of mutated datagrams.
+/// Mutates datagrams, checks the codec, and returns those that could be parsed.
 pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(Datagram, Dialect)> {
     let mut written = Vec::new();
     for _ in 0..SAMPLES {
@@ -34,7 +34,7 @@ pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(Datagram,
         stats.add(read.is_some());
         if let Some((datagram, dialect)) = read {
             check(&datagram, bytes.len());
-            // Whatever came in is written to others in either dialect.
+            // Received values are encoded in both dialects.
             for form in [Dialect::Compact, Dialect::Spaced] {
                 check_written(&datagram, form);
             }
@@ -44,13 +44,13 @@ pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(Datagram,
     all_read
 }
 
-/// Whatever a text that was written carelessly adds behind the sender, it names no other.
+/// Checks that a field added behind the sender's field cannot replace the sender.
 fn forge(datagram: &Datagram, bytes: &[u8], dialect: Dialect, rng: &mut SmallRng) {
     let text = std::str::from_utf8(bytes).expect("text");
     let mut lines: Vec<&str> = text.trim_end_matches('\n').split('\n').collect();
     let colon = if dialect == Dialect::Spaced { ": " } else { ":" };
     let forged = ["USER_ID", "FROM"].map(|key| format!("{key}{colon}evil@6.6.6.6"));
-    // The first line is the type, the second the sender.
+    // Line 1 is the type, line 2 the sender.
     let at = rng.random_range(2..=lines.len());
     if datagram.from.is_some() {
         let key = lines[1].split(':').next().unwrap_or_default();
@@ -61,7 +61,7 @@ fn forge(datagram: &Datagram, bytes: &[u8], dialect: Dialect, rng: &mut SmallRng
     }
 }
 
-/// Where any reader of lines ends one; not asked of the program, whose list is tried here.
+/// Line breaks of all known readers. Independent of the list in the program, which is tested here.
 fn ends_a_line(c: char) -> bool {
     "\n\r\u{b}\u{c}\u{1c}\u{1d}\u{1e}\u{85}\u{2028}\u{2029}".contains(c)
 }
@@ -70,7 +70,7 @@ fn dialect(rng: &mut SmallRng) -> Dialect {
     if rng.random() { Dialect::Compact } else { Dialect::Spaced }
 }
 
-/// Bounds of what is read.
+/// Checks the limits of parsed values.
 fn check(datagram: &Datagram, length: usize) {
     assert!(datagram.from.as_ref().is_none_or(|user| user.as_str().len() <= LONGEST_USER_ID));
     match &datagram.body {
@@ -100,7 +100,7 @@ fn check_written(datagram: &Datagram, dialect: Dialect) {
     assert!(bytes.len() <= MAX_DATAGRAM_BYTES);
     let text = std::str::from_utf8(&bytes).expect("text");
     let keys = keys(datagram, dialect);
-    // As the reader sees it that ends the most lines.
+    // Split as by the reader with the most line breaks.
     let lines: Vec<&str> = text.trim_end_matches('\n').split(ends_a_line).collect();
     let found: Vec<&str> = lines.iter().map(|line| line.split(':').next().unwrap_or(line)).collect();
     assert_eq!(found, keys, "a field was forged: {text:?}");
@@ -108,7 +108,7 @@ fn check_written(datagram: &Datagram, dialect: Dialect) {
     assert_eq!((&read, form), (&as_read(datagram, dialect), dialect), "{text:?}");
 }
 
-/// The fields of the requirement's table, and of the draft.
+/// Expected fields, from the table of the requirement and from the draft.
 fn keys(datagram: &Datagram, dialect: Dialect) -> Vec<&'static str> {
     let is_draft = dialect == Dialect::Spaced;
     let stamp: &[&str] = if datagram.id.is_some() { &["TIMESTAMP", "MESSAGE_ID"] } else { &["TIMESTAMP"] };
@@ -123,7 +123,7 @@ fn keys(datagram: &Datagram, dialect: Dialect) -> Vec<&'static str> {
             let avatar = only(profile.avatar.is_some(), &["AVATAR_TYPE", "AVATAR_ENCODING", "AVATAR_DATA"]);
             vec![&["USER_ID", "DISPLAY_NAME", "STATUS"], if is_draft { &[] } else { stamp }, avatar]
         }
-        // Numbered by a look around, which must know its own questions.
+        // A scan adds an id to recognise its own requests.
         DatagramBody::ListRequest => vec![&["FROM"], only(datagram.id.is_some(), &["MESSAGE_ID"])],
         DatagramBody::ListResponse(_) => vec![&["FROM", "PEERS", "COUNT"], stamp],
         DatagramBody::Ping => vec![&["USER_ID"]],
@@ -132,7 +132,7 @@ fn keys(datagram: &Datagram, dialect: Dialect) -> Vec<&'static str> {
     [&["TYPE"][..]].into_iter().chain(parts).flatten().copied().collect()
 }
 
-/// What a reader gets of it: texts on one line and without space at their ends, and no more than the form has room for.
+/// Expected result of parsing: texts on one line and trimmed, lists cut, and no fields that the dialect does not have.
 fn as_read(datagram: &Datagram, dialect: Dialect) -> Datagram {
     let line = |text: &str| text.replace(ends_a_line, " ").trim().to_owned();
     let mut read = datagram.clone();

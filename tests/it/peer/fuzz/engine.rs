@@ -1,5 +1,5 @@
-//! The engine, fed with whatever the codecs let through: it does a bounded number of things for each, on links that it
-//! has, and shows nothing twice.
+//! Fuzzing of the engine with all messages that the codecs accept: each event causes a bounded number of actions, only on
+//! open links, and no post is shown twice.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,10 +17,9 @@ use super::samples;
 
 const MAX_CONNECTIONS: usize = 4;
 const HISTORY_SIZE: usize = 20;
-/// The most actions for one event beside one for each peer that is known: the longest answer to a question for history,
-/// and what a moment may bring.
+/// Most actions of one event, besides two for each known peer: the longest answer to a history request, and due timers.
 const MOST_ACTIONS: usize = 64 + 40;
-/// The most peers of the LAN.
+/// Limit of LAN peers.
 const MOST_NEIGHBOURS: usize = 1024;
 
 struct FuzzedEngine {
@@ -107,7 +106,7 @@ fn rules(is_on_lan: bool) -> Rules {
     }
 }
 
-/// Mostly the address that the sender claims.
+/// Source address: usually the one that the sender claims.
 fn source(rng: &mut SmallRng, datagram: &Datagram) -> SocketAddr {
     let claimed = datagram.from.as_ref().and_then(LanUserId::claimed_ip).filter(|_| rng.random_range(0..4) > 0);
     SocketAddr::new(claimed.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), rng.random_range(1..=u16::MAX))
@@ -137,10 +136,10 @@ impl FuzzedEngine {
         assert!(self.engine.link_count() <= MAX_CONNECTIONS);
         assert!(self.engine.known().len() <= MAX_CONNECTIONS + MOST_NEIGHBOURS);
         let again = self.engine.handle(Event::Woke, now, draw);
-        assert!(again.is_empty() && self.engine.wake_at().0 > self.now, "it does not come to rest: {again:?}");
+        assert!(again.is_empty() && self.engine.wake_at().0 > self.now, "there are still actions: {again:?}");
     }
 
-    /// Each number of an author once, and not too many of them.
+    /// Checks that each number of an author is stored once, and that the history is bounded.
     fn check_history(&self) {
         let mut numbers: BTreeMap<&Author, BTreeSet<u64>> = BTreeMap::new();
         for entry in self.engine.history().entries() {
@@ -170,7 +169,7 @@ impl FuzzedEngine {
                 assert_eq!(serde_json::from_str::<rollcall_chat::engine::Entry>(&line).expect("plain data"), *entry);
             }
             Action::Tell(Notice::Post { from, text, number, .. }) => {
-                // What has no number is never known again.
+                // A post without a number cannot be recognised as a duplicate.
                 let is_numbered = number != "0";
                 let is_news = self.shown.insert((from.uid, number, text));
                 assert!(is_news || !is_numbered, "shown twice");

@@ -1,6 +1,5 @@
-//! Hostile bytes for the peer's codecs and, as far as they can be read, for its engine. Each seed is one round: valid
-//! messages of all kinds, mutated, read, held against the rules, written again. A broken rule panics, and whoever runs the
-//! round names its seed.
+//! Fuzzing of the peer's codecs and engine. Each seed is one round: valid messages of all types are mutated, parsed, checked
+//! against the rules and encoded again. A broken rule panics; the caller reports the seed.
 
 mod datagrams;
 mod engine;
@@ -14,17 +13,17 @@ mod streams;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-/// Files are slow: one round in so many has one.
+/// Number of rounds with one settings file. Files are slow.
 const FILE_EVERY: u64 = 16;
 
-/// How much was tried, and how much of it could be read.
+/// Counters of a round.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FuzzStats {
-    /// Byte strings that were given to a codec.
+    /// Byte strings passed to a codec.
     pub(crate) tried: u64,
-    /// Those of which something could be read.
+    /// Byte strings that could be parsed.
     pub(crate) read: u64,
-    /// Events that an engine took in.
+    /// Events passed to an engine.
     pub(crate) events: u64,
 }
 
@@ -34,7 +33,7 @@ impl FuzzStats {
         self.read += u64::from(is_read);
     }
 
-    /// Adds another round's.
+    /// Adds the counters of another round.
     pub(crate) fn join(&mut self, other: Self) {
         self.tried += other.tried;
         self.read += other.read;
@@ -42,7 +41,7 @@ impl FuzzStats {
     }
 }
 
-/// One round.
+/// Runs one round.
 pub(crate) fn round(seed: u64) -> FuzzStats {
     let (mut rng, mut stats) = (SmallRng::seed_from_u64(seed), FuzzStats::default());
     let datagrams = datagrams::round(&mut rng, &mut stats);

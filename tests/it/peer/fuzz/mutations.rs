@@ -1,14 +1,14 @@
-//! What is done to valid bytes.
+//! Mutations of valid bytes.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-/// No sample grows beyond it: what is longer does not come out of a socket or the splitter.
+/// Longest mutated sample, in bytes. A socket or the framer returns no longer ones.
 const MOST_BYTES: usize = 65_507;
-/// The most changes of one sample. None at all is as likely as each number up to it.
+/// Most changes of one sample. Each number from 0 is equally likely.
 const MOST_CHANGES: u32 = 5;
 
-/// Texts that mean something to some reader.
+/// Byte strings with a meaning in one of the formats.
 const TOKENS: [&[u8]; 31] = [
     b"AAAA",
     b"\n",
@@ -42,10 +42,10 @@ const TOKENS: [&[u8]; 31] = [
     b"}",
     b"]",
 ];
-/// What is nested deeply.
+/// Byte strings that are repeated for deep nesting.
 const OPENERS: [&[u8]; 4] = [b"[", b"{\"a\":", b"{", b"- "];
 
-/// Changes some bytes; `others` are what may be spliced in.
+/// Applies random changes; parts of `others` can be spliced in.
 pub(super) fn mutate(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut SmallRng) {
     for _ in 0..rng.random_range(0..=MOST_CHANGES) {
         change(bytes, others, rng);
@@ -87,7 +87,7 @@ fn insert(bytes: &mut Vec<u8>, at: usize, what: &[u8]) {
     bytes.splice(at..at, what.iter().copied());
 }
 
-/// One line stands somewhere else, or twice.
+/// Moves or duplicates a line.
 fn move_a_line(bytes: &mut Vec<u8>, rng: &mut SmallRng) {
     let mut lines: Vec<Vec<u8>> = bytes.split(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
     let line = lines[rng.random_range(0..lines.len())].clone();
@@ -98,7 +98,7 @@ fn move_a_line(bytes: &mut Vec<u8>, rng: &mut SmallRng) {
     *bytes = lines.join(&b'\n');
 }
 
-/// The first number behind a place becomes another, perhaps a huge one.
+/// Replaces the first number after an offset by another, perhaps a huge one.
 fn replace_a_number(bytes: &mut Vec<u8>, at: usize, rng: &mut SmallRng) {
     let Some(start) = bytes[at..].iter().position(u8::is_ascii_digit).map(|offset| at + offset) else { return };
     let length = bytes[start..].iter().take_while(|b| b.is_ascii_digit()).count();

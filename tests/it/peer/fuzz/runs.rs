@@ -1,4 +1,4 @@
-//! As many rounds as there is time for in every test; `examples/fuzz.rs` runs more.
+//! Fuzz rounds of the test suite. `examples/fuzz.rs` runs more.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,7 +20,7 @@ fn no_bytes_break_a_codec_or_the_engine() {
         let stats = catch_unwind(AssertUnwindSafe(|| round(seed)));
         all.join(stats.unwrap_or_else(|_| panic!("seed {seed} broke a rule; run it again with ROLLCALL_SEED={seed}")));
     }
-    // Bytes that nobody can read at all would try nothing but the first line of each codec.
+    // If no bytes could be parsed, the rounds would test only the beginning of each codec.
     if seeds.end - seeds.start > 1 {
         assert!(all.read * 4 > all.tried && all.read < all.tried, "{all:?}");
         assert!(all.events > ROUNDS * 5, "{all:?}");

@@ -1,4 +1,4 @@
-//! Valid datagrams and messages of every kind, with texts of every kind.
+//! Random valid datagrams and messages of all types.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use rollcall_chat::lan::{self, Datagram};
 use rollcall_chat::mesh::{self, MeshMessage};
 use rollcall_chat::{Avatar, LanUserId, MAX_AVATAR_BYTES, MAX_TEXT_BYTES, Nickname, PeerEndpoint, PeerId, PeerProfile};
 
-/// Everybody who says something.
+/// Number of different senders.
 const PEERS: u128 = 6;
 
 pub(super) fn text(rng: &mut SmallRng) -> String {
@@ -66,7 +66,7 @@ fn endpoint(rng: &mut SmallRng) -> PeerEndpoint {
 pub(super) fn profile(rng: &mut SmallRng) -> PeerProfile {
     let mut picture =
         [&b"\x89PNG\r\n\x1a\n"[..], b"\xff\xd8\xff\xe0", b"RIFF\0\0\0\0WEBP"][rng.random_range(0..3)].to_vec();
-    // Often as large as one may be.
+    // Half of the images have the largest allowed size.
     picture.resize(if rng.random() { MAX_AVATAR_BYTES } else { picture.len() + rng.random_range(0..2_000) }, 7);
     let avatar = if rng.random() { Some(Avatar::new(&picture).expect("a picture")) } else { None };
     PeerProfile::new(&text(rng), &text(rng), avatar)

@@ -1,4 +1,4 @@
-//! The settings' file: a person may write anything, and gets one line.
+//! Fuzzing of the settings file: any content gives settings or an error of one line.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -13,7 +13,7 @@ const SAMPLES: [&str; 4] = [
     "registry: http://127.0.0.1:3000\nname: |\n  al\n",
     "peers: &a [\"x:1\", \"y:2\"]\nregistry: *a\n# a comment\n",
 ];
-/// Errors repeat at most a part of what was given.
+/// Longest error text, in bytes. Errors repeat only a part of the value.
 const LONGEST_ERROR: usize = 2_000;
 
 pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) {

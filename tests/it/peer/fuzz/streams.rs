@@ -1,4 +1,4 @@
-//! The mesh's codecs: messages, the splitter that finds them, and the greeting before them.
+//! Fuzzing of the mesh codecs: messages, the framer, and the greeting.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -15,11 +15,11 @@ use super::samples;
 const SAMPLES: usize = 8;
 const MOST_LISTED: usize = 256;
 const MOST_ASKED: usize = 512;
-/// A message that is as short can be written again, whatever escapes that takes: six bytes for one, and in a payload of
-/// JSON, twice.
+/// Length up to which a parsed message can always be encoded again, in bytes: an escape takes up to six bytes, and twelve in
+/// a JSON payload.
 const SURELY_FITS: usize = MAX_MESSAGE_BYTES / 12;
 
-/// What could be read of mutated messages.
+/// Mutates messages, checks the codecs, and returns the messages that could be parsed.
 pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(MeshMessage, bool)> {
     let mut written = Vec::new();
     for _ in 0..SAMPLES {
@@ -36,7 +36,7 @@ pub(super) fn round(rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(MeshMessa
         }
         written.push(bytes.to_vec());
     }
-    // One after the other without a break: what comes out is what went in.
+    // Without separators the framer returns the same messages.
     let texts: Vec<Vec<u8>> = written.iter().map(|bytes| bytes.trim_ascii_end().to_vec()).collect();
     assert_eq!(feed(&texts.concat(), |rest| rest.min(1000)), (texts, None));
     let mut all_read = Vec::new();
@@ -84,7 +84,7 @@ fn check(message: &MeshMessage, length: usize, text_times: bool) {
     assert_eq!(&again, message, "{bytes:?}");
 }
 
-/// However a stream is cut, the same messages come out of it, and the same end.
+/// Checks that the messages and the final error do not depend on the boundaries of the reads.
 fn split(stream: &[u8], rng: &mut SmallRng, stats: &mut FuzzStats) -> Vec<(MeshMessage, bool)> {
     let whole = feed(stream, |_| usize::MAX);
     let each = feed(stream, |_| 1);
@@ -115,7 +115,7 @@ fn feed(stream: &[u8], mut piece: impl FnMut(usize) -> usize) -> (Vec<Vec<u8>>, 
     (found, None)
 }
 
-/// Once so much has come that a greeting is understood, or can never be one, more does not change that.
+/// Checks that the result of the greeting does not change with more bytes.
 fn greet(rng: &mut SmallRng, stats: &mut FuzzStats) {
     let peer = samples::peer(rng);
     let mut bytes = greeting(peer).into_bytes();

@@ -1,4 +1,4 @@
-//! Both dialects of the LAN. UDP port 50999 is this machine's, so each test has names of its own and does not mind others.
+//! Both LAN dialects. All peers of this machine share UDP port 50999, so each test uses unique names and ignores others.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,10 +14,10 @@ use crate::peer::json_process::JsonProcess;
 use crate::peer::lan_processes::unique;
 use crate::peer::peer_process::PeerProcess;
 
-/// Everybody on this machine, and nobody beyond it.
+/// Broadcast address of all peers of this machine only.
 const LOOPBACK: &str = "127.255.255.255";
 
-/// Our peer, and where its datagrams come from.
+/// Our peer, with the source port of its datagrams.
 struct Ours {
     peer: PeerProcess,
     port: u64,
@@ -32,17 +32,17 @@ impl Ours {
         Self { peer, port, dir }
     }
 
-    /// Whether another peer heard an event from our peer.
+    /// Whether an event of the other peer came from our peer.
     fn sent(&self, event: &Value) -> bool {
         event["source"][1] == self.port
     }
 
-    /// Whether it is a datagram of ours of this type, as another peer heard it.
+    /// Whether an event of the other peer is a datagram of our peer, with this type.
     fn said(&self, event: &Value, kind: &str) -> bool {
         event["event"] == "heard" && event["type"] == kind && self.sent(event)
     }
 
-    /// Waits until it knows somebody; the line of its list.
+    /// Waits until our peer lists this user. Returns the entry.
     async fn finds(&mut self, uid: &str) -> Value {
         let mut found = None;
         until(&format!("{uid} to be found"), async || {
@@ -57,7 +57,7 @@ impl Ours {
         found.expect("waited for")
     }
 
-    /// A picture of so many bytes.
+    /// Writes an image of this size. Returns its path and its base64.
     fn picture(&self, bytes: usize) -> (PathBuf, String) {
         let mut data = b"\x89PNG\r\n\x1a\n".to_vec();
         data.resize(bytes, 7);
@@ -67,13 +67,13 @@ impl Ours {
     }
 }
 
-async fn stranger(script: &'static str, name: &str, more: &[&str]) -> JsonProcess {
+async fn foreign_peer(script: &'static str, name: &str, more: &[&str]) -> JsonProcess {
     let name = unique(name);
     let flags: Vec<&str> = ["--name", &name, "--broadcast", LOOPBACK].into_iter().chain(more.iter().copied()).collect();
     super::start(script, &flags).await
 }
 
-/// Says something each way, to all and to one, and shows pictures; each is heard exactly once.
+/// Exchanges posts, direct messages, profiles with avatars, and lists in both directions, each exactly once.
 async fn talk(ours: &mut Ours, other: &mut JsonProcess) -> String {
     let uid = other.ready_field("user");
     ours.finds(&uid).await;
@@ -128,7 +128,7 @@ async fn talk(ours: &mut Ours, other: &mut JsonProcess) -> String {
     assert_eq!(list["fields"]["COUNT"], names.len().to_string());
     assert!(names.contains(&ours_is) && !names.contains(&uid), "{names:?}");
     until("an answer to our question", async || {
-        // Those are asked who were heard last.
+        // List requests go to the peers that were heard last.
         other.type_line("announce");
         ours.peer.type_line("LIST");
         ours.peer.count(|event| event["event"] == "listed" && event["from"]["uid"] == *uid) > 0
@@ -148,34 +148,34 @@ async fn talk(ours: &mut Ours, other: &mut JsonProcess) -> String {
 #[tokio::test]
 async fn a_peer_of_the_compact_dialect_and_ours_understand_each_other() {
     let mut ours = Ours::start("al").await;
-    let mut other = stranger("compact.py", "co", &[]).await;
+    let mut other = foreign_peer("compact.py", "co", &[]).await;
     talk(&mut ours, &mut other).await;
     let is_refused = |event: &Value| event["event"] == "rejected" && ours.sent(event);
-    assert_eq!(other.count(is_refused), 0, "it takes everything that ours says");
+    assert_eq!(other.count(is_refused), 0, "it accepts all datagrams of our peer");
 }
 
 #[tokio::test]
-async fn a_peer_of_the_draft_is_found_by_a_ping_and_answered_in_its_dialect() {
+async fn a_peer_of_the_draft_dialect_is_found_by_a_ping_and_answered_in_its_dialect() {
     let mut ours = Ours::start("al").await;
-    let mut other = stranger("draft.py", "di", &["--silent"]).await;
+    let mut other = foreign_peer("draft.py", "di", &["--silent"]).await;
     other.type_line("ping");
     let ours_is = talk(&mut ours, &mut other).await;
-    // What is shouted to all is compact; what is sent to this one is not.
+    // Broadcasts are in the compact dialect; datagrams to this peer are not.
     let is_refused = |event: &Value| event["event"] == "rejected" && ours.sent(event) && event["shared"] == false;
-    assert_eq!(other.count(is_refused), 0, "it takes everything that ours says to it");
+    assert_eq!(other.count(is_refused), 0, "it accepts all datagrams of our peer to it");
     let sent = other.wait_for_event("its own message", |event| event["event"] == "sent").await;
     let ack = other.wait_for_event("an ACK", |event| ours.said(event, "ACK")).await;
     assert_eq!((&ack["fields"]["MESSAGE_ID"], &ack["fields"]["STATUS"]), (&sent["id"], &"RECEIVED".into()));
-    // It knows others by their profiles, so ours has told its own without being asked.
+    // Peers of the draft know others by their profiles, so our peer has sent its own without a request.
     assert!(other.find(|event| ours.said(event, "PROFILE") && event["fields"]["STATUS"] == "").is_some());
     assert_eq!(other.count(|event| ours.said(event, "ACK")), 1);
     assert!(ours_is.starts_with(&ours.peer.name));
 }
 
 #[tokio::test]
-async fn one_peer_speaks_to_each_of_two_in_its_own_dialect() {
+async fn each_peer_is_sent_datagrams_in_its_own_dialect() {
     let mut ours = Ours::start("al").await;
-    let (compact, draft) = (stranger("compact.py", "co", &[]).await, stranger("draft.py", "di", &[]).await);
+    let (compact, draft) = (foreign_peer("compact.py", "co", &[]).await, foreign_peer("draft.py", "di", &[]).await);
     for other in [&compact, &draft] {
         ours.finds(&other.ready_field("user")).await;
     }
@@ -187,9 +187,9 @@ async fn one_peer_speaks_to_each_of_two_in_its_own_dialect() {
 }
 
 #[tokio::test]
-async fn nobody_forges_a_sender_and_a_wrong_address_is_shown() {
+async fn a_sender_cannot_be_forged_and_a_wrong_address_is_reported() {
     let mut ours = Ours::start("al").await;
-    let mut other = stranger("compact.py", "co", &["--claim", "10.9.9.9"]).await;
+    let mut other = foreign_peer("compact.py", "co", &["--claim", "10.9.9.9"]).await;
     let uid = other.ready_field("user");
     assert_eq!(ours.finds(&uid).await["mismatched"], true);
     let is_told =
@@ -205,7 +205,7 @@ async fn nobody_forges_a_sender_and_a_wrong_address_is_shown() {
     other.type_line(&format!("raw {ours_is} {}", Value::from(forged)));
     assert_eq!(ours.peer.wait_for_post(&text).await["uid"], *uid);
 
-    // A reader that ends lines wherever Unicode does must not find a second sender in our text.
+    // A reader that splits at all Unicode line breaks must not find a second sender in our text.
     let text = unique("a ");
     ours.peer.type_line(&format!("{text}\u{2028}USER_ID:evil@6.6.6.6\u{b}X:1"));
     let is_ours = |event: &Value| event["fields"]["CONTENT"].as_str().is_some_and(|said| said.starts_with(&text));
@@ -213,29 +213,29 @@ async fn nobody_forges_a_sender_and_a_wrong_address_is_shown() {
     assert_eq!(post["fields"]["USER_ID"], *ours_is);
 }
 
-/// Beside a peer that answers everything, ours stays calm: two of the kind that this stands for exchanged ten thousand
-/// datagrams a second.
+/// A peer that answers every answer must not start an endless exchange. Two peers of that kind exchanged ten thousand
+/// datagrams per second.
 #[tokio::test]
 async fn a_peer_that_answers_every_answer_causes_no_storm() {
     let mut first = Ours::start("storm").await;
     let mut second = Ours::start("storm").await;
-    let mut other = stranger("compact.py", "co", &["--storm", "storm"]).await;
+    let mut other = foreign_peer("compact.py", "co", &["--storm", "storm"]).await;
     let uid = other.ready_field("user");
     for ours in [&mut first, &mut second] {
         ours.finds(&uid).await;
         let hello = other.wait_for_event("an announcement", |event| ours.said(event, "PEER_DISCOVERY")).await;
         let ours_is = hello["fields"]["USER_ID"].as_str().expect("a name").to_owned();
-        // An answer to each announcement, by hundreds, at both ports.
+        // Hundreds of answers to an announcement, at both ports.
         for port in ["own", "shared"] {
             other.type_line(&format!("flood 300 {port} same {ours_is}"));
         }
     }
     until("the floods", async || other.count(|event| event["event"] == "flooded") == 4).await;
-    // A storm would have come up by now, and would go on.
+    // An endless exchange would be visible by now.
     tokio::time::sleep(Duration::from_secs(3)).await;
     for ours in [&first, &second] {
         let heard = other.count(|event| ours.said(event, "PEER_DISCOVERY"));
-        // Its own announcement by every way that leads here, the next one if this takes long, and one answer.
+        // Its own announcement by each network path, perhaps the next announcement, and one answer.
         assert!((1..=12).contains(&heard), "{heard} announcements");
     }
     other.type_line("counts");

@@ -1,4 +1,4 @@
-//! The connections of the mesh: in order and whole while they last, and gone with all that is under way when they break.
+//! Simulated mesh connections: reliable and ordered until they break. A break drops all messages in transit.
 
 use rand::RngExt;
 use rollcall_chat::PeerEndpoint;
@@ -8,19 +8,19 @@ use rollcall_core::BootMs;
 
 use super::World;
 
-/// A connection that is refused, or a host that does not answer, is noticed within so many milliseconds.
+/// Longest time until a failed dial or a broken connection is noticed, in milliseconds.
 const NOTICED_WITHIN_MS: u64 = 5_000;
 
-/// One connection.
+/// Mesh connection between two hosts.
 #[derive(Clone, Debug)]
 pub(crate) struct SimConnection {
-    /// Who dialled, and who was dialled.
+    /// Dialling host and dialled host.
     pub(crate) hosts: [usize; 2],
-    /// Whether each end has ended it, or knows that it ended.
+    /// Whether each end has closed the connection or knows of its end.
     closed: [bool; 2],
-    /// Nothing arrives any more.
+    /// Whether nothing is delivered any more.
     broken: bool,
-    /// When the last message to each end arrives.
+    /// Arrival time of the last message to each end.
     last_at: [u64; 2],
 }
 
@@ -73,7 +73,7 @@ impl World {
         self.arrive(at, to, Event::Heard { link: Self::link(connection, other), message, text_times });
     }
 
-    /// One end closes: what it sent still arrives, then the end.
+    /// Closes one end. Its messages in transit still arrive, then the end.
     pub(super) fn close(&mut self, _host: usize, link: LinkId) {
         let (connection, end) =
             (usize::try_from(link.0 / 2).expect("few"), usize::try_from(link.0 % 2).expect("a bit"));
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    /// Breaks connections: each end learns it some time later.
+    /// Breaks connections. Each end notices it some time later.
     pub(crate) fn break_connections(&mut self, is_broken: impl Fn(&SimConnection) -> bool) {
         for index in 0..self.connections.len() {
             if self.connections[index].broken || !is_broken(&self.connections[index]) {
@@ -97,7 +97,7 @@ impl World {
                 let host = self.connections[index].hosts[end];
                 let at = self.now_ms + self.rng.random_range(1..NOTICED_WITHIN_MS);
                 let why = "broken".to_owned();
-                // Not before the link is known at all.
+                // Not before the end knows of the link.
                 let at = at.max(self.connections[index].last_at[end]);
                 self.arrive(at, host, Event::Unlinked { link: Self::link(index, end), why });
             }
@@ -112,7 +112,7 @@ impl World {
                 return;
             }
         }
-        // As the driver does: a copy of what was heard before is known by its head.
+        // As the driver does: a duplicate is detected from its header.
         if let Event::Heard { link, message, .. } = &event
             && matches!(message.body, MessageBody::Chat(_))
             && let Some(engine) = &mut self.hosts[host].engine
@@ -123,12 +123,12 @@ impl World {
         self.feed(host, event);
     }
 
-    /// How many connections there are at the moment that nobody closed.
+    /// Number of open connections.
     pub(crate) fn open_connections(&self) -> usize {
         self.connections.iter().filter(|connection| !connection.broken && connection.closed == [false; 2]).count()
     }
 
-    /// A connection breaks for no reason that the hosts could know.
+    /// Breaks random connections.
     pub(crate) fn break_random_connections(&mut self) {
         let chosen = self.rng.random_range(0..self.connections.len().max(1));
         let Some(hosts) = self.connections.get(chosen).map(|connection| connection.hosts) else { return };

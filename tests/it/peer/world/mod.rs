@@ -1,5 +1,5 @@
-//! A simulated network of peers: the engine that runs, on hosts whose links, datagrams, starts and ends are drawn from one
-//! seed. Everything goes through the codecs.
+//! Simulated network of peers: real engines on hosts whose connections, datagrams, starts and ends are random from one
+//! seed. All messages go through the codecs.
 
 mod connections;
 
@@ -16,39 +16,39 @@ use rollcall_core::BootMs;
 
 pub(crate) use connections::SimConnection;
 
-/// Unix seconds at the start of every world.
+/// Unix time at the start of each simulation, in seconds.
 const EPOCH: i64 = 1_795_000_000;
 
-/// What the network does and which links the peers have.
+/// Transports of the peers, and faults of the network.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NetworkConditions {
     pub(crate) hosts: usize,
     pub(crate) mesh: bool,
     pub(crate) lan: bool,
-    /// Of a thousand datagrams, so many are lost, and as many come twice.
+    /// Lost datagrams per thousand. The same number is duplicated.
     pub(crate) loss_permille: u32,
-    /// The longest way of a datagram or message.
+    /// Longest delay of a datagram or message.
     pub(crate) delay_ms: u64,
 }
 
-/// What happens at a moment.
+/// Scheduled event.
 #[derive(Clone, Debug)]
 pub(crate) enum SimEvent {
-    /// A host's engine wanted to be woken.
+    /// Timer of the engine.
     Wake,
-    /// Something comes to a host.
+    /// Input of the engine.
     Arrive(Box<Event>),
 }
 
-/// One host, and what a person at it saw.
+/// Host with its engine and the notices to its user.
 pub(crate) struct Host {
     engine: Option<Engine>,
-    /// Its disk.
+    /// Stored history.
     saved: Vec<Entry>,
-    /// How often each text was shown, in all its runs.
+    /// Number of times that each text was shown, in all runs of the host.
     pub(crate) shown: BTreeMap<String, u32>,
     pub(crate) notices: Vec<Notice>,
-    /// Which run this is; what was meant for an earlier one does not arrive.
+    /// Number of the current run. Events for an earlier run are dropped.
     run: u32,
 }
 
@@ -61,11 +61,11 @@ pub(crate) struct World {
     sim_events: BTreeMap<u64, SimEvent>,
     serial: u64,
     connections: Vec<SimConnection>,
-    /// On which side of a cut each host is.
+    /// Side of the network partition of each host.
     side: Vec<u8>,
-    /// Datagrams that were sent, each destination counted.
+    /// Number of sent datagrams, counted per destination.
     pub(crate) datagrams: u64,
-    /// Messages of the mesh that were sent.
+    /// Number of sent mesh messages.
     pub(crate) messages: u64,
     pub(crate) posted: Vec<String>,
 }
@@ -111,11 +111,11 @@ impl World {
         let next = (host + 1) % self.conditions.hosts;
         let lan = LanRules { user, port: Self::lan_port(host), own_ips: vec![Self::ip(host)] };
         Rules {
-            // Not in the order of the hosts, so that collisions go either way.
+            // Not in the order of the hosts, so that simultaneous dials have different winners.
             id: PeerId((host as u128 * 7 + 3) % 11 * 1_000_000_007 + host as u128),
             name,
             listen: self.conditions.mesh.then(|| PeerEndpoint::parse("0.0.0.0:8080").expect("an endpoint")),
-            // A ring: only heartbeats and lists make it whole.
+            // A ring: the other links come from heartbeats and peer lists.
             peers: if self.conditions.mesh { vec![Self::endpoint(next)] } else { Vec::new() },
             max_connections: 50,
             heartbeat_interval_ms: 3_000,
@@ -135,21 +135,21 @@ impl World {
         self.hosts[host].engine.as_ref().expect("it runs")
     }
 
-    /// Starts a host that is down, with what it kept.
+    /// Starts a host with its stored history.
     pub(crate) fn start(&mut self, host: usize) {
         let engine = Engine::new(self.rules(host), self.hosts[host].saved.clone(), self.now());
         self.hosts[host].engine = Some(engine);
         self.feed(host, Event::Woke);
     }
 
-    /// Ends a host at once.
+    /// Kills a host.
     pub(crate) fn kill(&mut self, host: usize) {
         self.hosts[host].engine = None;
         self.hosts[host].run += 1;
         self.break_connections(|connection| connection.hosts.contains(&host));
     }
 
-    /// Parts the hosts; connections across the cut carry nothing any more, and end some time later.
+    /// Partitions the network. Connections across the partition carry nothing more and end some time later.
     pub(crate) fn cut(&mut self, side: Vec<u8>) {
         self.side = side;
         let side = self.side.clone();
@@ -164,14 +164,14 @@ impl World {
         self.side[from] == self.side[to]
     }
 
-    /// A text that nobody said before.
+    /// Posts a unique text.
     pub(crate) fn post(&mut self, host: usize) {
         let text = format!("text {} of h{host}", self.posted.len());
         self.posted.push(text.clone());
         self.feed(host, Event::Posted(text));
     }
 
-    /// Lets a host's engine take in an event, and does what it says.
+    /// Passes an event to the engine of a host and performs its actions.
     pub(crate) fn feed(&mut self, host: usize, event: Event) {
         let (now, draw) = (self.now(), Draw(self.rng.random()));
         let was_woken = matches!(event, Event::Woke);
@@ -182,7 +182,7 @@ impl World {
         for action in actions {
             self.perform(host, action);
         }
-        // An engine that has nothing to do and wants to be asked again at once would keep a processor busy.
+        // An engine that does nothing and wants to be woken immediately would loop forever.
         assert!(!is_idle || !was_woken || wake_at.0 > self.now_ms, "h{host} spins at {} ms", self.now_ms);
         if wake_at != BootMs::NEVER {
             self.schedule(wake_at.0.max(self.now_ms + 1), host, SimEvent::Wake);
@@ -200,7 +200,7 @@ impl World {
             }
             Action::Close { link, .. } => self.close(host, link),
             Action::Shout(datagram) => {
-                // To the broadcast address, the interface's own and loopback.
+                // 255.255.255.255, the broadcast address of the interface, and loopback.
                 self.datagrams += 3;
                 for to in 0..self.hosts.len() {
                     self.transmit(host, to, true, &datagram, Dialect::Compact);
@@ -229,7 +229,7 @@ impl World {
         self.hosts[host].notices.push(notice);
     }
 
-    /// A datagram on its way, which may get lost, come twice, late, and before one that was sent earlier.
+    /// Transmits a datagram, which can be lost, duplicated, delayed and reordered.
     fn transmit(&mut self, from: usize, to: usize, shared: bool, datagram: &Datagram, dialect: Dialect) {
         let bytes = datagram.write(dialect).expect("it fits");
         let copies = match self.rng.random_range(0..1000) {
@@ -256,7 +256,7 @@ impl World {
         self.sim_events.insert(self.serial, sim_event);
     }
 
-    /// Lets time pass.
+    /// Runs the simulation for this time.
     pub(crate) fn run_for(&mut self, ms: u64) {
         let end = self.now_ms + ms;
         while let Some(Reverse((at, ..))) = self.queue.peek()
@@ -269,7 +269,7 @@ impl World {
                 continue;
             }
             match sim_event {
-                // One of many that an earlier event made superfluous.
+                // An earlier event has moved the timer.
                 SimEvent::Wake if self.is_up(host) && self.engine(host).wake_at().0 > self.now_ms => {}
                 SimEvent::Wake => self.feed(host, Event::Woke),
                 SimEvent::Arrive(event) => self.deliver(host, *event),
@@ -278,7 +278,7 @@ impl World {
         self.now_ms = end;
     }
 
-    /// Each host has shown every text of every other.
+    /// Asserts that each host has shown each text of all others.
     pub(crate) fn assert_everybody_has_everything(&self) {
         for (index, host) in self.hosts.iter().enumerate() {
             let own = format!(" of h{index}");
