@@ -164,14 +164,14 @@ row() {
     done
     if [ "$verdict" = FAIL ]; then
         FAILED=$((FAILED + 1))
-        last_words
+        show_logs
     fi
     FIGURES+=("row $1 ${4:-$verdict}")
     printf '%s row %s: %s\n' "$verdict" "$1" "$3"
 }
 
 # show_logs: prints the ends of all logs.
-last_words() {
+show_logs() {
     local log
     for log in "$FOLDER"/*.log; do
         [ ! -s "$log" ] || printf -- '--- %s\n%s\n' "${log##*/}" "$(tail -n 12 "$log")"
@@ -182,7 +182,7 @@ last_words() {
 # own line.
 die_of_errors() {
     set -o errtrace
-    trap '[ "$BASH_SUBSHELL" -gt 0 ] || { last_words; die "line $LINENO: $BASH_COMMAND"; }' ERR
+    trap '[ "$BASH_SUBSHELL" -gt 0 ] || { show_logs; die "line $LINENO: $BASH_COMMAND"; }' ERR
 }
 
 # summary: prints the last line and sets the exit code.
