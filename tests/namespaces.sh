@@ -132,8 +132,8 @@ make_folder() {
     ip link set lo up
 }
 
-# cable HOST LAN PORT ADDRESS/BITS: connects a host to a port of a bridge. At the host, the interface
-# has the name of the LAN.
+# cable HOST LAN PORT ADDRESS/BITS: connects a host to a port of a bridge. At the host, the
+# interface has the name of the LAN.
 cable() {
     ip link add "$3" type veth peer name "$2" netns "$1"
     ip link set "$3" master "$2" up

@@ -59,8 +59,8 @@ make_network() {
     done
 }
 
-# heal: connects all cables, removes all rules and resets the counters. They count each datagram that
-# a host sends, including those to itself.
+# heal: connects all cables, removes all rules and resets the counters. They count each datagram
+# that a host sends, including those to itself.
 heal() {
     local host
     for host in "${ALL_HOSTS[@]}"; do
@@ -95,7 +95,7 @@ datagrams() {
 # Descriptors of the input pipes of the peers. A pipe stays open until this script closes it.
 declare -A INPUTS=()
 
-# start_at HOST COMMAND…: starts a process on host N, with its output in hN.out and its log in hN.log.
+# start_at HOST COMMAND…: starts a process on host N. Its output is hN.out, its log hN.log.
 start_at() {
     local name="h$1" fd
     mkfifo "$FOLDER/$name.in"
@@ -138,7 +138,8 @@ listed() {
     events "$1" 'select(.event == "list") | [(.peers | length), (.peers | map([.uid, .via]) | unique | length)] | @text' | tail -n 1
 }
 
-# await DESCRIPTION COMMAND…: waits until the command succeeds. Sets TOOK to the time in ms, or `never`.
+# await DESCRIPTION COMMAND…: waits until the command succeeds. Sets TOOK to the time in ms, or to
+# `never`.
 await() {
     local at
     at=$(now)
@@ -179,7 +180,8 @@ posts() { events "$1" 'select(.event == "post").text' | sort; }
 # missing HOST: prints the number of texts of others that the host has not shown.
 missing() { comm -23 <(grep -v "of h$1\$" <<<"$POSTED" | sed '/^$/d' | sort) <(posts "$1" | uniq) | wc -l; }
 
-# repeated HOST: prints the number of texts that the host has shown twice, plus shown texts of its own.
+# repeated HOST: prints the number of texts that the host has shown twice, plus its own texts that
+# it has shown.
 repeated() { { posts "$1" | uniq -d; posts "$1" | grep "of h$1\$" || true; } | wc -l; }
 
 all_delivered() {

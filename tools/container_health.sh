@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 #
-# Health check of a container: exit code 0 if the HTTP answer is 200. Bash only, because the image
-# has no curl.
+# Health check of a container. The exit code is 0 if the program in the container responds with
+# status 200. The container image has no curl, so the script uses bash only.
 #
-#   tools/container_health.sh [PORT [PATH]]     # default: /healthz at port 9100, for a chat peer
+#   tools/container_health.sh [PORT [PATH]]     # default: /healthz of a peer on port 9100
 
 set -euo pipefail
 
-# Longest time for the answer, in seconds.
+# Timeout of the response, in seconds.
 readonly TIMEOUT=3
 
 exec 3<>"/dev/tcp/127.0.0.1/${1:-9100}"

@@ -1,5 +1,6 @@
-//! `rollcall download`: everybody who is online, with their pictures, into a directory. What is there already is not
-//! fetched again, so a download that was cut short goes on where it ended.
+//! `rollcall download`: downloads the online clients and their images into a directory.
+//!
+//! Files that exist already are not downloaded again, so an interrupted download can be continued.
 
 mod target_dir;
 
@@ -20,19 +21,19 @@ use rollcall_core::api::OnlineClient;
 use rollcall_core::{ImageName, Username};
 use target_dir::TargetDir;
 
-/// Requests at once.
+/// Number of concurrent requests.
 const CONCURRENT_REQUESTS: usize = 8;
-/// The newest pictures of each client, as many as `GET /discover_with_images` has.
+/// Number of newest images per client, the same as in `GET /discover_with_images`.
 const MAX_IMAGES: usize = 20;
 
-/// The flags.
+/// Arguments of `download`.
 #[derive(Args, Debug)]
 #[command(after_long_help = super::help::client(&[
     "rollcall download --server http://localhost:3000",
-    "rollcall download --out pictures        # again: fetches only what is new",
+    "rollcall download --out pictures        # a second run downloads only new images",
 ]))]
 pub(super) struct DownloadArgs {
-    /// Where to put them: a folder for each client, with info.json and its newest 20 images
+    /// Directory for the files: one folder for each client, with info.json and its newest 20 images
     #[arg(long, value_name = "DIR", default_value = "online_clients")]
     out: PathBuf,
 
@@ -43,19 +44,21 @@ pub(super) struct DownloadArgs {
     output: OutputArgs,
 }
 
-/// One picture to fetch.
+/// Image to fetch.
 struct ImageToFetch {
     user: Username,
     image: ImageName,
 }
 
-/// What became of one file.
+/// Result of one fetch.
 enum FetchResult {
+    /// The image was downloaded; its size in bytes.
     Saved(u64),
+    /// The directory contains the image already.
     Unchanged,
 }
 
-/// What could not be saved, and why.
+/// File, or all files of a client, that could not be downloaded.
 #[derive(Debug, Serialize)]
 struct FailedFile {
     username: Username,
@@ -63,7 +66,7 @@ struct FailedFile {
     error: String,
 }
 
-/// The sum of it.
+/// Totals of a download; its JSON is the output of `--json`.
 #[derive(Debug, Default, Serialize)]
 struct DownloadSummary {
     clients: usize,
@@ -74,11 +77,11 @@ struct DownloadSummary {
     failed: Vec<FailedFile>,
 }
 
-/// A download under way.
+/// Running download.
 struct Download {
     client: Client,
     target: TargetDir,
-    /// Nobody answers any more: what is left need not be tried.
+    /// Whether no server answers any more. The remaining requests are then skipped.
     is_unreachable: AtomicBool,
 }
 
@@ -105,7 +108,7 @@ pub(super) async fn run(args: DownloadArgs) -> Result<(), CommandError> {
 }
 
 impl Download {
-    /// Makes the clients' folders, and lists what is to be fetched.
+    /// Creates the folders of the clients, and lists the images to fetch.
     async fn list_images(&self, online: Vec<OnlineClient>, summary: &mut DownloadSummary) -> Vec<ImageToFetch> {
         let listed = iter(online).map(|client| async move {
             let user = client.username.clone();
@@ -149,7 +152,7 @@ impl Download {
         let mut fetched = fetched.buffer_unordered(CONCURRENT_REQUESTS);
         while let Some((done, ImageToFetch { user, image })) = fetched.next().await {
             progress.advance();
-            // A user's name and an image's have been read as such, so nothing in them is an escape.
+            // Both names were parsed, so they contain no control characters.
             let line = match done {
                 Ok(FetchResult::Saved(bytes)) => {
                     summary.saved += 1;
@@ -175,7 +178,7 @@ impl Download {
 
     async fn fetch_one(&self, wanted: &ImageToFetch) -> Result<FetchResult, String> {
         if self.is_unreachable.load(Ordering::Relaxed) {
-            return Err("not tried: no server answers any more".to_owned());
+            return Err("skipped, because no server answers any more".to_owned());
         }
         let ImageToFetch { user, image } = wanted;
         let known = self.target.etag(user, image);
@@ -220,7 +223,7 @@ impl DownloadSummary {
             output.json(&document)?;
         } else {
             print_note(&format!(
-                "{}, {}: {} saved ({} bytes), {} there already, {failed} failed; in {shown}",
+                "{}, {}: {} saved ({} bytes), {} unchanged, {failed} failed; in {shown}",
                 pluralize(self.clients, "client"),
                 pluralize(self.images, "image"),
                 self.saved,

@@ -1,6 +1,7 @@
 //! Log on standard error for all commands: text for people, or JSON lines for programs.
 //!
-//! Invariant: each event is one line without control characters, also if its fields have texts of other users.
+//! Invariant: each event is one line without control characters, also if its fields have texts of
+//! other users.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write, stderr};
@@ -33,9 +34,9 @@ pub(super) fn start_logging() {
 
 /// Starts the log of a chat peer, with the level and the format of its settings.
 ///
-/// Without a level, the default on a terminal is `warn`, because log lines disturb the chat; otherwise it is `info`. The log
-/// is written by a separate thread, because the event loop of the peer must not block; lines that are not read in time are
-/// dropped. Returns the writer.
+/// Without a level, the default on a terminal is `warn`, because log lines disturb the chat;
+/// otherwise it is `info`. The log is written by a separate thread, because the event loop of the
+/// peer must not block; lines that are not read in time are dropped. Returns the writer.
 ///
 /// # Errors
 /// The error of the system if no thread can be started.
@@ -173,7 +174,8 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
     }
 }
 
-/// Writer that escapes control characters in JSON lines. Each write is one event that ends with a line break.
+/// Writer that escapes control characters in JSON lines. Each write is one event that ends with a
+/// line break.
 struct SanitizedJson<W>(W);
 
 impl<W: Write> Write for SanitizedJson<W> {

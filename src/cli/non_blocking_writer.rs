@@ -1,5 +1,5 @@
-//! Writer for standard output and standard error on a separate thread. A slow reader must not block the peer, whose event
-//! loop runs on one thread.
+//! Writer for standard output and standard error on a separate thread. A slow reader must not block
+//! the peer, whose event loop runs on one thread.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,10 +16,11 @@ const MAX_QUEUED_BYTES: usize = 256 * 1024;
 
 /// Queue to the writer thread. If the reader is gone, the texts are dropped.
 ///
-/// Invariant: the queue holds at most [`MAX_QUEUED_BYTES`] and one more text. The channel itself is unbounded: callers wait
-/// with [`Self::wait_for_room`] before they write, or use [`Self::try_write`]. The session waits before each batch of
-/// notices and before each input line, which has one reply. Only at the shutdown it does not wait; the texts it writes then
-/// come from the queue of notices, which is bounded.
+/// Invariant: the queue holds at most [`MAX_QUEUED_BYTES`] and one more text. The channel itself is
+/// unbounded: callers wait with [`Self::wait_for_room`] before they write, or use
+/// [`Self::try_write`]. The session waits before each batch of notices and before each input line,
+/// which has one reply. Only at the shutdown it does not wait; the texts it writes then come from
+/// the queue of notices, which is bounded.
 #[derive(Clone)]
 pub(super) struct NonBlockingWriter {
     text_tx: mpsc::Sender<String>,
@@ -79,7 +80,8 @@ impl NonBlockingWriter {
         let _ = self.text_tx.send(text.to_owned());
     }
 
-    /// Queues a text if the queue is not full. Otherwise counts it as dropped for the next loss notice.
+    /// Queues a text if the queue is not full. Otherwise counts it as dropped for the next loss
+    /// notice.
     pub(super) fn try_write(&self, text: &str) {
         if self.state.bytes.load(Ordering::Relaxed) < MAX_QUEUED_BYTES {
             self.write(text);

@@ -1,7 +1,8 @@
 //! `rollcall peer`: runs a chat peer for a user or a script.
 //!
-//! [`rollcall_chat::console`] parses the input and formats the output. On a terminal the input line can be edited
-//! ([`terminal`]); otherwise the command reads lines from standard input and writes lines to standard output.
+//! [`rollcall_chat::console`] parses the input and formats the output. On a terminal the input line
+//! can be edited ([`terminal`]); otherwise the command reads lines from standard input and writes
+//! lines to standard output.
 
 mod display;
 mod input;
@@ -37,8 +38,8 @@ use terminal::Terminal;
 
 /// Most notices that are written at once.
 const NOTICE_BATCH: usize = 256;
-/// Time for an orderly shutdown after a signal: 1 s for the terminal, 2 s for closing the links, 5 s for the reader of
-/// standard output and 1 s for the reader of the log, with a reserve.
+/// Time for an orderly shutdown after a signal: 1 s for the terminal, 2 s for closing the links, 5
+/// s for the reader of standard output and 1 s for the reader of the log, with a reserve.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait at the end for the reader of the log.
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -66,7 +67,8 @@ value is an error, even if it is overridden):
   RUST_LOG                  as P2P_LOG_LEVEL, also per module; the default is info, and warn on a terminal
 The file of --config has the same keys in lower case without P2P_, in YAML or JSON.";
 
-/// Flags of `rollcall peer`. A flag overrides its environment variable, and a variable overrides the file.
+/// Flags of `rollcall peer`. A flag overrides its environment variable, and a variable overrides
+/// the file.
 #[derive(Args, Debug)]
 #[command(after_long_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
@@ -98,7 +100,8 @@ pub(super) struct PeerArgs {
     #[arg(long, value_name = "LIST")]
     peers: Option<String>,
 
-    /// Find other peers, and be found, through the registry nodes at these URLs, separated by commas
+    /// Find other peers, and be found, through the registry nodes at these URLs, separated by
+    /// commas
     #[arg(long, value_name = "URL")]
     registry: Option<String>,
 
@@ -113,7 +116,8 @@ pub(super) struct PeerArgs {
     #[arg(long, value_name = "DIR")]
     dir: Option<String>,
 
-    /// Serve /healthz and /metrics (for Prometheus) at this address; a port without a host means this machine only
+    /// Serve /healthz and /metrics (for Prometheus) at this address; a port without a host means
+    /// this machine only
     #[arg(long, value_name = "HOST:PORT")]
     metrics: Option<String>,
 
@@ -162,7 +166,8 @@ pub(super) async fn run(args: PeerArgs) -> Result<(), CommandError> {
             start_logging();
             scan::run(args).await
         }
-        // A spawned task: the runtime polls the future of `block_on` only after it has polled the I/O driver.
+        // A spawned task: the runtime polls the future of `block_on` only after it has polled the
+        // I/O driver.
         None => {
             TaskTracker::new().spawn(run_chat(args)).await.unwrap_or_else(|ended| resume_unwind(ended.into_panic()))
         }
@@ -271,8 +276,8 @@ async fn resumed(terminal: &mut Option<Terminal>) {
     }
 }
 
-/// Starts a thread that ends the process after [`SHUTDOWN_TIMEOUT`] if the shutdown is blocked. For example, a write to a
-/// terminal whose output was stopped with Ctrl-S never returns.
+/// Starts a thread that ends the process after [`SHUTDOWN_TIMEOUT`] if the shutdown is blocked. For
+/// example, a write to a terminal whose output was stopped with Ctrl-S never returns.
 fn force_exit_after_timeout(signal: SignalExit) -> io::Result<()> {
     let wait = move || {
         thread::sleep(SHUTDOWN_TIMEOUT);

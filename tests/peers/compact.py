@@ -108,7 +108,7 @@ class Peer:
         if kind == "PEER_DISCOVERY":
             where = (source[0], int(fields["PORT"]))
             self.known[sender] = where
-            # Existing peers answer every announcement. Without --storm, only new peers are answered.
+            # Existing peers answer every announcement. Without --storm, only new peers get one.
             if is_new if self.storm is None else sender.startswith(self.storm):
                 self.lan.send(self.discovery(), where)
         if kind == "PEER_LIST_REQUEST":
@@ -157,7 +157,7 @@ class Peer:
         """Sends announcements at full speed, to the own port of the peer or to the shared port, with one name or many."""
         where = self.known[to]
         where = (where[0], LAN_PORT) if port == "shared" else where
-        # The shared port needs the broadcast address: a unicast datagram reaches only one of several peers.
+        # The shared port needs the broadcast address: unicast reaches only one of several peers.
         targets = self.lan.broadcast if port == "shared" else [where[0]]
         for number in range(int(count)):
             user = self.user if names == "same" else f"n{number}-{self.user}"

@@ -1,4 +1,5 @@
-//! Text interface of the chat: parses typed lines into commands, completes them, and formats notices as lines. Pure.
+//! Text interface of the chat: parses typed lines into commands, completes them, and formats
+//! notices as lines. Pure.
 
 mod command;
 mod completion;

@@ -1,6 +1,7 @@
 //! LAN transport: each message is one UDP datagram.
 //!
-//! The codec (`datagram`, `fields`), [`scan_result`] and [`findings`] are pure. `socket` and `scan` do the I/O.
+//! The codec (`datagram`, `fields`), [`scan_result`] and [`findings`] are pure. `socket` and `scan`
+//! do the I/O.
 
 mod datagram;
 mod fields;

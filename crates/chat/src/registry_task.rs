@@ -1,6 +1,8 @@
-//! Background task for the registry: registers the peer, sends heartbeats and reads the list of online users.
+//! Background task for the registry: registers the peer, sends heartbeats and reads the list of
+//! online users.
 //!
-//! The chat does not depend on it: if the registry is unreachable, the task retries and the peer continues.
+//! The chat does not depend on it: if the registry is unreachable, the task retries and the peer
+//! continues.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -17,11 +19,14 @@ use rollcall_client::{Client, ClientError, NewUser};
 use rollcall_core::clock::boot_now;
 use rollcall_core::{Addr, BootMs, Password, Username};
 
-/// Longest time between two rounds. A round is earlier if the registry asks for an earlier heartbeat.
+/// Longest time between two rounds. A round is earlier if the registry asks for an earlier
+/// heartbeat.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
-/// Wait before the list is read again after a registration. A list under many registrations can be 100 ms old.
+/// Wait before the list is read again after a registration. A list under many registrations can be
+/// 100 ms old.
 const SECOND_POLL_DELAY: Duration = Duration::from_millis(200);
-/// Time for which the entry of an earlier run stays online after its end: the default time to live of the registry.
+/// Time for which the entry of an earlier run stays online after its end: the default time to live
+/// of the registry.
 const EARLIER_RUN_TTL: Duration = Duration::from_secs(30);
 
 /// State of the registry as the metrics show it.
@@ -45,7 +50,8 @@ pub(crate) enum RegistryState {
     NotAsked,
     /// The registry answered.
     Answered,
-    /// The registry answered, but the name needs a password that this peer does not have. The peer is not listed.
+    /// The registry answered, but the name needs a password that this peer does not have. The peer
+    /// is not listed.
     NameRefused,
     /// The registry did not answer, or answered with an error.
     Unreachable,
@@ -144,7 +150,8 @@ impl RegistryTask {
         self.status.send_replace(RegistryStatus { state, last_answer_at }).state
     }
 
-    /// One round: reads the list, registers if necessary, and sends a heartbeat. Returns the time until the next round.
+    /// One round: reads the list, registers if necessary, and sends a heartbeat. Returns the time
+    /// until the next round.
     async fn sync_once(&self, name: &mut NameState) -> Result<Duration, ClientError> {
         let there = self.poll_online().await?;
         if !self.ensure_registered(name, there).await? {
@@ -162,7 +169,8 @@ impl RegistryTask {
         debug!("online for another {} ms", accepted.ttl_ms);
         if !matches!(std::mem::replace(name, NameState::Registered), NameState::Registered) {
             event_log::registered(self.user.as_str(), &self.addr.to_string());
-            // The client has a token if the registry asked for the password, or if this registration set it.
+            // The client has a token if the registry asked for the password, or if this
+            // registration set it.
             if self.password.is_some() && self.client.token().is_none() {
                 event_log::password_unused(self.user.as_str());
             }
@@ -173,7 +181,8 @@ impl RegistryTask {
         Ok(Duration::from_millis(accepted.next_heartbeat_ms).min(POLL_INTERVAL))
     }
 
-    /// Reads the list of online users and sends their addresses to the engine. Returns the address under the own name.
+    /// Reads the list of online users and sends their addresses to the engine. Returns the address
+    /// under the own name.
     async fn poll_online(&self) -> Result<Option<Addr>, ClientError> {
         let online = self.client.online().await?.online_clients;
         let there = online.iter().find(|client| client.username == self.user).and_then(|mine| mine.addr);
@@ -197,7 +206,8 @@ impl RegistryTask {
         };
         match self.client.register(&user).await {
             Ok(_) => Ok(true),
-            // The name is registered. If it is online at another address, that is an earlier run or another user.
+            // The name is registered. If it is online at another address, that is an earlier run or
+            // another user.
             Err(ClientError::Rejected { code, .. }) if code == "user_exists" => {
                 let Some(there) = there.filter(|there| *there != self.addr) else { return Ok(true) };
                 match name.note_elsewhere(Instant::now()) {
@@ -212,8 +222,8 @@ impl RegistryTask {
         }
     }
 
-    /// Checks whether the error means that the name needs a password that this peer does not have. If so, logs it and stops
-    /// registering, because the registry counts wrong passwords.
+    /// Checks whether the error means that the name needs a password that this peer does not have.
+    /// If so, logs it and stops registering, because the registry counts wrong passwords.
     fn handle_refusal(&self, name: &mut NameState, error: &ClientError) -> bool {
         let ClientError::Rejected { code, message, .. } = error else { return false };
         let is_refused = match code.as_str() {
@@ -229,7 +239,8 @@ impl RegistryTask {
     }
 }
 
-/// Local IP address of the route to the host of `url`. Nothing is sent: connecting a UDP socket only looks up the route.
+/// Local IP address of the route to the host of `url`. Nothing is sent: connecting a UDP socket
+/// only looks up the route.
 pub(super) fn local_ip_towards(url: &str) -> IpAddr {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split('/').next().unwrap_or(rest);
@@ -260,7 +271,8 @@ mod tests {
     /// Enough time for an answer, and less than [`POLL_INTERVAL`].
     const SOON: Duration = Duration::from_secs(6);
 
-    /// Fake node. It answers heartbeats with `beat`, and lists bob as online after the first heartbeat.
+    /// Fake node. It answers heartbeats with `beat`, and lists bob as online after the first
+    /// heartbeat.
     async fn node(tasks: &mut JoinSet<()>, asked: Arc<Mutex<Vec<String>>>, beat: (u16, &'static str)) -> String {
         serve(tasks, move |_, line| {
             let path = line.split(' ').nth(1).unwrap_or_default().to_owned();

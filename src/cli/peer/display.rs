@@ -15,7 +15,8 @@ use rollcall_core::escape::escape_json;
 /// Longest wait at the end for a reader of standard output that reads nothing.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Output target and format. If the reader is gone, the output is dropped and the peer continues until the user ends it.
+/// Output target and format. If the reader is gone, the output is dropped and the peer continues
+/// until the user ends it.
 pub(super) struct ChatDisplay {
     target: DisplayTarget,
     is_json: bool,
@@ -94,16 +95,16 @@ impl ChatDisplay {
         }
     }
 
-    /// Waits until the queue of the output has room for replies. On a terminal it never waits, so that the user can always
-    /// type.
+    /// Waits until the queue of the output has room for replies. On a terminal it never waits, so
+    /// that the user can always type.
     pub(super) async fn wait_for_room_for_replies(&self) {
         if let DisplayTarget::Stdout(writer) = &self.target {
             writer.wait_for_room().await;
         }
     }
 
-    /// Waits until the output is written, or the reader has read nothing for [`FLUSH_TIMEOUT`]. On a terminal everything is
-    /// written when it is closed.
+    /// Waits until the output is written, or the reader has read nothing for [`FLUSH_TIMEOUT`]. On
+    /// a terminal everything is written when it is closed.
     pub(super) async fn flush(&self) {
         if let DisplayTarget::Stdout(writer) = &self.target {
             writer.flush(FLUSH_TIMEOUT).await;

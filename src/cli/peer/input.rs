@@ -21,8 +21,8 @@ pub(super) enum UserInput {
     Cancelled(NextQuestion),
 }
 
-/// Channel for the next prompt of the line editor: a question, or `None` for the ordinary prompt. If it is dropped without a
-/// value, the editor ends.
+/// Channel for the next prompt of the line editor: a question, or `None` for the ordinary prompt.
+/// If it is dropped without a value, the editor ends.
 pub(super) type NextQuestion = oneshot::Sender<Option<&'static str>>;
 
 /// Source of input.
@@ -33,8 +33,9 @@ pub(super) struct InputSource {
 }
 
 impl InputSource {
-    /// Reads lines of standard input on a thread. A tokio task would delay the shutdown: a read of standard input cannot be
-    /// cancelled, and the runtime waits for it. A thread ends with the process.
+    /// Reads lines of standard input on a thread. A tokio task would delay the shutdown: a read of
+    /// standard input cannot be cancelled, and the runtime waits for it. A thread ends with the
+    /// process.
     pub(super) fn from_stdin() -> io::Result<Self> {
         let (lines, receiver) = mpsc::channel(LINE_QUEUE);
         let read = move || {

@@ -34,7 +34,8 @@ pub(super) struct ScanArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=120))]
     wait: u64,
 
-    /// Query only these addresses, such as the broadcast address of one network, separated by commas
+    /// Query only these addresses, such as the broadcast address of one network, separated by
+    /// commas
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     addresses: Vec<Ipv4Addr>,
 

@@ -55,7 +55,7 @@ impl ChatSession {
                 Ok(avatar) => {
                     self.send_request(PeerRequest::SetProfile(PeerProfile::new(&name, &status, avatar))).await;
                 }
-                Err(why) => self.display.show_notices(&[Notice::Refused { why }]),
+                Err(why) => self.display.show_notices(&[Notice::Rejected { reason: why }]),
             },
             Some(ChatCommand::List) => {
                 let (reply_tx, reply_rx) = oneshot::channel();

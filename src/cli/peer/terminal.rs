@@ -1,7 +1,7 @@
 //! Terminal with an editable input line at the bottom. Messages and log lines appear above it.
 //!
-//! Invariant: while a line is edited, only the thread of the line editor writes to the terminal. All other output goes to
-//! [`PendingOutput`].
+//! Invariant: while a line is edited, only the thread of the line editor writes to the terminal.
+//! All other output goes to [`PendingOutput`].
 
 mod editor;
 mod input_history;
@@ -39,7 +39,8 @@ pub(super) struct Terminal {
 impl Terminal {
     /// Starts the line editor on this terminal; `None` if the terminal cannot move its cursor.
     ///
-    /// The typed lines are stored in `dir`. Without `dir` they are not stored, because they are part of conversations.
+    /// The typed lines are stored in `dir`. Without `dir` they are not stored, because they are
+    /// part of conversations.
     ///
     /// # Errors
     /// An error of the terminal, or no thread.
@@ -76,10 +77,11 @@ impl Terminal {
         Arc::clone(&self.pending_output)
     }
 
-    /// Waits until the process continues after a stop (Ctrl-Z, then `fg`), and restores the modes of the editor.
+    /// Waits until the process continues after a stop (Ctrl-Z, then `fg`), and restores the modes
+    /// of the editor.
     ///
-    /// The editor also restores them, but perhaps too early: it sends the stop signal, and another thread receives it. The
-    /// shell then changes the modes after the editor has set them.
+    /// The editor also restores them, but perhaps too early: it sends the stop signal, and another
+    /// thread receives it. The shell then changes the modes after the editor has set them.
     pub(super) async fn resumed(&mut self) {
         self.continued.recv().await;
         if self.pending_output.request_redraw() {
@@ -92,8 +94,8 @@ impl Terminal {
         self.editor.take().is_some_and(|editor| editor.join().is_err())
     }
 
-    /// Restores the terminal and writes the pending output. The editor thread may still wait for a key; it ends with the
-    /// process.
+    /// Restores the terminal and writes the pending output. The editor thread may still wait for a
+    /// key; it ends with the process.
     pub(super) fn close(&mut self) {
         let was_edited = self.pending_output.begin_shutdown();
         self.modes.restore(was_edited);

@@ -36,6 +36,14 @@ fn the_documented_file_is_read_as_yaml_and_as_json() {
 }
 
 #[test]
+fn each_setting_has_the_default_of_the_list() {
+    for setting in SETTINGS {
+        let Some(default) = setting.default else { continue };
+        assert_eq!(read("", &[(setting.env, default)], &[]).unwrap(), read("", &[], &[]).unwrap(), "{}", setting.key);
+    }
+}
+
+#[test]
 fn a_flag_overrides_a_variable_and_a_variable_overrides_the_file() {
     let variables = [("P2P_PEERS", "a:1, b:2"), ("P2P_MAX_CONNECTIONS", "7"), ("P2P_LISTEN_ADDR", "")];
     let settings = read(EXAMPLE, &variables, &[("max_connections", "9")]).unwrap();
@@ -109,7 +117,7 @@ fn an_error_of_the_file_is_one_line_with_the_file_the_key_and_the_rule() {
         assert_eq!(error.split_once("config.yaml").expect("the file").1, said, "{file}");
     }
     let error = read("heartbeat: 5s\n", &[], &[]).unwrap_err().to_string();
-    let names: Vec<&str> = keys::ALL.iter().map(|key| key.name).collect();
+    let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
     let said = format!(r#"config.yaml:1: there is no setting "heartbeat"; there are {}"#, names.join(", "));
     assert!(error.ends_with(&said), "{error}");
 }
@@ -180,9 +188,9 @@ fn a_metrics_port_without_a_host_is_on_loopback() {
 #[test]
 fn durations_need_units() {
     for (text, ms) in [("500ms", 500), ("5s", 5_000), ("1m30s", 90_000), ("2.5s", 2_500), ("24h", 86_400_000)] {
-        assert_eq!(parse_period(text), Some(Duration::from_millis(ms)), "{text}");
+        assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
     }
     for bad in ["", "5", "s", "5x", "-5s", "5 s", "25h", "1e9s"] {
-        assert_eq!(parse_period(bad), None, "{bad:?}");
+        assert_eq!(parse_duration(bad), None, "{bad:?}");
     }
 }

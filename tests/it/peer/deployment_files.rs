@@ -30,13 +30,13 @@ fn make_has_each_documented_target_with_a_help_line() {
 
 #[test]
 fn containers_use_only_variables_that_the_program_knows() {
-    let peers: BTreeSet<&str> = rollcall::config::chat::variables().collect();
+    let peers: BTreeSet<&str> = rollcall::config::chat::env_vars().collect();
     let compose = read("docker-compose.yml");
     let given = named(&compose, "P2P_");
     assert!(given.len() >= 5, "{given:?}");
     assert!(given.is_subset(&peers), "{:?}", given.difference(&peers));
 
-    let nodes: BTreeSet<&str> = rollcall::config::variables().collect();
+    let nodes: BTreeSet<&str> = rollcall::config::env_vars().collect();
     let compose = read("docker-compose.registry.yml");
     let given = named(&compose, "ROLLCALL_");
     assert!(given.len() >= 4, "{given:?}");
@@ -60,5 +60,5 @@ fn the_demo_script_unsets_all_variables_of_a_peer_except_those_of_the_log() {
     let forgotten = script.split("unset ").nth(1).and_then(|rest| rest.split('}').next()).expect("it forgets them");
     let mut forgotten = named(forgotten, "P2P_");
     forgotten.extend(["P2P_LOG_LEVEL", "P2P_LOG_FORMAT"]);
-    assert_eq!(forgotten, rollcall::config::chat::variables().collect());
+    assert_eq!(forgotten, rollcall::config::chat::env_vars().collect());
 }

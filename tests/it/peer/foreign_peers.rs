@@ -80,7 +80,8 @@ async fn a_peer_of_another_program_can_chat_in_both_directions() {
     read_until(&mut stream, |message| message["type"] == "heartbeat").await;
     read_until(&mut stream, |message| message["type"] == "heartbeat").await;
     assert_eq!(alice.post_count("one"), 1, "its repetition is not shown");
-    // It sends no heartbeats and is not timed out, although more than the interval and the timeout have passed.
+    // It sends no heartbeats and is not timed out, although more than the interval and the timeout
+    // have passed.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(alice.count(|event| event["event"] == "lost"), 0);
 }
@@ -144,7 +145,8 @@ async fn a_peer_that_does_not_read_is_disconnected_without_effect_on_others() {
 async fn dialling_an_address_that_accepts_no_connection_times_out() {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
-    // The listener accepts nothing. When its backlog is full, the system does not answer further connections.
+    // The listener accepts nothing. When its backlog is full, the system does not answer further
+    // connections.
     let listener = socket.listen(1).expect("it listens");
     let full = listener.local_addr().expect("bound");
     let mut queued = Vec::new();

@@ -19,7 +19,7 @@ use crate::cluster::{Process, rollcall, until};
 /// Starts a peer with these addresses and an unreachable registry.
 fn start(dir: &Path, peers: &str, level: Option<&str>, format: &str) -> Process {
     let mut command = rollcall(dir);
-    for variable in rollcall::config::chat::variables().chain(["RUST_LOG"]) {
+    for variable in rollcall::config::chat::env_vars().chain(["RUST_LOG"]) {
         command.env_remove(variable);
     }
     command.args(["peer", "--name", "alice", "--no-lan", "--listen", "127.0.0.1:0"]);
@@ -88,7 +88,7 @@ async fn an_unread_log_does_not_block_the_peer_and_dropped_lines_are_reported() 
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (mut unread, stderr) = std::io::pipe().expect("a pipe");
     let mut command = rollcall(dir.path());
-    for variable in rollcall::config::chat::variables() {
+    for variable in rollcall::config::chat::env_vars() {
         command.env_remove(variable);
     }
     command.args(["peer", "--json", "--name", "alice", "--no-lan", "--listen", "127.0.0.1:0", "--log-level", "debug"]);
@@ -96,7 +96,8 @@ async fn an_unread_log_does_not_block_the_peer_and_dropped_lines_are_reported() 
     let mut alice = JsonProcess::start("alice", command).await.expect("the program was built");
     let mut stream = TcpStream::connect(alice.ready_field("listen")).await.expect("it listens");
     greet(&mut stream, ID).await;
-    // Each object causes one log line. All lines are six times as large as the pipe and the queue together.
+    // Each object causes one log line. All lines are six times as large as the pipe and the queue
+    // together.
     let noise = "{}\n".repeat(20_000) + &message(ID, 1, "chat", "still here");
     stream.write_all(noise.as_bytes()).await.expect("it reads");
     alice.wait_for_event("what comes after the noise", |event| event["text"] == "still here").await;

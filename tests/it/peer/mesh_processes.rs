@@ -169,8 +169,7 @@ async fn a_name_with_a_password_needs_it_and_the_log_says_how_to_give_it() {
         Process::start_plain(command, &dir.path().join("out"), &dir.path().join(log))
     };
     let log = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap_or_default();
-    for (password, file, why) in
-        [(None, "without", "is protected by a password"), (Some("wrong"), "wrong", "is another one")]
+    for (password, file, why) in [(None, "without", "is protected by a password"), (Some("wrong"), "wrong", "is wrong")]
     {
         let _carol = start(password, file);
         until("what to do", async || log(file).contains("--password-file or ROLLCALL_PASSWORD")).await;

@@ -20,7 +20,7 @@ impl PeerProcess {
     /// Starts a peer with these flags and waits until it is ready.
     pub(crate) async fn start(dir: &Path, name: &str, flags: &[&str]) -> Self {
         let mut command = rollcall(dir);
-        for variable in rollcall::config::chat::variables() {
+        for variable in rollcall::config::chat::env_vars() {
             command.env_remove(variable);
         }
         command.args(["peer", "--json", "--name", name]).args(flags);

@@ -1,5 +1,5 @@
-//! `rollcall peer scan`. All processes of this machine share UDP port 50999, so each test uses unique names and ignores
-//! other peers.
+//! `rollcall peer scan`. All processes of this machine share UDP port 50999, so each test uses
+//! unique names and ignores other peers.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

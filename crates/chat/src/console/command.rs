@@ -72,7 +72,8 @@ impl Verb {
 }
 
 impl CommandParser {
-    /// Parses a line: a command, or an answer to the current question. Returns the command that is complete with it.
+    /// Parses a line: a command, or an answer to the current question. Returns the command that is
+    /// complete with it.
     pub fn parse_line(&mut self, line: &str) -> Option<ChatCommand> {
         let line = line.trim_end_matches(['\r', '\n']);
         if let Some(verb) = self.verb {

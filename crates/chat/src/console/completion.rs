@@ -1,4 +1,5 @@
-//! Tab completion: a command at the beginning of a line, a peer name after `DM` and at the prompt for one.
+//! Tab completion: a command at the beginning of a line, a peer name after `DM` and at the prompt
+//! for one.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +29,8 @@ pub fn needs_names(typed: &str, question: Option<&str>) -> bool {
     }
 }
 
-/// Returns the candidates for `typed`, the line up to the cursor: an answer to `question`, or a command without one. `uids`
-/// are the ids of the known peers.
+/// Returns the candidates for `typed`, the line up to the cursor: an answer to `question`, or a
+/// command without one. `uids` are the ids of the known peers.
 #[must_use]
 pub fn completions(typed: &str, question: Option<&str>, uids: &[String]) -> Completions {
     if let Some(question) = question {

@@ -1,9 +1,9 @@
 //! Formats notices, peer lists and the history as lines.
 //!
-//! Texts of other peers can contain terminal escapes. This is the only place that replaces them; the callers print the lines
-//! unchanged.
+//! Texts of other peers can contain terminal escapes. This is the only place that replaces them;
+//! the callers print the lines unchanged.
 
-use crate::engine::{Contact, Entry, Known, Notice, Via};
+use crate::engine::{ChatEntry, ChatTransport, Contact, Notice, PeerInfo};
 use crate::text::sanitize_line;
 use rollcall_core::WallMs;
 
@@ -18,9 +18,9 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
     match notice {
         // The line would contain only a name.
         Notice::Post { text, .. } | Notice::Direct { text, .. } if text.trim().is_empty() => Vec::new(),
-        Notice::Found { peer, .. } if is_verbose => vec![format!("[DISCOVERY] Found peer: {}", uid(peer))],
-        Notice::Lost { peer, why } if is_verbose => {
-            vec![format!("[DISCOVERY] Lost peer: {}: {}", uid(peer), text(why))]
+        Notice::PeerFound { peer, .. } if is_verbose => vec![format!("[DISCOVERY] Found peer: {}", uid(peer))],
+        Notice::PeerLost { peer, reason } if is_verbose => {
+            vec![format!("[DISCOVERY] Lost peer: {}: {}", uid(peer), text(reason))]
         }
         Notice::Post { from, text: said, .. } if is_verbose => vec![format!("[POST] {}: {}", uid(from), text(said))],
         Notice::Direct { from, text: said, .. } if is_verbose => {
@@ -47,36 +47,40 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
             lines.extend(refused.as_ref().map(|why| format!("! the avatar of {} is left out: {why}", uid(from))));
             lines
         }
-        Notice::Mismatch { uid, source } => {
+        Notice::AddressMismatch { uid, source } => {
             vec![format!("! {} sends from {source}, which is not the address it claims", name(uid))]
         }
-        Notice::Doubled { uid, source } => vec![format!("! another program at {source} uses the name {}", name(uid))],
-        Notice::Unreachable { endpoint, why } => {
-            vec![format!("! cannot reach {endpoint}: {}; trying again", text(why))]
+        Notice::DuplicateName { uid, source } => {
+            vec![format!("! another program at {source} uses the name {}", name(uid))]
         }
-        Notice::Refused { why } => vec![format!("! {}", text(why))],
-        Notice::Listed { from, uids } if is_verbose => {
+        Notice::Unreachable { endpoint, reason } => {
+            vec![format!("! cannot reach {endpoint}: {}; trying again", text(reason))]
+        }
+        Notice::Rejected { reason } => vec![format!("! {}", text(reason))],
+        Notice::NamesReceived { from, uids } if is_verbose => {
             let names: Vec<String> = uids.iter().map(|uid| name(uid)).collect();
             vec![format!("[PEER LIST] From {}: {}", uid(from), names.join(", "))]
         }
         // The recipient may have been found by its display name, which is not unique: show the id.
-        Notice::SentTo { to } if to.display_name.is_some() => vec![format!("[DM] To {} ({})", shown_name(to), uid(to))],
-        Notice::Found { .. }
-        | Notice::Lost { .. }
-        | Notice::Listed { .. }
+        Notice::DirectSent { to } if to.display_name.is_some() => {
+            vec![format!("[DM] To {} ({})", shown_name(to), uid(to))]
+        }
+        Notice::PeerFound { .. }
+        | Notice::PeerLost { .. }
+        | Notice::NamesReceived { .. }
         | Notice::Sent { .. }
-        | Notice::SentTo { .. } => Vec::new(),
+        | Notice::DirectSent { .. } => Vec::new(),
     }
 }
 
 /// Formats the list of known peers.
 #[must_use]
-pub fn peer_list_lines(known: &[Known]) -> Vec<String> {
+pub fn peer_list_lines(known: &[PeerInfo]) -> Vec<String> {
     let head = format!("[KNOWN PEERS] ({} peers):", known.len());
     let each = known.iter().map(|known| {
         let via = match known.contact.via {
-            Via::Lan => "LAN",
-            Via::Mesh => "mesh",
+            ChatTransport::Lan => "LAN",
+            ChatTransport::Mesh => "mesh",
         };
         let called =
             known.contact.display_name.as_ref().map_or_else(String::new, |called| format!(" ({})", name(called)));
@@ -88,7 +92,7 @@ pub fn peer_list_lines(known: &[Known]) -> Vec<String> {
 
 /// Formats the history.
 #[must_use]
-pub fn history_lines(said: &[(Contact, Entry)]) -> Vec<String> {
+pub fn history_lines(said: &[(Contact, ChatEntry)]) -> Vec<String> {
     let head = format!("[HISTORY] ({} messages):", said.len());
     let each = said.iter().map(|(from, entry)| {
         let when = WallMs::new(entry.said_at.saturating_mul(1000)).to_rfc3339();
@@ -121,14 +125,14 @@ mod tests {
     use crate::text::is_hidden;
 
     fn al() -> Contact {
-        Contact { uid: "alice@192.168.1.11".into(), display_name: Some("Al".into()), via: Via::Lan }
+        Contact { uid: "alice@192.168.1.11".into(), display_name: Some("Al".into()), via: ChatTransport::Lan }
     }
 
     #[test]
     fn each_notice_is_shown_as_documented() {
         let post = Notice::Post { from: al(), text: "hi".into(), said_at: 0, number: "1".into() };
         let direct = Notice::Direct { from: Contact { display_name: None, ..al() }, text: "psst".into(), said_at: 0 };
-        let found = Notice::Found { peer: al(), at: None };
+        let found = Notice::PeerFound { peer: al(), at: None };
         let avatar = Avatar::new(b"\xff\xd8\xff\xe0").unwrap();
         let profile = PeerProfile::new("Al", "here", Some(avatar));
         let profile = Notice::Profile { from: al(), profile, refused: None };
@@ -143,7 +147,7 @@ mod tests {
         assert_eq!(notice_lines(&post, false), ["Al: hi"]);
         assert_eq!(notice_lines(&direct, false), ["alice@192.168.1.11: psst"]);
         assert_eq!(notice_lines(&profile, false), ["Al: here [image/jpeg]"]);
-        let known = Known { contact: al(), at: "192.168.1.11:8500".into(), mismatched: false };
+        let known = PeerInfo { contact: al(), at: "192.168.1.11:8500".into(), mismatched: false };
         assert_eq!(
             peer_list_lines(&[known]),
             ["[KNOWN PEERS] (1 peers):", "  alice@192.168.1.11 (Al) at 192.168.1.11:8500 [LAN]"]
@@ -152,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_id_of_a_recipient_with_a_display_name_is_shown() {
-        let to = |display_name| notice_lines(&Notice::SentTo { to: Contact { display_name, ..al() } }, false);
+        let to = |display_name| notice_lines(&Notice::DirectSent { to: Contact { display_name, ..al() } }, false);
         assert_eq!(to(al().display_name), ["[DM] To Al (alice@192.168.1.11)"]);
         assert_eq!(to(None), Vec::<String>::new());
     }
@@ -171,20 +175,20 @@ mod tests {
     #[test]
     fn texts_of_other_peers_reach_the_terminal_without_escapes() {
         let evil = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}\r\n[POST] bob: forged".repeat(999);
-        let from = Contact { uid: evil.clone(), display_name: Some(evil.clone()), via: Via::Mesh };
+        let from = Contact { uid: evil.clone(), display_name: Some(evil.clone()), via: ChatTransport::Mesh };
         let profile = PeerProfile::new(&evil, &evil, None);
-        let known = Known { contact: from.clone(), at: evil.clone(), mismatched: true };
+        let known = PeerInfo { contact: from.clone(), at: evil.clone(), mismatched: true };
         for is_verbose in [true, false] {
             let notices = [
                 Notice::Post { from: from.clone(), text: evil.clone(), said_at: 0, number: "1".into() },
                 Notice::Direct { from: from.clone(), text: evil.clone(), said_at: 0 },
                 Notice::Profile { from: from.clone(), profile: profile.clone(), refused: None },
-                Notice::Found { peer: from.clone(), at: Some(evil.clone()) },
-                Notice::Lost { peer: from.clone(), why: evil.clone() },
-                Notice::Mismatch { uid: evil.clone(), source: "1.2.3.4".parse().unwrap() },
-                Notice::Listed { from: from.clone(), uids: vec![evil.clone()] },
-                Notice::SentTo { to: from.clone() },
-                Notice::Refused { why: evil.clone() },
+                Notice::PeerFound { peer: from.clone(), at: Some(evil.clone()) },
+                Notice::PeerLost { peer: from.clone(), reason: evil.clone() },
+                Notice::AddressMismatch { uid: evil.clone(), source: "1.2.3.4".parse().unwrap() },
+                Notice::NamesReceived { from: from.clone(), uids: vec![evil.clone()] },
+                Notice::DirectSent { to: from.clone() },
+                Notice::Rejected { reason: evil.clone() },
             ];
             let lines = notices.iter().flat_map(|notice| notice_lines(notice, is_verbose));
             for line in lines.chain(peer_list_lines(std::slice::from_ref(&known))) {

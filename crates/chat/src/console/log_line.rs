@@ -30,7 +30,8 @@ pub fn log_line(line: &str) -> String {
     shown
 }
 
-/// Length in bytes of the escape sequence for a colour or weight at the start of the text; 0 if there is none.
+/// Length in bytes of the escape sequence for a colour or weight at the start of the text; 0 if
+/// there is none.
 fn colour_bytes(text: &str) -> usize {
     let Some(codes) = text.strip_prefix("\u{1b}[") else { return 0 };
     let length = codes.bytes().take(16).take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();

@@ -183,7 +183,8 @@ fn hex_id(id: u64) -> String {
     format!("{id:016x}")
 }
 
-/// Parses 16 hex digits as a number. Any other id, of another program, is hashed to a number (FNV-1a).
+/// Parses 16 hex digits as a number. Any other id, of another program, is hashed to a number
+/// (FNV-1a).
 fn message_id(fields: &Fields<'_>) -> Option<u64> {
     let text = fields.get("MESSAGE_ID")?;
     if text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {

@@ -16,8 +16,9 @@ pub enum Dialect {
 
 /// Fields of a datagram, in order.
 ///
-/// Invariant: the first value of a repeated key counts. Some programs do not escape line breaks in a text, so a text can
-/// contain a forged field; but the sender's field is before the text, so it cannot be replaced.
+/// Invariant: the first value of a repeated key counts. Some programs do not escape line breaks in
+/// a text, so a text can contain a forged field; but the sender's field is before the text, so it
+/// cannot be replaced.
 #[derive(Debug)]
 pub(super) struct Fields<'a>(Vec<(&'a str, &'a str)>);
 
@@ -54,7 +55,8 @@ impl FieldWriter {
         Self { text: String::new(), colon }
     }
 
-    /// Appends a field. A line break in the value becomes a space, because it would begin a forged field.
+    /// Appends a field. A line break in the value becomes a space, because it would begin a forged
+    /// field.
     pub(super) fn add(&mut self, key: &str, value: impl std::fmt::Display) -> &mut Self {
         let value = replace_line_breaks(&value.to_string());
         let _ = writeln!(self.text, "{key}{}{value}", self.colon);

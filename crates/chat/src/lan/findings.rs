@@ -214,8 +214,8 @@ fn address_mismatch(peer: &FoundPeer) -> Finding {
     }
 }
 
-/// Whether a datagram to the address reaches all programs of this machine on the shared port. Otherwise it reaches at most
-/// one of them.
+/// Whether a datagram to the address reaches all programs of this machine on the shared port.
+/// Otherwise it reaches at most one of them.
 fn reaches_all_programs_here(probed: &ProbedAddress) -> bool {
     !probed.interfaces.is_empty() || probed.to == Ipv4Addr::BROADCAST
 }

@@ -1,7 +1,7 @@
 //! LAN scan: sends list requests to all peers and collects the answers for a given time.
 //!
-//! Peers answer a list request without adding the sender to their own lists, so a scan leaves no trace. The scan itself
-//! answers nothing, so it cannot start an exchange of answers.
+//! Peers answer a list request without adding the sender to their own lists, so a scan leaves no
+//! trace. The scan itself answers nothing, so it cannot start an exchange of answers.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,14 +20,15 @@ use crate::io_counters::IoCounters;
 use crate::lan_user_id::LanUserId;
 use crate::nickname::Nickname;
 
-/// Dialect of each round of queries, and its start in hundredths of the scan time. A peer receives each query once per
-/// network path, and a peer of this program answers 16 queries of one machine before it limits the rate.
+/// Dialect of each round of queries, and its start in hundredths of the scan time. A peer receives
+/// each query once per network path, and a peer of this program answers 16 queries of one machine
+/// before it limits the rate.
 const ROUNDS: [(Dialect, u32); 3] = [(Dialect::Compact, 0), (Dialect::Spaced, 25), (Dialect::Compact, 50)];
 /// Most addresses that are queried.
 const MAX_ADDRESSES: usize = 64;
 
-/// Scans during `wait`: the addresses `targets`, or every network if `targets` is empty. The answers arrive at the first
-/// free port of `ports`.
+/// Scans during `wait`: the addresses `targets`, or every network if `targets` is empty. The
+/// answers arrive at the first free port of `ports`.
 ///
 /// # Errors
 /// The error of the system if none of `ports` can be bound.
@@ -83,7 +84,8 @@ async fn receive_if(socket: Option<&UdpSocket>, buffer: &mut [u8], io_counters: 
     }
 }
 
-/// Sends one query to each address. The message id is the index of the address, so a query that returns identifies it.
+/// Sends one query to each address. The message id is the index of the address, so a query that
+/// returns identifies it.
 fn send_queries(own: &UdpSocket, scan: &mut ScanResult, dialect: Dialect) {
     for (number, probed) in (0..).zip(&mut scan.probed) {
         let from = Some(scan.own_user.clone());

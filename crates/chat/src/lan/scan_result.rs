@@ -43,7 +43,8 @@ pub enum SocketFailureKind {
 pub struct ProbedAddress {
     /// Destination address of the query.
     pub to: Ipv4Addr,
-    /// Interfaces with this broadcast address; empty for 255.255.255.255, 127.0.0.1 and addresses of other hosts.
+    /// Interfaces with this broadcast address; empty for 255.255.255.255, 127.0.0.1 and addresses
+    /// of other hosts.
     pub interfaces: Vec<String>,
     /// Error of the latest query; `None` if it was sent.
     #[serde(rename = "refusal", skip_serializing_if = "Option::is_none")]
@@ -194,7 +195,8 @@ impl ScanResult {
         }
     }
 
-    /// Whether the claimed address matches the source address. All addresses of this machine count as one.
+    /// Whether the claimed address matches the source address. All addresses of this machine count
+    /// as one.
     fn is_claim_plausible(&self, user: &LanUserId, source: IpAddr) -> bool {
         let is_own = |ip: IpAddr| ip.is_loopback() || self.own_ips.contains(&ip);
         user.claimed_ip().is_some_and(|claimed| claimed == source || (is_own(claimed) && is_own(source)))

@@ -1,4 +1,5 @@
-//! The two UDP sockets of the LAN transport: an own port for answers, and the shared port for announcements and posts.
+//! The two UDP sockets of the LAN transport: an own port for answers, and the shared port for
+//! announcements and posts.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -39,8 +40,9 @@ pub(crate) struct ReceivedDatagram {
 }
 
 impl LanSockets {
-    /// Binds the first free port of `ports`, and the shared port. If the shared port cannot be bound, the peer receives
-    /// answers only. Broadcasts go to `targets`, or to every network if `targets` is empty.
+    /// Binds the first free port of `ports`, and the shared port. If the shared port cannot be
+    /// bound, the peer receives answers only. Broadcasts go to `targets`, or to every network if
+    /// `targets` is empty.
     ///
     /// # Errors
     /// The error of the system if none of `ports` can be bound.
@@ -67,7 +69,8 @@ impl LanSockets {
         [(Arc::clone(&self.own), false)].into_iter().chain(shared).collect()
     }
 
-    /// Sends to all peers. An error at one destination does not stop the others: without a network there is still loopback.
+    /// Sends to all peers. An error at one destination does not stop the others: without a network
+    /// there is still loopback.
     pub(crate) fn broadcast(&self, bytes: &[u8]) {
         for ip in broadcast_targets(&self.targets).into_keys() {
             self.send(SocketAddr::from((ip, LAN_PORT)), bytes);
@@ -139,7 +142,8 @@ fn bind_port(port: u16, shared: bool) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
-/// Destinations of broadcasts, with the interfaces of each: `targets`, or every network if `targets` is empty.
+/// Destinations of broadcasts, with the interfaces of each: `targets`, or every network if
+/// `targets` is empty.
 pub(super) fn broadcast_targets(targets: &[Ipv4Addr]) -> BTreeMap<Ipv4Addr, Vec<String>> {
     let mut all = broadcast_addresses();
     if targets.is_empty() {
@@ -148,9 +152,9 @@ pub(super) fn broadcast_targets(targets: &[Ipv4Addr]) -> BTreeMap<Ipv4Addr, Vec<
     targets.iter().map(|ip| (*ip, all.remove(ip).unwrap_or_default())).collect()
 }
 
-/// Broadcast addresses of this machine, with the interfaces of each: 255.255.255.255, that of each interface, and
-/// 127.0.0.1. The loopback interface has a broadcast address, too, which reaches all peers of this machine; 127.0.0.1
-/// reaches only one of them.
+/// Broadcast addresses of this machine, with the interfaces of each: 255.255.255.255, that of each
+/// interface, and 127.0.0.1. The loopback interface has a broadcast address, too, which reaches all
+/// peers of this machine; 127.0.0.1 reaches only one of them.
 fn broadcast_addresses() -> BTreeMap<Ipv4Addr, Vec<String>> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         debug!(%error, "cannot list the network interfaces");

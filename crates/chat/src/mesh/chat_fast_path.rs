@@ -1,13 +1,14 @@
 //! Fast path of the codec for chat messages without escapes. Pure.
 //!
-//! Most mesh messages are chat messages written by this program. For these, parsing and encoding by hand takes a fraction of
-//! the time of the general JSON codec and has the same result. Every other message is left to the general codec.
+//! Most mesh messages are chat messages written by this program. For these, parsing and encoding by
+//! hand takes a fraction of the time of the general JSON codec and has the same result. Every other
+//! message is left to the general codec.
 
 use crate::nickname::Nickname;
 use crate::peer_id::{PEER_ID_DIGITS, PeerId};
 
-// The bytes before each value and at the end of a chat message. This program writes this layout, and so do other programs
-// that write the fields in the documented order.
+// The bytes before each value and at the end of a chat message. This program writes this layout,
+// and so do other programs that write the fields in the documented order.
 const BEFORE_SENDER: &[u8] = br#"{"sender_id":""#;
 const BEFORE_NUMBER: &[u8] = br#"","sequence_no":"#;
 const BEFORE_PAYLOAD: &[u8] = br#","type":"chat","#;
@@ -15,7 +16,8 @@ const BEFORE_TEXT: &[u8] = br#""payload":""#;
 const BEFORE_TIME: &[u8] = br#"","timestamp":"#;
 const BEFORE_NAME: &[u8] = br#","name":""#;
 const AFTER_NAME: &[u8] = br#""}"#;
-/// Upper bound for a chat message without its text, in bytes: the fixed parts, the longest name and the longest numbers.
+/// Upper bound for a chat message without its text, in bytes: the fixed parts, the longest name and
+/// the longest numbers.
 const MAX_ENVELOPE_BYTES: usize = 320;
 
 /// Author and number of a chat message, which identify it.
@@ -37,8 +39,8 @@ pub(super) struct ChatTail<'b> {
 }
 
 impl ChatHeader {
-    /// Parses the sender and the number of a chat message. `None` for another type or another layout. The bytes behind the
-    /// header are not checked.
+    /// Parses the sender and the number of a chat message. `None` for another type or another
+    /// layout. The bytes behind the header are not checked.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let (sender, rest) = bytes.strip_prefix(BEFORE_SENDER)?.split_at_checked(PEER_ID_DIGITS)?;
         let (number, rest) = whole_number(rest.strip_prefix(BEFORE_NUMBER)?)?;
@@ -77,7 +79,8 @@ pub(super) fn write(sender: PeerId, number: u64, said_at: i64, name: &Nickname, 
     Some(bytes)
 }
 
-/// Parses a number and returns the rest. `None` without digits, with a leading zero, and on overflow.
+/// Parses a number and returns the rest. `None` without digits, with a leading zero, and on
+/// overflow.
 fn whole_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let length = bytes.iter().position(|byte| !byte.is_ascii_digit())?;
     let (digits, rest) = bytes.split_at(length);
@@ -89,7 +92,8 @@ fn whole_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     (length > 0).then_some((number, rest))
 }
 
-/// Returns the text up to its closing quote, and the bytes after the quote. `None` if the text has or needs an escape.
+/// Returns the text up to its closing quote, and the bytes after the quote. `None` if the text has
+/// or needs an escape.
 fn unescaped_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let length = memchr::memchr2(b'"', b'\\', bytes)?;
     let (text, rest) = bytes.split_at(length);
@@ -97,7 +101,8 @@ fn unescaped_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     is_simple.then_some((std::str::from_utf8(text).ok()?, rest))
 }
 
-/// Whether JSON needs no escape for these bytes. Checks all bytes without an early exit, so the compiler can vectorise.
+/// Whether JSON needs no escape for these bytes. Checks all bytes without an early exit, so the
+/// compiler can vectorise.
 fn needs_no_escape(text: &[u8]) -> bool {
     let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
     text.iter().fold(true, |all, byte| all & is_plain(*byte))

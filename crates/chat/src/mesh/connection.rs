@@ -1,4 +1,5 @@
-//! One mesh connection: exchanges greetings, then reads and writes in one task until either end closes it.
+//! One mesh connection: exchanges greetings, then reads and writes in one task until either end
+//! closes it.
 
 use std::io;
 use std::time::Duration;
@@ -25,11 +26,12 @@ const READ_BYTES: usize = 16 * 1024;
 const MAX_BATCH_MESSAGES: usize = 64;
 /// Time that the other end has to close a connection after this end has closed it.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Pause between two writes to a peer that parses each read as one message. Without the pause, one read could return two
-/// messages and the peer would lose both. This limits such a peer to 50 messages per second.
+/// Pause between two writes to a peer that parses each read as one message. Without the pause, one
+/// read could return two messages and the peer would lose both. This limits such a peer to 50
+/// messages per second.
 const SINGLE_MESSAGE_INTERVAL: Duration = Duration::from_millis(20);
-/// Time without an acknowledgement of sent data after which the connection ends. Also the idle time before the first
-/// keep-alive probe.
+/// Time without an acknowledgement of sent data after which the connection ends. Also the idle time
+/// before the first keep-alive probe.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Connection after the exchange of greetings.
@@ -133,8 +135,8 @@ async fn read_messages(
     }
 }
 
-/// Writes the queue until it is closed and empty. Returns the write half: dropping it would end the connection before the
-/// other end has read everything.
+/// Writes the queue until it is closed and empty. Returns the write half: dropping it would end the
+/// connection before the other end has read everything.
 async fn write_queue<W: AsyncWrite + Unpin>(
     mut writer: W,
     queue: &SendQueue,
@@ -153,7 +155,8 @@ async fn write_queue<W: AsyncWrite + Unpin>(
             () = queue.wait_discarded() => {}
         }
         io_counters.bytes_out.add(bytes.len());
-        // A peer that is known to parse a stream stays in that mode, so the time is not needed again.
+        // A peer that is known to parse a stream stays in that mode, so the time is not needed
+        // again.
         if one_per_write {
             written_at = Instant::now();
         }

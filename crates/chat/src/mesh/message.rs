@@ -1,8 +1,9 @@
 //! Mesh messages and their JSON codec. Pure.
 //!
-//! The base protocol has the fields `sender_id`, `sequence_no`, `type`, `payload` and `timestamp`. This program adds the
-//! fields `rollcall` (version of its protocol extension), `name`, `listen` and `to`, which other programs ignore. It also
-//! adds message types, which it sends only to peers that have announced the extension.
+//! The base protocol has the fields `sender_id`, `sequence_no`, `type`, `payload` and `timestamp`.
+//! This program adds the fields `rollcall` (version of its protocol extension), `name`, `listen`
+//! and `to`, which other programs ignore. It also adds message types, which it sends only to peers
+//! that have announced the extension.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,10 +20,11 @@ use crate::peer_id::PeerId;
 use crate::profile::PeerProfile;
 use crate::text::MAX_TEXT_BYTES;
 
-/// Longest message to a peer without the extension, in bytes, line break included. Such a peer reads at most 4096 bytes at
-/// once and parses each read as one message.
+/// Longest message to a peer without the extension, in bytes, line break included. Such a peer
+/// reads at most 4096 bytes at once and parses each read as one message.
 pub const MAX_PLAIN_BYTES: usize = 4095;
-/// Version of the protocol extension of this program. Version 1 has names, profiles, direct messages and history.
+/// Version of the protocol extension of this program. Version 1 has names, profiles, direct
+/// messages and history.
 const EXTENSION: u32 = LAZY_PUSH;
 /// First version of the extension with [`MessageBody::Prune`] and [`MessageBody::Have`].
 pub const LAZY_PUSH: u32 = 2;
@@ -54,11 +56,13 @@ pub type SeqRanges = Vec<(u64, u64)>;
 pub enum MessageBody {
     /// Text to all peers.
     Chat(String),
-    /// Sign of life. With the extension it also announces the version and the dialable address of the sender.
+    /// Sign of life. With the extension it also announces the version and the dialable address of
+    /// the sender.
     Heartbeat {
         /// Version of the extension; `None` without the extension.
         extension: Option<u32>,
-        /// Listen address of the sender. An unspecified host stands for the source address of the connection.
+        /// Listen address of the sender. An unspecified host stands for the source address of the
+        /// connection.
         listen: Option<PeerEndpoint>,
     },
     /// Dialable addresses of other peers.
@@ -72,17 +76,19 @@ pub enum MessageBody {
     },
     /// Extension: profile of the sender.
     Profile(PeerProfile),
-    /// Extension: the chat numbers that the sender has, by author. The receiver answers with the chat that is missing.
+    /// Extension: the chat numbers that the sender has, by author. The receiver answers with the
+    /// chat that is missing.
     HistoryRequest(BTreeMap<PeerId, SeqRanges>),
     /// Extension: the end of one batch of an answer to a history request.
     HistoryEnd {
         /// Whether another request would return more.
         more: bool,
     },
-    /// Extension, Plumtree PRUNE: the receiver sends this author's chat lazily from now on, as [`Self::Have`], until the
-    /// sender requests history.
+    /// Extension, Plumtree PRUNE: the receiver sends this author's chat lazily from now on, as
+    /// [`Self::Have`], until the sender requests history.
     Prune(PeerId),
-    /// Extension, Plumtree IHAVE: new chat numbers, by author, that the sender pushes lazily to the receiver.
+    /// Extension, Plumtree IHAVE: new chat numbers, by author, that the sender pushes lazily to the
+    /// receiver.
     Have(BTreeMap<PeerId, SeqRanges>),
     /// A type that this version does not know.
     Unknown,
@@ -120,7 +126,8 @@ struct WireMessage<'w> {
 }
 
 impl MeshMessage {
-    /// Parses one message. Also returns whether its timestamp is text. `None` if it is not a valid message.
+    /// Parses one message. Also returns whether its timestamp is text. `None` if it is not a valid
+    /// message.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<(Self, bool)> {
         let wire: WireMessage = serde_json::from_slice(bytes).ok()?;
@@ -150,16 +157,18 @@ impl MeshMessage {
         Some((Self { sender: wire.sender_id, number: wire.sequence_no, said_at, name, body }, text_times))
     }
 
-    /// Parses only the sender and the number of a chat message, for the duplicate check. Copies that arrive over several
-    /// links are dropped after this. `None` if the message has another type, or another layout than this program writes.
-    /// The bytes behind the header are not checked.
+    /// Parses only the sender and the number of a chat message, for the duplicate check. Copies
+    /// that arrive over several links are dropped after this. `None` if the message has another
+    /// type, or another layout than this program writes. The bytes behind the header are not
+    /// checked.
     #[must_use]
     pub fn read_chat_header(bytes: &[u8]) -> Option<ChatHeader> {
         ChatHeader::read(bytes)
     }
 
-    /// Fast path: parses the rest of a chat message after its header. `None` if the layout is not the one that this program
-    /// writes, or if a text has an escape. The result equals that of [`MeshMessage::read`].
+    /// Fast path: parses the rest of a chat message after its header. `None` if the layout is not
+    /// the one that this program writes, or if a text has an escape. The result equals that of
+    /// [`MeshMessage::read`].
     #[must_use]
     pub fn read_chat_fast(bytes: &[u8], header: ChatHeader) -> Option<Self> {
         let rest = header.read_rest(bytes)?;
@@ -169,8 +178,8 @@ impl MeshMessage {
         Some(Self { sender: header.sender, number: header.number, said_at, name, body })
     }
 
-    /// Encodes the message, with a line break at the end. `None` if a peer with this format cannot read it: the type is
-    /// unknown to it, or the message is too long.
+    /// Encodes the message, with a line break at the end. `None` if a peer with this format cannot
+    /// read it: the type is unknown to it, or the message is too long.
     #[must_use]
     pub fn write(&self, form: MessageFormat) -> Option<Bytes> {
         let mut bytes = match self.write_chat_fast(form) {

@@ -21,7 +21,8 @@ use crate::engine::LinkId;
 use crate::io_counters::IoCounters;
 use crate::peer_id::PeerId;
 
-/// Most accepted connections whose greeting is not complete. Further connections wait in the backlog of the system.
+/// Most accepted connections whose greeting is not complete. Further connections wait in the
+/// backlog of the system.
 const MAX_PENDING_CONNECTIONS: usize = 64;
 /// Pause after an error of `accept`, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

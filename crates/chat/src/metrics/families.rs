@@ -3,7 +3,7 @@
 use super::exposition::MetricsPage;
 use super::health::PeerIdentity;
 use super::stats::PeerStats;
-use crate::engine::{Counts, Kind};
+use crate::engine::{Counters, MessageKind};
 use crate::io_counters::IoCounters;
 use crate::registry_task::{RegistryState, RegistryStatus};
 
@@ -52,9 +52,11 @@ fn state(page: &mut MetricsPage, stats: &PeerStats, context: &PageContext<'_>) {
 }
 
 fn traffic(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoCounters) {
-    let Counts { received, sent, posts_in, posts_out, datagrams_in, datagrams_out, .. } = stats.counts;
-    page.counter("rollcall_peer_posts_received_total", "Posts of other peers, each counted once.").sample(posts_in);
-    page.counter("rollcall_peer_posts_sent_total", "Posts of this peer.").sample(posts_out);
+    let Counters { received, sent, posts_received, posts_sent, datagrams_received, datagrams_sent, .. } =
+        stats.counters;
+    page.counter("rollcall_peer_posts_received_total", "Posts of other peers, each counted once.")
+        .sample(posts_received);
+    page.counter("rollcall_peer_posts_sent_total", "Posts of this peer.").sample(posts_sent);
     let mut family =
         page.counter("rollcall_peer_messages_received_total", "Received mesh messages without heartbeats.");
     for kind in messages() {
@@ -65,36 +67,36 @@ fn traffic(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoCounters) 
     for kind in messages() {
         family = family.labelled_sample(&[("kind", kind_name(kind))], sent.of(kind));
     }
-    let heartbeats = received.of(Kind::Heartbeat);
+    let heartbeats = received.of(MessageKind::Heartbeat);
     page.counter("rollcall_peer_heartbeats_received_total", "Heartbeats received from linked peers.")
         .sample(heartbeats);
-    let heartbeats = sent.of(Kind::Heartbeat);
+    let heartbeats = sent.of(MessageKind::Heartbeat);
     page.counter("rollcall_peer_heartbeats_sent_total", "Heartbeats sent to linked peers.").sample(heartbeats);
     let (read, written) = (io_counters.bytes_in.value(), io_counters.bytes_out.value());
     page.counter("rollcall_peer_received_bytes_total", "Bytes read from mesh connections.").sample(read);
     page.counter("rollcall_peer_sent_bytes_total", "Bytes written to mesh connections.").sample(written);
-    page.counter("rollcall_peer_datagrams_received_total", "Received LAN datagrams.").sample(datagrams_in);
+    page.counter("rollcall_peer_datagrams_received_total", "Received LAN datagrams.").sample(datagrams_received);
     let help = "Sent LAN datagrams; a broadcast counts once.";
-    page.counter("rollcall_peer_datagrams_sent_total", help).sample(datagrams_out);
+    page.counter("rollcall_peer_datagrams_sent_total", help).sample(datagrams_sent);
 }
 
 fn links(page: &mut MetricsPage, stats: &PeerStats) {
-    let Counts { dials, redials, failed_dials, lost_links, silent_links, .. } = stats.counts;
+    let Counters { dials, redials, failed_dials, lost_links, timed_out_links, .. } = stats.counters;
     page.counter("rollcall_peer_dials_total", "Dial attempts.").sample(dials);
     let help = "Dial attempts at addresses at which a link was lost or a dial failed before.";
     page.counter("rollcall_peer_reconnects_total", help).sample(redials);
     page.counter("rollcall_peer_dials_failed_total", "Failed dial attempts.").sample(failed_dials);
     let slow = stats.drops.slow_links;
-    let ended = lost_links.saturating_sub(silent_links + slow);
+    let ended = lost_links.saturating_sub(timed_out_links + slow);
     let help = "Ended links by reason: ended (broken or closed by the peer), silent (no heartbeat), slow (the peer read too slowly).";
     let family = page.counter("rollcall_peer_links_lost_total", help);
     let family =
-        family.labelled_sample(&[("reason", "ended")], ended).labelled_sample(&[("reason", "silent")], silent_links);
+        family.labelled_sample(&[("reason", "ended")], ended).labelled_sample(&[("reason", "silent")], timed_out_links);
     let _ = family.labelled_sample(&[("reason", "slow")], slow);
 }
 
 fn drops_and_errors(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoCounters) {
-    let Counts { duplicates, unanswered, crowded_out, .. } = stats.counts;
+    let Counters { duplicates, limited_replies, rejected_lan_peers, .. } = stats.counters;
     page.counter("rollcall_peer_duplicates_total", "Duplicate chat messages that were dropped.").sample(duplicates);
     let help = "Dropped by reason: too_long (messages too long for a link), unread (notices that were not read), lan_limit (replies \
                 to a rate-limited LAN source), lan_full (new peers on a full LAN).";
@@ -103,8 +105,8 @@ fn drops_and_errors(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoC
     for (reason, count) in [
         ("too_long", drops.too_long),
         ("unread", drops.unread_notices),
-        ("lan_limit", unanswered),
-        ("lan_full", crowded_out),
+        ("lan_limit", limited_replies),
+        ("lan_full", rejected_lan_peers),
     ] {
         family = family.labelled_sample(&[("reason", reason)], count);
     }
@@ -124,20 +126,20 @@ fn drops_and_errors(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoC
     }
 }
 
-fn messages() -> impl Iterator<Item = Kind> {
-    Kind::ALL.into_iter().filter(|kind| *kind != Kind::Heartbeat)
+fn messages() -> impl Iterator<Item = MessageKind> {
+    MessageKind::ALL.into_iter().filter(|kind| *kind != MessageKind::Heartbeat)
 }
 
-fn kind_name(kind: Kind) -> &'static str {
+fn kind_name(kind: MessageKind) -> &'static str {
     match kind {
-        Kind::Chat => "chat",
-        Kind::Direct => "direct",
-        Kind::Profile => "profile",
-        Kind::PeerList => "peer_list",
-        Kind::History => "history",
-        Kind::LazyPush => "lazy_push",
-        Kind::Heartbeat => "heartbeat",
-        Kind::Other => "other",
+        MessageKind::Chat => "chat",
+        MessageKind::Direct => "direct",
+        MessageKind::Profile => "profile",
+        MessageKind::PeerList => "peer_list",
+        MessageKind::History => "history",
+        MessageKind::LazyPush => "lazy_push",
+        MessageKind::Heartbeat => "heartbeat",
+        MessageKind::Other => "other",
     }
 }
 
@@ -243,12 +245,12 @@ mod tests {
     #[test]
     fn each_value_has_its_metric_name() {
         let mut stats = PeerStats { links: 3, history: 12, addresses: 5, ..PeerStats::default() };
-        stats.counts.posts_in = 4;
-        stats.counts.lost_links = 10;
-        stats.counts.silent_links = 2;
+        stats.counters.posts_received = 4;
+        stats.counters.lost_links = 10;
+        stats.counters.timed_out_links = 2;
         stats.drops.slow_links = 1;
         stats.drops.unread_notices = 6;
-        stats.counts.redials = 8;
+        stats.counters.redials = 8;
         let samples = parsed(&text(&stats, None, "alice"));
         for (name, value) in [
             ("rollcall_peer_connections[]", 3),

@@ -58,7 +58,8 @@ struct LanHealth {
     peers: usize,
 }
 
-/// Builds the JSON body. An unreachable registry does not make the peer unhealthy, because the chat works without it.
+/// Builds the JSON body. An unreachable registry does not make the peer unhealthy, because the chat
+/// works without it.
 pub(super) fn health(
     identity: PeerIdentity,
     stats: &Result<PeerStats, StatsUnavailable>,

@@ -70,8 +70,8 @@ pub(crate) struct MetricsServer {
     pub(crate) stop: CancellationToken,
 }
 
-/// Serves requests until `ended` is cancelled, after the links have closed. While the peer is ending, the answers are
-/// `stopping`.
+/// Serves requests until `ended` is cancelled, after the links have closed. While the peer is
+/// ending, the answers are `stopping`.
 pub(crate) async fn serve(listener: TcpListener, server: MetricsServer, ended: CancellationToken) {
     let server = Arc::new(server);
     let mut connections = JoinSet::new();
@@ -270,7 +270,8 @@ mod tests {
         for _ in 0..MAX_CONNECTIONS {
             silent.push(TcpStream::connect(bench.addr).await.unwrap());
         }
-        // One of the connections sends a request. A further connection waits until a silent one times out.
+        // One of the connections sends a request. A further connection waits until a silent one
+        // times out.
         silent[0].write_all(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         silent[0].read_to_string(&mut answer).await.unwrap();

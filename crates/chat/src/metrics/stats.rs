@@ -1,12 +1,12 @@
 //! Snapshot of counters and sizes that the driver returns to the metrics server.
 
-use crate::engine::{Counts, Engine};
+use crate::engine::{Counters, Engine};
 
 /// Snapshot of a running peer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PeerStats {
     /// Counters of the engine.
-    pub counts: Counts,
+    pub counters: Counters,
     /// Counters of the driver.
     pub drops: DropCounters,
     /// Number of mesh links.
@@ -35,10 +35,10 @@ pub struct DropCounters {
 impl PeerStats {
     pub(crate) fn of(engine: &Engine, drops: DropCounters) -> Self {
         Self {
-            counts: *engine.counts(),
+            counters: *engine.counters(),
             drops,
             links: engine.link_count(),
-            lan_peers: engine.lan_count(),
+            lan_peers: engine.lan_peer_count(),
             addresses: engine.address_count(),
             history: engine.history().len(),
         }

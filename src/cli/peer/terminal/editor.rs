@@ -1,8 +1,9 @@
 //! Line editor: rustyline on its own thread, because it blocks while it waits for keys.
 //!
-//! Pending output is drawn together with the prompt, at each redraw of the line. So all output during editing comes from the
-//! one thread that knows the position of the line. The external printer of rustyline is used only to wake the editor: used
-//! for output, it could write into the line after the current one.
+//! Pending output is drawn together with the prompt, at each redraw of the line. So all output
+//! during editing comes from the one thread that knows the position of the line. The external
+//! printer of rustyline is used only to wake the editor: used for output, it could write into the
+//! line after the current one.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -30,10 +31,11 @@ use rollcall_core::escape::is_hidden;
 
 /// Prompt without a question.
 const PROMPT: &str = "> ";
-/// Time after an escape character within which the rest of a key sequence must arrive, in milliseconds.
+/// Time after an escape character within which the rest of a key sequence must arrive, in
+/// milliseconds.
 const KEY_SEQUENCE_TIMEOUT_MS: u16 = 500;
-/// Text that wakes the editor and prints nothing: one line up and one down, because rustyline ends each printed text with a
-/// line break.
+/// Text that wakes the editor and prints nothing: one line up and one down, because rustyline ends
+/// each printed text with a line break.
 const WAKE_SEQUENCE: &str = "\x1b[A\n";
 
 /// Line editor on standard input and output.
@@ -67,7 +69,8 @@ impl LineEditor {
             .completion_prompt_limit(usize::MAX)
             .keyseq_timeout(Some(KEY_SEQUENCE_TIMEOUT_MS))
             .bell_style(BellStyle::None)
-            // Without colours rustyline would not call `highlight_prompt`, also under NO_COLOR. Nothing is coloured.
+            // Without colours rustyline would not call `highlight_prompt`, also under NO_COLOR.
+            // Nothing is coloured.
             .color_mode(ColorMode::Forced)
             .build();
         let mut recalled = MemHistory::with_config(&config);
@@ -111,7 +114,8 @@ impl LineEditor {
                     }
                     UserInput::Edited(line, reply)
                 }
-                // Ctrl-C drops the typed text. On an empty line it cancels the question, or else ends the chat.
+                // Ctrl-C drops the typed text. On an empty line it cancels the question, or else
+                // ends the chat.
                 Err(ReadlineError::Interrupted) if !self.editor.helper().is_none_or(|it| it.is_empty.get()) => continue,
                 Err(ReadlineError::Interrupted) => UserInput::Cancelled(reply),
                 // Invalid UTF-8 was typed.
@@ -129,7 +133,8 @@ impl LineEditor {
         }
     }
 
-    /// Adds a line to the history. Answers to questions are not added, because they are no commands.
+    /// Adds a line to the history. Answers to questions are not added, because they are no
+    /// commands.
     fn remember(&mut self, line: &str) {
         let is_new = self.editor.add_history_entry(line).unwrap_or(false);
         if is_new
@@ -195,7 +200,8 @@ impl Completer for EditorHelper {
 impl Hinter for EditorHelper {
     type Hint = String;
 
-    /// Gives no hints. It only records whether the line is empty, because rustyline calls it after each change.
+    /// Gives no hints. It only records whether the line is empty, because rustyline calls it after
+    /// each change.
     fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
         self.is_empty.set(line.is_empty());
         None
@@ -228,7 +234,8 @@ impl Highlighter for EditorHelper {
     }
 }
 
-/// Whether the terminal would interpret the character. rustyline draws pasted line breaks and tabs itself.
+/// Whether the terminal would interpret the character. rustyline draws pasted line breaks and tabs
+/// itself.
 fn must_be_hidden(c: char) -> bool {
     is_hidden(c) && c != '\n' && c != '\t'
 }

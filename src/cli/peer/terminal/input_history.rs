@@ -1,5 +1,5 @@
-//! Input history: the typed lines, stored in a file for the next session. They are part of conversations, so only the owner
-//! can read the file.
+//! Input history: the typed lines, stored in a file for the next session. They are part of
+//! conversations, so only the owner can read the file.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -55,7 +55,8 @@ impl InputHistory {
     }
 }
 
-/// Rewrites the file with the latest [`MAX_LINES`] lines. Returns the file, open for appending, and the lines.
+/// Rewrites the file with the latest [`MAX_LINES`] lines. Returns the file, open for appending, and
+/// the lines.
 fn compact(path: &Path) -> io::Result<(File, Vec<String>)> {
     let mut lines = match File::open(path) {
         Ok(file) => read(file)?,

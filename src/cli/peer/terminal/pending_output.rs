@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// Size of the queue, in bytes. When it is full, [`PendingOutput::wait_for_room`] waits and log lines are dropped.
+/// Size of the queue, in bytes. When it is full, [`PendingOutput::wait_for_room`] waits and log
+/// lines are dropped.
 const MAX_PENDING_BYTES: usize = 256 * 1024;
 /// Longest wait at the shutdown for the first drawing of a line.
 const FIRST_DRAW_TIMEOUT: Duration = Duration::from_secs(1);
@@ -114,7 +115,8 @@ impl PendingOutput {
         }
     }
 
-    /// Requests a redraw, because other output may have overwritten the line. Returns whether a line is edited.
+    /// Requests a redraw, because other output may have overwritten the line. Returns whether a
+    /// line is edited.
     pub(super) fn request_redraw(&self) -> bool {
         let mut state = self.state();
         state.needs_redraw = true;
@@ -133,8 +135,8 @@ impl PendingOutput {
         state.phase != EditorPhase::Ended
     }
 
-    /// First half of the shutdown: waits until a begun line is drawn, so that the editor does not write afterwards. Returns
-    /// whether a line is on the screen.
+    /// First half of the shutdown: waits until a begun line is drawn, so that the editor does not
+    /// write afterwards. Returns whether a line is on the screen.
     pub(super) fn begin_shutdown(&self) -> bool {
         let starts = |state: &mut OutputState| state.phase == EditorPhase::Starting;
         let waited = self.changed.wait_timeout_while(self.state(), FIRST_DRAW_TIMEOUT, starts);
@@ -160,7 +162,8 @@ impl PendingOutput {
     }
 }
 
-/// Writes to standard output. Errors are ignored: without a reader the peer continues until the user ends it.
+/// Writes to standard output. Errors are ignored: without a reader the peer continues until the
+/// user ends it.
 fn write_stdout(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());

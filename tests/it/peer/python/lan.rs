@@ -1,4 +1,5 @@
-//! Both LAN dialects. All peers of this machine share UDP port 50999, so each test uses unique names and ignores others.
+//! Both LAN dialects. All peers of this machine share UDP port 50999, so each test uses unique
+//! names and ignores others.
 
 use std::fs;
 use std::path::PathBuf;
@@ -73,7 +74,8 @@ async fn foreign_peer(script: &'static str, name: &str, more: &[&str]) -> JsonPr
     super::start(script, &flags).await
 }
 
-/// Exchanges posts, direct messages, profiles with avatars, and lists in both directions, each exactly once.
+/// Exchanges posts, direct messages, profiles with avatars, and lists in both directions, each
+/// exactly once.
 async fn talk(ours: &mut Ours, other: &mut JsonProcess) -> String {
     let uid = other.ready_field("user");
     ours.finds(&uid).await;
@@ -166,7 +168,8 @@ async fn a_peer_of_the_draft_dialect_is_found_by_a_ping_and_answered_in_its_dial
     let sent = other.wait_for_event("its own message", |event| event["event"] == "sent").await;
     let ack = other.wait_for_event("an ACK", |event| ours.said(event, "ACK")).await;
     assert_eq!((&ack["fields"]["MESSAGE_ID"], &ack["fields"]["STATUS"]), (&sent["id"], &"RECEIVED".into()));
-    // Peers of the draft know others by their profiles, so our peer has sent its own without a request.
+    // Peers of the draft know others by their profiles, so our peer has sent its own without a
+    // request.
     assert!(other.find(|event| ours.said(event, "PROFILE") && event["fields"]["STATUS"] == "").is_some());
     assert_eq!(other.count(|event| ours.said(event, "ACK")), 1);
     assert!(ours_is.starts_with(&ours.peer.name));
@@ -213,8 +216,8 @@ async fn a_sender_cannot_be_forged_and_a_wrong_address_is_reported() {
     assert_eq!(post["fields"]["USER_ID"], *ours_is);
 }
 
-/// A peer that answers every answer must not start an endless exchange. Two peers of that kind exchanged ten thousand
-/// datagrams per second.
+/// A peer that answers every answer must not start an endless exchange. Two peers of that kind
+/// exchanged ten thousand datagrams per second.
 #[tokio::test]
 async fn a_peer_that_answers_every_answer_causes_no_storm() {
     let mut first = Ours::start("storm").await;

@@ -1,4 +1,5 @@
-//! Mesh with a peer that parses each read of at most 4096 bytes as one message and sends no heartbeats.
+//! Mesh with a peer that parses each read of at most 4096 bytes as one message and sends no
+//! heartbeats.
 
 use serde_json::{Value, json};
 
@@ -51,7 +52,8 @@ async fn a_peer_without_heartbeats_chats_in_both_directions_and_is_not_timed_out
     let is_said =
         |event: &Value| event["event"] == "refused" && event["why"].as_str().is_some_and(|why| why.contains("1 peers"));
     until("a warning", async || ours.count(is_said) == 1).await;
-    // Five heartbeats take longer than the interval and the timeout, which are three seconds together.
+    // Five heartbeats take longer than the interval and the timeout, which are three seconds
+    // together.
     until("heartbeats", async || other.count(|event| is_message(event, "heartbeat")) >= 5).await;
     assert_eq!(other.count(|event| event["event"] == "unlinked"), 0);
     assert_eq!(ours.count(|event| event["event"] == "lost"), 0);
@@ -76,7 +78,8 @@ async fn a_burst_of_messages_is_read_message_by_message() {
         text.as_str().is_some_and(|text| text.contains("text 29"))
     };
     other.wait_for_event("the last", is_last).await;
-    // Without pauses, nearly all messages would be joined in a read and lost. On a busy machine it may still miss some.
+    // Without pauses, nearly all messages would be joined in a read and lost. On a busy machine it
+    // may still miss some.
     let whole = other.count(|event| is_message(event, "chat"));
     assert!(whole >= 25, "{whole} of 30 were read");
     other.type_line("burst 30");

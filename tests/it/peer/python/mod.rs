@@ -1,5 +1,5 @@
-//! Interoperability tests with small Python peers (`tests/peers`). They were written from the requirements, not from this
-//! code, so they check the wire formats independently.
+//! Interoperability tests with small Python peers (`tests/peers`). They were written from the
+//! requirements, not from this code, so they check the wire formats independently.
 
 mod lan;
 mod mesh;

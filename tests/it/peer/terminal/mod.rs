@@ -24,7 +24,8 @@ const CTRL_R: &str = "\x12";
 const CTRL_U: &str = "\x15";
 const CTRL_W: &str = "\x17";
 
-/// Whether this process ignores SIGHUP (the lowest bit), as under `nohup`. Child processes inherit that.
+/// Whether this process ignores SIGHUP (the lowest bit), as under `nohup`. Child processes inherit
+/// that.
 fn is_under_nohup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").expect("a system with /proc");
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("it tells");

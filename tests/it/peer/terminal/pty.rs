@@ -52,7 +52,7 @@ impl TerminalUser {
         let before = tcgetattr(&terminal).expect("modes");
         let theirs = || Stdio::from(terminal.try_clone().expect("a descriptor"));
         let mut command = rollcall(dir);
-        for variable in rollcall::config::chat::variables() {
+        for variable in rollcall::config::chat::env_vars() {
             command.env_remove(variable);
         }
         command.args(["peer", "--name", name]).args(flags).env("TERM", kind);
@@ -147,7 +147,8 @@ impl TerminalUser {
         status.expect("waited for")
     }
 
-    /// Waits for the end of the process and of its output, and checks that the terminal has its original modes.
+    /// Waits for the end of the process and of its output, and checks that the terminal has its
+    /// original modes.
     pub(crate) async fn wait_for_exit(&mut self) -> ExitStatus {
         let status = self.wait_for_any_exit().await;
         assert!(self.has_modes_from_before(), "the terminal's modes: {:?}", tcgetattr(self.terminal()));

@@ -1,4 +1,5 @@
-//! Terminal emulator with the features that the line editor needs. Each character is one column wide.
+//! Terminal emulator with the features that the line editor needs. Each character is one column
+//! wide.
 
 /// Screen content.
 pub(crate) struct Screen {
