@@ -105,7 +105,7 @@ pub enum StartError {
         cause: io::Error,
     },
     /// No UDP port for the LAN can be bound.
-    #[error("cannot bind a UDP port of 8000 to 9999: {0}; --no-lan goes without")]
+    #[error("cannot bind a UDP port of 8000 to 9999: {0}; use --no-lan to start without the LAN")]
     Lan(io::Error),
     /// The data directory cannot be used.
     #[error("cannot use the directory {dir}: {cause}")]

@@ -273,31 +273,35 @@ mod tests {
 
     /// Fake node. It answers heartbeats with `beat`, and lists bob as online after the first
     /// heartbeat.
-    async fn node(tasks: &mut JoinSet<()>, asked: Arc<Mutex<Vec<String>>>, beat: (u16, &'static str)) -> String {
+    async fn node(
+        tasks: &mut JoinSet<()>,
+        requested_paths: Arc<Mutex<Vec<String>>>,
+        heartbeat_reply: (u16, &'static str),
+    ) -> String {
         serve(tasks, move |_, line| {
             let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-            let mut asked = asked.lock().unwrap();
+            let mut requested_paths = requested_paths.lock().unwrap();
             let body = match path.as_str() {
                 "/" => return health(true, None),
-                "/discover" if asked.iter().any(|path| path == "/heartbeat") => {
+                "/discover" if requested_paths.iter().any(|path| path == "/heartbeat") => {
                     r#"{"online_clients":[{"username":"bob","addr":"10.0.0.2:9000"}],"count":1,"is_leader":true}"#
                 }
                 "/discover" => r#"{"online_clients":[],"count":0,"is_leader":true}"#,
                 "/register" => {
                     r#"{"success":true,"status":"ok","message":"m","user_id":"00000000-0000-4000-8000-000000000000"}"#
                 }
-                _ => beat.1,
+                _ => heartbeat_reply.1,
             };
-            let status = if path == "/heartbeat" { beat.0 } else { 200 };
-            asked.push(path);
+            let status = if path == "/heartbeat" { heartbeat_reply.0 } else { 200 };
+            requested_paths.push(path);
             (status, body.to_owned())
         })
         .await
     }
 
     /// The requested paths without `/discover`.
-    fn paths_without_discover(asked: &Mutex<Vec<String>>) -> Vec<String> {
-        asked.lock().unwrap().iter().filter(|path| *path != "/discover").cloned().collect()
+    fn paths_without_discover(requested_paths: &Mutex<Vec<String>>) -> Vec<String> {
+        requested_paths.lock().unwrap().iter().filter(|path| *path != "/discover").cloned().collect()
     }
 
     fn alice(base: String) -> (RegistryTask, mpsc::Receiver<Vec<PeerEndpoint>>, watch::Receiver<RegistryStatus>) {
@@ -318,25 +322,29 @@ mod tests {
     #[tokio::test]
     async fn the_list_is_read_again_after_the_first_registration() {
         let mut tasks = JoinSet::new();
-        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let requested_paths = Arc::<Mutex<Vec<String>>>::default();
         let accepted =
             r#"{"success":true,"status":"ok","message":"m","last_seen":"t","ttl_ms":30000,"next_heartbeat_ms":10000}"#;
-        let base = node(&mut tasks, Arc::clone(&asked), (200, accepted)).await;
+        let base = node(&mut tasks, Arc::clone(&requested_paths), (200, accepted)).await;
         let (registry_task, mut discovered_rx, mut status_rx) = alice(base);
         tasks.spawn(registry_task.run());
         assert_eq!(discovered_rx.recv().await, Some(vec![]));
         let bob = PeerEndpoint::parse("10.0.0.2:9000").unwrap();
         assert_eq!(timeout(SOON, discovered_rx.recv()).await.expect("at once"), Some(vec![bob]));
         status_rx.wait_for(|status| status.state == RegistryState::Answered).await.unwrap();
-        assert_eq!(*asked.lock().unwrap(), ["/discover", "/register", "/heartbeat", "/discover"], "and then it waits");
+        assert_eq!(
+            *requested_paths.lock().unwrap(),
+            ["/discover", "/register", "/heartbeat", "/discover"],
+            "and then it waits"
+        );
     }
 
     #[tokio::test]
     async fn the_list_is_still_read_when_the_name_needs_an_unknown_password() {
         let mut tasks = JoinSet::new();
         let refusal = (401, r#"{"success":false,"message":"m","code":"unauthorized"}"#);
-        let asked = Arc::<Mutex<Vec<String>>>::default();
-        let base = node(&mut tasks, Arc::clone(&asked), refusal).await;
+        let requested_paths = Arc::<Mutex<Vec<String>>>::default();
+        let base = node(&mut tasks, Arc::clone(&requested_paths), refusal).await;
         let (registry_task, mut discovered_rx, status_rx) = alice(base);
         let mut name = NameState::Unregistered;
         for _ in 0..3 {
@@ -344,7 +352,7 @@ mod tests {
             discovered_rx.recv().await.unwrap();
         }
         assert!(matches!(name, NameState::NameRefused));
-        assert_eq!(paths_without_discover(&asked), ["/register", "/heartbeat"], "each once");
+        assert_eq!(paths_without_discover(&requested_paths), ["/register", "/heartbeat"], "each once");
         assert_eq!(*status_rx.borrow(), RegistryStatus::NOT_ASKED);
         assert_eq!(registry_task.set_state(RegistryState::Answered), RegistryState::NotAsked);
         let last_answer_at = status_rx.borrow().last_answer_at;
@@ -357,15 +365,15 @@ mod tests {
     async fn a_peer_that_is_no_longer_registered_registers_again() {
         let mut tasks = JoinSet::new();
         let unknown = (404, r#"{"success":false,"message":"m","code":"user_not_registered"}"#);
-        let asked = Arc::<Mutex<Vec<String>>>::default();
-        let base = node(&mut tasks, Arc::clone(&asked), unknown).await;
+        let requested_paths = Arc::<Mutex<Vec<String>>>::default();
+        let base = node(&mut tasks, Arc::clone(&requested_paths), unknown).await;
         let (registry_task, mut discovered_rx, _status_rx) = alice(base);
         let mut name = NameState::Registered;
         for _ in 0..2 {
             assert_eq!(registry_task.sync_once(&mut name).await.unwrap(), POLL_INTERVAL);
             discovered_rx.recv().await.unwrap();
         }
-        assert_eq!(paths_without_discover(&asked), ["/heartbeat", "/register", "/heartbeat"]);
+        assert_eq!(paths_without_discover(&requested_paths), ["/heartbeat", "/register", "/heartbeat"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -66,12 +66,12 @@ impl ChatSession {
             Some(ChatCommand::History) => {
                 let (reply_tx, reply_rx) = oneshot::channel();
                 self.send_request(PeerRequest::History(reply_tx)).await;
-                let said = reply_rx.await.unwrap_or_default();
-                let entries: Vec<_> = said
+                let messages = reply_rx.await.unwrap_or_default();
+                let entries: Vec<_> = messages
                     .iter()
                     .map(|(from, entry)| json!({"from": from, "text": entry.text, "said_at": entry.said_at}))
                     .collect();
-                self.display.show_reply(&json!({"event": "history", "messages": entries}), || history_lines(&said));
+                self.display.show_reply(&json!({"event": "history", "messages": entries}), || history_lines(&messages));
             }
             Some(ChatCommand::Verbose) => {
                 let is_on = self.display.toggle_verbose();

@@ -59,9 +59,9 @@ impl Demo<'_> {
     /// Runs the script with another program than `rollcall`.
     async fn expect_output_of(&self, program: &Path, args: &[&str], code: i32) -> String {
         let output = self.run(program, args).await;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
-        said
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        text
     }
 
     /// Process ids of the peers.
@@ -123,8 +123,8 @@ async fn six_peers_start_show_their_status_receive_from_a_seventh_and_stop_compl
         until(&format!("a message at {name}"), async || hears()).await;
     }
     let status = demo.expect_output(&["status"], 0).await;
-    let heard = status.lines().skip(1).filter(|line| line.split_whitespace().nth(5) == Some("1"));
-    assert_eq!(heard.count(), 6, "{status}");
+    let receivers = status.lines().skip(1).filter(|line| line.split_whitespace().nth(5) == Some("1"));
+    assert_eq!(receivers.count(), 6, "{status}");
     guest.quit().await;
 
     let one = rows[3][1].parse().expect("a process number");
@@ -147,8 +147,8 @@ async fn a_port_in_use_is_reported_before_anything_is_started() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let demo = Demo { dir: dir.path(), port: free_ports() };
     let taken = TcpListener::bind(("127.0.0.1", demo.port + 8)).expect("it was free");
-    let said = demo.expect_output(&["start"], 1).await;
-    assert!(said.contains(&format!("port {} is taken", demo.port + 8)) && said.contains("DEMO_PORT="), "{said}");
+    let output = demo.expect_output(&["start"], 1).await;
+    assert!(output.contains(&format!("port {} is taken", demo.port + 8)) && output.contains("DEMO_PORT="), "{output}");
     assert!(!dir.path().join("demo").exists());
     drop(taken);
     assert!(demo.expect_output(&["connect", "peer1"], 1).await.contains("does not run"));
@@ -166,7 +166,7 @@ async fn a_process_that_reuses_the_id_of_an_ended_peer_is_not_stopped() {
     std::fs::write(dir.path().join("demo/peer1.pid"), number).expect("the directory is ours");
     assert!(demo.expect_output(&["status"], 1).await.lines().skip(1).all(|line| line.contains("down")));
     assert!(demo.expect_output(&["stop"], 0).await.contains("does not run"));
-    assert!(other.try_wait().expect("it is our child").is_none(), "it goes on");
+    assert!(other.try_wait().expect("it is our child").is_none(), "it still runs");
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn a_failed_start_reports_the_reason_and_leaves_no_process_running() {
     std::fs::write(&broken, text).expect("the directory is ours");
     std::fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("it is ours");
     let demo = Demo { dir: dir.path(), port: free_ports() };
-    let said = demo.expect_output_of(&broken, &["start"], 1).await;
-    assert!(said.contains("no luck") && said.contains("peer3 ended"), "{said}");
+    let output = demo.expect_output_of(&broken, &["start"], 1).await;
+    assert!(output.contains("no luck") && output.contains("peer3 ended"), "{output}");
     assert_eq!(demo.processes(), [0; 0]);
 }

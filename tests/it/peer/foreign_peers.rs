@@ -17,7 +17,7 @@ async fn start(dir: &tempfile::TempDir) -> PeerProcess {
 }
 
 /// Connects and exchanges greetings.
-async fn greeted(peer: &PeerProcess, id: &str) -> TcpStream {
+async fn connect_and_greet(peer: &PeerProcess, id: &str) -> TcpStream {
     let mut stream = TcpStream::connect(peer.mesh_addr()).await.expect("it listens");
     greet(&mut stream, id).await;
     stream
@@ -60,7 +60,7 @@ async fn read_until(stream: &mut TcpStream, is_wanted: impl Fn(&Value) -> bool) 
 async fn a_peer_of_another_program_can_chat_in_both_directions() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut alice = start(&dir).await;
-    let mut stream = greeted(&alice, ID).await;
+    let mut stream = connect_and_greet(&alice, ID).await;
     // No delimiter, two messages in one write, one in two writes, one of an unknown type.
     let (first, second, third) =
         (message(ID, 1, "chat", "one"), message(ID, 2, "chat", "two }{"), message(ID, 3, "chat", "three"));
@@ -90,7 +90,7 @@ async fn a_peer_of_another_program_can_chat_in_both_directions() {
 async fn clients_that_are_not_peers_are_disconnected_without_effect_on_others() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut alice = start(&dir).await;
-    let mut friend = greeted(&alice, ID).await;
+    let mut friend = connect_and_greet(&alice, ID).await;
     let other = "000000000000000000000000000000bb";
     let endless = format!("{other}\n{{\"a\":\"{}", "x".repeat(80_000));
     for noise in ["GET / HTTP/1.1\r\n\r\n".to_owned(), "x".repeat(1000), format!("{other}\nhello"), endless] {

@@ -123,7 +123,7 @@ async fn an_unread_log_does_not_block_the_peer_and_dropped_lines_are_reported() 
     let lost = text.lines().filter(|line| line.contains("lines of the log were lost"));
     let counts = lost.map(|line| line.rsplit_once("lines=").and_then(|(_, count)| count.parse::<usize>().ok()));
     let counts: Vec<usize> = counts.map(|count| count.expect("how many")).collect();
-    assert!(!counts.is_empty(), "it is said");
+    assert!(!counts.is_empty(), "it is reported");
     let kept = text.lines().filter(|line| line.contains("invalid message")).count();
     assert_eq!(kept + counts.iter().sum::<usize>(), 20_000, "{counts:?}");
     assert!(text.lines().last().is_some_and(|line| line.contains("unlinked") || line.contains("leaving")), "{text}");

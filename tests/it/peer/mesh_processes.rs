@@ -87,7 +87,7 @@ async fn a_burst_larger_than_the_send_queue_reaches_all_readers() {
     let heard = |peer: &PeerProcess| peer.count(|event| event["event"] == "post");
     until("all of it", async || heard(&hub) == 800 && heard(&reader) == 800).await;
     for peer in [&hub, &reader] {
-        assert_eq!(peer.count(|event| event["event"] == "lost"), 0, "{} lost nobody", peer.name);
+        assert_eq!(peer.count(|event| event["event"] == "lost"), 0, "{} lost no peer", peer.name);
     }
 }
 

@@ -56,14 +56,14 @@ async fn messages_of_two_peers_are_counted_exactly() {
     until("a direct message", async || alice.count(|event| event["event"] == "direct") == 1).await;
     let chat = |direction: &str| format!(r#"messages_{direction}_total{{kind="chat"}}"#);
     let direct = |direction: &str| format!(r#"messages_{direction}_total{{kind="direct"}}"#);
-    for (peer, posted, heard, whispered, told) in [(&alice, 3, 1, 0, 1), (&bob, 1, 3, 1, 0)] {
+    for (peer, sent_posts, received_posts, sent_direct, received_direct) in [(&alice, 3, 1, 0, 1), (&bob, 1, 3, 1, 0)] {
         for (name, count) in [
-            ("posts_sent_total", posted),
-            ("posts_received_total", heard),
-            (&*chat("sent"), posted),
-            (&*chat("received"), heard),
-            (&*direct("sent"), whispered),
-            (&*direct("received"), told),
+            ("posts_sent_total", sent_posts),
+            ("posts_received_total", received_posts),
+            (&*chat("sent"), sent_posts),
+            (&*chat("received"), received_posts),
+            (&*direct("sent"), sent_direct),
+            (&*direct("received"), received_direct),
             ("history_entries", 4),
             ("duplicates_total", 0),
             ("connections", 1),
@@ -90,10 +90,13 @@ async fn messages_of_two_peers_are_counted_exactly() {
 
     alice.kill();
     until("failed dials", async || sample(&bob, "dials_failed_total").await > 0).await;
-    let gone = samples(&bob).await;
-    assert_eq!(gone[r#"rollcall_peer_links_lost_total{reason="ended"}"#], 1);
-    assert_eq!(gone["rollcall_peer_connections"], 0);
-    assert!(gone["rollcall_peer_reconnects_total"] >= gone["rollcall_peer_dials_failed_total"], "{gone:?}");
+    let after_kill = samples(&bob).await;
+    assert_eq!(after_kill[r#"rollcall_peer_links_lost_total{reason="ended"}"#], 1);
+    assert_eq!(after_kill["rollcall_peer_connections"], 0);
+    assert!(
+        after_kill["rollcall_peer_reconnects_total"] >= after_kill["rollcall_peer_dials_failed_total"],
+        "{after_kill:?}"
+    );
     assert_eq!(health(&bob).await.0, 200, "who is alone is not ill");
     let url = bob.metrics_url();
     bob.quit().await;

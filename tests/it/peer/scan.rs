@@ -38,8 +38,8 @@ async fn a_peer_of_this_machine_is_found_and_does_not_list_the_scan() {
     }
     assert_eq!(seen["shared_port"]["refusal"], Value::Null);
     let loopback = |asked: &&Value| asked["to"] == "127.255.255.255";
-    let asked = seen["asked"].as_array().expect("a list").iter().find(loopback).expect("loopback is asked");
-    assert_eq!(asked["was_heard"], true, "its own question came back: {seen}");
+    let asked = seen["asked"].as_array().expect("a list").iter().find(loopback).expect("loopback is queried");
+    assert_eq!(asked["was_heard"], true, "its own query returned: {seen}");
     al.type_line("LIST");
     let is_scan = |uid: &Value| uid.as_str().is_some_and(|uid| uid.starts_with("rollcall-scan@"));
     crate::cluster::until("a list", async || al.count(|event| event["event"] == "list") == 1).await;

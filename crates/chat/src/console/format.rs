@@ -22,12 +22,14 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
         Notice::PeerLost { peer, reason } if is_verbose => {
             vec![format!("[DISCOVERY] Lost peer: {}: {}", uid(peer), text(reason))]
         }
-        Notice::Post { from, text: said, .. } if is_verbose => vec![format!("[POST] {}: {}", uid(from), text(said))],
-        Notice::Direct { from, text: said, .. } if is_verbose => {
-            vec![format!("[DM] From {}: {}", uid(from), text(said))]
+        Notice::Post { from, text: content, .. } if is_verbose => {
+            vec![format!("[POST] {}: {}", uid(from), text(content))]
         }
-        Notice::Post { from, text: said, .. } | Notice::Direct { from, text: said, .. } => {
-            vec![format!("{}: {}", shown_name(from), text(said))]
+        Notice::Direct { from, text: content, .. } if is_verbose => {
+            vec![format!("[DM] From {}: {}", uid(from), text(content))]
+        }
+        Notice::Post { from, text: content, .. } | Notice::Direct { from, text: content, .. } => {
+            vec![format!("{}: {}", shown_name(from), text(content))]
         }
         Notice::Profile { from, profile, refused } => {
             let avatar = profile.avatar.as_ref();
@@ -92,9 +94,9 @@ pub fn peer_list_lines(known: &[PeerInfo]) -> Vec<String> {
 
 /// Formats the history.
 #[must_use]
-pub fn history_lines(said: &[(Contact, ChatEntry)]) -> Vec<String> {
-    let head = format!("[HISTORY] ({} messages):", said.len());
-    let each = said.iter().map(|(from, entry)| {
+pub fn history_lines(messages: &[(Contact, ChatEntry)]) -> Vec<String> {
+    let head = format!("[HISTORY] ({} messages):", messages.len());
+    let each = messages.iter().map(|(from, entry)| {
         let when = WallMs::new(entry.said_at.saturating_mul(1000)).to_rfc3339();
         format!("  {when} {}: {}", shown_name(from), text(&entry.text))
     });
@@ -114,8 +116,8 @@ fn name(given: &str) -> String {
     sanitize_line(given, NAME_CHARS)
 }
 
-fn text(said: &str) -> String {
-    sanitize_line(said, TEXT_CHARS)
+fn text(content: &str) -> String {
+    sanitize_line(content, TEXT_CHARS)
 }
 
 #[cfg(test)]

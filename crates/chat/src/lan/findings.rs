@@ -231,7 +231,7 @@ fn describe_address(probed: &ProbedAddress) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::datagram::DatagramBody;
-    use super::super::scan_result::tests::{ETH, healthy, heard};
+    use super::super::scan_result::tests::{ETH, healthy, receive};
     use super::super::scan_result::{FoundBy, SpokenDialects};
     use super::*;
 
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn there_is_no_finding_if_a_peer_answers_and_there_is_no_fault() {
         let mut scan = healthy();
-        heard(&mut scan, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(vec![]));
+        receive(&mut scan, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(vec![]));
         assert_eq!(kinds(&scan), []);
         let bob = scan.peers().next().unwrap();
         assert_eq!((bob.name.as_str(), bob.found_by, bob.dialect), ("bob", FoundBy::Answer, SpokenDialects::Compact));
@@ -332,8 +332,8 @@ mod tests {
     #[test]
     fn a_claimed_address_that_differs_from_the_source_is_reported() {
         let mut scan = healthy();
-        heard(&mut scan, "eve@10.0.0.9", "10.0.0.3:8003", DatagramBody::ListResponse(vec![]));
-        heard(&mut scan, "me@10.0.0.1", "127.0.0.1:8004", DatagramBody::ListResponse(vec![]));
+        receive(&mut scan, "eve@10.0.0.9", "10.0.0.3:8003", DatagramBody::ListResponse(vec![]));
+        receive(&mut scan, "me@10.0.0.1", "127.0.0.1:8004", DatagramBody::ListResponse(vec![]));
         assert_eq!(kinds(&scan), [FindingKind::AddressMismatch], "all addresses of this machine count as one");
         assert!(findings(&scan)[0].text.starts_with("eve@10.0.0.9 sends from 10.0.0.3,"));
     }
@@ -341,10 +341,10 @@ mod tests {
     #[test]
     fn a_name_used_at_two_addresses_is_reported() {
         let mut scan = healthy();
-        heard(&mut scan, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(vec![]));
-        heard(&mut scan, "bob@10.0.0.2", "10.0.0.4:8002", DatagramBody::ListResponse(vec![]));
-        heard(&mut scan, "me@10.0.0.1", "127.0.0.1:8004", DatagramBody::ListResponse(vec![]));
-        heard(&mut scan, "me@10.0.0.1", "10.0.0.1:8004", DatagramBody::ListResponse(vec![]));
+        receive(&mut scan, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(vec![]));
+        receive(&mut scan, "bob@10.0.0.2", "10.0.0.4:8002", DatagramBody::ListResponse(vec![]));
+        receive(&mut scan, "me@10.0.0.1", "127.0.0.1:8004", DatagramBody::ListResponse(vec![]));
+        receive(&mut scan, "me@10.0.0.1", "10.0.0.1:8004", DatagramBody::ListResponse(vec![]));
         assert_eq!(kinds(&scan), [FindingKind::AddressMismatch, FindingKind::DuplicateName]);
         assert!(findings(&scan)[1].text.contains("10.0.0.2 and 10.0.0.4"));
     }
@@ -354,8 +354,8 @@ mod tests {
         let mut scan = healthy();
         let names =
             ["bob@10.0.0.2", "cat@10.0.0.3", "rollcall-scan@10.0.0.7"].map(|name| LanUserId::parse(name).unwrap());
-        heard(&mut scan, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(names.to_vec()));
-        heard(&mut scan, "rollcall-scan@10.0.0.7", "10.0.0.7:8002", DatagramBody::ListRequest);
+        receive(&mut scan, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(names.to_vec()));
+        receive(&mut scan, "rollcall-scan@10.0.0.7", "10.0.0.7:8002", DatagramBody::ListRequest);
         assert_eq!(kinds(&scan), [FindingKind::MentionedOnly]);
         assert!(findings(&scan)[0].text.ends_with("cat@10.0.0.3 (named by bob@10.0.0.2)"));
         assert_eq!(scan.peers().len(), 1);

@@ -233,7 +233,7 @@ pub(super) mod tests {
         ScanResult::new(own_user, 8001, None, own, all.to_vec(), true)
     }
 
-    pub(in crate::lan) fn heard(scan: &mut ScanResult, user: &str, source: &str, body: DatagramBody) {
+    pub(in crate::lan) fn receive(scan: &mut ScanResult, user: &str, source: &str, body: DatagramBody) {
         let datagram = Datagram { from: LanUserId::parse(user), id: None, sent_at: 0, body };
         scan.record(source.parse().unwrap(), false, &datagram, Dialect::Compact);
     }
@@ -276,7 +276,7 @@ pub(super) mod tests {
         let mut scan = healthy();
         for number in 0..3000 {
             let names = vec![LanUserId::parse(&format!("named{number}@10.0.0.5")).unwrap()];
-            heard(&mut scan, &format!("p{number}@10.0.0.2"), "10.0.0.2:8002", DatagramBody::ListResponse(names));
+            receive(&mut scan, &format!("p{number}@10.0.0.2"), "10.0.0.2:8002", DatagramBody::ListResponse(names));
         }
         assert_eq!((scan.peers().len(), scan.mentioned.len()), (MAX_PEERS, MAX_PEERS));
     }

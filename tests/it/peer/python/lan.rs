@@ -19,13 +19,13 @@ use crate::peer::peer_process::PeerProcess;
 const LOOPBACK: &str = "127.255.255.255";
 
 /// Our peer, with the source port of its datagrams.
-struct Ours {
+struct LocalPeer {
     peer: PeerProcess,
     port: u64,
     dir: tempfile::TempDir,
 }
 
-impl Ours {
+impl LocalPeer {
     async fn start(name: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let peer = PeerProcess::start(dir.path(), &unique(name), &["--listen", "127.0.0.1:0", "--lan"]).await;
@@ -34,17 +34,17 @@ impl Ours {
     }
 
     /// Whether an event of the other peer came from our peer.
-    fn sent(&self, event: &Value) -> bool {
+    fn is_from_us(&self, event: &Value) -> bool {
         event["source"][1] == self.port
     }
 
     /// Whether an event of the other peer is a datagram of our peer, with this type.
-    fn said(&self, event: &Value, kind: &str) -> bool {
-        event["event"] == "heard" && event["type"] == kind && self.sent(event)
+    fn is_datagram(&self, event: &Value, kind: &str) -> bool {
+        event["event"] == "heard" && event["type"] == kind && self.is_from_us(event)
     }
 
     /// Waits until our peer lists this user. Returns the entry.
-    async fn finds(&mut self, uid: &str) -> Value {
+    async fn wait_until_listed(&mut self, uid: &str) -> Value {
         let mut found = None;
         until(&format!("{uid} to be found"), async || {
             self.peer.type_line("LIST");
@@ -59,7 +59,7 @@ impl Ours {
     }
 
     /// Writes an image of this size. Returns its path and its base64.
-    fn picture(&self, bytes: usize) -> (PathBuf, String) {
+    fn write_image(&self, bytes: usize) -> (PathBuf, String) {
         let mut data = b"\x89PNG\r\n\x1a\n".to_vec();
         data.resize(bytes, 7);
         let path = self.dir.path().join(format!("{bytes}.png"));
@@ -76,32 +76,34 @@ async fn foreign_peer(script: &'static str, name: &str, more: &[&str]) -> JsonPr
 
 /// Exchanges posts, direct messages, profiles with avatars, and lists in both directions, each
 /// exactly once.
-async fn talk(ours: &mut Ours, other: &mut JsonProcess) -> String {
+async fn exchange_all_types(ours: &mut LocalPeer, other: &mut JsonProcess) -> String {
     let uid = other.ready_field("user");
-    ours.finds(&uid).await;
-    let hello = other.wait_for_event("an announcement", |event| ours.said(event, "PEER_DISCOVERY")).await;
+    ours.wait_until_listed(&uid).await;
+    let hello = other.wait_for_event("an announcement", |event| ours.is_datagram(event, "PEER_DISCOVERY")).await;
     let ours_is = hello["fields"]["USER_ID"].as_str().expect("a name").to_owned();
     assert!(ours_is.starts_with(&format!("{}@", ours.peer.name)), "{ours_is}");
     assert_eq!(hello["fields"]["PORT"], ours.port.to_string());
 
     let (to_all, from_other) = (unique("hello "), unique("hi "));
     ours.peer.type_line(&to_all);
-    other.wait_for_event("a post", |event| ours.said(event, "POST") && event["fields"]["CONTENT"] == *to_all).await;
+    other
+        .wait_for_event("a post", |event| ours.is_datagram(event, "POST") && event["fields"]["CONTENT"] == *to_all)
+        .await;
     other.type_line(&format!("post {from_other}"));
     assert_eq!(ours.peer.wait_for_post(&from_other).await["uid"], *uid);
 
     let (to_one, back) = (unique("psst "), unique("yes "));
     ours.peer.type_line(&format!("DM {uid} {to_one}"));
-    let direct = other.wait_for_event("a direct message", |event| ours.said(event, "DM")).await;
+    let direct = other.wait_for_event("a direct message", |event| ours.is_datagram(event, "DM")).await;
     assert_eq!((&direct["fields"]["CONTENT"], &direct["fields"]["TO"]), (&to_one.into(), &(*uid).into()));
     other.type_line(&format!("dm {ours_is} {back}"));
     let is_direct =
         |event: &Value| event["event"] == "direct" && event["text"] == *back && event["from"]["uid"] == *uid;
     until("a direct message", async || ours.peer.count(is_direct) == 1).await;
 
-    let (path, data) = ours.picture(MAX_AVATAR_BYTES);
+    let (path, data) = ours.write_image(MAX_AVATAR_BYTES);
     ours.peer.type_line(&format!("PROFILE Al | here | {}", path.display()));
-    let is_shown = |event: &Value| ours.said(event, "PROFILE") && event["fields"]["STATUS"] == "here";
+    let is_shown = |event: &Value| ours.is_datagram(event, "PROFILE") && event["fields"]["STATUS"] == "here";
     let profile = other.wait_for_event("a profile", |event| is_shown(event)).await;
     assert_eq!(profile["fields"]["AVATAR_DATA"], *data);
     assert_eq!(
@@ -117,7 +119,7 @@ async fn talk(ours: &mut Ours, other: &mut JsonProcess) -> String {
     until("a picture", async || profile_of("fits").is_some()).await;
     let shown = profile_of("fits").expect("waited for");
     assert_eq!((&shown["profile"]["avatar"]["data"], &shown["refused"]), (&data.into(), &Value::Null));
-    let (path, _) = ours.picture(MAX_AVATAR_BYTES + 1);
+    let (path, _) = ours.write_image(MAX_AVATAR_BYTES + 1);
     other.type_line(&format!("profile Stranger|too large|{}", path.display()));
     until("a refusal", async || profile_of("too large").is_some()).await;
     let refused = profile_of("too large").expect("waited for");
@@ -125,7 +127,7 @@ async fn talk(ours: &mut Ours, other: &mut JsonProcess) -> String {
     assert!(refused["refused"].as_str().is_some_and(|why| why.contains("20481")), "{refused}");
 
     other.type_line(&format!("ask {ours_is}"));
-    let list = other.wait_for_event("a list", |event| ours.said(event, "PEER_LIST_RESPONSE")).await;
+    let list = other.wait_for_event("a list", |event| ours.is_datagram(event, "PEER_LIST_RESPONSE")).await;
     let names: Vec<String> = serde_json::from_str(list["fields"]["PEERS"].as_str().expect("a text")).expect("an array");
     assert_eq!(list["fields"]["COUNT"], names.len().to_string());
     assert!(names.contains(&ours_is) && !names.contains(&uid), "{names:?}");
@@ -149,56 +151,58 @@ async fn talk(ours: &mut Ours, other: &mut JsonProcess) -> String {
 
 #[tokio::test]
 async fn a_peer_of_the_compact_dialect_and_ours_understand_each_other() {
-    let mut ours = Ours::start("al").await;
+    let mut ours = LocalPeer::start("al").await;
     let mut other = foreign_peer("compact.py", "co", &[]).await;
-    talk(&mut ours, &mut other).await;
-    let is_refused = |event: &Value| event["event"] == "rejected" && ours.sent(event);
+    exchange_all_types(&mut ours, &mut other).await;
+    let is_refused = |event: &Value| event["event"] == "rejected" && ours.is_from_us(event);
     assert_eq!(other.count(is_refused), 0, "it accepts all datagrams of our peer");
 }
 
 #[tokio::test]
 async fn a_peer_of_the_draft_dialect_is_found_by_a_ping_and_answered_in_its_dialect() {
-    let mut ours = Ours::start("al").await;
+    let mut ours = LocalPeer::start("al").await;
     let mut other = foreign_peer("draft.py", "di", &["--silent"]).await;
     other.type_line("ping");
-    let ours_is = talk(&mut ours, &mut other).await;
+    let ours_is = exchange_all_types(&mut ours, &mut other).await;
     // Broadcasts are in the compact dialect; datagrams to this peer are not.
-    let is_refused = |event: &Value| event["event"] == "rejected" && ours.sent(event) && event["shared"] == false;
+    let is_refused = |event: &Value| event["event"] == "rejected" && ours.is_from_us(event) && event["shared"] == false;
     assert_eq!(other.count(is_refused), 0, "it accepts all datagrams of our peer to it");
-    let sent = other.wait_for_event("its own message", |event| event["event"] == "sent").await;
-    let ack = other.wait_for_event("an ACK", |event| ours.said(event, "ACK")).await;
-    assert_eq!((&ack["fields"]["MESSAGE_ID"], &ack["fields"]["STATUS"]), (&sent["id"], &"RECEIVED".into()));
+    let direct_message = other.wait_for_event("its own message", |event| event["event"] == "sent").await;
+    let ack = other.wait_for_event("an ACK", |event| ours.is_datagram(event, "ACK")).await;
+    assert_eq!((&ack["fields"]["MESSAGE_ID"], &ack["fields"]["STATUS"]), (&direct_message["id"], &"RECEIVED".into()));
     // Peers of the draft know others by their profiles, so our peer has sent its own without a
     // request.
-    assert!(other.find(|event| ours.said(event, "PROFILE") && event["fields"]["STATUS"] == "").is_some());
-    assert_eq!(other.count(|event| ours.said(event, "ACK")), 1);
+    assert!(other.find(|event| ours.is_datagram(event, "PROFILE") && event["fields"]["STATUS"] == "").is_some());
+    assert_eq!(other.count(|event| ours.is_datagram(event, "ACK")), 1);
     assert!(ours_is.starts_with(&ours.peer.name));
 }
 
 #[tokio::test]
 async fn each_peer_is_sent_datagrams_in_its_own_dialect() {
-    let mut ours = Ours::start("al").await;
+    let mut ours = LocalPeer::start("al").await;
     let (compact, draft) = (foreign_peer("compact.py", "co", &[]).await, foreign_peer("draft.py", "di", &[]).await);
     for other in [&compact, &draft] {
-        ours.finds(&other.ready_field("user")).await;
+        ours.wait_until_listed(&other.ready_field("user")).await;
     }
     let text = unique("to both ");
     ours.peer.type_line(&text);
     for other in [&compact, &draft] {
-        other.wait_for_event("the post", |event| ours.said(event, "POST") && event["fields"]["CONTENT"] == *text).await;
+        other
+            .wait_for_event("the post", |event| ours.is_datagram(event, "POST") && event["fields"]["CONTENT"] == *text)
+            .await;
     }
 }
 
 #[tokio::test]
 async fn a_sender_cannot_be_forged_and_a_wrong_address_is_reported() {
-    let mut ours = Ours::start("al").await;
+    let mut ours = LocalPeer::start("al").await;
     let mut other = foreign_peer("compact.py", "co", &["--claim", "10.9.9.9"]).await;
     let uid = other.ready_field("user");
-    assert_eq!(ours.finds(&uid).await["mismatched"], true);
+    assert_eq!(ours.wait_until_listed(&uid).await["mismatched"], true);
     let is_told =
         |event: &Value| event["event"] == "mismatch" && event["uid"] == *uid && event["source"] == "127.0.0.1";
     assert_eq!(ours.peer.count(is_told), 1);
-    let hello = other.wait_for_event("an announcement", |event| ours.said(event, "PEER_DISCOVERY")).await;
+    let hello = other.wait_for_event("an announcement", |event| ours.is_datagram(event, "PEER_DISCOVERY")).await;
     let ours_is = hello["fields"]["USER_ID"].as_str().expect("a name").to_owned();
 
     let text = unique("mine ");
@@ -211,8 +215,8 @@ async fn a_sender_cannot_be_forged_and_a_wrong_address_is_reported() {
     // A reader that splits at all Unicode line breaks must not find a second sender in our text.
     let text = unique("a ");
     ours.peer.type_line(&format!("{text}\u{2028}USER_ID:evil@6.6.6.6\u{b}X:1"));
-    let is_ours = |event: &Value| event["fields"]["CONTENT"].as_str().is_some_and(|said| said.starts_with(&text));
-    let post = other.wait_for_event("the post", |event| ours.said(event, "POST") && is_ours(event)).await;
+    let is_ours = |event: &Value| event["fields"]["CONTENT"].as_str().is_some_and(|text| text.starts_with(&text));
+    let post = other.wait_for_event("the post", |event| ours.is_datagram(event, "POST") && is_ours(event)).await;
     assert_eq!(post["fields"]["USER_ID"], *ours_is);
 }
 
@@ -220,13 +224,13 @@ async fn a_sender_cannot_be_forged_and_a_wrong_address_is_reported() {
 /// exchanged ten thousand datagrams per second.
 #[tokio::test]
 async fn a_peer_that_answers_every_answer_causes_no_storm() {
-    let mut first = Ours::start("storm").await;
-    let mut second = Ours::start("storm").await;
+    let mut first = LocalPeer::start("storm").await;
+    let mut second = LocalPeer::start("storm").await;
     let mut other = foreign_peer("compact.py", "co", &["--storm", "storm"]).await;
     let uid = other.ready_field("user");
     for ours in [&mut first, &mut second] {
-        ours.finds(&uid).await;
-        let hello = other.wait_for_event("an announcement", |event| ours.said(event, "PEER_DISCOVERY")).await;
+        ours.wait_until_listed(&uid).await;
+        let hello = other.wait_for_event("an announcement", |event| ours.is_datagram(event, "PEER_DISCOVERY")).await;
         let ours_is = hello["fields"]["USER_ID"].as_str().expect("a name").to_owned();
         // Hundreds of answers to an announcement, at both ports.
         for port in ["own", "shared"] {
@@ -237,12 +241,12 @@ async fn a_peer_that_answers_every_answer_causes_no_storm() {
     // An endless exchange would be visible by now.
     tokio::time::sleep(Duration::from_secs(3)).await;
     for ours in [&first, &second] {
-        let heard = other.count(|event| ours.said(event, "PEER_DISCOVERY"));
+        let received = other.count(|event| ours.is_datagram(event, "PEER_DISCOVERY"));
         // Its own announcement by each network path, perhaps the next announcement, and one answer.
-        assert!((1..=12).contains(&heard), "{heard} announcements");
+        assert!((1..=12).contains(&received), "{received} announcements");
     }
     other.type_line("counts");
     let counts = other.wait_for_event("its counts", |event| event["event"] == "counts").await;
-    let sent = counts["sent"].as_u64().expect("a number") - 1200;
-    assert!(sent <= 60, "{sent} answers were asked for");
+    let answers = counts["sent"].as_u64().expect("a number") - 1200;
+    assert!(answers <= 60, "{answers} answers were caused");
 }

@@ -132,7 +132,7 @@ async fn the_input_history_survives_a_restart_and_only_the_owner_can_read_it() {
     al.wait_for_line("> ").await;
     al.press_keys(CTRL_D);
     assert!(al.wait_for_exit().await.success());
-    let file = std::fs::metadata(dir.path().join("al/typed")).expect("it was kept");
+    let file = std::fs::metadata(dir.path().join("al/typed")).expect("it was stored");
     assert_eq!(file.permissions().mode() & 0o777, 0o600);
     let mut al = TerminalUser::start(dir.path(), "al", &flags).await;
     al.press_keys(UP);

@@ -106,7 +106,7 @@ impl TerminalUser {
     /// Address at which the peer listens for the mesh.
     pub(crate) fn mesh_addr(&self) -> String {
         let lines = self.screen().lines();
-        let line = lines.iter().find_map(|line| line.split("listening at ").nth(1)).expect("it was said");
+        let line = lines.iter().find_map(|line| line.split("listening at ").nth(1)).expect("the ready line");
         line.split(',').next().expect("an address").to_owned()
     }
 
@@ -154,7 +154,7 @@ impl TerminalUser {
         assert!(self.has_modes_from_before(), "the terminal's modes: {:?}", tcgetattr(self.terminal()));
         drop(self.terminal.take());
         if let Some(screen) = self.screen.take() {
-            screen.join().expect("it reads until nobody has the terminal any more");
+            screen.join().expect("it reads until the terminal is closed");
         }
         let bytes = self.bytes();
         let mut switches = bytes.windows(8).filter(|bytes| bytes.starts_with(b"\x1b[?2004"));

@@ -68,7 +68,7 @@ impl Screen {
             }
             // Bracketed paste, synchronized updates, weights and colours.
             ("?2004" | "?2026", 'h' | 'l') | (_, 'm') => {}
-            _ => panic!("a control sequence that nobody should send: {codes:?} {end:?}"),
+            _ => panic!("an unexpected control sequence: {codes:?} {end:?}"),
         }
     }
 
