@@ -134,7 +134,11 @@ fn parse_filter(text: &str) -> Result<Targets, ParseError> {
 
 fn warn_of_invalid_variable(invalid: Option<String>) {
     if let Some(why) = invalid {
-        warn!("environment variable {LOG_VARIABLE} is ignored: {why}; give error, warn, info, debug or trace");
+        warn!(
+            variable = LOG_VARIABLE,
+            reason = why,
+            "invalid log filter is ignored; give error, warn, info, debug or trace"
+        );
     }
 }
 

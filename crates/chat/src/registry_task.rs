@@ -88,7 +88,7 @@ enum NameConflict {
     /// The entry may belong to an earlier run of this peer.
     MaybeEarlierRun,
     /// The entry is too old to belong to an earlier run.
-    SomebodyElse,
+    OtherUser,
     /// Nothing: it was logged before.
     AlreadyLogged,
 }
@@ -101,7 +101,7 @@ impl NameState {
                 if std::mem::replace(has_warned, true) {
                     NameConflict::AlreadyLogged
                 } else {
-                    NameConflict::SomebodyElse
+                    NameConflict::OtherUser
                 }
             }
             Self::OnlineElsewhere { .. } => NameConflict::AlreadyLogged,
@@ -166,7 +166,7 @@ impl RegistryTask {
             }
             accepted => accepted?,
         };
-        debug!("online for another {} ms", accepted.ttl_ms);
+        debug!(ttl_ms = accepted.ttl_ms, "heartbeat accepted");
         if !matches!(std::mem::replace(name, NameState::Registered), NameState::Registered) {
             event_log::registered(self.user.as_str(), &self.addr.to_string());
             // The client has a token if the registry asked for the password, or if this
@@ -212,7 +212,7 @@ impl RegistryTask {
                 let Some(there) = there.filter(|there| *there != self.addr) else { return Ok(true) };
                 match name.note_elsewhere(Instant::now()) {
                     NameConflict::MaybeEarlierRun => event_log::name_elsewhere(self.user.as_str(), &there.to_string()),
-                    NameConflict::SomebodyElse => event_log::name_taken(self.user.as_str(), &there.to_string()),
+                    NameConflict::OtherUser => event_log::name_taken(self.user.as_str(), &there.to_string()),
                     NameConflict::AlreadyLogged => {}
                 }
                 Ok(false)
@@ -381,7 +381,7 @@ mod tests {
         let (began, mut name) = (Instant::now(), NameState::Unregistered);
         let logged = [0, 10, 20, 29, 30, 40].map(|seconds| name.note_elsewhere(began + Duration::from_secs(seconds)));
         let (earlier, already, other) =
-            (NameConflict::MaybeEarlierRun, NameConflict::AlreadyLogged, NameConflict::SomebodyElse);
+            (NameConflict::MaybeEarlierRun, NameConflict::AlreadyLogged, NameConflict::OtherUser);
         assert_eq!(logged, [earlier, already, already, already, other, already]);
     }
 }

@@ -156,6 +156,6 @@ async fn dialling_an_address_that_accepts_no_connection_times_out() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let flags = ["--no-lan", "--listen", "127.0.0.1:0", "--peers", &full.to_string()];
     let alice = PeerProcess::start(dir.path(), "alice", &flags).await;
-    let is_said = |event: &Value| event["event"] == "unreachable" && event["why"] == "connecting took too long";
+    let is_said = |event: &Value| event["event"] == "unreachable" && event["why"] == "connecting timed out";
     until("the end of the dial", async || alice.count(is_said) == 1).await;
 }

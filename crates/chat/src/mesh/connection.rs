@@ -65,12 +65,12 @@ impl MeshConnection {
                     return Ok((framer, peer));
                 }
                 if stream.read_buf(&mut bytes).await? == 0 {
-                    return Err(io::Error::other("the connection ended before a greeting came"));
+                    return Err(io::Error::other("the connection was closed before the greeting"));
                 }
             }
         };
         let (framer, peer) =
-            timeout(greeting_timeout, greeted).await.map_err(|_| io::Error::other("no greeting came in time"))??;
+            timeout(greeting_timeout, greeted).await.map_err(|_| io::Error::other("the greeting timed out"))??;
         Ok((Self { stream, framer }, peer))
     }
 
@@ -88,7 +88,7 @@ impl MeshConnection {
             why = &mut reading => why,
             written = write_queue(writer, &queue, io_counters) => match written {
                 // When the other end closes too, it has received everything.
-                Ok(_open) => timeout(CLOSE_TIMEOUT, reading).await.unwrap_or_else(|_| "it was ended".to_owned()),
+                Ok(_open) => timeout(CLOSE_TIMEOUT, reading).await.unwrap_or_else(|_| "closed by this peer".to_owned()),
                 Err(error) => error.to_string(),
             },
         }
@@ -117,7 +117,7 @@ async fn read_messages(
             };
             let is_full = messages.len() == MAX_BATCH_MESSAGES;
             if !messages.is_empty() && events.send(ConnectionEvent::Messages { link, messages }).await.is_err() {
-                return "this peer ends".to_owned();
+                return "this peer is ending".to_owned();
             }
             if let Some(framing_error) = framing_error {
                 io_counters.broken_streams.add(1);

@@ -97,7 +97,7 @@ impl MeshNetwork {
         let connecting = TcpStream::connect((endpoint.host(), endpoint.port()));
         let stream = timeout(self.connect_timeout, connecting)
             .await
-            .map_err(|_| io::Error::other("connecting took too long"))??;
+            .map_err(|_| io::Error::other("connecting timed out"))??;
         let remote = stream.peer_addr()?.ip();
         let (link, peer) = MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout).await?;
         Ok((link, peer, remote))
