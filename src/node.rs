@@ -22,7 +22,7 @@ pub use error::NodeError;
 pub use identity::BUCKET_FILES_VERSION;
 
 use crate::config::{self, Config};
-use crate::http::{App, ClusterView, Copies, Cors, ThisNode, api, news, serve};
+use crate::http::{ApiService, App, ClusterView, CorsPolicy, ReplicaFreshness, ThisNode, change_notifier, serve};
 use crate::registry::{Registry, Settings};
 use crate::replication::Replication;
 use crate::snapshot::Keeper;
@@ -69,19 +69,23 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let (online_in, online) = watch::channel(0);
     let (election, carrier) = start_election(&config, cluster, past, election_port, online)?;
     let (replication, flusher) = Replication::new(registry.clone(), carrier, election.role());
-    let under_way = TaskTracker::new();
-    let (news, telling) = news(registry.clone(), election.role());
+    let in_flight = TaskTracker::new();
+    let (list_updates, publish_updates) = change_notifier(registry.clone(), election.role());
     let app = App {
         registry: registry.clone(),
-        this: ThisNode { addr: config.node, version: env!("CARGO_PKG_VERSION"), started_at },
-        cluster: ClusterView { role: election.role(), members: election.members(), online: election.leader_note() },
-        copies: Copies {
+        this_node: ThisNode { addr: config.node, version: env!("CARGO_PKG_VERSION"), started_at },
+        cluster: ClusterView {
+            role: election.role(),
+            members: election.members(),
+            online_count: election.leader_note(),
+        },
+        replica: ReplicaFreshness {
             clients_up_to_date_at: replication.clients_up_to_date_at(),
             users_complete_at: replication.users_complete_at(),
         },
         cors: cors(&config.api.cors)?,
-        news,
-        under_way: under_way.clone(),
+        list_updates,
+        in_flight: in_flight.clone(),
     };
     let api_port = listen(api_port)?;
 
@@ -89,18 +93,18 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let ended = CancellationToken::new();
     let leading = follow_leadership(registry.clone(), election.role());
     tasks.spawn(ended.clone().run_until_cancelled_owned(leading));
-    tasks.spawn(ended.clone().run_until_cancelled_owned(telling));
+    tasks.spawn(ended.clone().run_until_cancelled_owned(publish_updates));
     tasks.spawn(ended.clone().run_until_cancelled_owned(pulse(registry, election.role(), online_in)));
     tasks.spawn(ended.clone().run_until_cancelled_owned(replication.run()));
     tasks.spawn(ended.clone().run_until_cancelled_owned(snapshots.clone().run()));
-    let draining = drain(under_way, flusher, election.role(), election.drained());
+    let draining = drain(in_flight, flusher, election.role(), election.drained());
     tasks.spawn(ended.clone().run_until_cancelled_owned(draining));
     tasks.close();
     say("✓ All systems operational!");
     info!(node = %config.node, "ready after {} ms", boot_now().since(started_at));
 
     let drained = CancellationToken::new();
-    let serving = serve(api_port, api(app), drained.clone());
+    let serving = serve(api_port, ApiService::new(app), drained.clone());
     tokio::pin!(serving);
     let mut doubled = election.doubled();
     let (has_ended, refusal) = tokio::select! {
@@ -159,13 +163,13 @@ fn start_election(
     })
 }
 
-fn cors(cors: &config::Cors) -> Result<Cors, NodeError> {
+fn cors(cors: &config::Cors) -> Result<CorsPolicy, NodeError> {
     Ok(match cors {
-        config::Cors::Any => Cors::Any,
-        config::Cors::Off => Cors::Off,
+        config::Cors::Any => CorsPolicy::Any,
+        config::Cors::Off => CorsPolicy::Off,
         config::Cors::Only(origins) => {
             let values: Result<Vec<_>, _> = origins.iter().map(|origin| HeaderValue::from_str(origin)).collect();
-            Cors::Origins(values.map_err(|error| NodeError::Configuration(format!("cors_origins: {error}")))?)
+            CorsPolicy::Origins(values.map_err(|error| NodeError::Configuration(format!("cors_origins: {error}")))?)
         }
     })
 }

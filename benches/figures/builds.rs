@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::Arguments;
+use crate::Args;
 
 /// A build of this benchmark, whose hidden commands are its servers and peers.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct Build {
 }
 
 /// This build, and then the other one, if there is one.
-pub(crate) fn all(arguments: &Arguments) -> anyhow::Result<Vec<Build>> {
+pub(crate) fn all(arguments: &Args) -> anyhow::Result<Vec<Build>> {
     let this = Build { name: "this build", program: std::env::current_exe()? };
     let other = arguments.against.clone().map(|program| Build { name: "the other build", program });
     Ok([this].into_iter().chain(other).collect())

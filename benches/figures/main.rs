@@ -12,24 +12,24 @@
 //! which is `rollcall`, `bare`, `chatter` and `bare-chatter`), so what is measured is never an older build. They listen on 127.0.0.1 only and end when
 //! this process does, however it ends.
 
-mod bare;
-mod bare_chatter;
-mod beater;
+mod bare_chat_peer;
+mod bare_server;
 mod builds;
 mod chat;
-mod chatter;
-mod disk;
+mod chat_peer;
+mod comparison;
+mod durable_creates;
 mod heartbeat;
+mod heartbeat_clients;
+mod http_client;
 mod lists;
 mod load;
 mod memory;
 mod nodes;
-mod processes;
+mod process;
 mod registrations;
-mod rounds;
 mod takeover;
 mod users;
-mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,10 +40,10 @@ use rollcall::commands::{self, Cli};
 /// What serving costs on this machine, beside a bare server and a bare loop.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "figures")]
-struct Arguments {
+struct Args {
     /// What to measure; everything if nothing is named
     #[arg(value_enum)]
-    parts: Vec<Part>,
+    parts: Vec<Benchmark>,
 
     /// Another build of this benchmark (target/release/deps/figures-*): measured in turn with this one, in the same run
     #[arg(long, value_name = "PROGRAM")]
@@ -116,7 +116,7 @@ struct Arguments {
 
 /// A part of the measurement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Part {
+enum Benchmark {
     /// Processor time of a heartbeat
     Heartbeat,
     /// Processor time of a list, whole and unchanged
@@ -131,7 +131,7 @@ enum Part {
     Chat,
 }
 
-type Measure = fn(&Arguments) -> anyhow::Result<()>;
+type Measure = fn(&Args) -> anyhow::Result<()>;
 
 fn main() -> ExitCode {
     let mut words: Vec<_> = std::env::args_os().collect();
@@ -141,16 +141,16 @@ fn main() -> ExitCode {
             words.remove(1);
             return commands::start(Cli::parse_from(words));
         }
-        chatter::COMMAND => {
+        chat_peer::COMMAND => {
             let word = |at: usize| words.get(at).and_then(|word| word.to_str()).unwrap_or_default();
-            chatter::run(word(2), word(3))
+            chat_peer::run(word(2), word(3))
         }
-        bare_chatter::COMMAND => {
+        bare_chat_peer::COMMAND => {
             let word = |at: usize| words.get(at).and_then(|word| word.to_str()).unwrap_or_default();
-            bare_chatter::run(word(2), word(3))
+            bare_chat_peer::run(word(2), word(3))
         }
-        bare::COMMAND => bare::run(words.get(2).map(AsRef::as_ref)),
-        _ => measure(&Arguments::parse_from(words).scaled()),
+        bare_server::COMMAND => bare_server::run(words.get(2).map(AsRef::as_ref)),
+        _ => measure(&Args::parse_from(words).scaled()),
     };
     if let Err(error) = ended {
         eprintln!("error: {error:#}");
@@ -159,7 +159,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-impl Arguments {
+impl Args {
     fn scaled(mut self) -> Self {
         if self.quick {
             let sizes = [
@@ -181,20 +181,20 @@ impl Arguments {
         self
     }
 
-    fn measures(&self, part: Part) -> bool {
+    fn measures(&self, part: Benchmark) -> bool {
         self.parts.is_empty() || self.parts.contains(&part)
     }
 }
 
-fn measure(arguments: &Arguments) -> anyhow::Result<()> {
-    println!("{}", processes::machine());
-    let parts: [(Part, Measure); 6] = [
-        (Part::Heartbeat, heartbeat::measure),
-        (Part::Lists, lists::measure),
-        (Part::Registrations, registrations::measure),
-        (Part::Memory, memory::measure),
-        (Part::Takeover, takeover::measure),
-        (Part::Chat, chat::measure),
+fn measure(arguments: &Args) -> anyhow::Result<()> {
+    println!("{}", process::machine());
+    let parts: [(Benchmark, Measure); 6] = [
+        (Benchmark::Heartbeat, heartbeat::measure),
+        (Benchmark::Lists, lists::measure),
+        (Benchmark::Registrations, registrations::measure),
+        (Benchmark::Memory, memory::measure),
+        (Benchmark::Takeover, takeover::measure),
+        (Benchmark::Chat, chat::measure),
     ];
     for (part, measure) in parts {
         if arguments.measures(part) {

@@ -11,9 +11,9 @@ use anyhow::Context;
 use tempfile::TempDir;
 
 use crate::builds::Build;
-use crate::processes::Process;
-use crate::rounds::now;
-use crate::wire::{Wire, request};
+use crate::comparison::now;
+use crate::http_client::{HttpConnection, request};
+use crate::process::Process;
 
 /// The first argument of a process of this program that is to be a node.
 pub(crate) const COMMAND: &str = "node";
@@ -22,10 +22,10 @@ pub(crate) const COMMAND: &str = "node";
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 /// The longest wait for a node to be ready: long enough for a list of a hundred thousand users to be read.
-const START_TIME: Duration = Duration::from_mins(2);
+const START_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Between two looks at something that is waited for.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// One node.
 #[derive(Debug)]
@@ -87,23 +87,26 @@ impl Nodes {
 
     /// Waits until one of the nodes serves and its list of users is whole; its place.
     pub(crate) fn leader(&self) -> anyhow::Result<usize> {
-        let deadline = now() + START_TIME;
+        let deadline = now() + START_TIMEOUT;
         while now() < deadline {
-            if let Some(leader) = (0..self.all.len()).find(|index| self.all[*index].is_whole()) {
+            if let Some(leader) = (0..self.all.len()).find(|index| self.all[*index].serves_users()) {
                 return Ok(leader);
             }
-            sleep(LOOK);
+            sleep(POLL_INTERVAL);
         }
         let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
-        anyhow::bail!("no node serves within {START_TIME:?}:\n{log}")
+        anyhow::bail!("no node serves within {START_TIMEOUT:?}:\n{log}")
     }
 }
 
 impl Node {
     /// Whether it serves the list of users.
-    fn is_whole(&self) -> bool {
-        let ask =
-            || Ok::<_, anyhow::Error>(Wire::connect(self.api)?.ask(&request("GET", "/users?limit=1", "", ""))?.status);
+    fn serves_users(&self) -> bool {
+        let ask = || {
+            Ok::<_, anyhow::Error>(
+                HttpConnection::connect(self.api)?.send(&request("GET", "/users?limit=1", "", ""))?.status,
+            )
+        };
         ask().is_ok_and(|status| status == 200)
     }
 

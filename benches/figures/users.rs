@@ -8,7 +8,7 @@ use anyhow::Context;
 use rollcall::storage::Key;
 use rollcall_core::{Addr, Metadata, Profile, UserId, Username};
 
-use crate::wire::request;
+use crate::http_client::request;
 
 /// The name of a user.
 pub(crate) fn name(number: u64) -> String {

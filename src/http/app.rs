@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::error::ApiError;
-use super::lists::change_notifier::News;
+use super::lists::change_notifier::ListUpdate;
 use crate::registry::Registry;
 use rollcall_core::clock;
 use rollcall_core::{BootMs, NodeAddr, Term};
@@ -18,17 +18,17 @@ pub struct App {
     /// The use cases.
     pub registry: Registry,
     /// This node and this process.
-    pub this: ThisNode,
+    pub this_node: ThisNode,
     /// What the election says of the cluster.
     pub cluster: ClusterView,
     /// How old this node's copies of the leader's tables are.
-    pub copies: Copies,
+    pub replica: ReplicaFreshness,
     /// Which web pages may read answers.
-    pub cors: Cors,
+    pub cors: CorsPolicy,
     /// What whoever waits for a change of the list is told.
-    pub news: watch::Receiver<News>,
+    pub list_updates: watch::Receiver<ListUpdate>,
     /// The leader's requests that are under way: a leader that hands over waits for them.
-    pub under_way: TaskTracker,
+    pub in_flight: TaskTracker,
 }
 
 /// A node and its process.
@@ -50,12 +50,12 @@ pub struct ClusterView {
     /// What is known of every node.
     pub members: watch::Receiver<Vec<Member>>,
     /// How many clients are online in the cluster, as the leader last said; not read while this node serves.
-    pub online: watch::Receiver<u64>,
+    pub online_count: watch::Receiver<u64>,
 }
 
 /// How old this node's copies of the leader's tables are.
 #[derive(Clone, Debug)]
-pub struct Copies {
+pub struct ReplicaFreshness {
     /// When the copy was last known to be all that the leader knew; `None` if it never was.
     pub clients_up_to_date_at: watch::Receiver<Option<BootMs>>,
     /// The same for the list of users: when it was last known to be a leader's whose list was whole.
@@ -63,11 +63,11 @@ pub struct Copies {
 }
 
 /// The state of the router.
-pub(super) type Shared = Arc<App>;
+pub(super) type SharedApp = Arc<App>;
 
 /// Which web pages may read answers to GET. Pages of this server's own origin always may.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub enum Cors {
+pub enum CorsPolicy {
     /// All.
     #[default]
     Any,
@@ -89,12 +89,12 @@ impl App {
         if role.is_serving(now) {
             return Ok(role.term);
         }
-        Err(self.leader(&role, now).cloned().map_or(ApiError::NoLeader, ApiError::NotLeader))
+        Err(self.known_leader(&role, now).cloned().map_or(ApiError::NoLeader, ApiError::NotLeader))
     }
 
     /// The leader to name to clients at `now`. A node that does not serve must not send clients to itself, whatever it
     /// was told.
-    pub(super) fn leader<'r>(&self, role: &'r Role, now: BootMs) -> Option<&'r Leader> {
-        role.leader_at(now).filter(|leader| leader.node != self.this.addr || role.is_serving(now))
+    pub(super) fn known_leader<'r>(&self, role: &'r Role, now: BootMs) -> Option<&'r Leader> {
+        role.leader_at(now).filter(|leader| leader.node != self.this_node.addr || role.is_serving(now))
     }
 }

@@ -1,4 +1,4 @@
-//! Reads a request's body up to a limit, and throws away what is not wanted.
+//! Reads a request's body up to a limit, and throws away what is not expected.
 //!
 //! A connection that is closed while the client still sends is reset, and a reset can swallow the answer. So a body
 //! that is refused is read and thrown away, within limits.
@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use super::error::ApiError;
-use super::limits::{DISCARD_BYTES, DISCARD_TIME};
+use super::limits::{DISCARD_TIMEOUT, MAX_DISCARDED_BYTES};
 
 /// The body, if it has at most `limit` bytes.
 ///
@@ -30,7 +30,7 @@ where
     match Limited::new(&mut body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
-            discard_rest(&parts.headers, body).await;
+            discard_remaining(&parts.headers, body).await;
             Err(too_large)
         }
         Err(error) => Err(ApiError::InvalidBody(error.to_string())),
@@ -40,17 +40,17 @@ where
 /// Reads and throws away the body of a request that is refused.
 pub(super) async fn discard(request: Request<impl HttpBody<Data = Bytes> + Unpin>) {
     let (parts, body) = request.into_parts();
-    discard_rest(&parts.headers, body).await;
+    discard_remaining(&parts.headers, body).await;
 }
 
 /// Reads and throws away what is left of such a body.
-pub(super) async fn discard_rest(headers: &HeaderMap, mut body: impl HttpBody<Data = Bytes> + Unpin) {
+pub(super) async fn discard_remaining(headers: &HeaderMap, mut body: impl HttpBody<Data = Bytes> + Unpin) {
     // A client that waits for "100 Continue" sends nothing before our answer, so the answer must not wait for it.
     if headers.contains_key(header::EXPECT) || body.is_end_stream() {
         return;
     }
     let read = async {
-        let mut left = DISCARD_BYTES;
+        let mut left = MAX_DISCARDED_BYTES;
         while let Some(Ok(frame)) = body.frame().await {
             let length = frame.data_ref().map_or(0, Bytes::len);
             match left.checked_sub(length) {
@@ -60,7 +60,7 @@ pub(super) async fn discard_rest(headers: &HeaderMap, mut body: impl HttpBody<Da
         }
     };
     // Whether the body ended or the patience: the answer goes out now.
-    let _ = timeout(DISCARD_TIME, read).await;
+    let _ = timeout(DISCARD_TIMEOUT, read).await;
 }
 
 #[cfg(test)]
@@ -111,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_read_to_its_end_or_to_the_limit_of_what_is_thrown_away() {
-        let in_discard = DISCARD_BYTES / 1024;
+        let in_discard = MAX_DISCARDED_BYTES / 1024;
         for (left, announced, expected) in [
             (10, false, 10),
             (10, true, 10),
@@ -139,7 +139,7 @@ mod tests {
         let started = tokio::time::Instant::now();
         let endless = stream::pending::<Result<Bytes, std::io::Error>>();
         discard(Request::new(Body::from_stream(endless))).await;
-        assert_eq!(started.elapsed(), DISCARD_TIME);
+        assert_eq!(started.elapsed(), DISCARD_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]

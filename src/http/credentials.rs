@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 
-use super::params::Remote;
+use super::params::RemoteAddr;
 use crate::registry::{Caller, Credentials, Granted};
 use rollcall_core::api::Grant;
 use rollcall_core::clock;
@@ -19,7 +19,7 @@ pub(super) struct Authorization(Option<HeaderValue>);
 
 impl Authorization {
     /// That of a request with these headers.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(super) fn from_headers(headers: &HeaderMap) -> Self {
         Self(headers.get(header::AUTHORIZATION).cloned())
     }
 
@@ -43,17 +43,17 @@ impl<S: Sync> FromRequestParts<S> for Authorization {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self::of(&parts.headers))
+        Ok(Self::from_headers(&parts.headers))
     }
 }
 
 /// Who asks from there, at this moment.
-pub(super) fn caller(remote: Remote) -> Caller {
+pub(super) fn caller(remote: RemoteAddr) -> Caller {
     Caller { from: remote.ip(), now: clock::boot_now(), wall: clock::wall_now() }
 }
 
 /// A token as it is sent.
-pub(super) fn grant(granted: Granted) -> Grant {
+pub(super) fn to_grant(granted: Granted) -> Grant {
     Grant { token: granted.token, token_expires_at: granted.expires_at.to_rfc3339() }
 }
 

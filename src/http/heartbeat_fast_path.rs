@@ -19,15 +19,15 @@ use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Frame, SizeHint};
 use tower::{Layer, ServiceExt, service_fn};
 
-use super::app::{Cors, Shared};
+use super::app::{CorsPolicy, SharedApp};
 use super::credentials::Authorization;
 use super::json::APPLICATION_JSON;
 use super::json_body::JsonBody;
 use super::layers::response_headers::ResponseHeaders;
 use super::layers::{cors, request_timeout};
-use super::leader_gate::{self, Leader};
+use super::leader_gate::{self, LeaderOnly};
 use super::limits::MAX_JSON_BYTES;
-use super::params::Remote;
+use super::params::RemoteAddr;
 use super::routes::presence;
 
 /// The path that is served here.
@@ -35,64 +35,68 @@ const PATH: &str = "/heartbeat";
 
 /// The short way.
 pub(super) struct HeartbeatFastPath {
-    app: Shared,
+    app: SharedApp,
     headers: ResponseHeaders,
     /// What is on a heartbeat's acceptance.
-    headers_of_accepted: ResponseHeaders,
+    accepted_headers: ResponseHeaders,
 }
 
 /// An answer's body that is there in one piece, or one of the router's.
-pub(super) type Answer = Either<Full<Bytes>, Body>;
+pub(super) type FastPathBody = Either<Full<Bytes>, Body>;
 
 /// What a body gave first.
-type First = Option<Result<Frame<Bytes>, BoxError>>;
+type FirstFrame = Option<Result<Frame<Bytes>, BoxError>>;
 
 /// A body with what it gave first put back.
-struct Begun<B> {
-    first: Option<First>,
+struct ResumedBody<B> {
+    first: Option<FirstFrame>,
     rest: B,
 }
 
 impl HeartbeatFastPath {
     /// The short way beside the router that has these `headers`.
-    pub(super) fn new(app: Shared, headers: &ResponseHeaders) -> Self {
-        let mut base = cors_headers(&app.cors);
-        let headers = headers.with_base(base.clone());
-        base.insert(header::CONTENT_TYPE, APPLICATION_JSON);
-        let headers_of_accepted = headers.with_base(base);
-        Self { app, headers, headers_of_accepted }
+    pub(super) fn new(app: SharedApp, headers: &ResponseHeaders) -> Self {
+        let mut defaults = cors_headers(&app.cors);
+        let headers = headers.with_defaults(defaults.clone());
+        defaults.insert(header::CONTENT_TYPE, APPLICATION_JSON);
+        let accepted_headers = headers.with_defaults(defaults);
+        Self { app, headers, accepted_headers }
     }
 
     /// Whether a request may go the short way.
-    pub(super) fn takes<B>(request: &Request<B>) -> bool {
+    pub(super) fn handles<B>(request: &Request<B>) -> bool {
         let path = request.uri().path_and_query().map(axum::http::uri::PathAndQuery::as_str);
         request.method() == Method::POST && path == Some(PATH) && !request.headers().contains_key(header::ORIGIN)
     }
 
     /// The answer to such a request.
-    pub(super) async fn answer<B>(&self, remote: Remote, mut request: Request<B>) -> axum::http::Response<Answer>
+    pub(super) async fn call<B>(
+        &self,
+        remote: RemoteAddr,
+        mut request: Request<B>,
+    ) -> axum::http::Response<FastPathBody>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
-        match self.accept_at_once(remote, &mut request) {
+        match self.try_accept(remote, &mut request) {
             Ok(accepted) => accepted.map(Either::Left),
             // A future is moved about with room for all that it may ever hold, so what is rare stays out of it.
-            Err(first) => Box::pin(self.answer_in_turn(remote, request, first)).await.map(Either::Right),
+            Err(first) => Box::pin(self.call_slow_path(remote, request, first)).await.map(Either::Right),
         }
     }
 
     /// Accepts a heartbeat if nothing has to be waited for: it came whole, this node serves, the user is known. Whatever
-    /// else may be the matter is for [`Self::answer_in_turn`] to find out, with what the body gave first, if it was asked.
-    fn accept_at_once<B>(
+    /// else may be the matter is for [`Self::call_slow_path`] to find out, with what the body gave first, if it was asked.
+    fn try_accept<B>(
         &self,
-        remote: Remote,
+        remote: RemoteAddr,
         request: &mut Request<B>,
-    ) -> Result<axum::http::Response<Full<Bytes>>, Option<First>>
+    ) -> Result<axum::http::Response<Full<Bytes>>, Option<FirstFrame>>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
-        let _under_way = self.app.under_way.token();
-        let (term, now) = leader_gate::term_at_once(&self.app).ok_or(None::<First>)?;
+        let _in_flight = self.app.in_flight.token();
+        let (term, now) = leader_gate::try_leader_term(&self.app).ok_or(None::<FirstFrame>)?;
         let first = match request.body_mut().frame().now_or_never() {
             Some(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => data,
@@ -105,13 +109,13 @@ impl HeartbeatFastPath {
         if !request.body().is_end_stream() || first.len() > MAX_JSON_BYTES {
             return Err(put_back(first));
         }
-        let body = JsonBody::whole(first);
-        let accept = || presence::heartbeat_at_once(&self.app, remote, now, request.headers(), &body);
+        let body = JsonBody::from_bytes(first);
+        let accept = || presence::try_heartbeat(&self.app, remote, now, request.headers(), &body);
         let accepted = catch_unwind(AssertUnwindSafe(accept));
         // What went wrong there goes wrong again in turn, and is told there.
         let Ok(Some(accepted)) = accepted else { return Err(put_back(body.into_bytes())) };
         // As in every answer of a leader: only if the same term serves still.
-        let Some(headers) = self.headers_of_accepted.headers_in(term, request.headers()) else {
+        let Some(headers) = self.accepted_headers.headers_if_serving(term, request.headers()) else {
             return Err(put_back(body.into_bytes()));
         };
         let mut response = axum::http::Response::new(Full::from(accepted));
@@ -119,26 +123,27 @@ impl HeartbeatFastPath {
         Ok(response)
     }
 
-    /// The answer by the steps that the router takes, too.
-    async fn answer_in_turn<B>(&self, remote: Remote, request: Request<B>, first: Option<First>) -> Response
+    /// The answer by the steps that the router handles, too.
+    async fn call_slow_path<B>(&self, remote: RemoteAddr, request: Request<B>, first: Option<FirstFrame>) -> Response
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
-        let request = request.map(|rest| Begun { first, rest });
+        let request = request.map(|rest| ResumedBody { first, rest });
         let heartbeat = |leader, request| self.heartbeat(leader, remote, request);
-        let in_time =
-            |request| request_timeout::in_time(Duration::ZERO, leader_gate::pass(&self.app, request, heartbeat));
-        self.headers.put_on_answer(request, in_time).await
+        let respond = |request| {
+            request_timeout::with_timeout(Duration::ZERO, leader_gate::run_as_leader(&self.app, request, heartbeat))
+        };
+        self.headers.respond_with_headers(request, respond).await
     }
 
-    async fn heartbeat<B>(&self, leader: Leader, remote: Remote, request: Request<B>) -> Response
+    async fn heartbeat<B>(&self, leader: LeaderOnly, remote: RemoteAddr, request: Request<B>) -> Response
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
-        let authorization = Authorization::of(request.headers());
+        let authorization = Authorization::from_headers(request.headers());
         match JsonBody::read(request).await {
             Ok(body) => {
-                let app = State(Shared::clone(&self.app));
+                let app = State(SharedApp::clone(&self.app));
                 presence::heartbeat(leader, app, remote, authorization, body).await.into_response()
             }
             Err(error) => error.into_response(),
@@ -146,11 +151,11 @@ impl HeartbeatFastPath {
     }
 }
 
-impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Begun<B> {
+impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for ResumedBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<First> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FirstFrame> {
         let this = self.get_mut();
         match this.first.take() {
             Some(first) => Poll::Ready(first),
@@ -178,12 +183,14 @@ impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Begu
 }
 
 /// What is on every answer to a request that comes from no web page, as the router's own layer says it.
-fn cors_headers(cors: &Cors) -> HeaderMap {
+fn cors_headers(cors: &CorsPolicy) -> HeaderMap {
     let Some(layer) = cors::layer(cors) else { return HeaderMap::new() };
-    let blank = service_fn(async |_: Request<Body>| Ok::<_, std::convert::Infallible>(Response::new(Body::empty())));
-    let asked = Request::builder().method(Method::POST).uri(PATH).body(Body::empty()).expect("a path and no body");
-    let answer = layer.layer(blank).oneshot(asked).now_or_never().expect("nothing there waits for anything");
-    answer.map_or_else(|never| match never {}, |answer| answer.into_parts().0.headers)
+    let empty_response =
+        service_fn(async |_: Request<Body>| Ok::<_, std::convert::Infallible>(Response::new(Body::empty())));
+    let request = Request::builder().method(Method::POST).uri(PATH).body(Body::empty()).expect("a path and no body");
+    let response =
+        layer.layer(empty_response).oneshot(request).now_or_never().expect("nothing there waits for anything");
+    response.map_or_else(|never| match never {}, |response| response.into_parts().0.headers)
 }
 
 #[cfg(test)]

@@ -17,15 +17,15 @@ use super::limits::MAX_JSON_BYTES;
 pub(super) struct JsonBody(Bytes);
 
 /// A field of a request, for saying what is wrong with it.
-pub(super) struct Field {
+pub(super) struct FieldSpec {
     /// Its name in the JSON.
     pub(super) name: &'static str,
     /// What it must be, in words.
-    pub(super) wanted: &'static str,
+    pub(super) expected: &'static str,
     /// Whether it must be there.
     pub(super) required: bool,
     /// Whether a value is of the right type.
-    pub(super) fits: fn(&Value) -> bool,
+    pub(super) has_valid_type: fn(&Value) -> bool,
 }
 
 impl<S: Sync> FromRequest<S> for JsonBody {
@@ -49,7 +49,7 @@ impl JsonBody {
     }
 
     /// One that was read already.
-    pub(super) fn whole(bytes: Bytes) -> Self {
+    pub(super) fn from_bytes(bytes: Bytes) -> Self {
         Self(bytes)
     }
 
@@ -62,42 +62,42 @@ impl JsonBody {
     ///
     /// # Errors
     /// The row of the error table that the body falls under.
-    pub(super) fn parse<'a, T: Deserialize<'a>>(&'a self, fields: &[Field]) -> Result<T, ApiError> {
+    pub(super) fn parse<'a, T: Deserialize<'a>>(&'a self, fields: &[FieldSpec]) -> Result<T, ApiError> {
         // An array would be taken for the fields in order.
-        let object = self.0.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+        let is_object = self.0.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
         match serde_json::from_slice(&self.0) {
-            Ok(parsed) if object => Ok(parsed),
-            Ok(_) => Err(what_is_wrong(&self.0, "it is not an object", fields)),
-            Err(error) => Err(what_is_wrong(&self.0, &error.to_string(), fields)),
+            Ok(parsed) if is_object => Ok(parsed),
+            Ok(_) => Err(explain_error(&self.0, "it is not an object", fields)),
+            Err(error) => Err(explain_error(&self.0, &error.to_string(), fields)),
         }
     }
 }
 
-fn what_is_wrong(body: &[u8], error: &str, fields: &[Field]) -> ApiError {
+fn explain_error(body: &[u8], error: &str, fields: &[FieldSpec]) -> ApiError {
     let value: Value = match serde_json::from_slice(body) {
         Ok(value) => value,
         Err(error) => return ApiError::InvalidJson(error.to_string()),
     };
     let Value::Object(object) = value else {
-        let found = kind(&value);
+        let found = type_name(&value);
         return ApiError::InvalidJson(format!(
             "it is {found}, but must be an object, such as {{\"username\":\"alice\"}}"
         ));
     };
-    for &Field { name: field, wanted, required, fits } in fields {
+    for &FieldSpec { name: field, expected, required, has_valid_type } in fields {
         match object.get(field) {
-            None if required => return ApiError::MissingField { field, wanted },
+            None if required => return ApiError::MissingField { field, expected },
             None => {}
             Some(Value::Null) if !required => {}
-            Some(value) if fits(value) => {}
-            Some(value) => return ApiError::InvalidField { field, found: kind(value).to_owned(), wanted },
+            Some(value) if has_valid_type(value) => {}
+            Some(value) => return ApiError::InvalidField { field, found: type_name(value).to_owned(), expected },
         }
     }
     // Only a field that comes twice gets here.
     ApiError::InvalidJson(error.to_owned())
 }
 
-fn kind(value: &Value) -> &'static str {
+fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",
@@ -113,9 +113,9 @@ mod tests {
     use super::*;
     use rollcall_core::api::Heartbeat;
 
-    const FIELDS: &[Field] = &[
-        Field { name: "username", wanted: "a text", required: true, fits: Value::is_string },
-        Field { name: "addr", wanted: "a text", required: false, fits: Value::is_string },
+    const FIELDS: &[FieldSpec] = &[
+        FieldSpec { name: "username", expected: "a text", required: true, has_valid_type: Value::is_string },
+        FieldSpec { name: "addr", expected: "a text", required: false, has_valid_type: Value::is_string },
     ];
 
     fn refusal(body: &str) -> String {

@@ -14,7 +14,7 @@ mod list_budget;
 pub(super) mod list_response;
 pub(super) mod long_poll;
 mod rebuild_limit;
-pub(super) mod since;
+pub(super) mod since_param;
 pub(super) mod stale_reads;
 
 use std::sync::Arc;
@@ -24,65 +24,65 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::error::ApiError;
-use super::limits::{INLINE_ROWS, PAGE_WAIT, PAGES_AT_ONCE};
+use super::limits::{MAX_CONCURRENT_PAGES, MAX_INLINE_ROWS, MAX_PAGE_WAIT};
 use crate::registry::UsersVersion;
-use blocking::on_a_thread;
+use blocking::run_blocking;
 use cached_list::CachedList;
 use changes::CachedChanges;
 use list_budget::{ListBudget, ListPermit};
-use list_response::{List, Reader};
+use list_response::{EncodedList, ListReader};
 use rollcall_core::{Page, Term};
 
 /// The lists, and the places for who reads them. All clones are one.
 #[derive(Clone, Default)]
-pub(super) struct Lists(Arc<Inner>);
+pub(super) struct ListService(Arc<ListServiceInner>);
 
 #[derive(Default)]
-struct Inner {
-    places: ListBudget,
-    parts: Parts,
+struct ListServiceInner {
+    budget: ListBudget,
+    page_limit: PageLimit,
     changes: CachedChanges,
-    own: Whole,
-    copies: Whole,
+    leader_lists: FullLists,
+    replica_lists: FullLists,
 }
 
 /// The whole lists.
 #[derive(Default)]
-pub(super) struct Whole {
+pub(super) struct FullLists {
     /// `GET /discover`.
-    pub(super) discovered: Arc<CachedList<u64>>,
+    pub(super) online_clients: Arc<CachedList<u64>>,
     /// `GET /discovery/online`.
-    pub(super) names: Arc<CachedList<u64>>,
+    pub(super) online_names: Arc<CachedList<u64>>,
     /// `GET /users`.
     pub(super) users: Arc<CachedList<UsersVersion>>,
 }
 
 /// The turns of those who make a part of a list.
-struct Parts(Arc<Semaphore>);
+struct PageLimit(Arc<Semaphore>);
 
-impl Default for Parts {
+impl Default for PageLimit {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(PAGES_AT_ONCE)))
+        Self(Arc::new(Semaphore::new(MAX_CONCURRENT_PAGES)))
     }
 }
 
-impl Lists {
+impl ListService {
     /// A place for a list: for a whole one once it is there, since it is shared; for any other before it is made.
     ///
     /// # Errors
     /// `overloaded` if there is none for half a second.
-    pub(super) async fn place(&self) -> Result<ListPermit, ApiError> {
-        self.0.places.take().await
+    pub(super) async fn reserve(&self) -> Result<ListPermit, ApiError> {
+        self.0.budget.acquire().await
     }
 
     /// Those that a leader gives.
-    pub(super) fn own(&self) -> &Whole {
-        &self.0.own
+    pub(super) fn leader_lists(&self) -> &FullLists {
+        &self.0.leader_lists
     }
 
     /// Those that any other node gives of what it has.
-    pub(super) fn copies(&self) -> &Whole {
-        &self.0.copies
+    pub(super) fn replica_lists(&self) -> &FullLists {
+        &self.0.replica_lists
     }
 
     /// What changed in the list of `GET /discover`.
@@ -95,40 +95,40 @@ impl Lists {
     ///
     /// # Errors
     /// `overloaded` if there is too much to do, `internal` if making it panics.
-    pub(super) async fn answer<V: Copy + Eq + Send + 'static>(
+    pub(super) async fn respond<V: Copy + Eq + Send + 'static>(
         &self,
-        kept: &Arc<CachedList<V>>,
+        cache: &Arc<CachedList<V>>,
         term: Term,
         page: Page,
-        reader: Reader,
+        reader: ListReader,
         version: impl Fn() -> V,
-        make: impl FnOnce(Page, Option<V>) -> List + Send + 'static,
+        make: impl FnOnce(Page, Option<V>) -> EncodedList + Send + 'static,
     ) -> Result<Response, ApiError> {
         if page == Page::default() {
-            let list = kept.list(term, version, |version| make(page, Some(version))).await?;
-            return list_response::send(list, reader, self.place().await?);
+            let list = cache.get_or_build(term, version, |version| make(page, Some(version))).await?;
+            return list_response::respond(list, reader, self.reserve().await?);
         }
-        let place = self.place().await?;
-        let list = self.part(page, |page| make(page, None)).await?;
-        list_response::send(list, reader, place)
+        let permit = self.reserve().await?;
+        let list = self.make_page(page, |page| make(page, None)).await?;
+        list_response::respond(list, reader, permit)
     }
 
     /// A list of one `page`, for one reader.
     ///
     /// # Errors
     /// `overloaded` if others take too long.
-    pub(super) async fn part(
+    pub(super) async fn make_page(
         &self,
         page: Page,
-        make: impl FnOnce(Page) -> List + Send + 'static,
-    ) -> Result<List, ApiError> {
-        if page.limit() <= INLINE_ROWS && page.prefix.is_empty() {
+        make: impl FnOnce(Page) -> EncodedList + Send + 'static,
+    ) -> Result<EncodedList, ApiError> {
+        if page.limit() <= MAX_INLINE_ROWS && page.prefix.is_empty() {
             return Ok(make(page));
         }
-        let turn = timeout(PAGE_WAIT, Arc::clone(&self.0.parts.0).acquire_owned()).await;
-        let turn = turn.map_err(|_| ApiError::Overloaded)?.expect("the semaphore is never closed");
-        on_a_thread(move || {
-            let _turn = turn;
+        let page_permit = timeout(MAX_PAGE_WAIT, Arc::clone(&self.0.page_limit.0).acquire_owned()).await;
+        let page_permit = page_permit.map_err(|_| ApiError::Overloaded)?.expect("the semaphore is never closed");
+        run_blocking(move || {
+            let _permit = page_permit;
             make(page)
         })
         .await
@@ -144,13 +144,13 @@ mod tests {
 
     use super::*;
 
-    fn make(version: u64) -> List {
-        List::new(version.to_string().into_bytes(), None)
+    fn make(version: u64) -> EncodedList {
+        EncodedList::new(version.to_string().into_bytes(), None)
     }
 
     #[tokio::test(start_paused = true)]
     async fn long_parts_are_made_a_few_at_a_time_and_short_ones_need_no_turn() {
-        let lists = Lists::default();
+        let lists = ListService::default();
         let (finish, finished) = mpsc::channel::<()>();
         let finished = Arc::new(Mutex::new(finished));
         let slow = || {
@@ -160,16 +160,17 @@ mod tests {
                 make(1)
             }
         };
-        let mut running: Vec<_> = (0..PAGES_AT_ONCE).map(|_| Box::pin(lists.part(Page::default(), slow()))).collect();
-        assert!(running.iter_mut().all(|part| part.now_or_never().is_none()));
-        assert_eq!(lists.0.parts.0.available_permits(), 0);
-        let few = Page { limit: std::num::NonZeroUsize::new(INLINE_ROWS), ..Page::default() };
-        assert!(lists.part(few, |_| make(1)).now_or_never().is_some());
-        // Who gives up does not give its turn to another while its work goes on.
+        let mut running: Vec<_> =
+            (0..MAX_CONCURRENT_PAGES).map(|_| Box::pin(lists.make_page(Page::default(), slow()))).collect();
+        assert!(running.iter_mut().all(|page| page.now_or_never().is_none()));
+        assert_eq!(lists.0.page_limit.0.available_permits(), 0);
+        let few = Page { limit: std::num::NonZeroUsize::new(MAX_INLINE_ROWS), ..Page::default() };
+        assert!(lists.make_page(few, |_| make(1)).now_or_never().is_some());
+        // Who gives up does not give its page_permit to another while its work goes on.
         running.pop();
-        assert_eq!(lists.0.parts.0.available_permits(), 0);
+        assert_eq!(lists.0.page_limit.0.available_permits(), 0);
         drop(finish);
         join_all(running).await;
-        assert!(lists.part(Page::default(), |_| make(1)).await.is_ok());
+        assert!(lists.make_page(Page::default(), |_| make(1)).await.is_ok());
     }
 }

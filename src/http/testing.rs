@@ -15,12 +15,12 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::app::{ClusterView, Copies, Shared, ThisNode};
+use super::app::{ClusterView, ReplicaFreshness, SharedApp, ThisNode};
 use super::heartbeat_fast_path::HeartbeatFastPath;
 use super::layers::response_headers::ResponseHeaders;
-use super::params::Remote;
-use super::routes::routes;
-use super::{App, Cors, news};
+use super::params::RemoteAddr;
+use super::routes::router;
+use super::{App, CorsPolicy, change_notifier};
 use crate::registry::testing::settings;
 use crate::registry::{Registry, TokenKey};
 use crate::storage::{Backend, Bucket, Memory, RetryPolicy};
@@ -31,8 +31,8 @@ use rollcall_election::{Leader, Member, Role, Standing};
 /// The term in which somebody leads.
 pub(super) const TERM: Term = Term(7);
 
-pub(super) struct Node {
-    pub(super) app: Shared,
+pub(super) struct TestNode {
+    pub(super) app: SharedApp,
     pub(super) role: watch::Sender<Role>,
     pub(super) members: watch::Sender<Vec<Member>>,
     pub(super) cluster_online: watch::Sender<u64>,
@@ -45,14 +45,14 @@ pub(super) struct Node {
     _tasks: JoinSet<()>,
 }
 
-pub(super) struct Answer {
+pub(super) struct TestResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
 /// The node under test.
-pub(super) fn this() -> NodeAddr {
+pub(super) fn this_node() -> NodeAddr {
     "127.0.0.1:8080".parse().unwrap()
 }
 
@@ -86,42 +86,51 @@ pub(super) fn without_leader() -> Role {
     Role { term: TERM, standing: Standing::Candidate, leader: None, leaderless_since: Some(BootMs(0)) }
 }
 
-impl Node {
+impl TestNode {
     /// A node with that role and an empty bucket.
     pub(super) fn new(role: Role) -> Self {
         let memory = Memory::new();
-        Self::on(role, memory.clone(), Arc::new(memory), Cors::Any)
+        Self::with_backend(role, memory.clone(), Arc::new(memory), CorsPolicy::Any)
     }
 
     /// A node on any store; `memory` is what lies beneath it.
-    pub(super) fn on(role: Role, memory: Memory, backend: Arc<dyn Backend>, cors: Cors) -> Self {
-        Self::watching(watch::Sender::new(role), memory, backend, cors)
+    pub(super) fn with_backend(role: Role, memory: Memory, backend: Arc<dyn Backend>, cors: CorsPolicy) -> Self {
+        Self::with_role_sender(watch::Sender::new(role), memory, backend, cors)
     }
 
     /// A node whose role others may set too.
-    pub(super) fn watching(role: watch::Sender<Role>, memory: Memory, backend: Arc<dyn Backend>, cors: Cors) -> Self {
+    pub(super) fn with_role_sender(
+        role: watch::Sender<Role>,
+        memory: Memory,
+        backend: Arc<dyn Backend>,
+        cors: CorsPolicy,
+    ) -> Self {
         let pause = Duration::from_millis(1);
         let policy = RetryPolicy { deadline: Duration::from_millis(500), attempts: 1, first_pause: pause };
         let now = clock::boot_now();
         let registry = Registry::new(Bucket::new(backend, policy), settings(), &TokenKey::new([7; 32]), now);
-        let role_seen = role.subscribe();
-        let (members, members_seen) = watch::channel(Vec::new());
-        let (cluster_online, cluster_online_seen) = watch::channel(0);
-        let (clients_up_to_date_at, clients_seen) = watch::channel(None);
-        let (users_complete_at, users_seen) = watch::channel(None);
-        let (news, telling) = news(registry.clone(), role_seen.clone());
+        let role_receiver = role.subscribe();
+        let (members, members_receiver) = watch::channel(Vec::new());
+        let (cluster_online, cluster_online_receiver) = watch::channel(0);
+        let (clients_up_to_date_at, clients_receiver) = watch::channel(None);
+        let (users_complete_at, users_receiver) = watch::channel(None);
+        let (list_updates, publish_updates) = change_notifier(registry.clone(), role_receiver.clone());
         let app = App {
             registry: registry.clone(),
-            this: ThisNode { addr: this(), version: "1.2.3", started_at: now },
-            cluster: ClusterView { role: role_seen, members: members_seen, online: cluster_online_seen },
-            copies: Copies { clients_up_to_date_at: clients_seen, users_complete_at: users_seen },
+            this_node: ThisNode { addr: this_node(), version: "1.2.3", started_at: now },
+            cluster: ClusterView {
+                role: role_receiver,
+                members: members_receiver,
+                online_count: cluster_online_receiver,
+            },
+            replica: ReplicaFreshness { clients_up_to_date_at: clients_receiver, users_complete_at: users_receiver },
             cors,
-            news,
-            under_way: TaskTracker::new(),
+            list_updates,
+            in_flight: TaskTracker::new(),
         };
         let app = Arc::new(app);
         let headers = ResponseHeaders::new(&app);
-        let router = routes(Arc::clone(&app), &headers);
+        let router = router(Arc::clone(&app), &headers);
         let fast_path = HeartbeatFastPath::new(Arc::clone(&app), &headers);
         Self {
             app,
@@ -134,7 +143,7 @@ impl Node {
             registry,
             router,
             fast_path,
-            _tasks: JoinSet::from_iter([telling]),
+            _tasks: JoinSet::from_iter([publish_updates]),
         }
     }
 
@@ -149,39 +158,39 @@ impl Node {
         node
     }
 
-    pub(super) async fn get(&self, path: &str) -> Answer {
+    pub(super) async fn get(&self, path: &str) -> TestResponse {
         self.send(request("GET", path, Body::empty())).await
     }
 
-    pub(super) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+    pub(super) async fn post(&self, path: &str, body: impl Into<Body>) -> TestResponse {
         self.send(request("POST", path, body)).await
     }
 
-    pub(super) async fn send(&self, mut request: Request) -> Answer {
+    pub(super) async fn send(&self, mut request: Request) -> TestResponse {
         request.extensions_mut().insert(remote());
-        Answer::read(self.router.clone().oneshot(request).await.unwrap()).await
+        TestResponse::read(self.router.clone().oneshot(request).await.unwrap()).await
     }
 
     /// Sends a heartbeat the short way.
-    pub(super) async fn fast_path(&self, request: Request) -> Answer {
-        self.fast_path_body(request).await
+    pub(super) async fn send_to_fast_path(&self, request: Request) -> TestResponse {
+        self.send_body_to_fast_path(request).await
     }
 
     /// The same, with any body.
-    pub(super) async fn fast_path_body<B>(&self, request: axum::http::Request<B>) -> Answer
+    pub(super) async fn send_body_to_fast_path<B>(&self, request: axum::http::Request<B>) -> TestResponse
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
-        Answer::read(self.fast_path.answer(remote(), request).await.map(Body::new)).await
+        TestResponse::read(self.fast_path.call(remote(), request).await.map(Body::new)).await
     }
 }
 
 /// Where the requests come from.
-pub(super) fn remote() -> Remote {
-    Remote("10.0.0.9:50000".parse().unwrap())
+pub(super) fn remote() -> RemoteAddr {
+    RemoteAddr("10.0.0.9:50000".parse().unwrap())
 }
 
-impl Answer {
+impl TestResponse {
     async fn read(response: Response) -> Self {
         let (parts, body) = response.into_parts();
         Self { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
@@ -197,7 +206,7 @@ impl Answer {
 
     /// Panics unless this is an error of the one shape, with that status and code; gives its message.
     #[track_caller]
-    pub(super) fn refused(&self, status: u16, code: &str) -> String {
+    pub(super) fn expect_error(&self, status: u16, code: &str) -> String {
         let json = self.json();
         let seen = (self.status.as_u16(), json["code"].as_str(), &json["success"], self.header("content-type"));
         assert_eq!(seen, (status, Some(code), &Value::Bool(false), Some("application/json")), "{json}");

@@ -10,7 +10,7 @@ const NOTHING_YET: &str = "0";
 /// Whose changes are counted. A term has one leader, and the start of its process tells terms of a cluster from those of
 /// another one whose data was deleted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::http) struct Source {
+pub(in crate::http) struct ListSource {
     /// The term in which the list was read.
     pub(in crate::http) term: Term,
     /// When the leader's process started, on its own clock.
@@ -19,39 +19,39 @@ pub(in crate::http) struct Source {
 
 /// A version of a leader's list.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::http) struct Cursor {
+pub(in crate::http) struct ListCursor {
     /// Whose list.
-    pub(in crate::http) source: Source,
+    pub(in crate::http) source: ListSource,
     /// Its version.
     pub(in crate::http) version: u64,
 }
 
 /// A cursor as a client sends it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::http) enum Given {
+pub(in crate::http) enum ClientCursor {
     /// `0`: it knows no list yet.
-    NothingYet,
+    Initial,
     /// One that some leader gave.
-    Cursor(Cursor),
+    At(ListCursor),
 }
 
-impl Given {
+impl ClientCursor {
     /// Reads a cursor; `None` for what no leader can have given.
     pub(in crate::http) fn parse(text: &str) -> Option<Self> {
         if text == NOTHING_YET {
-            return Some(Self::NothingYet);
+            return Some(Self::Initial);
         }
         let mut parts = text.split('-').map(number);
         let (term, started_at, version) = (parts.next()??, parts.next()??, parts.next()??);
-        let source = Source { term: Term(term), started_at: BootMs(started_at) };
-        parts.next().is_none().then_some(Self::Cursor(Cursor { source, version }))
+        let source = ListSource { term: Term(term), started_at: BootMs(started_at) };
+        parts.next().is_none().then_some(Self::At(ListCursor { source, version }))
     }
 
     /// The version, if it is one of that leader's list.
-    pub(in crate::http) fn version_of(self, source: Source) -> Option<u64> {
+    pub(in crate::http) fn version_of(self, source: ListSource) -> Option<u64> {
         match self {
-            Self::Cursor(cursor) if cursor.source == source => Some(cursor.version),
-            Self::Cursor(_) | Self::NothingYet => None,
+            Self::At(cursor) if cursor.source == source => Some(cursor.version),
+            Self::At(_) | Self::Initial => None,
         }
     }
 }
@@ -62,7 +62,7 @@ fn number(text: &str) -> Option<u64> {
     digits.then(|| u64::from_str_radix(text, 16).ok()).flatten()
 }
 
-impl fmt::Display for Cursor {
+impl fmt::Display for ListCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}-{:x}-{:x}", self.source.term.0, self.source.started_at.0, self.version)
     }
@@ -76,9 +76,9 @@ mod tests {
 
     #[test]
     fn what_no_leader_gave_is_refused_and_nothing_is_a_beginning() {
-        assert_eq!(Given::parse("0"), Some(Given::NothingYet));
+        assert_eq!(ClientCursor::parse("0"), Some(ClientCursor::Initial));
         for wrong in ["", "1", "1-2", "1-2-3-4", "1-2-", "--", "1-2-x", "1-+2-3", " 1-2-3", "1-2-10000000000000000"] {
-            assert_eq!(Given::parse(wrong), None, "{wrong:?}");
+            assert_eq!(ClientCursor::parse(wrong), None, "{wrong:?}");
         }
     }
 
@@ -87,10 +87,10 @@ mod tests {
         fn a_cursor_comes_back_as_it_was_given_and_counts_at_its_source_only(
             term in any::<u64>(), started in any::<u64>(), version in any::<u64>(),
         ) {
-            let source = Source { term: Term(term), started_at: BootMs(started) };
-            let given = Given::parse(&Cursor { source, version }.to_string()).unwrap();
+            let source = ListSource { term: Term(term), started_at: BootMs(started) };
+            let given = ClientCursor::parse(&ListCursor { source, version }.to_string()).unwrap();
             prop_assert_eq!(given.version_of(source), Some(version));
-            for other in [Source { term: Term(!term), ..source }, Source { started_at: BootMs(!started), ..source }] {
+            for other in [ListSource { term: Term(!term), ..source }, ListSource { started_at: BootMs(!started), ..source }] {
                 prop_assert_eq!(given.version_of(other), None);
             }
         }

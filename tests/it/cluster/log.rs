@@ -11,7 +11,7 @@ pub(super) fn read(path: &Path) -> String {
 }
 
 /// Prints the end of it.
-pub(super) fn show(title: &str, path: &Path) {
+pub(super) fn print_tail(title: &str, path: &Path) {
     let text = read(path);
     let lines: Vec<&str> = text.lines().collect();
     println!("--- {title}");

@@ -4,12 +4,12 @@
 //! panics; its nodes end even when the test run is killed, since each watches its standard input. What the nodes wrote is shown when a
 //! test fails.
 
-mod answer;
-mod ask;
 mod log;
 mod plan;
 mod ports;
 mod process;
+mod request;
+mod response;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -22,17 +22,17 @@ use tempfile::TempDir;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep};
 
-pub(crate) use answer::Answer;
-pub(crate) use ask::{Ask, http_client};
 pub(crate) use plan::Plan;
 pub(crate) use ports::{Ports, free_port};
 pub(crate) use process::{Process, rollcall};
+pub(crate) use request::{Request, http_client};
+pub(crate) use response::Response;
 
 /// The longest that anything in a test may take which should happen soon: generous, because the machine may be busy with other work.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// Between two looks at something that is waited for.
-const LOOK: Duration = Duration::from_millis(15);
+const POLL_INTERVAL: Duration = Duration::from_millis(15);
 
 /// Running nodes.
 pub(crate) struct Cluster {
@@ -40,7 +40,7 @@ pub(crate) struct Cluster {
     dir: TempDir,
     nodes: Vec<Node>,
     http: reqwest::Client,
-    _seat: SemaphorePermit<'static>,
+    _permit: SemaphorePermit<'static>,
 }
 
 /// One node: its names, and its process while it has one.
@@ -138,7 +138,7 @@ impl Cluster {
     pub(crate) fn stored(&self) -> Vec<String> {
         let mut found = Vec::new();
         collect(&self.bucket(), "", &mut found);
-        found.retain(|path| !is_the_nodes_own(path));
+        found.retain(|path| !is_internal_path(path));
         found.sort_unstable();
         found
     }
@@ -187,16 +187,16 @@ impl Cluster {
     /// Waits until a node has ended.
     pub(crate) async fn end(&mut self, index: usize) -> ExitStatus {
         let mut process = self.nodes[index].process.take().expect("it runs");
-        process.end().await
+        process.wait().await
     }
 
     /// Freezes a node.
-    pub(crate) fn stop(&self, index: usize) {
+    pub(crate) fn freeze(&self, index: usize) {
         self.signal(index, Signal::STOP);
     }
 
     /// Wakes a frozen node.
-    pub(crate) fn cont(&self, index: usize) {
+    pub(crate) fn resume(&self, index: usize) {
         self.signal(index, Signal::CONT);
     }
 
@@ -229,13 +229,13 @@ impl Cluster {
     }
 
     /// A request to one node, whatever it is.
-    pub(crate) fn at(&self, index: usize) -> Ask<'_> {
-        Ask::new(self, Some(index))
+    pub(crate) fn at(&self, index: usize) -> Request<'_> {
+        Request::new(self, Some(index))
     }
 
     /// A request to whoever leads, repeated through elections.
-    pub(crate) fn lead(&self) -> Ask<'_> {
-        Ask::new(self, None)
+    pub(crate) fn lead(&self) -> Request<'_> {
+        Request::new(self, None)
     }
 
     /// Registers a user and gives the id.
@@ -248,7 +248,7 @@ impl Cluster {
     }
 
     /// Sends a heartbeat.
-    pub(crate) async fn beat(&self, username: &str) {
+    pub(crate) async fn heartbeat(&self, username: &str) {
         let answer = self.lead().post("/heartbeat", format!(r#"{{"username":"{username}"}}"#)).await;
         assert_eq!(answer.status, 200, "{answer}");
     }
@@ -270,7 +270,7 @@ impl Drop for Cluster {
         }
         if thread::panicking() {
             for index in 0..self.nodes.len() {
-                log::show(&format!("node {index}, {}", self.name(index)), &self.log(index, "err"));
+                log::print_tail(&format!("node {index}, {}", self.name(index)), &self.log(index, "err"));
             }
         }
     }
@@ -284,12 +284,12 @@ pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !is_so().await {
         assert!(Instant::now() < deadline, "waited {SOON:?} for {what}");
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
 /// Whether the nodes write this path in a bucket for themselves. Anything else was a client's wish.
-pub(crate) fn is_the_nodes_own(path: &str) -> bool {
+pub(crate) fn is_internal_path(path: &str) -> bool {
     path == "cluster.json" || path.starts_with("nodes/") || path.starts_with("secrets/") || path.starts_with(".tmp/")
 }
 

@@ -10,20 +10,20 @@ use super::log;
 use super::{Cluster, Node, Ports, http_client, until};
 
 /// Clusters that run at once: more would make each other late on a machine of two cores.
-static SEATS: Semaphore = Semaphore::const_new(3);
+static RUNNING_CLUSTERS: Semaphore = Semaphore::const_new(3);
 
 /// Ports that another program took between the look and the start are replaced this often.
-const MOST_STARTS: usize = 5;
+const MAX_START_ATTEMPTS: usize = 5;
 
 /// The exit code of a node whose port is taken.
-const CANNOT_BIND: i32 = 71;
+const EXIT_CANNOT_BIND: i32 = 71;
 
 /// The configuration file of the distribution.
-const DOCUMENTED: &str = include_str!("../../../config.toml");
+const DOCUMENTED_CONFIG: &str = include_str!("../../../config.toml");
 
 /// How fast an election goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Timings {
+enum ElectionSpeed {
     /// Those of the documented `config.toml`.
     Documented,
     /// A fifth of them.
@@ -36,20 +36,20 @@ pub(crate) type Seed = fn(&Path, &[String]);
 /// A cluster to be.
 pub(crate) struct Plan {
     count: usize,
-    timings: Timings,
+    speed: ElectionSpeed,
     seed: Option<Seed>,
     variables: Vec<(Option<usize>, (String, String))>,
 }
 
 impl Plan {
-    /// A cluster with the documented timings.
+    /// A cluster with the documented speed.
     pub(crate) fn documented() -> Self {
-        Self { count: 3, timings: Timings::Documented, seed: None, variables: Vec::new() }
+        Self { count: 3, speed: ElectionSpeed::Documented, seed: None, variables: Vec::new() }
     }
 
     /// A cluster with quick elections.
     pub(crate) fn quick() -> Self {
-        Self { timings: Timings::Quick, ..Self::documented() }
+        Self { speed: ElectionSpeed::Quick, ..Self::documented() }
     }
 
     /// With so many nodes.
@@ -87,15 +87,15 @@ impl Plan {
 
     /// Starts the nodes and waits until each is ready. That one leads is not waited for.
     pub(crate) async fn start(self) -> Cluster {
-        let seat = SEATS.acquire().await.expect("never closed");
+        let permit = RUNNING_CLUSTERS.acquire().await.expect("never closed");
         let mut cluster = Cluster {
             dir: tempfile::tempdir().expect("a temporary directory"),
             nodes: Vec::new(),
             http: http_client(),
             plan: self,
-            _seat: seat,
+            _permit: permit,
         };
-        for _ in 0..MOST_STARTS {
+        for _ in 0..MAX_START_ATTEMPTS {
             if cluster.try_start().await {
                 return cluster;
             }
@@ -137,13 +137,13 @@ impl Cluster {
         let out = self.log(index, "out");
         let process = self.nodes[index].process.as_mut().expect("it was just started");
         until("the start of a node", async || {
-            ended = process.ended();
+            ended = process.try_wait();
             ended.is_some() || log::read(&out).contains("All systems operational!")
         })
         .await;
         match ended {
             None => true,
-            Some(status) if status.code() == Some(CANNOT_BIND) => false,
+            Some(status) if status.code() == Some(EXIT_CANNOT_BIND) => false,
             Some(status) => panic!("node {index} ended at its start: {status}\n{}", self.stderr(index)),
         }
     }
@@ -152,7 +152,7 @@ impl Cluster {
     fn config(&self) -> String {
         let peers: Vec<String> = self.nodes.iter().map(|node| format!("\"{}\"", node.ports.name())).collect();
         let mut config = String::new();
-        for line in DOCUMENTED.lines() {
+        for line in DOCUMENTED_CONFIG.lines() {
             let key = line.split(" =").next().unwrap_or_default();
             let quick = match key {
                 "heartbeat_interval_ms" | "cpu_refresh_ms" => 100,
@@ -166,7 +166,7 @@ impl Cluster {
             match key {
                 "this_node" => writeln!(config, "this_node = {}", peers[0]),
                 "peers" => writeln!(config, "peers = [{}]", peers.join(", ")),
-                _ if quick > 0 && self.plan.timings == Timings::Quick => writeln!(config, "{key} = {quick}"),
+                _ if quick > 0 && self.plan.speed == ElectionSpeed::Quick => writeln!(config, "{key} = {quick}"),
                 _ => writeln!(config, "{line}"),
             }
             .expect("text can be added to a text");

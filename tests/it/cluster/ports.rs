@@ -8,11 +8,11 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
 use std::sync::Mutex;
 
-const RANGE: Range<u16> = 12_000..32_000;
-const MOST_TRIES: usize = 1000;
+const PORT_RANGE: Range<u16> = 12_000..32_000;
+const MAX_ATTEMPTS: usize = 1000;
 
-/// What tests of this process hold already. Nothing is given back: there are enough.
-static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+/// What tests of this process hold already. Nothing is reserved back: there are enough.
+static RESERVED: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
 /// The ports of one node.
 #[derive(Clone, Copy, Debug)]
@@ -39,9 +39,9 @@ impl Ports {
 
 /// A port that was free a moment ago. Another program may be faster; a node then says so.
 pub(crate) fn free_port() -> u16 {
-    let mut given = GIVEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let given = given.get_or_insert_default();
+    let mut reserved = RESERVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let reserved = reserved.get_or_insert_default();
     let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    let mut drawn = (0..MOST_TRIES).map(|_| rand::random_range(RANGE));
-    drawn.find(|port| is_free(*port) && given.insert(*port)).expect("no free port")
+    let mut drawn = (0..MAX_ATTEMPTS).map(|_| rand::random_range(PORT_RANGE));
+    drawn.find(|port| is_free(*port) && reserved.insert(*port)).expect("no free port")
 }

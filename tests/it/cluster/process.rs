@@ -47,11 +47,11 @@ impl Process {
     /// Starts a node, whose output is added to these files.
     pub(crate) fn start(mut command: Command, stdout: &Path, stderr: &Path) -> Self {
         command.arg("--exit-with-stdin");
-        Self::start_plain(command, stdout, stderr)
+        Self::start_without_flag(command, stdout, stderr)
     }
 
     /// The same for what takes no such flag.
-    pub(crate) fn start_plain(mut command: Command, stdout: &Path, stderr: &Path) -> Self {
+    pub(crate) fn start_without_flag(mut command: Command, stdout: &Path, stderr: &Path) -> Self {
         let append = |path| File::options().create(true).append(true).open(path).expect("the directory is ours");
         command.stdin(Stdio::piped()).stdout(append(stdout)).stderr(append(stderr));
         let mut child = command.spawn().expect("the program was built");
@@ -69,16 +69,16 @@ impl Process {
         kill_process(pid, signal).expect("it is our child");
     }
 
-    /// Whether it has ended, and how.
-    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+    /// Whether it has try_wait, and how.
+    pub(crate) fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("it is our child")
     }
 
-    /// Waits for its end.
-    pub(crate) async fn end(&mut self) -> ExitStatus {
+    /// Waits for its wait.
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
         let mut status = None;
-        until("the end of a process", async || {
-            status = self.ended();
+        until("the wait of a process", async || {
+            status = self.try_wait();
             status.is_some()
         })
         .await;
@@ -93,7 +93,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails only if it has ended, which is what is wanted.
+        // Fails only if it has try_wait, which is what is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -90,7 +90,7 @@ async fn with_alice_and_bob(plan: Plan) -> (Cluster, BTreeMap<String, Vec<u8>>) 
             let picture = png(128, 100, *shade);
             files.insert(format!("{user}/{}", cluster.upload(user, &picture).await), picture);
         }
-        cluster.beat(user).await;
+        cluster.heartbeat(user).await;
     }
     (cluster, files)
 }
@@ -167,8 +167,8 @@ async fn the_script_rides_out_an_election() {
     let running = download(&follower);
     let beating = async {
         cluster.leader_after(leader).await;
-        cluster.beat("alice").await;
-        cluster.beat("bob").await;
+        cluster.heartbeat("alice").await;
+        cluster.heartbeat("bob").await;
     };
     let (run, ()) = tokio::join!(running, beating);
     run.check_code(0);
@@ -200,7 +200,7 @@ async fn nobody_online_is_no_failure() {
 async fn a_client_without_images_or_address_gets_its_folder() {
     let cluster = Plan::quick().nodes(1).start().await;
     cluster.lead().post("/register", r#"{"username":"alice"}"#).await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let run = download(&cluster.url(0)).await;
     run.check_code(0);
     assert!(run.stdout().contains("Client: alice @ (no address)\n  Images: 0\n"), "{}", run.stdout());

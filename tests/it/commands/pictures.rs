@@ -38,7 +38,7 @@ async fn pictures_go_up_and_come_down_as_the_script_puts_them_and_only_once() {
     let uploaded = desk.types(&["upload", "--username", "alice", "a.png", "b.png", "--json"]).await.code(0).json();
     let stored = uploaded["uploaded"].as_array().expect("a list");
     assert_eq!((stored.len(), &stored[1]["file"], &uploaded["failed"]), (2, &json!("b.png"), &json!([])));
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
 
     let download = ["download", "--out", "out", "--server", &url, "--json"];
     let first = desk.types(&download).await.code(0).json();
@@ -91,7 +91,7 @@ async fn what_fails_is_named_and_the_rest_is_done() {
 
     for user in ["alice", "bob"] {
         cluster.upload(user, &png(8, 8, 7)).await;
-        cluster.beat(user).await;
+        cluster.heartbeat(user).await;
     }
     // A link in the place of a client's folder leads nowhere.
     let elsewhere = tempfile::tempdir().expect("a temporary directory");

@@ -57,7 +57,7 @@ impl Desk {
         let (out, err) = (self.path().join(format!("{name}.out")), self.path().join(format!("{name}.err")));
         let mut command = rollcall(self.path());
         command.args(arguments);
-        Running { process: Process::start_plain(command, &out, &err), out, err }
+        Running { process: Process::start_without_flag(command, &out, &err), out, err }
     }
 }
 

@@ -15,7 +15,7 @@ async fn the_small_servers_endpoints_answer_as_documented() {
 
     assert_eq!(cluster.lead().get("/discovery/online").await.body, r#"{"online":[]}"#);
     // What that server did not have: who gave a password is not to be impersonated by who did not.
-    cluster.lead().post("/heartbeat", r#"{"username":"alice"}"#).await.refused(401, "unauthorized");
+    cluster.lead().post("/heartbeat", r#"{"username":"alice"}"#).await.expect_error(401, "unauthorized");
     let bearer = format!("Bearer {}", registered.json()["token"].as_str().expect("a token"));
     let beat =
         cluster.lead().header("authorization", &bearer).post("/heartbeat", r#"{"username":"alice"}"#).await.json();
@@ -34,7 +34,7 @@ async fn a_name_belongs_to_who_knows_its_password() {
     assert_eq!((again.status, &again.json()["user_id"]), (200, &first.json()["user_id"]), "{again}");
     for body in [r#"{"username":"alice","password":"guess"}"#, r#"{"username":"alice"}"#] {
         let other = cluster.lead().post("/register", body).await;
-        other.refused(409, "user_exists");
+        other.expect_error(409, "user_exists");
         assert_eq!(other.json()["error"], "exists");
     }
     let profile = std::fs::read_to_string(cluster.bucket().join("users/alice/profile.json")).expect("it is stored");

@@ -14,7 +14,7 @@ async fn a_heartbeat_needs_no_address() {
     assert_eq!(online["online_clients"], json!([{"username": "alice", "addr": "192.168.1.10:9000"}]));
     // The live address wins from then on.
     cluster.lead().post("/heartbeat", r#"{"username":"alice","addr":"192.168.1.77:9000"}"#).await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     for path in ["/discover", "/users"] {
         let list = cluster.lead().get(path).await;
         assert!(String::from_utf8_lossy(&list.body).contains("192.168.1.77:9000"), "{path}: {list}");

@@ -161,9 +161,9 @@ async fn time_out(cluster: &Cluster) {
     // Taken before the request, because the server counts from a moment before its answer; it counts whole milliseconds.
     let last_beat = Instant::now();
     let soonest = TTL.saturating_sub(Duration::from_millis(1));
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     until("alice's time-out", async || {
-        cluster.beat("bob").await;
+        cluster.heartbeat("bob").await;
         let asked = Instant::now();
         let online = cluster.lead().get("/discover").await.json();
         let names: Vec<&str> = clients(&online).iter().filter_map(|client| client["username"].as_str()).collect();
@@ -215,7 +215,7 @@ async fn the_documented_upload_error_is_word_for_word() {
     let cluster = Plan::quick().nodes(1).start().await;
     cluster.register("alice", "10.40.6.26:9000").await;
     let answer = cluster.lead().upload("alice", &png(256, 256, 0)).await;
-    let message = answer.refused(400, "image_dimensions");
+    let message = answer.expect_error(400, "image_dimensions");
     assert_eq!(message, "Upload failed: Validation error: Image too large: 256x256 (max 128x128)");
 }
 
@@ -223,7 +223,7 @@ async fn the_documented_upload_error_is_word_for_word() {
 async fn at_most_the_newest_twenty_images_of_a_user_come_in_bulk() {
     let cluster = Plan::quick().nodes(1).start().await;
     cluster.register("alice", "10.40.6.26:9000").await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let mut names = Vec::new();
     for shade in 0..21 {
         names.push(cluster.upload("alice", &png(8, 8, shade)).await);

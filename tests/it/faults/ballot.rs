@@ -73,7 +73,7 @@ async fn a_lost_ballot_is_said_and_disturbs_nobody_and_its_node_is_of_use_again(
 async fn followers_that_are_restarted_within_a_moment_do_not_vote_early() {
     let mut watched = Watched::start(Plan::documented()).await;
     let leader = watched.settled().await;
-    watched.cluster.stop(leader);
+    watched.cluster.freeze(leader);
     let at = Instant::now();
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
         watched.cluster.kill9(follower);
@@ -82,6 +82,6 @@ async fn followers_that_are_restarted_within_a_moment_do_not_vote_early() {
     let took = watched.first_served_by_another(leader).await.received - at;
     // The leader may serve for 2.5 s more. A node that votes at its start would have a successor in a fraction of that.
     assert!(took >= V, "elected after {took:?}");
-    watched.cluster.cont(leader);
+    watched.cluster.resume(leader);
     watched.agreed().await;
 }

@@ -20,12 +20,12 @@ async fn a_frozen_leader_has_a_successor_and_serves_nothing_when_it_wakes() {
     let mut watched = Watched::start(Plan::documented()).await;
     let leader = watched.settled().await;
     let at = Instant::now();
-    watched.cluster.stop(leader);
+    watched.cluster.freeze(leader);
     let took = watched.first_served_by_another(leader).await.received - at;
     assert!(took < SUCCESSOR, "took {took:?}");
     let seen = watched.watch_for(FROZEN.saturating_sub(at.elapsed())).await;
     assert_eq!(terms(&seen).len(), 1, "one successor");
-    watched.cluster.cont(leader);
+    watched.cluster.resume(leader);
     // The requests that waited in its sockets are answered first. What it served now would be of an old term.
     let seen = watched.watch_for(AFTER).await;
     assert!(seen.iter().all(|one| one.node != leader || !one.is_served()), "the old leader serves");
@@ -40,9 +40,9 @@ async fn a_frozen_follower_is_no_reason_for_an_election_nor_is_its_waking() {
     let leader = watched.settled().await;
     let term = watched.term().await;
     let follower = (leader + 1) % 3;
-    watched.cluster.stop(follower);
+    watched.cluster.freeze(follower);
     let mut seen = watched.watch_for(FROZEN).await;
-    watched.cluster.cont(follower);
+    watched.cluster.resume(follower);
     seen.extend(watched.watch_for(AFTER).await);
     assert_eq!(terms(&seen), [term]);
     assert_eq!(watched.agreed().await, leader);
@@ -58,13 +58,13 @@ async fn followers_that_wake_within_the_lease_start_no_election() {
     let followers = [(leader + 1) % 3, (leader + 2) % 3];
     for _ in 0..2 {
         for follower in followers {
-            watched.cluster.stop(follower);
+            watched.cluster.freeze(follower);
         }
         // The last acknowledged heartbeat may be a second old, and the lease is 2.5 s: half a second is left.
         let seen = watched.watch_for(Duration::from_secs(1)).await;
         assert_eq!(terms(&seen), [term]);
         for follower in followers {
-            watched.cluster.cont(follower);
+            watched.cluster.resume(follower);
         }
         assert_eq!(terms(&watched.watch_for(V).await), [term]);
     }
@@ -77,13 +77,13 @@ async fn followers_that_wake_after_the_lease_elect_only_one_leader() {
     let leader = watched.settled().await;
     let at = Instant::now();
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
-        watched.cluster.stop(follower);
+        watched.cluster.freeze(follower);
     }
     watched.first("the end of the lease", |one| one.node == leader && one.status == 503 && one.sent > at).await;
     assert!(at.elapsed() < V + V, "it served for {:?} without a majority", at.elapsed());
     sleep_until(at + FROZEN).await;
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
-        watched.cluster.cont(follower);
+        watched.cluster.resume(follower);
     }
     watched.agreed().await;
     assert!(terms(&watched.watch_for(AFTER).await).len() <= 2, "the cluster settles");

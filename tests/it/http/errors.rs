@@ -71,12 +71,12 @@ async fn each_wrong_request_gets_its_row_of_the_table_and_stores_nothing() {
     let (cluster, stored) = with_a_user().await;
     for (path, body, status, code, word) in WRONG_BODIES {
         let answer = cluster.lead().post(path, *body).await;
-        let message = answer.refused(*status, code);
+        let message = answer.expect_error(*status, code);
         assert!(message.contains(word), "{path} {body}: {message:?} does not name {word:?}");
         assert_eq!(answer.header("allow").is_some(), *status == 405, "{path}");
     }
     for (path, status, code) in WRONG_PATHS {
-        cluster.lead().get(path).await.refused(*status, code);
+        cluster.lead().get(path).await.expect_error(*status, code);
     }
     assert_eq!(cluster.stored(), stored);
     assert_eq!(cluster.lead().get("/users").await.json()["count"], 1);
@@ -98,11 +98,11 @@ async fn each_wrong_picture_gets_its_row_of_the_table_and_stores_nothing() {
         (vec![0x89; MAX_IMAGE + 1], 413, "body_too_large"),
     ];
     for (bytes, status, code) in rows {
-        cluster.lead().upload("present", &bytes).await.refused(status, code);
+        cluster.lead().upload("present", &bytes).await.expect_error(status, code);
     }
-    cluster.lead().upload_as("present", "picture", &png(8, 8, 1)).await.refused(400, "missing_image");
-    cluster.lead().upload("nobody", &png(8, 8, 1)).await.refused(404, "user_not_registered");
-    cluster.lead().upload("..%2fpresent", &png(8, 8, 1)).await.refused(400, "invalid_username");
+    cluster.lead().upload_as("present", "picture", &png(8, 8, 1)).await.expect_error(400, "missing_image");
+    cluster.lead().upload("nobody", &png(8, 8, 1)).await.expect_error(404, "user_not_registered");
+    cluster.lead().upload("..%2fpresent", &png(8, 8, 1)).await.expect_error(400, "invalid_username");
     assert_eq!(cluster.stored(), stored);
 }
 
@@ -139,7 +139,7 @@ async fn a_name_that_is_taken_is_409_and_the_first_registration_stands() {
         r#"{"username":"alice","addr":"10.0.0.1:9000","password":"x"}"#,
     ] {
         let answer = cluster.lead().post("/register", body).await;
-        let message = answer.refused(409, "user_exists");
+        let message = answer.expect_error(409, "user_exists");
         assert!(message.contains("alice"), "{message}");
         assert_eq!(answer.json()["error"], "exists");
     }
@@ -155,10 +155,10 @@ async fn a_body_is_read_up_to_its_limit_and_refused_beyond() {
         let object = r#"{"username":"padded"}"#;
         object.to_owned() + &" ".repeat(length - object.len())
     };
-    let message = cluster.lead().post("/register", padded(MAX_JSON + 1)).await.refused(413, "body_too_large");
+    let message = cluster.lead().post("/register", padded(MAX_JSON + 1)).await.expect_error(413, "body_too_large");
     assert!(message.contains("64 KiB"), "{message}");
     // Well past what is read and thrown away, the answer still arrives.
-    cluster.lead().post("/heartbeat", padded(900 * KIB)).await.refused(413, "body_too_large");
+    cluster.lead().post("/heartbeat", padded(900 * KIB)).await.expect_error(413, "body_too_large");
     assert_eq!(cluster.stored(), stored);
     assert_eq!(cluster.lead().post("/register", padded(MAX_JSON)).await.status, 201);
 }
@@ -171,6 +171,6 @@ async fn names_that_differ_in_case_only_are_two_users() {
     let longest = "x".repeat(64);
     cluster.register(&longest, "10.0.0.1:9000").await;
     let too_long = format!(r#"{{"username":"{longest}x"}}"#);
-    cluster.lead().post("/register", too_long).await.refused(400, "invalid_username");
+    cluster.lead().post("/register", too_long).await.expect_error(400, "invalid_username");
     assert_eq!(cluster.lead().get("/users").await.json()["count"], 3);
 }

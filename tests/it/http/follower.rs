@@ -49,8 +49,8 @@ async fn a_follower_names_the_leader_on_every_route_that_is_the_leaders() {
     assert_eq!(cluster.stored(), Vec::<String>::new());
 }
 
-fn check_refusal(answer: &crate::cluster::Answer, leader: &serde_json::Value) {
-    let message = answer.refused(403, "not_leader");
+fn check_refusal(answer: &crate::cluster::Response, leader: &serde_json::Value) {
+    let message = answer.expect_error(403, "not_leader");
     let name = leader["node"].as_str().expect("text");
     assert_eq!(message, format!("This node is not the leader. Current leader: {name}"));
     let json = answer.json();
@@ -103,7 +103,7 @@ async fn routes_that_are_not_the_leaders_are_answered_by_every_node() {
         // The count is the cluster's, which a follower is told with the heartbeats of the leader.
         crate::cluster::until("the cluster's count", async || {
             // Again and again, as clients do: a new leader need not know of those that its predecessor heard.
-            cluster.beat("alice").await;
+            cluster.heartbeat("alice").await;
             cluster.health(index).await.is_some_and(|health| health["online_clients_count"] == 1)
         })
         .await;

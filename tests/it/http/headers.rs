@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::cluster::{Answer, Cluster, Plan, until};
+use crate::cluster::{Cluster, Plan, Response, until};
 use crate::pictures::png;
 
-fn check_stamp(answer: &Answer, leader: &str, url: &str) {
+fn check_stamp(answer: &Response, leader: &str, url: &str) {
     assert_eq!(answer.header("rollcall-leader"), Some(leader), "{answer}");
     assert_eq!(answer.header("rollcall-leader-url"), Some(url), "{answer}");
     assert!(answer.header("rollcall-term").is_some_and(|term| term.parse::<u64>().is_ok()), "{answer}");
@@ -66,7 +66,7 @@ async fn head_says_what_get_would_without_the_body() {
 async fn what_did_not_change_is_not_sent_again() {
     let cluster = Plan::quick().nodes(1).start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let name = cluster.upload("alice", &png(16, 16, 0)).await;
     let image = format!("/image/alice/{name}");
     for path in ["/discover", "/discovery/online", "/images/alice", &image] {
@@ -82,7 +82,7 @@ async fn what_did_not_change_is_not_sent_again() {
     }
     let tag = cluster.lead().get("/discover").await.header("etag").expect("checked").to_owned();
     cluster.register("bob", "10.0.0.2:9000").await;
-    cluster.beat("bob").await;
+    cluster.heartbeat("bob").await;
     let changed = cluster.lead().header("if-none-match", &tag).get("/discover").await;
     assert_eq!((changed.status, &changed.json()["count"]), (200, &json!(2)));
 
@@ -96,7 +96,7 @@ async fn lists_are_sorted_and_can_be_read_page_by_page() {
     let cluster = Plan::quick().nodes(1).start().await;
     for name in ["carol", "alice", "bob", "alicia"] {
         cluster.register(name, "10.0.0.1:9000").await;
-        cluster.beat(name).await;
+        cluster.heartbeat(name).await;
     }
     for (path, list) in
         [("/users", "users"), ("/discover", "online_clients"), ("/discover_with_images", "online_clients")]

@@ -23,7 +23,7 @@ async fn check_prompt(cluster: &Cluster) {
         let started = Instant::now();
         let username = format!("user{n}");
         cluster.register(&username, "10.0.0.1:9000").await;
-        cluster.beat(&username).await;
+        cluster.heartbeat(&username).await;
         assert!(started.elapsed() < PROMPT, "took {:?}", started.elapsed());
     }
 }

@@ -2,23 +2,23 @@
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Answer, Cluster, Plan, until};
+use crate::cluster::{Cluster, Plan, Response, until};
 use crate::pictures::png;
 
 const CAROL: &str = r#"{"username":"carol","password":"sesame-9"}"#;
 const BEAT: &str = r#"{"username":"carol"}"#;
 
-fn token(answer: &Answer) -> String {
+fn token(answer: &Response) -> String {
     assert!(matches!(answer.status, 200 | 201), "{answer}");
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     answer.json()["token"].as_str().expect("a token").to_owned()
 }
 
-async fn beat(cluster: &Cluster, token: &str) -> Answer {
+async fn beat(cluster: &Cluster, token: &str) -> Response {
     cluster.lead().header("authorization", &format!("Bearer {token}")).post("/heartbeat", BEAT).await
 }
 
-async fn change(cluster: &Cluster, old: &str, new: &str) -> Answer {
+async fn change(cluster: &Cluster, old: &str, new: &str) -> Response {
     let body = json!({"username": "carol", "password": old, "new_password": new}).to_string();
     cluster.lead().post("/password", body).await
 }
@@ -46,11 +46,11 @@ async fn a_token_is_good_at_the_next_leader_and_ends_everywhere_when_the_passwor
     let second = token(&change(&cluster, "sesame-9", "better").await);
     for _ in 0..2 {
         // The next leader had it from the one before, or from the bucket.
-        beat(&cluster, &first).await.refused(401, "unauthorized");
+        beat(&cluster, &first).await.expect_error(401, "unauthorized");
         assert_eq!(beat(&cluster, &second).await.status, 200);
         replace_leader(&mut cluster).await;
     }
-    cluster.lead().post("/login", CAROL).await.refused(401, "wrong_password");
+    cluster.lead().post("/login", CAROL).await.expect_error(401, "wrong_password");
     let again = CAROL.replace("sesame-9", "better");
     let third = token(&cluster.lead().post("/login", again).await);
     assert_eq!(beat(&cluster, &third).await.status, 200);
@@ -72,7 +72,7 @@ async fn a_token_outlives_a_cold_start_and_a_change_outlives_it_too() {
             cluster.start(index);
         }
         assert_eq!(beat(&cluster, &second).await.status, 200, "{how}");
-        beat(&cluster, &first).await.refused(401, "unauthorized");
+        beat(&cluster, &first).await.expect_error(401, "unauthorized");
     }
 }
 
@@ -88,10 +88,10 @@ async fn nobody_else_can_be_a_user_with_a_password_and_open_names_stay_open() {
             Some(bad) => cluster.lead().header("authorization", bad),
             None => cluster.lead(),
         };
-        ask().post("/heartbeat", BEAT).await.refused(401, "unauthorized");
+        ask().post("/heartbeat", BEAT).await.expect_error(401, "unauthorized");
         // With a query, past the short way.
-        ask().post("/heartbeat?x", BEAT).await.refused(401, "unauthorized");
-        ask().upload("carol", &picture).await.refused(401, "unauthorized");
+        ask().post("/heartbeat?x", BEAT).await.expect_error(401, "unauthorized");
+        ask().upload("carol", &picture).await.expect_error(401, "unauthorized");
         assert_eq!(ask().post("/heartbeat", r#"{"username":"open"}"#).await.status, 200);
         assert_eq!(ask().upload("open", &picture).await.status, 201);
     }
@@ -118,10 +118,10 @@ async fn who_guesses_is_slowed_down_and_the_owner_of_a_token_is_not() {
     let carols = token(&cluster.lead().post("/register", CAROL).await);
     let wrong = CAROL.replace("sesame-9", "guess");
     for _ in 0..5 {
-        cluster.lead().post("/login", wrong.clone()).await.refused(401, "wrong_password");
+        cluster.lead().post("/login", wrong.clone()).await.expect_error(401, "wrong_password");
     }
     let refused = cluster.lead().post("/login", wrong).await;
-    refused.refused(429, "too_many_attempts");
+    refused.expect_error(429, "too_many_attempts");
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(beat(&cluster, &carols).await.status, 200);
 }
@@ -134,9 +134,9 @@ async fn where_passwords_are_required_names_without_one_are_refused() {
     assert_eq!(cluster.sigterm(0).await.code(), Some(0));
     cluster.start(0);
     cluster.leader().await;
-    cluster.lead().post("/register", r#"{"username":"new"}"#).await.refused(400, "password_required");
-    cluster.lead().post("/heartbeat", r#"{"username":"open"}"#).await.refused(401, "password_required");
-    cluster.lead().upload("open", &png(16, 16, 0)).await.refused(401, "password_required");
+    cluster.lead().post("/register", r#"{"username":"new"}"#).await.expect_error(400, "password_required");
+    cluster.lead().post("/heartbeat", r#"{"username":"open"}"#).await.expect_error(401, "password_required");
+    cluster.lead().upload("open", &png(16, 16, 0)).await.expect_error(401, "password_required");
     let carols = token(&cluster.lead().post("/register", CAROL).await);
     assert_eq!(beat(&cluster, &carols).await.json()["success"], Value::Bool(true));
 }

@@ -166,7 +166,7 @@ async fn a_name_with_a_password_is_for_who_has_it_and_the_others_are_told_what_t
         let mut command = rollcall(dir.path());
         command.args(["peer", "--name", "carol", "--registry", &url]).args(MESH);
         command.envs(password.map(|password| ("ROLLCALL_PASSWORD", password)));
-        Process::start_plain(command, &dir.path().join("out"), &dir.path().join(log))
+        Process::start_without_flag(command, &dir.path().join("out"), &dir.path().join(log))
     };
     let log = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap_or_default();
     for (password, file, why) in
@@ -203,7 +203,7 @@ async fn who_gives_a_password_for_a_name_that_has_none_is_told_that_it_protects_
         let mut command = rollcall(dir.path());
         command.args(["peer", "--name", name, "--registry", &cluster.url(0)]).args(MESH);
         command.env("ROLLCALL_PASSWORD", "secret");
-        Process::start_plain(command, &dir.path().join("out"), &dir.path().join(name))
+        Process::start_without_flag(command, &dir.path().join("out"), &dir.path().join(name))
     };
     let (_open, _new) = (start("olga"), start("nora"));
     until("both", async || ["olga", "nora"].iter().all(|name| log(name).contains(" registered "))).await;
@@ -219,7 +219,7 @@ async fn a_peer_that_starts_again_at_another_port_waits_for_its_earlier_run_and_
     let start = |log: &str| {
         let mut command = rollcall(dir.path());
         command.args(["peer", "--name", "dora", "--registry", &url]).args(MESH);
-        Process::start_plain(command, &dir.path().join("out"), &dir.path().join(log))
+        Process::start_without_flag(command, &dir.path().join("out"), &dir.path().join(log))
     };
     let log = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap_or_default();
     let first = start("first");

@@ -68,7 +68,7 @@ async fn has_all(cluster: &Cluster, follower: usize, leader: usize) -> bool {
 async fn a_follower_answers_lists_from_its_copy_if_asked_to_and_says_how_old_that_is() {
     let cluster = Plan::documented().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let (follower, leader) = cluster.follower().await;
     let refused = cluster.at(follower).get("/discover").await;
     assert_eq!(refused.status, 403, "only who asks for it gets a copy: {refused}");
@@ -114,7 +114,7 @@ async fn a_node_that_leads_right_after_its_start_shows_no_empty_list() {
         }
         let all = register_all(&cluster).await;
         for name in &all {
-            cluster.beat(name).await;
+            cluster.heartbeat(name).await;
         }
         sleep(TOLD).await;
         cluster.kill9(new);
@@ -143,7 +143,7 @@ async fn a_new_leader_knows_all_users_without_the_bucket_and_writes_again_once_i
     cluster.kill9(old);
     let new = cluster.leader_after(old).await;
     assert_eq!(names(&cluster, new, "/users", "users").await, all);
-    cluster.beat(&all[0]).await;
+    cluster.heartbeat(&all[0]).await;
     assert_eq!(names(&cluster, new, "/discover", "online_clients").await, all[..1]);
 
     let refused = cluster.at(new).post("/register", r#"{"username":"late"}"#).await;
@@ -180,10 +180,10 @@ async fn a_chain_of_elections_keeps_no_silent_client_online_and_loses_no_other()
     for name in ["silent", "lively"] {
         cluster.register(name, "10.0.0.1:9000").await;
     }
-    cluster.beat("lively").await;
+    cluster.heartbeat("lively").await;
     // Its heartbeat was taken between these two.
     let not_before = Instant::now();
-    cluster.beat("silent").await;
+    cluster.heartbeat("silent").await;
     let silent_since = Instant::now();
     // The server counts whole milliseconds.
     let soonest = TTL.saturating_sub(Duration::from_millis(2));
@@ -201,7 +201,7 @@ async fn a_chain_of_elections_keeps_no_silent_client_online_and_loses_no_other()
         let silent = online.contains(&"silent".to_owned());
         assert!(silent || not_before.elapsed() >= soonest, "gone after {:?}", silent_since.elapsed());
         assert!(!silent || silent_since.elapsed() < TTL + MOST_FORGIVEN, "there after {:?}", silent_since.elapsed());
-        cluster.beat("lively").await;
+        cluster.heartbeat("lively").await;
         cluster.start(old);
         until("the node to answer", async || cluster.health(old).await.is_some()).await;
     }

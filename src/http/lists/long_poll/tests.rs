@@ -7,37 +7,37 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::*;
-use crate::http::testing::{Answer, Node, following, leading_until, request};
+use crate::http::testing::{TestNode, TestResponse, following, leading_until, request};
 use rollcall_election::Standing;
 
-async fn cursor(node: &Node) -> String {
+async fn cursor(node: &TestNode) -> String {
     node.get("/discover").await.header("rollcall-cursor").unwrap().to_owned()
 }
 
-async fn beat(node: &Node, username: &str, addr: &str) {
+async fn beat(node: &TestNode, username: &str, addr: &str) {
     let body = format!(r#"{{"username":"{username}","addr":"{addr}"}}"#);
     assert_eq!(node.post("/heartbeat", body).await.status, 200);
 }
 
 /// Asks, and goes on once the request waits.
-fn wait_for<'n>(node: &'n Node, path: String) -> Pin<Box<dyn Future<Output = Answer> + 'n>> {
-    let mut poll: Pin<Box<dyn Future<Output = Answer>>> = Box::pin(async move { node.get(&path).await });
+fn wait_for<'n>(node: &'n TestNode, path: String) -> Pin<Box<dyn Future<Output = TestResponse> + 'n>> {
+    let mut poll: Pin<Box<dyn Future<Output = TestResponse>>> = Box::pin(async move { node.get(&path).await });
     assert!(poll.as_mut().now_or_never().is_none(), "it waits");
     poll
 }
 
-fn wait<'n>(node: &'n Node, since: &str) -> Pin<Box<dyn Future<Output = Answer> + 'n>> {
+fn wait<'n>(node: &'n TestNode, since: &str) -> Pin<Box<dyn Future<Output = TestResponse> + 'n>> {
     wait_for(node, format!("/discover?since={since}&wait=60"))
 }
 
-fn changes(answer: &Answer) -> Value {
+fn changes(answer: &TestResponse) -> Value {
     assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (200, Some("no-store")));
     answer.json()["changes"].clone()
 }
 
 #[tokio::test]
 async fn who_waits_is_told_what_changed_when_it_changes() {
-    let node = Node::with_alice_and_bob().await;
+    let node = TestNode::with_alice_and_bob().await;
     let first = wait(&node, &cursor(&node).await);
     beat(&node, "bob", "10.0.0.1:1").await;
     let first = first.await;
@@ -57,7 +57,7 @@ async fn who_waits_is_told_what_changed_when_it_changes() {
 
 #[tokio::test]
 async fn who_has_missed_something_is_told_at_once() {
-    let node = Node::with_alice_and_bob().await;
+    let node = TestNode::with_alice_and_bob().await;
     let start = cursor(&node).await;
     beat(&node, "alice", "10.0.0.1:1").await;
     for query in ["", "&wait=0", "&wait=60"] {
@@ -72,7 +72,7 @@ async fn who_has_missed_something_is_told_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_change_the_wait_ends_with_none() {
-    let node = Node::with_alice_and_bob().await;
+    let node = TestNode::with_alice_and_bob().await;
     let cursor = cursor(&node).await;
     for (wait, seconds) in [("5", 5), ("60", 60), ("3600", 60)] {
         let started = Instant::now();
@@ -85,7 +85,7 @@ async fn without_a_change_the_wait_ends_with_none() {
 
 #[tokio::test]
 async fn a_cursor_that_this_leader_does_not_know_gets_the_whole_list_at_once() {
-    let node = Node::with_alice_and_bob().await;
+    let node = TestNode::with_alice_and_bob().await;
     beat(&node, "alice", "10.0.0.1:1").await;
     let old = cursor(&node).await;
     let later = old.rsplit_once('-').unwrap().0.to_owned() + "-ffff";
@@ -102,22 +102,22 @@ async fn a_cursor_that_this_leader_does_not_know_gets_the_whole_list_at_once() {
 
 #[tokio::test]
 async fn what_is_wrong_is_refused_at_once() {
-    let node = Node::with_alice_and_bob().await;
+    let node = TestNode::with_alice_and_bob().await;
     let cursor = cursor(&node).await;
     let queries = ["since=&wait=60", "since=x&wait=60", "wait=5", "since=0&since=0", "since=0&limit=5"];
     for query in queries.into_iter().map(str::to_owned).chain([format!("since={cursor}&wait=-1")]) {
-        node.get(&format!("/discover?{query}")).await.refused(400, "invalid_field");
+        node.get(&format!("/discover?{query}")).await.expect_error(400, "invalid_field");
     }
     node.role.send_replace(following());
-    node.get(&format!("/discover?since={cursor}&wait=60")).await.refused(403, "not_leader");
-    node.get("/discover?since=nonsense&wait=60").await.refused(403, "not_leader");
+    node.get(&format!("/discover?since={cursor}&wait=60")).await.expect_error(403, "not_leader");
+    node.get("/discover?since=nonsense&wait=60").await.expect_error(403, "not_leader");
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_is_not_under_way_and_learns_of_the_next_leader() {
-    let node = Node::with_alice_and_bob().await;
+    let node = TestNode::with_alice_and_bob().await;
     let poll = wait(&node, &cursor(&node).await);
-    assert!(node.app.under_way.is_empty(), "a handover would wait for it");
+    assert!(node.app.in_flight.is_empty(), "a handover would wait for it");
     let started = Instant::now();
     node.role.send_modify(|role| {
         let Standing::Leader { handing_over, .. } = &mut role.standing else { unreachable!() };
@@ -125,29 +125,29 @@ async fn who_waits_is_not_under_way_and_learns_of_the_next_leader() {
     });
     let mut poll = pin!(poll);
     assert!(tokio::time::timeout(Duration::from_millis(100), poll.as_mut()).await.is_err(), "it is held");
-    assert!(node.app.under_way.is_empty());
+    assert!(node.app.in_flight.is_empty());
     node.role.send_replace(following());
-    poll.await.refused(403, "not_leader");
+    poll.await.expect_error(403, "not_leader");
     assert!(started.elapsed() < Duration::from_millis(500));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_loses_its_lease_lets_nobody_wait() {
-    let node = Node::with_alice_and_bob().await;
+    let node = TestNode::with_alice_and_bob().await;
     let poll = wait(&node, &cursor(&node).await);
     let started = Instant::now();
     node.role.send_modify(|role| *role = leading_until(clock::boot_now(), role.term));
-    poll.await.refused(503, "no_leader");
+    poll.await.expect_error(503, "no_leader");
     assert!(started.elapsed() < Duration::from_secs(1));
 }
 
 #[tokio::test]
 async fn as_many_wait_as_there_are_places_and_nobody_else_is_kept_out() {
-    let node = Node::with_alice_and_bob().await;
+    let node = TestNode::with_alice_and_bob().await;
     let cursor = cursor(&node).await;
     let path = format!("/discover?since={cursor}&wait=60");
     let mut waiting: Vec<_> = (0..MAX_LONG_POLLS).map(|_| wait(&node, &cursor)).collect();
-    node.get(&path).await.refused(503, "overloaded");
+    node.get(&path).await.expect_error(503, "overloaded");
     assert_eq!(node.get(&format!("/discover?since={cursor}")).await.status, 200);
     assert_eq!(node.get("/discover").await.status, 200);
     waiting.pop();

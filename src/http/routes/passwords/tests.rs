@@ -2,14 +2,14 @@ use axum::extract::Request;
 use image::ImageFormat;
 use serde_json::Value;
 
-use crate::http::testing::{Answer, Node, following, leading, request};
+use crate::http::testing::{TestNode, TestResponse, following, leading, request};
 use crate::registry::testing::picture;
 
 const REGISTRATION: &str = r#"{"username":"carol","password":"secret"}"#;
 const LOGIN: &str = r#"{"username":"carol","password":"secret"}"#;
 const BEAT: &str = r#"{"username":"carol"}"#;
 
-fn token(answer: &Answer) -> String {
+fn token(answer: &TestResponse) -> String {
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let json = answer.json();
     let expires_at = json["token_expires_at"].as_str().expect("a moment");
@@ -32,7 +32,7 @@ fn upload() -> Request {
 
 #[tokio::test]
 async fn a_registration_with_a_password_gives_a_token_and_so_does_its_repetition_and_a_login() {
-    let node = Node::new(leading());
+    let node = TestNode::new(leading());
     let (first, again) = (node.post("/register", REGISTRATION).await, node.post("/register", REGISTRATION).await);
     assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 200));
     assert_eq!(first.json()["user_id"], again.json()["user_id"]);
@@ -48,7 +48,7 @@ async fn a_registration_with_a_password_gives_a_token_and_so_does_its_repetition
 
 #[tokio::test]
 async fn heartbeats_and_uploads_for_a_user_with_a_password_need_its_token_or_password() {
-    let node = Node::with_alice_and_bob().await;
+    let node = TestNode::with_alice_and_bob().await;
     let carols = token(&node.post("/register", REGISTRATION).await);
     let dans = token(&node.post("/register", r#"{"username":"dan","password":"other"}"#).await);
     let (bearer, other) = (format!("Bearer {carols}"), format!("Bearer {dans}"));
@@ -56,7 +56,7 @@ async fn heartbeats_and_uploads_for_a_user_with_a_password_need_its_token_or_pas
     // carol:secret and carol:wrong
     for good in [bearer.as_str(), "Basic Y2Fyb2w6c2VjcmV0"] {
         assert_eq!(node.send(with(request("POST", "/heartbeat", BEAT), good)).await.status, 200);
-        assert_eq!(node.fast_path(with(request("POST", "/heartbeat", BEAT), good)).await.status, 200);
+        assert_eq!(node.send_to_fast_path(with(request("POST", "/heartbeat", BEAT), good)).await.status, 200);
         assert_eq!(node.send(with(upload(), good)).await.status, 201);
     }
     for (bad, part) in [
@@ -69,17 +69,17 @@ async fn heartbeats_and_uploads_for_a_user_with_a_password_need_its_token_or_pas
     ] {
         for answer in [
             node.send(with(request("POST", "/heartbeat", BEAT), bad)).await,
-            node.fast_path(with(request("POST", "/heartbeat", BEAT), bad)).await,
+            node.send_to_fast_path(with(request("POST", "/heartbeat", BEAT), bad)).await,
             node.send(with(upload(), bad)).await,
         ] {
-            let message = answer.refused(401, "unauthorized");
+            let message = answer.expect_error(401, "unauthorized");
             assert!(message.contains(part) && message.contains("'carol'"), "{bad}: {message}");
             let challenge = answer.header("www-authenticate");
             assert_eq!(challenge, Some("Bearer realm=\"rollcall\", Basic realm=\"rollcall\""));
         }
     }
-    node.post("/heartbeat", BEAT).await.refused(401, "unauthorized");
-    node.send(upload()).await.refused(401, "unauthorized");
+    node.post("/heartbeat", BEAT).await.expect_error(401, "unauthorized");
+    node.send(upload()).await.expect_error(401, "unauthorized");
     assert_eq!(node.get("/images/carol").await.json()["count"], 2);
     // Whoever has no password is asked for nothing, and what is sent all the same is ignored.
     let beat = with(request("POST", "/heartbeat", r#"{"username":"alice"}"#), &other);
@@ -88,19 +88,19 @@ async fn heartbeats_and_uploads_for_a_user_with_a_password_need_its_token_or_pas
 
 #[tokio::test]
 async fn the_password_can_be_changed_by_who_knows_it() {
-    let node = Node::new(leading());
+    let node = TestNode::new(leading());
     let first = token(&node.post("/register", REGISTRATION).await);
     let change = r#"{"username":"carol","password":"secret","new_password":"better"}"#;
     let changed = node.post("/password", change).await;
     assert_eq!(changed.status, 200);
     let second = token(&changed);
     let beat = |token: &str| with(request("POST", "/heartbeat", BEAT), &format!("Bearer {token}"));
-    let message = node.send(beat(&first)).await.refused(401, "unauthorized");
+    let message = node.send(beat(&first)).await.expect_error(401, "unauthorized");
     assert!(message.contains("before the password was changed") && message.contains("/login"), "{message}");
     assert_eq!(node.send(beat(&second)).await.status, 200);
-    node.post("/login", LOGIN).await.refused(401, "wrong_password");
+    node.post("/login", LOGIN).await.expect_error(401, "wrong_password");
     let other = r#"{"username":"carol","password":"secret","new_password":"mine"}"#;
-    node.post("/password", other).await.refused(401, "wrong_password");
+    node.post("/password", other).await.expect_error(401, "wrong_password");
     let again = token(&node.post("/password", change).await);
     for token in [second, again] {
         assert_eq!(node.send(beat(&token)).await.status, 200, "the very same change again ends nothing");
@@ -109,7 +109,7 @@ async fn the_password_can_be_changed_by_who_knows_it() {
 
 #[tokio::test]
 async fn logins_and_changes_that_are_wrong_are_refused_with_what_is_right() {
-    let node = Node::with_alice_and_bob().await;
+    let node = TestNode::with_alice_and_bob().await;
     node.post("/register", REGISTRATION).await;
     let long = "x".repeat(1025);
     let (login, change) = ("/login", "/password");
@@ -129,18 +129,18 @@ async fn logins_and_changes_that_are_wrong_are_refused_with_what_is_right() {
         ("/register", r#"{"username":"eve","password":""}"#.to_owned(), 400, "invalid_password"),
         ("/register", format!(r#"{{"username":"eve","password":"{long}"}}"#), 400, "invalid_password"),
     ] {
-        let message = node.post(path, body.clone()).await.refused(status, code);
+        let message = node.post(path, body.clone()).await.expect_error(status, code);
         assert!(!message.contains("secret"), "{body}: {message}");
     }
     let at_the_limit = format!(r#"{{"username":"eve","password":"{}"}}"#, &long[1..]);
     assert_eq!(node.post("/register", at_the_limit).await.status, 201);
     node.role.send_replace(following());
-    node.post("/login", "nonsense").await.refused(403, "not_leader");
+    node.post("/login", "nonsense").await.expect_error(403, "not_leader");
 }
 
 #[tokio::test]
 async fn a_refused_registration_does_not_tell_whether_its_password_was_right() {
-    let node = Node::new(leading());
+    let node = TestNode::new(leading());
     node.post("/register", REGISTRATION).await;
     let mut told = std::collections::HashSet::new();
     for password in [r#","password":"secret""#, r#","password":"wrong""#, ""] {
@@ -149,7 +149,7 @@ async fn a_refused_registration_does_not_tell_whether_its_password_was_right() {
                 continue;
             }
             let body = format!(r#"{{"username":"carol"{password}{addr}}}"#);
-            told.insert(node.post("/register", body).await.refused(409, "user_exists"));
+            told.insert(node.post("/register", body).await.expect_error(409, "user_exists"));
         }
     }
     assert_eq!(told.len(), 1, "{told:?}");
@@ -157,12 +157,12 @@ async fn a_refused_registration_does_not_tell_whether_its_password_was_right() {
 
 #[tokio::test]
 async fn who_guesses_is_told_when_to_try_again() {
-    let node = Node::new(leading());
+    let node = TestNode::new(leading());
     node.post("/register", REGISTRATION).await;
     for _ in 0..5 {
-        node.post("/login", r#"{"username":"carol","password":"x"}"#).await.refused(401, "wrong_password");
+        node.post("/login", r#"{"username":"carol","password":"x"}"#).await.expect_error(401, "wrong_password");
     }
     let refused = node.post("/login", LOGIN).await;
-    refused.refused(429, "too_many_attempts");
+    refused.expect_error(429, "too_many_attempts");
     assert_eq!(refused.header("retry-after"), Some("1"));
 }

@@ -7,13 +7,13 @@ use serde_json::Value;
 
 /// What came back.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: bytes::Bytes,
 }
 
-impl Answer {
+impl Response {
     pub(super) async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Ok(Self { status, headers, body: response.bytes().await? })
@@ -31,7 +31,7 @@ impl Answer {
 
     /// Checks that this is a refusal of the documented shape, and gives its message.
     #[track_caller]
-    pub(crate) fn refused(&self, status: u16, code: &str) -> String {
+    pub(crate) fn expect_error(&self, status: u16, code: &str) -> String {
         assert_eq!(self.status, status, "{self}");
         assert_eq!(self.header("content-type"), Some("application/json"), "{self}");
         let json = self.json();
@@ -50,7 +50,7 @@ impl Answer {
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body: String = String::from_utf8_lossy(&self.body).chars().take(600).collect();
         write!(f, "{} {body}", self.status)

@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::Context;
 
 /// The longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct HttpConnection {
     stream: TcpStream,
     buffer: Vec<u8>,
     /// How much of the buffer is the last answer.
@@ -20,24 +20,24 @@ pub(crate) struct Wire {
 
 /// An answer, as it came.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Answer<'w> {
+pub(crate) struct Response<'w> {
     pub(crate) status: u16,
     /// The status line and the header lines, with the empty line.
     pub(crate) head: &'w str,
     pub(crate) body: &'w [u8],
 }
 
-impl Wire {
+impl HttpConnection {
     pub(crate) fn connect(to: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        let stream = TcpStream::connect_timeout(&to, TIMEOUT)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         Ok(Self { stream, buffer: vec![0; 64 * 1024], filled: 0 })
     }
 
     /// Sends a request and waits for its whole answer.
-    pub(crate) fn ask(&mut self, request: &[u8]) -> anyhow::Result<Answer<'_>> {
+    pub(crate) fn send(&mut self, request: &[u8]) -> anyhow::Result<Response<'_>> {
         self.stream.write_all(request)?;
         self.filled = 0;
         let head = loop {
@@ -60,7 +60,7 @@ impl Wire {
             self.read_more()?;
         }
         let (head, body) = self.buffer[..self.filled].split_at(head);
-        Ok(Answer { status, head: std::str::from_utf8(head)?, body })
+        Ok(Response { status, head: std::str::from_utf8(head)?, body })
     }
 
     fn read_more(&mut self) -> anyhow::Result<()> {
@@ -78,7 +78,7 @@ fn content_length(head: &str) -> Option<Result<usize, std::num::ParseIntError>> 
     })
 }
 
-impl Answer<'_> {
+impl Response<'_> {
     /// The value of a header.
     pub(crate) fn header(&self, wanted: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(':'));

@@ -100,12 +100,12 @@ async fn what_is_unusual_about_a_heartbeat_is_answered_by_the_router() {
     cluster.register("alice", "10.0.0.1:9000").await;
     let (follower, leader) = cluster.follower().await;
     let wrong = cluster.at(leader).get(SHORT).await;
-    wrong.refused(405, "method_not_allowed");
+    wrong.expect_error(405, "method_not_allowed");
     assert_eq!(wrong.header("allow"), Some("POST"));
     assert_eq!(cluster.at(leader).head(SHORT).await.status, 405);
     let page = cluster.at(leader).header("origin", "https://page.example").post(SHORT, r#"{"username":"alice"}"#).await;
     assert_eq!((page.status, page.header("access-control-allow-origin")), (200, Some("*")));
     let redirect = cluster.at(follower).post("/heartbeat?redirect", "{}").await;
     assert_eq!(redirect.status, 307);
-    cluster.at(leader).post(SHORT, "x".repeat(64 * 1024 + 1)).await.refused(413, "body_too_large");
+    cluster.at(leader).post(SHORT, "x".repeat(64 * 1024 + 1)).await.expect_error(413, "body_too_large");
 }

@@ -5,18 +5,18 @@ use std::time::{Duration, Instant};
 
 use crate::builds::Build;
 use crate::nodes::Nodes;
-use crate::processes::Process;
+use crate::process::Process;
 use crate::progress;
 
 /// A server under measurement.
-pub(crate) struct Server<'s> {
+pub(crate) struct MeasuredServer<'s> {
     /// For people.
     pub(crate) name: &'s str,
     pub(crate) process: &'s Process,
     pub(crate) addr: SocketAddr,
 }
 
-impl<'s> Server<'s> {
+impl<'s> MeasuredServer<'s> {
     /// The only node of each build.
     pub(crate) fn of_each(builds: &'s [Build], started: &'s [Nodes]) -> Vec<Self> {
         let server = |(build, nodes): (&'s Build, &'s Nodes)| {
@@ -32,16 +32,16 @@ pub(crate) fn compare(
     what: &str,
     rounds: u64,
     requests: u64,
-    nodes: &[Server<'_>],
-    bare: &Server<'_>,
+    nodes: &[MeasuredServer<'_>],
+    bare: &MeasuredServer<'_>,
     load: impl Fn(SocketAddr) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let once = |server: &Server<'_>| -> anyhow::Result<f64> {
+    let once = |server: &MeasuredServer<'_>| -> anyhow::Result<f64> {
         let before = server.process.cpu_time()?;
         load(server.addr)?;
         Ok(microseconds(server.process.cpu_time()?.saturating_sub(before), requests))
     };
-    let servers: Vec<&Server<'_>> = nodes.iter().chain([bare]).collect();
+    let servers: Vec<&MeasuredServer<'_>> = nodes.iter().chain([bare]).collect();
     // What is done once for all (memory, caches) is not what is measured.
     servers.iter().try_for_each(|server| once(server).map(drop))?;
     let mut times = vec![Vec::new(); servers.len()];

@@ -6,13 +6,13 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use serde::Deserialize;
 
-use super::cursor::Given;
+use super::cursor::ClientCursor;
 use crate::http::error::ApiError;
-use crate::http::limits::MAX_POLL_WAIT;
+use crate::http::limits::MAX_LONG_POLL_WAIT;
 use crate::http::params::quoted;
 
 /// `?since=&wait=`: the list that the client knows. (The waiting is over when this is read.)
-pub(in crate::http) struct Since(pub(in crate::http) Option<Given>);
+pub(in crate::http) struct SinceParam(pub(in crate::http) Option<ClientCursor>);
 
 #[derive(Deserialize)]
 struct SinceQuery {
@@ -23,43 +23,47 @@ struct SinceQuery {
     prefix: Option<String>,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Since {
+impl<S: Send + Sync> FromRequestParts<S> for SinceParam {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Ok(Query(query)) = Query::<SinceQuery>::from_request_parts(parts, state).await else {
-            let wanted = "?since= and wait=, each at most once";
-            return Err(ApiError::InvalidField { field: "query", found: "not readable".to_owned(), wanted });
+            let expected = "?since= and wait=, each at most once";
+            return Err(ApiError::InvalidField { field: "query", found: "not readable".to_owned(), expected });
         };
         let Some(since) = query.since else {
             let found = "given without since".to_owned();
-            let alone = ApiError::InvalidField { field: "wait", found, wanted: "given with the cursor to wait from" };
-            return if query.wait.is_some() { Err(alone) } else { Ok(Self(None)) };
+            let without_since =
+                ApiError::InvalidField { field: "wait", found, expected: "given with the cursor to wait from" };
+            return if query.wait.is_some() { Err(without_since) } else { Ok(Self(None)) };
         };
         if query.limit.or(query.after).or(query.prefix).is_some() {
             let found = "given together with a page".to_owned();
-            let wanted = "alone or with wait=, for changes are those of the whole list";
-            return Err(ApiError::InvalidField { field: "since", found, wanted });
+            let expected = "alone or with wait=, for changes are those of the whole list";
+            return Err(ApiError::InvalidField { field: "since", found, expected });
         }
         if let Some(wait) = query.wait.filter(|wait| parse_wait(wait).is_none()) {
             return Err(ApiError::InvalidField {
                 field: "wait",
                 found: quoted(&wait),
-                wanted: "whole seconds, up to 60",
+                expected: "whole seconds, up to 60",
             });
         }
-        let wanted = "a cursor of an earlier answer, or 0 for none";
-        let given =
-            Given::parse(&since).ok_or(ApiError::InvalidField { field: "since", found: quoted(&since), wanted })?;
+        let expected = "a cursor of an earlier answer, or 0 for none";
+        let given = ClientCursor::parse(&since).ok_or(ApiError::InvalidField {
+            field: "since",
+            found: quoted(&since),
+            expected,
+        })?;
         Ok(Self(Some(given)))
     }
 }
 
-/// Whole seconds, at most [`MAX_POLL_WAIT`]; `None` for anything else than digits.
+/// Whole seconds, at most [`MAX_LONG_POLL_WAIT`]; `None` for anything else than digits.
 pub(in crate::http) fn parse_wait(text: &str) -> Option<Duration> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     // What is too long for the type is too long for us.
-    digits.then(|| text.parse().map_or(MAX_POLL_WAIT, Duration::from_secs).min(MAX_POLL_WAIT))
+    digits.then(|| text.parse().map_or(MAX_LONG_POLL_WAIT, Duration::from_secs).min(MAX_LONG_POLL_WAIT))
 }
 
 #[cfg(test)]

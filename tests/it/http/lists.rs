@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::cluster::{Answer, Cluster, Plan, until};
+use crate::cluster::{Cluster, Plan, Response, until};
 
 /// Clients that wait for changes at once.
 const POLLS: usize = 50;
@@ -38,7 +38,7 @@ async fn each_list_shows_each_write_as_soon_as_it_was_acknowledged() {
         let name = format!("user{n}");
         cluster.register(&name, "10.0.0.1:9000").await;
         assert_eq!(cluster.lead().get("/users").await.json()["count"], n);
-        cluster.beat(&name).await;
+        cluster.heartbeat(&name).await;
         let online = cluster.lead().get("/discover").await;
         assert_eq!(online.json()["count"], n);
         tags.push(online.header("etag").expect("a tag").to_owned());
@@ -47,7 +47,7 @@ async fn each_list_shows_each_write_as_soon_as_it_was_acknowledged() {
         assert_eq!(cluster.lead().get("/users").await.json()["users"][n - 1]["online"], true);
     }
     // A heartbeat that nobody sees changes no tag, and who has the list gets the cursor all the same.
-    cluster.beat("user1").await;
+    cluster.heartbeat("user1").await;
     let again = cluster.lead().header("if-none-match", &tags[4]).get("/discover").await;
     assert_eq!((again.status, again.body.len()), (304, 0), "{again}");
     assert_eq!(again.header("rollcall-cursor").map(str::to_owned), Some(cursor(&cluster).await));
@@ -97,12 +97,12 @@ async fn who_has_waited_long_enough_is_told_that_nothing_changed() {
 async fn a_cursor_of_another_leader_gets_the_whole_list() {
     let mut cluster = Plan::quick().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let known = cursor(&cluster).await;
     let old = cluster.leader().await;
     cluster.kill9(old);
     cluster.leader_after(old).await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let whole = since(&cluster, &known, 60).await;
     assert_eq!((&whole["reset"], &whole["count"]), (&json!(true), &json!(1)), "{whole}");
     assert_eq!(whole["online_clients"], json!([{"username": "alice", "addr": "10.0.0.1:9000"}]));
@@ -124,9 +124,9 @@ async fn a_leader_that_is_asked_to_end_answers_those_who_wait_and_names_its_succ
         cluster.terminate(old);
     };
     let (answers, ()) = tokio::join!(asked, ask_to_end);
-    let of = |status: u16| answers.iter().filter(|answer| answer.status == status).collect::<Vec<&Answer>>();
+    let of = |status: u16| answers.iter().filter(|answer| answer.status == status).collect::<Vec<&Response>>();
     for answer in of(403) {
-        answer.refused(403, "not_leader");
+        answer.expect_error(403, "not_leader");
         assert_ne!(answer.json()["leader"], cluster.name(old));
     }
     assert_eq!(of(403).len() + of(503).len(), answers.len());
@@ -170,7 +170,7 @@ async fn readers_that_do_not_read_keep_lists_from_others_but_not_heartbeats() {
     let refused = readers.iter().filter(|(status, _)| status == b"HTTP/1.1 503").count();
     assert!((1..60).contains(&refused), "{refused} of 60 are refused");
     let answer = cluster.at(0).get("/users").await;
-    answer.refused(503, "overloaded");
+    answer.expect_error(503, "overloaded");
     let heartbeat = cluster.at(0).post("/heartbeat", r#"{"username":"alice"}"#).await;
     assert_eq!(heartbeat.status, 200, "{heartbeat}");
     cluster.register("bob", "10.0.0.2:9000").await;

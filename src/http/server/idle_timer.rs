@@ -14,76 +14,76 @@ use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, sleep_until};
 
 /// In the place of a time: a request is being answered.
-const BUSY: u64 = u64::MAX;
+const IN_REQUEST: u64 = u64::MAX;
 
 /// Since when a connection is without a request.
 #[derive(Clone)]
-pub(super) struct Idle {
+pub(super) struct IdleTimer {
     opened: Instant,
-    /// Milliseconds since then, or [`BUSY`].
+    /// Milliseconds since then, or [`IN_REQUEST`].
     since_ms: Arc<AtomicU64>,
 }
 
 /// A request that is being answered, until it is dropped.
-pub(super) struct Busy(Idle);
+pub(super) struct ActiveRequest(IdleTimer);
 
 /// An answer's body, with which the request ends.
-pub(super) struct Answered<B> {
+pub(super) struct TrackedBody<B> {
     body: B,
-    _busy: Busy,
+    _request: ActiveRequest,
 }
 
-impl Idle {
-    /// Idle from now on.
+impl IdleTimer {
+    /// IdleTimer from now on.
     pub(super) fn new() -> Self {
         Self { opened: Instant::now(), since_ms: Arc::default() }
     }
 
     /// A request came; there are no two at a time.
-    pub(super) fn begin(&self) -> Busy {
-        self.since_ms.store(BUSY, Ordering::Relaxed);
-        Busy(self.clone())
+    pub(super) fn start_request(&self) -> ActiveRequest {
+        self.since_ms.store(IN_REQUEST, Ordering::Relaxed);
+        ActiveRequest(self.clone())
     }
 
     /// For how long there has been no request; `None` while one is being answered.
-    pub(super) fn lasts(&self) -> Option<Duration> {
+    pub(super) fn idle_time(&self) -> Option<Duration> {
         match self.since_ms.load(Ordering::Relaxed) {
-            BUSY => None,
+            IN_REQUEST => None,
             ms => Some(self.opened.elapsed().saturating_sub(Duration::from_millis(ms))),
         }
     }
 
-    /// Waits until there was no request for as long as `most`.
-    pub(super) async fn is_over(&self, most: Duration) {
+    /// Waits until there was no request for as long as `limit`.
+    pub(super) async fn expired(&self, limit: Duration) {
         loop {
             let since = match self.since_ms.load(Ordering::Relaxed) {
-                BUSY => Instant::now(),
+                IN_REQUEST => Instant::now(),
                 ms => self.opened + Duration::from_millis(ms),
             };
-            let over = since + most;
-            if over <= Instant::now() {
+            let expires_at = since + limit;
+            if expires_at <= Instant::now() {
                 return;
             }
-            sleep_until(over).await;
+            sleep_until(expires_at).await;
         }
     }
 }
 
-impl Drop for Busy {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        let ms = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(BUSY - 1);
+        let ms = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(IN_REQUEST - 1);
         self.0.since_ms.store(ms, Ordering::Relaxed);
     }
 }
 
-impl Busy {
+impl ActiveRequest {
     /// Ends the request when `body` is sent.
-    pub(super) fn until_sent<B>(self, body: B) -> Answered<B> {
-        Answered { body, _busy: self }
+    pub(super) fn until_body_sent<B>(self, body: B) -> TrackedBody<B> {
+        TrackedBody { body, _request: self }
     }
 }
 
-impl<B: HttpBody + Unpin> HttpBody for Answered<B> {
+impl<B: HttpBody + Unpin> HttpBody for TrackedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -106,26 +106,26 @@ mod tests {
 
     use super::*;
 
-    const MOST: Duration = Duration::from_secs(30);
+    const LIMIT: Duration = Duration::from_secs(30);
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_over_exactly_when_it_was_idle_for_long() {
-        let (idle, started) = (Idle::new(), Instant::now());
-        idle.is_over(MOST).await;
-        assert_eq!(started.elapsed(), MOST);
+        let (idle, started) = (IdleTimer::new(), Instant::now());
+        idle.expired(LIMIT).await;
+        assert_eq!(started.elapsed(), LIMIT);
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_request_begins_the_time_anew_and_none_passes_while_one_is_answered() {
-        let idle = Idle::new();
-        let mut over = Box::pin(idle.is_over(MOST));
-        assert!(timeout(MOST / 2, &mut over).await.is_err());
-        let answered = idle.begin().until_sent(axum::body::Body::empty());
-        assert!(timeout(MOST * 5, &mut over).await.is_err());
+        let idle = IdleTimer::new();
+        let mut expired = Box::pin(idle.expired(LIMIT));
+        assert!(timeout(LIMIT / 2, &mut expired).await.is_err());
+        let answered = idle.start_request().until_body_sent(axum::body::Body::empty());
+        assert!(timeout(LIMIT * 5, &mut expired).await.is_err());
         drop(answered);
         let ended = Instant::now();
-        over.await;
+        expired.await;
         // A look may come as late as it would have taken the request that was being answered.
-        assert!((MOST..=MOST * 2).contains(&ended.elapsed()), "{:?}", ended.elapsed());
+        assert!((LIMIT..=LIMIT * 2).contains(&ended.elapsed()), "{:?}", ended.elapsed());
     }
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use crate::rounds::now;
+use crate::comparison::now;
+use crate::http_client::HttpConnection;
 use crate::users;
-use crate::wire::Wire;
 
 /// How often each client sends a heartbeat: what a node with the default TTL advises.
 pub(crate) const PERIOD: Duration = Duration::from_secs(10);
@@ -17,11 +17,11 @@ pub(crate) const PERIOD: Duration = Duration::from_secs(10);
 const THREADS: u64 = 2;
 
 /// Between two tries when no node serves.
-const AGAIN: Duration = Duration::from_millis(5);
+const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
 /// The clients. They stop when this value goes.
 #[derive(Debug)]
-pub(crate) struct Beater {
+pub(crate) struct HeartbeatClients {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<anyhow::Result<()>>>,
 }
@@ -36,7 +36,7 @@ struct Shared {
     stopped: AtomicBool,
 }
 
-impl Beater {
+impl HeartbeatClients {
     /// Starts them; all send within the first period.
     pub(crate) fn start(nodes: Vec<SocketAddr>, leader: usize, clients: u64) -> Self {
         let (leader, sent, stopped) = (AtomicUsize::new(leader), AtomicU64::new(0), AtomicBool::new(false));
@@ -61,7 +61,7 @@ impl Beater {
     }
 }
 
-impl Drop for Beater {
+impl Drop for HeartbeatClients {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Relaxed);
     }
@@ -70,40 +70,44 @@ impl Drop for Beater {
 impl Shared {
     /// Sends the heartbeats of every `THREADS`th client from `first` on, evenly over each period.
     fn run(&self, first: u64) -> anyhow::Result<()> {
-        let mine: Vec<Vec<u8>> =
+        let requests: Vec<Vec<u8>> =
             (first..self.clients).step_by(usize::try_from(THREADS)?).map(users::heartbeat).collect();
-        let mut wire = None;
-        let mut began = now();
+        let mut connection = None;
+        let mut period_start = now();
         while !self.is_stopped() {
-            for (turn, beat) in mine.iter().enumerate() {
-                wait_until(began + PERIOD.mul_f64(part(turn, mine.len())));
-                self.deliver(beat, &mut wire);
+            for (index, request) in requests.iter().enumerate() {
+                wait_until(period_start + PERIOD.mul_f64(fraction(index, requests.len())));
+                self.send_until_accepted(request, &mut connection);
                 if self.is_stopped() {
                     return Ok(());
                 }
             }
             // Who is late does not hurry: a client sends its next heartbeat a period after the last one.
-            began = (began + PERIOD).max(now());
+            period_start = (period_start + PERIOD).max(now());
         }
         Ok(())
     }
 
     /// Sends a heartbeat until it is accepted, to one node after the other.
-    fn deliver(&self, beat: &[u8], wire: &mut Option<Wire>) {
+    fn send_until_accepted(&self, request: &[u8], connection: &mut Option<HttpConnection>) {
         while !self.is_stopped() {
             let node = self.leader.load(Ordering::Relaxed);
-            if wire.is_none() {
-                *wire = Wire::connect(self.nodes[node]).ok();
+            if connection.is_none() {
+                *connection = HttpConnection::connect(self.nodes[node]).ok();
             }
-            if wire.as_mut().and_then(|wire| wire.ask(beat).ok()).is_some_and(|answer| answer.status == 200) {
+            if connection
+                .as_mut()
+                .and_then(|connection| connection.send(request).ok())
+                .is_some_and(|answer| answer.status == 200)
+            {
                 self.sent.fetch_add(1, Ordering::Relaxed);
                 return;
             }
-            *wire = None;
+            *connection = None;
             let next = (node + 1) % self.nodes.len();
             // Another thread may have gone on already.
             let _ = self.leader.compare_exchange(node, next, Ordering::Relaxed, Ordering::Relaxed);
-            sleep(AGAIN);
+            sleep(RETRY_PAUSE);
         }
     }
 
@@ -113,8 +117,8 @@ impl Shared {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of clients are far below 2^52")]
-fn part(turn: usize, of: usize) -> f64 {
-    turn as f64 / of as f64
+fn fraction(index: usize, of: usize) -> f64 {
+    index as f64 / of as f64
 }
 
 fn wait_until(then: Instant) {

@@ -20,24 +20,24 @@ use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-use crate::processes::Process;
-use crate::rounds::Server;
-use crate::wire::Answer;
+use crate::comparison::MeasuredServer;
+use crate::http_client;
+use crate::process::Process;
 
 /// The first argument of a process of this program that is to be this server.
 pub(crate) const COMMAND: &str = "bare";
 
 /// A running bare server.
 #[derive(Debug)]
-pub(crate) struct Bare {
+pub(crate) struct BareServer {
     pub(crate) process: Process,
     pub(crate) addr: SocketAddr,
     _answer: NamedTempFile,
 }
 
-impl Bare {
+impl BareServer {
     /// Starts one that gives this answer.
-    pub(crate) fn start(answer: &Answer<'_>) -> anyhow::Result<Self> {
+    pub(crate) fn start(answer: &http_client::Response<'_>) -> anyhow::Result<Self> {
         let file = NamedTempFile::new()?;
         fs::write(file.path(), [answer.head.as_bytes(), answer.body].concat())?;
         let mut command = Command::new(std::env::current_exe()?);
@@ -49,8 +49,8 @@ impl Bare {
         Ok(Self { process, addr, _answer: file })
     }
 
-    pub(crate) fn server(&self) -> Server<'_> {
-        Server { name: "bare hyper", process: &self.process, addr: self.addr }
+    pub(crate) fn server(&self) -> MeasuredServer<'_> {
+        MeasuredServer { name: "bare hyper", process: &self.process, addr: self.addr }
     }
 }
 

@@ -1,0 +1,254 @@
+//! A peer of the chat that is driven by a measurement: a process of its own with everything that `rollcall peer` has but the
+//! screen. It reads commands from its standard input, and writes what came of them, a line of JSON each.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, stdin};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use rollcall::config;
+use rollcall_chat::engine::Notice;
+use rollcall_chat::{Ask, Peer};
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+/// The first argument of a process of this program that is to be such a peer.
+pub(crate) const COMMAND: &str = "chatter";
+
+/// After so long without a message, those that are missing are taken for lost.
+pub(crate) const SILENCE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// For so long after the last message that is expected, one that comes twice would be noticed.
+pub(crate) const DUPLICATE_WAIT: Duration = Duration::from_millis(300);
+
+/// Notices that are taken at once.
+const BATCH: usize = 256;
+
+/// A command of the measurement to a peer: one line of JSON. The names on the wire stay as they are, so
+/// that two builds of the benchmark can talk to each other's peers.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) enum ChatCommand {
+    /// Report the number of linked peers.
+    Links,
+    /// Send messages at a steady rate, and receive those of the other peers.
+    #[serde(rename = "Talk")]
+    Send {
+        /// Messages to send.
+        #[serde(rename = "say")]
+        messages: u64,
+        /// Messages to send in a second.
+        #[serde(rename = "a_second")]
+        per_second: u64,
+        /// Delay before the first message, in microseconds.
+        #[serde(rename = "after_us")]
+        start_after_us: u64,
+        /// Length of each message, in bytes.
+        bytes: usize,
+        /// Messages to receive.
+        #[serde(rename = "hear")]
+        expected: u64,
+    },
+}
+
+/// The report of a peer after a command: one line of JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ChatReport {
+    /// The peer listens at this address.
+    #[serde(rename = "Listens")]
+    Listening(String),
+    /// The number of linked peers.
+    Links(usize),
+    /// The messages that the peer received.
+    #[serde(rename = "Heard")]
+    Deliveries(Deliveries),
+}
+
+/// The messages that a peer received, with their delays.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Deliveries {
+    /// Different messages.
+    pub(crate) messages: u64,
+    /// Messages that had been received before.
+    #[serde(rename = "doubles")]
+    pub(crate) duplicates: u64,
+    /// Number of messages per delay. The delay is the time from the tick to send a message until the
+    /// notice of it, in microseconds.
+    pub(crate) delays_us: BTreeMap<u128, u64>,
+}
+
+/// Is such a peer until the standard input ends. `peers` are those that it dials, separated by commas.
+pub(crate) fn run(name: &str, peers: &str) -> anyhow::Result<()> {
+    let values = [("name", name), ("listen_addr", "127.0.0.1:0"), ("peers", peers), ("lan", "false")];
+    let values = values.map(|(key, value)| (key, value.to_owned()));
+    let settings = config::chat::load(None, &|_| None, &values)?;
+    let name = name.to_owned();
+    // The same runtime as the program's, and a task as there.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.spawn(async move {
+        let mut peer = Peer::start(settings).await?;
+        print(&ChatReport::Listening(peer.listens_at().to_string()))?;
+        let mut commands = commands();
+        while let Some(command) = commands.recv().await {
+            let report = match command {
+                ChatCommand::Links => ChatReport::Links(link_count(&peer).await?),
+                ChatCommand::Send { messages, per_second, start_after_us, bytes, expected } => {
+                    let asks = peer.asks();
+                    let between = Duration::from_secs(1) / u32::try_from(per_second)?;
+                    let ticks = ticks(Duration::from_micros(start_after_us), between);
+                    let (deliveries, sent) =
+                        tokio::join!(listen(&mut peer, expected), send_messages(asks, &name, messages, ticks, bytes));
+                    sent?;
+                    ChatReport::Deliveries(deliveries)
+                }
+            };
+            print(&report)?;
+        }
+        peer.stop().await;
+        anyhow::Ok(())
+    });
+    runtime.block_on(ended)?
+}
+
+pub(crate) fn print(report: &ChatReport) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(report)?);
+    Ok(())
+}
+
+pub(crate) fn commands() -> mpsc::Receiver<ChatCommand> {
+    let (sender, commands) = mpsc::channel(1);
+    // A read of standard input cannot be interrupted, so it has a thread that ends with the process.
+    thread::spawn(move || {
+        for line in stdin().lock().lines().map_while(Result::ok) {
+            let Ok(command) = serde_json::from_str(&line) else { return };
+            if sender.blocking_send(command).is_err() {
+                return;
+            }
+        }
+    });
+    commands
+}
+
+async fn link_count(peer: &Peer) -> anyhow::Result<usize> {
+    let (sender, answer) = oneshot::channel();
+    peer.asks().send(Ask::List(sender)).await?;
+    Ok(answer.await?.len())
+}
+
+async fn send_messages(
+    asks: mpsc::Sender<Ask>,
+    name: &str,
+    messages: u64,
+    mut ticks: mpsc::Receiver<()>,
+    bytes: usize,
+) -> anyhow::Result<()> {
+    let padding = ".".repeat(bytes);
+    for number in 0..messages {
+        ticks.recv().await.context("the ticks have ended")?;
+        asks.send(Ask::Post(message_text(name, number, bytes, &padding))).await?;
+    }
+    Ok(())
+}
+
+/// The moments to speak at, until nobody wants to know them. They come from a thread: a timer of the runtime's is good to a
+/// millisecond only, so that what is said would come in bursts.
+pub(crate) fn ticks(first: Duration, between: Duration) -> mpsc::Receiver<()> {
+    let (sender, ticks) = mpsc::channel(BATCH);
+    thread::spawn(move || {
+        let mut next = now() + first;
+        loop {
+            thread::sleep(next.saturating_sub(now()));
+            next += between;
+            if sender.blocking_send(()).is_err() {
+                return;
+            }
+        }
+    });
+    ticks
+}
+
+async fn listen(peer: &mut Peer, expected: u64) -> Deliveries {
+    let (mut log, mut notices) = (DeliveryLog::default(), Vec::new());
+    let mut deadline = Instant::now() + SILENCE_TIMEOUT;
+    let mut timer = std::pin::pin!(sleep_until(deadline));
+    loop {
+        tokio::select! {
+            count = peer.notices(&mut notices, BATCH) => if count == 0 {
+                break;
+            },
+            () = &mut timer => {
+                if Instant::now() >= deadline {
+                    break;
+                }
+                // Something came meanwhile. A timer that is set anew for each message would cost more than the message.
+                timer.as_mut().reset(deadline);
+            },
+        }
+        let received_at = now();
+        for notice in notices.drain(..) {
+            if let Notice::Post { text, .. } = notice {
+                log.record(&text, received_at);
+            }
+        }
+        if log.deliveries.messages < expected {
+            deadline = Instant::now() + SILENCE_TIMEOUT;
+        } else {
+            deadline = Instant::now() + DUPLICATE_WAIT;
+            timer.as_mut().reset(deadline);
+        }
+    }
+    log.deliveries
+}
+
+/// What was received, and which messages that were.
+#[derive(Default)]
+pub(crate) struct DeliveryLog {
+    pub(crate) deliveries: Deliveries,
+    received: BTreeMap<String, Vec<bool>>,
+}
+
+impl DeliveryLog {
+    pub(crate) fn record(&mut self, text: &str, received_at: Duration) {
+        let Some((name, number, sent_at_ns)) = parse_message(text) else { return };
+        if !self.received.contains_key(name) {
+            self.received.insert(name.to_owned(), Vec::new());
+        }
+        let Some(numbers) = self.received.get_mut(name) else { return };
+        numbers.resize(numbers.len().max(number + 1), false);
+        if std::mem::replace(&mut numbers[number], true) {
+            self.deliveries.duplicates += 1;
+        } else {
+            self.deliveries.messages += 1;
+            let delay = received_at.saturating_sub(Duration::from_nanos(sent_at_ns));
+            *self.deliveries.delays_us.entry(delay.as_micros()).or_default() += 1;
+        }
+    }
+}
+
+/// What is said: by whom, the how manieth it is, and when; filled up to so many bytes.
+pub(crate) fn message_text(name: &str, number: u64, bytes: usize, padding: &str) -> String {
+    let mut text = format!("{name} {number} {} ", now().as_nanos());
+    text.push_str(&padding[text.len().min(bytes)..]);
+    text
+}
+
+/// Who said it, the how manieth it is, and when it was said.
+fn parse_message(text: &str) -> Option<(&str, usize, u64)> {
+    let mut words = text.split(' ');
+    Some((words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+}
+
+/// Now on a clock that all processes share.
+pub(crate) fn now() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::try_from(now).expect("it began before the machine did")
+}
+
+impl ChatReport {
+    /// What a line says.
+    pub(crate) fn read(line: &str) -> anyhow::Result<Self> {
+        serde_json::from_str(line).with_context(|| format!("a peer said {line:?}"))
+    }
+}
