@@ -1,8 +1,11 @@
-//! The HTTP API: a table of routes, the gate that only a leader opens, and one shape for every error.
+//! The HTTP API: a table of routes, a gate for the leader's routes, and one format for every error.
 //!
-//! Handlers translate between JSON and [`crate::registry`]; they hold no rules of their own and never see the storage.
-//! Clocks are read here, at the edge, and nowhere below. [`ApiService`] can be driven without a socket; [`serve()`] is the
-//! driver that puts it on one.
+//! Handlers translate between JSON and [`crate::registry`]. They contain no business rules and
+//! never see the storage. They read the clock and pass the time down; code below them never reads a
+//! clock.
+//!
+//! Read [`ApiService`] and [`ROUTES`] first. The service works without a socket. [`serve()`] is the
+//! driver that runs it on a listener.
 
 mod app;
 mod body;

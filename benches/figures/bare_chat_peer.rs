@@ -1,5 +1,6 @@
-//! What a chat costs without a peer: a program on the same runtime and as many connections that writes as many bytes for
-//! each message, and looks at nothing but the text. How much of a delay is the system's can be seen by it alone.
+//! Baseline for the chat: a program without any chat protocol. It uses the same runtime and as many
+//! connections, and writes as many bytes per message. It looks only at the text. Its delays are
+//! those of the system.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,21 +18,23 @@ use crate::chat_peer::{
     print, ticks,
 };
 
-/// The first argument of a process of this program that is to be such a program.
+/// First argument of a process that runs this program.
 pub(crate) const COMMAND: &str = "bare-chatter";
 
-/// What a peer writes beside the text: the names of the fields, the sender, the number, the time and the name.
+/// Bytes that a peer writes beside the text: field names, sender, sequence number, time and
+/// nickname.
 const OVERHEAD_BYTES: usize = 145;
 
-/// How much is read at once, as a peer does.
+/// Size of the read buffer, in bytes, as in a peer.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 
-/// Between two looks at whether all was received.
+/// Pause between two checks whether all messages were received.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 type Writers = Arc<Mutex<Vec<OwnedWriteHalf>>>;
 
-/// Is such a program until the standard input ends. `others` are those that it dials, separated by commas.
+/// Runs this program until standard input ends. `others` are the addresses that it dials, separated
+/// by commas.
 pub(crate) fn run(name: &str, others: &str) -> anyhow::Result<()> {
     let name = name.to_owned();
     let others: Vec<String> = others.split(',').filter(|addr| !addr.is_empty()).map(str::to_owned).collect();
@@ -106,7 +109,7 @@ async fn listen(mut reader: OwnedReadHalf, log: Arc<Mutex<DeliveryLog>>) {
     }
 }
 
-/// Waits until so much was received, or nothing more comes.
+/// Waits until so many messages were received, or until none arrives for [`SILENCE_TIMEOUT`].
 async fn all_received(log: &Mutex<DeliveryLog>, expected: u64) -> Deliveries {
     let (mut before, mut silent) = (0, Duration::ZERO);
     while lock(log).deliveries.messages < expected && silent < SILENCE_TIMEOUT {

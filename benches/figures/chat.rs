@@ -1,4 +1,4 @@
-//! The chat: how long a message takes and whether all arrive, and what a peer costs that has nothing to do.
+//! Chat: delay and loss of messages, and the cost of an idle peer.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,32 +18,32 @@ use crate::memory::mb;
 use crate::process::{Process, stolen_time};
 use crate::{Args, progress};
 
-/// Bytes of a message's text.
+/// Length of a message, in bytes.
 const TEXT_BYTES: usize = 200;
 
-/// Messages that each peer says in a second.
+/// Messages that each peer sends in a second.
 const MESSAGES_PER_SECOND: u64 = 1000;
 
-/// Before the first of them, when all have heard what is wanted.
+/// Delay before the first message, in microseconds. By then all peers have read their commands.
 const START_DELAY_US: u64 = 10_000;
 
-/// The peers of a chat with many.
+/// Number of peers in the large chat.
 const LARGE_CHAT: usize = 6;
 
-/// A run counts if the host took no more of the processors' time away than this. What is left is then the time of the machine
-/// that the figure is for.
+/// Largest share of processor time that the host may take away in a run that counts, in percent.
+/// Otherwise the figure would describe the host and not this program.
 const MAX_STOLEN_PERCENT: f64 = 2.0;
 
-/// So many of those are enough.
+/// Number of such quiet runs that are enough.
 const QUIET_RUNS: usize = 5;
 
-/// The longest wait for peers to be linked.
+/// Longest wait for the links between the peers.
 const LINK_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Between two looks at whether they are.
+/// Pause between two checks of the links.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// After which a peer that was just linked has nothing left to do.
+/// Time after which a newly linked peer is idle.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 
 pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
@@ -53,8 +53,8 @@ pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
     measure_idle(arguments.idle_seconds)
 }
 
-/// Peers of each build and bare programs in turn, until enough of this build's runs count. All runs are printed, whether they
-/// count or not.
+/// Runs peers of each build and the baseline in turn, until enough runs of this build are quiet.
+/// All runs are printed, quiet or not.
 fn compare(peers: usize, senders: usize, arguments: &Args) -> anyhow::Result<()> {
     let builds = builds::all(arguments)?;
     let bare = Build { name: "bare programs", program: builds[0].program.clone() };
@@ -78,11 +78,12 @@ fn compare(peers: usize, senders: usize, arguments: &Args) -> anyhow::Result<()>
     Ok(())
 }
 
-/// One run of a chat.
+/// The result of one run.
 struct Run {
     deliveries: Deliveries,
     expected: u64,
-    /// Processor time of all peers, and what the host took away, as parts of one processor and of all.
+    /// Processor time of all peers in percent of one processor, and time taken away by the host in
+    /// percent of all processors.
     busy_percent: f64,
     stolen_percent: f64,
 }
@@ -105,7 +106,7 @@ impl fmt::Display for Run {
     }
 }
 
-/// What arrived in all runs, and how fast in those that count.
+/// Messages received in all runs, and delays in the quiet runs.
 fn summary(runs: &[Run]) -> String {
     let sum = |part: fn(&Run) -> u64| runs.iter().map(part).sum::<u64>();
     let arrived = sum(|run| run.deliveries.messages);
@@ -130,7 +131,8 @@ fn summary(runs: &[Run]) -> String {
     )
 }
 
-/// `senders` of the `peers` send, all others listen. They are processes of a program with this first argument.
+/// Runs a chat of `peers` processes, of which `senders` send and all receive. `command` is their
+/// first argument.
 fn run_once(program: &Path, command: &str, peers: usize, senders: usize, seconds: u64) -> anyhow::Result<Run> {
     let mut all = start_linked_peers(program, command, peers)?;
     let (before, stolen_before) = (cpu_time(&all)?, stolen_time()?);
@@ -140,7 +142,7 @@ fn run_once(program: &Path, command: &str, peers: usize, senders: usize, seconds
         let sends = index < senders;
         let expected = sent_by_one * (senders - usize::from(sends)) as u64;
         let messages = if sends { sent_by_one } else { 0 };
-        // Each has its own moment, as peers have that know nothing of each other.
+        // The peers send at different moments, as independent peers do.
         let start_after_us = START_DELAY_US + 1_000_000 / MESSAGES_PER_SECOND * index as u64 / peers as u64;
         peer.send_command(ChatCommand::Send {
             messages,
@@ -170,13 +172,13 @@ fn run_once(program: &Path, command: &str, peers: usize, senders: usize, seconds
     })
 }
 
-/// The real command, with nothing to do.
+/// Measures idle peers of the real command.
 fn measure_idle(seconds: u64) -> anyhow::Result<()> {
     progress(&format!("chat: {LARGE_CHAT} peers with nothing to do for {seconds} s"));
     let mut addrs: Vec<String> = Vec::new();
     let mut all = Vec::new();
     for index in 0..LARGE_CHAT {
-        // The program itself, since the benchmark's is larger.
+        // The real program, because the benchmark's own is larger.
         let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
         command.args(["peer", "--json", "--no-lan", "--listen", "127.0.0.1:0"]);
         command.args(["--name", &format!("peer{index}")]);
@@ -206,7 +208,7 @@ fn measure_idle(seconds: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Peers, each linked with all others.
+/// Starts peers, each linked with all others.
 fn start_linked_peers(program: &Path, kind: &str, count: usize) -> anyhow::Result<Vec<ChatProcess>> {
     let (mut addrs, mut all): (Vec<String>, Vec<ChatProcess>) = (Vec::new(), Vec::new());
     for index in 0..count {
@@ -240,7 +242,7 @@ fn percent(used: Duration, of: Duration) -> f64 {
     used.as_secs_f64() / of.as_secs_f64() * 100.0
 }
 
-/// The least delay that `percent` of the messages did not exceed.
+/// The smallest delay that `percent` of the messages did not exceed.
 fn quantile(delays_us: &BTreeMap<u128, u64>, percent: u64) -> u128 {
     let wanted = (delays_us.values().sum::<u64>() * percent).div_ceil(100);
     let mut seen = 0;
@@ -251,7 +253,7 @@ fn quantile(delays_us: &BTreeMap<u128, u64>, percent: u64) -> u128 {
     reached.map_or(0, |(delay, _)| *delay)
 }
 
-/// A peer's process.
+/// The process of a peer.
 struct ChatProcess {
     process: Process,
     commands: ChildStdin,

@@ -1,5 +1,6 @@
-//! A peer of the chat that is driven by a measurement: a process of its own with everything that `rollcall peer` has but the
-//! screen. It reads commands from its standard input, and writes what came of them, a line of JSON each.
+//! A chat peer that a measurement controls: a process with everything of `rollcall peer` except the
+//! console. It reads commands from standard input and writes reports to standard output, as lines
+//! of JSON.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, stdin};
@@ -15,20 +16,20 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-/// The first argument of a process of this program that is to be such a peer.
+/// First argument of a process that runs such a peer.
 pub(crate) const COMMAND: &str = "chatter";
 
-/// After so long without a message, those that are missing are taken for lost.
+/// Time without a message after which missing messages count as lost.
 pub(crate) const SILENCE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// For so long after the last message that is expected, one that comes twice would be noticed.
+/// Time after the last expected message in which duplicates are still counted.
 pub(crate) const DUPLICATE_WAIT: Duration = Duration::from_millis(300);
 
-/// Notices that are taken at once.
+/// Most notices that are read at once.
 const BATCH: usize = 256;
 
-/// A command of the measurement to a peer: one line of JSON. The names on the wire stay as they are, so
-/// that two builds of the benchmark can talk to each other's peers.
+/// A command of the measurement to a peer: one line of JSON. The names in JSON never change, so
+/// that two builds of the benchmark understand each other.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum ChatCommand {
     /// Report the number of linked peers.
@@ -74,18 +75,19 @@ pub(crate) struct Deliveries {
     /// Messages that had been received before.
     #[serde(rename = "doubles")]
     pub(crate) duplicates: u64,
-    /// Number of messages per delay. The delay is the time from the tick to send a message until the
-    /// notice of it, in microseconds.
+    /// Number of messages per delay. The delay is the time from the sending of a message until its
+    /// notice, in microseconds.
     pub(crate) delays_us: BTreeMap<u128, u64>,
 }
 
-/// Is such a peer until the standard input ends. `peers` are those that it dials, separated by commas.
+/// Runs such a peer until standard input ends. `peers` are the addresses that it dials, separated
+/// by commas.
 pub(crate) fn run(name: &str, peers: &str) -> anyhow::Result<()> {
     let values = [("name", name), ("listen_addr", "127.0.0.1:0"), ("peers", peers), ("lan", "false")];
     let values = values.map(|(key, value)| (key, value.to_owned()));
     let settings = config::chat::load(None, &|_| None, &values)?;
     let name = name.to_owned();
-    // The same runtime as the program's, and a task as there.
+    // The same runtime as in the program, and a task as there.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.spawn(async move {
         let mut peer = Peer::start(settings).await?;
@@ -119,7 +121,7 @@ pub(crate) fn print(report: &ChatReport) -> anyhow::Result<()> {
 
 pub(crate) fn commands() -> mpsc::Receiver<ChatCommand> {
     let (sender, commands) = mpsc::channel(1);
-    // A read of standard input cannot be interrupted, so it has a thread that ends with the process.
+    // A read of standard input cannot be cancelled, so it has a thread that ends with the process.
     thread::spawn(move || {
         for line in stdin().lock().lines().map_while(Result::ok) {
             let Ok(command) = serde_json::from_str(&line) else { return };
@@ -152,8 +154,8 @@ async fn send_messages(
     Ok(())
 }
 
-/// The moments to speak at, until nobody wants to know them. They come from a thread: a timer of the runtime's is good to a
-/// millisecond only, so that what is said would come in bursts.
+/// Ticks at which messages are sent, until the receiver is dropped. They come from a thread: a
+/// timer of the runtime has a resolution of 1 ms, so messages would come in bursts.
 pub(crate) fn ticks(first: Duration, between: Duration) -> mpsc::Receiver<()> {
     let (sender, ticks) = mpsc::channel(BATCH);
     thread::spawn(move || {
@@ -182,7 +184,8 @@ async fn listen(peer: &mut Peer, expected: u64) -> Deliveries {
                 if Instant::now() >= deadline {
                     break;
                 }
-                // Something came meanwhile. A timer that is set anew for each message would cost more than the message.
+                // A message arrived meanwhile. Resetting the timer for each message would cost more
+                // than the message.
                 timer.as_mut().reset(deadline);
             },
         }
@@ -202,7 +205,7 @@ async fn listen(peer: &mut Peer, expected: u64) -> Deliveries {
     log.deliveries
 }
 
-/// What was received, and which messages that were.
+/// The received messages, and which of each sender's they are.
 #[derive(Default)]
 pub(crate) struct DeliveryLog {
     pub(crate) deliveries: Deliveries,
@@ -227,27 +230,27 @@ impl DeliveryLog {
     }
 }
 
-/// What is said: by whom, the how manieth it is, and when; filled up to so many bytes.
+/// The text of a message: sender, number and time of sending, padded to so many bytes.
 pub(crate) fn message_text(name: &str, number: u64, bytes: usize, padding: &str) -> String {
     let mut text = format!("{name} {number} {} ", now().as_nanos());
     text.push_str(&padding[text.len().min(bytes)..]);
     text
 }
 
-/// Who said it, the how manieth it is, and when it was said.
+/// Sender, number and time of sending in nanoseconds.
 fn parse_message(text: &str) -> Option<(&str, usize, u64)> {
     let mut words = text.split(' ');
     Some((words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }
 
-/// Now on a clock that all processes share.
+/// The monotonic time, which all processes of the machine share.
 pub(crate) fn now() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
     Duration::try_from(now).expect("it began before the machine did")
 }
 
 impl ChatReport {
-    /// What a line says.
+    /// Parses one line.
     pub(crate) fn read(line: &str) -> anyhow::Result<Self> {
         serde_json::from_str(line).with_context(|| format!("a peer said {line:?}"))
     }

@@ -6,7 +6,7 @@ use crate::http_client::HttpConnection;
 use crate::nodes::Nodes;
 use crate::{Args, builds, load, progress, users};
 
-/// Longer than any run.
+/// TTL of the clients, in seconds. Longer than any run.
 const TTL_SECONDS: u64 = 3600;
 
 pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {

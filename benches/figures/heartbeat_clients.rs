@@ -1,4 +1,4 @@
-//! Clients by the thousand that go on sending heartbeats, whoever leads.
+//! Thousands of clients that send heartbeats, and follow the leader.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use crate::comparison::now;
 use crate::http_client::HttpConnection;
 use crate::users;
 
-/// How often each client sends a heartbeat: what a node with the default TTL advises.
+/// Heartbeat interval of each client. A node with the default TTL advises it.
 pub(crate) const PERIOD: Duration = Duration::from_secs(10);
 
-/// The threads that send them; each has one connection.
+/// Number of sending threads. Each has one connection.
 const THREADS: u64 = 2;
 
-/// Between two tries when no node serves.
+/// Pause between two attempts while no node serves.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
-/// The clients. They stop when this value goes.
+/// The clients. Dropping the value stops them.
 #[derive(Debug)]
 pub(crate) struct HeartbeatClients {
     shared: Arc<Shared>,
@@ -29,7 +29,7 @@ pub(crate) struct HeartbeatClients {
 #[derive(Debug)]
 struct Shared {
     nodes: Vec<SocketAddr>,
-    /// The place of the node that served last.
+    /// Index of the node that served last.
     leader: AtomicUsize,
     clients: u64,
     sent: AtomicU64,
@@ -37,7 +37,7 @@ struct Shared {
 }
 
 impl HeartbeatClients {
-    /// Starts them; all send within the first period.
+    /// Starts the clients. All of them send within the first period.
     pub(crate) fn start(nodes: Vec<SocketAddr>, leader: usize, clients: u64) -> Self {
         let (leader, sent, stopped) = (AtomicUsize::new(leader), AtomicU64::new(0), AtomicBool::new(false));
         let shared = Arc::new(Shared { nodes, leader, clients, sent, stopped });
@@ -49,7 +49,7 @@ impl HeartbeatClients {
         Self { shared, threads }
     }
 
-    /// Stops them; fails if they could not go on to the end.
+    /// Stops the clients. Fails if they could not send to the end.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         self.shared.stopped.store(true, Ordering::Relaxed);
         self.threads.drain(..).try_for_each(|thread| thread.join().expect("it does not panic"))?;
@@ -68,7 +68,8 @@ impl Drop for HeartbeatClients {
 }
 
 impl Shared {
-    /// Sends the heartbeats of every `THREADS`th client from `first` on, evenly over each period.
+    /// Sends the heartbeats of every `THREADS`th client from `first` on, spread evenly over each
+    /// period.
     fn run(&self, first: u64) -> anyhow::Result<()> {
         let requests: Vec<Vec<u8>> =
             (first..self.clients).step_by(usize::try_from(THREADS)?).map(users::heartbeat).collect();
@@ -82,13 +83,14 @@ impl Shared {
                     return Ok(());
                 }
             }
-            // Who is late does not hurry: a client sends its next heartbeat a period after the last one.
+            // A late client does not hurry. It sends its next heartbeat one period after the last
+            // one.
             period_start = (period_start + PERIOD).max(now());
         }
         Ok(())
     }
 
-    /// Sends a heartbeat until it is accepted, to one node after the other.
+    /// Sends a heartbeat to one node after the other until it is accepted.
     fn send_until_accepted(&self, request: &[u8], connection: &mut Option<HttpConnection>) {
         while !self.is_stopped() {
             let node = self.leader.load(Ordering::Relaxed);
@@ -105,7 +107,7 @@ impl Shared {
             }
             *connection = None;
             let next = (node + 1) % self.nodes.len();
-            // Another thread may have gone on already.
+            // Another thread may have moved on already.
             let _ = self.leader.compare_exchange(node, next, Ordering::Relaxed, Ordering::Relaxed);
             sleep(RETRY_PAUSE);
         }
@@ -123,7 +125,7 @@ fn fraction(index: usize, of: usize) -> f64 {
 
 fn wait_until(then: Instant) {
     let left = then.saturating_duration_since(now());
-    // Sleeps shorter than this only cost time.
+    // Shorter sleeps only cost processor time.
     if left > Duration::from_millis(1) {
         sleep(left);
     }

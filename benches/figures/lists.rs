@@ -1,4 +1,4 @@
-//! Processor time of a list of clients online, whole and unchanged.
+//! Processor time of the list of online clients, complete and unchanged (304).
 
 use anyhow::Context;
 
@@ -8,10 +8,11 @@ use crate::http_client::{HttpConnection, request};
 use crate::nodes::Nodes;
 use crate::{Args, builds, load, progress, users};
 
-/// Longer than any run.
+/// TTL of the clients, in seconds. Longer than any run.
 const TTL_SECONDS: u64 = 3600;
 
-/// An answer without a body costs so much less that more of them make a round.
+/// Requests with a 304 for each complete list in a round. A 304 costs far less, so a round needs
+/// more of them.
 const UNCHANGED_PER_LIST: u64 = 100;
 
 pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {

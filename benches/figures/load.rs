@@ -1,12 +1,15 @@
-//! The same load for every server: requests in turn on a few connections, each of which waits for its answer.
+//! The load for all servers: requests in turn on a few connections. Each connection waits for a
+//! response before its next request.
 
 use std::net::SocketAddr;
 use std::thread;
 
 use crate::http_client::HttpConnection;
 
-/// Sends `count` requests, those of `requests` in turn, on `connections` connections at once; each must be answered with
-/// `status`.
+/// Sends `count` requests on `connections` connections, cycling through `requests`.
+///
+/// # Errors
+/// A response has another status than `status`.
 pub(crate) fn send(
     to: SocketAddr,
     connections: u64,

@@ -1,4 +1,4 @@
-//! Memory of a registered user, and of a client that is online besides.
+//! Memory of a registered user, and the additional memory of an online client.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::nodes::{Node, Nodes};
 use crate::{Args, builds, load, progress, users};
 
-/// Longer than any run.
+/// TTL of the clients, in seconds. Longer than any run.
 const TTL_SECONDS: u64 = 3600;
 
-/// After which a node has nothing left to do.
+/// Time after which a node is idle.
 const SETTLE_TIME: Duration = Duration::from_secs(2);
 
 pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
@@ -48,7 +48,7 @@ fn settled_memory(node: &Node) -> anyhow::Result<u64> {
     node.process.memory()
 }
 
-/// Megabytes (10^6) with one place.
+/// Megabytes (10^6 bytes) with one decimal place.
 pub(crate) fn mb(bytes: u64) -> String {
     format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
 }

@@ -1,4 +1,4 @@
-//! Registrations a second, beside a bare loop of durable creates on the same disk.
+//! Registrations per second, beside a bare loop of durable file creations on the same disk.
 
 use crate::comparison::{median, now};
 use crate::http_client::request;
@@ -7,7 +7,7 @@ use crate::{Args, builds, durable_creates, load, progress, users};
 
 const TTL_SECONDS: u64 = 30;
 
-/// About the length of a profile.
+/// A file of about the length of a profile.
 const PROFILE: &[u8] = &[b'x'; 160];
 
 pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {

@@ -1,4 +1,5 @@
-//! From kill -9 of the leader of three to the next served request; who is online at run_once then, and whether they stay so.
+//! Takeover: the time from kill -9 of the leader of three nodes to the next served request. Also
+//! the clients that are online at once on the new leader, and whether they stay online.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
@@ -15,19 +16,19 @@ use crate::memory::mb;
 use crate::nodes::Nodes;
 use crate::{Args, builds, progress, users};
 
-/// The default.
+/// The default TTL, in seconds.
 const TTL_SECONDS: u64 = 30;
 
-/// A node that is up for less may not vote yet.
+/// Uptime below which a node may not vote.
 const SETTLE_TIME: Duration = Duration::from_secs(4);
 
-/// Between two requests to a node that does not serve yet.
+/// Pause between two requests to a node that does not serve yet.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// The longest wait for a successor.
+/// Longest wait for a new leader.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What was result of one takeover.
+/// The result of one takeover.
 struct TakeoverResult {
     duration: Duration,
     listed: u64,
@@ -36,7 +37,7 @@ struct TakeoverResult {
     memory: u64,
 }
 
-/// The first answer of a successor.
+/// The first successful response of a new leader.
 struct FirstResponse {
     node: usize,
     at: Instant,
@@ -51,7 +52,7 @@ pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
             for (build, times) in builds.iter().zip(&mut times) {
                 let result = run_once(build, *clients, Duration::from_secs(arguments.watch_seconds))?;
                 println!(
-                    "takeover {run} at {clients} clients, {}: {:.0} ms; {} listed at run_once; within {} s afterwards {} to {} online; \
+                    "takeover {run} at {clients} clients, {}: {:.0} ms; {} listed at once; within {} s afterwards {} to {} online; \
                      the new leader has {}",
                     build.name,
                     milliseconds(result.duration),
@@ -84,7 +85,7 @@ fn run_once(build: &Build, clients: u64, watch_time: Duration) -> anyhow::Result
     ));
     let heartbeat_clients = HeartbeatClients::start(apis.clone(), leader, clients);
     wait_until_online(apis[leader], clients)?;
-    // Followers are told within moments; the clients' second heartbeats are under way by now.
+    // The followers are updated within moments. By then the clients send their second heartbeats.
     sleep(SETTLE_TIME);
     progress(&format!("takeover: killing the leader, {}", nodes.all[leader].name()));
     let (served, first) = channel();
@@ -95,7 +96,7 @@ fn run_once(build: &Build, clients: u64, watch_time: Duration) -> anyhow::Result
     sleep(POLL_INTERVAL * 50);
     let killed = now();
     nodes.all[leader].process.kill();
-    let first = first.recv_timeout(TIMEOUT).context("nobody duration over")?;
+    let first = first.recv_timeout(TIMEOUT).context("no new leader answered")?;
     progress(&format!("takeover: looking for {} s whether anybody falls offline", watch_time.as_secs()));
     let (fewest, most) = watch(apis[first.node], watch_time)?;
     heartbeat_clients.stop()?;
@@ -109,7 +110,7 @@ fn run_once(build: &Build, clients: u64, watch_time: Duration) -> anyhow::Result
     })
 }
 
-/// Sends heartbeats to a node until it accepts one, and asks it for its list then.
+/// Sends heartbeats to a node until it accepts one. Then requests its list.
 fn probe(node: usize, to: SocketAddr, served: &Sender<FirstResponse>) {
     let heartbeat = users::heartbeat(0);
     let deadline = now() + TIMEOUT;
@@ -118,7 +119,7 @@ fn probe(node: usize, to: SocketAddr, served: &Sender<FirstResponse>) {
         match connection.send(&heartbeat).map(|answer| answer.status) {
             Ok(200) => {
                 let at = now();
-                // Whoever waits notices that nothing comes.
+                // If the receiver is gone, the measurement has timed out.
                 let listed = listed(&mut connection).unwrap_or(0);
                 let _ = served.send(FirstResponse { node, at, listed });
                 return;
@@ -151,7 +152,7 @@ fn wait_until_online(leader: SocketAddr, clients: u64) -> anyhow::Result<()> {
     anyhow::bail!("only {} of {clients} clients came online", online(&mut connection)?)
 }
 
-/// The fewest and the most clients that were online at any look.
+/// The fewest and the most clients that were online at any check.
 fn watch(leader: SocketAddr, watch_time: Duration) -> anyhow::Result<(u64, u64)> {
     let mut connection = HttpConnection::connect(leader)?;
     let (mut fewest, mut most) = (u64::MAX, 0);

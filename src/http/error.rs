@@ -1,4 +1,6 @@
-//! Every error a client can meet, and the one place that gives each its status and its code.
+//! Every error of the API, and the mapping from errors to rows of the error table.
+//!
+//! The rows themselves are in [`super::error_codes`].
 
 use std::borrow::Cow;
 
@@ -15,19 +17,19 @@ use rollcall_core::api::Refusal;
 use rollcall_core::{InvalidAddr, InvalidMetadata, InvalidPassword, InvalidUsername};
 use rollcall_election::Leader;
 
-/// Seconds after which a client should try again when it is not its fault: about the time of an election.
+/// `Retry-After` of a 503, in seconds. An election takes about this long.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// How a client may show for whom it acts; on every 401.
+/// `WWW-Authenticate` of every 401: the accepted authentication schemes.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"rollcall\", Basic realm=\"rollcall\"");
 
-/// Why a request was refused. Display is the answer's `message`.
+/// The reason why a request was rejected. `Display` gives the `message` of the response.
 #[derive(Debug, Error)]
 pub(super) enum ApiError {
     #[error("This node is not the leader. Current leader: {}", .0.node)]
     NotLeader(Leader),
     #[error(
-        "No leader is known at the moment: an election is under way, or most nodes are away; try again in a second"
+        "No leader is known at the moment: an election is in progress, or most nodes are unreachable; try again in a second"
     )]
     NoLeader,
     #[error("The body is not valid JSON: {0}")]
@@ -64,23 +66,24 @@ pub(super) enum ApiError {
     Image(#[from] ImageError),
     #[error("The body is too large: at most {} KiB are accepted here", .limit / 1024)]
     BodyTooLarge { limit: usize },
-    #[error("There is nothing at {0:?}")]
+    #[error("There is no route {0:?}")]
     NotFound(String),
-    #[error("{method} is not possible at {path:?}; the Allow header names what is")]
+    #[error("{method} is not allowed at {path:?}; the Allow header lists the allowed methods")]
     MethodNotAllowed { method: Method, path: String },
     #[error("The request took too long")]
     RequestTimeout,
     #[error("Too many connections; try again in a second")]
     TooManyConnections,
-    #[error("Too many requests like this are under way; try again in a second")]
+    #[error("Too many requests of this kind are in progress; try again in a second")]
     Overloaded,
     #[error("This node has no copy of the leader's lists yet; ask the leader, or try again in a second")]
     NoCopy,
-    #[error("Something went wrong in the server")]
+    #[error("Internal server error; the log of the node has the cause")]
     Internal(String),
 }
 
-/// What the log should say about a 5xx; it travels with the answer to the layer that knows the request.
+/// The internal cause of a 5xx, for the log. It travels in the response's extensions to the layer
+/// that knows the request.
 #[derive(Clone, Debug)]
 pub(super) struct InternalCause(pub(super) String);
 
@@ -131,7 +134,7 @@ impl ApiError {
         }
     }
 
-    /// What the client should do next, in a header.
+    /// The header that tells the client what to do next.
     fn hint_header(&self, status: StatusCode) -> Option<(HeaderName, HeaderValue)> {
         match status {
             StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, CHALLENGE)),
@@ -163,8 +166,8 @@ impl ApiError {
         }
     }
 
-    /// What the client is not told but the log should be. An election, and what was logged where it was found, is no
-    /// news with every request that meets it.
+    /// The cause for the log, which the client does not see. `None` if there is nothing new to log:
+    /// an election is not a failure of a request, and some causes are logged where they occur.
     fn cause(&self) -> Option<InternalCause> {
         let cause = match self {
             Self::Storage(unavailable)

@@ -1,8 +1,10 @@
-//! The short way of a heartbeat, ahead of the router: nothing is asked as often.
+//! Fast path for heartbeats, which bypasses the router. Heartbeats are by far the most frequent
+//! requests.
 //!
-//! Only what is plain comes here; whatever is unusual about a request (another method, a query, a web page's request) goes
-//! to the router. A heartbeat that came whole and can be accepted is accepted without waiting for anything; all others
-//! are answered by the functions that the router calls, in its order, so that the two ways cannot tell different things.
+//! The fast path takes plain heartbeats only. A request with another method, a query or an `Origin`
+//! header goes to the router. A heartbeat whose body has already arrived, and that can be accepted,
+//! is accepted synchronously. Every other heartbeat passes through the same functions as in the
+//! router, in the same order. So both paths give the same response.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -30,31 +32,31 @@ use super::limits::MAX_JSON_BYTES;
 use super::params::RemoteAddr;
 use super::routes::presence;
 
-/// The path that is served here.
+/// The path of a heartbeat.
 const PATH: &str = "/heartbeat";
 
-/// The short way.
+/// The fast path for heartbeats.
 pub(super) struct HeartbeatFastPath {
     app: SharedApp,
     headers: ResponseHeaders,
-    /// What is on a heartbeat's acceptance.
+    /// Headers of a response that accepts a heartbeat.
     accepted_headers: ResponseHeaders,
 }
 
-/// An answer's body that is there in one piece, or one of the router's.
+/// The body of a response: one piece of bytes, or a body as the router creates it.
 pub(super) type FastPathBody = Either<Full<Bytes>, Body>;
 
-/// What a body gave first.
+/// The first result of reading a body: a frame, an error, or `None` at its end.
 type FirstFrame = Option<Result<Frame<Bytes>, BoxError>>;
 
-/// A body with what it gave first put back.
+/// A request body whose first frame was read and put back.
 struct ResumedBody<B> {
     first: Option<FirstFrame>,
     rest: B,
 }
 
 impl HeartbeatFastPath {
-    /// The short way beside the router that has these `headers`.
+    /// Creates the fast path beside the router that uses `headers`.
     pub(super) fn new(app: SharedApp, headers: &ResponseHeaders) -> Self {
         let mut defaults = cors_headers(&app.cors);
         let headers = headers.with_defaults(defaults.clone());
@@ -63,13 +65,13 @@ impl HeartbeatFastPath {
         Self { app, headers, accepted_headers }
     }
 
-    /// Whether a request may go the short way.
+    /// Whether a request is a plain heartbeat, which the fast path may take.
     pub(super) fn handles<B>(request: &Request<B>) -> bool {
         let path = request.uri().path_and_query().map(axum::http::uri::PathAndQuery::as_str);
         request.method() == Method::POST && path == Some(PATH) && !request.headers().contains_key(header::ORIGIN)
     }
 
-    /// The answer to such a request.
+    /// Answers a plain heartbeat.
     pub(super) async fn call<B>(
         &self,
         remote: RemoteAddr,
@@ -80,13 +82,18 @@ impl HeartbeatFastPath {
     {
         match self.try_accept(remote, &mut request) {
             Ok(accepted) => accepted.map(Either::Left),
-            // A future is moved about with room for all that it may ever hold, so what is rare stays out of it.
+            // A future is moved with space for all its states. The rare slow path is boxed to keep
+            // it small.
             Err(first) => Box::pin(self.call_slow_path(remote, request, first)).await.map(Either::Right),
         }
     }
 
-    /// Accepts a heartbeat if nothing has to be waited for: it came whole, this node serves, the user is known. Whatever
-    /// else may be the matter is for [`Self::call_slow_path`] to find out, with what the body gave first, if it was asked.
+    /// Accepts a heartbeat without waiting. That is possible if the body has arrived, this node
+    /// serves, and the user is known.
+    ///
+    /// # Errors
+    /// The first frame of the body, if it was read, for [`Self::call_slow_path`]. The slow path
+    /// finds out what is wrong.
     fn try_accept<B>(
         &self,
         remote: RemoteAddr,
@@ -112,9 +119,9 @@ impl HeartbeatFastPath {
         let body = JsonBody::from_bytes(first);
         let accept = || presence::try_heartbeat(&self.app, remote, now, request.headers(), &body);
         let accepted = catch_unwind(AssertUnwindSafe(accept));
-        // What went wrong there goes wrong again in turn, and is told there.
+        // After a panic, the slow path panics again and reports it.
         let Ok(Some(accepted)) = accepted else { return Err(put_back(body.into_bytes())) };
-        // As in every answer of a leader: only if the same term serves still.
+        // The same check as after every request of a leader: the same term must still serve.
         let Some(headers) = self.accepted_headers.headers_if_serving(term, request.headers()) else {
             return Err(put_back(body.into_bytes()));
         };
@@ -123,7 +130,7 @@ impl HeartbeatFastPath {
         Ok(response)
     }
 
-    /// The answer by the steps that the router handles, too.
+    /// Answers a heartbeat with the same steps as the router.
     async fn call_slow_path<B>(&self, remote: RemoteAddr, request: Request<B>, first: Option<FirstFrame>) -> Response
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
@@ -182,7 +189,7 @@ impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Resu
     }
 }
 
-/// What is on every answer to a request that comes from no web page, as the router's own layer says it.
+/// The headers that the router's CORS layer adds to a response for a request without `Origin`.
 fn cors_headers(cors: &CorsPolicy) -> HeaderMap {
     let Some(layer) = cors::layer(cors) else { return HeaderMap::new() };
     let empty_response =

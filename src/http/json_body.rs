@@ -1,7 +1,7 @@
-//! The JSON body of a request. It is JSON whatever the Content-Type says.
+//! The JSON body of a request. It is parsed as JSON even if the Content-Type says otherwise.
 //!
-//! Requests are read straight into their types; only when that fails is the body read again, to say which field is
-//! wrong and how.
+//! A body is parsed straight into its type. Only if that fails is it parsed again, to find the
+//! invalid field and describe it.
 
 use axum::BoxError;
 use axum::body::{Bytes, HttpBody};
@@ -13,18 +13,18 @@ use super::body;
 use super::error::ApiError;
 use super::limits::MAX_JSON_BYTES;
 
-/// A request's body, read within its limit and not parsed yet: what it is parsed into borrows from it.
+/// The body of a request, read within its limit but not parsed. The parsed values borrow from it.
 pub(super) struct JsonBody(Bytes);
 
-/// A field of a request, for saying what is wrong with it.
+/// The rules of one field of a request, for error messages.
 pub(super) struct FieldSpec {
-    /// Its name in the JSON.
+    /// Name of the field in the JSON object.
     pub(super) name: &'static str,
-    /// What it must be, in words.
+    /// Valid values, in words.
     pub(super) expected: &'static str,
-    /// Whether it must be there.
+    /// Whether the field must be present.
     pub(super) required: bool,
-    /// Whether a value is of the right type.
+    /// Whether a value has the right JSON type.
     pub(super) has_valid_type: fn(&Value) -> bool,
 }
 
@@ -37,10 +37,10 @@ impl<S: Sync> FromRequest<S> for JsonBody {
 }
 
 impl JsonBody {
-    /// Reads it.
+    /// Reads the body of a request.
     ///
     /// # Errors
-    /// `body_too_large` if it has too many bytes, `invalid_body` if it ended early.
+    /// `body_too_large` if it is longer than [`MAX_JSON_BYTES`], `invalid_body` if it ends early.
     pub(super) async fn read<B>(request: axum::http::Request<B>) -> Result<Self, ApiError>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
@@ -48,7 +48,7 @@ impl JsonBody {
         body::read(request, MAX_JSON_BYTES).await.map(Self)
     }
 
-    /// One that was read already.
+    /// Wraps a body that was already read.
     pub(super) fn from_bytes(bytes: Bytes) -> Self {
         Self(bytes)
     }
@@ -57,13 +57,13 @@ impl JsonBody {
         self.0
     }
 
-    /// Reads a JSON object with these `fields`. Others are ignored; one that comes twice is an error, since nobody could
-    /// say which was meant.
+    /// Parses a JSON object with these `fields`. Unknown fields are ignored. A duplicate field is
+    /// an error, because it is ambiguous.
     ///
     /// # Errors
-    /// The row of the error table that the body falls under.
+    /// `invalid_json`, `missing_field` or `invalid_field`.
     pub(super) fn parse<'a, T: Deserialize<'a>>(&'a self, fields: &[FieldSpec]) -> Result<T, ApiError> {
-        // An array would be taken for the fields in order.
+        // serde would accept an array and take its elements for the fields in order.
         let is_object = self.0.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
         match serde_json::from_slice(&self.0) {
             Ok(parsed) if is_object => Ok(parsed),
@@ -93,7 +93,7 @@ fn explain_error(body: &[u8], error: &str, fields: &[FieldSpec]) -> ApiError {
             Some(value) => return ApiError::InvalidField { field, found: type_name(value).to_owned(), expected },
         }
     }
-    // Only a field that comes twice gets here.
+    // Every other error was found above, so this is a duplicate field.
     ApiError::InvalidJson(error.to_owned())
 }
 
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_wrong_body_is_told_apart() {
+    fn each_kind_of_invalid_body_has_its_error() {
         assert_eq!(refusal("{\n  \"username\": x}"), "json: expected value at line 2 column 15");
         assert_eq!(refusal(""), "json: EOF while parsing a value at line 1 column 0");
         assert!(refusal(r#"{"username":"a"} x"#).starts_with("json: trailing characters at line 1 column 18"));

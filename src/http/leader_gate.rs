@@ -1,7 +1,8 @@
-//! The gate before everything that only the leader may answer.
+//! The gate in front of all routes that only the leader may answer.
 //!
-//! It stands before the body is read, so a follower refuses even nonsense; and it looks again when the answer is ready,
-//! so that a node that lost its lease meanwhile, or slept, answers nothing as the leader.
+//! It checks the role before the body is read, so a follower rejects even an invalid body. It
+//! checks again before the response is sent. A node that meanwhile lost its lease, or was
+//! suspended, answers nothing as the leader.
 
 use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequestParts, Request, State};
@@ -21,11 +22,11 @@ use super::limits::MAX_HANDOVER_WAIT;
 use rollcall_core::clock;
 use rollcall_core::{BootMs, Term};
 
-/// Proof that this node served when the request came in. Stands first among the arguments of each handler that only the
-/// leader may run.
+/// Proof that this node served when the request arrived. It is the first argument of every handler
+/// that only the leader may run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LeaderOnly {
-    /// The term in which it served.
+    /// The term in which this node served.
     pub(super) term: Term,
 }
 
@@ -33,26 +34,26 @@ impl<S: Sync> FromRequestParts<S> for LeaderOnly {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        // Absent only if a route was put outside the gate, which a test of the route table would show.
-        parts.extensions.get().copied().ok_or(ApiError::Internal("a leader's route stands outside the gate".to_owned()))
+        // It is missing only if a route has no gate. The test of the route table would show that.
+        parts.extensions.get().copied().ok_or(ApiError::Internal("a route of the leader has no leader gate".to_owned()))
     }
 }
 
-/// The term in which this node serves, once the registry has begun it.
+/// The term in which this node serves. Tells the registry that the term has begun.
 fn serving_term(app: &SharedApp) -> Result<Term, ApiError> {
     let term = app.serving_term()?;
     app.registry.begin_term(term);
     Ok(term)
 }
 
-/// Waits out a change of leaders, for [`MAX_HANDOVER_WAIT`] at most; then lets the request in if this node serves. What is let in
-/// counts as under way until the token is dropped.
+/// Waits up to [`MAX_HANDOVER_WAIT`] while the leadership changes. Then admits the request if this
+/// node serves. The request counts as in flight until the token is dropped.
 async fn admit(app: &SharedApp) -> Result<(Term, TaskTrackerToken), ApiError> {
     let in_flight = app.in_flight.token();
     if !is_leadership_changing(app) {
         return serving_term(app).map(|term| (term, in_flight));
     }
-    // A held request is not under way: the handover must not wait for it.
+    // A held request is not in flight. The handover must not wait for it.
     drop(in_flight);
     let mut role = app.cluster.role.clone();
     let changed = async {
@@ -67,27 +68,27 @@ async fn admit(app: &SharedApp) -> Result<(Term, TaskTrackerToken), ApiError> {
     serving_term(app).map(|term| (term, in_flight))
 }
 
-/// The term in which this node serves at this moment, which it gives, too, if leadership does not change hands. For what is
-/// done at once: nothing is waited for.
+/// The term in which this node serves, and the time of the check. `None` if it does not serve or is
+/// about to hand over. For requests that are answered without waiting.
 pub(super) fn try_leader_term(app: &SharedApp) -> Option<(Term, BootMs)> {
     let (term, now) = {
         let role = app.cluster.role.borrow();
         let now = clock::boot_now();
-        // Who serves has not lost the leadership, but may be about to hand it over.
+        // A node that serves has not lost the leadership, but it may be handing it over.
         (!role.is_handing_over() && role.is_serving(now)).then_some((role.term, now))?
     };
     app.registry.begin_term(term);
     Some((term, now))
 }
 
-/// Whether the leadership is on its way from one node to another at this moment, or was lost just now.
+/// Whether the leadership moves between nodes at this moment, or was lost just now.
 fn is_leadership_changing(app: &SharedApp) -> bool {
     let role = app.cluster.role.borrow();
     let just_lost = |since| u128::from(clock::boot_now().since(since)) < MAX_HANDOVER_WAIT.as_millis();
     role.is_handing_over() || role.leaderless_since.is_some_and(just_lost)
 }
 
-/// The gate as a layer of routes.
+/// The gate as a layer.
 pub(super) async fn require_leader(State(app): State<SharedApp>, request: Request, next: Next) -> Response {
     let handle = |leader, mut request: Request| {
         request.extensions_mut().insert::<LeaderOnly>(leader);
@@ -96,7 +97,7 @@ pub(super) async fn require_leader(State(app): State<SharedApp>, request: Reques
     run_as_leader(&app, request, handle).await
 }
 
-/// Lets a request through while this node serves, and its answer only if the same term still serves then.
+/// Runs `handle` if this node serves. Sends its response only if the same term still serves.
 pub(super) async fn run_as_leader<B, F>(
     app: &SharedApp,
     request: axum::http::Request<B>,
@@ -117,20 +118,21 @@ where
     let response = handle(LeaderOnly { term }, request).await;
     match app.serving_term() {
         Ok(now) if now == term => response,
-        // Whatever was done is done, but another leader may have acted since: no answer of ours is right any more.
+        // The work is done, but another leader may have acted since. The response may be out of
+        // date.
         Ok(_) | Err(_) => ApiError::NoLeader.into_response(),
     }
 }
 
-/// A redirect to the leader, if one is known and `?redirect` asks for it.
+/// A redirect to the leader, if the leader is known and the request asks for it with `?redirect`.
 fn redirect_to_leader(uri: &Uri, refusal: &ApiError) -> Option<Response> {
     let ApiError::NotLeader(leader) = refusal else { return None };
     let location = HeaderValue::try_from(leader_location(uri, leader)?).ok()?;
     Some((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response())
 }
 
-/// The same request at the leader, without the `redirect`: two nodes that take each other for the leader must not send a
-/// client to and fro.
+/// The URL of the same request at the leader, without the `redirect` parameter. Two nodes that take
+/// each other for the leader must not redirect a client in a loop.
 fn leader_location(uri: &Uri, leader: &rollcall_election::Leader) -> Option<String> {
     let (redirect_params, rest): (Vec<&str>, Vec<&str>) = uri
         .query()?

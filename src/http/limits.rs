@@ -1,7 +1,7 @@
 //! Every limit of the HTTP API: bytes, counts, waits and timeouts, each with its reason.
 //!
-//! Each row of [`LIMITS`] defines a constant. The documentation of a constant says what it bounds and
-//! why. The text after `=>` says what happens beyond the limit.
+//! Each row of [`LIMITS`] defines a constant. The documentation of a constant says what it bounds
+//! and why. The text after `=>` says what happens beyond the limit.
 //!
 //! The syntax of one value (a username, a password) is a rule of its type in `rollcall_core`. The
 //! registry has limits of its own, which hold for every caller:
@@ -85,24 +85,24 @@ macro_rules! limits {
 limits! {
     // Connections.
 
-    /// Connections served at once, if the process may open that many files. Each takes about 10 KiB of
-    /// memory.
+    /// Connections served at once, if the process may open that many files. Each takes about 10 KiB
+    /// of memory.
     MAX_CONNECTIONS: u64 = 8192, Count
         => "the longest idle connection is closed, else 503 `too_many_connections`";
 
     /// Connections served at once, even if the process may open fewer files.
     MIN_CONNECTIONS: u64 = 64, Count => "does not apply";
 
-    /// Open files reserved for everything but served connections: the election, the bucket, snapshots
-    /// and rejected connections.
+    /// Open files reserved for everything but served connections: the election, the bucket,
+    /// snapshots and rejected connections.
     RESERVED_FILES: u64 = 512, Count => "does not apply";
 
     /// Idle time below which a connection is not evicted. Its next request may be on its way.
     MIN_IDLE_BEFORE_EVICTION: Duration = Duration::from_secs(1), Milliseconds
         => "the connection may be closed for a new one";
 
-    /// Connections evicted together. Finding the longest idle ones scans all connections, so it is not
-    /// done for one slot alone.
+    /// Connections evicted together. Finding the longest idle ones scans all connections, so it is
+    /// not done for one slot alone.
     EVICTION_BATCH: usize = 64, Count => "does not apply";
 
     /// Longest wait of a new connection for the slot of an evicted one.
@@ -117,13 +117,13 @@ limits! {
     /// Longest time for the head of a request, and longest idle time between two requests.
     HEAD_TIMEOUT: Duration = Duration::from_secs(30), Milliseconds => "closed";
 
-    /// Longest time in which the client reads no byte of a response. There is no such timeout on reads
-    /// from the client: it would end a long download, during which the client sends nothing. A slow
-    /// request body is bounded by [`REQUEST_TIMEOUT`].
+    /// Longest time in which the client reads no byte of a response. There is no such timeout on
+    /// reads from the client: it would end a long download, during which the client sends nothing.
+    /// A slow request body is bounded by [`REQUEST_TIMEOUT`].
     WRITE_TIMEOUT: Duration = Duration::from_secs(30), Milliseconds => "closed";
 
-    /// Bytes of a long response that the client must read within [`SLOW_READ_WINDOW`]. The value is small,
-    /// because a response without images may wait for a slow bucket before every part.
+    /// Bytes of a long response that the client must read within [`SLOW_READ_WINDOW`]. The value is
+    /// small, because a response without images may wait for a slow bucket before every part.
     MIN_BYTES_PER_WINDOW: usize = 64 * 1024, Bytes => "closed";
 
     /// Longest time for each [`MIN_BYTES_PER_WINDOW`] of a long response.
@@ -135,8 +135,8 @@ limits! {
     /// Longest time in which running requests may end at shutdown.
     DRAIN_TIMEOUT: Duration = Duration::from_secs(10), Milliseconds => "closed";
 
-    /// Pause after a failed accept. Without free file descriptors, an immediate retry fails again and
-    /// only costs processor time.
+    /// Pause after a failed accept. Without free file descriptors, an immediate retry fails again
+    /// and only costs processor time.
     ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100), Milliseconds => "does not apply";
 
     // Requests.
@@ -150,12 +150,12 @@ limits! {
     /// Largest JSON body. Many times the largest valid registration.
     MAX_JSON_BYTES: usize = 64 * 1024, Bytes => "413 `body_too_large`";
 
-    /// Longest time until the response begins. It includes the arrival of the request body and excludes
-    /// the wait of a long poll.
+    /// Longest time until the response begins. It includes the arrival of the request body and
+    /// excludes the wait of a long poll.
     REQUEST_TIMEOUT: Duration = Duration::from_secs(30), Milliseconds => "408 `request_timeout`";
 
-    /// Bytes of a rejected body that are read and discarded. A connection closed earlier is reset, and
-    /// a reset can destroy the response on its way to the client.
+    /// Bytes of a rejected body that are read and discarded. A connection closed earlier is reset,
+    /// and a reset can destroy the response on its way to the client.
     MAX_DISCARDED_BYTES: usize = 1024 * 1024, Bytes => "the response is sent at once";
 
     /// Longest time for which a rejected body is read.
@@ -183,8 +183,8 @@ limits! {
     /// Bytes that a form may add to its image: boundaries, headers and other fields.
     MAX_FORM_OVERHEAD_BYTES: usize = 16 * 1024, Bytes => "413 `body_too_large`";
 
-    /// Memory for the bodies of all uploads together. Enough for about 120 of the largest. A body is at
-    /// times held in two buffers, each of up to twice its size.
+    /// Memory for the bodies of all uploads together. Enough for about 120 of the largest. A body
+    /// is at times held in two buffers, each of up to twice its size.
     MAX_UPLOAD_MEMORY_KIB: usize = 64 * 1024, Kibibytes => "waits, then 503 `overloaded`";
 
     /// Images checked and stored at once.
@@ -199,7 +199,8 @@ limits! {
     // Lists.
 
     /// Permits for all lists that are built or sent. A list takes one permit, and one more for each
-    /// further [`LIST_PERMIT_BYTES`]. This bounds the memory that slow readers of old lists keep in use.
+    /// further [`LIST_PERMIT_BYTES`]. This bounds the memory that slow readers of old lists keep in
+    /// use.
     LIST_PERMITS: usize = 256, Count => "waits, then 503 `overloaded`";
 
     /// Bytes of a list that one permit covers.
@@ -221,15 +222,15 @@ limits! {
     /// Longest wait of a long page for its turn.
     MAX_PAGE_WAIT: Duration = Duration::from_millis(500), Milliseconds => "503 `overloaded`";
 
-    /// Rows of a page that is built on the runtime's own thread. Building so few rows takes less time
-    /// than handing the work to another thread.
+    /// Rows of a page that is built on the runtime's own thread. Building so few rows takes less
+    /// time than handing the work to another thread.
     MAX_INLINE_ROWS: usize = 200, Count => "built on a blocking thread";
 
     /// Changes of a list that are encoded on the runtime's own thread.
     MAX_INLINE_CHANGES: u64 = 1000, Count => "encoded on a blocking thread";
 
-    /// Rebuilds of one list that may follow each other at once. A client that writes now and then reads
-    /// its own writes.
+    /// Rebuilds of one list that may follow each other at once. A client that writes now and then
+    /// reads its own writes.
     REBUILD_BURST: u64 = 10, Count => "the previous list is sent";
 
     /// Time in which one more rebuild of a list becomes available: ten a second in the long run.
@@ -242,8 +243,8 @@ limits! {
     /// Longest wait for changes, even if the request asks for more.
     MAX_LONG_POLL_WAIT: Duration = Duration::from_mins(1), Milliseconds => "answered with no changes";
 
-    /// Shortest time between two wake-ups of all waiting requests. The first change after a quiet time
-    /// wakes them at once.
+    /// Shortest time between two wake-ups of all waiting requests. The first change after a quiet
+    /// time wakes them at once.
     MIN_WAKE_INTERVAL: Duration = Duration::from_millis(50), Milliseconds => "woken together";
 }
 
@@ -257,15 +258,15 @@ mod tests {
 
     use super::*;
 
-    /// Numbers that stand elsewhere: the file, the constant, and why it is no limit of the API.
+    /// Constants in other files that are not limits: file, name and reason.
     const EXCEPTIONS: &[(&str, &str, &str)] = &[
-        ("json.rs", "RESPONSE_BUFFER_BYTES", "first size of a buffer"),
-        ("routes/presence.rs", "ACCEPTED_BUFFER_BYTES", "first size of a buffer"),
-        ("server/idle.rs", "BUSY", "a mark in the place of a time"),
-        ("lists/etag.rs", "TAG_BYTES", "length of a format"),
+        ("json.rs", "RESPONSE_BUFFER_BYTES", "initial size of a buffer"),
+        ("routes/presence.rs", "ACCEPTED_BUFFER_BYTES", "initial size of a buffer"),
+        ("server/idle_timer.rs", "IN_REQUEST", "a special value of a time"),
+        ("lists/etag.rs", "TAG_HASH_BYTES", "length of a format"),
     ];
 
-    /// Constants that may be limits, and durations written as numbers.
+    /// Constants that may be limits, and durations with literal numbers.
     #[derive(Default)]
     struct Numbers {
         constants: Vec<String>,
@@ -323,7 +324,7 @@ mod tests {
         }
     }
 
-    /// The sources of the API but for tests and this file, by their path.
+    /// The sources of the API by path, except tests and this file.
     fn sources(folder: &Path, below: &str, found: &mut Vec<(String, Numbers)>) {
         for entry in fs::read_dir(folder).expect("the sources are here") {
             let entry = entry.expect("readable");
@@ -350,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn every_limit_of_the_api_stands_in_this_file() {
+    fn every_limit_of_the_api_is_defined_in_this_file() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
         let mut files = Vec::new();
         sources(&folder, "", &mut files);
@@ -365,7 +366,7 @@ mod tests {
             }
             assert!(numbers.durations.is_empty(), "{path}: give {:?} a name in limits.rs", numbers.durations);
         }
-        assert_eq!(excused.len(), EXCEPTIONS.len(), "an exception is no more: {EXCEPTIONS:?}");
+        assert_eq!(excused.len(), EXCEPTIONS.len(), "an exception does not exist any more: {EXCEPTIONS:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Cached lists: `/discover`, `/discovery/online` and `/users`, whole or in pages.
+//! Cached lists: `/discover`, `/discovery/online` and `/users`, as a whole or in pages.
 //!
-//! A whole list is shared by all its readers ([`cached_list`]); a page is made for one reader. The bytes of all lists that are
-//! being made or sent are bounded ([`list_budget`]).
+//! A whole list is built once and shared by all its readers ([`cached_list`]). A page is built for
+//! one reader. The memory of all lists that are built or sent is bounded ([`list_budget`]).
 
 mod blocking;
 pub(super) mod cached_list;
@@ -33,7 +33,7 @@ use list_budget::{ListBudget, ListPermit};
 use list_response::{EncodedList, ListReader};
 use rollcall_core::{Page, Term};
 
-/// The lists, and the places for who reads them. All clones are one.
+/// The caches of all lists, and the limits on building and sending them. Clones share one state.
 #[derive(Clone, Default)]
 pub(super) struct ListService(Arc<ListServiceInner>);
 
@@ -46,7 +46,7 @@ struct ListServiceInner {
     replica_lists: FullLists,
 }
 
-/// The whole lists.
+/// The caches of the whole lists.
 #[derive(Default)]
 pub(super) struct FullLists {
     /// `GET /discover`.
@@ -57,7 +57,7 @@ pub(super) struct FullLists {
     pub(super) users: Arc<CachedList<UsersVersion>>,
 }
 
-/// The turns of those who make a part of a list.
+/// Limit on the long pages that are built at once.
 struct PageLimit(Arc<Semaphore>);
 
 impl Default for PageLimit {
@@ -67,34 +67,35 @@ impl Default for PageLimit {
 }
 
 impl ListService {
-    /// A place for a list: for a whole one once it is there, since it is shared; for any other before it is made.
+    /// Reserves memory for one list. A whole list is shared, so its memory is reserved when it is
+    /// ready. The memory of a page is reserved before it is built.
     ///
     /// # Errors
-    /// `overloaded` if there is none for half a second.
+    /// `overloaded` if none becomes free within [`MAX_LIST_WAIT`](super::limits::MAX_LIST_WAIT).
     pub(super) async fn reserve(&self) -> Result<ListPermit, ApiError> {
         self.0.budget.acquire().await
     }
 
-    /// Those that a leader gives.
+    /// Whole lists that this node serves as the leader.
     pub(super) fn leader_lists(&self) -> &FullLists {
         &self.0.leader_lists
     }
 
-    /// Those that any other node gives of what it has.
+    /// Whole lists that this node serves from its replica, as any other node.
     pub(super) fn replica_lists(&self) -> &FullLists {
         &self.0.replica_lists
     }
 
-    /// What changed in the list of `GET /discover`.
+    /// Recent changes of the list of `GET /discover`.
     pub(super) fn changes(&self) -> &CachedChanges {
         &self.0.changes
     }
 
-    /// A list as an answer: the whole one as it is kept, a page made for this reader. `make` gets the version that a whole one
-    /// is of.
+    /// Answers with a list: the cached whole list, or a page built for this reader. `make` builds
+    /// the list. For a whole list it gets the version.
     ///
     /// # Errors
-    /// `overloaded` if there is too much to do, `internal` if making it panics.
+    /// `overloaded` if a limit is reached, `internal` if `make` panics.
     pub(super) async fn respond<V: Copy + Eq + Send + 'static>(
         &self,
         cache: &Arc<CachedList<V>>,
@@ -113,10 +114,11 @@ impl ListService {
         list_response::respond(list, reader, permit)
     }
 
-    /// A list of one `page`, for one reader.
+    /// Builds one page for one reader. A long page is built on a blocking thread, a few at a time.
     ///
     /// # Errors
-    /// `overloaded` if others take too long.
+    /// `overloaded` if its turn does not come within [`MAX_PAGE_WAIT`], `internal` if `make`
+    /// panics.
     pub(super) async fn make_page(
         &self,
         page: Page,
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn long_parts_are_made_a_few_at_a_time_and_short_ones_need_no_turn() {
+    async fn long_pages_are_built_a_few_at_a_time_and_short_ones_at_once() {
         let lists = ListService::default();
         let (finish, finished) = mpsc::channel::<()>();
         let finished = Arc::new(Mutex::new(finished));
@@ -166,7 +168,7 @@ mod tests {
         assert_eq!(lists.0.page_limit.0.available_permits(), 0);
         let few = Page { limit: std::num::NonZeroUsize::new(MAX_INLINE_ROWS), ..Page::default() };
         assert!(lists.make_page(few, |_| make(1)).now_or_never().is_some());
-        // Who gives up does not give its page_permit to another while its work goes on.
+        // A request that is given up keeps its permit until its work has ended.
         running.pop();
         assert_eq!(lists.0.page_limit.0.available_permits(), 0);
         drop(finish);

@@ -1,4 +1,4 @@
-//! What requests say outside their bodies: the path, the query and where they came from.
+//! Parameters of requests outside their bodies: path, query and remote address.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -11,13 +11,13 @@ use super::error::ApiError;
 use super::limits::MAX_QUOTED_CHARS;
 use rollcall_core::{InvalidUsername, Page, Username};
 
-/// The `{username}` of the path.
+/// The path parameter `username`.
 pub(super) struct UsernamePath(pub(super) Username);
 
-/// `?limit=&after=&prefix=`.
+/// The query `?limit=&after=&prefix=`.
 pub(super) struct PageParams(pub(super) Page);
 
-/// Where the request came from. The driver of the sockets attaches it.
+/// The address of the client. The driver attaches it as an extension.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RemoteAddr(pub(super) SocketAddr);
 
@@ -45,7 +45,7 @@ impl<S: Send + Sync> FromRequestParts<S> for UsernamePath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match Path::<UsernameSegment>::from_request_parts(parts, state).await {
             Ok(Path(path)) => Ok(Self(Username::parse(&path.username)?)),
-            // Percent-escapes that are no text.
+            // The percent-encoded bytes are not UTF-8.
             Err(_) => Err(InvalidUsername { given: parts.uri.path().chars().take(MAX_QUOTED_CHARS).collect() }.into()),
         }
     }
@@ -73,7 +73,7 @@ fn parse_limit(text: &str) -> Result<NonZeroUsize, ApiError> {
     })
 }
 
-/// What was given, cut to a length that is safe to repeat.
+/// The input in quotes, cut to a length that is safe in an error message.
 pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", text.chars().take(MAX_QUOTED_CHARS).collect::<String>())
 }

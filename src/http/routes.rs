@@ -193,13 +193,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_the_banner_reads_as_documented() {
+    fn a_line_of_the_banner_is_as_documented() {
         assert_eq!(ROUTES[0].to_string(), "GET  /                        - Health check");
         assert_eq!(ROUTES[1].to_string(), "POST /register                - Register new user");
     }
 
     #[tokio::test]
-    async fn what_is_nowhere_is_404_in_json() {
+    async fn an_unknown_path_is_404_in_json() {
         let node = TestNode::new(following());
         for path in ["/nowhere", "/users/", "/%ff", "//"] {
             node.post(path, "body").await.expect_error(404, "not_found");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_over_its_limit_is_413_and_one_at_the_limit_is_read() {
+    async fn a_body_over_the_limit_is_413_and_one_at_the_limit_is_read() {
         let node = TestNode::new(leading());
         let body = |length: usize| {
             let object = r#"{"username":"alice"}"#;
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_answer_says_who_leads_and_carries_an_id() {
+    async fn every_response_names_the_leader_and_the_request() {
         let node = TestNode::new(following());
         for (method, path) in
             [("GET", "/"), ("GET", "/nowhere"), ("DELETE", "/"), ("POST", "/register"), ("OPTIONS", "/discover")]
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_clients_own_request_id_is_kept_if_it_is_sane() {
+    async fn a_valid_request_id_of_the_client_is_kept() {
         let node = TestNode::new(following());
         for (given, kept) in [("abc-1", true), ("a b", false)] {
             let mut request = request("GET", "/", "");

@@ -1,4 +1,5 @@
-//! The driver: accepts connections and speaks HTTP/1.1 on them, everything within bounds.
+//! The driver: accepts connections and serves HTTP/1.1 on them. All its queues, waits and times are
+//! bounded.
 
 mod connection_limit;
 mod idle_timer;
@@ -38,8 +39,8 @@ use super::slow_read_timeout::SlowReadTimeout;
 use connection_limit::{ConnectionLimit, ConnectionSlot};
 use idle_timer::{IdleTimer, TrackedBody};
 
-/// Serves `service` on `listener` until `shutdown`; then stops accepting, lets requests end for up to 10 s and returns.
-/// Nothing it started outlives it.
+/// Serves `service` on `listener` until `shutdown`. Then it stops accepting, lets running requests
+/// end for up to [`DRAIN_TIMEOUT`], and returns. No task outlives it.
 pub async fn serve(listener: TcpListener, service: ApiService, shutdown: CancellationToken) {
     HttpServer::new(service, shutdown, connection_limit::max_connections()).run(listener).await;
 }
@@ -50,9 +51,9 @@ struct HttpServer {
     tasks: TaskTracker,
     connections: ConnectionLimit,
     rejection_permits: Arc<Semaphore>,
-    /// No new requests.
+    /// Cancelled at shutdown: connections accept no new requests.
     drain: CancellationToken,
-    /// No requests at all.
+    /// Cancelled when the time to drain is over: connections are closed.
     stop: CancellationToken,
 }
 
@@ -69,7 +70,7 @@ impl HttpServer {
     }
 
     async fn run(self, listener: TcpListener) {
-        // If this future is dropped, so are its connections.
+        // If this future is dropped, its connections are closed too.
         let _stop = self.stop.clone().drop_guard();
         loop {
             let accepted = tokio::select! {
@@ -78,9 +79,11 @@ impl HttpServer {
             };
             match accepted {
                 Ok((stream, remote)) => self.admit(stream, remote),
-                Err(error) if is_client_error(&error) => debug!("a client left before it was accepted: {error}"),
+                Err(error) if is_client_error(&error) => {
+                    debug!(%error, "a client disconnected before its connection was accepted")
+                }
                 Err(error) => {
-                    warn!("cannot accept connections on the API port: {error}");
+                    warn!(%error, "cannot accept connections on the API port");
                     sleep(ACCEPT_RETRY_PAUSE).await;
                 }
             }
@@ -88,7 +91,7 @@ impl HttpServer {
         drop(listener);
         self.tasks.close();
         if timeout(DRAIN_TIMEOUT, self.tasks.wait()).await.is_err() {
-            info!("closing {} connections that did not end in time", self.tasks.len());
+            info!(connections = self.tasks.len(), "closing connections that did not end in time");
             self.stop.cancel();
             self.tasks.wait().await;
         }
@@ -110,11 +113,11 @@ impl HttpServer {
                 }
             });
         } else {
-            debug!(%remote, "closed a connection without an answer: too many are refused already");
+            debug!(%remote, "closed a connection without a response: too many are being rejected");
         }
     }
 
-    /// One connection, from its first request to its end.
+    /// Serves one connection from its first request to its end.
     fn connection(
         &self,
         stream: TcpStream,
@@ -134,13 +137,13 @@ impl HttpServer {
         });
         let service = service_fn(move |request| Arc::clone(&connection).call(request));
         let mut http = http1::Builder::new();
-        // hyper would time heads itself; see the module that does.
+        // [`IdleTimer`] replaces hyper's timeout for heads of requests.
         http.header_read_timeout(None)
             .max_header_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS)
             .keep_alive(over_limit.is_none());
         async move {
-            // Small answers should leave at once; without it they only come later.
+            // Small responses are sent at once. If this fails, they are only sent later.
             let _ = stream.set_nodelay(true);
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(WRITE_TIMEOUT));
@@ -161,24 +164,24 @@ impl HttpServer {
                     () = stop.cancelled() => CloseReason::Stop,
                 }
             };
-            // Looked at only when it was woken, and not with every request.
+            // Polled only when it is woken, and not with every request.
             let mut close = FuturesUnordered::from_iter([close]);
             let ended = tokio::select! {
                 biased;
                 ended = connection.as_mut() => ended,
                 Some(reason) = close.next() => match reason {
                     CloseReason::SlowRead => {
-                        debug!(%remote, "closed a connection on which an answer was read too slowly");
+                        debug!(%remote, "closed a connection: its client read a response too slowly");
                         return;
                     }
                     CloseReason::Idle => {
-                        debug!(%remote, "closed a connection on which no request came for long");
+                        debug!(%remote, "closed a connection: it was idle for too long");
                         return;
                     }
-                    // What is being answered is answered.
+                    // The running request is still answered.
                     CloseReason::Drain | CloseReason::Evicted => {
                         connection.as_mut().graceful_shutdown();
-                        // What bounded it until now bounds its end, too.
+                        // The timeouts still apply.
                         tokio::select! {
                             ended = connection => ended,
                             () = slow_read.expired() => return,
@@ -190,23 +193,23 @@ impl HttpServer {
                 },
             };
             if let Err(error) = ended {
-                debug!(%remote, "connection ended: {error}");
+                debug!(%remote, %error, "connection ended");
             }
         }
     }
 }
 
-/// Why a connection is to end although its client wants it to go on.
+/// The reason to close a connection that its client keeps open.
 enum CloseReason {
     SlowRead,
     Idle,
-    /// Its place is.
+    /// Its slot was given to another connection.
     Evicted,
     Drain,
     Stop,
 }
 
-/// Who asks on one connection.
+/// The hyper service of one connection.
 struct ConnectionService {
     service: Arc<ApiService>,
     remote: RemoteAddr,
@@ -225,7 +228,7 @@ impl ConnectionService {
             Some(fast_path) if self.over_limit.is_none() && HeartbeatFastPath::handles(&request) => {
                 fast_path.call(self.remote, request).await
             }
-            // In a box since a future is moved about with room for all that it may ever hold.
+            // A future is moved with space for all its states. The larger router future is boxed.
             _ => Box::pin(self.call_router(request)).await?.map(FastPathBody::Right),
         };
         Ok(response.map(|body| active.until_body_sent(body)))
@@ -240,7 +243,7 @@ impl ConnectionService {
     }
 }
 
-/// Whether a failed accept concerns that one client only.
+/// Whether a failed accept concerns one client only.
 fn is_client_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! A node whose role, storage and requests are in a test's hands.
+//! Test support: a node whose role, storage and requests are controlled by a test.
 
 use axum::BoxError;
 use axum::Router;
@@ -28,7 +28,7 @@ use rollcall_core::clock;
 use rollcall_core::{BootMs, NodeAddr, Term};
 use rollcall_election::{Leader, Member, Role, Standing};
 
-/// The term in which somebody leads.
+/// The term of every role here.
 pub(super) const TERM: Term = Term(7);
 
 pub(super) struct TestNode {
@@ -51,7 +51,7 @@ pub(super) struct TestResponse {
     pub(super) body: Bytes,
 }
 
-/// The node under test.
+/// The name of the node under test.
 pub(super) fn this_node() -> NodeAddr {
     "127.0.0.1:8080".parse().unwrap()
 }
@@ -60,18 +60,18 @@ fn leader(node: &str, api_url: &str) -> Leader {
     Leader { node: node.parse().unwrap(), api_url: api_url.to_owned(), term: TERM }
 }
 
-/// The role of a node that serves until `serves_until`.
+/// The role of a leader whose lease ends at `serves_until`.
 pub(super) fn leading_until(serves_until: BootMs, term: Term) -> Role {
     let standing = Standing::Leader { serves_until, handing_over: false };
     Role { term, standing, leader: Some(leader("127.0.0.1:8080", "http://127.0.0.1:3000")), leaderless_since: None }
 }
 
-/// The role of a node that serves for long.
+/// The role of a leader with a long lease.
 pub(super) fn leading() -> Role {
     leading_until(clock::boot_now().plus(3_600_000), TERM)
 }
 
-/// The role of a node that follows another.
+/// The role of a follower with a known leader.
 pub(super) fn following() -> Role {
     Role {
         term: TERM,
@@ -81,24 +81,24 @@ pub(super) fn following() -> Role {
     }
 }
 
-/// The role of a node during an election.
+/// The role of a candidate during an election.
 pub(super) fn without_leader() -> Role {
     Role { term: TERM, standing: Standing::Candidate, leader: None, leaderless_since: Some(BootMs(0)) }
 }
 
 impl TestNode {
-    /// A node with that role and an empty bucket.
+    /// A node with this role and an empty bucket.
     pub(super) fn new(role: Role) -> Self {
         let memory = Memory::new();
         Self::with_backend(role, memory.clone(), Arc::new(memory), CorsPolicy::Any)
     }
 
-    /// A node on any store; `memory` is what lies beneath it.
+    /// A node on any backend. `memory` is the store beneath the backend.
     pub(super) fn with_backend(role: Role, memory: Memory, backend: Arc<dyn Backend>, cors: CorsPolicy) -> Self {
         Self::with_role_sender(watch::Sender::new(role), memory, backend, cors)
     }
 
-    /// A node whose role others may set too.
+    /// A node whose role the caller can change too.
     pub(super) fn with_role_sender(
         role: watch::Sender<Role>,
         memory: Memory,
@@ -147,7 +147,8 @@ impl TestNode {
         }
     }
 
-    /// A node that leads and knows every user in the bucket, who are `alice` at an address, and `bob` without one.
+    /// A leader that has read the bucket, with two registered users: `alice` with an address and
+    /// `bob` without.
     pub(super) async fn with_alice_and_bob() -> Self {
         let node = Self::new(leading());
         node.registry.begin_term(TERM);
@@ -171,12 +172,12 @@ impl TestNode {
         TestResponse::read(self.router.clone().oneshot(request).await.unwrap()).await
     }
 
-    /// Sends a heartbeat the short way.
+    /// Sends a heartbeat to the fast path.
     pub(super) async fn send_to_fast_path(&self, request: Request) -> TestResponse {
         self.send_body_to_fast_path(request).await
     }
 
-    /// The same, with any body.
+    /// The same with a body of any type.
     pub(super) async fn send_body_to_fast_path<B>(&self, request: axum::http::Request<B>) -> TestResponse
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
@@ -185,7 +186,7 @@ impl TestNode {
     }
 }
 
-/// Where the requests come from.
+/// The remote address of the requests.
 pub(super) fn remote() -> RemoteAddr {
     RemoteAddr("10.0.0.9:50000".parse().unwrap())
 }
@@ -204,7 +205,8 @@ impl TestResponse {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// Panics unless this is an error of the one shape, with that status and code; gives its message.
+    /// Checks that this is an error response of the documented format, with this status and code.
+    /// Returns its message.
     #[track_caller]
     pub(super) fn expect_error(&self, status: u16, code: &str) -> String {
         let json = self.json();

@@ -1,6 +1,8 @@
-//! What all uploads together may take: memory while their bodies arrive, and permits to be checked and stored.
+//! Upload limit: bounds the memory of uploaded bodies, and the number of images that are checked
+//! and stored at once.
 //!
-//! A body takes memory as it arrives and no place, so one that comes slowly keeps nobody else out.
+//! A body takes memory as it arrives, but no permit to store. So slow bodies do not block other
+//! uploads.
 
 use std::sync::Arc;
 
@@ -15,14 +17,14 @@ use super::body;
 use super::error::ApiError;
 use super::limits::{MAX_CONCURRENT_UPLOADS, MAX_UPLOAD_MEMORY_KIB, MAX_UPLOAD_WAIT, UPLOAD_BODY_TIMEOUT};
 
-/// The bounds on uploads. All clones share them.
+/// The limits on uploads. Clones share one state.
 #[derive(Clone)]
 pub(super) struct UploadLimit {
     memory_kib: Arc<Semaphore>,
     permits: Arc<Semaphore>,
 }
 
-/// A body, and the memory that it is given until this is dropped.
+/// The body of an upload, with its share of the memory. Dropping it returns the memory.
 #[derive(Debug)]
 pub(super) struct BufferedUpload {
     pub(super) bytes: Bytes,
@@ -43,22 +45,22 @@ impl UploadLimit {
     /// Reads a body of at most `limit` bytes.
     ///
     /// # Errors
-    /// `body_too_large` if it has more, `invalid_body` if it ended early, `request_timeout` if it takes too long,
-    /// `overloaded` if there is no memory for it.
+    /// `body_too_large` if it is longer, `invalid_body` if it ends early, `request_timeout` if it
+    /// takes longer than [`UPLOAD_BODY_TIMEOUT`], `overloaded` if there is no memory for it.
     pub(super) async fn read_body(&self, request: Request, limit: usize) -> Result<BufferedUpload, ApiError> {
         timeout(UPLOAD_BODY_TIMEOUT, self.collect(request, limit)).await.unwrap_or(Err(ApiError::RequestTimeout))
     }
 
-    /// A place to check and store a picture, until it is dropped.
+    /// Waits for a permit to check and store one image.
     ///
     /// # Errors
-    /// `overloaded` if none becomes free.
+    /// `overloaded` if none becomes free within [`MAX_UPLOAD_WAIT`].
     pub(super) async fn acquire_permit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         acquire(&self.permits, 1).await
     }
 
     async fn collect(&self, request: Request, limit: usize) -> Result<BufferedUpload, ApiError> {
-        // What the client says beforehand saves reading it.
+        // With a declared length, a body that is too large is rejected before it is read.
         if request.body().size_hint().lower() > limit as u64 {
             body::discard(request).await;
             return Err(ApiError::BodyTooLarge { limit });
@@ -82,13 +84,13 @@ impl UploadLimit {
                 (Ok(Some(acquired)), Some(memory)) => memory.merge(acquired),
                 (Ok(acquired), memory) => *memory = acquired,
                 (Err(error), _) => {
-                    // Not kept while the rest is thrown away.
+                    // The memory is returned before the rest is discarded.
                     drop((bytes, memory));
                     body::discard_remaining(&parts.headers, body).await;
                     return Err(error);
                 }
             }
-            // Copied, for a frame can be a small part of a large buffer.
+            // The bytes are copied, because a frame can be a small part of a large buffer.
             bytes.extend_from_slice(&data);
         }
         Ok(BufferedUpload { bytes: bytes.freeze(), _memory: memory })
@@ -99,7 +101,7 @@ async fn acquire(from: &Arc<Semaphore>, permits: usize) -> Result<OwnedSemaphore
     let count = u32::try_from(permits).map_err(|_| ApiError::Overloaded)?;
     match timeout(MAX_UPLOAD_WAIT, Arc::clone(from).acquire_many_owned(count)).await {
         Ok(Ok(permit)) => Ok(permit),
-        // Too late; or the semaphore was closed, which nobody does.
+        // The wait was too long. The semaphore is never closed.
         Err(_) | Ok(Err(_)) => Err(ApiError::Overloaded),
     }
 }
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_for_which_there_is_no_memory_is_refused_after_two_seconds() {
+    async fn a_body_without_memory_is_rejected_after_two_seconds() {
         let uploads = UploadLimit::new(3, 1);
         let first = uploads.read_body(of(2048), 4096).await.unwrap();
         let started = Instant::now();
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_takes_memory_as_it_arrives_and_leaves_after_ten_seconds() {
+    async fn a_body_takes_memory_as_it_arrives_and_times_out_after_ten_seconds() {
         let uploads = UploadLimit::new(8, 1);
         let part = stream::iter([Ok::<_, std::io::Error>(vec![b'x'; 1500])]);
         let endless = Request::new(Body::from_stream(part.chain(stream::pending())));
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_at_the_limit_is_read_and_one_byte_more_is_refused() {
+    async fn a_body_at_the_limit_is_read_and_one_byte_more_is_rejected() {
         let uploads = UploadLimit::default();
         let unannounced =
             |length| Request::new(Body::from_stream(stream::iter([Ok::<_, std::io::Error>(vec![b'x'; length])])));
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_finds_no_place_is_told_so_after_two_seconds() {
+    async fn an_upload_without_a_permit_is_rejected_after_two_seconds() {
         let uploads = UploadLimit::new(1, 1);
         let permit = uploads.acquire_permit().await.unwrap();
         assert!(matches!(uploads.acquire_permit().await, Err(ApiError::Overloaded)));

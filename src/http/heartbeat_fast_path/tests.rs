@@ -12,7 +12,7 @@ use rollcall_core::BootMs;
 use rollcall_core::clock;
 use rollcall_election::{Role, Standing};
 
-/// Everything that a heartbeat's body may be, right and wrong.
+/// Heartbeat bodies of every kind, valid and invalid.
 fn bodies() -> Vec<String> {
     let rows = [
         r#"{"username":"alice","addr":"10.40.6.26:9000"}"#,
@@ -38,8 +38,8 @@ fn bodies() -> Vec<String> {
     rows.map(str::to_owned).into_iter().chain([format!("{at_the_limit} "), at_the_limit]).collect()
 }
 
-/// What an answer says, but for what differs from one request to the next, and for the length, which hyper adds where the
-/// router has not.
+/// The parts of a response that both paths must agree on. Excluded are the values that differ
+/// between requests, and the length, which hyper adds if the router has not.
 fn comparable(answer: &TestResponse) -> (u16, Vec<(String, HeaderValue)>, serde_json::Value) {
     let mut json = answer.json();
     json.as_object_mut().expect("an object").remove("last_seen");
@@ -56,7 +56,7 @@ fn handing_over() -> Role {
 }
 
 #[tokio::test]
-async fn both_ways_answer_the_same_to_every_heartbeat_in_every_role() {
+async fn both_paths_answer_every_heartbeat_the_same_in_every_role() {
     let page: HeaderValue = "https://page.example".parse().unwrap();
     for cors in [CorsPolicy::Any, CorsPolicy::Origins(vec![page]), CorsPolicy::Off] {
         let memory = Memory::new();
@@ -88,7 +88,7 @@ async fn both_ways_answer_the_same_to_every_heartbeat_in_every_role() {
 }
 
 #[tokio::test]
-async fn both_ways_say_the_same_when_the_storage_is_away() {
+async fn both_paths_answer_the_same_when_the_storage_is_unavailable() {
     let node = TestNode::new(leading());
     node.memory.faults().set_outage(Some(Fault::Transient));
     let body = r#"{"username":"alice"}"#;
@@ -99,7 +99,7 @@ async fn both_ways_say_the_same_when_the_storage_is_away() {
 }
 
 #[test]
-fn only_what_is_plain_goes_the_short_way() {
+fn only_plain_heartbeats_take_the_fast_path() {
     let handles = |method: &str, path: &str| HeartbeatFastPath::handles(&request(method, path, ""));
     assert!(handles("POST", "/heartbeat"));
     for (method, path) in [
@@ -121,7 +121,7 @@ fn only_what_is_plain_goes_the_short_way() {
 }
 
 #[tokio::test]
-async fn a_clients_own_request_id_is_kept_if_it_is_sane() {
+async fn a_valid_request_id_of_the_client_is_kept() {
     let node = TestNode::new(following());
     for (given, kept) in [("abc-1", true), ("a b", false)] {
         let mut request = request("POST", PATH, "");
@@ -131,7 +131,7 @@ async fn a_clients_own_request_id_is_kept_if_it_is_sane() {
 }
 
 #[tokio::test]
-async fn a_heartbeat_that_was_under_way_when_the_term_ended_is_not_acknowledged() {
+async fn a_heartbeat_in_flight_when_the_term_ends_is_not_acknowledged() {
     for becomes in [following(), leading_until(clock::boot_now(), TERM), leading_until(BootMs::NEVER, TERM.next())] {
         let node = TestNode::with_alice_and_bob().await;
         let role = node.role.clone();
@@ -147,7 +147,7 @@ async fn a_heartbeat_that_was_under_way_when_the_term_ended_is_not_acknowledged(
     }
 }
 
-/// A body that comes whole at once, and does something just then.
+/// A body of one frame, which calls a function when it is read.
 struct SingleFrameBody<F>(Option<F>);
 
 impl<F: FnOnce() + Unpin> HttpBody for SingleFrameBody<F> {
@@ -170,12 +170,12 @@ fn single_frame(on_read: impl FnOnce() + Unpin) -> Request<impl HttpBody<Data = 
 }
 
 #[tokio::test]
-async fn a_heartbeat_that_came_whole_is_not_acknowledged_either_when_the_term_ended() {
+async fn a_heartbeat_whose_body_has_arrived_is_not_acknowledged_when_the_term_ends() {
     for (becomes, status) in [
         (following(), 403),
         (without_leader(), 503),
         (leading_until(clock::boot_now(), TERM), 503),
-        // What is under way when a handover begins is still done.
+        // A request that is running when a handover begins is still completed.
         (handing_over(), 200),
     ] {
         let node = TestNode::with_alice_and_bob().await;
@@ -185,7 +185,7 @@ async fn a_heartbeat_that_came_whole_is_not_acknowledged_either_when_the_term_en
 }
 
 #[tokio::test]
-async fn a_heartbeat_that_came_whole_is_accepted_without_waiting_and_no_other_is() {
+async fn only_a_valid_heartbeat_whose_body_has_arrived_is_accepted_without_waiting() {
     let node = TestNode::with_alice_and_bob().await;
     let (before, app) = (node.app.in_flight.len(), Arc::clone(&node.app));
     let in_flight = || assert_eq!(app.in_flight.len(), before + 1);
@@ -198,7 +198,7 @@ async fn a_heartbeat_that_came_whole_is_accepted_without_waiting_and_no_other_is
         let Err(first) = node.fast_path.try_accept(remote(), &mut request) else { panic!("accepted") };
         Body::new(ResumedBody { first, rest: request.into_body() })
     };
-    // Nothing of what was read is lost for the other way.
+    // No byte that was read is lost for the slow path.
     for body in
         [r#"{"username":"nobody"}"#, r#"{"username":"a b"}"#, r#"{"username":"bob","addr":"x"}"#, "nonsense", ""]
     {
@@ -219,7 +219,7 @@ async fn a_heartbeat_that_came_whole_is_accepted_without_waiting_and_no_other_is
 }
 
 #[tokio::test]
-async fn with_a_good_token_a_heartbeat_is_accepted_without_waiting_and_with_no_other_proof() {
+async fn the_fast_path_accepts_a_valid_token_and_no_other_credentials() {
     let node = TestNode::with_alice_and_bob().await;
     let carol = r#"{"username":"carol","password":"secret"}"#;
     let carol = node.post("/register", carol).await.json();
@@ -231,7 +231,7 @@ async fn with_a_good_token_a_heartbeat_is_accepted_without_waiting_and_with_no_o
         }
         node.fast_path.try_accept(remote(), &mut beat).is_ok()
     };
-    // carol:secret, which has to be hashed first
+    // carol:secret, a password that must be hashed first
     for other in [None, Some(&bearer[..bearer.len() - 1]), Some("Basic Y2Fyb2w6c2VjcmV0"), Some("Bearer")] {
         assert!(!is_accepted(other), "{other:?}");
     }
@@ -241,7 +241,7 @@ async fn with_a_good_token_a_heartbeat_is_accepted_without_waiting_and_with_no_o
 }
 
 #[tokio::test]
-async fn a_heartbeat_counts_as_under_way_from_the_gate_to_its_answer() {
+async fn a_heartbeat_is_in_flight_from_the_gate_to_its_response() {
     let node = TestNode::with_alice_and_bob().await;
     let (app, before) = (Arc::clone(&node.app), node.app.in_flight.len());
     let body = stream::iter([r#"{"username":"#, r#""alice"}"#]).map(move |part| {
@@ -253,7 +253,7 @@ async fn a_heartbeat_counts_as_under_way_from_the_gate_to_its_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_is_held_while_leadership_changes_hands_and_is_not_under_way_then() {
+async fn a_heartbeat_held_during_a_handover_is_not_in_flight() {
     let node = TestNode::with_alice_and_bob().await;
     node.role.send_replace(handing_over());
     let body = r#"{"username":"alice"}"#;

@@ -1,4 +1,4 @@
-//! Cross-origin resource sharing: which web pages may read answers.
+//! Cross-origin resource sharing (CORS): the web pages that may read responses.
 
 use axum::http::{HeaderName, Method, header};
 use tower_http::cors::{self, AllowOrigin, CorsLayer};
@@ -8,7 +8,7 @@ use crate::http::app::CorsPolicy;
 use crate::http::limits::PREFLIGHT_MAX_AGE;
 use crate::http::lists::{list_response, stale_reads};
 
-/// Pages of other origins may read, not write.
+/// The CORS layer, or `None` if no page of another origin may read. Such pages may never write.
 pub(in crate::http) fn layer(cors: &CorsPolicy) -> Option<CorsLayer> {
     let origins = match cors {
         CorsPolicy::Any => AllowOrigin::any(),

@@ -1,5 +1,6 @@
-//! What every answer carries: who leads, in which term, and the id of the request. It is also the place where a failure
-//! is logged, once, since it knows both the request and the answer.
+//! Headers on every response: the leader, the term, and the request id.
+//!
+//! The same layer logs a failed request, once, because it knows both the request and the response.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,25 +27,26 @@ const LEADER_URL: HeaderName = HeaderName::from_static("rollcall-leader-url");
 const TERM: HeaderName = HeaderName::from_static("rollcall-term");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The headers that are on every answer.
+/// The headers on every response.
 pub(in crate::http) const HEADERS: [HeaderName; 4] = [LEADER, LEADER_URL, TERM, REQUEST_ID];
 
-/// Marks the requests of a connection that is one too many. The driver of the sockets attaches it.
+/// Marks a request on a connection beyond the connection limit. The driver attaches it as an
+/// extension.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct OverConnectionLimit;
 
-/// What puts it on.
+/// Adds the headers to responses.
 #[derive(Clone)]
 pub(in crate::http) struct ResponseHeaders {
     app: SharedApp,
     ids: Arc<RequestIds>,
-    /// What else is on every answer.
+    /// Further headers on every response.
     defaults: HeaderMap,
-    /// The last leader's headers: they change with the leader, not with each request.
+    /// The headers that were prepared last. They change with the leader, not with each request.
     last: Arc<Mutex<Option<PreparedHeaders>>>,
 }
 
-/// The headers of every answer while one leader leads one term, with a place for the id.
+/// The headers of every response while one leader leads one term, with an empty request id.
 struct PreparedHeaders {
     term: Term,
     leader: Option<Leader>,
@@ -61,12 +63,13 @@ impl ResponseHeaders {
         }
     }
 
-    /// The same, with more headers, which give way to an answer's own.
+    /// A copy that adds further headers. A header of the response itself takes precedence.
     pub(in crate::http) fn with_defaults(&self, defaults: HeaderMap) -> Self {
         Self { defaults, last: Arc::default(), ..self.clone() }
     }
 
-    /// Has a request answered, and puts the headers on whatever the answer is.
+    /// Answers a request and adds the headers to the response. A request beyond the connection
+    /// limit is rejected.
     pub(in crate::http) async fn respond_with_headers<B, F>(
         &self,
         request: axum::http::Request<B>,
@@ -82,10 +85,11 @@ impl ResponseHeaders {
             body::discard(request).await;
             ApiError::TooManyConnections.into_response()
         } else {
-            // A handler that panics costs its own request only.
+            // A panic in a handler fails its own request only.
             match AssertUnwindSafe(respond(request)).catch_unwind().await {
                 Ok(response) => response,
-                Err(_) => ApiError::Internal("a handler panicked; the message is above".to_owned()).into_response(),
+                Err(_) => ApiError::Internal("a handler panicked; the panic message is earlier in this log".to_owned())
+                    .into_response(),
             }
         };
         if let Some(cause) = response.extensions_mut().remove() {
@@ -95,10 +99,10 @@ impl ResponseHeaders {
         response
     }
 
-    /// The headers of the answer to a request with the headers `request_headers`, if this node serves in `term` at this moment.
+    /// The headers of a response, if this node serves in `term` at this moment.
     pub(in crate::http) fn headers_if_serving(&self, term: Term, request_headers: &HeaderMap) -> Option<HeaderMap> {
         let role = self.app.cluster.role.borrow();
-        // The clock is read after the role, as everywhere.
+        // The clock is read after the role; see `App::serving_term`.
         let now = clock::boot_now();
         if role.term != term || !role.is_serving(now) {
             return None;
@@ -109,7 +113,7 @@ impl ResponseHeaders {
         Some(headers)
     }
 
-    /// The client's own id, if it is sane, or a new one.
+    /// The client's own request id if it is valid, else a new one.
     fn request_id(&self, request_headers: &HeaderMap) -> HeaderValue {
         request_headers.get(REQUEST_ID).filter(|id| is_valid_request_id(id)).cloned().unwrap_or_else(|| self.ids.next())
     }
@@ -121,7 +125,7 @@ impl ResponseHeaders {
         *headers = all;
     }
 
-    /// The headers of this moment, with a place for the id.
+    /// The headers for the current leader, with an empty request id.
     fn current(&self) -> HeaderMap {
         let role = self.app.cluster.role.borrow();
         self.prepare(&role, clock::boot_now())
@@ -150,17 +154,18 @@ impl PreparedHeaders {
     }
 }
 
-/// Says what a client is not told. An election or an outage passes; anything else is a defect that somebody should look at.
+/// Logs the cause that the client does not see. A 503 is a warning, because an election or an
+/// outage passes. Any other failure is a defect.
 fn log_failure(InternalCause(cause): &InternalCause, status: StatusCode, id: &HeaderValue, method: &Method, uri: &Uri) {
-    let (id, path) = (id.to_str().unwrap_or_default(), uri.path());
+    let (request_id, path) = (id.to_str().unwrap_or_default(), uri.path());
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        warn!(request = id, %status, "{method} {path} failed: {cause}");
+        warn!(request_id, %status, %method, path, cause, "request failed");
     } else {
-        error!(request = id, %status, "{method} {path} failed: {cause}");
+        error!(request_id, %status, %method, path, cause, "request failed");
     }
 }
 
-/// The outermost layer.
+/// The outermost layer of the router.
 pub(in crate::http) async fn add_headers(
     State(headers): State<ResponseHeaders>,
     request: Request,
@@ -169,8 +174,8 @@ pub(in crate::http) async fn add_headers(
     headers.respond_with_headers(request, |request| next.run(request)).await
 }
 
-/// RequestIds for requests that bring none: a number that is drawn once for each process, and a count. They tell requests apart
-/// and are no secrets, so that is enough.
+/// Generates ids for requests without one: a random number per process, and a counter. The ids tell
+/// requests apart. They are not secret, so they may be guessable.
 struct RequestIds {
     process: u64,
     count: AtomicU64,
@@ -209,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_handler_that_panics_costs_its_own_request_only() {
+    async fn a_panic_in_a_handler_fails_its_own_request_only() {
         let mut node = TestNode::new(leading());
         let layer = from_fn_with_state(ResponseHeaders::new(&node.app), add_headers);
         node.router = Router::new().route("/panics", get(panics)).route("/", get(|| async {})).layer(layer);
@@ -220,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_sane_id_is_taken_over_from_a_client() {
+    fn only_a_valid_request_id_is_accepted_from_a_client() {
         let sane = |id: &str| is_valid_request_id(&HeaderValue::from_str(id).unwrap());
         assert!(sane("a-B_9.z") && sane(&"x".repeat(64)));
         assert!(!sane("") && !sane("a b") && !sane("a\"b") && !sane(&"x".repeat(65)));

@@ -13,7 +13,7 @@ use crate::storage::{Backend, BackendError, Entry, Folder, Key, ListPage, Memory
 use rollcall_core::clock;
 use rollcall_election::{Role, Standing};
 
-/// Every route that only the leader answers, with a body that it would take.
+/// Every route that only the leader answers, with a valid body.
 const LEADER_ONLY: &[(&str, &str, &str)] = &[
     ("POST", "/register", r#"{"username":"alice"}"#),
     ("POST", "/heartbeat", r#"{"username":"alice"}"#),
@@ -30,7 +30,7 @@ const LEADER_ONLY: &[(&str, &str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn a_follower_names_the_leader_whatever_it_is_sent() {
+async fn a_follower_names_the_leader_for_every_request() {
     let node = TestNode::new(following());
     let refusal = json!({
         "success": false, "message": "This node is not the leader. Current leader: 127.0.0.1:8081",
@@ -46,7 +46,7 @@ async fn a_follower_names_the_leader_whatever_it_is_sent() {
 }
 
 #[tokio::test]
-async fn without_a_leader_or_a_lease_the_answer_is_503() {
+async fn without_a_leader_or_a_lease_the_response_is_503() {
     for role in [without_leader(), leading_until(clock::boot_now(), TERM)] {
         let node = TestNode::new(role);
         for (method, path, body) in LEADER_ONLY {
@@ -58,8 +58,8 @@ async fn without_a_leader_or_a_lease_the_answer_is_503() {
 }
 
 #[tokio::test]
-async fn a_node_that_does_not_serve_never_names_itself() {
-    // As when the election has told of a victory but not of its lease yet.
+async fn a_node_that_does_not_serve_never_names_itself_as_the_leader() {
+    // The election has reported a victory, but not yet the lease.
     let node = TestNode::new(Role { standing: Standing::Follower, ..leading() });
     node.get("/discover").await.expect_error(503, "no_leader");
     let answer = node.get("/discover?redirect").await;
@@ -69,7 +69,7 @@ async fn a_node_that_does_not_serve_never_names_itself() {
 }
 
 #[tokio::test]
-async fn a_follower_throws_a_body_away_before_it_answers() {
+async fn a_follower_discards_a_body_before_it_answers() {
     let (sent, mut seen) = watch::channel(0);
     let chunks = stream::iter(0..10).map(move |chunk| {
         sent.send_replace(chunk);
@@ -89,7 +89,7 @@ async fn a_follower_redirects_if_asked() {
     TestNode::new(without_leader()).get("/discover?redirect").await.expect_error(503, "no_leader");
 }
 
-/// A store that lets the node's role change while a request waits for it.
+/// A backend that changes the role of the node while a request waits for it.
 struct RoleChangingBackend {
     memory: Memory,
     role: watch::Sender<Role>,
@@ -119,7 +119,7 @@ impl Backend for RoleChangingBackend {
     }
 }
 
-/// What a registration is answered if the node is this when its write is done.
+/// The response to a registration if the role of the node changes during the write.
 async fn register_while_role_becomes(becomes: Role) -> crate::http::testing::TestResponse {
     let memory = Memory::new();
     let role = watch::Sender::new(leading());
@@ -129,7 +129,7 @@ async fn register_while_role_becomes(becomes: Role) -> crate::http::testing::Tes
 }
 
 #[tokio::test]
-async fn an_answer_goes_out_only_if_the_very_same_term_still_serves() {
+async fn a_response_is_sent_only_if_the_same_term_still_serves() {
     assert_eq!(register_while_role_becomes(leading()).await.status, 201);
     let lapsed = leading_until(clock::boot_now(), TERM);
     let renewed_in_another_term = leading_until(clock::boot_now().plus(60_000), TERM.next());
@@ -139,7 +139,7 @@ async fn an_answer_goes_out_only_if_the_very_same_term_still_serves() {
 }
 
 #[test]
-fn a_redirect_names_the_same_request_at_the_leader() {
+fn a_redirect_has_the_url_of_the_same_request_at_the_leader() {
     let leader = rollcall_election::Leader {
         node: "127.0.0.1:8081".parse().unwrap(),
         api_url: "http://127.0.0.1:3001".to_owned(),

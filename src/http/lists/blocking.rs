@@ -1,10 +1,13 @@
-//! Work that takes too long for a thread of the runtime.
+//! Runs work that would block a runtime thread for too long.
 
 use tokio::task::spawn_blocking;
 
 use crate::http::error::ApiError;
 
-/// Does what would keep a thread of the runtime busy for too long.
+/// Runs `work` on a blocking thread.
+///
+/// # Errors
+/// `internal` if it panics.
 pub(in crate::http) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {

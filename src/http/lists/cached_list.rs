@@ -1,8 +1,9 @@
-//! One list as bytes that are made once and given to all who ask, until something changes.
+//! Cache of one serialised list, which is built once and shared by all readers until it changes.
 //!
-//! What is given is as new as the question while there are fewer than ten changes a second, and beyond that never older than
-//! a tenth of a second (see [`RebuildLimit`]). Making a long list takes tens of milliseconds, so it happens on a thread for such
-//! work, once for all who wait for it, and locks nothing that a heartbeat needs for more than a thousand rows.
+//! With fewer than ten changes a second, a reader gets the list as of its request. With more, the
+//! list is at most 100 ms old (see [`RebuildLimit`]). Building a long list takes tens of
+//! milliseconds. So it is built on a blocking thread, once for all requests that wait for it. The
+//! build locks the tables that heartbeats need for at most 1000 rows at a time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,10 +14,10 @@ use crate::http::error::ApiError;
 use rollcall_core::Term;
 use rollcall_core::clock;
 
-/// One list, as it was made last.
+/// The cache of one list. `V` is the version of its rows.
 pub(in crate::http) struct CachedList<V> {
     last: Mutex<Option<BuiltList<V>>>,
-    /// Whose turn it is to make it.
+    /// Held during a build, so that builds follow each other.
     rebuild_limit: Arc<tokio::sync::Mutex<RebuildLimit>>,
 }
 
@@ -34,11 +35,14 @@ impl<V> Default for CachedList<V> {
 }
 
 impl<V: Copy + Eq + Send + 'static> CachedList<V> {
-    /// The list as of now: the one that was made last if nothing has changed since, or if too much changes; never one of
-    /// another term. `make` gets the version from before the rows are read, so the rows are at least as new.
+    /// Returns the list as of now. The cached list is returned if it has not changed, or if the
+    /// rebuild limit is reached. `build` gets the version from before the rows are read, so the
+    /// rows are at least as new.
+    ///
+    /// Invariant: a list of another term is never returned.
     ///
     /// # Errors
-    /// `internal` if making it panics.
+    /// `internal` if `build` panics.
     pub(in crate::http) async fn get_or_build(
         self: &Arc<Self>,
         term: Term,
@@ -51,9 +55,9 @@ impl<V: Copy + Eq + Send + 'static> CachedList<V> {
             return Ok(built.list);
         }
         let mut build_permit = Arc::clone(&self.rebuild_limit).lock_owned().await;
-        // While this one waited, another may have made it.
+        // Another request may have built it during the wait.
         let version = version();
-        // The first who asks in a term cannot be given anything else.
+        // The first request in a term always builds, because there is no list to return instead.
         if let Some(built) = self.last_of(term)
             && (built.version == version || !build_permit.try_take(clock::boot_now()))
         {
@@ -64,7 +68,8 @@ impl<V: Copy + Eq + Send + 'static> CachedList<V> {
             let list = build(version);
             *cache.last.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(BuiltList { term, version, list: list.clone() });
-            // The build_permit ends with the work, not with the request, which may be given up before.
+            // The lock is released when the work ends. The request may end earlier, if it is given
+            // up.
             drop(build_permit);
             list
         })
@@ -90,13 +95,13 @@ mod tests {
 
     const TERM: Term = Term(7);
 
-    /// ListService that say which version they are of.
+    /// A list whose text is its version.
     fn build(version: u64) -> EncodedList {
         EncodedList::new(version.to_string().into_bytes(), None)
     }
 
     #[tokio::test]
-    async fn whoever_asks_at_the_same_time_gets_the_same_list_made_once() {
+    async fn concurrent_requests_share_one_build() {
         let (cache, times) = (Arc::<CachedList<u64>>::default(), Arc::new(AtomicU64::new(0)));
         let ask = || {
             let times = Arc::clone(&times);
@@ -113,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_that_always_changes_is_made_no_more_than_ten_times_a_second_after_a_burst() {
+    async fn a_list_that_always_changes_is_built_at_most_ten_times_a_second_after_a_burst() {
         let (cache, started) = (Arc::<CachedList<u64>>::default(), clock::boot_now());
         let version = AtomicU64::new(0);
         let (mut lists, mut behind) = (std::collections::HashSet::new(), 0);
@@ -124,19 +129,19 @@ mod tests {
             lists.insert(list);
         }
         let earned = clock::boot_now().since(started) / 100;
-        // The first one is free.
+        // The first build takes no token.
         let most = 11 + earned;
         assert!(lists.len() as u64 <= most, "{} lists", lists.len());
         assert!(lists.len() >= 11 && behind == 100 - lists.len() as u64, "{behind} of {}", lists.len());
     }
 
     #[tokio::test]
-    async fn a_list_of_another_term_is_never_given() {
+    async fn a_list_of_another_term_is_never_returned() {
         let cache = Arc::<CachedList<u64>>::default();
         for version in 0..100 {
             cache.get_or_build(TERM, || version, build).await.unwrap();
         }
-        // The versions are equal, and nothing may be made for as long as there is something to give.
+        // The versions are equal, and the rebuild limit is reached.
         let old = text(&cache.get_or_build(TERM, || 100, build).await.unwrap());
         let other = move |_| EncodedList::new(b"new".to_vec(), None);
         let version: u64 = old.parse().unwrap();
@@ -144,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_whose_asker_has_left_is_made_all_the_same_and_nobody_makes_another_meanwhile() {
+    async fn a_build_whose_request_was_given_up_completes_and_is_shared() {
         let cache = Arc::<CachedList<u64>>::default();
         let (finish, finished) = mpsc::channel::<()>();
         let slow = move |version| {
@@ -160,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_that_cannot_be_made_is_an_error_and_the_next_one_is_made() {
+    async fn a_failed_build_is_an_error_and_the_next_build_succeeds() {
         let cache = Arc::<CachedList<u64>>::default();
         let broken = cache.get_or_build(TERM, || 1, |_| panic!("as this test wants it")).await;
         assert!(matches!(broken, Err(ApiError::Internal(_))));

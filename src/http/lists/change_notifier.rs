@@ -1,4 +1,5 @@
-//! Tells everybody who waits for news of the list that there are some, all at once and not too often.
+//! Wakes all requests that wait for changes of the list of online clients: together, and not too
+//! often.
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -9,12 +10,12 @@ use rollcall_core::Term;
 use rollcall_core::clock;
 use rollcall_election::Role;
 
-/// What there is to know for who waits.
+/// The state that waiting requests watch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ListUpdate {
-    /// The term in which this node leading_term and means to go on doing so; `None` while it does not, or hands over.
+    /// The term in which this node leads. `None` if it does not lead, or hands over the leadership.
     pub(in crate::http) leading_term: Option<Term>,
-    /// The version of the list of clients online.
+    /// Version of the list of online clients.
     pub(in crate::http) version: u64,
 }
 
@@ -26,8 +27,11 @@ impl ListUpdate {
     }
 }
 
-/// The updates, and what publishes them for as long as the role is published. A time-out of a client is noticed when somebody
-/// asks for presence, which whoever composes the registry does several times a second.
+/// Returns the published state, and the future that publishes it until the role is no longer
+/// published.
+///
+/// A client's timeout is noticed when the registry is asked for the online clients. The composition
+/// root does so several times a second.
 pub fn change_notifier(
     registry: Registry,
     mut role: watch::Receiver<Role>,
@@ -44,7 +48,7 @@ pub fn change_notifier(
             };
             tokio::select! {
                 () = changed => next = Instant::now() + MIN_WAKE_INTERVAL,
-                // A lease that was renewed is a change of the role, but no updates.
+                // A renewed lease changes the role, but does not wake anybody.
                 open = role.changed() => if open.is_err() { return },
             }
         }

@@ -1,4 +1,4 @@
-//! What changed in the list of who is online since a client read it.
+//! Changes of the list of online clients since a cursor.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,11 +14,12 @@ use crate::registry::{News, Reason, Registry};
 use rollcall_core::api::{Changed, ClientLeft, LeftReason, ListChanges};
 use rollcall_core::clock;
 
-/// The changes that were told last: whoever waited for them gets the same bytes.
+/// Cache of the changes that were encoded last. Requests that waited for the same change get the
+/// same bytes.
 #[derive(Default)]
 pub(in crate::http) struct CachedChanges {
     last: Mutex<Option<EncodedChanges>>,
-    /// Whose turn it is to put many changes together.
+    /// Held while many changes are encoded, so that they are encoded once.
     encode_lock: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -30,10 +31,10 @@ struct EncodedChanges {
 }
 
 impl CachedChanges {
-    /// What changed since then as JSON; `None` if that is not known any more.
+    /// Returns the changes since the cursor as JSON. `None` if they are no longer known.
     ///
     /// # Errors
-    /// `internal` if putting it together panics.
+    /// `internal` if encoding them panics.
     pub(in crate::http) async fn get_or_encode(
         &self,
         app: &SharedApp,

@@ -1,42 +1,43 @@
-//! A place in the changes of one leader's list, as clients carry it. What is in it is nobody's business but ours.
+//! Cursor: a version of one leader's list, as clients send it back. Its format is private; clients
+//! must not interpret it.
 
 use std::fmt;
 
 use rollcall_core::{BootMs, Term};
 
-/// What a cursor that knows nothing yet looks like; anybody may write it.
+/// The cursor of a client that has no list yet. Clients may write it themselves.
 const NOTHING_YET: &str = "0";
 
-/// Whose changes are counted. A term has one leader, and the start of its process tells terms of a cluster from those of
-/// another one whose data was deleted.
+/// The leader whose list has versions. A term has one leader. The start time of the process tells
+/// apart the terms of a cluster whose data was deleted in between.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::http) struct ListSource {
     /// The term in which the list was read.
     pub(in crate::http) term: Term,
-    /// When the leader's process started, on its own clock.
+    /// Start time of the leader's process, on the leader's own boot clock.
     pub(in crate::http) started_at: BootMs,
 }
 
 /// A version of a leader's list.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::http) struct ListCursor {
-    /// Whose list.
+    /// The leader.
     pub(in crate::http) source: ListSource,
-    /// Its version.
+    /// The version of its list.
     pub(in crate::http) version: u64,
 }
 
 /// A cursor as a client sends it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::http) enum ClientCursor {
-    /// `0`: it knows no list yet.
+    /// `0`: the client has no list yet.
     Initial,
-    /// One that some leader gave.
+    /// A cursor that a leader created.
     At(ListCursor),
 }
 
 impl ClientCursor {
-    /// Reads a cursor; `None` for what no leader can have given.
+    /// Parses a cursor. `None` if no leader can have created it.
     pub(in crate::http) fn parse(text: &str) -> Option<Self> {
         if text == NOTHING_YET {
             return Some(Self::Initial);
@@ -47,7 +48,7 @@ impl ClientCursor {
         parts.next().is_none().then_some(Self::At(ListCursor { source, version }))
     }
 
-    /// The version, if it is one of that leader's list.
+    /// The version, if the cursor is of this leader's list.
     pub(in crate::http) fn version_of(self, source: ListSource) -> Option<u64> {
         match self {
             Self::At(cursor) if cursor.source == source => Some(cursor.version),
@@ -56,7 +57,7 @@ impl ClientCursor {
     }
 }
 
-/// Digits as we write them; the standard parser would take a sign.
+/// Hexadecimal digits only. The standard parser would also accept a sign.
 fn number(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     digits.then(|| u64::from_str_radix(text, 16).ok()).flatten()
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_leader_gave_is_refused_and_nothing_is_a_beginning() {
+    fn a_cursor_that_no_leader_created_is_rejected_and_zero_is_the_initial_one() {
         assert_eq!(ClientCursor::parse("0"), Some(ClientCursor::Initial));
         for wrong in ["", "1", "1-2", "1-2-3-4", "1-2-", "--", "1-2-x", "1-+2-3", " 1-2-3", "1-2-10000000000000000"] {
             assert_eq!(ClientCursor::parse(wrong), None, "{wrong:?}");
@@ -84,7 +85,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_comes_back_as_it_was_given_and_counts_at_its_source_only(
+        fn a_cursor_survives_a_round_trip_and_is_valid_at_its_source_only(
             term in any::<u64>(), started in any::<u64>(), version in any::<u64>(),
         ) {
             let source = ListSource { term: Term(term), started_at: BootMs(started) };

@@ -1,4 +1,4 @@
-//! The lists as JSON, encoded row by row: `/discover`, `/discovery/online` and `/users`.
+//! JSON encoding of the lists, row by row: `/discover`, `/discovery/online` and `/users`.
 
 use serde::Serialize;
 
@@ -7,16 +7,16 @@ use rollcall_core::api::{OnlineClient, Presence, User};
 use rollcall_core::clock;
 use rollcall_core::{Page, WallMs};
 
-/// The path of the list of clients online.
+/// Path of the list of online clients.
 pub(in crate::http) const DISCOVER_PATH: &str = "/discover";
 
-/// The path of the list of names of clients online.
+/// Path of the list of usernames of online clients.
 pub(in crate::http) const ONLINE_NAMES_PATH: &str = "/discovery/online";
 
-/// The path of the list of users.
+/// Path of the list of users.
 pub(in crate::http) const USERS_PATH: &str = "/users";
 
-/// The list of clients online.
+/// Encodes the list of online clients.
 pub(in crate::http) fn online_clients(registry: &Registry, page: Page, is_leader: bool) -> Vec<u8> {
     let parts = registry.online_parts(page, clock::boot_now());
     let parts = parts.map(|part| part.into_iter().map(to_client));
@@ -26,7 +26,7 @@ pub(in crate::http) fn online_clients(registry: &Registry, page: Page, is_leader
     json
 }
 
-/// The list of names of clients online.
+/// Encodes the list of usernames of online clients.
 pub(in crate::http) fn online_names(registry: &Registry, page: Page) -> Vec<u8> {
     let parts = registry.online_parts(page, clock::boot_now());
     let parts = parts.map(|part| part.into_iter().map(|online| online.username));
@@ -36,7 +36,7 @@ pub(in crate::http) fn online_names(registry: &Registry, page: Page) -> Vec<u8> 
     json
 }
 
-/// The list of users.
+/// Encodes the list of users.
 pub(in crate::http) fn users(registry: &Registry, page: Page) -> Vec<u8> {
     let now = clock::wall_now();
     let parts = registry.users_parts(page, clock::boot_now());
@@ -60,12 +60,13 @@ fn to_user(row: UserRow, now: WallMs) -> User {
     }
 }
 
-/// As lists have it.
+/// Converts a client to its JSON form.
 pub(super) fn to_client(online: Online) -> OnlineClient {
     OnlineClient { username: online.username, addr: online.addr }
 }
 
-/// Writes a list of rows that come part by part, as the start of an object: `{"field":[...]`; gives the number of rows.
+/// Writes rows as the start of an object: `{"field":[...]`. The rows come in parts. Returns the
+/// number of rows.
 fn write_rows<R: Serialize>(
     json: &mut Vec<u8>,
     field: &str,

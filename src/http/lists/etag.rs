@@ -1,4 +1,4 @@
-//! Strong entity tags, and the short answer to who has the very same bytes already.
+//! Strong entity tags, and 304 for clients that already have the same bytes.
 
 use std::fmt::Write as _;
 
@@ -11,10 +11,11 @@ use sha2::{Digest, Sha256};
 use crate::http::error::ApiError;
 use crate::http::json::APPLICATION_JSON;
 
-/// Bytes of the hash that go into a tag: enough that no two answers share one.
+/// Bytes of the SHA-256 hash in a tag. Two different responses with the same tag are practically
+/// impossible.
 const TAG_HASH_BYTES: usize = 16;
 
-/// A list as JSON, which may be kept but must be asked for again each time.
+/// A list as JSON. Clients may cache it, but must revalidate it each time.
 pub(in crate::http) fn json_response(request: &HeaderMap, list: &impl Serialize) -> Response {
     match serde_json::to_vec(list) {
         Ok(bytes) => response(request, bytes.into(), APPLICATION_JSON, HeaderValue::from_static("no-cache")),
@@ -22,7 +23,7 @@ pub(in crate::http) fn json_response(request: &HeaderMap, list: &impl Serialize)
     }
 }
 
-/// `bytes` with their tag, or 304 if the client named that tag.
+/// A response with `bytes` and their tag, or 304 if the client sent that tag.
 pub(in crate::http) fn response(
     request: &HeaderMap,
     bytes: Bytes,
@@ -38,19 +39,20 @@ pub(in crate::http) fn response(
     (headers, [(header::CONTENT_TYPE, media_type)], bytes).into_response()
 }
 
-/// The tag of these bytes.
+/// The entity tag of these bytes.
 pub(in crate::http) fn entity_tag(bytes: &[u8]) -> HeaderValue {
     let mut tag = String::with_capacity(2 * TAG_HASH_BYTES + 2);
     tag.push('"');
     for byte in &Sha256::digest(bytes)[..TAG_HASH_BYTES] {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(tag, "{byte:02x}");
     }
     tag.push('"');
     HeaderValue::try_from(tag).expect("quotes and hex digits")
 }
 
-/// Whether an `If-None-Match` if_none_match the tag. It compares weakly: a `W/` that a proxy put before it does not matter.
+/// Whether an `If-None-Match` header contains the tag. The comparison is weak (RFC 9110, section
+/// 8.8.3.2): a prefix `W/`, which a proxy may add, is ignored.
 pub(in crate::http) fn matches_tag(if_none_match: &HeaderValue, tag: &HeaderValue) -> bool {
     let Ok(if_none_match) = if_none_match.to_str() else { return false };
     if_none_match
@@ -64,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_is_named_alone_in_a_list_weakly_or_by_a_star() {
+    fn if_none_match_matches_a_tag_alone_in_a_list_weakly_or_by_a_star() {
         let tag = entity_tag(b"abc");
         let text = tag.to_str().unwrap();
         assert_eq!(text, "\"ba7816bf8f01cfea414140de5dae2223\"");

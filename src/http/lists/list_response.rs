@@ -1,4 +1,4 @@
-//! How lists leave: with their tags, in pieces, and within a bound for all of them together.
+//! Responses with lists: entity tags, chunks, and the shared memory limit.
 
 use std::convert::Infallible;
 
@@ -17,10 +17,10 @@ use crate::http::json::APPLICATION_JSON;
 use crate::http::limits::LIST_CHUNK_BYTES;
 use crate::http::slow_read_timeout::SlowReadTimeout;
 
-/// The place in the changes at which a whole list stands.
+/// Header with the cursor of a whole list.
 pub(in crate::http) const CURSOR_HEADER: HeaderName = HeaderName::from_static("rollcall-cursor");
 
-/// A list as JSON, to be shared by all who ask for it.
+/// A list as JSON, shared by all its readers.
 #[derive(Clone, Debug)]
 pub(in crate::http) struct EncodedList {
     bytes: Bytes,
@@ -29,25 +29,27 @@ pub(in crate::http) struct EncodedList {
 }
 
 impl EncodedList {
-    /// A list, and where it stands in the changes if it can be followed. Takes some time for a long one: it reads it all.
+    /// Wraps an encoded list and computes its tag. `cursor` is set if clients can ask for its
+    /// changes. Reads all bytes, so it takes some time for a long list.
     pub(in crate::http) fn new(mut json: Vec<u8>, cursor: Option<ListCursor>) -> Self {
-        // It may be kept for long, and what it grew by in vain with it.
+        // The list may be cached for long. Its spare capacity would be wasted memory.
         json.shrink_to_fit();
         let cursor = cursor.map(|cursor| HeaderValue::try_from(cursor.to_string()).expect("digits and dashes"));
         let bytes = Bytes::from(json);
         Self { tag: etag::entity_tag(&bytes), bytes, cursor }
     }
 
-    /// The same for who knew another list: in two parts, so that the long one is not copied.
+    /// The same list for a client whose cursor is unknown. It is in two parts, so that the long one
+    /// is not copied.
     pub(in crate::http) fn to_reset_body(&self) -> Vec<Bytes> {
         let cursor = self.cursor.as_ref().and_then(|cursor| cursor.to_str().ok()).unwrap_or_default();
         let fields = format!("{{\"reset\":true,\"cursor\":\"{cursor}\",");
-        // A list is an object, and not an empty one.
+        // The list is an object that is not empty. Its opening brace is replaced.
         vec![fields.into(), self.bytes.slice(1..)]
     }
 }
 
-/// Who reads the answer: what it has already, and how slowly it may read.
+/// The client that reads a list: the tags that it already has, and the limit on slow reads.
 pub(in crate::http) struct ListReader {
     if_none_match: Vec<HeaderValue>,
     slow_read: SlowReadTimeout,
@@ -58,13 +60,13 @@ impl<S: Sync> FromRequestParts<S> for ListReader {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let if_none_match = parts.headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect();
-        // Without a connection, as in tests, nobody watches.
+        // Tests have no connection, and so no limit on slow reads.
         let slow_read = parts.extensions.get::<SlowReadTimeout>().cloned().unwrap_or_default();
         Ok(Self { if_none_match, slow_read })
     }
 }
 
-/// The list as an answer, or 304 if the reader has it.
+/// A response with the list, or 304 if the client already has it.
 ///
 /// # Errors
 /// `overloaded` if too many long lists are being sent.
@@ -87,7 +89,7 @@ pub(in crate::http) fn respond(
     Ok((headers, body).into_response())
 }
 
-/// An answer for one reader, who cannot use it twice, in parts.
+/// A response in parts that must not be cached.
 ///
 /// # Errors
 /// `overloaded` if it is long and too many long lists are being sent.
@@ -100,7 +102,8 @@ pub(in crate::http) fn respond_uncached(
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], body).into_response())
 }
 
-/// A body of these parts. A long one keeps its place until it was taken, and its reader from being too slow.
+/// A body of these parts. A long body is sent in chunks. It holds its permit until it was sent, and
+/// is subject to the limit on slow reads.
 fn body(parts: Vec<Bytes>, slow_read: SlowReadTimeout, permit: ListPermit) -> Result<Response, ApiError> {
     let length = parts.iter().map(Bytes::len).sum();
     let headers = [(header::CONTENT_TYPE, APPLICATION_JSON), (header::CONTENT_LENGTH, HeaderValue::from(length))];
@@ -137,7 +140,7 @@ pub(super) mod tests {
     use crate::http::params::RemoteAddr;
     use crate::http::testing::{TestNode, request};
 
-    /// What a list says.
+    /// The bytes of a list as text.
     pub(in crate::http) fn text(list: &EncodedList) -> String {
         String::from_utf8(list.bytes.to_vec()).unwrap()
     }
@@ -151,7 +154,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_is_sent_byte_for_byte_with_its_length_whatever_its_size() {
+    async fn a_list_of_any_size_is_sent_byte_for_byte_with_its_length() {
         for length in [2, LIST_CHUNK_BYTES, LIST_CHUNK_BYTES + 1, 3 * LIST_CHUNK_BYTES, 3 * LIST_CHUNK_BYTES + 7] {
             let list = EncodedList::new((0..length).map(|n| u8::try_from(n % 251).unwrap()).collect(), None);
             let response = respond(list.clone(), reader(), ListBudget::default().acquire().await.unwrap()).unwrap();
@@ -161,7 +164,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_has_as_many_places_as_it_is_long_until_it_was_taken_and_the_longest_not_all() {
+    async fn a_list_holds_a_permit_per_mebibyte_until_it_is_sent_and_the_longest_not_all_permits() {
         let mib = LIST_PERMIT_BYTES;
         for (length, taken) in [
             (LIST_CHUNK_BYTES, 0),
@@ -190,7 +193,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn when_slow_readers_hold_all_places_lists_are_refused_and_heartbeats_are_not() {
+    async fn when_slow_readers_hold_all_permits_lists_are_rejected_and_heartbeats_are_not() {
         let node = TestNode::with_alice_and_bob().await;
         let long = "x".repeat(4000);
         for n in 0..20 {

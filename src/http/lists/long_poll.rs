@@ -1,7 +1,7 @@
-//! Waits until there is something to answer to who knows the list already: `/discover?since=...&wait=...`.
+//! Long polling: `/discover?since=...&wait=...` waits until the list changes.
 //!
-//! It stands before the gate, so whoever waits has not come in yet: a handover does not wait for it, and it meets the gate
-//! afterwards as any other request.
+//! This layer stands before the leader gate. So a waiting request is not in flight, and a handover
+//! does not wait for it. After the wait it passes the gate as any other request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,10 +42,11 @@ impl LongPoll {
         Self { app: Arc::clone(app), permits: Arc::new(Semaphore::new(MAX_LONG_POLLS)) }
     }
 
-    /// Waits as long as the request wants and there is nothing to tell it. What is wrong with it is for its handler to say.
+    /// Waits until the list changes, at most as long as the request asks for. An invalid request
+    /// does not wait. Its handler rejects it.
     async fn wait(&self, uri: &Uri) -> Result<(), ApiError> {
         let Ok(Query(query)) = Query::<PollQuery>::try_from_uri(uri) else { return Ok(()) };
-        // A part of the list has no changes; its handler says so, and need not wait for that.
+        // Pages cannot be polled. The handler rejects this request.
         if ["limit", "after", "prefix"].iter().any(|name| query.others.contains_key(*name)) {
             return Ok(());
         }
@@ -58,10 +59,10 @@ impl LongPoll {
             return Ok(());
         }
         let _permit = self.permits.try_acquire().map_err(|_| ApiError::Overloaded)?;
-        debug!("a client waits for changes of the list since {}", query.since);
+        debug!(cursor = query.since, "a client waits for changes of the list");
         let mut updates = self.app.list_updates.clone();
         let changed = updates.wait_for(|update| update.leading_term != Some(term) || Some(update.version) > known);
-        // If nobody tells news any more, the node is about to end.
+        // If the publisher has ended, the node is about to stop.
         let _ = timeout(wait, changed).await;
         Ok(())
     }

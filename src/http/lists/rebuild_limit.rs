@@ -1,4 +1,4 @@
-//! How often a list that changes all the time is made anew. Pure: time comes as an argument.
+//! Limit on the rebuilds of a list that changes all the time. Pure: time is an argument.
 
 use rollcall_core::{BootMs, Rate, TokenBucket};
 
@@ -6,15 +6,15 @@ use crate::http::limits::{REBUILD_BURST, REBUILD_REFILL_MS};
 
 const RATE: Rate = Rate::new(REBUILD_BURST, REBUILD_REFILL_MS);
 
-/// Token bucket for builds of one list.
+/// Token bucket for the builds of one list.
 ///
-/// Invariant: while there is no token, the last one was taken less than [`REBUILD_REFILL_MS`] ago. So what is given instead of a
-/// build is no older than that.
+/// Invariant: while there is no token, the last one was taken less than [`REBUILD_REFILL_MS`] ago.
+/// So the cached list that is sent instead is no older than that.
 #[derive(Debug, Default)]
 pub(super) struct RebuildLimit(TokenBucket);
 
 impl RebuildLimit {
-    /// Takes a token, if there is one at `now`.
+    /// Takes a token if there is one at `now`.
     pub(super) fn try_take(&mut self, now: BootMs) -> bool {
         self.0.take(RATE, now)
     }
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_is_free_and_then_there_are_ten_a_second() {
+    fn after_a_burst_there_are_ten_tokens_a_second() {
         let mut limit = RebuildLimit::default();
         let at = BootMs(5000);
         assert_eq!((0..20).filter(|_| limit.try_take(at)).count(), 10);
@@ -41,7 +41,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn who_gets_none_is_never_a_tenth_of_a_second_behind(steps in proptest::collection::vec(0_u64..150, 1..200)) {
+        fn without_a_token_the_last_build_is_younger_than_the_refill_time(steps in proptest::collection::vec(0_u64..150, 1..200)) {
             let mut limit = RebuildLimit::default();
             let (mut now, mut last, mut taken) = (BootMs(0), BootMs(0), 0);
             for step in steps {

@@ -1,4 +1,4 @@
-//! The query `?since=&wait=`: the list that a client knows, and how long it waits for a newer one.
+//! The query `?since=&wait=`: the client's cursor, and the longest wait for a newer list.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::http::error::ApiError;
 use crate::http::limits::MAX_LONG_POLL_WAIT;
 use crate::http::params::quoted;
 
-/// `?since=&wait=`: the list that the client knows. (The waiting is over when this is read.)
+/// The client's cursor. The wait is already over when this is extracted.
 pub(in crate::http) struct SinceParam(pub(in crate::http) Option<ClientCursor>);
 
 #[derive(Deserialize)]
@@ -33,13 +33,12 @@ impl<S: Send + Sync> FromRequestParts<S> for SinceParam {
         };
         let Some(since) = query.since else {
             let found = "given without since".to_owned();
-            let without_since =
-                ApiError::InvalidField { field: "wait", found, expected: "given with the cursor to wait from" };
+            let without_since = ApiError::InvalidField { field: "wait", found, expected: "given together with since=" };
             return if query.wait.is_some() { Err(without_since) } else { Ok(Self(None)) };
         };
         if query.limit.or(query.after).or(query.prefix).is_some() {
-            let found = "given together with a page".to_owned();
-            let expected = "alone or with wait=, for changes are those of the whole list";
+            let found = "given together with limit=, after= or prefix=".to_owned();
+            let expected = "alone or with wait=, because changes are those of the whole list";
             return Err(ApiError::InvalidField { field: "since", found, expected });
         }
         if let Some(wait) = query.wait.filter(|wait| parse_wait(wait).is_none()) {
@@ -59,10 +58,11 @@ impl<S: Send + Sync> FromRequestParts<S> for SinceParam {
     }
 }
 
-/// Whole seconds, at most [`MAX_LONG_POLL_WAIT`]; `None` for anything else than digits.
+/// Parses whole seconds, and limits them to [`MAX_LONG_POLL_WAIT`]. `None` if the text has other
+/// characters than digits.
 pub(in crate::http) fn parse_wait(text: &str) -> Option<Duration> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // What is too long for the type is too long for us.
+    // A number too large for the type is larger than the limit.
     digits.then(|| text.parse().map_or(MAX_LONG_POLL_WAIT, Duration::from_secs).min(MAX_LONG_POLL_WAIT))
 }
 
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_whole_seconds_and_at_most_a_minute() {
+    fn a_wait_is_in_whole_seconds_and_at_most_a_minute() {
         let seconds = |text| parse_wait(text).map(|wait| wait.as_secs());
         assert_eq!(["0", "7", "60", "61", "99999999999999999999"].map(seconds), [0, 7, 60, 60, 60].map(Some));
         assert_eq!(["", "-1", "+1", "1.5", "x"].map(seconds), [None; 5]);

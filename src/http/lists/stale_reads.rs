@@ -1,4 +1,5 @@
-//! ListService from a node that does not lead: its own copy of them, and how old that is, for who asks with `?stale=true`.
+//! Stale reads: with `?stale=true`, any node answers with its replica of a list, and says how old
+//! it is.
 
 use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::http::{HeaderName, HeaderValue, Uri};
@@ -16,11 +17,13 @@ use crate::registry::UsersError;
 use rollcall_core::Page;
 use rollcall_core::clock;
 
-/// How many milliseconds ago the list was last known to be the leader's.
+/// Header with the age of a stale list: milliseconds since it was last known to be equal to the
+/// leader's.
 pub(in crate::http) const AGE_HEADER: HeaderName = HeaderName::from_static("rollcall-age-ms");
 
-/// The layer around the gate of the lists: who asks for it gets this node's copy, unless this node serves. A leader's list
-/// is never stale, and only a leader can tell what changed in its list: a copy has no cursor.
+/// The layer around the leader gate of the lists. A stale read is answered from the replica, unless
+/// this node serves. A leader's own list is never stale. Only a leader knows the changes of its
+/// list, so a stale list has no cursor.
 pub(in crate::http) async fn stale_or_leader(
     State(app): State<SharedApp>,
     Extension(lists): Extension<ListService>,
@@ -32,7 +35,8 @@ pub(in crate::http) async fn stale_or_leader(
             respond_stale(&app, &lists, request).await.unwrap_or_else(IntoResponse::into_response)
         }
         Ok(_) => next.run(request).await,
-        // At a leader, too: who gets it wrong should not find out when the leader is gone.
+        // The leader rejects it too. Otherwise a client would notice its mistake only when the
+        // leader has failed.
         Err(refusal) => refusal.into_response(),
     }
 }
@@ -65,7 +69,8 @@ async fn respond_stale(app: &SharedApp, lists: &ListService, request: Request) -
     Ok(response)
 }
 
-/// The list that a path names, as this node has it; whole ones are shared as a leader's are. Only paths of lists come here.
+/// Answers with the list at `path`, as this node has it. Whole lists are cached and shared, as on a
+/// leader. `path` must be the path of a list.
 async fn respond_with_list(
     app: &SharedApp,
     lists: &ListService,
@@ -74,7 +79,8 @@ async fn respond_with_list(
     reader: ListReader,
 ) -> Result<Response, ApiError> {
     let (registry, replica_lists) = (app.registry.clone(), lists.replica_lists());
-    // A copy is never taken for a list of this node's own leadership: those are kept apart.
+    // Stale lists have caches of their own. They are never taken for lists of this node's own
+    // leadership.
     let term = app.cluster.role.borrow().term;
     let online_version = || app.registry.online_version(clock::boot_now());
     match path {
@@ -94,10 +100,15 @@ async fn respond_with_list(
     }
 }
 
-/// How many milliseconds ago this node's copy of the list that a path names was last known to be all of it.
+/// Milliseconds since the replica of the list at `path` was last known to be complete.
+///
+/// # Errors
+/// `no_copy` if there is no replica of the list of online clients yet, `index_rebuilding` if there
+/// is none of the list of users.
 fn age_ms(app: &App, path: &str) -> Result<u64, ApiError> {
     let up_to_date_at = app.replica.clients_up_to_date_at.borrow().ok_or(ApiError::NoCopy)?;
-    // Who has all that a leader knows does not have all users if that leader reads the bucket still.
+    // A replica can be equal to the leader's while the leader itself still reads the users from the
+    // bucket.
     let up_to_date_at = if path == USERS_PATH {
         app.replica.users_complete_at.borrow().ok_or(UsersError::IndexRebuilding)?
     } else {
@@ -113,7 +124,7 @@ mod tests {
     use super::*;
     use crate::http::testing::{TERM, TestNode, TestResponse, following, leading, leading_until};
 
-    /// A node that led and does not any more; who came with its lists then is `alice`, online, and `bob`.
+    /// A node that led and now follows. Its replica contains `alice`, online, and `bob`, offline.
     async fn follower() -> TestNode {
         let node = TestNode::with_alice_and_bob().await;
         assert_eq!(node.post("/heartbeat", r#"{"username":"alice"}"#).await.status, 200);
@@ -123,14 +134,16 @@ mod tests {
 
     const LISTS: [&str; 3] = ["/discover", "/discovery/online", USERS_PATH];
 
-    /// When the clients were up to date, and when the users were complete, in milliseconds before now.
+    /// Sets the times at which the clients were up to date and the users were complete, in
+    /// milliseconds before now.
     fn up_to_date(node: &TestNode, all_ago_ms: u64, users_ago_ms: u64) {
         let ago = |ms| Some(rollcall_core::BootMs(clock::boot_now().0 - ms));
         node.clients_up_to_date_at.send_replace(ago(all_ago_ms));
         node.users_complete_at.send_replace(ago(users_ago_ms));
     }
 
-    /// The age that a list claims; of one that is older than it claims, nobody could tell.
+    /// Checks the age in the header. The list cannot be younger than the test made it, and 5 s are
+    /// enough for a slow machine.
     #[track_caller]
     fn assert_aged(answer: &TestResponse, at_least_ms: u64) {
         let age_ms: u64 = answer.header("rollcall-age-ms").expect("an age").parse().unwrap();
@@ -138,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_copy_says_how_long_ago_it_was_the_leaders_also_when_no_leader_is_known() {
+    async fn a_stale_list_has_its_age_even_without_a_known_leader() {
         let node = follower().await;
         up_to_date(&node, 20_000, 40_000);
         for role in [following(), leading_until(clock::boot_now(), TERM)] {
@@ -155,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_changed_is_told_by_the_leader_alone() {
+    async fn only_the_leader_reports_changes() {
         let node = follower().await;
         up_to_date(&node, 0, 0);
         for query in ["since=0", "since=garbage&wait=20", "since=", "wait=20"] {
@@ -187,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_copy_there_is_no_list_and_without_all_users_no_list_of_them() {
+    async fn a_node_without_a_replica_has_no_lists_and_one_without_all_users_no_list_of_users() {
         let node = follower().await;
         for path in LISTS {
             node.get(&format!("{path}?stale=true")).await.expect_error(503, "no_copy");

@@ -1,10 +1,10 @@
-//! Fields that several requests have, described for error messages.
+//! Rules of the fields that several requests have.
 
 use serde_json::Value;
 
 use crate::http::json_body::FieldSpec;
 
-/// How the field `username` is described to who got it wrong; heartbeats have it too.
+/// The field `username`.
 pub(super) const USERNAME: FieldSpec = FieldSpec {
     name: "username",
     expected: "a text such as \"alice\"",
@@ -12,7 +12,7 @@ pub(super) const USERNAME: FieldSpec = FieldSpec {
     has_valid_type: Value::is_string,
 };
 
-/// How the field `addr` is described to who got it wrong; heartbeats have it too.
+/// The field `addr`.
 pub(super) const ADDR: FieldSpec = FieldSpec {
     name: "addr",
     expected: "a text such as \"10.40.6.26:9000\"",

@@ -1,4 +1,5 @@
-//! Routes that every node answers: is it alive, who leads, how is the cluster.
+//! Routes about the health of this node and of the cluster. All but `/leader` are answered by every
+//! node.
 
 use axum::extract::State;
 
@@ -11,10 +12,10 @@ use rollcall_core::clock;
 
 const ALIVE: Alive = Alive { status: Status::Ok };
 
-/// `GET /`: this node and the cluster in one line.
+/// `GET /`: health of this node and summary of the cluster.
 pub(super) async fn health(State(app): State<SharedApp>) -> Json<Health> {
     let role = app.cluster.role.borrow().clone();
-    // After the role, as in every comparison of a lease with the clock.
+    // The clock is read after the role; see `App::serving_term`.
     let now = clock::boot_now();
     let is_leader = role.is_serving(now);
     let own = || u64::try_from(app.registry.online_count(now)).unwrap_or(u64::MAX);
@@ -33,7 +34,7 @@ pub(super) async fn health(State(app): State<SharedApp>) -> Json<Health> {
     })
 }
 
-/// `GET /status` and `/livez`: the process answers.
+/// `GET /status` and `GET /livez`: the process is alive.
 pub(super) async fn alive() -> Json<Alive> {
     Json(ALIVE)
 }
@@ -47,12 +48,12 @@ pub(super) async fn ready(State(app): State<SharedApp>) -> Result<Json<Alive>, A
     Ok(Json(ALIVE))
 }
 
-/// `GET /leader`: 200 on the leader and nowhere else, for balancers.
+/// `GET /leader`: 200 on the leader only, for load balancers.
 pub(super) async fn leader(leader: LeaderOnly, State(app): State<SharedApp>) -> Json<Leading> {
     Json(Leading { status: Status::Ok, is_leader: true, node: app.this_node.addr, term: leader.term })
 }
 
-/// `GET /cluster`: every node as this one knows it.
+/// `GET /cluster`: the state of every node, as this node knows it.
 pub(super) async fn cluster(State(app): State<SharedApp>) -> Json<Cluster> {
     let members = app.cluster.members.borrow().clone();
     let now = clock::boot_now();
@@ -61,7 +62,7 @@ pub(super) async fn cluster(State(app): State<SharedApp>) -> Json<Cluster> {
         .map(|member| ClusterNode {
             node: member.node,
             api_url: member.api_url,
-            // What a node was when it was last heard says nothing of what it is now.
+            // The last known role of an unreachable node may have changed since.
             role: member.role.filter(|_| member.reachable),
             reachable: member.reachable,
             load: member.load.map(rollcall_core::Load::share),
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_leader_outside_its_lease_says_that_nobody_leads() {
+    async fn a_leader_without_a_valid_lease_reports_no_leader() {
         let node = TestNode::new(leading_until(clock::boot_now(), TERM));
         let json = node.get("/").await.json();
         assert_eq!((&json["is_leader"], &json["current_leader"]), (&json!(false), &json!(null)));

@@ -1,4 +1,4 @@
-//! Routes about pictures.
+//! Routes for images.
 
 use axum::Extension;
 use axum::body::{Body, Bytes};
@@ -24,16 +24,17 @@ use rollcall_core::api::{Images, Uploaded};
 use rollcall_core::clock;
 use rollcall_core::{ImageName, Username};
 
-/// A stored image_file never changes.
+/// `Cache-Control` of a stored image, which never changes.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-/// The image_file of a form, and the memory it takes.
+/// The image of an uploaded form, with the memory reserved for the form.
 pub(super) struct UploadedImage {
     bytes: Bytes,
     _form: BufferedUpload,
 }
 
-/// The `{username}/{filename}` of the path. A name that no image_file can have is the name of no image_file.
+/// The path parameters `username` and `file`. An invalid image name is answered with
+/// `image_not_found`.
 pub(super) struct ImagePath(Username, ImageName);
 
 /// `POST /upload_image/{username}`.
@@ -46,7 +47,8 @@ pub(super) async fn upload(
     name: Result<UsernamePath, ApiError>,
     image_file: UploadedImage,
 ) -> Result<(StatusCode, Json<Uploaded>), ApiError> {
-    // Only now: a refusal before the body was read would not arrive.
+    // An invalid username is rejected here, after the body was read. Before that, the response
+    // could be lost.
     let UsernamePath(user) = name?;
     let _permit = uploads.acquire_permit().await?;
     let credentials = authorization.credentials();
@@ -67,7 +69,7 @@ pub(super) async fn images(
     Ok(etag::json_response(&headers, &Images { count: images.len(), images }))
 }
 
-/// `GET /image/{username}/{filename}`.
+/// `GET /image/{username}/{file}`.
 pub(super) async fn image(
     _: LeaderOnly,
     State(app): State<SharedApp>,
@@ -77,7 +79,7 @@ pub(super) async fn image(
     let bytes = app.registry.image(&user, &image, clock::boot_now()).await?;
     let media_type = HeaderValue::from_static(image.kind().media_type());
     let mut response = etag::response(&headers, bytes, media_type, FOREVER);
-    // Whatever a browser may see in the bytes, they are a image_file.
+    // A browser must not guess another type from the bytes.
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
 }
@@ -91,8 +93,8 @@ pub(super) async fn discover_with_images(
 ) -> Result<Response, ApiError> {
     app.registry.wait_for_clients(leader.term).await;
     let chunks = app.registry.online_with_images(&page, clock::boot_now()).await?;
-    let chunks = chunks.inspect_err(|error| warn!("cut off an answer with images: {}", error.cause()));
-    // Without a connection, as in tests, nobody watches.
+    let chunks = chunks.inspect_err(|error| warn!(cause = error.cause(), "a response with images was cut off"));
+    // Tests have no connection, and so no limit on slow reads.
     let Extension(slow_read) = slow_read.unwrap_or_default();
     Ok(([(header::CONTENT_TYPE, APPLICATION_JSON)], Body::from_stream(slow_read.watch(chunks))).into_response())
 }
@@ -103,8 +105,9 @@ impl<S: Send + Sync> FromRequest<S> for UploadedImage {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let too_large = || ApiError::BodyTooLarge { limit: MAX_IMAGE_BYTES };
         let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-        // Absent only if a route was given no bounds, which any test of it would show.
-        let no_limit = || ApiError::Internal("uploads stand outside their bounds".to_owned());
+        // It is missing only if the route has no upload limit. Every test of an upload would show
+        // that.
+        let no_limit = || ApiError::Internal("the route of uploads has no upload limit".to_owned());
         let uploads = request.extensions().get::<UploadLimit>().cloned().ok_or_else(no_limit)?;
         let form_body = match uploads.read_body(request, MAX_IMAGE_BYTES + MAX_FORM_OVERHEAD_BYTES).await {
             Err(ApiError::BodyTooLarge { .. }) => return Err(too_large()),
@@ -122,7 +125,7 @@ impl<S: Send + Sync> FromRequest<S> for UploadedImage {
                 continue;
             }
             if image_file.is_some() {
-                let (found, expected) = ("given twice".to_owned(), "one file; upload each image by itself");
+                let (found, expected) = ("given twice".to_owned(), "one file; send each image in a request of its own");
                 return Err(ApiError::InvalidField { field: "image", found, expected });
             }
             let bytes = field.bytes().await.map_err(|why| missing(why.body_text()))?;

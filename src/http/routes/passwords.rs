@@ -1,4 +1,4 @@
-//! Routes by which a password is proved and changed.
+//! Routes for logins and password changes.
 
 use axum::extract::State;
 use axum::http::header;

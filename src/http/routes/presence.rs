@@ -1,4 +1,4 @@
-//! Routes about who is online.
+//! Routes for heartbeats and for the lists of online clients.
 
 use axum::Extension;
 use axum::extract::State;
@@ -25,7 +25,7 @@ use rollcall_core::{Addr, AddrForm, BootMs, Page, Username, WallMs};
 
 const HEARTBEAT: &[FieldSpec] = &[USERNAME, ADDR];
 
-/// More than most answers that accept a heartbeat have.
+/// Initial size of the response to a heartbeat, in bytes. Most responses fit.
 const ACCEPTED_BUFFER_BYTES: usize = 256;
 
 /// `POST /heartbeat`.
@@ -42,8 +42,8 @@ pub(in crate::http) async fn heartbeat(
     Ok(RawJson(encode_accepted(&username, beat, caller.wall)))
 }
 
-/// `POST /heartbeat` of a request with these `headers` at `now`, if nothing has to be waited for and nothing is wrong; the
-/// answer's bytes.
+/// `POST /heartbeat` without waiting, for the fast path. Returns the body of the response. `None`
+/// if the heartbeat is invalid or cannot be accepted at once.
 pub(in crate::http) fn try_heartbeat(
     app: &SharedApp,
     remote: RemoteAddr,
@@ -70,10 +70,10 @@ fn parse_heartbeat(remote: RemoteAddr, body: &JsonBody) -> Result<(Username, Opt
     Ok((username, addr))
 }
 
-/// An [`Accepted`](rollcall_core::api::Accepted). Nothing is written as often, and nothing in it needs to be escaped, so it is put
-/// together by hand.
+/// Encodes an [`Accepted`](rollcall_core::api::Accepted). It is written by hand, because it is the
+/// most frequent response. No value in it needs escaping.
 fn encode_accepted(username: &Username, beat: Beat, wall: WallMs) -> Vec<u8> {
-    debug!(user = %username, "heartbeat of {username}");
+    debug!(user = %username, "heartbeat accepted");
     let mut text = Vec::with_capacity(ACCEPTED_BUFFER_BYTES);
     text.extend_from_slice(b"{\"success\":true,\"status\":\"ok\",\"message\":\"Heartbeat accepted for '");
     text.extend_from_slice(username.as_str().as_bytes());
@@ -120,7 +120,7 @@ pub(super) async fn discover(
         .await
 }
 
-/// What changed since `since`, or the whole list if that cannot be said.
+/// Answers with the changes since the client's cursor, or with the whole list if they are unknown.
 async fn respond_with_changes(
     app: &SharedApp,
     lists: &ListService,
@@ -144,7 +144,7 @@ async fn respond_with_changes(
     list_response::respond_uncached(parts, reader, permit)
 }
 
-/// What makes a list of clients online.
+/// Returns the function that builds a list of online clients.
 fn encode_online_clients(
     app: &SharedApp,
     source: ListSource,
@@ -212,11 +212,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn clients_online_are_discovered_at_their_live_addresses() {
+    async fn online_clients_are_listed_with_their_live_addresses() {
         let node = TestNode::with_alice_and_bob().await;
         let empty = json!({"online_clients": [], "count": 0, "is_leader": true});
         assert_eq!(node.get("/discover").await.json(), empty);
-        // No Content-Type, as `curl -d` without a header would send another one.
+        // Without a Content-Type. `curl -d` without a header sends another one.
         node.post("/heartbeat", r#"{"username":"bob","addr":":9001"}"#).await;
         let mut form = request("POST", "/heartbeat", r#"{"username":"alice"}"#);
         form.headers_mut().insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn heartbeats_that_are_wrong_are_refused() {
+    async fn invalid_heartbeats_are_rejected() {
         let node = TestNode::with_alice_and_bob().await;
         for (body, status, code) in [
             (r#"{"username":"nobody"}"#, 404, "user_not_registered"),
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn query_parameters_that_are_wrong_are_refused() {
+    async fn invalid_query_parameters_are_rejected() {
         let node = TestNode::with_alice_and_bob().await;
         for query in [
             "limit=abc",

@@ -1,4 +1,4 @@
-//! Routes about who is registered.
+//! Routes for registrations and for the list of users.
 
 use axum::Extension;
 use axum::extract::State;

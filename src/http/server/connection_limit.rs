@@ -1,8 +1,10 @@
-//! How many connections are served at once, and who must evict when there are more.
+//! Connection limit, with eviction of the longest idle connections.
 //!
-//! Clients like to keep a connection open from one heartbeat to the next, and there may be more of them than a process can
-//! have connections. So whoever is idle for longest leaves for who comes; the next heartbeat of a client that had to evict
-//! opens a new one. Nobody leaves in the middle of a request.
+//! Clients keep connections open between heartbeats. There may be more clients than a process may
+//! have connections. So a new connection takes the slot of the one that was idle longest. The
+//! evicted client opens a new connection for its next heartbeat.
+//!
+//! Invariant: a connection is never evicted while a request runs on it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,13 +18,14 @@ use crate::http::limits::{
     EVICTION_BATCH, MAX_CONNECTIONS, MAX_SLOT_WAIT, MIN_CONNECTIONS, MIN_IDLE_BEFORE_EVICTION, RESERVED_FILES,
 };
 
-/// As many connections as this process may have. Asks the system for more files first, as many as it may have.
+/// The number of connections that this process may serve. Raises the limit on open files first, as
+/// far as needed and allowed.
 pub(super) fn max_connections() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let expected = MAX_CONNECTIONS + RESERVED_FILES;
     let raised = maximum.map_or(expected, |maximum| maximum.min(expected));
     let files = match current {
-        // Without a limit, or with one that is high enough.
+        // There is no limit on open files.
         None => expected,
         Some(current) if current >= raised => current,
         Some(current) => {
@@ -33,7 +36,7 @@ pub(super) fn max_connections() -> usize {
     usize::try_from(slots).expect("a small number")
 }
 
-/// The limit on connections. All clones are one.
+/// The connection limit. Clones share one state.
 #[derive(Clone)]
 pub(super) struct ConnectionLimit {
     free: Arc<Semaphore>,
@@ -46,7 +49,7 @@ struct TakenSlots {
     slots: HashMap<u64, (IdleTimer, Arc<Notify>)>,
 }
 
-/// A connection's slot, until it is dropped.
+/// The slot of one connection. Dropping it frees the slot.
 pub(super) struct ConnectionSlot {
     id: u64,
     limit: ConnectionLimit,
@@ -55,17 +58,18 @@ pub(super) struct ConnectionSlot {
 }
 
 impl ConnectionLimit {
-    /// So many.
+    /// Creates a limit of `count` connections.
     pub(super) fn new(count: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(count)), taken: Arc::default() }
     }
 
-    /// A free slot for a connection that is `idle` as this says, if there is one.
+    /// Takes a free slot for a connection with this idle timer, if there is one.
     pub(super) fn try_acquire(&self, idle: &IdleTimer) -> Option<ConnectionSlot> {
         Arc::clone(&self.free).try_acquire_owned().ok().map(|permit| self.add_slot(permit, idle))
     }
 
-    /// A slot of somebody who leaves for this; `None` if nobody can.
+    /// Evicts idle connections and waits for a slot. `None` if none becomes free within
+    /// [`MAX_SLOT_WAIT`].
     pub(super) async fn acquire_by_eviction(&self, idle: &IdleTimer) -> Option<ConnectionSlot> {
         self.evict_idle();
         let permit = timeout(MAX_SLOT_WAIT, Arc::clone(&self.free).acquire_owned()).await.ok()?.ok()?;
@@ -81,7 +85,7 @@ impl ConnectionLimit {
         ConnectionSlot { id, limit: self.clone(), evict, _permit: permit }
     }
 
-    /// Asks those who are idle for longest to evict.
+    /// Asks the longest idle connections to close.
     fn evict_idle(&self) {
         let mut taken = self.lock();
         let since = |(id, (idle, _)): (&u64, &(IdleTimer, Arc<Notify>))| Some((idle.idle_time()?, *id));
@@ -93,7 +97,7 @@ impl ConnectionLimit {
             .collect();
         idle.sort_unstable_by(|one, other| other.cmp(one));
         for (_, id) in idle.into_iter().take(EVICTION_BATCH) {
-            // It is asked once.
+            // Each connection is asked only once.
             taken.slots.remove(&id).into_iter().for_each(|(_, evict)| evict.notify_one());
         }
     }
@@ -104,14 +108,14 @@ impl ConnectionLimit {
         drop(self.free.acquire_many(count).await);
     }
 
-    /// The lock is held for one operation.
+    /// The lock is held for one operation only.
     fn lock(&self) -> MutexGuard<'_, TakenSlots> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ConnectionSlot {
-    /// Waits until this connection should evict for another.
+    /// Waits until this connection is asked to close.
     pub(super) async fn evicted(&self) {
         self.evict.notified().await;
     }
@@ -135,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_seats_for_thousands_where_the_system_allows_it_and_never_none() {
+    fn the_number_of_slots_follows_the_limit_on_open_files() {
         let slots = max_connections();
         let may_have = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
         let expected = may_have.saturating_sub(RESERVED_FILES).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
@@ -144,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_was_idle_for_longest_leaves_and_who_is_busy_or_just_came_stays() {
+    async fn the_longest_idle_connection_is_evicted_and_busy_or_new_ones_are_not() {
         let limit = ConnectionLimit::new(3);
         let connect = || {
             let idle = IdleTimer::new();
@@ -163,19 +167,19 @@ mod tests {
         assert!(evicted(&longest) && !evicted(&busy) && !evicted(&new));
         drop(longest);
         assert!(waiting.await.is_some());
-        // Its slot was given back.
+        // The slot was freed again.
         assert!(limit.try_acquire(&idle).is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn if_nobody_can_leave_there_is_no_seat() {
+    async fn without_an_idle_connection_there_is_no_slot() {
         let limit = ConnectionLimit::new(1);
         let _new = limit.try_acquire(&IdleTimer::new()).unwrap();
         assert!(limit.acquire_by_eviction(&IdleTimer::new()).await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_than_some_leave_for_one_and_each_is_asked_once() {
+    async fn one_batch_is_evicted_at_a_time_and_each_connection_once() {
         let count = 2 * EVICTION_BATCH;
         let limit = ConnectionLimit::new(count);
         let all: Vec<ConnectionSlot> = (0..count).map(|_| limit.try_acquire(&IdleTimer::new()).unwrap()).collect();

@@ -1,7 +1,8 @@
-//! How long a connection may be without a request: until its first, between two, and while the head of one comes.
+//! Idle timer of a connection: the time before its first request, between two requests, and during
+//! the head of a request.
 //!
-//! hyper can limit that, too, but sets up a timer for each request and takes it down again. Here a request costs a note of
-//! when it ended, and a connection a look now and then.
+//! hyper has such a timeout too, but it sets and clears a timer for each request. Here a request
+//! only stores the time of its end, and the connection checks that time now and then.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,39 +14,39 @@ use axum::body::HttpBody;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, sleep_until};
 
-/// In the place of a time: a request is being answered.
+/// Stored in place of a time while a request runs.
 const IN_REQUEST: u64 = u64::MAX;
 
-/// Since when a connection is without a request.
+/// The time since which a connection has no running request. Clones share one state.
 #[derive(Clone)]
 pub(super) struct IdleTimer {
     opened: Instant,
-    /// Milliseconds since then, or [`IN_REQUEST`].
+    /// Milliseconds since `opened`, or [`IN_REQUEST`].
     since_ms: Arc<AtomicU64>,
 }
 
-/// A request that is being answered, until it is dropped.
+/// A running request. Dropping it restarts the idle time.
 pub(super) struct ActiveRequest(IdleTimer);
 
-/// An answer's body, with which the request ends.
+/// The body of a response. The request ends when it is dropped.
 pub(super) struct TrackedBody<B> {
     body: B,
     _request: ActiveRequest,
 }
 
 impl IdleTimer {
-    /// IdleTimer from now on.
+    /// Creates a timer whose idle time starts now.
     pub(super) fn new() -> Self {
         Self { opened: Instant::now(), since_ms: Arc::default() }
     }
 
-    /// A request came; there are no two at a time.
+    /// Marks the start of a request. HTTP/1.1 runs one request at a time on a connection.
     pub(super) fn start_request(&self) -> ActiveRequest {
         self.since_ms.store(IN_REQUEST, Ordering::Relaxed);
         ActiveRequest(self.clone())
     }
 
-    /// For how long there has been no request; `None` while one is being answered.
+    /// The idle time so far. `None` while a request runs.
     pub(super) fn idle_time(&self) -> Option<Duration> {
         match self.since_ms.load(Ordering::Relaxed) {
             IN_REQUEST => None,
@@ -53,7 +54,7 @@ impl IdleTimer {
         }
     }
 
-    /// Waits until there was no request for as long as `limit`.
+    /// Waits until the connection has been idle for `limit`.
     pub(super) async fn expired(&self, limit: Duration) {
         loop {
             let since = match self.since_ms.load(Ordering::Relaxed) {
@@ -77,7 +78,7 @@ impl Drop for ActiveRequest {
 }
 
 impl ActiveRequest {
-    /// Ends the request when `body` is sent.
+    /// Ends the request when `body` was sent.
     pub(super) fn until_body_sent<B>(self, body: B) -> TrackedBody<B> {
         TrackedBody { body, _request: self }
     }
@@ -109,14 +110,14 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(30);
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_is_over_exactly_when_it_was_idle_for_long() {
+    async fn the_timer_expires_exactly_at_the_limit() {
         let (idle, started) = (IdleTimer::new(), Instant::now());
         idle.expired(LIMIT).await;
         assert_eq!(started.elapsed(), LIMIT);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_request_begins_the_time_anew_and_none_passes_while_one_is_answered() {
+    async fn each_request_restarts_the_timer_and_a_running_request_stops_it() {
         let idle = IdleTimer::new();
         let mut expired = Box::pin(idle.expired(LIMIT));
         assert!(timeout(LIMIT / 2, &mut expired).await.is_err());
@@ -125,7 +126,7 @@ mod tests {
         drop(answered);
         let ended = Instant::now();
         expired.await;
-        // A look may come as late as it would have taken the request that was being answered.
+        // A check during a request schedules the next one a full limit later.
         assert!((LIMIT..=LIMIT * 2).contains(&ended.elapsed()), "{:?}", ended.elapsed());
     }
 }

@@ -50,7 +50,7 @@ impl RunningServer {
     }
 }
 
-/// Sends a request whole and reads until the server closes.
+/// Sends a whole request and reads until the server closes the connection.
 async fn exchange(stream: &mut TcpStream, request: &[u8]) -> String {
     stream.write_all(request).await.unwrap();
     read_to_end(stream).await
@@ -67,7 +67,7 @@ fn post_of(length: usize) -> Vec<u8> {
     [head.as_bytes(), &vec![b' '; length]].concat()
 }
 
-/// A handler that answers "done" when it is told to finish.
+/// A handler that answers "done" when the test lets it finish.
 struct SlowHandler {
     handler: MethodRouter,
     entered: watch::Receiver<bool>,
@@ -89,7 +89,7 @@ fn slow_handler() -> SlowHandler {
 }
 
 #[tokio::test]
-async fn a_request_is_answered_with_where_it_came_from() {
+async fn a_request_carries_its_remote_address() {
     let server = RunningServer::start(TestNode::new(leading()).router).await;
     let body = r#"{"username":"alice","addr":":9000"}"#;
     let head = format!("POST /register HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}", body.len());
@@ -100,7 +100,7 @@ async fn a_request_is_answered_with_where_it_came_from() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_gets_its_answer_and_no_reset() {
+async fn a_body_over_the_limit_gets_a_response_and_no_reset() {
     let server = RunningServer::start(TestNode::new(leading()).router).await;
     let answer = exchange(&mut server.connect().await, &post_of(900 * 1024)).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
@@ -119,7 +119,7 @@ async fn one_connection_serves_many_requests() {
 }
 
 #[tokio::test]
-async fn a_connection_too_many_is_told_so_and_a_place_that_is_left_is_given_again() {
+async fn a_connection_beyond_the_limit_is_rejected_and_a_freed_slot_is_used_again() {
     let server = RunningServer::start_with_slots(TestNode::new(leading()).router, 2).await;
     let mut admitted = vec![server.connect().await, server.connect().await];
     let mut refused = server.connect().await;
@@ -135,7 +135,7 @@ async fn a_connection_too_many_is_told_so_and_a_place_that_is_left_is_given_agai
 }
 
 #[tokio::test]
-async fn who_is_idle_leaves_for_who_comes_and_a_running_request_is_not_disturbed() {
+async fn an_idle_connection_is_evicted_for_a_new_one_and_a_running_request_is_not_disturbed() {
     let SlowHandler { handler, mut entered, finish } = slow_handler();
     let router = Router::new().route("/slow", handler).route("/", get(|| async { "here" }));
     let server = RunningServer::start_with_slots(router, 2).await;
@@ -155,7 +155,7 @@ async fn who_is_idle_leaves_for_who_comes_and_a_running_request_is_not_disturbed
 }
 
 #[tokio::test]
-async fn who_is_to_leave_and_goes_on_with_half_a_head_is_closed_all_the_same() {
+async fn an_evicted_connection_with_an_incomplete_head_is_closed() {
     let server = RunningServer::start_with_slots(TestNode::new(leading()).router, 1).await;
     let mut half = server.connect().await;
     half.write_all(b"GET /status HTTP/1.1\r\nHos").await.unwrap();
@@ -169,7 +169,7 @@ async fn who_is_to_leave_and_goes_on_with_half_a_head_is_closed_all_the_same() {
 }
 
 #[tokio::test]
-async fn heartbeats_take_the_short_way_unless_they_are_too_many() {
+async fn heartbeats_take_the_fast_path_except_beyond_the_connection_limit() {
     let node = TestNode::new(following());
     let router = Router::new().fallback(|| async { "the router" });
     let server = RunningServer::start_service(ApiService { router, fast_path: Some(node.fast_path) }, 1).await;
@@ -188,7 +188,7 @@ async fn heartbeats_take_the_short_way_unless_they_are_too_many() {
 }
 
 #[tokio::test]
-async fn a_shutdown_lets_a_running_request_end_and_accepts_no_other() {
+async fn a_shutdown_completes_running_requests_and_accepts_no_others() {
     let SlowHandler { handler, mut entered, finish } = slow_handler();
     let server = RunningServer::start(Router::new().route("/slow", handler)).await;
     let mut idle = server.connect().await;
@@ -205,7 +205,7 @@ async fn a_shutdown_lets_a_running_request_end_and_accepts_no_other() {
 }
 
 #[tokio::test]
-async fn a_request_that_does_not_end_is_cut_off_when_its_time_is_over() {
+async fn a_request_that_does_not_end_is_cut_off_after_the_drain_timeout() {
     let (entered, mut seen) = watch::channel(false);
     let endless = move || {
         entered.send_replace(true);
@@ -215,7 +215,7 @@ async fn a_request_that_does_not_end_is_cut_off_when_its_time_is_over() {
     let mut stream = server.connect().await;
     stream.write_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     seen.wait_for(|seen| *seen).await.unwrap();
-    // From here on nothing but timers can happen, so the clock may run by itself.
+    // From here on only timers can fire, so the paused clock advances by itself.
     tokio::time::pause();
     let started = tokio::time::Instant::now();
     server.stop().await;
@@ -224,7 +224,7 @@ async fn a_request_that_does_not_end_is_cut_off_when_its_time_is_over() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_its_answer_is_cut_off() {
+async fn a_client_that_does_not_read_its_response_is_disconnected() {
     let (streaming, mut seen) = watch::channel(());
     let body = move || {
         let streaming = streaming.clone();
@@ -240,14 +240,15 @@ async fn a_client_that_does_not_read_its_answer_is_cut_off() {
     seen.changed().await.unwrap();
     tokio::time::pause();
     let started = tokio::time::Instant::now();
-    // The buffers of both sides fill up, and then nothing but the timer can happen. The body goes with the connection.
+    // The buffers of both sides fill up. Then only the timer can fire. The body is dropped with the
+    // connection.
     server.wait_until_no_connections().await;
     assert!((WRITE_TIMEOUT..WRITE_TIMEOUT * 2).contains(&started.elapsed()), "{:?}", started.elapsed());
     server.stop().await;
 }
 
 #[tokio::test]
-async fn a_connection_is_closed_when_its_answer_outlasts_the_patience() {
+async fn a_connection_is_closed_when_its_response_is_read_too_slowly() {
     let (streaming, mut seen) = watch::channel(false);
     let body = move |Extension(slow_read): Extension<SlowReadTimeout>| {
         streaming.send_replace(true);
@@ -258,16 +259,16 @@ async fn a_connection_is_closed_when_its_answer_outlasts_the_patience() {
     stream.write_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     seen.wait_for(|seen| *seen).await.unwrap();
     tokio::time::pause();
-    // Nothing is written, so no other bound would end it.
+    // Nothing is written, so no other timeout can fire.
     server.wait_until_no_connections().await;
     server.stop().await;
 }
 
 #[tokio::test]
-async fn a_connection_on_which_nothing_is_asked_is_closed() {
+async fn an_idle_connection_is_closed() {
     let server = RunningServer::start(TestNode::new(leading()).router).await;
     let mut stream = server.connect().await;
-    // Before the question: the server counts from its answer, which is here a moment after that.
+    // Taken before the request: the server counts from its response, a moment later.
     let started = tokio::time::Instant::now();
     stream.write_all(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     stream.readable().await.unwrap();
@@ -278,10 +279,10 @@ async fn a_connection_on_which_nothing_is_asked_is_closed() {
 }
 
 #[tokio::test]
-async fn an_answer_that_fails_in_its_middle_is_torn_off() {
+async fn a_response_that_fails_in_its_middle_is_cut_off() {
     let body = || async {
         let fails = async {
-            // Lets the first half leave.
+            // Lets the first half be sent.
             tokio::task::yield_now().await;
             Err(io::Error::other("gone"))
         };
@@ -291,7 +292,7 @@ async fn an_answer_that_fails_in_its_middle_is_torn_off() {
     let mut stream = server.connect().await;
     let answer = exchange(&mut stream, b"POST /torn HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").await;
     assert!(answer.contains("transfer-encoding: chunked"), "{answer}");
-    // A whole answer would end in an empty chunk.
+    // A complete response would end with an empty chunk.
     assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
     server.stop().await;
 }

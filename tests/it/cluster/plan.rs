@@ -1,4 +1,4 @@
-//! What a cluster should be, before it is started.
+//! The configuration of a cluster before its start.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,31 +9,32 @@ use tokio::sync::Semaphore;
 use super::log;
 use super::{Cluster, Node, Ports, http_client, until};
 
-/// Clusters that run at once: more would make each other late on a machine of two cores.
+/// Limit on clusters that run at once. With more, the nodes would delay each other on a machine
+/// with two cores.
 static RUNNING_CLUSTERS: Semaphore = Semaphore::const_new(3);
 
-/// Ports that another program took between the look and the start are replaced this often.
+/// Attempts to start a cluster. Another program may take a port between the check and the start.
 const MAX_START_ATTEMPTS: usize = 5;
 
-/// The exit code of a node whose port is taken.
+/// Exit code of a node whose port is taken.
 const EXIT_CANNOT_BIND: i32 = 71;
 
 /// The configuration file of the distribution.
 const DOCUMENTED_CONFIG: &str = include_str!("../../../config.toml");
 
-/// How fast an election goes.
+/// The election timings.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum ElectionSpeed {
-    /// Those of the documented `config.toml`.
+    /// The timings of the documented `config.toml`.
     Documented,
-    /// A fifth of them.
+    /// About a fifth of the documented timings.
     Quick,
 }
 
-/// Fills the data directory of a cluster before its first start, given the names of its nodes.
+/// Fills the data directory of a cluster before its first start. Gets the names of the nodes.
 pub(crate) type Seed = fn(&Path, &[String]);
 
-/// A cluster to be.
+/// The configuration of a cluster.
 pub(crate) struct Plan {
     count: usize,
     speed: ElectionSpeed,
@@ -42,41 +43,41 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// A cluster with the documented speed.
+    /// A cluster of three nodes with the documented timings.
     pub(crate) fn documented() -> Self {
         Self { count: 3, speed: ElectionSpeed::Documented, seed: None, variables: Vec::new() }
     }
 
-    /// A cluster with quick elections.
+    /// A cluster of three nodes with quick elections.
     pub(crate) fn quick() -> Self {
         Self { speed: ElectionSpeed::Quick, ..Self::documented() }
     }
 
-    /// With so many nodes.
+    /// Sets the number of nodes.
     pub(crate) fn nodes(mut self, count: usize) -> Self {
         self.count = count;
         self
     }
 
-    /// With data that is there already.
+    /// Adds data before the first start.
     pub(crate) fn seeded(mut self, seed: Seed) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// With an environment variable for all nodes.
+    /// Sets an environment variable of all nodes.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.variables.push((None, (name.to_owned(), value.to_owned())));
         self
     }
 
-    /// With an environment variable for one node.
+    /// Sets an environment variable of one node.
     pub(crate) fn env_of(mut self, index: usize, name: &str, value: &str) -> Self {
         self.set_env(index, name, value);
         self
     }
 
-    /// An environment variable for one node.
+    /// Sets an environment variable of one node.
     pub(super) fn set_env(&mut self, index: usize, name: &str, value: &str) {
         self.variables.push((Some(index), (name.to_owned(), value.to_owned())));
     }
@@ -85,7 +86,7 @@ impl Plan {
         self.variables.iter().filter(move |(only, _)| only.is_none_or(|only| only == index)).map(|(_, pair)| pair)
     }
 
-    /// Starts the nodes and waits until each is ready. That one leads is not waited for.
+    /// Starts the nodes and waits until each is ready. Does not wait for a leader.
     pub(crate) async fn start(self) -> Cluster {
         let permit = RUNNING_CLUSTERS.acquire().await.expect("never closed");
         let mut cluster = Cluster {
@@ -105,12 +106,12 @@ impl Plan {
 }
 
 impl Cluster {
-    /// Starts all nodes on new ports; false if one of these turned out to be taken.
+    /// Starts all nodes on new ports. Returns false if a port was taken meanwhile.
     async fn try_start(&mut self) -> bool {
         self.nodes = (0..self.plan.count).map(|_| Node { ports: Ports::free(), process: None }).collect();
         fs::write(self.dir().join("config.toml"), self.config()).expect("the directory is ours");
         if let Some(seed) = self.plan.seed {
-            // An attempt before may have left some under other names.
+            // An earlier attempt may have left data under other names.
             let data = self.dir().join("data");
             let _ = fs::remove_dir_all(&data);
             let names: Vec<String> = self.nodes.iter().map(|node| node.ports.name()).collect();
@@ -131,7 +132,7 @@ impl Cluster {
         true
     }
 
-    /// Waits until a node that was just started is ready; false if its port is taken.
+    /// Waits until a started node is ready. Returns false if its port was taken.
     async fn came_up(&mut self, index: usize) -> bool {
         let mut ended = None;
         let out = self.log(index, "out");
@@ -148,7 +149,7 @@ impl Cluster {
         }
     }
 
-    /// The documented file with this cluster's ports in place of the documented ones.
+    /// The documented configuration with the ports and the timings of this cluster.
     fn config(&self) -> String {
         let peers: Vec<String> = self.nodes.iter().map(|node| format!("\"{}\"", node.ports.name())).collect();
         let mut config = String::new();

@@ -1,7 +1,7 @@
 //! Free ports.
 //!
-//! They are drawn from below the range out of which systems give ports to outgoing connections: a node that is started again must find its
-//! port free, and not in use as the near end of some connection.
+//! They are below the range from which the system takes ports for outgoing connections. A node that
+//! is restarted needs its port again, so no outgoing connection may have taken it.
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, TcpListener};
@@ -11,7 +11,7 @@ use std::sync::Mutex;
 const PORT_RANGE: Range<u16> = 12_000..32_000;
 const MAX_ATTEMPTS: usize = 1000;
 
-/// What tests of this process hold already. Nothing is reserved back: there are enough.
+/// Ports that tests of this process have taken. They are never returned, because there are enough.
 static RESERVED: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
 /// The ports of one node.
@@ -31,13 +31,14 @@ impl Ports {
         format!("127.0.0.1:{}", self.election)
     }
 
-    /// Where the API is.
+    /// URL of the node's API.
     pub(crate) fn url(self) -> String {
         format!("http://127.0.0.1:{}", self.api)
     }
 }
 
-/// A port that was free a moment ago. Another program may be faster; a node then says so.
+/// A port that was free a moment ago. Another program may take it first. A node then exits with an
+/// error.
 pub(crate) fn free_port() -> u16 {
     let mut reserved = RESERVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let reserved = reserved.get_or_insert_default();

@@ -9,12 +9,13 @@ use tokio::time::{Instant, sleep};
 
 use super::{Cluster, POLL_INTERVAL, Response, SOON};
 
-/// The longest that one request may take.
+/// Longest time for one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client of HTTP that neither redirects, nor heeds proxies, nor keeps a connection: what a test sees is what one request met.
+/// An HTTP client without redirects, proxies and connection reuse. So a test sees the response to
+/// exactly one request.
 pub(crate) fn http_client() -> reqwest::Client {
-    // Fails only if another test did so before.
+    // It fails only if another test has installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
@@ -26,10 +27,10 @@ pub(crate) fn http_client() -> reqwest::Client {
         .expect("it needs no file and no network")
 }
 
-/// A request that knows where it goes, but not yet what it is.
+/// A request with a target and headers, but without a method and a path.
 pub(crate) struct Request<'a> {
     cluster: &'a Cluster,
-    /// `None` for whoever leads.
+    /// `None` for the leader.
     node: Option<usize>,
     headers: HeaderMap,
 }
@@ -57,13 +58,13 @@ impl<'a> Request<'a> {
         self.send(Method::DELETE, path, |request| request).await
     }
 
-    /// Without a Content-Type unless one was given.
+    /// Without a Content-Type unless the test has set one.
     pub(crate) async fn post(self, path: &str, body: impl Into<bytes::Bytes>) -> Response {
         let body = body.into();
         self.send(Method::POST, path, |request| request.body(body.clone())).await
     }
 
-    /// A picture in the field `image` of a form.
+    /// Uploads an image in the field `image` of a form.
     pub(crate) async fn upload(self, username: &str, picture: &[u8]) -> Response {
         self.upload_as(username, "image", picture).await
     }
@@ -82,7 +83,7 @@ impl<'a> Request<'a> {
         loop {
             let leader = self.cluster.leader().await;
             let answer = self.once(leader, method.clone(), path, &fill).await;
-            // A busy machine may change its leader between the look and the request.
+            // On a busy machine, the leader may change between the check and the request.
             let is_retryable = match &answer {
                 Ok(answer) => matches!(answer.code().as_deref(), Some("not_leader" | "no_leader")),
                 Err(_) => true,

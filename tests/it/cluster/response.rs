@@ -1,11 +1,11 @@
-//! An answer, whole.
+//! A response, read to its end.
 
 use std::fmt;
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -29,7 +29,8 @@ impl Response {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Checks that this is a refusal of the documented shape, and gives its message.
+    /// Checks that this is an error response of the documented format, with this status and code.
+    /// Returns its message.
     #[track_caller]
     pub(crate) fn expect_error(&self, status: u16, code: &str) -> String {
         assert_eq!(self.status, status, "{self}");

@@ -1,11 +1,11 @@
-//! Requirement 000: the small discovery server, whose clients still work.
+//! Requirement 000: clients of the first discovery server still work.
 
 use serde_json::json;
 
 use crate::cluster::Plan;
 
 #[tokio::test]
-async fn the_small_servers_endpoints_answer_as_documented() {
+async fn the_routes_of_the_first_discovery_server_answer_as_documented() {
     let cluster = Plan::quick().start().await;
     for index in 0..3 {
         assert_eq!(cluster.at(index).get("/status").await.body, r#"{"status":"ok"}"#);
@@ -14,7 +14,7 @@ async fn the_small_servers_endpoints_answer_as_documented() {
     assert_eq!((registered.status, &registered.json()["status"]), (201, &json!("ok")), "{registered}");
 
     assert_eq!(cluster.lead().get("/discovery/online").await.body, r#"{"online":[]}"#);
-    // What that server did not have: who gave a password is not to be impersonated by who did not.
+    // This differs from the first server: a user with a password must prove who it is.
     cluster.lead().post("/heartbeat", r#"{"username":"alice"}"#).await.expect_error(401, "unauthorized");
     let bearer = format!("Bearer {}", registered.json()["token"].as_str().expect("a token"));
     let beat =
@@ -26,7 +26,7 @@ async fn the_small_servers_endpoints_answer_as_documented() {
 }
 
 #[tokio::test]
-async fn a_name_belongs_to_who_knows_its_password() {
+async fn a_username_with_a_password_cannot_be_registered_without_it() {
     let cluster = Plan::quick().nodes(1).start().await;
     let first = cluster.lead().post("/register", r#"{"username":"alice","password":"secret"}"#).await;
     assert_eq!(first.status, 201, "{first}");

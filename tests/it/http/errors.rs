@@ -1,4 +1,4 @@
-//! The table of errors, row by row, and that nothing wrong is ever stored.
+//! Every kind of invalid request gets its documented error, and stores nothing.
 
 use image::ImageFormat;
 
@@ -9,7 +9,7 @@ const KIB: usize = 1024;
 const MAX_JSON: usize = 64 * KIB;
 const MAX_IMAGE: usize = 512 * KIB;
 
-/// Path, body, status, code and a word that the message must have.
+/// Path, body, status, code and a part of the message.
 type Row = (&'static str, &'static str, u16, &'static str, &'static str);
 
 const WRONG_BODIES: &[Row] = &[
@@ -67,7 +67,7 @@ async fn with_a_user() -> (Cluster, Vec<String>) {
 }
 
 #[tokio::test]
-async fn each_wrong_request_gets_its_row_of_the_table_and_stores_nothing() {
+async fn each_invalid_request_gets_its_documented_error_and_stores_nothing() {
     let (cluster, stored) = with_a_user().await;
     for (path, body, status, code, word) in WRONG_BODIES {
         let answer = cluster.lead().post(path, *body).await;
@@ -83,7 +83,7 @@ async fn each_wrong_request_gets_its_row_of_the_table_and_stores_nothing() {
 }
 
 #[tokio::test]
-async fn each_wrong_picture_gets_its_row_of_the_table_and_stores_nothing() {
+async fn each_invalid_image_gets_its_documented_error_and_stores_nothing() {
     let (cluster, stored) = with_a_user().await;
     let mut torn = png(64, 64, 3);
     torn.truncate(torn.len() / 2);
@@ -107,7 +107,7 @@ async fn each_wrong_picture_gets_its_row_of_the_table_and_stores_nothing() {
 }
 
 #[tokio::test]
-async fn pictures_of_every_kind_up_to_the_limit_are_stored_byte_for_byte() {
+async fn images_of_every_format_up_to_the_limit_are_stored_byte_for_byte() {
     let cluster = Plan::quick().nodes(1).start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let formats = [
@@ -127,7 +127,7 @@ async fn pictures_of_every_kind_up_to_the_limit_are_stored_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_is_409_and_the_first_registration_stands() {
+async fn a_taken_username_is_409_and_the_first_registration_is_unchanged() {
     let cluster = Plan::quick().start().await;
     let id = cluster.register("alice", "10.0.0.1:9000").await;
     let profile = cluster.bucket().join("users/alice/profile.json");
@@ -149,7 +149,7 @@ async fn a_name_that_is_taken_is_409_and_the_first_registration_stands() {
 }
 
 #[tokio::test]
-async fn a_body_is_read_up_to_its_limit_and_refused_beyond() {
+async fn a_body_is_read_up_to_its_limit_and_rejected_beyond() {
     let (cluster, stored) = with_a_user().await;
     let padded = |length: usize| {
         let object = r#"{"username":"padded"}"#;
@@ -157,14 +157,15 @@ async fn a_body_is_read_up_to_its_limit_and_refused_beyond() {
     };
     let message = cluster.lead().post("/register", padded(MAX_JSON + 1)).await.expect_error(413, "body_too_large");
     assert!(message.contains("64 KiB"), "{message}");
-    // Well past what is read and thrown away, the answer still arrives.
+    // The body is far longer than its limit, but shorter than the limit of discarded bytes. The
+    // response still arrives.
     cluster.lead().post("/heartbeat", padded(900 * KIB)).await.expect_error(413, "body_too_large");
     assert_eq!(cluster.stored(), stored);
     assert_eq!(cluster.lead().post("/register", padded(MAX_JSON)).await.status, 201);
 }
 
 #[tokio::test]
-async fn names_that_differ_in_case_only_are_two_users() {
+async fn usernames_that_differ_in_case_only_are_two_users() {
     let cluster = Plan::quick().nodes(1).start().await;
     let ids = [cluster.register("alice", "10.0.0.1:9000").await, cluster.register("Alice", "10.0.0.1:9000").await];
     assert_ne!(ids[0], ids[1]);

@@ -1,4 +1,4 @@
-//! What stands above the bodies: headers, HEAD, entity tags, pages.
+//! Response headers, HEAD requests, entity tags and pages.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ fn check_stamp(answer: &Response, leader: &str, url: &str) {
 }
 
 #[tokio::test]
-async fn every_answer_of_every_node_names_the_leader_and_the_request() {
+async fn every_response_of_every_node_names_the_leader_and_the_request() {
     let cluster = Plan::documented().start().await;
     let leader = cluster.leader().await;
     until("all to know the leader", async || all_know(&cluster, leader).await).await;
@@ -46,7 +46,7 @@ async fn all_know(cluster: &Cluster, leader: usize) -> bool {
 }
 
 #[tokio::test]
-async fn head_says_what_get_would_without_the_body() {
+async fn head_has_the_headers_of_get_without_the_body() {
     let cluster = Plan::quick().nodes(1).start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let name = cluster.upload("alice", &png(16, 16, 0)).await;
@@ -55,7 +55,7 @@ async fn head_says_what_get_would_without_the_body() {
         assert_eq!((get.status, head.status), (200, 200), "{path}");
         assert!(head.body.is_empty(), "{path}");
         for header in ["content-type", "content-length", "etag", "cache-control"] {
-            // The uptime in the health may have one digit more in the second answer.
+            // The uptime may have one more digit in the second response.
             let may_differ = path == "/" && header == "content-length";
             assert!(may_differ || get.header(header) == head.header(header), "{path}: {header}");
         }
@@ -63,7 +63,7 @@ async fn head_says_what_get_would_without_the_body() {
 }
 
 #[tokio::test]
-async fn what_did_not_change_is_not_sent_again() {
+async fn an_unchanged_response_is_not_sent_again() {
     let cluster = Plan::quick().nodes(1).start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     cluster.heartbeat("alice").await;
@@ -92,7 +92,7 @@ async fn what_did_not_change_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn lists_are_sorted_and_can_be_read_page_by_page() {
+async fn lists_are_sorted_and_paged() {
     let cluster = Plan::quick().nodes(1).start().await;
     for name in ["carol", "alice", "bob", "alicia"] {
         cluster.register(name, "10.0.0.1:9000").await;

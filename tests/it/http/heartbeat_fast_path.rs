@@ -1,4 +1,4 @@
-//! Heartbeats have a short way of their own. What comes by it is, byte for byte, what the router would have answered.
+//! The fast path for heartbeats answers, byte for byte, as the router does.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -17,7 +17,7 @@ const BODIES: &[&str] = &[
     "",
 ];
 
-/// A query, of any kind, takes a request past the short way.
+/// Any query sends a request to the router instead of the fast path.
 const SHORT: &str = "/heartbeat";
 const ORDINARY: &str = "/heartbeat?ordinary";
 
@@ -29,10 +29,11 @@ async fn exchange(cluster: &Cluster, node: usize, request: &str) -> String {
     answer
 }
 
-/// The leave to send a body, ahead of the answer to who asks for it.
+/// The interim response that permits the client to send its body.
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 
-/// The lines of an answer, without what differs from one request to the next, the header's in order.
+/// The lines of a response, without those that differ between requests. The header fields are
+/// sorted.
 fn lines(answer: &str) -> Vec<String> {
     let (leave, answer) = answer.strip_prefix(CONTINUE).map_or(("", answer), |answer| (CONTINUE, answer));
     let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
@@ -46,7 +47,7 @@ fn lines(answer: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn both_ways_answer_the_same_bytes_on_the_leader_and_on_a_follower() {
+async fn both_paths_answer_the_same_bytes_on_the_leader_and_on_a_follower() {
     let cluster = Plan::documented().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let (follower, leader) = cluster.follower().await;
@@ -72,7 +73,7 @@ async fn both_ways_answer_the_same_bytes_on_the_leader_and_on_a_follower() {
 }
 
 #[tokio::test]
-async fn heartbeats_in_a_row_on_one_connection_are_answered_in_order() {
+async fn pipelined_heartbeats_are_answered_in_order() {
     let cluster = Plan::quick().nodes(1).start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let leader = cluster.leader().await;
@@ -95,7 +96,7 @@ async fn heartbeats_in_a_row_on_one_connection_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn what_is_unusual_about_a_heartbeat_is_answered_by_the_router() {
+async fn an_unusual_heartbeat_is_answered_by_the_router() {
     let cluster = Plan::documented().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let (follower, leader) = cluster.follower().await;

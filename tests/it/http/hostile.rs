@@ -1,4 +1,4 @@
-//! Clients that are slow, broken or hostile: they must not hinder the others.
+//! Slow, broken and hostile clients do not hinder other clients.
 
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use tokio::time::{Instant, timeout};
 
 use crate::cluster::{Cluster, Plan};
 
-/// How many of each kind there are at once.
+/// Hostile clients at once.
 const CROWD: usize = 40;
 
-/// The longest that a well-behaved request may take meanwhile: an eternity for the server, but not for a busy machine.
+/// Longest time for a well-behaved request meanwhile. It is long for the server, but not for a busy
+/// machine.
 const PROMPT: Duration = Duration::from_secs(3);
 
 async fn connect(cluster: &Cluster, node: usize) -> TcpStream {
@@ -29,7 +30,7 @@ async fn check_prompt(cluster: &Cluster) {
 }
 
 #[tokio::test]
-async fn clients_that_never_finish_do_not_hinder_others() {
+async fn incomplete_requests_do_not_hinder_other_clients() {
     let cluster = Plan::documented().nodes(1).start().await;
     let leader = cluster.leader().await;
     let mut crowd = Vec::new();
@@ -46,7 +47,7 @@ async fn clients_that_never_finish_do_not_hinder_others() {
         crowd.push(socket);
     }
     check_prompt(&cluster).await;
-    // A byte now and then is no progress either.
+    // Single bytes now and then are no progress either.
     for socket in &mut crowd {
         let _ = socket.write_all(b"x").await;
     }
@@ -56,16 +57,16 @@ async fn clients_that_never_finish_do_not_hinder_others() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_nothing_does_not_hinder_others() {
+async fn a_client_that_reads_nothing_does_not_hinder_other_clients() {
     let cluster = Plan::documented().nodes(1).start().await;
     check_prompt(&cluster).await;
     let leader = cluster.leader().await;
     let mut crowd = Vec::new();
-    // Few: each costs the server the work of all its requests, which is the load of honest clients and not what is tested here.
+    // Only a few, because the server works on all their requests. That load is not under test here.
     for _ in 0..CROWD / 4 {
         let mut socket = connect(&cluster, leader).await;
         let requests = "GET /users HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
-        // The server may stop reading before it has all of them, so this must not wait for it.
+        // The server may stop reading before it has all of them, so the test must not wait.
         let _ = timeout(Duration::from_millis(50), socket.write_all(requests.as_bytes())).await;
         crowd.push(socket);
     }
@@ -73,7 +74,7 @@ async fn a_client_that_reads_nothing_does_not_hinder_others() {
 }
 
 #[tokio::test]
-async fn garbage_is_refused_and_its_connection_closed() {
+async fn garbage_is_rejected_and_its_connection_closed() {
     let cluster = Plan::documented().nodes(1).start().await;
     let leader = cluster.leader().await;
     let mebibyte: Vec<u8> =
@@ -92,7 +93,7 @@ async fn garbage_is_refused_and_its_connection_closed() {
         let mut answer = Vec::new();
         let exchange = async {
             let write = async {
-                // The server may close before it has read all of it.
+                // The server may close the connection before it has read all of it.
                 let _ = writing.write_all(&garbage).await;
                 let _ = writing.shutdown().await;
             };
@@ -108,7 +109,7 @@ async fn garbage_is_refused_and_its_connection_closed() {
 }
 
 #[tokio::test]
-async fn garbage_on_the_election_port_disturbs_nobody() {
+async fn garbage_on_the_election_port_does_not_disturb_the_cluster() {
     let cluster = Plan::documented().start().await;
     let leader = cluster.leader().await;
     let term = cluster.health(leader).await.expect("it answers")["term"].clone();

@@ -1,4 +1,5 @@
-//! Lists that many read and that change: entity tags, changes since a cursor, waiting for them, and too many readers.
+//! Lists that change while many clients read them: entity tags, changes since a cursor, long polls,
+//! and overload.
 
 use std::fs;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::cluster::{Cluster, Plan, Response, until};
 /// Clients that wait for changes at once.
 const POLLS: usize = 50;
 
-/// The last cursor of the whole list.
+/// The current cursor of the list of online clients.
 async fn cursor(cluster: &Cluster) -> String {
     cluster.lead().get("/discover").await.header("rollcall-cursor").expect("a cursor").to_owned()
 }
@@ -31,7 +32,7 @@ async fn beat_at(cluster: &Cluster, username: &str, addr: &str) {
 }
 
 #[tokio::test]
-async fn each_list_shows_each_write_as_soon_as_it_was_acknowledged() {
+async fn lists_show_each_acknowledged_write_at_once() {
     let cluster = Plan::quick().nodes(1).start().await;
     let mut tags = Vec::new();
     for n in 1..=5 {
@@ -46,7 +47,7 @@ async fn each_list_shows_each_write_as_soon_as_it_was_acknowledged() {
         assert_eq!(names.as_array().map(Vec::len), Some(n));
         assert_eq!(cluster.lead().get("/users").await.json()["users"][n - 1]["online"], true);
     }
-    // A heartbeat that nobody sees changes no tag, and who has the list gets the cursor all the same.
+    // A heartbeat without a visible change keeps the tag. A 304 has the cursor too.
     cluster.heartbeat("user1").await;
     let again = cluster.lead().header("if-none-match", &tags[4]).get("/discover").await;
     assert_eq!((again.status, again.body.len()), (304, 0), "{again}");
@@ -56,7 +57,7 @@ async fn each_list_shows_each_write_as_soon_as_it_was_acknowledged() {
 }
 
 #[tokio::test]
-async fn who_waits_learns_who_joined_moved_and_left() {
+async fn a_long_poll_reports_clients_that_joined_moved_and_left() {
     let cluster = Plan::quick().nodes(1).env("HEARTBEAT_TTL_SECONDS", "2").start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let mut known = cursor(&cluster).await;
@@ -75,14 +76,14 @@ async fn who_waits_learns_who_joined_moved_and_left() {
     assert_eq!((&moved["count"], &moved["is_leader"]), (&json!(1), &json!(true)));
     moved["cursor"].as_str().expect("text").clone_into(&mut known);
 
-    // Nobody asks for anything: the time-out itself is the news.
+    // No request is sent meanwhile. The timeout itself is the change.
     let left = since(&cluster, &known, 60).await;
     assert_eq!(left["changes"], json!({"joined": [], "left": gone, "moved": []}));
     assert_eq!((&left["count"], left.get("reset")), (&json!(0), None));
 }
 
 #[tokio::test]
-async fn who_has_waited_long_enough_is_told_that_nothing_changed() {
+async fn a_long_poll_without_changes_is_answered_when_its_wait_is_over() {
     let cluster = Plan::quick().nodes(1).start().await;
     let known = cursor(&cluster).await;
     let started = Instant::now();
@@ -110,9 +111,9 @@ async fn a_cursor_of_another_leader_gets_the_whole_list() {
     assert_eq!(now.get("reset"), None, "{now}");
 }
 
-/// A leader that ends must not wait for those who wait, nor leave them without an answer.
+/// A leader that stops must not wait for long polls, and must answer them.
 #[tokio::test]
-async fn a_leader_that_is_asked_to_end_answers_those_who_wait_and_names_its_successor() {
+async fn a_leader_that_stops_answers_long_polls_with_its_successor() {
     let mut cluster = Plan::documented().env("RUST_LOG", "info,rollcall::http=debug").start().await;
     let old = cluster.leader().await;
     let known = cursor(&cluster).await;
@@ -136,7 +137,7 @@ async fn a_leader_that_is_asked_to_end_answers_those_who_wait_and_names_its_succ
     assert!(!log.contains("did not end in time"), "{log}");
 }
 
-/// Users whose list is some 6 MB, in the bucket from before the node's start.
+/// A node whose list of users has about 6 MB. The users are in the bucket before the node starts.
 async fn with_a_long_list() -> Cluster {
     let mut cluster = Plan::quick().nodes(1).start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
@@ -157,7 +158,7 @@ async fn with_a_long_list() -> Cluster {
 }
 
 #[tokio::test]
-async fn readers_that_do_not_read_keep_lists_from_others_but_not_heartbeats() {
+async fn stalled_readers_exhaust_the_list_budget_but_not_heartbeats() {
     let cluster = with_a_long_list().await;
     let mut readers = Vec::new();
     for _ in 0..60 {

@@ -1,4 +1,4 @@
-//! The API over real sockets.
+//! The HTTP API over real sockets.
 
 mod errors;
 mod follower;

@@ -1,4 +1,4 @@
-//! Users with a password, at nodes that come and go.
+//! Users with a password, while leaders change.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ async fn change(cluster: &Cluster, old: &str, new: &str) -> Response {
     cluster.lead().post("/password", body).await
 }
 
-/// Kills the leader and gives its place to the next one; the killed one is back when this is over.
+/// Kills the leader, waits for the next one, and restarts the killed node as a follower.
 async fn replace_leader(cluster: &mut Cluster) {
     let old = cluster.leader().await;
     cluster.kill9(old);
@@ -37,7 +37,7 @@ async fn replace_leader(cluster: &mut Cluster) {
 }
 
 #[tokio::test]
-async fn a_token_is_good_at_the_next_leader_and_ends_everywhere_when_the_password_is_changed() {
+async fn a_token_is_valid_at_the_next_leader_until_the_password_is_changed() {
     let mut cluster = Plan::documented().start().await;
     let first = token(&cluster.lead().post("/register", CAROL).await);
     assert_eq!(beat(&cluster, &first).await.status, 200);
@@ -45,7 +45,7 @@ async fn a_token_is_good_at_the_next_leader_and_ends_everywhere_when_the_passwor
     assert_eq!(beat(&cluster, &first).await.status, 200);
     let second = token(&change(&cluster, "sesame-9", "better").await);
     for _ in 0..2 {
-        // The next leader had it from the one before, or from the bucket.
+        // The next leader has the change from the old leader or from the bucket.
         beat(&cluster, &first).await.expect_error(401, "unauthorized");
         assert_eq!(beat(&cluster, &second).await.status, 200);
         replace_leader(&mut cluster).await;
@@ -57,7 +57,7 @@ async fn a_token_is_good_at_the_next_leader_and_ends_everywhere_when_the_passwor
 }
 
 #[tokio::test]
-async fn a_token_outlives_a_cold_start_and_a_change_outlives_it_too() {
+async fn tokens_and_password_changes_survive_a_cold_start() {
     let mut cluster = Plan::quick().start().await;
     let first = token(&cluster.lead().post("/register", CAROL).await);
     let second = token(&change(&cluster, "sesame-9", "better").await);
@@ -77,7 +77,7 @@ async fn a_token_outlives_a_cold_start_and_a_change_outlives_it_too() {
 }
 
 #[tokio::test]
-async fn nobody_else_can_be_a_user_with_a_password_and_open_names_stay_open() {
+async fn a_user_with_a_password_cannot_be_impersonated_and_other_users_need_no_credentials() {
     let cluster = Plan::quick().start().await;
     let carols = token(&cluster.lead().post("/register", CAROL).await);
     let dans = token(&cluster.lead().post("/register", r#"{"username":"dan","password":"x"}"#).await);
@@ -89,7 +89,7 @@ async fn nobody_else_can_be_a_user_with_a_password_and_open_names_stay_open() {
             None => cluster.lead(),
         };
         ask().post("/heartbeat", BEAT).await.expect_error(401, "unauthorized");
-        // With a query, past the short way.
+        // A query sends the heartbeat to the router instead of the fast path.
         ask().post("/heartbeat?x", BEAT).await.expect_error(401, "unauthorized");
         ask().upload("carol", &picture).await.expect_error(401, "unauthorized");
         assert_eq!(ask().post("/heartbeat", r#"{"username":"open"}"#).await.status, 200);
@@ -113,7 +113,7 @@ async fn nobody_else_can_be_a_user_with_a_password_and_open_names_stay_open() {
 }
 
 #[tokio::test]
-async fn who_guesses_is_slowed_down_and_the_owner_of_a_token_is_not() {
+async fn password_guesses_are_rate_limited_and_token_owners_are_not() {
     let cluster = Plan::quick().nodes(1).start().await;
     let carols = token(&cluster.lead().post("/register", CAROL).await);
     let wrong = CAROL.replace("sesame-9", "guess");
@@ -127,7 +127,7 @@ async fn who_guesses_is_slowed_down_and_the_owner_of_a_token_is_not() {
 }
 
 #[tokio::test]
-async fn where_passwords_are_required_names_without_one_are_refused() {
+async fn where_passwords_are_required_users_without_one_are_rejected() {
     let mut cluster = Plan::quick().nodes(1).start().await;
     cluster.register("open", "10.0.0.1:9000").await;
     cluster.set_env(0, "ROLLCALL_REQUIRE_PASSWORD", "true");

@@ -19,7 +19,7 @@ async fn beat(node: &TestNode, username: &str, addr: &str) {
     assert_eq!(node.post("/heartbeat", body).await.status, 200);
 }
 
-/// Asks, and goes on once the request waits.
+/// Sends a request, and returns when it waits.
 fn wait_for<'n>(node: &'n TestNode, path: String) -> Pin<Box<dyn Future<Output = TestResponse> + 'n>> {
     let mut poll: Pin<Box<dyn Future<Output = TestResponse>>> = Box::pin(async move { node.get(&path).await });
     assert!(poll.as_mut().now_or_never().is_none(), "it waits");
@@ -36,7 +36,7 @@ fn changes(answer: &TestResponse) -> Value {
 }
 
 #[tokio::test]
-async fn who_waits_is_told_what_changed_when_it_changes() {
+async fn a_long_poll_is_answered_with_the_changes_when_the_list_changes() {
     let node = TestNode::with_alice_and_bob().await;
     let first = wait(&node, &cursor(&node).await);
     beat(&node, "bob", "10.0.0.1:1").await;
@@ -47,7 +47,7 @@ async fn who_waits_is_told_what_changed_when_it_changes() {
     assert_eq!((&json["count"], &json["is_leader"], json.get("reset")), (&json!(1), &json!(true), None));
 
     let second = wait(&node, json["cursor"].as_str().unwrap());
-    // Nobody is woken by a heartbeat that changes nothing.
+    // A heartbeat without a visible change wakes no request.
     beat(&node, "bob", "10.0.0.1:1").await;
     beat(&node, "bob", "10.0.0.1:2").await;
     let second = second.await;
@@ -56,7 +56,7 @@ async fn who_waits_is_told_what_changed_when_it_changes() {
 }
 
 #[tokio::test]
-async fn who_has_missed_something_is_told_at_once() {
+async fn a_client_that_is_behind_is_answered_at_once() {
     let node = TestNode::with_alice_and_bob().await;
     let start = cursor(&node).await;
     beat(&node, "alice", "10.0.0.1:1").await;
@@ -71,7 +71,7 @@ async fn who_has_missed_something_is_told_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_change_the_wait_ends_with_none() {
+async fn without_changes_a_long_poll_is_answered_when_its_wait_is_over() {
     let node = TestNode::with_alice_and_bob().await;
     let cursor = cursor(&node).await;
     for (wait, seconds) in [("5", 5), ("60", 60), ("3600", 60)] {
@@ -84,7 +84,7 @@ async fn without_a_change_the_wait_ends_with_none() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_this_leader_does_not_know_gets_the_whole_list_at_once() {
+async fn a_cursor_unknown_to_the_leader_gets_the_whole_list_at_once() {
     let node = TestNode::with_alice_and_bob().await;
     beat(&node, "alice", "10.0.0.1:1").await;
     let old = cursor(&node).await;
@@ -101,7 +101,7 @@ async fn a_cursor_that_this_leader_does_not_know_gets_the_whole_list_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_refused_at_once() {
+async fn an_invalid_long_poll_is_rejected_at_once() {
     let node = TestNode::with_alice_and_bob().await;
     let cursor = cursor(&node).await;
     let queries = ["since=&wait=60", "since=x&wait=60", "wait=5", "since=0&since=0", "since=0&limit=5"];
@@ -114,7 +114,7 @@ async fn what_is_wrong_is_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_is_not_under_way_and_learns_of_the_next_leader() {
+async fn a_long_poll_is_not_in_flight_and_is_answered_with_the_next_leader() {
     let node = TestNode::with_alice_and_bob().await;
     let poll = wait(&node, &cursor(&node).await);
     assert!(node.app.in_flight.is_empty(), "a handover would wait for it");
@@ -132,7 +132,7 @@ async fn who_waits_is_not_under_way_and_learns_of_the_next_leader() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_loses_its_lease_lets_nobody_wait() {
+async fn a_leader_that_loses_its_lease_ends_all_long_polls() {
     let node = TestNode::with_alice_and_bob().await;
     let poll = wait(&node, &cursor(&node).await);
     let started = Instant::now();
@@ -142,7 +142,7 @@ async fn a_leader_that_loses_its_lease_lets_nobody_wait() {
 }
 
 #[tokio::test]
-async fn as_many_wait_as_there_are_places_and_nobody_else_is_kept_out() {
+async fn long_polls_are_limited_and_do_not_block_other_requests() {
     let node = TestNode::with_alice_and_bob().await;
     let cursor = cursor(&node).await;
     let path = format!("/discover?since={cursor}&wait=60");

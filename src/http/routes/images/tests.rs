@@ -16,7 +16,7 @@ use crate::registry::testing::{picture, png_chunk, png_with};
 use crate::storage::Fault;
 use rollcall_core::Page;
 
-/// A form as `curl -F` makes it, with one field.
+/// A form like that of `curl -F`: one other field, then this one.
 fn form(field: &str, content: &[u8]) -> (String, Vec<u8>) {
     let head = format!(
         "--XX\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\nx\r\n--XX\r\nContent-Disposition: form-data; \
@@ -59,7 +59,7 @@ async fn an_uploaded_image_comes_back_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn an_image_is_not_sent_to_who_has_it_nor_to_who_asks_for_its_head() {
+async fn an_image_is_not_sent_for_a_known_tag_or_a_head_request() {
     let node = TestNode::with_alice_and_bob().await;
     let bytes = picture(ImageFormat::Png, 5, 5);
     let filename = upload(&node, "alice", &bytes).await.json()["filename"].as_str().unwrap().to_owned();
@@ -87,7 +87,7 @@ async fn images_are_listed_oldest_first() {
 }
 
 #[tokio::test]
-async fn images_that_break_a_rule_are_refused_with_what_is_right() {
+async fn an_invalid_image_is_rejected_with_its_error() {
     let node = TestNode::with_alice_and_bob().await;
     let large = upload(&node, "alice", &picture(ImageFormat::Png, 256, 256)).await;
     let message = "Upload failed: Validation error: Image too large: 256x256 (max 128x128)";
@@ -118,7 +118,7 @@ async fn images_that_break_a_rule_are_refused_with_what_is_right() {
 #[tokio::test]
 async fn an_image_has_at_most_512_kib() {
     let node = TestNode::with_alice_and_bob().await;
-    // A comment makes up the rest.
+    // A comment fills the image up to the wanted length.
     let bare = png_with(&png_chunk(*b"tEXt", b"c\0")).len();
     let of = |length: usize| {
         let comment = [&b"c\0"[..], &vec![b'x'; length - bare]].concat();
@@ -132,7 +132,7 @@ async fn an_image_has_at_most_512_kib() {
 }
 
 #[tokio::test]
-async fn what_is_no_image_is_not_found() {
+async fn an_invalid_image_name_is_not_found() {
     let node = TestNode::with_alice_and_bob().await;
     for file in
         ["1733511234-a1b2c3d4.png", "profile.json", "%2e%2e%2fprofile.json", "..%2F..%2Fcluster.json", "%ff", "x"]
@@ -147,7 +147,7 @@ async fn what_is_no_image_is_not_found() {
 }
 
 #[tokio::test]
-async fn clients_online_come_with_their_newest_images() {
+async fn online_clients_are_listed_with_their_newest_images() {
     let node = TestNode::with_alice_and_bob().await;
     let empty = json!({"online_clients": [], "count": 0});
     assert_eq!(node.get("/discover_with_images").await.json(), empty);
@@ -171,12 +171,12 @@ async fn clients_online_come_with_their_newest_images() {
 }
 
 #[tokio::test]
-async fn an_answer_with_images_is_cut_off_when_the_storage_goes_away_in_its_middle() {
+async fn a_response_with_images_is_cut_off_when_the_storage_fails_in_its_middle() {
     let node = TestNode::with_alice_and_bob().await;
     for body in [r#"{"username":"alice"}"#, r#"{"username":"bob"}"#] {
         node.post("/heartbeat", body).await;
     }
-    // The images of alice can be listed, those of bob cannot.
+    // Listing the images of alice succeeds, listing those of bob fails.
     node.memory.faults().inject(1, &Fault::None);
     node.memory.faults().set_outage(Some(Fault::Transient));
     let mut request = request("GET", "/discover_with_images", "");
@@ -187,7 +187,7 @@ async fn an_answer_with_images_is_cut_off_when_the_storage_goes_away_in_its_midd
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_uploads_keep_nobody_out() {
+async fn slow_uploads_do_not_block_other_uploads() {
     let node = TestNode::with_alice_and_bob().await;
     let mut slow = JoinSet::new();
     for _ in 0..200 {
@@ -207,7 +207,7 @@ async fn slow_uploads_keep_nobody_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_download_too_many_is_told_so() {
+async fn a_download_beyond_the_limit_is_503() {
     let node = TestNode::with_alice_and_bob().await;
     let mut running = Vec::new();
     while let Some(Ok(chunks)) = node.registry.online_with_images(&Page::default(), clock::boot_now()).now_or_never() {
@@ -220,7 +220,7 @@ async fn a_download_too_many_is_told_so() {
 }
 
 #[tokio::test]
-async fn without_storage_images_are_503() {
+async fn images_are_503_while_the_storage_is_unavailable() {
     let node = TestNode::with_alice_and_bob().await;
     node.post("/heartbeat", r#"{"username":"alice"}"#).await;
     node.memory.faults().set_outage(Some(Fault::Transient));

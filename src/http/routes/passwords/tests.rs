@@ -31,7 +31,7 @@ fn upload() -> Request {
 }
 
 #[tokio::test]
-async fn a_registration_with_a_password_gives_a_token_and_so_does_its_repetition_and_a_login() {
+async fn a_registration_with_a_password_its_repetition_and_a_login_return_a_token() {
     let node = TestNode::new(leading());
     let (first, again) = (node.post("/register", REGISTRATION).await, node.post("/register", REGISTRATION).await);
     assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 200));
@@ -81,13 +81,13 @@ async fn heartbeats_and_uploads_for_a_user_with_a_password_need_its_token_or_pas
     node.post("/heartbeat", BEAT).await.expect_error(401, "unauthorized");
     node.send(upload()).await.expect_error(401, "unauthorized");
     assert_eq!(node.get("/images/carol").await.json()["count"], 2);
-    // Whoever has no password is asked for nothing, and what is sent all the same is ignored.
+    // A user without a password needs no credentials. Credentials that are sent anyway are ignored.
     let beat = with(request("POST", "/heartbeat", r#"{"username":"alice"}"#), &other);
     assert_eq!(node.send(beat).await.status, 200);
 }
 
 #[tokio::test]
-async fn the_password_can_be_changed_by_who_knows_it() {
+async fn a_password_change_needs_the_old_password() {
     let node = TestNode::new(leading());
     let first = token(&node.post("/register", REGISTRATION).await);
     let change = r#"{"username":"carol","password":"secret","new_password":"better"}"#;
@@ -108,7 +108,7 @@ async fn the_password_can_be_changed_by_who_knows_it() {
 }
 
 #[tokio::test]
-async fn logins_and_changes_that_are_wrong_are_refused_with_what_is_right() {
+async fn invalid_logins_and_password_changes_are_rejected_with_their_error() {
     let node = TestNode::with_alice_and_bob().await;
     node.post("/register", REGISTRATION).await;
     let long = "x".repeat(1025);
@@ -139,7 +139,7 @@ async fn logins_and_changes_that_are_wrong_are_refused_with_what_is_right() {
 }
 
 #[tokio::test]
-async fn a_refused_registration_does_not_tell_whether_its_password_was_right() {
+async fn a_rejected_registration_does_not_reveal_whether_its_password_is_right() {
     let node = TestNode::new(leading());
     node.post("/register", REGISTRATION).await;
     let mut told = std::collections::HashSet::new();
@@ -156,7 +156,7 @@ async fn a_refused_registration_does_not_tell_whether_its_password_was_right() {
 }
 
 #[tokio::test]
-async fn who_guesses_is_told_when_to_try_again() {
+async fn password_guesses_are_rate_limited_with_retry_after() {
     let node = TestNode::new(leading());
     node.post("/register", REGISTRATION).await;
     for _ in 0..5 {

@@ -17,7 +17,7 @@ async fn a_registration_answers_as_documented() {
 }
 
 #[tokio::test]
-async fn the_very_same_registration_again_is_200_with_the_same_id() {
+async fn a_repeated_registration_is_200_with_the_same_id() {
     let node = TestNode::new(leading());
     let body = r#"{"username":"alice","addr":"10.40.6.26:9000","metadata":{"x":1.1,"y":[null]}}"#;
     let (first, again) = (node.post("/register", body).await, node.post("/register", body).await);
@@ -26,7 +26,7 @@ async fn the_very_same_registration_again_is_200_with_the_same_id() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_is_409() {
+async fn a_taken_username_is_409() {
     let node = TestNode::with_alice_and_bob().await;
     for body in [
         r#"{"username":"alice","addr":"10.40.6.26:9001"}"#,
@@ -41,14 +41,14 @@ async fn a_name_that_is_taken_is_409() {
 }
 
 #[tokio::test]
-async fn a_bare_port_is_completed_with_the_address_the_request_came_from() {
+async fn a_port_without_an_ip_is_completed_with_the_remote_address() {
     let node = TestNode::new(leading());
     let answer = node.post("/register", r#"{"username":"alice","addr":":9000"}"#).await;
     assert_eq!(answer.json()["message"], "User 'alice' registered successfully at 10.0.0.9:9000");
 }
 
 #[tokio::test]
-async fn registrations_that_are_wrong_are_refused_with_the_field_and_what_is_right() {
+async fn an_invalid_registration_is_rejected_with_the_field_and_the_valid_values() {
     let node = TestNode::new(leading());
     for (body, code, part) in [
         ("{\"username\":\"alice\",}", "invalid_json", "line 1 column 21"),
@@ -71,7 +71,7 @@ async fn registrations_that_are_wrong_are_refused_with_the_field_and_what_is_rig
 }
 
 #[tokio::test]
-async fn metadata_that_would_harm_who_lists_users_is_refused_with_the_limit_and_the_value() {
+async fn metadata_beyond_a_limit_is_rejected_with_the_limit_and_the_value() {
     let node = TestNode::new(leading());
     let deep = |levels: usize| format!("{}{}", "{\"a\":".repeat(levels), "{}".to_owned() + &"}".repeat(levels));
     for (metadata, parts) in [
@@ -90,7 +90,7 @@ async fn metadata_that_would_harm_who_lists_users_is_refused_with_the_limit_and_
 }
 
 #[tokio::test]
-async fn a_registration_is_503_while_the_storage_is_away_and_nothing_is_done() {
+async fn a_registration_is_503_and_without_effect_while_the_storage_is_unavailable() {
     let node = TestNode::new(leading());
     node.memory.faults().set_outage(Some(Fault::Transient));
     node.post("/register", r#"{"username":"alice"}"#).await.expect_error(503, "storage_unavailable");
@@ -139,7 +139,7 @@ async fn users_are_paged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_leader_lists_nobody_before_it_knows_everybody() {
+async fn a_new_leader_lists_no_users_before_its_index_is_complete() {
     let node = TestNode::with_alice_and_bob().await;
     node.role.send_modify(|role| role.term = role.term.next());
     node.registry.begin_term(rollcall_core::Term(8));
@@ -149,7 +149,7 @@ async fn a_new_leader_lists_nobody_before_it_knows_everybody() {
 }
 
 #[tokio::test]
-async fn a_list_that_the_client_has_already_is_not_sent_again() {
+async fn a_list_with_a_known_tag_is_not_sent_again() {
     let node = TestNode::with_alice_and_bob().await;
     for path in ["/users", "/discover", "/discovery/online"] {
         let first = node.get(path).await;
