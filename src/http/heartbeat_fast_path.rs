@@ -175,17 +175,17 @@ impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Resu
     }
 
     fn size_hint(&self) -> SizeHint {
-        let given = match &self.first {
+        let first_bytes = match &self.first {
             Some(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len) as u64,
             _ => 0,
         };
         let rest = self.rest.size_hint();
-        let mut whole = SizeHint::new();
-        whole.set_lower(rest.lower().saturating_add(given));
+        let mut total = SizeHint::new();
+        total.set_lower(rest.lower().saturating_add(first_bytes));
         if let Some(upper) = rest.upper() {
-            whole.set_upper(upper.saturating_add(given));
+            total.set_upper(upper.saturating_add(first_bytes));
         }
-        whole
+        total
     }
 }
 
@@ -196,7 +196,7 @@ fn cors_headers(cors: &CorsPolicy) -> HeaderMap {
         service_fn(async |_: Request<Body>| Ok::<_, std::convert::Infallible>(Response::new(Body::empty())));
     let request = Request::builder().method(Method::POST).uri(PATH).body(Body::empty()).expect("a path and no body");
     let response =
-        layer.layer(empty_response).oneshot(request).now_or_never().expect("nothing there waits for anything");
+        layer.layer(empty_response).oneshot(request).now_or_never().expect("the layer and this service never wait");
     response.map_or_else(|never| match never {}, |response| response.into_parts().0.headers)
 }
 

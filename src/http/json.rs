@@ -20,8 +20,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         // Lists are serialised elsewhere, because they are longer.
         let mut bytes = Vec::with_capacity(RESPONSE_BUFFER_BYTES);
-        serde_json::to_writer(&mut bytes, &self.0)
-            .expect("answers have text keys only, and memory takes what is written");
+        serde_json::to_writer(&mut bytes, &self.0).expect("all keys are strings, and writing to memory cannot fail");
         RawJson(bytes).into_response()
     }
 }

@@ -118,7 +118,7 @@ mod tests {
         FieldSpec { name: "addr", expected: "a text", required: false, has_valid_type: Value::is_string },
     ];
 
-    fn refusal(body: &str) -> String {
+    fn error_of(body: &str) -> String {
         let body = JsonBody(Bytes::copy_from_slice(body.as_bytes()));
         let error = body.parse::<Heartbeat>(FIELDS).expect_err("refused");
         match error {
@@ -131,17 +131,17 @@ mod tests {
 
     #[test]
     fn each_kind_of_invalid_body_has_its_error() {
-        assert_eq!(refusal("{\n  \"username\": x}"), "json: expected value at line 2 column 15");
-        assert_eq!(refusal(""), "json: EOF while parsing a value at line 1 column 0");
-        assert!(refusal(r#"{"username":"a"} x"#).starts_with("json: trailing characters at line 1 column 18"));
-        assert!(refusal(r#"{"username":"a","username":"b"}"#).starts_with("json: duplicate field `username`"));
-        assert!(refusal(r#"["alice","10.0.0.1:9000"]"#).starts_with("json: it is an array"));
-        assert!(refusal("\"alice\"").starts_with("json: it is text"));
-        assert!(refusal(&"[".repeat(60_000)).starts_with("json: recursion limit"));
-        assert_eq!(refusal("{}"), "missing: username");
-        assert_eq!(refusal(r#"{"username":null}"#), "field: username is null");
-        assert_eq!(refusal(r#"{"username":7}"#), "field: username is a number");
-        assert_eq!(refusal(r#"{"username":"a","addr":[1]}"#), "field: addr is an array");
+        assert_eq!(error_of("{\n  \"username\": x}"), "json: expected value at line 2 column 15");
+        assert_eq!(error_of(""), "json: EOF while parsing a value at line 1 column 0");
+        assert!(error_of(r#"{"username":"a"} x"#).starts_with("json: trailing characters at line 1 column 18"));
+        assert!(error_of(r#"{"username":"a","username":"b"}"#).starts_with("json: duplicate field `username`"));
+        assert!(error_of(r#"["alice","10.0.0.1:9000"]"#).starts_with("json: it is an array"));
+        assert!(error_of("\"alice\"").starts_with("json: it is text"));
+        assert!(error_of(&"[".repeat(60_000)).starts_with("json: recursion limit"));
+        assert_eq!(error_of("{}"), "missing: username");
+        assert_eq!(error_of(r#"{"username":null}"#), "field: username is null");
+        assert_eq!(error_of(r#"{"username":7}"#), "field: username is a number");
+        assert_eq!(error_of(r#"{"username":"a","addr":[1]}"#), "field: addr is an array");
     }
 
     #[test]

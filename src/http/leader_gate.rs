@@ -109,10 +109,10 @@ where
 {
     let (term, _in_flight) = match admit(app).await {
         Ok(admitted) => admitted,
-        Err(refusal) => {
-            let redirect = redirect_to_leader(request.uri(), &refusal);
+        Err(error) => {
+            let redirect = redirect_to_leader(request.uri(), &error);
             body::discard(request).await;
-            return redirect.unwrap_or_else(|| refusal.into_response());
+            return redirect.unwrap_or_else(|| error.into_response());
         }
     };
     let response = handle(LeaderOnly { term }, request).await;
@@ -125,8 +125,8 @@ where
 }
 
 /// A redirect to the leader, if the leader is known and the request asks for it with `?redirect`.
-fn redirect_to_leader(uri: &Uri, refusal: &ApiError) -> Option<Response> {
-    let ApiError::NotLeader(leader) = refusal else { return None };
+fn redirect_to_leader(uri: &Uri, error: &ApiError) -> Option<Response> {
+    let ApiError::NotLeader(leader) = error else { return None };
     let location = HeaderValue::try_from(leader_location(uri, leader)?).ok()?;
     Some((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response())
 }

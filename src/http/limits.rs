@@ -58,7 +58,8 @@ impl fmt::Display for Limit {
             Unit::Milliseconds => &[(60_000, "min"), (1000, "s"), (1, "ms")],
         };
         // The largest unit that gives a whole number.
-        let (size, unit) = units.iter().find(|(size, _)| self.value % size == 0).expect("one divides every number");
+        let (size, unit) =
+            units.iter().find(|(size, _)| self.value.is_multiple_of(*size)).expect("one divides every number");
         write!(f, "{} {unit}", self.value / size)
     }
 }
@@ -268,17 +269,17 @@ mod tests {
 
     /// Constants that may be limits, and durations with literal numbers.
     #[derive(Default)]
-    struct Numbers {
+    struct NumericConstants {
         constants: Vec<String>,
         durations: Vec<String>,
     }
 
-    impl Numbers {
+    impl NumericConstants {
         fn of(path: &Path) -> Self {
             let text = fs::read_to_string(path).expect("readable");
-            let mut numbers = Self::default();
-            numbers.visit_file(&syn::parse_file(&text).expect("a source"));
-            numbers
+            let mut found_numbers = Self::default();
+            found_numbers.visit_file(&syn::parse_file(&text).expect("a source"));
+            found_numbers
         }
 
         fn add(&mut self, name: &syn::Ident, kind: &syn::Type) {
@@ -290,7 +291,7 @@ mod tests {
         }
     }
 
-    impl<'ast> Visit<'ast> for Numbers {
+    impl<'ast> Visit<'ast> for NumericConstants {
         fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
             if item.ident != "tests" {
                 visit::visit_item_mod(self, item);
@@ -325,7 +326,7 @@ mod tests {
     }
 
     /// The sources of the API by path, except tests and this file.
-    fn sources(folder: &Path, below: &str, found: &mut Vec<(String, Numbers)>) {
+    fn sources(folder: &Path, below: &str, found: &mut Vec<(String, NumericConstants)>) {
         for entry in fs::read_dir(folder).expect("the sources are here") {
             let entry = entry.expect("readable");
             let name = entry.file_name().into_string().expect("ASCII");
@@ -333,7 +334,7 @@ mod tests {
             if entry.path().is_dir() {
                 sources(&entry.path(), &format!("{path}/"), found);
             } else if !["tests.rs", "testing.rs", "limits.rs"].contains(&name.as_str()) {
-                found.push((path, Numbers::of(&entry.path())));
+                found.push((path, NumericConstants::of(&entry.path())));
             }
         }
     }
@@ -357,14 +358,18 @@ mod tests {
         sources(&folder, "", &mut files);
         assert!(files.len() > 20, "the sources were not found");
         let mut excused = BTreeSet::<&(&str, &str, &str)>::new();
-        for (path, numbers) in &files {
-            for constant in &numbers.constants {
+        for (path, found_numbers) in &files {
+            for constant in &found_numbers.constants {
                 let exception =
                     EXCEPTIONS.iter().find(|(file, name, _)| (file, name) == (&path.as_str(), &constant.as_str()));
                 assert!(exception.is_some(), "{path}: move {constant} to limits.rs");
                 excused.extend(exception);
             }
-            assert!(numbers.durations.is_empty(), "{path}: give {:?} a name in limits.rs", numbers.durations);
+            assert!(
+                found_numbers.durations.is_empty(),
+                "{path}: give {:?} a name in limits.rs",
+                found_numbers.durations
+            );
         }
         assert_eq!(excused.len(), EXCEPTIONS.len(), "an exception does not exist any more: {EXCEPTIONS:?}");
     }

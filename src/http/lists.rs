@@ -37,6 +37,7 @@ use rollcall_core::{Page, Term};
 #[derive(Clone, Default)]
 pub(super) struct ListService(Arc<ListServiceInner>);
 
+/// The shared state of [`ListService`].
 #[derive(Default)]
 struct ListServiceInner {
     budget: ListBudget,
@@ -91,11 +92,11 @@ impl ListService {
         &self.0.changes
     }
 
-    /// Answers with a list: the cached whole list, or a page built for this reader. `make` builds
+    /// Answers with a list: the cached whole list, or a page built for this reader. `build` builds
     /// the list. For a whole list it gets the version.
     ///
     /// # Errors
-    /// `overloaded` if a limit is reached, `internal` if `make` panics.
+    /// `overloaded` if a limit is reached, `internal` if `build` panics.
     pub(super) async fn respond<V: Copy + Eq + Send + 'static>(
         &self,
         cache: &Arc<CachedList<V>>,
@@ -103,35 +104,35 @@ impl ListService {
         page: Page,
         reader: ListReader,
         version: impl Fn() -> V,
-        make: impl FnOnce(Page, Option<V>) -> EncodedList + Send + 'static,
+        build: impl FnOnce(Page, Option<V>) -> EncodedList + Send + 'static,
     ) -> Result<Response, ApiError> {
         if page == Page::default() {
-            let list = cache.get_or_build(term, version, |version| make(page, Some(version))).await?;
+            let list = cache.get_or_build(term, version, |version| build(page, Some(version))).await?;
             return list_response::respond(list, reader, self.reserve().await?);
         }
         let permit = self.reserve().await?;
-        let list = self.make_page(page, |page| make(page, None)).await?;
+        let list = self.build_page(page, |page| build(page, None)).await?;
         list_response::respond(list, reader, permit)
     }
 
     /// Builds one page for one reader. A long page is built on a blocking thread, a few at a time.
     ///
     /// # Errors
-    /// `overloaded` if its turn does not come within [`MAX_PAGE_WAIT`], `internal` if `make`
+    /// `overloaded` if its turn does not come within [`MAX_PAGE_WAIT`], `internal` if `build`
     /// panics.
-    pub(super) async fn make_page(
+    pub(super) async fn build_page(
         &self,
         page: Page,
-        make: impl FnOnce(Page) -> EncodedList + Send + 'static,
+        build: impl FnOnce(Page) -> EncodedList + Send + 'static,
     ) -> Result<EncodedList, ApiError> {
         if page.limit() <= MAX_INLINE_ROWS && page.prefix.is_empty() {
-            return Ok(make(page));
+            return Ok(build(page));
         }
         let page_permit = timeout(MAX_PAGE_WAIT, Arc::clone(&self.0.page_limit.0).acquire_owned()).await;
         let page_permit = page_permit.map_err(|_| ApiError::Overloaded)?.expect("the semaphore is never closed");
         run_blocking(move || {
             let _permit = page_permit;
-            make(page)
+            build(page)
         })
         .await
     }
@@ -146,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    fn make(version: u64) -> EncodedList {
+    fn build(version: u64) -> EncodedList {
         EncodedList::new(version.to_string().into_bytes(), None)
     }
 
@@ -159,20 +160,20 @@ mod tests {
             let finished = Arc::clone(&finished);
             move |_| {
                 let _ = finished.lock().unwrap().recv();
-                make(1)
+                build(1)
             }
         };
         let mut running: Vec<_> =
-            (0..MAX_CONCURRENT_PAGES).map(|_| Box::pin(lists.make_page(Page::default(), slow()))).collect();
+            (0..MAX_CONCURRENT_PAGES).map(|_| Box::pin(lists.build_page(Page::default(), slow()))).collect();
         assert!(running.iter_mut().all(|page| page.now_or_never().is_none()));
         assert_eq!(lists.0.page_limit.0.available_permits(), 0);
         let few = Page { limit: std::num::NonZeroUsize::new(MAX_INLINE_ROWS), ..Page::default() };
-        assert!(lists.make_page(few, |_| make(1)).now_or_never().is_some());
+        assert!(lists.build_page(few, |_| build(1)).now_or_never().is_some());
         // A request that is given up keeps its permit until its work has ended.
         running.pop();
         assert_eq!(lists.0.page_limit.0.available_permits(), 0);
         drop(finish);
         join_all(running).await;
-        assert!(lists.make_page(Page::default(), |_| make(1)).await.is_ok());
+        assert!(lists.build_page(Page::default(), |_| build(1)).await.is_ok());
     }
 }

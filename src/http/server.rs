@@ -40,7 +40,7 @@ use connection_limit::{ConnectionLimit, ConnectionSlot};
 use idle_timer::{IdleTimer, TrackedBody};
 
 /// Serves `service` on `listener` until `shutdown`. Then it stops accepting, lets running requests
-/// end for up to [`DRAIN_TIMEOUT`], and returns. No task outlives it.
+/// end for up to `DRAIN_TIMEOUT`, and returns. No task outlives it.
 pub async fn serve(listener: TcpListener, service: ApiService, shutdown: CancellationToken) {
     HttpServer::new(service, shutdown, connection_limit::max_connections()).run(listener).await;
 }
@@ -80,7 +80,7 @@ impl HttpServer {
             match accepted {
                 Ok((stream, remote)) => self.admit(stream, remote),
                 Err(error) if is_client_error(&error) => {
-                    debug!(%error, "a client disconnected before its connection was accepted")
+                    debug!(%error, "a client disconnected before its connection was accepted");
                 }
                 Err(error) => {
                     warn!(%error, "cannot accept connections on the API port");
@@ -101,11 +101,11 @@ impl HttpServer {
         let idle = IdleTimer::new();
         if let Some(slot) = self.connections.try_acquire(&idle) {
             self.tasks.spawn(self.connection(stream, remote, idle, Ok(slot)));
-        } else if let Ok(rejection) = Arc::clone(&self.rejection_permits).try_acquire_owned() {
+        } else if let Ok(rejection_permit) = Arc::clone(&self.rejection_permits).try_acquire_owned() {
             let server = self.clone();
             self.tasks.spawn(async move {
                 if let Some(slot) = server.connections.acquire_by_eviction(&idle).await {
-                    drop(rejection);
+                    drop(rejection_permit);
                     server.connection(stream, remote, idle, Ok(slot)).await;
                 } else {
                     let rejected = server.connection(stream, remote, idle, Err(OverConnectionLimit));

@@ -114,18 +114,18 @@ mod tests {
 
     use super::*;
 
-    fn of(length: usize) -> Request {
+    fn request_of(length: usize) -> Request {
         Request::new(Body::from(vec![b'x'; length]))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_without_memory_is_rejected_after_two_seconds() {
         let uploads = UploadLimit::new(3, 1);
-        let first = uploads.read_body(of(2048), 4096).await.unwrap();
+        let first = uploads.read_body(request_of(2048), 4096).await.unwrap();
         let started = Instant::now();
-        assert!(matches!(uploads.read_body(of(1025), 4096).await, Err(ApiError::Overloaded)));
+        assert!(matches!(uploads.read_body(request_of(1025), 4096).await, Err(ApiError::Overloaded)));
         assert_eq!(started.elapsed(), MAX_UPLOAD_WAIT);
-        let second = uploads.read_body(of(1024), 4096).await.unwrap();
+        let second = uploads.read_body(request_of(1024), 4096).await.unwrap();
         assert_eq!((first.bytes.len(), second.bytes.len()), (2048, 1024));
         drop((first, second));
         assert_eq!(uploads.memory_kib.available_permits(), 3);
@@ -149,10 +149,10 @@ mod tests {
         let uploads = UploadLimit::default();
         let unannounced =
             |length| Request::new(Body::from_stream(stream::iter([Ok::<_, std::io::Error>(vec![b'x'; length])])));
-        for request in [of(64), unannounced(64)] {
+        for request in [request_of(64), unannounced(64)] {
             assert_eq!(uploads.read_body(request, 64).await.unwrap().bytes.len(), 64);
         }
-        for request in [of(65), unannounced(65)] {
+        for request in [request_of(65), unannounced(65)] {
             assert!(matches!(uploads.read_body(request, 64).await, Err(ApiError::BodyTooLarge { limit: 64 })));
         }
     }

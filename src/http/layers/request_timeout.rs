@@ -18,6 +18,6 @@ pub(in crate::http) async fn limit_request_time(request: Request, next: Next) ->
 }
 
 /// Waits for the response for [`REQUEST_TIMEOUT`] and `extra_time`, else answers `request_timeout`.
-pub(in crate::http) async fn with_timeout(extra_time: Duration, answer: impl Future<Output = Response>) -> Response {
-    timeout(REQUEST_TIMEOUT + extra_time, answer).await.unwrap_or_else(|_| ApiError::RequestTimeout.into_response())
+pub(in crate::http) async fn with_timeout(extra_time: Duration, response: impl Future<Output = Response>) -> Response {
+    timeout(REQUEST_TIMEOUT + extra_time, response).await.unwrap_or_else(|_| ApiError::RequestTimeout.into_response())
 }

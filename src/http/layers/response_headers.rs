@@ -39,7 +39,7 @@ pub(in crate::http) struct OverConnectionLimit;
 #[derive(Clone)]
 pub(in crate::http) struct ResponseHeaders {
     app: SharedApp,
-    ids: Arc<RequestIds>,
+    ids: Arc<RequestIdGenerator>,
     /// Further headers on every response.
     defaults: HeaderMap,
     /// The headers that were prepared last. They change with the leader, not with each request.
@@ -57,7 +57,7 @@ impl ResponseHeaders {
     pub(in crate::http) fn new(app: &SharedApp) -> Self {
         Self {
             app: Arc::clone(app),
-            ids: Arc::new(RequestIds::new()),
+            ids: Arc::new(RequestIdGenerator::new()),
             defaults: HeaderMap::new(),
             last: Arc::default(),
         }
@@ -176,12 +176,12 @@ pub(in crate::http) async fn add_headers(
 
 /// Generates ids for requests without one: a random number per process, and a counter. The ids tell
 /// requests apart. They are not secret, so they may be guessable.
-struct RequestIds {
+struct RequestIdGenerator {
     process: u64,
     count: AtomicU64,
 }
 
-impl RequestIds {
+impl RequestIdGenerator {
     #[expect(clippy::disallowed_methods, reason = "this is the edge at which ids of requests are drawn")]
     fn new() -> Self {
         let (process, _) = uuid::Uuid::new_v4().as_u64_pair();
@@ -229,6 +229,6 @@ mod tests {
         let sane = |id: &str| is_valid_request_id(&HeaderValue::from_str(id).unwrap());
         assert!(sane("a-B_9.z") && sane(&"x".repeat(64)));
         assert!(!sane("") && !sane("a b") && !sane("a\"b") && !sane(&"x".repeat(65)));
-        assert!(is_valid_request_id(&RequestIds::new().next()));
+        assert!(is_valid_request_id(&RequestIdGenerator::new().next()));
     }
 }

@@ -54,12 +54,12 @@ impl<V: Copy + Eq + Send + 'static> CachedList<V> {
         {
             return Ok(built.list);
         }
-        let mut build_permit = Arc::clone(&self.rebuild_limit).lock_owned().await;
+        let mut rebuild_limit = Arc::clone(&self.rebuild_limit).lock_owned().await;
         // Another request may have built it during the wait.
         let version = version();
         // The first request in a term always builds, because there is no list to return instead.
         if let Some(built) = self.last_of(term)
-            && (built.version == version || !build_permit.try_take(clock::boot_now()))
+            && (built.version == version || !rebuild_limit.try_take(clock::boot_now()))
         {
             return Ok(built.list);
         }
@@ -70,7 +70,7 @@ impl<V: Copy + Eq + Send + 'static> CachedList<V> {
                 Some(BuiltList { term, version, list: list.clone() });
             // The lock is released when the work ends. The request may end earlier, if it is given
             // up.
-            drop(build_permit);
+            drop(rebuild_limit);
             list
         })
         .await
@@ -130,8 +130,8 @@ mod tests {
         }
         let earned = clock::boot_now().since(started) / 100;
         // The first build takes no token.
-        let most = 11 + earned;
-        assert!(lists.len() as u64 <= most, "{} lists", lists.len());
+        let limit = 11 + earned;
+        assert!(lists.len() as u64 <= limit, "{} lists", lists.len());
         assert!(lists.len() >= 11 && behind == 100 - lists.len() as u64, "{behind} of {}", lists.len());
     }
 

@@ -86,7 +86,7 @@ fn encode(registry: &Registry, since: ListCursor) -> Option<EncodedChanges> {
         moved: changes.moved().map(to_client).collect(),
     };
     let cursor = ListCursor { version, ..since }.to_string();
-    let answer = Changed { changes, cursor, count: online, is_leader: true };
-    let bytes = serde_json::to_vec(&answer).expect("it has text keys only").into();
+    let body = Changed { changes, cursor, count: online, is_leader: true };
+    let bytes = serde_json::to_vec(&body).expect("all keys are strings").into();
     Some(EncodedChanges { since, until: version, bytes })
 }

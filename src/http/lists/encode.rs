@@ -79,7 +79,7 @@ fn write_rows<R: Serialize>(
             json.push(b',');
         }
         count += 1;
-        serde_json::to_writer(&mut *json, &row).expect("rows have text keys only, and memory takes what is written");
+        serde_json::to_writer(&mut *json, &row).expect("all keys are strings, and writing to memory cannot fail");
     }
     json.push(b']');
     count

@@ -186,7 +186,7 @@ pub(super) mod tests {
         }
     }
 
-    fn ask(method: &str, path: &str, body: &'static str) -> Request {
+    fn request_with_remote(method: &str, path: &str, body: &'static str) -> Request {
         let mut request = request(method, path, body);
         request.extensions_mut().insert(RemoteAddr("10.0.0.9:50000".parse().unwrap()));
         request
@@ -202,7 +202,7 @@ pub(super) mod tests {
         }
         let mut unread = Vec::new();
         loop {
-            let response = node.router.clone().oneshot(ask("GET", "/users", "")).await.unwrap();
+            let response = node.router.clone().oneshot(request_with_remote("GET", "/users", "")).await.unwrap();
             if response.status() != 200 {
                 break;
             }

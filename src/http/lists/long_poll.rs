@@ -76,7 +76,7 @@ pub(in crate::http) async fn wait_for_changes(
 ) -> Response {
     match long_poll.wait(request.uri()).await {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+        Err(error) => error.into_response(),
     }
 }
 

@@ -37,7 +37,7 @@ pub(in crate::http) async fn stale_or_leader(
         Ok(_) => next.run(request).await,
         // The leader rejects it too. Otherwise a client would notice its mistake only when the
         // leader has failed.
-        Err(refusal) => refusal.into_response(),
+        Err(error) => error.into_response(),
     }
 }
 
@@ -86,16 +86,16 @@ async fn respond_with_list(
     match path {
         USERS_PATH => {
             let version = || app.registry.users_version(clock::boot_now());
-            let make = move |page, _| EncodedList::new(encode::users(&registry, page), None);
-            lists.respond(&replica_lists.users, term, page, reader, version, make).await
+            let build = move |page, _| EncodedList::new(encode::users(&registry, page), None);
+            lists.respond(&replica_lists.users, term, page, reader, version, build).await
         }
         ONLINE_NAMES_PATH => {
-            let make = move |page, _| EncodedList::new(encode::online_names(&registry, page), None);
-            lists.respond(&replica_lists.online_names, term, page, reader, online_version, make).await
+            let build = move |page, _| EncodedList::new(encode::online_names(&registry, page), None);
+            lists.respond(&replica_lists.online_names, term, page, reader, online_version, build).await
         }
         _ => {
-            let make = move |page, _| EncodedList::new(encode::online_clients(&registry, page, false), None);
-            lists.respond(&replica_lists.online_clients, term, page, reader, online_version, make).await
+            let build = move |page, _| EncodedList::new(encode::online_clients(&registry, page, false), None);
+            lists.respond(&replica_lists.online_clients, term, page, reader, online_version, build).await
         }
     }
 }
@@ -136,7 +136,7 @@ mod tests {
 
     /// Sets the times at which the clients were up to date and the users were complete, in
     /// milliseconds before now.
-    fn up_to_date(node: &TestNode, all_ago_ms: u64, users_ago_ms: u64) {
+    fn set_freshness(node: &TestNode, all_ago_ms: u64, users_ago_ms: u64) {
         let ago = |ms| Some(rollcall_core::BootMs(clock::boot_now().0 - ms));
         node.clients_up_to_date_at.send_replace(ago(all_ago_ms));
         node.users_complete_at.send_replace(ago(users_ago_ms));
@@ -145,7 +145,7 @@ mod tests {
     /// Checks the age in the header. The list cannot be younger than the test made it, and 5 s are
     /// enough for a slow machine.
     #[track_caller]
-    fn assert_aged(answer: &TestResponse, at_least_ms: u64) {
+    fn assert_age(answer: &TestResponse, at_least_ms: u64) {
         let age_ms: u64 = answer.header("rollcall-age-ms").expect("an age").parse().unwrap();
         assert!((at_least_ms..at_least_ms + 5000).contains(&age_ms), "{age_ms} ms");
     }
@@ -153,13 +153,13 @@ mod tests {
     #[tokio::test]
     async fn a_stale_list_has_its_age_even_without_a_known_leader() {
         let node = follower().await;
-        up_to_date(&node, 20_000, 40_000);
+        set_freshness(&node, 20_000, 40_000);
         for role in [following(), leading_until(clock::boot_now(), TERM)] {
             node.role.send_replace(role);
             for (path, at_least_ms) in LISTS.into_iter().zip([20_000, 20_000, 40_000]) {
                 let answer = node.get(&format!("{path}?stale=true")).await;
                 assert_eq!(answer.status, 200);
-                assert_aged(&answer, at_least_ms);
+                assert_age(&answer, at_least_ms);
             }
         }
         let online = node.get("/discover?stale=true").await.json();
@@ -170,7 +170,7 @@ mod tests {
     #[tokio::test]
     async fn only_the_leader_reports_changes() {
         let node = follower().await;
-        up_to_date(&node, 0, 0);
+        set_freshness(&node, 0, 0);
         for query in ["since=0", "since=garbage&wait=20", "since=", "wait=20"] {
             node.get(&format!("/discover?stale=true&{query}")).await.expect_error(403, "not_leader");
         }
@@ -179,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn stale_is_true_or_false_and_given_once() {
         let node = follower().await;
-        up_to_date(&node, 0, 0);
+        set_freshness(&node, 0, 0);
         let wrong = ["stale=True", "stale=yes", "stale=2", "stale=true&stale=true", "stale=true&stale=false"];
         for role in [following(), leading()] {
             node.role.send_replace(role);
@@ -210,7 +210,7 @@ mod tests {
             node.get(path).await.expect_error(503, "index_rebuilding");
         }
         assert_eq!(node.get("/discover?stale=true").await.status, 200);
-        up_to_date(&node, 0, 0);
+        set_freshness(&node, 0, 0);
         assert_eq!(node.get("/users?stale=true").await.json()["count"], 2);
     }
 }

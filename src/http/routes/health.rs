@@ -41,8 +41,8 @@ pub(super) async fn alive() -> Json<Alive> {
 
 /// `GET /readyz`: a leader is known, and the bucket answers.
 pub(super) async fn ready(State(app): State<SharedApp>) -> Result<Json<Alive>, ApiError> {
-    if let Err(refusal @ ApiError::NoLeader) = app.serving_term() {
-        return Err(refusal);
+    if let Err(error @ ApiError::NoLeader) = app.serving_term() {
+        return Err(error);
     }
     app.registry.probe(clock::boot_now()).await?;
     Ok(Json(ALIVE))

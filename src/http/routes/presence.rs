@@ -107,7 +107,7 @@ pub(super) async fn discover(
     if let Some(since) = since {
         return respond_with_changes(&app, &lists, source, since, reader).await;
     }
-    let make = encode_online_clients(&app, source);
+    let build = encode_online_clients(&app, source);
     lists
         .respond(
             &lists.leader_lists().online_clients,
@@ -115,7 +115,7 @@ pub(super) async fn discover(
             page,
             reader,
             || app.registry.online_version(clock::boot_now()),
-            make,
+            build,
         )
         .await
 }
@@ -136,8 +136,8 @@ async fn respond_with_changes(
     let parts = if let Some(changes) = changes {
         vec![changes]
     } else {
-        let make = encode_online_clients(app, source);
-        let full_list = |version| make(Page::default(), Some(version));
+        let build = encode_online_clients(app, source);
+        let full_list = |version| build(Page::default(), Some(version));
         let version = || app.registry.online_version(clock::boot_now());
         lists.leader_lists().online_clients.get_or_build(source.term, version, full_list).await?.to_reset_body()
     };
@@ -166,7 +166,7 @@ pub(super) async fn online_names(
 ) -> Result<Response, ApiError> {
     app.registry.wait_for_clients(leader.term).await;
     let registry = app.registry.clone();
-    let make = move |page, _| EncodedList::new(encode::online_names(&registry, page), None);
+    let build = move |page, _| EncodedList::new(encode::online_names(&registry, page), None);
     lists
         .respond(
             &lists.leader_lists().online_names,
@@ -174,7 +174,7 @@ pub(super) async fn online_names(
             page,
             reader,
             || app.registry.online_version(clock::boot_now()),
-            make,
+            build,
         )
         .await
 }

@@ -69,7 +69,7 @@ pub(super) async fn users(
 ) -> Result<Response, ApiError> {
     app.registry.wait_for_users(leader.term).await?;
     let registry = app.registry.clone();
-    let make = move |page, _| EncodedList::new(encode::users(&registry, page), None);
+    let build = move |page, _| EncodedList::new(encode::users(&registry, page), None);
     lists
         .respond(
             &lists.leader_lists().users,
@@ -77,7 +77,7 @@ pub(super) async fn users(
             page,
             reader,
             || app.registry.users_version(clock::boot_now()),
-            make,
+            build,
         )
         .await
 }

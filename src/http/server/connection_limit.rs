@@ -22,14 +22,14 @@ use crate::http::limits::{
 /// far as needed and allowed.
 pub(super) fn max_connections() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let expected = MAX_CONNECTIONS + RESERVED_FILES;
-    let raised = maximum.map_or(expected, |maximum| maximum.min(expected));
+    let wanted = MAX_CONNECTIONS + RESERVED_FILES;
+    let new_limit = maximum.map_or(wanted, |maximum| maximum.min(wanted));
     let files = match current {
         // There is no limit on open files.
-        None => expected,
-        Some(current) if current >= raised => current,
+        None => wanted,
+        Some(current) if current >= new_limit => current,
         Some(current) => {
-            setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }).map_or(current, |()| raised)
+            setrlimit(Resource::Nofile, Rlimit { current: Some(new_limit), maximum }).map_or(current, |()| new_limit)
         }
     };
     let slots = files.saturating_sub(RESERVED_FILES).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
@@ -88,15 +88,16 @@ impl ConnectionLimit {
     /// Asks the longest idle connections to close.
     fn evict_idle(&self) {
         let mut taken = self.lock();
-        let since = |(id, (idle, _)): (&u64, &(IdleTimer, Arc<Notify>))| Some((idle.idle_time()?, *id));
-        let mut idle: Vec<_> = taken
+        let idle_time_and_id = |(id, (idle, _)): (&u64, &(IdleTimer, Arc<Notify>))| Some((idle.idle_time()?, *id));
+        let mut candidates: Vec<_> = taken
             .slots
             .iter()
-            .filter_map(since)
+            .filter_map(idle_time_and_id)
             .filter(|(idle_time, _)| *idle_time >= MIN_IDLE_BEFORE_EVICTION)
             .collect();
-        idle.sort_unstable_by(|one, other| other.cmp(one));
-        for (_, id) in idle.into_iter().take(EVICTION_BATCH) {
+        // The longest idle first.
+        candidates.sort_unstable_by(|one, other| other.cmp(one));
+        for (_, id) in candidates.into_iter().take(EVICTION_BATCH) {
             // Each connection is asked only once.
             taken.slots.remove(&id).into_iter().for_each(|(_, evict)| evict.notify_one());
         }

@@ -140,7 +140,7 @@ impl Cluster {
     /// files.
     pub(crate) fn stored(&self) -> Vec<String> {
         let mut found = Vec::new();
-        collect(&self.bucket(), "", &mut found);
+        collect_files(&self.bucket(), "", &mut found);
         found.retain(|path| !is_internal_path(path));
         found.sort_unstable();
         found
@@ -283,9 +283,9 @@ impl Drop for Cluster {
 ///
 /// # Panics
 /// If it is not true after [`SOON`].
-pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + SOON;
-    while !is_so().await {
+    while !condition().await {
         assert!(Instant::now() < deadline, "waited {SOON:?} for {what}");
         sleep(POLL_INTERVAL).await;
     }
@@ -296,12 +296,12 @@ pub(crate) fn is_internal_path(path: &str) -> bool {
     path == "cluster.json" || path.starts_with("nodes/") || path.starts_with("secrets/") || path.starts_with(".tmp/")
 }
 
-fn collect(dir: &Path, prefix: &str, found: &mut Vec<String>) {
+fn collect_files(dir: &Path, prefix: &str, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(dir).expect("the bucket is there") {
         let entry = entry.expect("readable");
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
         if entry.file_type().expect("readable").is_dir() {
-            collect(&entry.path(), &format!("{name}/"), found);
+            collect_files(&entry.path(), &format!("{name}/"), found);
         } else {
             found.push(name);
         }

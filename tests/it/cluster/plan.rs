@@ -121,7 +121,7 @@ impl Cluster {
             self.start(index);
         }
         for index in 0..self.nodes.len() {
-            if !self.came_up(index).await {
+            if !self.wait_until_ready(index).await {
                 for index in 0..self.nodes.len() {
                     let _ = fs::remove_file(self.log(index, "out"));
                     let _ = fs::remove_file(self.log(index, "err"));
@@ -133,7 +133,7 @@ impl Cluster {
     }
 
     /// Waits until a started node is ready. Returns false if its port was taken.
-    async fn came_up(&mut self, index: usize) -> bool {
+    async fn wait_until_ready(&mut self, index: usize) -> bool {
         let mut ended = None;
         let out = self.log(index, "out");
         let process = self.nodes[index].process.as_mut().expect("it was just started");

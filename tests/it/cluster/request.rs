@@ -75,14 +75,17 @@ impl<'a> Request<'a> {
         self.send(Method::POST, &path, |request| request.multipart(form())).await
     }
 
-    async fn send(self, method: Method, path: &str, fill: impl Fn(RequestBuilder) -> RequestBuilder) -> Response {
+    async fn send(self, method: Method, path: &str, build: impl Fn(RequestBuilder) -> RequestBuilder) -> Response {
         if let Some(node) = self.node {
-            return self.once(node, method, path, &fill).await.unwrap_or_else(|error| panic!("{path}: {error:?}"));
+            return self
+                .send_once(node, method, path, &build)
+                .await
+                .unwrap_or_else(|error| panic!("{path}: {error:?}"));
         }
         let deadline = Instant::now() + SOON;
         loop {
             let leader = self.cluster.leader().await;
-            let answer = self.once(leader, method.clone(), path, &fill).await;
+            let answer = self.send_once(leader, method.clone(), path, &build).await;
             // On a busy machine, the leader may change between the check and the request.
             let is_retryable = match &answer {
                 Ok(answer) => matches!(answer.code().as_deref(), Some("not_leader" | "no_leader")),
@@ -95,15 +98,15 @@ impl<'a> Request<'a> {
         }
     }
 
-    async fn once(
+    async fn send_once(
         &self,
         node: usize,
         method: Method,
         path: &str,
-        fill: &impl Fn(RequestBuilder) -> RequestBuilder,
+        build: &impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> reqwest::Result<Response> {
         let url = format!("{}{path}", self.cluster.url(node));
         let request = self.cluster.http.request(method, url).headers(self.headers.clone());
-        Response::read(fill(request).send().await?).await
+        Response::read(build(request).send().await?).await
     }
 }

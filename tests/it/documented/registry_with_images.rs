@@ -47,10 +47,10 @@ async fn the_complete_test_flow_gives_the_documented_answers() {
     check_health(&cluster, leader).await;
     register_clients(&cluster).await;
     upload_images(&cluster).await;
-    discover(&cluster).await;
-    let leader = elect_another(&mut cluster, leader).await;
-    time_out(&cluster).await;
-    refuse_on_the_follower(&cluster, leader).await;
+    send_heartbeats_and_discover(&cluster).await;
+    let leader = replace_leader(&mut cluster, leader).await;
+    check_timeout(&cluster).await;
+    check_rejection_by_follower(&cluster, leader).await;
 }
 
 /// Step 1.
@@ -114,7 +114,7 @@ fn is_documented_name(name: &str) -> bool {
 }
 
 /// Steps 4 and 5.
-async fn discover(cluster: &Cluster) {
+async fn send_heartbeats_and_discover(cluster: &Cluster) {
     for (body, name, addr) in [(ALICE, "alice", "10.40.6.26:9000"), (BOB, "bob", "10.40.6.26:9001")] {
         let answer = cluster.lead().header("content-type", "application/json").post("/heartbeat", body).await;
         assert_eq!(answer.status, 200, "{answer}");
@@ -144,7 +144,7 @@ fn clients(list: &Value) -> &Vec<Value> {
 }
 
 /// Step 7: Ctrl-C on the leader; "new leader elected within ~5 seconds".
-async fn elect_another(cluster: &mut Cluster, old: usize) -> usize {
+async fn replace_leader(cluster: &mut Cluster, old: usize) -> usize {
     let old_name = cluster.name(old);
     let started = Instant::now();
     assert!(cluster.sigterm(old).await.success());
@@ -159,7 +159,7 @@ async fn elect_another(cluster: &mut Cluster, old: usize) -> usize {
 
 /// Step 8: one of two clients stops its heartbeats. The times are measured, not slept: the silent
 /// client goes offline no earlier than after the TTL, and the other client is online all the time.
-async fn time_out(cluster: &Cluster) {
+async fn check_timeout(cluster: &Cluster) {
     // Taken before the request. The server counts from a moment before its response, in whole
     // milliseconds.
     let last_beat = Instant::now();
@@ -185,7 +185,7 @@ async fn time_out(cluster: &Cluster) {
 }
 
 /// Step 9.
-async fn refuse_on_the_follower(cluster: &Cluster, leader: usize) {
+async fn check_rejection_by_follower(cluster: &Cluster, leader: usize) {
     let (follower, _) = cluster.follower().await;
     let body = r#"{"username": "charlie", "addr": "10.40.6.26:9002"}"#;
     let answer = cluster.at(follower).header("content-type", "application/json").post("/heartbeat", body).await;

@@ -10,9 +10,9 @@ const MAX_JSON: usize = 64 * KIB;
 const MAX_IMAGE: usize = 512 * KIB;
 
 /// Path, body, status, code and a part of the message.
-type Row = (&'static str, &'static str, u16, &'static str, &'static str);
+type InvalidRequest = (&'static str, &'static str, u16, &'static str, &'static str);
 
-const WRONG_BODIES: &[Row] = &[
+const INVALID_BODIES: &[InvalidRequest] = &[
     ("/register", "", 400, "invalid_json", "line 1 column 0"),
     ("/register", "{\"username\":\n \"alice\",}", 400, "invalid_json", "line 2 column 10"),
     ("/register", r#"["alice"]"#, 400, "invalid_json", "object"),
@@ -43,7 +43,7 @@ const WRONG_BODIES: &[Row] = &[
     ("/", "x", 405, "method_not_allowed", "POST"),
 ];
 
-const WRONG_PATHS: &[(&str, u16, &str)] = &[
+const INVALID_PATHS: &[(&str, u16, &str)] = &[
     ("/register", 405, "method_not_allowed"),
     ("/upload_image/alice", 405, "method_not_allowed"),
     ("/images/nobody", 404, "user_not_registered"),
@@ -57,7 +57,7 @@ const WRONG_PATHS: &[(&str, u16, &str)] = &[
     ("/discover_with_images?limit=x", 400, "invalid_field"),
 ];
 
-async fn with_a_user() -> (Cluster, Vec<String>) {
+async fn cluster_with_user() -> (Cluster, Vec<String>) {
     let cluster = Plan::quick().start().await;
     cluster.register("present", "10.0.0.1:9000").await;
     cluster.upload("present", &png(8, 8, 1)).await;
@@ -68,14 +68,14 @@ async fn with_a_user() -> (Cluster, Vec<String>) {
 
 #[tokio::test]
 async fn each_invalid_request_gets_its_documented_error_and_stores_nothing() {
-    let (cluster, stored) = with_a_user().await;
-    for (path, body, status, code, word) in WRONG_BODIES {
+    let (cluster, stored) = cluster_with_user().await;
+    for (path, body, status, code, word) in INVALID_BODIES {
         let answer = cluster.lead().post(path, *body).await;
         let message = answer.expect_error(*status, code);
         assert!(message.contains(word), "{path} {body}: {message:?} does not name {word:?}");
         assert_eq!(answer.header("allow").is_some(), *status == 405, "{path}");
     }
-    for (path, status, code) in WRONG_PATHS {
+    for (path, status, code) in INVALID_PATHS {
         cluster.lead().get(path).await.expect_error(*status, code);
     }
     assert_eq!(cluster.stored(), stored);
@@ -84,7 +84,7 @@ async fn each_invalid_request_gets_its_documented_error_and_stores_nothing() {
 
 #[tokio::test]
 async fn each_invalid_image_gets_its_documented_error_and_stores_nothing() {
-    let (cluster, stored) = with_a_user().await;
+    let (cluster, stored) = cluster_with_user().await;
     let mut torn = png(64, 64, 3);
     torn.truncate(torn.len() / 2);
     let rows: [(Vec<u8>, u16, &str); 8] = [
@@ -150,7 +150,7 @@ async fn a_taken_username_is_409_and_the_first_registration_is_unchanged() {
 
 #[tokio::test]
 async fn a_body_is_read_up_to_its_limit_and_rejected_beyond() {
-    let (cluster, stored) = with_a_user().await;
+    let (cluster, stored) = cluster_with_user().await;
     let padded = |length: usize| {
         let object = r#"{"username":"padded"}"#;
         object.to_owned() + &" ".repeat(length - object.len())

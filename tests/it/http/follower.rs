@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::cluster::{Cluster, Plan};
 use crate::pictures::png;
 
-const LEADERS_GETS: &[&str] = &[
+const LEADER_ONLY_PATHS: &[&str] = &[
     "/users",
     "/discover",
     "/discovery/online",
@@ -17,7 +17,7 @@ const LEADERS_GETS: &[&str] = &[
 
 /// Runs `ask` with a follower and the leader. Repeats it if the leader or its term changed
 /// meanwhile. Returns the result and the leader's health.
-async fn steady<T>(cluster: &Cluster, ask: impl AsyncFn(usize, usize) -> T) -> (T, serde_json::Value) {
+async fn with_stable_leader<T>(cluster: &Cluster, ask: impl AsyncFn(usize, usize) -> T) -> (T, serde_json::Value) {
     loop {
         let (follower, leader) = cluster.follower().await;
         let before = cluster.health(leader).await;
@@ -34,23 +34,24 @@ async fn steady<T>(cluster: &Cluster, ask: impl AsyncFn(usize, usize) -> T) -> (
 #[tokio::test]
 async fn a_follower_names_the_leader_on_every_leader_only_route() {
     let cluster = Plan::documented().start().await;
-    for path in LEADERS_GETS {
-        let (answer, leader) = steady(&cluster, async |follower, _| cluster.at(follower).get(path).await).await;
-        check_refusal(&answer, &leader);
+    for path in LEADER_ONLY_PATHS {
+        let (answer, leader) =
+            with_stable_leader(&cluster, async |follower, _| cluster.at(follower).get(path).await).await;
+        check_not_leader(&answer, &leader);
     }
     for path in ["/register", "/heartbeat", "/login", "/password", "/upload_image/alice"] {
         let (large, larger) = (vec![0xff; 100_000], vec![0; 1_000_000]);
         for body in [&b""[..], b"nonsense", br#"{"username":"alice"}"#, &large, &larger] {
             let body = bytes::Bytes::copy_from_slice(body);
             let ask = async |follower, _| cluster.at(follower).post(path, body.clone()).await;
-            let (answer, leader) = steady(&cluster, ask).await;
-            check_refusal(&answer, &leader);
+            let (answer, leader) = with_stable_leader(&cluster, ask).await;
+            check_not_leader(&answer, &leader);
         }
     }
     assert_eq!(cluster.stored(), Vec::<String>::new());
 }
 
-fn check_refusal(answer: &crate::cluster::Response, leader: &serde_json::Value) {
+fn check_not_leader(answer: &crate::cluster::Response, leader: &serde_json::Value) {
     let message = answer.expect_error(403, "not_leader");
     let name = leader["node"].as_str().expect("text");
     assert_eq!(message, format!("This node is not the leader. Current leader: {name}"));
@@ -82,7 +83,7 @@ async fn a_request_with_redirect_is_redirected_to_the_leader() {
     let cluster = Plan::documented().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let ask = async |follower, _| cluster.at(follower).get("/users?redirect&prefix=a").await;
-    let (answer, leader) = steady(&cluster, ask).await;
+    let (answer, leader) = with_stable_leader(&cluster, ask).await;
     assert_eq!(answer.status, 307, "{answer}");
     let location = answer.header("location").expect("a place to go to");
     assert_eq!(location, format!("{}/users?prefix=a", leader["leader_url"].as_str().expect("text")));
@@ -125,7 +126,7 @@ async fn an_upload_to_a_follower_is_rejected_and_stores_nothing() {
     let cluster = Plan::documented().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let ask = async |follower, _| cluster.at(follower).upload("alice", &png(128, 128, 0)).await;
-    let (answer, leader) = steady(&cluster, ask).await;
-    check_refusal(&answer, &leader);
+    let (answer, leader) = with_stable_leader(&cluster, ask).await;
+    check_not_leader(&answer, &leader);
     assert_eq!(cluster.stored(), ["users/alice/profile.json"]);
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::cluster::{Cluster, Plan, Response, until};
 use crate::pictures::png;
 
-fn check_stamp(answer: &Response, leader: &str, url: &str) {
+fn check_common_headers(answer: &Response, leader: &str, url: &str) {
     assert_eq!(answer.header("rollcall-leader"), Some(leader), "{answer}");
     assert_eq!(answer.header("rollcall-leader-url"), Some(url), "{answer}");
     assert!(answer.header("rollcall-term").is_some_and(|term| term.parse::<u64>().is_ok()), "{answer}");
@@ -20,12 +20,12 @@ async fn every_response_of_every_node_names_the_leader_and_the_request() {
     let (name, url) = (cluster.name(leader), cluster.url(leader));
     for index in 0..3 {
         for path in ["/", "/status", "/users", "/discover", "/nowhere", "/register", "/image/x/y"] {
-            check_stamp(&cluster.at(index).get(path).await, &name, &url);
-            check_stamp(&cluster.at(index).head(path).await, &name, &url);
-            check_stamp(&cluster.at(index).delete(path).await, &name, &url);
+            check_common_headers(&cluster.at(index).get(path).await, &name, &url);
+            check_common_headers(&cluster.at(index).head(path).await, &name, &url);
+            check_common_headers(&cluster.at(index).delete(path).await, &name, &url);
         }
-        check_stamp(&cluster.at(index).post("/heartbeat", "nonsense").await, &name, &url);
-        check_stamp(&cluster.at(index).post("/register", "x".repeat(100_000)).await, &name, &url);
+        check_common_headers(&cluster.at(index).post("/heartbeat", "nonsense").await, &name, &url);
+        check_common_headers(&cluster.at(index).post("/register", "x".repeat(100_000)).await, &name, &url);
         let kept = cluster.at(index).header("x-request-id", "my-id.1").get("/nowhere").await;
         assert_eq!(kept.header("x-request-id"), Some("my-id.1"));
     }
@@ -72,9 +72,9 @@ async fn an_unchanged_response_is_not_sent_again() {
     for path in ["/discover", "/discovery/online", "/images/alice", &image] {
         let first = cluster.lead().get(path).await;
         let tag = first.header("etag").unwrap_or_else(|| panic!("{path} has no entity tag")).to_owned();
-        for known in [tag.clone(), format!("\"other\", {tag}"), "*".to_owned()] {
-            let again = cluster.lead().header("if-none-match", &known).get(path).await;
-            assert_eq!((again.status, again.body.len()), (304, 0), "{path} {known}");
+        for if_none_match in [tag.clone(), format!("\"other\", {tag}"), "*".to_owned()] {
+            let again = cluster.lead().header("if-none-match", &if_none_match).get(path).await;
+            assert_eq!((again.status, again.body.len()), (304, 0), "{path} {if_none_match}");
             assert_eq!(again.header("etag"), Some(tag.as_str()), "{path}");
         }
         let other = cluster.lead().header("if-none-match", "\"other\"").get(path).await;

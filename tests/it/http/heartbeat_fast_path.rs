@@ -18,8 +18,8 @@ const BODIES: &[&str] = &[
 ];
 
 /// Any query sends a request to the router instead of the fast path.
-const SHORT: &str = "/heartbeat";
-const ORDINARY: &str = "/heartbeat?ordinary";
+const FAST_PATH: &str = "/heartbeat";
+const ROUTER_PATH: &str = "/heartbeat?ordinary";
 
 async fn exchange(cluster: &Cluster, node: usize, request: &str) -> String {
     let mut socket = TcpStream::connect(cluster.api(node)).await.expect("it listens");
@@ -59,7 +59,7 @@ async fn both_paths_answer_the_same_bytes_on_the_leader_and_on_a_follower() {
                     let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
                     lines(&exchange(&cluster, node, &request).await)
                 };
-                assert_eq!(ask(SHORT).await, ask(ORDINARY).await, "node {node}, {header:?} {body}");
+                assert_eq!(ask(FAST_PATH).await, ask(ROUTER_PATH).await, "node {node}, {header:?} {body}");
             }
             let chunked = async |path: &str| {
                 let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
@@ -67,7 +67,7 @@ async fn both_paths_answer_the_same_bytes_on_the_leader_and_on_a_follower() {
                 let request = format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunk}0\r\n\r\n");
                 lines(&exchange(&cluster, node, &request).await)
             };
-            assert_eq!(chunked(SHORT).await, chunked(ORDINARY).await, "node {node}, in chunks: {body}");
+            assert_eq!(chunked(FAST_PATH).await, chunked(ROUTER_PATH).await, "node {node}, in chunks: {body}");
         }
     }
 }
@@ -77,11 +77,12 @@ async fn pipelined_heartbeats_are_answered_in_order() {
     let cluster = Plan::quick().nodes(1).start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let leader = cluster.leader().await;
-    let row = |close: &str, port: u16| {
+    let heartbeat = |close: &str, port: u16| {
         let body = format!(r#"{{"username":"alice","addr":"10.0.0.1:{port}"}}"#);
-        format!("POST {SHORT} HTTP/1.1\r\nHost: x\r\n{close}Content-Length: {}\r\n\r\n{body}", body.len())
+        format!("POST {FAST_PATH} HTTP/1.1\r\nHost: x\r\n{close}Content-Length: {}\r\n\r\n{body}", body.len())
     };
-    let requests: Vec<String> = (1..100).map(|port| row("", port)).chain([row("Connection: close\r\n", 100)]).collect();
+    let requests: Vec<String> =
+        (1..100).map(|port| heartbeat("", port)).chain([heartbeat("Connection: close\r\n", 100)]).collect();
     let answers = exchange(&cluster, leader, &requests.concat()).await;
     let ports: Vec<u16> = answers
         .split("'alice' at 10.0.0.1:")
@@ -100,13 +101,14 @@ async fn an_unusual_heartbeat_is_answered_by_the_router() {
     let cluster = Plan::documented().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let (follower, leader) = cluster.follower().await;
-    let wrong = cluster.at(leader).get(SHORT).await;
+    let wrong = cluster.at(leader).get(FAST_PATH).await;
     wrong.expect_error(405, "method_not_allowed");
     assert_eq!(wrong.header("allow"), Some("POST"));
-    assert_eq!(cluster.at(leader).head(SHORT).await.status, 405);
-    let page = cluster.at(leader).header("origin", "https://page.example").post(SHORT, r#"{"username":"alice"}"#).await;
+    assert_eq!(cluster.at(leader).head(FAST_PATH).await.status, 405);
+    let page =
+        cluster.at(leader).header("origin", "https://page.example").post(FAST_PATH, r#"{"username":"alice"}"#).await;
     assert_eq!((page.status, page.header("access-control-allow-origin")), (200, Some("*")));
     let redirect = cluster.at(follower).post("/heartbeat?redirect", "{}").await;
     assert_eq!(redirect.status, 307);
-    cluster.at(leader).post(SHORT, "x".repeat(64 * 1024 + 1)).await.expect_error(413, "body_too_large");
+    cluster.at(leader).post(FAST_PATH, "x".repeat(64 * 1024 + 1)).await.expect_error(413, "body_too_large");
 }

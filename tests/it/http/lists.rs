@@ -26,7 +26,7 @@ async fn since(cluster: &Cluster, cursor: &str, wait: u64) -> Value {
     answer.json()
 }
 
-async fn beat_at(cluster: &Cluster, username: &str, addr: &str) {
+async fn heartbeat_with_addr(cluster: &Cluster, username: &str, addr: &str) {
     let body = json!({"username": username, "addr": addr}).to_string();
     assert_eq!(cluster.lead().post("/heartbeat", body).await.status, 200);
 }
@@ -60,24 +60,24 @@ async fn lists_show_each_acknowledged_write_at_once() {
 async fn a_long_poll_reports_clients_that_joined_moved_and_left() {
     let cluster = Plan::quick().nodes(1).env("HEARTBEAT_TTL_SECONDS", "2").start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
-    let mut known = cursor(&cluster).await;
+    let mut last_cursor = cursor(&cluster).await;
     let alice = json!([{"username": "alice", "addr": "10.0.0.1:9000"}]);
     let elsewhere = json!([{"username": "alice", "addr": "10.0.0.2:9000"}]);
     let gone = json!([{"username": "alice", "reason": "timeout"}]);
 
-    let comes = async { beat_at(&cluster, "alice", "10.0.0.1:9000").await };
-    let (joined, ()) = tokio::join!(since(&cluster, &known, 60), comes);
+    let comes = async { heartbeat_with_addr(&cluster, "alice", "10.0.0.1:9000").await };
+    let (joined, ()) = tokio::join!(since(&cluster, &last_cursor, 60), comes);
     assert_eq!(joined["changes"], json!({"joined": alice, "left": [], "moved": []}));
-    joined["cursor"].as_str().expect("text").clone_into(&mut known);
+    joined["cursor"].as_str().expect("text").clone_into(&mut last_cursor);
 
-    let goes = async { beat_at(&cluster, "alice", "10.0.0.2:9000").await };
-    let (moved, ()) = tokio::join!(since(&cluster, &known, 60), goes);
+    let goes = async { heartbeat_with_addr(&cluster, "alice", "10.0.0.2:9000").await };
+    let (moved, ()) = tokio::join!(since(&cluster, &last_cursor, 60), goes);
     assert_eq!(moved["changes"], json!({"joined": [], "left": [], "moved": elsewhere}));
     assert_eq!((&moved["count"], &moved["is_leader"]), (&json!(1), &json!(true)));
-    moved["cursor"].as_str().expect("text").clone_into(&mut known);
+    moved["cursor"].as_str().expect("text").clone_into(&mut last_cursor);
 
     // No request is sent meanwhile. The timeout itself is the change.
-    let left = since(&cluster, &known, 60).await;
+    let left = since(&cluster, &last_cursor, 60).await;
     assert_eq!(left["changes"], json!({"joined": [], "left": gone, "moved": []}));
     assert_eq!((&left["count"], left.get("reset")), (&json!(0), None));
 }
@@ -85,13 +85,13 @@ async fn a_long_poll_reports_clients_that_joined_moved_and_left() {
 #[tokio::test]
 async fn a_long_poll_without_changes_is_answered_when_its_wait_is_over() {
     let cluster = Plan::quick().nodes(1).start().await;
-    let known = cursor(&cluster).await;
+    let last_cursor = cursor(&cluster).await;
     let started = Instant::now();
-    let nothing = since(&cluster, &known, 1).await;
+    let nothing = since(&cluster, &last_cursor, 1).await;
     assert!(started.elapsed() >= Duration::from_secs(1));
     assert_eq!(nothing["changes"], json!({"joined": [], "left": [], "moved": []}));
-    assert_eq!(nothing["cursor"], known);
-    assert_eq!(since(&cluster, &known, 0).await["cursor"], known);
+    assert_eq!(nothing["cursor"], last_cursor);
+    assert_eq!(since(&cluster, &last_cursor, 0).await["cursor"], last_cursor);
 }
 
 #[tokio::test]
@@ -99,12 +99,12 @@ async fn a_cursor_of_another_leader_gets_the_whole_list() {
     let mut cluster = Plan::quick().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     cluster.heartbeat("alice").await;
-    let known = cursor(&cluster).await;
+    let last_cursor = cursor(&cluster).await;
     let old = cluster.leader().await;
     cluster.kill9(old);
     cluster.leader_after(old).await;
     cluster.heartbeat("alice").await;
-    let whole = since(&cluster, &known, 60).await;
+    let whole = since(&cluster, &last_cursor, 60).await;
     assert_eq!((&whole["reset"], &whole["count"]), (&json!(true), &json!(1)), "{whole}");
     assert_eq!(whole["online_clients"], json!([{"username": "alice", "addr": "10.0.0.1:9000"}]));
     let now = since(&cluster, whole["cursor"].as_str().expect("text"), 0).await;
@@ -116,8 +116,8 @@ async fn a_cursor_of_another_leader_gets_the_whole_list() {
 async fn a_leader_that_stops_answers_long_polls_with_its_successor() {
     let mut cluster = Plan::documented().env("RUST_LOG", "info,rollcall::http=debug").start().await;
     let old = cluster.leader().await;
-    let known = cursor(&cluster).await;
-    let path = format!("/discover?since={known}&wait=60");
+    let last_cursor = cursor(&cluster).await;
+    let path = format!("/discover?since={last_cursor}&wait=60");
     let asked = join_all((0..POLLS).map(|_| cluster.at(old).get(&path)));
     let ask_to_end = async {
         let waiting = || cluster.stderr(old).matches("a client waits for changes").count();
@@ -138,7 +138,7 @@ async fn a_leader_that_stops_answers_long_polls_with_its_successor() {
 }
 
 /// A node whose list of users has about 6 MB. The users are in the bucket before the node starts.
-async fn with_a_long_list() -> Cluster {
+async fn cluster_with_long_list() -> Cluster {
     let mut cluster = Plan::quick().nodes(1).start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let template = fs::read_to_string(cluster.bucket().join("users/alice/profile.json")).expect("it is stored");
@@ -159,7 +159,7 @@ async fn with_a_long_list() -> Cluster {
 
 #[tokio::test]
 async fn stalled_readers_exhaust_the_list_budget_but_not_heartbeats() {
-    let cluster = with_a_long_list().await;
+    let cluster = cluster_with_long_list().await;
     let mut readers = Vec::new();
     for _ in 0..60 {
         let mut reader = TcpStream::connect(cluster.api(0)).await.expect("it listens");

@@ -14,20 +14,20 @@ async fn cursor(node: &TestNode) -> String {
     node.get("/discover").await.header("rollcall-cursor").unwrap().to_owned()
 }
 
-async fn beat(node: &TestNode, username: &str, addr: &str) {
+async fn send_heartbeat(node: &TestNode, username: &str, addr: &str) {
     let body = format!(r#"{{"username":"{username}","addr":"{addr}"}}"#);
     assert_eq!(node.post("/heartbeat", body).await.status, 200);
 }
 
 /// Sends a request, and returns when it waits.
-fn wait_for<'n>(node: &'n TestNode, path: String) -> Pin<Box<dyn Future<Output = TestResponse> + 'n>> {
+fn start_request<'n>(node: &'n TestNode, path: String) -> Pin<Box<dyn Future<Output = TestResponse> + 'n>> {
     let mut poll: Pin<Box<dyn Future<Output = TestResponse>>> = Box::pin(async move { node.get(&path).await });
     assert!(poll.as_mut().now_or_never().is_none(), "it waits");
     poll
 }
 
-fn wait<'n>(node: &'n TestNode, since: &str) -> Pin<Box<dyn Future<Output = TestResponse> + 'n>> {
-    wait_for(node, format!("/discover?since={since}&wait=60"))
+fn start_poll<'n>(node: &'n TestNode, since: &str) -> Pin<Box<dyn Future<Output = TestResponse> + 'n>> {
+    start_request(node, format!("/discover?since={since}&wait=60"))
 }
 
 fn changes(answer: &TestResponse) -> Value {
@@ -38,18 +38,18 @@ fn changes(answer: &TestResponse) -> Value {
 #[tokio::test]
 async fn a_long_poll_is_answered_with_the_changes_when_the_list_changes() {
     let node = TestNode::with_alice_and_bob().await;
-    let first = wait(&node, &cursor(&node).await);
-    beat(&node, "bob", "10.0.0.1:1").await;
+    let first = start_poll(&node, &cursor(&node).await);
+    send_heartbeat(&node, "bob", "10.0.0.1:1").await;
     let first = first.await;
     let bob = json!({"username": "bob", "addr": "10.0.0.1:1"});
     assert_eq!(changes(&first), json!({"joined": [bob], "left": [], "moved": []}));
     let json = first.json();
     assert_eq!((&json["count"], &json["is_leader"], json.get("reset")), (&json!(1), &json!(true), None));
 
-    let second = wait(&node, json["cursor"].as_str().unwrap());
+    let second = start_poll(&node, json["cursor"].as_str().unwrap());
     // A heartbeat without a visible change wakes no request.
-    beat(&node, "bob", "10.0.0.1:1").await;
-    beat(&node, "bob", "10.0.0.1:2").await;
+    send_heartbeat(&node, "bob", "10.0.0.1:1").await;
+    send_heartbeat(&node, "bob", "10.0.0.1:2").await;
     let second = second.await;
     let bob = json!({"username": "bob", "addr": "10.0.0.1:2"});
     assert_eq!(changes(&second), json!({"joined": [], "left": [], "moved": [bob]}));
@@ -59,7 +59,7 @@ async fn a_long_poll_is_answered_with_the_changes_when_the_list_changes() {
 async fn a_client_that_is_behind_is_answered_at_once() {
     let node = TestNode::with_alice_and_bob().await;
     let start = cursor(&node).await;
-    beat(&node, "alice", "10.0.0.1:1").await;
+    send_heartbeat(&node, "alice", "10.0.0.1:1").await;
     for query in ["", "&wait=0", "&wait=60"] {
         let answer = node.get(&format!("/discover?since={start}{query}")).now_or_never().unwrap();
         assert_eq!(changes(&answer)["joined"][0]["username"], "alice", "{query}");
@@ -86,7 +86,7 @@ async fn without_changes_a_long_poll_is_answered_when_its_wait_is_over() {
 #[tokio::test]
 async fn a_cursor_unknown_to_the_leader_gets_the_whole_list_at_once() {
     let node = TestNode::with_alice_and_bob().await;
-    beat(&node, "alice", "10.0.0.1:1").await;
+    send_heartbeat(&node, "alice", "10.0.0.1:1").await;
     let old = cursor(&node).await;
     let later = old.rsplit_once('-').unwrap().0.to_owned() + "-ffff";
     node.role.send_modify(|role| role.term = role.term.next());
@@ -116,7 +116,7 @@ async fn an_invalid_long_poll_is_rejected_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_long_poll_is_not_in_flight_and_is_answered_with_the_next_leader() {
     let node = TestNode::with_alice_and_bob().await;
-    let poll = wait(&node, &cursor(&node).await);
+    let poll = start_poll(&node, &cursor(&node).await);
     assert!(node.app.in_flight.is_empty(), "a handover would wait for it");
     let started = Instant::now();
     node.role.send_modify(|role| {
@@ -134,7 +134,7 @@ async fn a_long_poll_is_not_in_flight_and_is_answered_with_the_next_leader() {
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_loses_its_lease_ends_all_long_polls() {
     let node = TestNode::with_alice_and_bob().await;
-    let poll = wait(&node, &cursor(&node).await);
+    let poll = start_poll(&node, &cursor(&node).await);
     let started = Instant::now();
     node.role.send_modify(|role| *role = leading_until(clock::boot_now(), role.term));
     poll.await.expect_error(503, "no_leader");
@@ -146,13 +146,13 @@ async fn long_polls_are_limited_and_do_not_block_other_requests() {
     let node = TestNode::with_alice_and_bob().await;
     let cursor = cursor(&node).await;
     let path = format!("/discover?since={cursor}&wait=60");
-    let mut waiting: Vec<_> = (0..MAX_LONG_POLLS).map(|_| wait(&node, &cursor)).collect();
+    let mut waiting: Vec<_> = (0..MAX_LONG_POLLS).map(|_| start_poll(&node, &cursor)).collect();
     node.get(&path).await.expect_error(503, "overloaded");
     assert_eq!(node.get(&format!("/discover?since={cursor}")).await.status, 200);
     assert_eq!(node.get("/discover").await.status, 200);
     waiting.pop();
-    waiting.push(wait(&node, &cursor));
-    beat(&node, "alice", "10.0.0.1:1").await;
+    waiting.push(start_poll(&node, &cursor));
+    send_heartbeat(&node, "alice", "10.0.0.1:1").await;
     let answers = futures_util::future::join_all(waiting).await;
     assert!(answers.iter().all(|answer| answer.body == answers[0].body));
     assert_eq!(changes(&answers[0])["joined"][0]["username"], "alice");

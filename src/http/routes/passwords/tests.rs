@@ -7,7 +7,7 @@ use crate::registry::testing::picture;
 
 const REGISTRATION: &str = r#"{"username":"carol","password":"secret"}"#;
 const LOGIN: &str = r#"{"username":"carol","password":"secret"}"#;
-const BEAT: &str = r#"{"username":"carol"}"#;
+const HEARTBEAT: &str = r#"{"username":"carol"}"#;
 
 fn token(answer: &TestResponse) -> String {
     assert_eq!(answer.header("cache-control"), Some("no-store"));
@@ -17,7 +17,7 @@ fn token(answer: &TestResponse) -> String {
     json["token"].as_str().expect("a token").to_owned()
 }
 
-fn with(mut request: Request, authorization: &str) -> Request {
+fn with_authorization(mut request: Request, authorization: &str) -> Request {
     request.headers_mut().insert("authorization", authorization.parse().unwrap());
     request
 }
@@ -39,7 +39,8 @@ async fn a_registration_with_a_password_its_repetition_and_a_login_return_a_toke
     let login = node.post("/login", LOGIN).await;
     assert_eq!((login.status.as_u16(), &login.json()["status"]), (200, &Value::from("ok")));
     for token in [token(&first), token(&again), token(&login)] {
-        let beat = node.send(with(request("POST", "/heartbeat", BEAT), &format!("Bearer {token}"))).await;
+        let beat =
+            node.send(with_authorization(request("POST", "/heartbeat", HEARTBEAT), &format!("Bearer {token}"))).await;
         assert_eq!(beat.status, 200);
     }
     let open = node.post("/register", r#"{"username":"open"}"#).await;
@@ -55,9 +56,12 @@ async fn heartbeats_and_uploads_for_a_user_with_a_password_need_its_token_or_pas
     let cut = &bearer[..bearer.len() - 1];
     // carol:secret and carol:wrong
     for good in [bearer.as_str(), "Basic Y2Fyb2w6c2VjcmV0"] {
-        assert_eq!(node.send(with(request("POST", "/heartbeat", BEAT), good)).await.status, 200);
-        assert_eq!(node.send_to_fast_path(with(request("POST", "/heartbeat", BEAT), good)).await.status, 200);
-        assert_eq!(node.send(with(upload(), good)).await.status, 201);
+        assert_eq!(node.send(with_authorization(request("POST", "/heartbeat", HEARTBEAT), good)).await.status, 200);
+        assert_eq!(
+            node.send_to_fast_path(with_authorization(request("POST", "/heartbeat", HEARTBEAT), good)).await.status,
+            200
+        );
+        assert_eq!(node.send(with_authorization(upload(), good)).await.status, 201);
     }
     for (bad, part) in [
         ("", "neither"),
@@ -68,9 +72,9 @@ async fn heartbeats_and_uploads_for_a_user_with_a_password_need_its_token_or_pas
         ("Basic Y2Fyb2w6d3Jvbmc=", "the password is wrong"),
     ] {
         for answer in [
-            node.send(with(request("POST", "/heartbeat", BEAT), bad)).await,
-            node.send_to_fast_path(with(request("POST", "/heartbeat", BEAT), bad)).await,
-            node.send(with(upload(), bad)).await,
+            node.send(with_authorization(request("POST", "/heartbeat", HEARTBEAT), bad)).await,
+            node.send_to_fast_path(with_authorization(request("POST", "/heartbeat", HEARTBEAT), bad)).await,
+            node.send(with_authorization(upload(), bad)).await,
         ] {
             let message = answer.expect_error(401, "unauthorized");
             assert!(message.contains(part) && message.contains("'carol'"), "{bad}: {message}");
@@ -78,11 +82,11 @@ async fn heartbeats_and_uploads_for_a_user_with_a_password_need_its_token_or_pas
             assert_eq!(challenge, Some("Bearer realm=\"rollcall\", Basic realm=\"rollcall\""));
         }
     }
-    node.post("/heartbeat", BEAT).await.expect_error(401, "unauthorized");
+    node.post("/heartbeat", HEARTBEAT).await.expect_error(401, "unauthorized");
     node.send(upload()).await.expect_error(401, "unauthorized");
     assert_eq!(node.get("/images/carol").await.json()["count"], 2);
     // A user without a password needs no credentials. Credentials that are sent anyway are ignored.
-    let beat = with(request("POST", "/heartbeat", r#"{"username":"alice"}"#), &other);
+    let beat = with_authorization(request("POST", "/heartbeat", r#"{"username":"alice"}"#), &other);
     assert_eq!(node.send(beat).await.status, 200);
 }
 
@@ -94,7 +98,7 @@ async fn a_password_change_needs_the_old_password() {
     let changed = node.post("/password", change).await;
     assert_eq!(changed.status, 200);
     let second = token(&changed);
-    let beat = |token: &str| with(request("POST", "/heartbeat", BEAT), &format!("Bearer {token}"));
+    let beat = |token: &str| with_authorization(request("POST", "/heartbeat", HEARTBEAT), &format!("Bearer {token}"));
     let message = node.send(beat(&first)).await.expect_error(401, "unauthorized");
     assert!(message.contains("before the password was changed") && message.contains("/login"), "{message}");
     assert_eq!(node.send(beat(&second)).await.status, 200);
@@ -142,17 +146,17 @@ async fn invalid_logins_and_password_changes_are_rejected_with_their_error() {
 async fn a_rejected_registration_does_not_reveal_whether_its_password_is_right() {
     let node = TestNode::new(leading());
     node.post("/register", REGISTRATION).await;
-    let mut told = std::collections::HashSet::new();
+    let mut messages = std::collections::HashSet::new();
     for password in [r#","password":"secret""#, r#","password":"wrong""#, ""] {
         for addr in ["", r#","addr":"10.0.0.1:9000""#] {
             if (password, addr) == (r#","password":"secret""#, "") {
                 continue;
             }
             let body = format!(r#"{{"username":"carol"{password}{addr}}}"#);
-            told.insert(node.post("/register", body).await.expect_error(409, "user_exists"));
+            messages.insert(node.post("/register", body).await.expect_error(409, "user_exists"));
         }
     }
-    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(messages.len(), 1, "{messages:?}");
 }
 
 #[tokio::test]
