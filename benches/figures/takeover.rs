@@ -97,7 +97,7 @@ fn run_once(build: &Build, clients: u64, watch_time: Duration) -> anyhow::Result
     let killed = now();
     nodes.all[leader].process.kill();
     let first = first.recv_timeout(TIMEOUT).context("no new leader answered")?;
-    progress(&format!("takeover: looking for {} s whether anybody falls offline", watch_time.as_secs()));
+    progress(&format!("takeover: watching for {} s whether a client goes offline", watch_time.as_secs()));
     let (fewest, most) = watch(apis[first.node], watch_time)?;
     heartbeat_clients.stop()?;
     let memory = nodes.all[first.node].process.memory()?;
@@ -119,7 +119,7 @@ fn probe(node: usize, to: SocketAddr, served: &Sender<FirstResponse>) {
         match connection.send(&heartbeat).map(|answer| answer.status) {
             Ok(200) => {
                 let at = now();
-                // If the receiver is gone, the measurement has timed out.
+                // A failed request is printed as an empty list.
                 let listed = listed(&mut connection).unwrap_or(0);
                 let _ = served.send(FirstResponse { node, at, listed });
                 return;
