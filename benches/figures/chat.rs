@@ -185,7 +185,7 @@ fn measure_idle(seconds: u64) -> anyhow::Result<()> {
         if !addrs.is_empty() {
             command.args(["--peers", &addrs.join(",")]);
         }
-        for variable in rollcall::config::chat::variables() {
+        for variable in rollcall::config::chat::env_vars() {
             command.env_remove(variable);
         }
         let mut peer = ChatProcess::start(&mut command)?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use rollcall::config;
 use rollcall_chat::engine::Notice;
-use rollcall_chat::{Ask, Peer};
+use rollcall_chat::{Peer, PeerRequest};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -91,17 +91,19 @@ pub(crate) fn run(name: &str, peers: &str) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.spawn(async move {
         let mut peer = Peer::start(settings).await?;
-        print(&ChatReport::Listening(peer.listens_at().to_string()))?;
+        print(&ChatReport::Listening(peer.mesh_addr().to_string()))?;
         let mut commands = commands();
         while let Some(command) = commands.recv().await {
             let report = match command {
                 ChatCommand::Links => ChatReport::Links(link_count(&peer).await?),
                 ChatCommand::Send { messages, per_second, start_after_us, bytes, expected } => {
-                    let asks = peer.asks();
+                    let requests = peer.requests();
                     let between = Duration::from_secs(1) / u32::try_from(per_second)?;
                     let ticks = ticks(Duration::from_micros(start_after_us), between);
-                    let (deliveries, sent) =
-                        tokio::join!(listen(&mut peer, expected), send_messages(asks, &name, messages, ticks, bytes));
+                    let (deliveries, sent) = tokio::join!(
+                        listen(&mut peer, expected),
+                        send_messages(requests, &name, messages, ticks, bytes)
+                    );
                     sent?;
                     ChatReport::Deliveries(deliveries)
                 }
@@ -135,12 +137,12 @@ pub(crate) fn commands() -> mpsc::Receiver<ChatCommand> {
 
 async fn link_count(peer: &Peer) -> anyhow::Result<usize> {
     let (sender, answer) = oneshot::channel();
-    peer.asks().send(Ask::List(sender)).await?;
+    peer.requests().send(PeerRequest::ListPeers(sender)).await?;
     Ok(answer.await?.len())
 }
 
 async fn send_messages(
-    asks: mpsc::Sender<Ask>,
+    requests: mpsc::Sender<PeerRequest>,
     name: &str,
     messages: u64,
     mut ticks: mpsc::Receiver<()>,
@@ -149,7 +151,7 @@ async fn send_messages(
     let padding = ".".repeat(bytes);
     for number in 0..messages {
         ticks.recv().await.context("the ticks have ended")?;
-        asks.send(Ask::Post(message_text(name, number, bytes, &padding))).await?;
+        requests.send(PeerRequest::Post(message_text(name, number, bytes, &padding))).await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 /// The kernel answers at once.
-const CABLE_TIME: Duration = Duration::from_secs(5);
+const CABLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One host, as the network's maker describes it.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ impl Host {
     async fn set_cable(&self, state: &str) -> anyhow::Result<()> {
         let mut command = Command::new("ip");
         command.args(["link", "set", &self.cable, state]).kill_on_drop(true);
-        let status = timeout(CABLE_TIME, command.status()).await.context("ip does not end")?.context("no ip")?;
+        let status = timeout(CABLE_TIMEOUT, command.status()).await.context("ip does not end")?.context("no ip")?;
         anyhow::ensure!(status.success(), "the cable {} cannot be set {state}: {status}", self.cable);
         Ok(())
     }

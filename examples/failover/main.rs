@@ -9,25 +9,25 @@
 //! an older build. `failover watch URL…` only looks at nodes that others started. `tests/netns.sh` uses that, and calls
 //! this program for the cut cable, which needs hosts of their own for the nodes.
 
+mod background_load;
+mod delay_proxy;
 mod hosts;
-mod load;
 mod nodes;
 mod probes;
 mod report;
 mod runs;
-mod slow;
 mod watch;
 
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rollcall::commands::{self, Cli};
+use rollcall::cli::{self, Cli};
 
 /// How long clients are without a leader when it is killed, ends, hands over, freezes or is cut off.
 #[derive(Debug, Parser)]
 #[command(name = "failover", args_conflicts_with_subcommands = true)]
-struct Arguments {
+struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
 
@@ -40,7 +40,7 @@ struct Arguments {
 struct Plan {
     /// What happens to the leader
     #[arg(long, value_enum, default_value = "kill")]
-    how: How,
+    how: Fault,
 
     /// How often
     #[arg(long, default_value_t = 200)]
@@ -57,7 +57,7 @@ struct Plan {
 
 /// What happens to the leader.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum How {
+enum Fault {
     /// It is killed (SIGKILL)
     Kill,
     /// It is asked to end (SIGTERM)
@@ -88,7 +88,7 @@ enum Command {
         ms: u64,
         /// Where to listen and where to connect to: HOST:PORT=HOST:PORT
         #[arg(required = true)]
-        routes: Vec<slow::Route>,
+        routes: Vec<delay_proxy::Route>,
     },
 }
 
@@ -96,7 +96,7 @@ fn main() -> ExitCode {
     let mut words: Vec<_> = std::env::args_os().collect();
     if words.get(1).is_some_and(|word| word == nodes::COMMAND) {
         words.remove(1);
-        return commands::start(Cli::parse_from(words));
+        return cli::start(Cli::parse_from(words));
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -105,7 +105,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let ended = runtime.block_on(measure(Arguments::parse_from(words)));
+    let ended = runtime.block_on(measure(CommandLine::parse_from(words)));
     runtime.shutdown_background();
     if let Err(error) = ended {
         eprintln!("error: {error:#}");
@@ -114,12 +114,12 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn measure(arguments: Arguments) -> anyhow::Result<()> {
-    match arguments.command {
+async fn measure(command_line: CommandLine) -> anyhow::Result<()> {
+    match command_line.command {
         Some(Command::Watch { urls }) => watch::watch(urls).await,
-        Some(Command::Slow { ms, routes }) => slow::pass_on(std::time::Duration::from_millis(ms), routes).await,
+        Some(Command::Slow { ms, routes }) => delay_proxy::run(std::time::Duration::from_millis(ms), routes).await,
         None => tokio::select! {
-            ended = runs::run(&arguments.plan) => ended,
+            ended = runs::run(&command_line.plan) => ended,
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted.context("cannot listen for Ctrl-C")?;
                 anyhow::bail!("interrupted")

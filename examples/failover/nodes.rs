@@ -24,7 +24,7 @@ pub(crate) const COUNT: usize = 3;
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 /// A node drains its connections for up to 10 s.
-const END_TIME: Duration = Duration::from_secs(15);
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// One node.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Nodes {
             command.args(["netns", "exec", &host.namespace]).arg(&self.program);
         }
         command.current_dir(self.dir.path());
-        for variable in rollcall::config::variables() {
+        for variable in rollcall::config::env_vars() {
             command.env_remove(variable);
         }
         command.args([COMMAND, "--config", "config.toml", "--exit-with-stdin", "--this-node", &node.name]);
@@ -110,7 +110,7 @@ impl Nodes {
     /// Waits until a node that was sent a signal has ended.
     pub(crate) async fn end(&mut self, index: usize) -> anyhow::Result<ExitStatus> {
         let mut child = self.all[index].child.take().context("the node has ended")?;
-        Ok(timeout(END_TIME, child.wait()).await.context("the node does not end")??)
+        Ok(timeout(STOP_TIMEOUT, child.wait()).await.context("the node does not end")??)
     }
 
     /// What a node believes its load to be.
@@ -122,7 +122,7 @@ impl Nodes {
     }
 
     /// The ends of all logs, for whoever looks for the cause of a failure.
-    pub(crate) fn last_words(&self) -> String {
+    pub(crate) fn log_tails(&self) -> String {
         let tail = |path: &Path| {
             let text = fs::read_to_string(path).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();

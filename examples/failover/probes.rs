@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 const PACE: Duration = Duration::from_millis(5);
 
 /// A frozen node gives no answer.
-const ANSWER_TIME: Duration = Duration::from_secs(2);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers that were not looked at yet; beyond these, the clients wait.
-const QUEUE: usize = 4096;
+const MAX_QUEUED_RESULTS: usize = 4096;
 
 /// What the clients ask.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub(crate) enum Request {
 
 /// One answer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sighting {
+pub(crate) struct ProbeResult {
     /// The node's number.
     pub(crate) node: usize,
     pub(crate) sent: Instant,
@@ -38,7 +38,7 @@ pub(crate) struct Sighting {
     pub(crate) term: u64,
 }
 
-impl Sighting {
+impl ProbeResult {
     /// Whether the node did what only a leader may.
     pub(crate) fn is_served(&self) -> bool {
         self.status == 200
@@ -47,65 +47,65 @@ impl Sighting {
 
 /// The clients.
 pub(crate) struct Probes {
-    sightings: mpsc::Receiver<Sighting>,
-    referee: Referee,
+    results: mpsc::Receiver<ProbeResult>,
+    single_leader: SingleLeaderCheck,
     _tasks: JoinSet<()>,
 }
 
 impl Probes {
     /// Starts a client for each URL.
     pub(crate) fn start(urls: &[String], request: &Request) -> anyhow::Result<Self> {
-        let (found, sightings) = mpsc::channel(QUEUE);
+        let (found, results) = mpsc::channel(MAX_QUEUED_RESULTS);
         let mut tasks = JoinSet::new();
         for (node, url) in urls.iter().enumerate() {
             let http = http_client()?;
             let (url, request, found) = (url.clone(), request.clone(), found.clone());
             tasks.spawn(async move {
                 loop {
-                    let sighting = look(&http, &url, &request, node).await;
-                    if found.send(sighting).await.is_err() {
+                    let result = probe(&http, &url, &request, node).await;
+                    if found.send(result).await.is_err() {
                         return;
                     }
                     sleep(PACE).await;
                 }
             });
         }
-        Ok(Self { sightings, referee: Referee::default(), _tasks: tasks })
+        Ok(Self { results, single_leader: SingleLeaderCheck::default(), _tasks: tasks })
     }
 
     /// The next answer of any node, by `deadline`.
-    pub(crate) async fn next(&mut self, deadline: Instant) -> anyhow::Result<Sighting> {
-        let next = timeout_at(deadline, self.sightings.recv()).await.context("waited in vain")?;
-        let sighting = next.context("the clients have ended")?;
-        self.referee.judge(sighting)?;
-        Ok(sighting)
+    pub(crate) async fn next(&mut self, deadline: Instant) -> anyhow::Result<ProbeResult> {
+        let next = timeout_at(deadline, self.results.recv()).await.context("waited in vain")?;
+        let result = next.context("the clients have ended")?;
+        self.single_leader.check(result)?;
+        Ok(result)
     }
 }
 
 /// Knows when a served request proves that two nodes served at once.
 #[derive(Debug, Default)]
-pub(crate) struct Referee {
+pub(crate) struct SingleLeaderCheck {
     /// The newest term in which a request was served, and when the first such answer had arrived.
     newest: Option<(u64, Instant)>,
 }
 
-impl Referee {
+impl SingleLeaderCheck {
     /// Takes one answer. An old leader may have served a request that was sent before its successor's first answer came;
     /// a request that was sent later was served by two at once.
-    pub(crate) fn judge(&mut self, sighting: Sighting) -> anyhow::Result<()> {
-        if !sighting.is_served() {
+    pub(crate) fn check(&mut self, result: ProbeResult) -> anyhow::Result<()> {
+        if !result.is_served() {
             return Ok(());
         }
         match self.newest {
-            Some((term, since)) if sighting.term < term => anyhow::ensure!(
-                sighting.sent <= since,
+            Some((term, since)) if result.term < term => anyhow::ensure!(
+                result.sent <= since,
                 "node {} served in term {}, {:?} after term {term} had begun to serve",
-                sighting.node,
-                sighting.term,
-                sighting.sent - since
+                result.node,
+                result.term,
+                result.sent - since
             ),
-            Some((term, _)) if sighting.term == term => {}
-            Some(_) | None => self.newest = Some((sighting.term, sighting.received)),
+            Some((term, _)) if result.term == term => {}
+            Some(_) | None => self.newest = Some((result.term, result.received)),
         }
         Ok(())
     }
@@ -116,10 +116,10 @@ pub(crate) fn http_client() -> anyhow::Result<reqwest::Client> {
     // Fails only if it was done before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
-    Ok(builder.tls_certs_only([]).timeout(ANSWER_TIME).build()?)
+    Ok(builder.tls_certs_only([]).timeout(REQUEST_TIMEOUT).build()?)
 }
 
-async fn look(http: &reqwest::Client, url: &str, request: &Request, node: usize) -> Sighting {
+async fn probe(http: &reqwest::Client, url: &str, request: &Request, node: usize) -> ProbeResult {
     let sent = Instant::now();
     let request = match request {
         Request::Leader => http.get(format!("{url}/leader")),
@@ -132,5 +132,5 @@ async fn look(http: &reqwest::Client, url: &str, request: &Request, node: usize)
         }
         Err(_) => (0, 0),
     };
-    Sighting { node, sent, received: Instant::now(), status, term }
+    ProbeResult { node, sent, received: Instant::now(), status, term }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::probes::{Probes, Request};
 
 /// A node that does not answer is asked again for ever; some node's clients always have something to say.
-const SILENCE: Duration = Duration::from_secs(30);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn watch(urls: Vec<String>) -> anyhow::Result<()> {
     let mut probes = Probes::start(&urls, &Request::Leader)?;
@@ -18,13 +18,13 @@ pub(crate) async fn watch(urls: Vec<String>) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             _ = end.recv() => return Ok(()),
-            sighting = probes.next(Instant::now() + SILENCE) => {
-                let sighting = sighting?;
-                if sighting.is_served() {
+            result = probes.next(Instant::now() + PROBE_TIMEOUT) => {
+                let result = result?;
+                if result.is_served() {
                     let now = wall_ms();
                     let ago = |instant: Instant| i64::try_from(instant.elapsed().as_millis()).unwrap_or(i64::MAX);
-                    let (received, sent) = (now - ago(sighting.received), now - ago(sighting.sent));
-                    writeln!(io::stdout(), "{received} {sent} {} {}", sighting.node, sighting.term)?;
+                    let (received, sent) = (now - ago(result.received), now - ago(result.sent));
+                    writeln!(io::stdout(), "{received} {sent} {} {}", result.node, result.term)?;
                 }
             }
         }

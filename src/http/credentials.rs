@@ -7,8 +7,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::params::RemoteAddr;
-use crate::registry::{Caller, Credentials, Granted};
-use rollcall_core::api::Grant;
+use crate::registry::{Caller, Credentials, IssuedToken};
+use rollcall_core::api::TokenGrant;
 use rollcall_core::clock;
 
 /// `Cache-Control` of responses that contain a token. They are for one client and must not be
@@ -54,8 +54,8 @@ pub(super) fn caller(remote: RemoteAddr) -> Caller {
 }
 
 /// Converts a token to its JSON form.
-pub(super) fn to_grant(granted: Granted) -> Grant {
-    Grant { token: granted.token, token_expires_at: granted.expires_at.to_rfc3339() }
+pub(super) fn to_grant(granted: IssuedToken) -> TokenGrant {
+    TokenGrant { token: granted.token, token_expires_at: granted.expires_at.to_rfc3339() }
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ use thiserror::Error;
 use super::error_codes::{self as codes, ErrorCode};
 use super::json::Json;
 use crate::registry::{
-    AuthError, BulkError, ImageError, LookupError, RegisterError, Rejected, Unavailable, UploadError, UsersError,
+    AuthError, ImageError, ImageRejection, ImagesStreamError, LookupError, RegisterError, StorageUnavailable,
+    UploadError, UsersError,
 };
-use rollcall_core::api::Refusal;
+use rollcall_core::api::ErrorBody;
 use rollcall_core::{InvalidAddr, InvalidMetadata, InvalidPassword, InvalidUsername};
 use rollcall_election::Leader;
 
@@ -57,7 +58,7 @@ pub(super) enum ApiError {
     #[error(transparent)]
     Users(#[from] UsersError),
     #[error(transparent)]
-    Storage(#[from] Unavailable),
+    Storage(#[from] StorageUnavailable),
     #[error("No image: {0}; send multipart/form-data with the image in the field \"image\"")]
     MissingImage(String),
     #[error(transparent)]
@@ -113,9 +114,9 @@ impl ApiError {
             Self::Users(UsersError::IndexRebuilding) => codes::INDEX_REBUILDING,
             Self::Upload(error) => match error {
                 UploadError::Auth(error) => auth_code(error),
-                UploadError::Rejected(Rejected::Type | Rejected::Animated) => codes::IMAGE_TYPE,
-                UploadError::Rejected(Rejected::Dimensions { .. }) => codes::IMAGE_DIMENSIONS,
-                UploadError::Rejected(Rejected::Corrupt(_)) => codes::IMAGE_CORRUPT,
+                UploadError::Rejected(ImageRejection::Type | ImageRejection::Animated) => codes::IMAGE_TYPE,
+                UploadError::Rejected(ImageRejection::Dimensions { .. }) => codes::IMAGE_DIMENSIONS,
+                UploadError::Rejected(ImageRejection::Corrupt(_)) => codes::IMAGE_CORRUPT,
                 UploadError::Storage(_) => codes::STORAGE_UNAVAILABLE,
                 UploadError::NoFreeName => codes::INTERNAL,
             },
@@ -152,10 +153,10 @@ impl ApiError {
         }
     }
 
-    fn body(&self, code: &'static str) -> Refusal {
+    fn body(&self, code: &'static str) -> ErrorBody {
         let leader = if let Self::NotLeader(leader) = self { Some(leader) } else { None };
         let exists = matches!(self, Self::Register(RegisterError::Taken(_)));
-        Refusal {
+        ErrorBody {
             success: false,
             message: self.to_string(),
             code: Cow::Borrowed(code),
@@ -212,11 +213,11 @@ fn auth_code(error: &AuthError) -> ErrorCode {
     }
 }
 
-impl From<BulkError> for ApiError {
-    fn from(error: BulkError) -> Self {
+impl From<ImagesStreamError> for ApiError {
+    fn from(error: ImagesStreamError) -> Self {
         match error {
-            BulkError::Busy => Self::Overloaded,
-            BulkError::Storage(unavailable) => Self::Storage(unavailable),
+            ImagesStreamError::Busy => Self::Overloaded,
+            ImagesStreamError::Storage(unavailable) => Self::Storage(unavailable),
         }
     }
 }

@@ -125,7 +125,7 @@ impl ListService {
         page: Page,
         build: impl FnOnce(Page) -> EncodedList + Send + 'static,
     ) -> Result<EncodedList, ApiError> {
-        if page.limit() <= MAX_INLINE_ROWS && page.prefix.is_empty() {
+        if page.max_rows() <= MAX_INLINE_ROWS && page.prefix.is_empty() {
             return Ok(build(page));
         }
         let page_permit = timeout(MAX_PAGE_WAIT, Arc::clone(&self.0.page_limit.0).acquire_owned()).await;

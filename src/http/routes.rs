@@ -269,7 +269,7 @@ mod tests {
             (CorsPolicy::Origins(vec!["https://other.example".parse().unwrap()]), None),
             (CorsPolicy::Off, None),
         ] {
-            let memory = crate::storage::Memory::new();
+            let memory = crate::storage::MemoryBackend::new();
             let node = TestNode::with_backend(leading(), memory.clone(), Arc::new(memory), cors.clone());
             let answer = node.send(from_page("GET", "/discover")).await;
             assert_eq!(answer.header("access-control-allow-origin"), allowed, "{cors:?}");

@@ -23,10 +23,10 @@ use super::routes::router;
 use super::{App, CorsPolicy, change_notifier};
 use crate::registry::testing::settings;
 use crate::registry::{Registry, TokenKey};
-use crate::storage::{Backend, Bucket, Memory, RetryPolicy};
+use crate::storage::{Backend, Bucket, MemoryBackend, RetryPolicy};
 use rollcall_core::clock;
 use rollcall_core::{BootMs, NodeAddr, Term};
-use rollcall_election::{Leader, Member, Role, Standing};
+use rollcall_election::{Leader, Member, Role, RoleState};
 
 /// The term of every role here.
 pub(super) const TERM: Term = Term(7);
@@ -38,7 +38,7 @@ pub(super) struct TestNode {
     pub(super) cluster_online: watch::Sender<u64>,
     pub(super) clients_up_to_date_at: watch::Sender<Option<BootMs>>,
     pub(super) users_complete_at: watch::Sender<Option<BootMs>>,
-    pub(super) memory: Memory,
+    pub(super) memory: MemoryBackend,
     pub(super) registry: Registry,
     pub(super) router: Router,
     pub(super) fast_path: HeartbeatFastPath,
@@ -62,8 +62,8 @@ fn leader(node: &str, api_url: &str) -> Leader {
 
 /// The role of a leader whose lease ends at `serves_until`.
 pub(super) fn leading_until(serves_until: BootMs, term: Term) -> Role {
-    let standing = Standing::Leader { serves_until, handing_over: false };
-    Role { term, standing, leader: Some(leader("127.0.0.1:8080", "http://127.0.0.1:3000")), leaderless_since: None }
+    let state = RoleState::Leader { serves_until, handing_over: false };
+    Role { term, state, leader: Some(leader("127.0.0.1:8080", "http://127.0.0.1:3000")), leaderless_since: None }
 }
 
 /// The role of a leader with a long lease.
@@ -75,7 +75,7 @@ pub(super) fn leading() -> Role {
 pub(super) fn following() -> Role {
     Role {
         term: TERM,
-        standing: Standing::Follower,
+        state: RoleState::Follower,
         leader: Some(leader("127.0.0.1:8081", "http://127.0.0.1:3001")),
         leaderless_since: None,
     }
@@ -83,30 +83,30 @@ pub(super) fn following() -> Role {
 
 /// The role of a candidate during an election.
 pub(super) fn without_leader() -> Role {
-    Role { term: TERM, standing: Standing::Candidate, leader: None, leaderless_since: Some(BootMs(0)) }
+    Role { term: TERM, state: RoleState::Candidate, leader: None, leaderless_since: Some(BootMs(0)) }
 }
 
 impl TestNode {
     /// A node with this role and an empty bucket.
     pub(super) fn new(role: Role) -> Self {
-        let memory = Memory::new();
+        let memory = MemoryBackend::new();
         Self::with_backend(role, memory.clone(), Arc::new(memory), CorsPolicy::Any)
     }
 
     /// A node on any backend. `memory` is the store beneath the backend.
-    pub(super) fn with_backend(role: Role, memory: Memory, backend: Arc<dyn Backend>, cors: CorsPolicy) -> Self {
+    pub(super) fn with_backend(role: Role, memory: MemoryBackend, backend: Arc<dyn Backend>, cors: CorsPolicy) -> Self {
         Self::with_role_sender(watch::Sender::new(role), memory, backend, cors)
     }
 
     /// A node whose role the caller can change too.
     pub(super) fn with_role_sender(
         role: watch::Sender<Role>,
-        memory: Memory,
+        memory: MemoryBackend,
         backend: Arc<dyn Backend>,
         cors: CorsPolicy,
     ) -> Self {
         let pause = Duration::from_millis(1);
-        let policy = RetryPolicy { deadline: Duration::from_millis(500), attempts: 1, first_pause: pause };
+        let policy = RetryPolicy { deadline: Duration::from_millis(500), attempts: 1, initial_backoff: pause };
         let now = clock::boot_now();
         let registry = Registry::new(Bucket::new(backend, policy), settings(), &TokenKey::new([7; 32]), now);
         let role_receiver = role.subscribe();

@@ -15,7 +15,7 @@ impl Drop for AbortOnPanic {
 }
 
 /// The same for a task, whose panic the runtime would otherwise keep to itself.
-pub(crate) async fn or_abort<T>(task: impl Future<Output = T>) -> T {
+pub(crate) async fn abort_on_panic<T>(task: impl Future<Output = T>) -> T {
     let _guard = AbortOnPanic;
     task.await
 }

@@ -16,13 +16,13 @@ use rollcall_core::{NodeAddr, Term};
 /// build reads version 1.
 const VERSION: u32 = 1;
 
-const FILE: &str = "ballot.json";
-const NEW_FILE: &str = "ballot.json.new";
+const BALLOT_FILE: &str = "ballot.json";
+const TEMP_FILE: &str = "ballot.json.new";
 
 /// Whether there is a ballot in `dir`, whole or not.
 #[must_use]
 pub fn has_ballot(dir: &Path) -> bool {
-    dir.join(FILE).exists()
+    dir.join(BALLOT_FILE).exists()
 }
 
 /// Where a node keeps its ballot.
@@ -37,18 +37,18 @@ pub(super) struct BallotFile {
 
 /// What a ballot file held.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) enum Found {
+pub(super) enum StoredBallot {
     /// A whole ballot.
     Ballot(Ballot),
     /// Nothing: a new node, or one that lost its disk.
     Missing,
     /// A file that is no whole ballot; why.
-    Torn(String),
+    Corrupt(String),
 }
 
 /// The file's content. Candidates are named by address, because their numbers change with `peers`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
+struct BallotRecord {
     /// [`VERSION`], which is not written while it is 1.
     #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
     version: u32,
@@ -67,7 +67,7 @@ fn is_first_version(version: &u32) -> bool {
     *version == first_version()
 }
 
-impl Record {
+impl BallotRecord {
     fn new(term: Term, voted_for: Option<NodeAddr>) -> Self {
         let text = format!("{term} {}", voted_for.map_or_else(|| "-".to_owned(), |node| node.to_string()));
         let digest = Sha256::digest(text.as_bytes());
@@ -82,7 +82,7 @@ impl Record {
 /// If the vote is for a node that is not among `peers`.
 #[must_use]
 pub fn encode_ballot(ballot: Ballot, peers: &Peers) -> Vec<u8> {
-    let record = Record::new(ballot.term, ballot.voted_for.map(|node| peers.addr(node)));
+    let record = BallotRecord::new(ballot.term, ballot.voted_for.map(|node| peers.addr(node)));
     serde_json::to_vec(&record).expect("a number and two strings always are JSON")
 }
 
@@ -91,11 +91,11 @@ pub fn encode_ballot(ballot: Ballot, peers: &Peers) -> Vec<u8> {
 /// # Errors
 /// If the content is no whole ballot; why.
 pub fn decode_ballot(bytes: &[u8], peers: &Peers) -> Result<Ballot, String> {
-    let record: Record = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let record: BallotRecord = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if record.version != VERSION {
         return Err(format!("it has version {}, and this program reads version {VERSION}", record.version));
     }
-    if Record::new(record.term, record.voted_for).checksum != record.checksum {
+    if BallotRecord::new(record.term, record.voted_for).checksum != record.checksum {
         return Err("its checksum is wrong".to_owned());
     }
     // A vote for a node that is no member any more still uses up the vote of that term.
@@ -111,27 +111,27 @@ impl BallotFile {
 
     /// Reads the file. What it returns survives a loss of power: a process that was killed between the rename and the
     /// sync of the directory left a ballot behind that a vote must not rely on before the sync is made good.
-    pub(super) fn load(&self) -> io::Result<Found> {
-        let mut file = match File::open(self.dir.join(FILE)) {
+    pub(super) fn load(&self) -> io::Result<StoredBallot> {
+        let mut file = match File::open(self.dir.join(BALLOT_FILE)) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(StoredBallot::Missing),
             Err(error) => return Err(error),
         };
         file.sync_all()?;
         File::open(&self.dir)?.sync_all()?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        Ok(decode_ballot(&bytes, &self.peers).map_or_else(Found::Torn, Found::Ballot))
+        Ok(decode_ballot(&bytes, &self.peers).map_or_else(StoredBallot::Corrupt, StoredBallot::Ballot))
     }
 
     /// Writes the file. When it returns, the ballot survives a loss of power.
     pub(super) fn save(&self, ballot: Ballot) -> io::Result<()> {
         let bytes = encode_ballot(ballot, &self.peers);
-        let new_file = self.dir.join(NEW_FILE);
+        let new_file = self.dir.join(TEMP_FILE);
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new_file)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
-        fs::rename(&new_file, self.dir.join(FILE))?;
+        fs::rename(&new_file, self.dir.join(BALLOT_FILE))?;
         File::open(&self.dir)?.sync_all()
     }
 }
@@ -149,11 +149,11 @@ mod tests {
     #[test]
     fn a_ballot_reads_back_as_it_was_saved() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(file(dir.path()).load().unwrap(), Found::Missing);
+        assert_eq!(file(dir.path()).load().unwrap(), StoredBallot::Missing);
         for voted_for in [None, Some(NodeId(0)), Some(NodeId(1))] {
             let ballot = Ballot { term: Term(u64::MAX), voted_for };
             file(dir.path()).save(ballot).unwrap();
-            assert_eq!(file(dir.path()).load().unwrap(), Found::Ballot(ballot));
+            assert_eq!(file(dir.path()).load().unwrap(), StoredBallot::Ballot(ballot));
         }
     }
 
@@ -180,8 +180,8 @@ mod tests {
         for (ballot, bytes) in GOLDEN {
             let encoded = encode_ballot(ballot, &file.peers);
             assert_eq!(String::from_utf8_lossy(&encoded), bytes, "{ballot:?}");
-            fs::write(dir.path().join(FILE), bytes).unwrap();
-            assert_eq!(file.load().unwrap(), Found::Ballot(ballot));
+            fs::write(dir.path().join(BALLOT_FILE), bytes).unwrap();
+            assert_eq!(file.load().unwrap(), StoredBallot::Ballot(ballot));
         }
     }
 
@@ -189,24 +189,24 @@ mod tests {
     fn a_ballot_of_a_later_version_is_not_misread() {
         let dir = tempfile::tempdir().unwrap();
         let (_, bytes) = GOLDEN[1];
-        fs::write(dir.path().join(FILE), bytes.replace('{', r#"{"version":2,"#)).unwrap();
-        let Found::Torn(why) = file(dir.path()).load().unwrap() else { panic!("believed") };
+        fs::write(dir.path().join(BALLOT_FILE), bytes.replace('{', r#"{"version":2,"#)).unwrap();
+        let StoredBallot::Corrupt(why) = file(dir.path()).load().unwrap() else { panic!("believed") };
         assert!(why.contains("version 2") && why.contains("version 1"), "{why}");
     }
 
     #[test]
     fn no_torn_or_edited_file_is_believed() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(FILE);
+        let path = dir.path().join(BALLOT_FILE);
         file(dir.path()).save(Ballot { term: Term(41), voted_for: Some(NodeId(1)) }).unwrap();
         let whole = fs::read(&path).unwrap();
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
-            assert!(matches!(file(dir.path()).load().unwrap(), Found::Torn(_)), "cut at {length}");
+            assert!(matches!(file(dir.path()).load().unwrap(), StoredBallot::Corrupt(_)), "cut at {length}");
         }
         let edited = String::from_utf8(whole).unwrap().replace("41", "40");
         fs::write(&path, edited).unwrap();
-        assert!(matches!(file(dir.path()).load().unwrap(), Found::Torn(_)));
+        assert!(matches!(file(dir.path()).load().unwrap(), StoredBallot::Corrupt(_)));
     }
 
     #[cfg(target_os = "linux")]
@@ -218,7 +218,8 @@ mod tests {
         let ballots = file(dir.path());
         // A pipe can be read like a file, and not be synced.
         let (reader, mut writer) = io::pipe().unwrap();
-        std::os::unix::fs::symlink(format!("/proc/self/fd/{}", reader.as_raw_fd()), dir.path().join(FILE)).unwrap();
+        std::os::unix::fs::symlink(format!("/proc/self/fd/{}", reader.as_raw_fd()), dir.path().join(BALLOT_FILE))
+            .unwrap();
         writer.write_all(&encode_ballot(Ballot::default(), &ballots.peers)).unwrap();
         drop(writer);
         assert!(ballots.load().is_err());
@@ -230,7 +231,7 @@ mod tests {
         file(dir.path()).save(Ballot { term: Term(3), voted_for: Some(NodeId(1)) }).unwrap();
         let me: NodeAddr = "127.0.0.1:8080".parse().unwrap();
         let alone = BallotFile::new(dir.path(), Peers::new(vec![me], me).unwrap(), None);
-        assert_eq!(alone.load().unwrap(), Found::Ballot(Ballot { term: Term(3), voted_for: Some(NodeId(0)) }));
+        assert_eq!(alone.load().unwrap(), StoredBallot::Ballot(Ballot { term: Term(3), voted_for: Some(NodeId(0)) }));
     }
 
     #[test]

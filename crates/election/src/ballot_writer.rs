@@ -11,15 +11,15 @@ use crate::ballot::BallotFile;
 use crate::process::Ballot;
 
 /// Ballots on their way to the disk.
-const BALLOTS: usize = 16;
+const MAX_QUEUED_WRITES: usize = 16;
 
 /// A ballot, and what became of writing it.
-pub(crate) type Written = (Ballot, io::Result<()>);
+pub(crate) type WriteResult = (Ballot, io::Result<()>);
 
 /// A thread that writes ballots in order, and what became of them.
-pub(crate) fn start(file: BallotFile) -> (SyncSender<Ballot>, mpsc::Receiver<Written>) {
-    let (ballots_in, ballots) = sync_channel(BALLOTS);
-    let (saved_in, saved) = mpsc::channel(BALLOTS);
+pub(crate) fn start(file: BallotFile) -> (SyncSender<Ballot>, mpsc::Receiver<WriteResult>) {
+    let (ballots_in, ballots) = sync_channel(MAX_QUEUED_WRITES);
+    let (saved_in, saved) = mpsc::channel(MAX_QUEUED_WRITES);
     let spawned = thread::Builder::new().name("ballot".into()).spawn(move || {
         let _guard = AbortOnPanic;
         while let Ok(ballot) = ballots.recv() {

@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::abort::AbortOnPanic;
-use crate::ballot::{BallotFile, Found};
-use crate::driver::{self, Outputs, Signals};
+use crate::ballot::{BallotFile, StoredBallot};
+use crate::driver::{self, ControlSignals, PublishedState};
 use crate::options::Options;
 use crate::process::Ballot;
 use crate::role::{Member, Role};
-use crate::transport::carrier::Carrier;
+use crate::transport::payload::Transport;
 use rollcall_core::clock::boot_now;
 
 /// A running election.
@@ -23,8 +23,8 @@ use rollcall_core::clock::boot_now;
 pub struct Election {
     role: watch::Receiver<Role>,
     members: watch::Receiver<Vec<Member>>,
-    leader_note: watch::Receiver<u64>,
-    doubled: watch::Receiver<Option<String>>,
+    leader_tag: watch::Receiver<u64>,
+    address_conflict: watch::Receiver<Option<String>>,
     resign: CancellationToken,
     stop: CancellationToken,
     drained: Arc<Notify>,
@@ -37,19 +37,19 @@ impl Election {
     ///
     /// # Errors
     /// If the ballot cannot be read or the thread cannot be started.
-    pub fn start(listener: TcpListener, options: Options) -> io::Result<(Self, Carrier)> {
+    pub fn start(listener: TcpListener, options: Options) -> io::Result<(Self, Transport)> {
         let ballots = BallotFile::new(&options.ballot.dir, options.cluster.peers.clone(), options.ballot.lock.clone());
-        let ballot = find_ballot(&ballots, &options)?;
+        let ballot = load_ballot(&ballots, &options)?;
         listener.set_nonblocking(true)?;
         let term = ballot.unwrap_or_default().term;
-        let (role_out, role) = watch::channel(Role::starting(term, boot_now()));
-        let (members_out, members) = watch::channel(Vec::new());
-        let (note_out, leader_note) = watch::channel(0);
-        let (doubled_out, doubled) = watch::channel(None);
+        let (role_sender, role) = watch::channel(Role::starting(term, boot_now()));
+        let (members_sender, members) = watch::channel(Vec::new());
+        let (tag_sender, leader_tag) = watch::channel(0);
+        let (conflict_sender, address_conflict) = watch::channel(None);
         let (resign, stop) = (CancellationToken::new(), CancellationToken::new());
         let drained = Arc::new(Notify::new());
-        let (carrier, hold) = Carrier::new(&options.cluster.peers);
-        let signals = Signals { resign: resign.clone(), stop: stop.clone(), drained: Arc::clone(&drained) };
+        let (transport, handle) = Transport::new(&options.cluster.peers);
+        let signals = ControlSignals { resign: resign.clone(), stop: stop.clone(), drained: Arc::clone(&drained) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
             let _entered = runtime.enter();
@@ -57,12 +57,20 @@ impl Election {
         };
         let thread = thread::Builder::new().name("election".into()).spawn(move || {
             let _guard = AbortOnPanic;
-            let outputs = Outputs { role: role_out, members: members_out, leader_note: note_out, doubled: doubled_out };
-            runtime.block_on(driver::run(listener, options, (ballots, ballot), outputs, hold, signals));
+            let published = PublishedState {
+                role: role_sender,
+                members: members_sender,
+                leader_tag: tag_sender,
+                address_conflict: conflict_sender,
+            };
+            runtime.block_on(driver::run(listener, options, (ballots, ballot), published, handle, signals));
             // Whatever still blocks (a sample of the load) is not waited for.
             runtime.shutdown_background();
         })?;
-        Ok((Self { role, members, leader_note, doubled, resign, stop, drained, thread: Some(thread) }, carrier))
+        Ok((
+            Self { role, members, leader_tag, address_conflict, resign, stop, drained, thread: Some(thread) },
+            transport,
+        ))
     }
 
     /// What this node is.
@@ -79,14 +87,14 @@ impl Election {
 
     /// The number that the leader told its followers last; if that leader is this node, its own when it served last.
     #[must_use]
-    pub fn leader_note(&self) -> watch::Receiver<u64> {
-        self.leader_note.clone()
+    pub fn leader_tag(&self) -> watch::Receiver<u64> {
+        self.leader_tag.clone()
     }
 
     /// Why this process must end, once a member has found that another living process has this node's address.
     #[must_use]
-    pub fn doubled(&self) -> watch::Receiver<Option<String>> {
-        self.doubled.clone()
+    pub fn address_conflict(&self) -> watch::Receiver<Option<String>> {
+        self.address_conflict.clone()
     }
 
     /// To be notified when all that was under way has been answered, after [`Role::is_handing_over`] became true.
@@ -120,19 +128,19 @@ impl Drop for Election {
 
 /// The ballot on disk; a blank one at the very first start. `None` if this node has lost its
 /// ballot.
-fn find_ballot(ballots: &BallotFile, options: &Options) -> io::Result<Option<Ballot>> {
+fn load_ballot(ballots: &BallotFile, options: &Options) -> io::Result<Option<Ballot>> {
     let dir = options.ballot.dir.display();
     Ok(match ballots.load()? {
-        Found::Ballot(ballot) => Some(ballot),
-        Found::Missing if options.ballot.first_start => {
+        StoredBallot::Ballot(ballot) => Some(ballot),
+        StoredBallot::Missing if options.ballot.first_start => {
             ballots.save(Ballot::default())?;
             Some(Ballot::default())
         }
-        Found::Missing => {
+        StoredBallot::Missing => {
             warn!("there is no ballot in {dir}, but this node has been started before");
             None
         }
-        Found::Torn(why) => {
+        StoredBallot::Corrupt(why) => {
             warn!("the ballot file in {dir} is no whole ballot: {why}");
             None
         }

@@ -29,25 +29,25 @@ const SAMPLE_WEIGHT: f64 = 0.067;
 const REFERENCE_INTERVAL_MS: f64 = 500.0;
 
 /// So many failed samples in a row make a load stale, and a stale load neutral.
-const MAX_FAILURES: u32 = 5;
+const STALE_AFTER_FAILURES: u32 = 5;
 
 /// Samples the load. Blocking: reads files.
 pub(super) struct Sampler {
-    source: Source,
+    source: LoadReader,
     weight: f64,
     smoothed: Option<f64>,
     failures: u32,
 }
 
-enum Source {
+enum LoadReader {
     /// `None` where the system tells nothing.
     Machine(Option<Box<System>>),
-    Group(GroupCpu),
+    Group(CgroupCpu),
     File(PathBuf),
 }
 
 /// A control group with a processor quota (cgroup v2, `cpu.max` and `cpu.stat`).
-struct GroupCpu {
+struct CgroupCpu {
     dir: PathBuf,
     /// Processors' worth of time that the group may use.
     quota: f64,
@@ -58,26 +58,27 @@ impl Sampler {
     /// A sampler that will be asked every `interval_ms`.
     pub(super) fn new(source: LoadSource, interval_ms: u64) -> Self {
         let source = match source {
-            LoadSource::File(path) => Source::File(path),
-            LoadSource::Cpu => GroupCpu::of_this_process()
-                .map_or_else(|| Source::Machine(System::new().ok().map(Box::new)), Source::Group),
+            LoadSource::File(path) => LoadReader::File(path),
+            LoadSource::Cpu => CgroupCpu::of_current_process()
+                .map_or_else(|| LoadReader::Machine(System::new().ok().map(Box::new)), LoadReader::Group),
         };
         #[expect(clippy::cast_precision_loss, reason = "intervals are far below 2^52")]
         let intervals = interval_ms as f64 / REFERENCE_INTERVAL_MS;
         // What a file says is meant: it is not smoothed.
-        let weight = if matches!(source, Source::File(_)) { 1.0 } else { 1.0 - (1.0 - SAMPLE_WEIGHT).powf(intervals) };
+        let weight =
+            if matches!(source, LoadReader::File(_)) { 1.0 } else { 1.0 - (1.0 - SAMPLE_WEIGHT).powf(intervals) };
         Self { source, weight, smoothed: None, failures: 0 }
     }
 
     /// Takes a sample at `now_seconds` of any steady clock; the smoothed load with it.
     pub(super) fn sample(&mut self, now_seconds: f64) -> Load {
         let share = match &mut self.source {
-            Source::Machine(system) => system.as_mut().map(|system| {
+            LoadReader::Machine(system) => system.as_mut().map(|system| {
                 system.refresh_cpu_usage();
                 f64::from(system.global_cpu_usage()) / 100.0
             }),
-            Source::Group(group) => group.share(now_seconds),
-            Source::File(path) => fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()),
+            LoadReader::Group(group) => group.share(now_seconds),
+            LoadReader::File(path) => fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()),
         };
         self.smooth(share.filter(|share| share.is_finite()))
     }
@@ -89,7 +90,7 @@ impl Sampler {
             self.smoothed = Some(before + (share.clamp(0.0, 1.0) - before) * self.weight);
         } else {
             self.failures += 1;
-            if self.failures >= MAX_FAILURES {
+            if self.failures >= STALE_AFTER_FAILURES {
                 self.smoothed = None;
             }
         }
@@ -98,7 +99,7 @@ impl Sampler {
 }
 
 /// Samples the load for ever; reads files, so never on the election thread.
-pub(crate) async fn keep_sampling(mut sampler: Sampler, interval: Duration, out: watch::Sender<Option<Load>>) {
+pub(crate) async fn sample_forever(mut sampler: Sampler, interval: Duration, out: watch::Sender<Option<Load>>) {
     loop {
         sleep(interval).await;
         let reading = spawn_blocking(move || {
@@ -114,11 +115,11 @@ pub(crate) async fn keep_sampling(mut sampler: Sampler, interval: Duration, out:
     }
 }
 
-impl GroupCpu {
+impl CgroupCpu {
     /// The nearest enclosing group of this process that has a quota.
-    fn of_this_process() -> Option<Self> {
+    fn of_current_process() -> Option<Self> {
         let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let path = unified_group(&groups)?;
+        let path = cgroup_v2_path(&groups)?;
         let root = PathBuf::from("/sys/fs/cgroup");
         let dir = root.join(path.trim_start_matches('/'));
         dir.ancestors().take_while(|dir| dir.starts_with(&root)).find_map(|dir| {
@@ -136,7 +137,7 @@ impl GroupCpu {
 }
 
 /// The path of the unified hierarchy in `/proc/self/cgroup`.
-fn unified_group(text: &str) -> Option<&str> {
+fn cgroup_v2_path(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix("0::"))
 }
 
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn control_group_files_are_read() {
-        assert_eq!(unified_group("1:name=systemd:/x\n0::/user.slice/a\n"), Some("/user.slice/a"));
+        assert_eq!(cgroup_v2_path("1:name=systemd:/x\n0::/user.slice/a\n"), Some("/user.slice/a"));
         assert_eq!(quota("max 100000\n"), None);
         assert_eq!(quota("150000 100000\n"), Some(1.5));
         assert_eq!(usage_seconds("usage_usec 2500000\nuser_usec 1\n"), Some(2.5));
@@ -180,7 +181,7 @@ mod tests {
     fn a_stale_load_is_neutral_and_recovers() {
         let mut sampler = Sampler::new(LoadSource::Cpu, 500);
         sampler.smooth(Some(0.9));
-        for _ in 1..MAX_FAILURES {
+        for _ in 1..STALE_AFTER_FAILURES {
             assert_eq!(sampler.smooth(None).permille(), 900);
         }
         assert_eq!(sampler.smooth(None), Load::NEUTRAL);

@@ -10,6 +10,7 @@ mod candidate;
 mod dead_processes;
 mod durable_ballot;
 mod event;
+mod event_context;
 mod follower;
 mod leader;
 mod node;
@@ -20,24 +21,23 @@ mod rules;
 mod state;
 #[cfg(test)]
 mod tests;
-mod turn;
 
-pub use event::{Action, Event, Note, SteppedDownBecause};
-pub use rules::{Draw, Rules};
+pub use event::{Action, Event, LogEvent, StepDownReason};
+pub use rules::{Entropy, Rules};
 
 use crate::process::{Ballot, BootId, NodeId, Process};
-use crate::role::Standing;
+use crate::role::RoleState;
 use crate::wire::message::Message;
+use event_context::EventContext;
 use node::Node;
 #[cfg(any(test, feature = "testing"))]
 use rollcall_core::MAX_NODES;
 use rollcall_core::{BootMs, Load, MemberRole, Term};
 use state::State;
-use turn::Turn;
 
 /// How far ahead of all that was heard a term may be. A cluster that elected a leader every millisecond would need seven
 /// weeks for as many.
-const MOST_TERMS_AHEAD: u64 = 1 << 32;
+const MAX_TERMS_AHEAD: u64 = 1 << 32;
 
 /// One node's part in the election. It passes each event to the role that it is for.
 ///
@@ -56,33 +56,33 @@ impl Machine {
     }
 
     /// Takes in one event.
-    pub fn handle(&mut self, event: Event, now: BootMs, draw: Draw) -> Vec<Action> {
-        let mut turn = Turn::new(now, draw);
+    pub fn handle(&mut self, event: Event, now: BootMs, entropy: Entropy) -> Vec<Action> {
+        let mut ctx = EventContext::new(now, entropy);
         let node = &mut self.node;
-        pass_time(node, &mut turn);
+        expire_deadlines(node, &mut ctx);
         match event {
-            Event::LinkedTo(to) => linked_to(node, &mut turn, to),
-            Event::UnlinkedFrom(from) => node.process.linked.remove(from),
-            Event::Heard { from, message } => heard(node, &mut turn, from, message),
-            Event::Woke => woke(node, &mut turn),
-            Event::Saved(ballot) => saved(node, &mut turn, ballot),
-            Event::SaveFailed(ballot) => candidate::save_failed(node, &mut turn, ballot),
-            Event::Greeted(process) => follower::greeted(node, &mut turn, process),
-            Event::EndOfStream(process) => follower::ended(node, &mut turn, process),
-            Event::Drained => leader::drained(node, &mut turn),
+            Event::LinkUp(to) => handle_link_up(node, &mut ctx, to),
+            Event::LinkDown(from) => node.process.linked.remove(from),
+            Event::MessageReceived { from, message } => handle_message(node, &mut ctx, from, message),
+            Event::TimerFired => handle_timer(node, &mut ctx),
+            Event::BallotSaved(ballot) => handle_ballot_saved(node, &mut ctx, ballot),
+            Event::BallotSaveFailed(ballot) => candidate::handle_save_failed(node, &mut ctx, ballot),
+            Event::ProcessConnected(process) => follower::handle_process_connected(node, &mut ctx, process),
+            Event::EndOfStream(process) => follower::handle_end_of_stream(node, &mut ctx, process),
+            Event::Drained => leader::handle_drained(node, &mut ctx),
             Event::LoadSampled(load) => node.process.load = load,
-            Event::Stopping => leader::stop(node, &mut turn),
+            Event::StopRequested => leader::handle_stop(node, &mut ctx),
         }
-        turn.into_actions()
+        ctx.into_actions()
     }
 
-    /// When [`Event::Woke`] is due. An earlier one does no harm, a later one delays only this node.
+    /// When [`Event::TimerFired`] is due. An earlier one does no harm, a later one delays only this node.
     #[must_use]
-    pub fn wake_at(&self) -> BootMs {
+    pub fn next_timer_at(&self) -> BootMs {
         let Node { state, following, schedule, .. } = &self.node;
-        let resigns = schedule.gave_up.map_or(BootMs::NEVER, |gave_up| gave_up.resigns_at);
+        let resigns = schedule.released.map_or(BootMs::NEVER, |released| released.resign_at);
         match state {
-            State::Leader(leadership) => leader::wakes_at(&self.node, leadership),
+            State::Leader(leadership) => leader::next_timer_at(&self.node, leadership),
             _ if self.node.process.stopping => resigns,
             _ => {
                 // Before the end of a promise or of the boot window there is nothing to wake for but questions.
@@ -96,12 +96,12 @@ impl Machine {
 
     /// What this node is, for everybody who asks.
     #[must_use]
-    pub fn standing(&self) -> Standing {
+    pub fn role_state(&self) -> RoleState {
         match self.node.state {
-            State::Follower => Standing::Follower,
-            State::PreVote { .. } | State::Candidate { .. } => Standing::Candidate,
+            State::Follower => RoleState::Follower,
+            State::PreVote { .. } | State::Candidate { .. } => RoleState::Candidate,
             State::Leader(ref leadership) => {
-                Standing::Leader { serves_until: self.serves_until(), handing_over: leadership.handover.is_some() }
+                RoleState::Leader { serves_until: self.serves_until(), handing_over: leadership.handover.is_some() }
             }
         }
     }
@@ -184,8 +184,8 @@ impl Machine {
     /// Whether it knows something that it did not know when it was `before`, besides who would vote for it: that another
     /// does not lead, how another voted, a later term.
     #[must_use]
-    pub fn has_learnt_since(&self, before: &Self) -> bool {
-        let known = |node: &Node| (node.following.window, node.recovery.memory.clone(), node.ballot.heard_term);
+    pub fn has_learned_since(&self, before: &Self) -> bool {
+        let known = |node: &Node| (node.following.window, node.recovery.status.clone(), node.ballot.highest_seen_term);
         known(&self.node) != known(&before.node)
     }
 
@@ -198,88 +198,88 @@ impl Machine {
     /// `round` becomes 1 (or 3, once the answers can settle a lost ballot), and with it the round of the answers on their
     /// way must: the same if it is the present one, one less if it is over.
     #[must_use]
-    pub fn rebased(&self, now: BootMs, passed: &[u64; MAX_NODES]) -> Self {
+    pub fn normalized(&self, now: BootMs, passed: &[u64; MAX_NODES]) -> Self {
         let mut machine = self.clone();
-        normalize::rebase(&mut machine.node, now, passed);
+        normalize::normalize_node(&mut machine.node, now, passed);
         machine
     }
 }
 
 /// Lets run out what has run out.
-fn pass_time(node: &mut Node, turn: &mut Turn) {
-    let now = turn.now;
+fn expire_deadlines(node: &mut Node, ctx: &mut EventContext) {
+    let now = ctx.now;
     node.following.promise = node.following.promise.filter(|promise| now < promise.until);
     node.following.hint = node.following.hint.filter(|hint| now < hint.until);
-    boot_window::pass_time(node, turn);
-    leader::check_majority(node, turn);
+    boot_window::expire(node, ctx);
+    leader::check_majority(node, ctx);
 }
 
-fn woke(node: &mut Node, turn: &mut Turn) {
-    leader::resign_if_due(node, turn);
+fn handle_timer(node: &mut Node, ctx: &mut EventContext) {
+    leader::resign_if_due(node, ctx);
     if node.leads() {
-        leader::woke(node, turn);
-    } else if turn.now >= node.schedule.deadline && node.following.promise.is_none() && !node.process.stopping {
-        pre_vote::ask(node, turn);
+        leader::handle_timer(node, ctx);
+    } else if ctx.now >= node.schedule.deadline && node.following.promise.is_none() && !node.process.stopping {
+        pre_vote::start_round(node, ctx);
     }
 }
 
 /// A ballot is on disk, and with it what waited for it; else the answers to a question may have.
-fn saved(node: &mut Node, turn: &mut Turn, ballot: Ballot) {
-    node.ballot.written(ballot);
+fn handle_ballot_saved(node: &mut Node, ctx: &mut EventContext, ballot: Ballot) {
+    node.ballot.mark_saved(ballot);
     if !node.ballot.is_saved() {
         return;
     }
     if node.ballot.pending.is_some() {
-        candidate::flush(node, turn);
+        candidate::flush(node, ctx);
     } else {
-        pre_vote::stand_if_granted(node, turn);
+        pre_vote::campaign_if_granted(node, ctx);
     }
 }
 
-fn linked_to(node: &mut Node, turn: &mut Turn, to: NodeId) {
+fn handle_link_up(node: &mut Node, ctx: &mut EventContext, to: NodeId) {
     node.process.linked.insert(to);
     match &node.state {
-        State::PreVote { .. } => turn.send(to, pre_vote::question(node)),
-        State::Follower if node.wants_to_hear(to) => turn.send(to, pre_vote::question(node)),
+        State::PreVote { .. } => ctx.send(to, pre_vote::pre_vote_request(node)),
+        State::Follower if node.needs_answer_from(to) => ctx.send(to, pre_vote::pre_vote_request(node)),
         State::Follower => {}
-        State::Candidate { voids, asked_at, answered, .. } => {
+        State::Candidate { released_term, asked_at, answered, .. } => {
             if node.ballot.is_saved() && !answered.contains(to) {
-                turn.send(to, candidate::request(node, *asked_at, *voids));
+                ctx.send(to, candidate::vote_request(node, *asked_at, *released_term));
             }
         }
-        State::Leader(_) => turn.send(to, Message::Heartbeat { term: node.ballot.term(), sent_at: turn.now }),
+        State::Leader(_) => ctx.send(to, Message::Heartbeat { term: node.ballot.term(), sent_at: ctx.now }),
     }
 }
 
-fn heard(node: &mut Node, turn: &mut Turn, from: Process, message: Message) {
+fn handle_message(node: &mut Node, ctx: &mut EventContext, from: Process, message: Message) {
     // Sent before it died: what it promised or asked died with it. Or sent by a node that is not sane: a term far
     // beyond all others would be the last one for ever, and a node that is no member has no place here.
-    let known = node.ballot.term().max(node.ballot.heard_term);
-    let is_sane = message.term().0 <= known.0.saturating_add(MOST_TERMS_AHEAD)
-        && message.names().is_none_or(|named| usize::from(named.0) < node.rules.nodes);
+    let known = node.ballot.term().max(node.ballot.highest_seen_term);
+    let is_sane = message.term().0 <= known.0.saturating_add(MAX_TERMS_AHEAD)
+        && message.named_node().is_none_or(|named| usize::from(named.0) < node.rules.nodes);
     if node.dead.contains(from) || !is_sane {
         return;
     }
     match message {
-        Message::PreVote { round, term, dead } => {
-            follower::told_of_death(node, turn, dead);
-            pre_vote::answer_question(node, turn, from, round, term);
+        Message::PreVote { round, term, dead_leader } => {
+            follower::learn_dead_leader(node, ctx, dead_leader);
+            pre_vote::handle_request(node, ctx, from, round, term);
         }
-        Message::PreVoteResp(answer) => pre_vote::heard_answer(node, turn, from.node, answer),
-        Message::Nominate { term } => pre_vote::nominated(node, turn, term),
-        Message::Vote { term, asked_at, voids, dead } => {
-            follower::told_of_death(node, turn, dead);
-            follower::told_of_handover(node, voids);
-            candidate::vote(node, turn, from.node, term, asked_at);
+        Message::PreVoteResp(answer) => pre_vote::handle_response(node, ctx, from.node, answer),
+        Message::Nominate { term } => pre_vote::handle_nomination(node, ctx, term),
+        Message::Vote { term, asked_at, released_term, dead_leader } => {
+            follower::learn_dead_leader(node, ctx, dead_leader);
+            follower::release_promise_of(node, released_term);
+            candidate::handle_vote_request(node, ctx, from.node, term, asked_at);
         }
         Message::VoteResp { term, asked_at, granted } => {
-            candidate::heard_vote(node, turn, from.node, term, asked_at, granted);
+            candidate::handle_vote_response(node, ctx, from.node, term, asked_at, granted);
         }
-        Message::Heartbeat { term, sent_at } => follower::heard_heartbeat(node, turn, from, term, sent_at),
+        Message::Heartbeat { term, sent_at } => follower::handle_heartbeat(node, ctx, from, term, sent_at),
         Message::Ack { term, sent_at, load, ready } => {
-            leader::heard_ack(node, turn, from.node, term, sent_at, ready.then_some(load));
+            leader::handle_ack(node, ctx, from.node, term, sent_at, ready.then_some(load));
         }
-        Message::StandNow { term } => follower::stand_now(node, turn, from, term),
-        Message::Resign { term } => follower::heard_resign(node, turn, from.node, term),
+        Message::StandNow { term } => follower::handle_stand_now(node, ctx, from, term),
+        Message::Resign { term } => follower::handle_resign(node, ctx, from.node, term),
     }
 }

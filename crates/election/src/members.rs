@@ -8,12 +8,12 @@ use rollcall_core::{BootMs, Load, Term};
 
 /// One row a node, in the order of `peers`.
 #[derive(Clone, Debug)]
-pub(super) struct Members {
+pub(super) struct MemberTable {
     rows: Vec<Member>,
     me: NodeId,
 }
 
-impl Members {
+impl MemberTable {
     pub(super) fn new(peers: &Peers, my_api_url: &str) -> Self {
         let mut rows: Vec<Member> = peers
             .addrs()
@@ -45,40 +45,40 @@ impl Members {
     }
 
     /// Notes this node's own state.
-    pub(super) fn tell_mine(&mut self, role: MemberRole, load: Load, term: Term, now: BootMs) {
+    pub(super) fn update_own(&mut self, role: MemberRole, load: Load, term: Term, now: BootMs) {
         let mine = &mut self.rows[usize::from(self.me.0)];
         (mine.role, mine.load, mine.term, mine.last_heard) = (Some(role), Some(load), Some(term), Some(now));
     }
 
     /// A link to `node` stands.
-    pub(super) fn linked(&mut self, node: NodeId, api_url: &str) {
+    pub(super) fn set_linked(&mut self, node: NodeId, api_url: &str) {
         let row = &mut self.rows[usize::from(node.0)];
         row.reachable = true;
         row.api_url = Some(api_url.to_owned());
     }
 
     /// The link to `node` ended.
-    pub(super) fn unlinked(&mut self, node: NodeId) {
+    pub(super) fn set_unlinked(&mut self, node: NodeId) {
         self.rows[usize::from(node.0)].reachable = false;
     }
 
     /// Notes what a frame from `node` tells of its sender and of others.
-    pub(super) fn heard(&mut self, node: NodeId, envelope: &Envelope, now: BootMs) {
+    pub(super) fn record_frame(&mut self, node: NodeId, envelope: &Envelope, now: BootMs) {
         let row = &mut self.rows[usize::from(node.0)];
         row.role = Some(envelope.role);
         row.load = Some(envelope.load);
         row.term = Some(envelope.term);
         row.last_heard = Some(now);
         for report in &envelope.members {
-            self.told(node, report, now);
+            self.record_report(node, report, now);
         }
     }
 
-    /// Notes what `teller` says of another, if that is news. Ages travel, never clock readings.
-    fn told(&mut self, teller: NodeId, report: &MemberReport, now: BootMs) {
+    /// Notes what `reporter` says of another, if that is news. Ages travel, never clock readings.
+    fn record_report(&mut self, reporter: NodeId, report: &MemberReport, now: BootMs) {
         let Some(row) = self.rows.get_mut(usize::from(report.node.0)) else { return };
         let heard = BootMs(now.0.saturating_sub(report.heard_ms_ago));
-        if report.node != self.me && report.node != teller && row.last_heard.is_none_or(|last| last < heard) {
+        if report.node != self.me && report.node != reporter && row.last_heard.is_none_or(|last| last < heard) {
             row.role = Some(report.role);
             row.load = Some(report.load);
             row.term = Some(report.term);
@@ -87,7 +87,7 @@ impl Members {
     }
 
     /// Where the leader that a hint named has its API, if nobody told better.
-    pub(super) fn hinted_url(&mut self, node: NodeId, api_url: &str) {
+    pub(super) fn learn_api_url(&mut self, node: NodeId, api_url: &str) {
         if let Some(row) = self.rows.get_mut(usize::from(node.0)) {
             row.api_url.get_or_insert_with(|| api_url.to_owned());
         }

@@ -25,7 +25,7 @@ pub struct Options {
     /// Where the ballot is kept.
     pub ballot: BallotOptions,
     /// A number that the leader's followers are told with each heartbeat; opaque here.
-    pub note: watch::Receiver<u64>,
+    pub heartbeat_tag: watch::Receiver<u64>,
 }
 
 /// The members of a cluster, and what must be the same on all of them.

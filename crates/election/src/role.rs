@@ -10,7 +10,7 @@ pub struct Role {
     /// This node's term.
     pub term: Term,
     /// What this node is.
-    pub standing: Standing,
+    pub state: RoleState,
     /// The leader this node knows of: itself while it serves; `None` during an election.
     pub leader: Option<Leader>,
     /// Since when no leader is known, on this machine's boot clock; `None` while one is. A node that leads, but does not
@@ -20,7 +20,7 @@ pub struct Role {
 
 /// What a node is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Standing {
+pub enum RoleState {
     /// Won its term. It serves only before `serves_until`, compared with the clock at the moment of each answer.
     Leader {
         /// The end of the lease on this machine's boot clock.
@@ -68,41 +68,41 @@ impl Role {
     /// The role of a node that has just started.
     #[must_use]
     pub fn starting(term: Term, now: BootMs) -> Self {
-        Self { term, standing: Standing::Follower, leader: None, leaderless_since: Some(now) }
+        Self { term, state: RoleState::Follower, leader: None, leaderless_since: Some(now) }
     }
 
     /// Whether this node may answer as the leader at `now`.
     #[must_use]
     pub fn is_serving(&self, now: BootMs) -> bool {
-        matches!(self.standing, Standing::Leader { serves_until, .. } if now < serves_until)
+        matches!(self.state, RoleState::Leader { serves_until, .. } if now < serves_until)
     }
 
     /// Whether this node won its term, serving or not.
     #[must_use]
     pub fn leads(&self) -> bool {
-        matches!(self.standing, Standing::Leader { .. })
+        matches!(self.state, RoleState::Leader { .. })
     }
 
     /// Whether this node is about to hand its leadership over.
     #[must_use]
     pub fn is_handing_over(&self) -> bool {
-        matches!(self.standing, Standing::Leader { handing_over: true, .. })
+        matches!(self.state, RoleState::Leader { handing_over: true, .. })
     }
 
     /// The leader to name to clients at `now`: never this node itself outside its lease.
     #[must_use]
     pub fn leader_at(&self, now: BootMs) -> Option<&Leader> {
-        let lapsed = matches!(self.standing, Standing::Leader { .. }) && !self.is_serving(now);
+        let lapsed = matches!(self.state, RoleState::Leader { .. }) && !self.is_serving(now);
         self.leader.as_ref().filter(|_| !lapsed)
     }
 
     /// The role's word for people.
     #[must_use]
-    pub fn word(&self) -> MemberRole {
-        match self.standing {
-            Standing::Leader { .. } => MemberRole::Leader,
-            Standing::Candidate => MemberRole::Candidate,
-            Standing::Follower => MemberRole::Follower,
+    pub fn member_role(&self) -> MemberRole {
+        match self.state {
+            RoleState::Leader { .. } => MemberRole::Leader,
+            RoleState::Candidate => MemberRole::Candidate,
+            RoleState::Follower => MemberRole::Follower,
         }
     }
 }
@@ -117,7 +117,7 @@ mod tests {
             Leader { node: "127.0.0.1:8080".parse().unwrap(), api_url: "http://127.0.0.1:3000".into(), term: Term(3) };
         let role = Role {
             term: Term(3),
-            standing: Standing::Leader { serves_until: BootMs(100), handing_over: false },
+            state: RoleState::Leader { serves_until: BootMs(100), handing_over: false },
             leader: Some(leader.clone()),
             leaderless_since: None,
         };

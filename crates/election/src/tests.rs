@@ -1,10 +1,10 @@
 //! Elections over real sockets, in one process, with short timings.
 
-mod cargo;
-mod doubles;
-mod logbook;
-mod noise;
-mod outsiders;
+mod address_conflicts;
+mod captured_logs;
+mod foreign_connections;
+mod mismatched_nodes;
+mod payloads;
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -15,8 +15,8 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{
-    ApiOptions, BallotOptions, Carrier, ClusterOptions, Election, LoadOptions, LoadSource, Options, Peers, Role,
-    Standing,
+    ApiOptions, BallotOptions, ClusterOptions, Election, LoadOptions, LoadSource, Options, Peers, Role, RoleState,
+    Transport,
 };
 use rollcall_core::clock::boot_now;
 use rollcall_core::{NodeAddr, Term, Timings};
@@ -31,16 +31,16 @@ const TIMINGS: Timings = Timings {
 };
 
 /// Far beyond what any wait here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 struct Cluster {
     nodes: Vec<Option<Election>>,
-    carriers: Vec<Carrier>,
+    transports: Vec<Transport>,
     peers: Vec<NodeAddr>,
     dirs: Vec<tempfile::TempDir>,
 }
 
-fn options(dir: &Path, peers: &[NodeAddr], me: usize, note: u64) -> Options {
+fn options(dir: &Path, peers: &[NodeAddr], me: usize, tag: u64) -> Options {
     Options {
         cluster: ClusterOptions {
             peers: Peers::new(peers.to_vec(), peers[me]).expect("a member"),
@@ -52,7 +52,7 @@ fn options(dir: &Path, peers: &[NodeAddr], me: usize, note: u64) -> Options {
         trust_end_of_stream: true,
         load: LoadOptions { source: LoadSource::File("/nonexistent".into()), refresh_ms: 100 },
         ballot: BallotOptions { dir: dir.to_owned(), lock: None, first_start: true },
-        note: watch::channel(note).1,
+        heartbeat_tag: watch::channel(tag).1,
     }
 }
 
@@ -68,19 +68,19 @@ impl Cluster {
         let peers: Vec<NodeAddr> =
             listeners.iter().map(|listener| listener.local_addr().unwrap().to_string().parse().unwrap()).collect();
         let dirs: Vec<_> = (0..count).map(|_| tempfile::tempdir().unwrap()).collect();
-        let mut carriers = Vec::new();
+        let mut transports = Vec::new();
         let nodes = listeners
             .into_iter()
             .enumerate()
             .map(|(me, listener)| {
                 let mut options = options(dirs[me].path(), &peers, me, 40 + me as u64);
                 change(&mut options);
-                let (election, carrier) = Election::start(listener, options).unwrap();
-                carriers.push(carrier);
+                let (election, transport) = Election::start(listener, options).unwrap();
+                transports.push(transport);
                 Some(election)
             })
             .collect();
-        Self { nodes, carriers, peers, dirs }
+        Self { nodes, transports, peers, dirs }
     }
 
     fn role(&self, node: usize) -> watch::Receiver<Role> {
@@ -107,16 +107,16 @@ impl Cluster {
                 let _ = timeout(Duration::from_millis(20), first.changed()).await;
             }
         };
-        timeout(PATIENCE, agreed).await.expect("no leader that all agree on")
+        timeout(TIMEOUT, agreed).await.expect("no leader that all agree on")
     }
 
     /// What its leaders logged when `term` began.
-    fn told_of(&self, term: Term) -> Vec<String> {
+    fn leadership_log_lines(&self, term: Term) -> Vec<String> {
         let led = format!("leading term {term}: ");
         // Another test may have had one of these ports before, but not all.
         let loads = self.peers.iter().map(ToString::to_string).collect::<Vec<_>>();
         let words = loads.iter().map(String::as_str).chain([led.as_str(), "; loads: ", "ms without a leader"]);
-        logbook::lines(&words.collect::<Vec<_>>())
+        captured_logs::lines(&words.collect::<Vec<_>>())
     }
 
     async fn stop(mut self) {
@@ -130,17 +130,17 @@ impl Cluster {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_agree_on_a_leader_and_replace_it_when_it_stops() {
-    logbook::open();
+    captured_logs::open();
     let mut cluster = Cluster::start(3);
     let first = cluster.leader().await;
     let term = cluster.role(first).borrow().term;
     // Followers learn the leader's note and the others' state with its heartbeats.
     let follower = (first + 1) % 3;
-    let mut note = cluster.nodes[follower].as_ref().unwrap().leader_note();
-    timeout(PATIENCE, note.wait_for(|note| *note == 40 + first as u64)).await.unwrap().unwrap();
+    let mut tag = cluster.nodes[follower].as_ref().unwrap().leader_tag();
+    timeout(TIMEOUT, tag.wait_for(|tag| *tag == 40 + first as u64)).await.unwrap().unwrap();
     let mut members = cluster.nodes[follower].as_ref().unwrap().members();
     let whole = members.wait_for(|rows| rows.iter().all(|row| row.load.is_some() && row.api_url.is_some()));
-    timeout(PATIENCE, whole).await.unwrap().unwrap();
+    timeout(TIMEOUT, whole).await.unwrap().unwrap();
 
     cluster.nodes[first].take().unwrap().stop().await;
     let second = cluster.leader().await;
@@ -148,14 +148,14 @@ async fn three_nodes_agree_on_a_leader_and_replace_it_when_it_stops() {
     let successor = cluster.role(second).borrow().term;
     assert!(successor > term);
     for term in [term, successor] {
-        assert_eq!(cluster.told_of(term).len(), 1, "{:#?}", cluster.told_of(term));
+        assert_eq!(cluster.leadership_log_lines(term).len(), 1, "{:#?}", cluster.leadership_log_lines(term));
     }
     cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_says_why_each_leader_leads() {
-    logbook::open();
+    captured_logs::open();
     let mut told = Vec::new();
     // On a machine without time for these nodes, a term can end before it is handed over: then another cause is true.
     for _ in 0..5 {
@@ -164,7 +164,9 @@ async fn the_log_says_why_each_leader_leads() {
         let term = cluster.role(first).borrow().term;
         cluster.nodes[first].take().unwrap().stop().await;
         let second = cluster.leader().await;
-        let lines = [cluster.told_of(term), cluster.told_of(cluster.role(second).borrow().term)].concat();
+        let lines =
+            [cluster.leadership_log_lines(term), cluster.leadership_log_lines(cluster.role(second).borrow().term)]
+                .concat();
         let first = cluster.peers[first];
         cluster.stop().await;
         if let [started, planned] = &lines[..]
@@ -183,14 +185,14 @@ async fn the_log_says_why_each_leader_leads() {
 async fn a_leader_that_loses_its_followers_remembers_what_it_told_them() {
     let mut cluster = Cluster::start(3);
     let leader = cluster.leader().await;
-    let note = cluster.nodes[leader].as_ref().unwrap().leader_note();
+    let tag = cluster.nodes[leader].as_ref().unwrap().leader_tag();
     let mut role = cluster.role(leader);
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
         cluster.nodes[follower].take().unwrap().stop().await;
     }
     let alone = role.wait_for(|role| !role.leads());
-    timeout(PATIENCE, alone).await.expect("without a majority").unwrap();
-    assert_eq!(*note.borrow(), 40 + leader as u64);
+    timeout(TIMEOUT, alone).await.expect("without a majority").unwrap();
+    assert_eq!(*tag.borrow(), 40 + leader as u64);
     cluster.stop().await;
 }
 
@@ -202,11 +204,11 @@ async fn a_node_that_comes_back_follows_and_remembers_its_term() {
     let term = cluster.role(leader).borrow().term;
     // It names the leader before the ballot of the leader's term is on disk.
     let saved = async {
-        while cluster.carriers[follower].saved_term() != Some(term) {
+        while cluster.transports[follower].saved_term() != Some(term) {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(PATIENCE, saved).await.expect("its ballot is written");
+    timeout(TIMEOUT, saved).await.expect("its ballot is written");
     cluster.nodes[follower].take().unwrap().stop().await;
     let listener = TcpListener::bind(cluster.peers[follower].socket_addr()).unwrap();
     let again =
@@ -222,6 +224,6 @@ async fn a_node_that_comes_back_follows_and_remembers_its_term() {
 async fn a_single_node_needs_nobody_and_remembers() {
     let cluster = Cluster::start(1);
     assert_eq!(cluster.leader().await, 0);
-    assert!(matches!(cluster.role(0).borrow().standing, Standing::Leader { .. }));
+    assert!(matches!(cluster.role(0).borrow().state, RoleState::Leader { .. }));
     cluster.stop().await;
 }

@@ -1,15 +1,15 @@
 //! The links between nodes: sockets, the greeting, and the messages of other subsystems on the same
 //! links.
 
-pub(crate) mod carrier;
-pub(crate) mod complaints;
-pub(crate) mod dialler;
-pub(crate) mod greeter;
 pub(crate) mod handshake;
+pub(crate) mod hello;
 pub(crate) mod identities;
 pub(crate) mod link;
-pub(crate) mod network;
-pub(crate) mod strangers;
+pub(crate) mod listener;
+pub(crate) mod log_throttle;
+pub(crate) mod outbound;
+pub(crate) mod payload;
+pub(crate) mod pending_connections;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -19,57 +19,57 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::abort::or_abort;
+use crate::abort::abort_on_panic;
 use crate::process::NodeId;
-use carrier::Parcel;
-use dialler::Dialler;
-use greeter::Greeter;
-use network::{Network, News};
+use hello::HelloPolicy;
+use listener::{LinkEvent, LinkListener};
+use outbound::OutboundLink;
+use payload::Inbound;
 
 /// Frames that wait for one node; more are dropped, as a network would.
 const OUTBOX_FRAMES: usize = 64;
 
 /// Cargo for each other node, and from them.
-pub(crate) type CargoEnds = (HashMap<NodeId, mpsc::Receiver<Bytes>>, mpsc::Sender<Parcel>);
+pub(crate) type PayloadChannels = (HashMap<NodeId, mpsc::Receiver<Bytes>>, mpsc::Sender<Inbound>);
 
 /// The accepting side and a dialler to every other node; the diallers' outboxes.
 pub(crate) fn start(
     listener: tokio::net::TcpListener,
     api_port: u16,
-    greeter: &Arc<Greeter>,
-    news: &mpsc::Sender<News>,
-    (mut cargo, parcels): CargoEnds,
+    policy: &Arc<HelloPolicy>,
+    events: &mpsc::Sender<LinkEvent>,
+    (mut payloads, inbound): PayloadChannels,
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> HashMap<NodeId, mpsc::Sender<Bytes>> {
     let mut outboxes = HashMap::new();
-    let mut nudges = HashMap::new();
-    for node in greeter.peers.others() {
+    let mut redial_signals = HashMap::new();
+    for node in policy.peers.others() {
         let (outbox_in, outbox) = mpsc::channel(OUTBOX_FRAMES);
-        let nudge = Arc::new(Notify::new());
-        let dialler = Dialler {
+        let redial_signal = Arc::new(Notify::new());
+        let link = OutboundLink {
             node,
-            greeter: Arc::clone(greeter),
+            policy: Arc::clone(policy),
             outbox,
-            cargo: cargo.remove(&node).expect("the carrier is made for the same peers"),
-            nudge: Arc::clone(&nudge),
-            news: news.clone(),
+            payloads: payloads.remove(&node).expect("the carrier is made for the same peers"),
+            redial_signal: Arc::clone(&redial_signal),
+            events: events.clone(),
             stop: stop.clone(),
         };
-        tasks.spawn(or_abort(dialler.run()));
+        tasks.spawn(abort_on_panic(link.run()));
         outboxes.insert(node, outbox_in);
-        nudges.insert(node, nudge);
+        redial_signals.insert(node, redial_signal);
     }
-    let network = Network {
-        greeter: Arc::clone(greeter),
-        news: news.clone(),
-        nudges,
+    let listener_task = LinkListener {
+        policy: Arc::clone(policy),
+        events: events.clone(),
+        redial_signals,
         api_port,
-        parcels,
+        inbound,
         stop: stop.clone(),
         tasks: tasks.clone(),
-        current: Mutex::default(),
+        current_links: Mutex::default(),
     };
-    tasks.spawn(or_abort(Arc::new(network).run(listener)));
+    tasks.spawn(abort_on_panic(Arc::new(listener_task).run(listener)));
     outboxes
 }

@@ -2,6 +2,6 @@
 
 pub(crate) mod frame;
 pub(crate) mod hello;
+pub(crate) mod key_proof;
 pub(crate) mod message;
-pub(crate) mod proof;
 pub(crate) mod refusal;

@@ -7,10 +7,10 @@ use super::*;
 use crate::http::testing::{
     TERM, TestNode, TestResponse, following, leading, leading_until, remote, request, without_leader,
 };
-use crate::storage::{Fault, Memory};
+use crate::storage::{Fault, MemoryBackend};
 use rollcall_core::BootMs;
 use rollcall_core::clock;
-use rollcall_election::{Role, Standing};
+use rollcall_election::{Role, RoleState};
 
 /// Heartbeat bodies of every kind, valid and invalid.
 fn bodies() -> Vec<String> {
@@ -52,14 +52,14 @@ fn comparable(answer: &TestResponse) -> (u16, Vec<(String, HeaderValue)>, serde_
 
 fn handing_over() -> Role {
     let serves_until = clock::boot_now().plus(3_600_000);
-    Role { standing: Standing::Leader { serves_until, handing_over: true }, ..leading() }
+    Role { state: RoleState::Leader { serves_until, handing_over: true }, ..leading() }
 }
 
 #[tokio::test]
 async fn both_paths_answer_every_heartbeat_the_same_in_every_role() {
     let page: HeaderValue = "https://page.example".parse().unwrap();
     for cors in [CorsPolicy::Any, CorsPolicy::Origins(vec![page]), CorsPolicy::Off] {
-        let memory = Memory::new();
+        let memory = MemoryBackend::new();
         let node = TestNode::with_backend(leading(), memory.clone(), Arc::new(memory), cors);
         for body in [r#"{"username":"alice","addr":"10.40.6.26:9000"}"#, r#"{"username":"bob"}"#] {
             assert_eq!(node.post("/register", body).await.status, 201);

@@ -9,9 +9,9 @@ use tokio::sync::watch;
 use super::*;
 use crate::http::CorsPolicy;
 use crate::http::testing::{TERM, TestNode, following, leading, leading_until, request, without_leader};
-use crate::storage::{Backend, BackendError, Entry, Folder, Key, ListPage, Memory, Version};
+use crate::storage::{Backend, BackendError, Folder, Key, ListPage, MemoryBackend, Object, ObjectVersion};
 use rollcall_core::clock;
-use rollcall_election::{Role, Standing};
+use rollcall_election::{Role, RoleState};
 
 /// Every route that only the leader answers, with a valid body.
 const LEADER_ONLY: &[(&str, &str, &str)] = &[
@@ -60,7 +60,7 @@ async fn without_a_leader_or_a_lease_the_response_is_503() {
 #[tokio::test]
 async fn a_node_that_does_not_serve_never_names_itself_as_the_leader() {
     // The election has reported a victory, but not yet the lease.
-    let node = TestNode::new(Role { standing: Standing::Follower, ..leading() });
+    let node = TestNode::new(Role { state: RoleState::Follower, ..leading() });
     node.get("/discover").await.expect_error(503, "no_leader");
     let answer = node.get("/discover?redirect").await;
     answer.expect_error(503, "no_leader");
@@ -91,21 +91,21 @@ async fn a_follower_redirects_if_asked() {
 
 /// A backend that changes the role of the node while a request waits for it.
 struct RoleChangingBackend {
-    memory: Memory,
+    memory: MemoryBackend,
     role: watch::Sender<Role>,
     becomes: Role,
 }
 
 #[async_trait]
 impl Backend for RoleChangingBackend {
-    async fn create(&self, key: &Key, bytes: Bytes) -> Result<Version, BackendError> {
+    async fn create(&self, key: &Key, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
         self.role.send_replace(self.becomes.clone());
         self.memory.create(key, bytes).await
     }
-    async fn replace_if(&self, _: &Key, _: &Version, _: Bytes) -> Result<Version, BackendError> {
+    async fn replace_if(&self, _: &Key, _: &ObjectVersion, _: Bytes) -> Result<ObjectVersion, BackendError> {
         unreachable!("not used here")
     }
-    async fn get(&self, key: &Key) -> Result<Option<Entry>, BackendError> {
+    async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError> {
         self.memory.get(key).await
     }
     async fn list(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BackendError> {
@@ -121,7 +121,7 @@ impl Backend for RoleChangingBackend {
 
 /// The response to a registration if the role of the node changes during the write.
 async fn register_while_role_becomes(becomes: Role) -> crate::http::testing::TestResponse {
-    let memory = Memory::new();
+    let memory = MemoryBackend::new();
     let role = watch::Sender::new(leading());
     let backend = RoleChangingBackend { memory: memory.clone(), role: role.clone(), becomes };
     let node = TestNode::with_role_sender(role, memory, Arc::new(backend), CorsPolicy::Any);

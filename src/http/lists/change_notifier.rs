@@ -44,7 +44,7 @@ pub fn change_notifier(
             sender.send_if_modified(|last| std::mem::replace(last, current) != current);
             let changed = async {
                 sleep_until(next).await;
-                registry.visibly_changed().await;
+                registry.wait_for_change().await;
             };
             tokio::select! {
                 () = changed => next = Instant::now() + MIN_WAKE_INTERVAL,

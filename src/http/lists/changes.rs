@@ -10,8 +10,8 @@ use super::encode::to_client;
 use crate::http::app::SharedApp;
 use crate::http::error::ApiError;
 use crate::http::limits::MAX_INLINE_CHANGES;
-use crate::registry::{News, Reason, Registry};
-use rollcall_core::api::{Changed, ClientLeft, LeftReason, ListChanges};
+use crate::registry::{OfflineReason, OnlineChanges, Registry};
+use rollcall_core::api::{ClientLeft, DiscoveredChanges, LeftReason, ListChanges};
 use rollcall_core::clock;
 
 /// Cache of the changes that were encoded last. Requests that waited for the same change get the
@@ -73,11 +73,11 @@ impl CachedChanges {
 }
 
 fn encode(registry: &Registry, since: ListCursor) -> Option<EncodedChanges> {
-    let News { changes, version, online } = registry.changes_since(since.version, clock::boot_now())?;
+    let OnlineChanges { changes, version, online_count } = registry.changes_since(since.version, clock::boot_now())?;
     let left = changes.left().map(|(username, reason)| ClientLeft {
         username: username.clone(),
         reason: match reason {
-            Reason::Timeout => LeftReason::Timeout,
+            OfflineReason::Timeout => LeftReason::Timeout,
         },
     });
     let changes = ListChanges {
@@ -86,7 +86,7 @@ fn encode(registry: &Registry, since: ListCursor) -> Option<EncodedChanges> {
         moved: changes.moved().map(to_client).collect(),
     };
     let cursor = ListCursor { version, ..since }.to_string();
-    let body = Changed { changes, cursor, count: online, is_leader: true };
+    let body = DiscoveredChanges { changes, cursor, count: online_count, is_leader: true };
     let bytes = serde_json::to_vec(&body).expect("all keys are strings").into();
     Some(EncodedChanges { since, until: version, bytes })
 }

@@ -7,10 +7,10 @@ use crate::http::app::SharedApp;
 use crate::http::error::ApiError;
 use crate::http::json::Json;
 use crate::http::leader_gate::LeaderOnly;
-use rollcall_core::api::{Alive, Cluster, ClusterNode, Health, Leading, Status};
+use rollcall_core::api::{Cluster, ClusterNode, Health, LeaderInfo, Status, StatusBody};
 use rollcall_core::clock;
 
-const ALIVE: Alive = Alive { status: Status::Ok };
+const ALIVE: StatusBody = StatusBody { status: Status::Ok };
 
 /// `GET /`: health of this node and summary of the cluster.
 pub(super) async fn health(State(app): State<SharedApp>) -> Json<Health> {
@@ -28,19 +28,19 @@ pub(super) async fn health(State(app): State<SharedApp>) -> Json<Health> {
         leader_url: leader.map(|leader| leader.api_url.clone()),
         term: role.term,
         node: app.this_node.addr,
-        role: role.word(),
+        role: role.member_role(),
         version: app.this_node.version.to_owned(),
         uptime_seconds: now.since(app.this_node.started_at) / 1000,
     })
 }
 
 /// `GET /status` and `GET /livez`: the process is alive.
-pub(super) async fn alive() -> Json<Alive> {
+pub(super) async fn alive() -> Json<StatusBody> {
     Json(ALIVE)
 }
 
 /// `GET /readyz`: a leader is known, and the bucket answers.
-pub(super) async fn ready(State(app): State<SharedApp>) -> Result<Json<Alive>, ApiError> {
+pub(super) async fn ready(State(app): State<SharedApp>) -> Result<Json<StatusBody>, ApiError> {
     if let Err(error @ ApiError::NoLeader) = app.serving_term() {
         return Err(error);
     }
@@ -49,8 +49,8 @@ pub(super) async fn ready(State(app): State<SharedApp>) -> Result<Json<Alive>, A
 }
 
 /// `GET /leader`: 200 on the leader only, for load balancers.
-pub(super) async fn leader(leader: LeaderOnly, State(app): State<SharedApp>) -> Json<Leading> {
-    Json(Leading { status: Status::Ok, is_leader: true, node: app.this_node.addr, term: leader.term })
+pub(super) async fn leader(leader: LeaderOnly, State(app): State<SharedApp>) -> Json<LeaderInfo> {
+    Json(LeaderInfo { status: Status::Ok, is_leader: true, node: app.this_node.addr, term: leader.term })
 }
 
 /// `GET /cluster`: the state of every node, as this node knows it.

@@ -18,7 +18,7 @@ use crate::http::lists::list_response::{self, EncodedList, ListReader};
 use crate::http::lists::since_param::SinceParam;
 use crate::http::lists::{ListService, encode};
 use crate::http::params::{PageParams, RemoteAddr};
-use crate::registry::{Beat, Caller};
+use crate::registry::{AcceptedHeartbeat, Caller};
 use rollcall_core::api::Heartbeat;
 use rollcall_core::clock;
 use rollcall_core::{Addr, AddrForm, BootMs, Page, Username, WallMs};
@@ -55,7 +55,7 @@ pub(in crate::http) fn try_heartbeat(
     let wall = clock::wall_now();
     let beat = app.registry.renew(&username, addr, now).or_else(|| {
         let caller = Caller { from: remote.ip(), now, wall };
-        app.registry.heartbeat_at_once(&username, addr, Authorization::from_headers(headers).credentials(), caller)
+        app.registry.try_heartbeat(&username, addr, Authorization::from_headers(headers).credentials(), caller)
     })?;
     Some(encode_accepted(&username, beat, wall))
 }
@@ -72,7 +72,7 @@ fn parse_heartbeat(remote: RemoteAddr, body: &JsonBody) -> Result<(Username, Opt
 
 /// Encodes an [`Accepted`](rollcall_core::api::Accepted). It is written by hand, because it is the
 /// most frequent response. No value in it needs escaping.
-fn encode_accepted(username: &Username, beat: Beat, wall: WallMs) -> Vec<u8> {
+fn encode_accepted(username: &Username, beat: AcceptedHeartbeat, wall: WallMs) -> Vec<u8> {
     debug!(user = %username, "heartbeat accepted");
     let mut text = Vec::with_capacity(ACCEPTED_BUFFER_BYTES);
     text.extend_from_slice(b"{\"success\":true,\"status\":\"ok\",\"message\":\"Heartbeat accepted for '");
@@ -83,7 +83,7 @@ fn encode_accepted(username: &Username, beat: Beat, wall: WallMs) -> Vec<u8> {
         addr.append_to(&mut text);
     }
     text.extend_from_slice(b"\",\"last_seen\":\"");
-    text.extend_from_slice(&wall.rfc3339());
+    text.extend_from_slice(&wall.rfc3339_bytes());
     let mut digits = itoa::Buffer::new();
     text.extend_from_slice(b"\",\"ttl_ms\":");
     text.extend_from_slice(digits.format(beat.ttl_ms).as_bytes());

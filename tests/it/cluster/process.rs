@@ -35,7 +35,7 @@ pub(crate) fn rollcall(dir: &Path) -> Command {
         "https_proxy",
         "all_proxy",
     ];
-    for variable in rollcall::config::variables().chain(others) {
+    for variable in rollcall::config::env_vars().chain(others) {
         command.env_remove(variable);
     }
     // For debugging a failed test.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, Plan, until};
-use crate::pictures::png;
+use crate::sample_images::png;
 
 const TTL: Duration = Duration::from_secs(3);
 const ALICE: &str = r#"{"username": "alice", "addr": "10.40.6.26:9000"}"#;

@@ -9,15 +9,15 @@ use tokio::time::sleep;
 use crate::cluster::{Cluster, http_client};
 
 /// Between two tries.
-const PAUSE: Duration = Duration::from_millis(10);
+const RETRY_DELAY: Duration = Duration::from_millis(10);
 /// The longest that one try may take; a frozen or killed node gives no answer.
-const TRY_TIME: Duration = Duration::from_secs(2);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a registration ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Outcome {
     /// 201 or 200: the name is ours, under this id.
-    Ours(String),
+    Registered(String),
     /// 409: it is another's.
     Taken,
 }
@@ -41,14 +41,14 @@ impl Client {
         let body = json!({"username": username, "addr": addr});
         loop {
             let url = format!("{}/register", self.urls[self.next % self.urls.len()]);
-            let sent = self.http.post(url).timeout(TRY_TIME).body(body.to_string()).send().await;
+            let sent = self.http.post(url).timeout(REQUEST_TIMEOUT).body(body.to_string()).send().await;
             let (status, json) = match sent {
                 Ok(response) => (response.status().as_u16(), response.json().await.unwrap_or(Value::Null)),
                 Err(_) => (0, Value::Null),
             };
             match status {
                 200 | 201 if json["user_id"].is_string() => {
-                    return Outcome::Ours(json["user_id"].as_str().unwrap_or_default().to_owned());
+                    return Outcome::Registered(json["user_id"].as_str().unwrap_or_default().to_owned());
                 }
                 409 => return Outcome::Taken,
                 400..=402 | 404..=499 => panic!("a right registration was refused: {json}"),
@@ -56,7 +56,7 @@ impl Client {
             }
             let named = self.urls.iter().position(|url| json["leader_url"] == **url);
             self.next = named.unwrap_or(self.next + 1);
-            sleep(PAUSE).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 }

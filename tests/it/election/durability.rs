@@ -16,7 +16,7 @@ const WRITERS: usize = 2;
 /// At most 100 registrations a second and writer: the point is the kill in the midst of them, not their number.
 const PACE: Duration = Duration::from_millis(10);
 /// Each leader acknowledges so many before it is killed.
-const AT_LEAST: usize = 15;
+const MIN_REGISTRATIONS: usize = 15;
 
 #[tokio::test]
 async fn no_acknowledged_registration_is_lost_when_leaders_are_killed() {
@@ -34,39 +34,39 @@ async fn no_acknowledged_registration_is_lost_when_leaders_are_killed() {
                 }
                 let name = format!("w{writer}-{n}");
                 let outcome = client.register(&name, "10.0.0.1:9000").await;
-                let Outcome::Ours(id) = outcome else { panic!("{name} is nobody else's") };
+                let Outcome::Registered(id) = outcome else { panic!("{name} is nobody else's") };
                 acknowledged.lock().expect("no panic").insert(name, id);
                 sleep(PACE).await;
             }
         });
     }
     // A copy: the writers wait for the lock, so it must not be held while this test waits for something.
-    let so_far = || acknowledged.lock().expect("no panic").clone();
+    let snapshot = || acknowledged.lock().expect("no panic").clone();
     for _ in 0..ROUNDS {
-        let (leader, before) = (cluster.leader().await, so_far().len());
-        until("registrations under this leader", async || so_far().len() >= before + AT_LEAST).await;
+        let (leader, before) = (cluster.leader().await, snapshot().len());
+        until("registrations under this leader", async || snapshot().len() >= before + MIN_REGISTRATIONS).await;
         cluster.kill9(leader);
         cluster.leader_after(leader).await;
-        let acknowledged = so_far();
-        check_all_are_there(&cluster, &acknowledged).await;
+        let acknowledged = snapshot();
+        check_all_registered(&cluster, &acknowledged).await;
         cluster.start(leader);
         until("the killed node to answer", async || cluster.health(leader).await.is_some()).await;
     }
     stop.store(true, Ordering::Relaxed);
     writers.join_all().await;
-    let acknowledged = so_far();
-    check_all_are_there(&cluster, &acknowledged).await;
+    let acknowledged = snapshot();
+    check_all_registered(&cluster, &acknowledged).await;
     for index in 0..3 {
         cluster.kill9(index);
     }
     for index in 0..3 {
         cluster.start(index);
     }
-    check_all_are_there(&cluster, &acknowledged).await;
-    assert!(acknowledged.len() >= ROUNDS * AT_LEAST);
+    check_all_registered(&cluster, &acknowledged).await;
+    assert!(acknowledged.len() >= ROUNDS * MIN_REGISTRATIONS);
 }
 
-async fn check_all_are_there(cluster: &Cluster, acknowledged: &BTreeMap<String, String>) {
+async fn check_all_registered(cluster: &Cluster, acknowledged: &BTreeMap<String, String>) {
     let users = cluster.lead().get("/users").await;
     assert_eq!(users.status, 200, "{users}");
     let users = users.json();

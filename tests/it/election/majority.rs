@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::cluster::{Plan, until};
 
 /// Several times the longest election timeout of the quick timings, which is 900 ms.
-const LONG_ENOUGH: Duration = Duration::from_secs(4);
+const OBSERVATION_TIME: Duration = Duration::from_secs(4);
 
 #[tokio::test]
 async fn one_of_three_never_serves_and_says_so() {
@@ -23,7 +23,7 @@ async fn one_of_three_never_serves_and_says_so() {
     })
     .await;
     let started = Instant::now();
-    while started.elapsed() < LONG_ENOUGH {
+    while started.elapsed() < OBSERVATION_TIME {
         let health = cluster.at(last).get("/").await.json();
         assert_eq!((&health["status"], &health["is_leader"]), (&json!("ok"), &json!(false)), "{health}");
         for path in ["/users", "/discover", "/leader", "/readyz"] {
@@ -52,7 +52,7 @@ async fn a_leader_whose_followers_are_frozen_stops_serving() {
     let health = cluster.at(leader).get("/").await.json();
     assert_eq!(health["is_leader"], false, "{health}");
     let started = Instant::now();
-    while started.elapsed() < LONG_ENOUGH / 2 {
+    while started.elapsed() < OBSERVATION_TIME / 2 {
         cluster.at(leader).post("/register", r#"{"username":"bob"}"#).await.expect_error(503, "no_leader");
     }
     for index in (0..3).filter(|index| *index != leader) {

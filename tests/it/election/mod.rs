@@ -3,6 +3,6 @@
 pub(crate) mod clients;
 mod durability;
 mod majority;
-mod race;
-mod strangers;
+mod mismatched_nodes;
+mod registration_race;
 mod succession;

@@ -8,43 +8,43 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::{Cluster, Plan, SOON, until};
-use crate::pictures::png;
+use crate::sample_images::png;
 
 /// Less than the documented `election_timeout_min_ms` by so much that only a proof of death or a resignation can be as quick.
 const QUICK_SUCCESSION: Duration = Duration::from_secs(2);
 
-const REQUESTS_TO_THE_FROZEN: usize = 64;
+const REQUESTS_TO_FROZEN_LEADER: usize = 64;
 const ROUNDS: usize = 5;
 
 /// What must survive everything.
-struct Kept {
+struct StoredData {
     id: String,
     picture: Vec<u8>,
     name: String,
 }
 
-async fn keep(cluster: &Cluster) -> Kept {
+async fn store_data(cluster: &Cluster) -> StoredData {
     let (id, picture) = (cluster.register("alice", "10.0.0.1:9000").await, png(32, 32, 7));
     let name = cluster.upload("alice", &picture).await;
-    Kept { id, picture, name }
+    StoredData { id, picture, name }
 }
 
-async fn check_kept(cluster: &Cluster, kept: &Kept) {
+async fn check_stored(cluster: &Cluster, stored: &StoredData) {
     let users = cluster.lead().get("/users").await.json();
-    assert_eq!((&users["count"], &users["users"][0]["id"]), (&json!(1), &json!(kept.id)), "{users}");
+    assert_eq!((&users["count"], &users["users"][0]["id"]), (&json!(1), &json!(stored.id)), "{users}");
     let images = cluster.lead().get("/images/alice").await.json();
-    assert_eq!(images["images"], json!([kept.name]));
-    assert_eq!(cluster.lead().get(&format!("/image/alice/{}", kept.name)).await.body, kept.picture);
+    assert_eq!(images["images"], json!([stored.name]));
+    assert_eq!(cluster.lead().get(&format!("/image/alice/{}", stored.name)).await.body, stored.picture);
     cluster.heartbeat("alice").await;
     assert_eq!(cluster.lead().get("/discover").await.json()["count"], 1);
     // The very same registration still gives the very same id.
-    assert_eq!(cluster.register("alice", "10.0.0.1:9000").await, kept.id);
+    assert_eq!(cluster.register("alice", "10.0.0.1:9000").await, stored.id);
 }
 
 #[tokio::test]
 async fn a_killed_leader_is_followed_at_once_and_comes_back_as_a_follower() {
     let mut cluster = Plan::documented().start().await;
-    let kept = keep(&cluster).await;
+    let stored = store_data(&cluster).await;
     let old = cluster.leader().await;
     let term = cluster.health(old).await.expect("it answers")["term"].as_u64();
     let killed_at = Instant::now();
@@ -52,7 +52,7 @@ async fn a_killed_leader_is_followed_at_once_and_comes_back_as_a_follower() {
     let new = cluster.leader_after(old).await;
     assert!(killed_at.elapsed() < QUICK_SUCCESSION, "took {:?}", killed_at.elapsed());
     assert!(cluster.health(new).await.expect("it answers")["term"].as_u64() > term);
-    check_kept(&cluster, &kept).await;
+    check_stored(&cluster, &stored).await;
 
     cluster.start(old);
     until("the old leader to follow", async || {
@@ -62,13 +62,13 @@ async fn a_killed_leader_is_followed_at_once_and_comes_back_as_a_follower() {
     let health = cluster.health(old).await.expect("it answers");
     assert_eq!((&health["is_leader"], &health["role"]), (&json!(false), &json!("follower")));
     assert_eq!(cluster.leader().await, new, "who comes back disturbs nobody");
-    check_kept(&cluster, &kept).await;
+    check_stored(&cluster, &stored).await;
 }
 
 #[tokio::test]
 async fn a_cluster_that_lost_power_has_everything_when_it_is_started_again() {
     let mut cluster = Plan::documented().start().await;
-    let kept = keep(&cluster).await;
+    let stored = store_data(&cluster).await;
     let leader = cluster.leader().await;
     let term = cluster.health(leader).await.expect("it answers")["term"].as_u64();
     for index in 0..3 {
@@ -79,13 +79,13 @@ async fn a_cluster_that_lost_power_has_everything_when_it_is_started_again() {
     }
     let leader = cluster.leader().await;
     assert!(cluster.health(leader).await.expect("it answers")["term"].as_u64() > term, "no term is used twice");
-    check_kept(&cluster, &kept).await;
+    check_stored(&cluster, &stored).await;
 }
 
 #[tokio::test]
 async fn a_leader_that_is_asked_to_end_ends_well_and_is_followed_at_once() {
     let mut cluster = Plan::documented().start().await;
-    let kept = keep(&cluster).await;
+    let stored = store_data(&cluster).await;
     for _ in 0..2 {
         let old = cluster.leader().await;
         let asked_at = Instant::now();
@@ -93,7 +93,7 @@ async fn a_leader_that_is_asked_to_end_ends_well_and_is_followed_at_once() {
         assert_eq!(status.code(), Some(0), "{status}");
         cluster.leader_after(old).await;
         assert!(asked_at.elapsed() < QUICK_SUCCESSION, "took {:?}", asked_at.elapsed());
-        check_kept(&cluster, &kept).await;
+        check_stored(&cluster, &stored).await;
         cluster.start(old);
         until("the old leader to answer", async || cluster.health(old).await.is_some()).await;
     }
@@ -108,10 +108,10 @@ async fn a_leader_that_is_asked_to_end_ends_well_and_is_followed_at_once() {
 #[tokio::test]
 async fn a_leader_that_slept_through_its_lease_answers_nothing_as_leader_when_it_wakes() {
     let cluster = Plan::quick().start().await;
-    let kept = keep(&cluster).await;
+    let stored = store_data(&cluster).await;
     for round in 0..ROUNDS {
         freeze_and_wake(&cluster, &format!("half{round}")).await;
-        check_alice_and_so_many(&cluster, &kept, &format!("half{round}"), round + 2).await;
+        check_stored_and_user_count(&cluster, &stored, &format!("half{round}"), round + 2).await;
     }
 }
 
@@ -122,20 +122,21 @@ async fn freeze_and_wake(cluster: &Cluster, username: &str) {
     // heads, on connections that the node has accepted, so that nothing but their last bytes has to reach it when it wakes.
     let body = registration(username);
     let head = format!("POST /register HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{}", body.len(), &body[..9]);
-    let mut begun = vec![(begin(cluster, old, &head).await, &body[9..])];
-    for n in 0..REQUESTS_TO_THE_FROZEN {
+    let mut partial_requests = vec![(send_partial_request(cluster, old, &head).await, &body[9..])];
+    for n in 0..REQUESTS_TO_FROZEN_LEADER {
         let path = ["/discover", "/users", "/leader", "/discovery/online"][n % 4];
-        begun.push((begin(cluster, old, &format!("GET {path} HTTP/1.1\r\nhost: x\r\n")).await, "\r\n"));
+        partial_requests
+            .push((send_partial_request(cluster, old, &format!("GET {path} HTTP/1.1\r\nhost: x\r\n")).await, "\r\n"));
     }
     // An answer on another connection: by then the server has read those as well, as nearly as can be known.
     cluster.at(old).get("/").await;
     cluster.freeze(old);
     let new = cluster.leader_after(old).await;
-    for (socket, rest) in &mut begun {
+    for (socket, rest) in &mut partial_requests {
         socket.write_all(rest.as_bytes()).await.expect("the system reads for it");
     }
     cluster.resume(old);
-    for (mut socket, _) in begun {
+    for (mut socket, _) in partial_requests {
         let mut answer = [0; 12];
         timeout(SOON, socket.read_exact(&mut answer)).await.expect("it woke").expect("it answers");
         assert!([b"HTTP/1.1 403", b"HTTP/1.1 503"].contains(&&answer), "{}", String::from_utf8_lossy(&answer));
@@ -149,7 +150,7 @@ async fn freeze_and_wake(cluster: &Cluster, username: &str) {
     .await;
 }
 
-async fn begin(cluster: &Cluster, node: usize, start: &str) -> TcpStream {
+async fn send_partial_request(cluster: &Cluster, node: usize, start: &str) -> TcpStream {
     let mut socket = TcpStream::connect(cluster.api(node)).await.expect("it listens");
     socket.write_all(start.as_bytes()).await.expect("it reads");
     socket
@@ -161,10 +162,10 @@ fn registration(username: &str) -> String {
 
 /// The half request was refused after it was let in: what it asked for may have happened, as after any 503. But from then on the cluster's
 /// answer is one and the same.
-async fn check_alice_and_so_many(cluster: &Cluster, kept: &Kept, username: &str, count: usize) {
+async fn check_stored_and_user_count(cluster: &Cluster, stored: &StoredData, username: &str, count: usize) {
     let is_stored = cluster.stored().contains(&format!("users/{username}/profile.json"));
     let again = cluster.lead().post("/register", registration(username)).await;
     assert_eq!(again.status, if is_stored { 200 } else { 201 }, "{again}");
     let users = cluster.lead().get("/users").await.json();
-    assert_eq!((&users["count"], &users["users"][0]["id"]), (&json!(count), &json!(kept.id)), "{users}");
+    assert_eq!((&users["count"], &users["users"][0]["id"]), (&json!(count), &json!(stored.id)), "{users}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::watched::{V, Watched, terms};
+use super::observed_cluster::{ObservedCluster, V, terms};
 use crate::cluster::{Plan, until};
 
 /// What happens to the file: its name, how it is done, and what the log then says of it.
@@ -26,62 +26,63 @@ const DAMAGES: [Damage; 3] = [
 ];
 
 /// Two elections' worth.
-const LONG_ENOUGH: Duration = Duration::from_secs(8);
+const OBSERVATION_TIME: Duration = Duration::from_secs(8);
 
 /// Row 19. Whether the lost vote was for a leader that still serves somewhere cannot be known, so a lost ballot must not
 /// make up a majority until those with ballots have told their terms.
 #[tokio::test]
 async fn a_node_without_its_ballot_elects_nobody_until_all_others_were_heard() {
-    let mut watched = Watched::start(Plan::documented()).await;
-    let leader = watched.settled().await;
+    let mut observed = ObservedCluster::start(Plan::documented()).await;
+    let leader = observed.wait_until_settled().await;
     let (wiped, other) = ((leader + 1) % 3, (leader + 2) % 3);
-    let term = watched.term().await;
-    watched.cluster.kill9(wiped);
-    watched.cluster.kill9(leader);
-    fs::remove_file(watched.cluster.node_dir(wiped).join("ballot.json")).expect("it is there");
-    watched.restart(wiped);
-    let seen = watched.watch_for(LONG_ENOUGH).await;
+    let term = observed.term().await;
+    observed.cluster.kill9(wiped);
+    observed.cluster.kill9(leader);
+    fs::remove_file(observed.cluster.node_dir(wiped).join("ballot.json")).expect("it is there");
+    observed.restart(wiped);
+    let seen = observed.observe_for(OBSERVATION_TIME).await;
     assert_eq!(terms(&seen[seen.len() / 2..]), [0_u64; 0], "the wiped node and node {other} are no majority");
-    watched.restart(leader);
-    watched.agreed().await;
-    assert!(watched.term().await > term);
+    observed.restart(leader);
+    observed.wait_for_agreement().await;
+    assert!(observed.term().await > term);
 }
 
 /// Row 19.
 #[tokio::test]
 async fn a_lost_ballot_is_said_and_disturbs_nobody_and_its_node_is_of_use_again() {
-    let mut watched = Watched::start(Plan::documented()).await;
-    for (what, damage, said) in DAMAGES {
-        let leader = watched.settled().await;
+    let mut observed = ObservedCluster::start(Plan::documented()).await;
+    for (what, damage, log_text) in DAMAGES {
+        let leader = observed.wait_until_settled().await;
         let wiped = (leader + 1) % 3;
-        let term = watched.term().await;
-        let told = watched.cluster.stderr(wiped).matches(said).count();
-        watched.cluster.kill9(wiped);
-        damage(&watched.cluster.node_dir(wiped).join("ballot.json"));
-        watched.restart(wiped);
-        until("the log to say so", async || watched.cluster.stderr(wiped).matches(said).count() > told).await;
-        assert_eq!(terms(&watched.watch_for(V).await), [term], "{what}");
-        watched.cluster.kill9(leader);
-        watched.restart(leader);
-        watched.agreed().await;
-        assert!(watched.term().await > term, "{what}");
+        let term = observed.term().await;
+        let logged_before = observed.cluster.stderr(wiped).matches(log_text).count();
+        observed.cluster.kill9(wiped);
+        damage(&observed.cluster.node_dir(wiped).join("ballot.json"));
+        observed.restart(wiped);
+        until("the log to say so", async || observed.cluster.stderr(wiped).matches(log_text).count() > logged_before)
+            .await;
+        assert_eq!(terms(&observed.observe_for(V).await), [term], "{what}");
+        observed.cluster.kill9(leader);
+        observed.restart(leader);
+        observed.wait_for_agreement().await;
+        assert!(observed.term().await > term, "{what}");
     }
 }
 
 /// Row 20. The leader is frozen and may believe in its lease; both followers forget what they promised it.
 #[tokio::test]
 async fn followers_that_are_restarted_within_a_moment_do_not_vote_early() {
-    let mut watched = Watched::start(Plan::documented()).await;
-    let leader = watched.settled().await;
-    watched.cluster.freeze(leader);
+    let mut observed = ObservedCluster::start(Plan::documented()).await;
+    let leader = observed.wait_until_settled().await;
+    observed.cluster.freeze(leader);
     let at = Instant::now();
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
-        watched.cluster.kill9(follower);
-        watched.restart(follower);
+        observed.cluster.kill9(follower);
+        observed.restart(follower);
     }
-    let took = watched.first_served_by_another(leader).await.received - at;
+    let took = observed.wait_for_successor(leader).await.received - at;
     // The leader may serve for 2.5 s more. A node that votes at its start would have a successor in a fraction of that.
     assert!(took >= V, "elected after {took:?}");
-    watched.cluster.resume(leader);
-    watched.agreed().await;
+    observed.cluster.resume(leader);
+    observed.wait_for_agreement().await;
 }

@@ -4,87 +4,87 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::watched::{V, Watched, terms};
+use super::observed_cluster::{ObservedCluster, V, terms};
 use crate::cluster::Plan;
 
 /// Longer than any timeout, which is 5 s at most.
-const FROZEN: Duration = Duration::from_secs(10);
+const FREEZE_TIME: Duration = Duration::from_secs(10);
 /// 5.5 s, and some more for a busy machine.
-const SUCCESSOR: Duration = Duration::from_secs(9);
+const SUCCESSOR_LIMIT: Duration = Duration::from_secs(9);
 /// After waking: longer than any timeout again.
-const AFTER: Duration = Duration::from_secs(6);
+const OBSERVATION_AFTER: Duration = Duration::from_secs(6);
 
 /// Row 5.
 #[tokio::test]
 async fn a_frozen_leader_has_a_successor_and_serves_nothing_when_it_wakes() {
-    let mut watched = Watched::start(Plan::documented()).await;
-    let leader = watched.settled().await;
+    let mut observed = ObservedCluster::start(Plan::documented()).await;
+    let leader = observed.wait_until_settled().await;
     let at = Instant::now();
-    watched.cluster.freeze(leader);
-    let took = watched.first_served_by_another(leader).await.received - at;
-    assert!(took < SUCCESSOR, "took {took:?}");
-    let seen = watched.watch_for(FROZEN.saturating_sub(at.elapsed())).await;
+    observed.cluster.freeze(leader);
+    let took = observed.wait_for_successor(leader).await.received - at;
+    assert!(took < SUCCESSOR_LIMIT, "took {took:?}");
+    let seen = observed.observe_for(FREEZE_TIME.saturating_sub(at.elapsed())).await;
     assert_eq!(terms(&seen).len(), 1, "one successor");
-    watched.cluster.resume(leader);
+    observed.cluster.resume(leader);
     // The requests that waited in its sockets are answered first. What it served now would be of an old term.
-    let seen = watched.watch_for(AFTER).await;
+    let seen = observed.observe_for(OBSERVATION_AFTER).await;
     assert!(seen.iter().all(|one| one.node != leader || !one.is_served()), "the old leader serves");
     assert_eq!(terms(&seen).len(), 1, "who wakes disturbs nobody");
-    assert_ne!(watched.agreed().await, leader);
+    assert_ne!(observed.wait_for_agreement().await, leader);
 }
 
 /// Row 6.
 #[tokio::test]
 async fn a_frozen_follower_is_no_reason_for_an_election_nor_is_its_waking() {
-    let mut watched = Watched::start(Plan::documented()).await;
-    let leader = watched.settled().await;
-    let term = watched.term().await;
+    let mut observed = ObservedCluster::start(Plan::documented()).await;
+    let leader = observed.wait_until_settled().await;
+    let term = observed.term().await;
     let follower = (leader + 1) % 3;
-    watched.cluster.freeze(follower);
-    let mut seen = watched.watch_for(FROZEN).await;
-    watched.cluster.resume(follower);
-    seen.extend(watched.watch_for(AFTER).await);
+    observed.cluster.freeze(follower);
+    let mut seen = observed.observe_for(FREEZE_TIME).await;
+    observed.cluster.resume(follower);
+    seen.extend(observed.observe_for(OBSERVATION_AFTER).await);
     assert_eq!(terms(&seen), [term]);
-    assert_eq!(watched.agreed().await, leader);
+    assert_eq!(observed.wait_for_agreement().await, leader);
 }
 
 /// Row 34: both followers wake while the lease still runs. What the leader said meanwhile waits in their sockets, and is
 /// heard before their own timers.
 #[tokio::test]
 async fn followers_that_wake_within_the_lease_start_no_election() {
-    let mut watched = Watched::start(Plan::documented()).await;
-    let leader = watched.settled().await;
-    let term = watched.term().await;
+    let mut observed = ObservedCluster::start(Plan::documented()).await;
+    let leader = observed.wait_until_settled().await;
+    let term = observed.term().await;
     let followers = [(leader + 1) % 3, (leader + 2) % 3];
     for _ in 0..2 {
         for follower in followers {
-            watched.cluster.freeze(follower);
+            observed.cluster.freeze(follower);
         }
         // The last acknowledged heartbeat may be a second old, and the lease is 2.5 s: half a second is left.
-        let seen = watched.watch_for(Duration::from_secs(1)).await;
+        let seen = observed.observe_for(Duration::from_secs(1)).await;
         assert_eq!(terms(&seen), [term]);
         for follower in followers {
-            watched.cluster.resume(follower);
+            observed.cluster.resume(follower);
         }
-        assert_eq!(terms(&watched.watch_for(V).await), [term]);
+        assert_eq!(terms(&observed.observe_for(V).await), [term]);
     }
 }
 
 /// Row 34: both followers sleep for so long that the leader gives up and ends its links.
 #[tokio::test]
 async fn followers_that_wake_after_the_lease_elect_only_one_leader() {
-    let mut watched = Watched::start(Plan::documented()).await;
-    let leader = watched.settled().await;
+    let mut observed = ObservedCluster::start(Plan::documented()).await;
+    let leader = observed.wait_until_settled().await;
     let at = Instant::now();
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
-        watched.cluster.freeze(follower);
+        observed.cluster.freeze(follower);
     }
-    watched.first("the end of the lease", |one| one.node == leader && one.status == 503 && one.sent > at).await;
+    observed.wait_for("the end of the lease", |one| one.node == leader && one.status == 503 && one.sent > at).await;
     assert!(at.elapsed() < V + V, "it served for {:?} without a majority", at.elapsed());
-    sleep_until(at + FROZEN).await;
+    sleep_until(at + FREEZE_TIME).await;
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
-        watched.cluster.resume(follower);
+        observed.cluster.resume(follower);
     }
-    watched.agreed().await;
-    assert!(terms(&watched.watch_for(AFTER).await).len() <= 2, "the cluster settles");
+    observed.wait_for_agreement().await;
+    assert!(terms(&observed.observe_for(OBSERVATION_AFTER).await).len() <= 2, "the cluster settles");
 }

@@ -5,29 +5,29 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::watched::{Watched, terms};
+use super::observed_cluster::{ObservedCluster, terms};
 use crate::cluster::Plan;
 
 /// The default of 10 s would only make the test long.
 const TERM_MS: &str = "1000";
 /// Around a handover, so much is looked at.
-const AROUND: Duration = Duration::from_secs(1);
+const WINDOW: Duration = Duration::from_secs(1);
 /// An election without a handover would have to wait for the end of the lease, which is 2.5 s.
-const GAP: Duration = Duration::from_millis(1500);
+const MAX_GAP: Duration = Duration::from_millis(1500);
 /// Twelve terms: whoever hands over at each would be seen.
-const QUIET: Duration = Duration::from_secs(12);
+const QUIET_TIME: Duration = Duration::from_secs(12);
 
-async fn start() -> Watched {
+async fn start() -> ObservedCluster {
     let mut plan = Plan::documented().env("ROLLCALL_LEADER_TERM_MS", TERM_MS);
     for index in 0..3 {
         plan = plan.env_of(index, "ROLLCALL_LOAD_SOURCE", &format!("file:load-{index}"));
     }
-    Watched::start(plan).await
+    ObservedCluster::start(plan).await
 }
 
-fn set_loads(watched: &Watched, loads: [f64; 3]) {
+fn set_loads(observed: &ObservedCluster, loads: [f64; 3]) {
     for (index, load) in loads.iter().enumerate() {
-        let path = watched.cluster.dir().join(format!("load-{index}"));
+        let path = observed.cluster.dir().join(format!("load-{index}"));
         // Renamed, because the node may read at any moment.
         fs::write(path.with_extension("new"), load.to_string()).expect("the directory is ours");
         fs::rename(path.with_extension("new"), path).expect("the directory is ours");
@@ -37,33 +37,33 @@ fn set_loads(watched: &Watched, loads: [f64; 3]) {
 /// Rows 4 and 28.
 #[tokio::test]
 async fn a_leader_under_full_load_hands_over_to_the_lightest_node_without_an_error_and_it_stays() {
-    let mut watched = start().await;
-    let leader = watched.settled().await;
+    let mut observed = start().await;
+    let leader = observed.wait_until_settled().await;
     let (middle, light) = ((leader + 1) % 3, (leader + 2) % 3);
     // What followers tell of their load is up to a heartbeat old, and until then they count as half loaded.
     let mut loads = [0.0; 3];
     (loads[leader], loads[middle], loads[light]) = (0.05, 0.4, 0.05);
-    set_loads(&watched, loads);
-    assert_eq!(terms(&watched.watch_for(AROUND * 3).await).len(), 1, "equal loads are no reason for a change");
+    set_loads(&observed, loads);
+    assert_eq!(terms(&observed.observe_for(WINDOW * 3).await).len(), 1, "equal loads are no reason for a change");
     loads[leader] = 0.95;
-    set_loads(&watched, loads);
+    set_loads(&observed, loads);
     let mut served = Vec::new();
     let mut seen = Vec::new();
     while served.is_empty() {
-        let batch = watched.watch_for(AROUND).await;
+        let batch = observed.observe_for(WINDOW).await;
         served.extend(batch.iter().filter(|one| one.is_served() && one.node != leader).map(|one| one.received));
         seen.extend(batch);
     }
     let changed: Instant = served[0];
-    seen.retain(|one| one.received + AROUND > changed);
+    seen.retain(|one| one.received + WINDOW > changed);
     assert!(seen.iter().all(|one| one.status < 500), "no answer is an error");
     let mut times: Vec<Instant> = seen.iter().filter(|one| one.is_served()).map(|one| one.received).collect();
     times.sort_unstable();
     let gap = times.windows(2).map(|pair| pair[1] - pair[0]).max().expect("requests were served");
-    assert!(gap < GAP, "{gap:?} without a served request");
+    assert!(gap < MAX_GAP, "{gap:?} without a served request");
 
     // If the disk of the lightest is too slow for its turn, another may be elected first and hands over in its turn.
-    let seen = watched.watch_for(QUIET).await;
+    let seen = observed.observe_for(QUIET_TIME).await;
     assert!(terms(&seen).len() <= 2, "at most one more change: {:?}", terms(&seen));
-    assert_eq!(watched.agreed().await, light, "the lightest leads");
+    assert_eq!(observed.wait_for_agreement().await, light, "the lightest leads");
 }

@@ -4,13 +4,13 @@
 //! that a cluster without it cannot. The exact figures are measured by the example `failover`.
 
 mod ballot;
+mod foreign_connections;
 mod freezes;
 mod handover;
 mod kills;
-mod lonely;
+mod observed_cluster;
 mod restarts;
-mod strangers;
-mod watched;
+mod two_nodes;
 mod writers;
 
 #[path = "../../../examples/failover/probes.rs"]

@@ -4,54 +4,54 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::watched::Watched;
+use super::observed_cluster::ObservedCluster;
 use super::writers::Writers;
 use crate::cluster::{Plan, until};
 
 /// The benchmark has 50.
 const ROUNDS: usize = 3;
 /// Registrations of one round, at the least.
-const AT_LEAST: usize = 5;
+const MIN_REGISTRATIONS: usize = 5;
 /// The figure of the row; a node that waited for a whole timeout after its boot window would need more than 8 s.
-const POWER_CUT: Duration = Duration::from_secs(10);
+const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Row 29.
 #[tokio::test]
 async fn rolling_restarts_under_load_lose_nothing_acknowledged() {
-    let mut watched = Watched::start(Plan::documented()).await;
-    watched.settled().await;
-    let writers = Writers::start(&watched.cluster);
+    let mut observed = ObservedCluster::start(Plan::documented()).await;
+    observed.wait_until_settled().await;
+    let writers = Writers::start(&observed.cluster);
     for _ in 0..ROUNDS {
         let before = writers.count();
         for index in 0..3 {
-            let status = watched.cluster.sigterm(index).await;
+            let status = observed.cluster.sigterm(index).await;
             assert_eq!(status.code(), Some(0), "{status}");
-            watched.restart(index);
+            observed.restart(index);
             // As an operator would: the next one when this one is ready, not when it may vote.
-            watched.agreed().await;
+            observed.wait_for_agreement().await;
         }
-        until("registrations", async || writers.count() >= before + AT_LEAST).await;
+        until("registrations", async || writers.count() >= before + MIN_REGISTRATIONS).await;
     }
-    writers.check(&watched.cluster).await;
+    writers.check(&observed.cluster).await;
 }
 
 /// Row 30.
 #[tokio::test]
 async fn after_a_power_cut_there_is_a_leader_within_ten_seconds_and_every_user() {
-    let mut watched = Watched::start(Plan::documented()).await;
-    watched.settled().await;
-    let term = watched.term().await;
-    let writers = Writers::start(&watched.cluster);
-    until("registrations", async || writers.count() >= AT_LEAST).await;
+    let mut observed = ObservedCluster::start(Plan::documented()).await;
+    observed.wait_until_settled().await;
+    let term = observed.term().await;
+    let writers = Writers::start(&observed.cluster);
+    until("registrations", async || writers.count() >= MIN_REGISTRATIONS).await;
     for index in 0..3 {
-        watched.cluster.kill9(index);
+        observed.cluster.kill9(index);
     }
     let at = Instant::now();
     for index in 0..3 {
-        watched.restart(index);
+        observed.restart(index);
     }
-    watched.agreed().await;
-    assert!(at.elapsed() < POWER_CUT, "took {:?}", at.elapsed());
-    assert!(watched.term().await > term, "no term is used twice");
-    writers.check(&watched.cluster).await;
+    observed.wait_for_agreement().await;
+    assert!(at.elapsed() < RECOVERY_LIMIT, "took {:?}", at.elapsed());
+    assert!(observed.term().await > term, "no term is used twice");
+    writers.check(&observed.cluster).await;
 }

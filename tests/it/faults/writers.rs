@@ -31,7 +31,7 @@ impl Writers {
                 for n in 0.. {
                     let name = format!("w{writer}-{n}");
                     let outcome = client.register(&name, "10.0.0.1:9000").await;
-                    let Outcome::Ours(id) = outcome else { panic!("{name} is nobody else's") };
+                    let Outcome::Registered(id) = outcome else { panic!("{name} is nobody else's") };
                     acknowledged.lock().expect("no panic").insert(name, id);
                     sleep(PACE).await;
                 }

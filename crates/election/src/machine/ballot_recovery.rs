@@ -9,16 +9,16 @@ use rollcall_core::{BootMs, MAX_NODES, Term};
 pub(super) struct BallotRecovery {
     /// Whether there was no sound ballot on disk when the process started.
     pub(super) missing_at_start: bool,
-    pub(super) memory: Memory,
+    pub(super) status: BallotStatus,
     /// Before this moment nobody's word can settle a lost ballot.
-    pub(super) settles_after: BootMs,
+    pub(super) reports_count_from: BootMs,
     /// The first question that was asked after it.
-    pub(super) settles_from_round: Option<u32>,
+    pub(super) first_counted_round: Option<u32>,
 }
 
 /// Whether this node remembers its votes.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(super) enum Memory {
+pub(super) enum BallotStatus {
     /// Its ballot was read from disk, or made good since.
     Sound,
     /// Its ballot file was missing or torn; what the others told of theirs.
@@ -27,48 +27,48 @@ pub(super) enum Memory {
 
 impl BallotRecovery {
     /// A process that has just started.
-    pub(super) fn new(missing_at_start: bool, settles_after: BootMs) -> Self {
-        let memory = if missing_at_start { Memory::lost() } else { Memory::Sound };
-        Self { missing_at_start, memory, settles_after, settles_from_round: None }
+    pub(super) fn new(missing_at_start: bool, reports_count_from: BootMs) -> Self {
+        let status = if missing_at_start { BallotStatus::lost() } else { BallotStatus::Sound };
+        Self { missing_at_start, status, reports_count_from, first_counted_round: None }
     }
 
     pub(super) fn is_sound(&self) -> bool {
-        self.memory == Memory::Sound
+        self.status == BallotStatus::Sound
     }
 
     /// A round of questions begins.
     pub(super) fn begin_round(&mut self, round: u32, now: BootMs) {
-        if now >= self.settles_after {
-            self.settles_from_round.get_or_insert(round);
+        if now >= self.reports_count_from {
+            self.first_counted_round.get_or_insert(round);
         }
     }
 
     /// Whether the answers to this round can settle a lost ballot.
-    pub(super) fn counts(&self, round: u32) -> bool {
-        self.settles_from_round.is_some_and(|first| round.wrapping_sub(first) < u32::MAX / 2)
+    pub(super) fn counts_round(&self, round: u32) -> bool {
+        self.first_counted_round.is_some_and(|first| round.wrapping_sub(first) < u32::MAX / 2)
     }
 
     /// Whether an answer of `node` would count, and it has given none yet.
-    pub(super) fn wants_to_hear(&self, node: NodeId) -> bool {
-        self.settles_from_round.is_some() && !self.memory.heard(node)
+    pub(super) fn needs_report_from(&self, node: NodeId) -> bool {
+        self.first_counted_round.is_some() && !self.status.has_report_from(node)
     }
 }
 
-impl Memory {
+impl BallotStatus {
     /// The memory of a node whose ballot file is missing or torn.
     pub(super) fn lost() -> Self {
         Self::Lost([None; MAX_NODES])
     }
 
     /// Notes what `node` said; the latest word counts.
-    pub(super) fn told(&mut self, node: NodeId, report: BallotReport) {
+    pub(super) fn record_report(&mut self, node: NodeId, report: BallotReport) {
         if let Self::Lost(reports) = self {
             reports[usize::from(node.0)] = Some(report);
         }
     }
 
     /// Whether nothing more is wanted of `node`: it was heard, or this node remembers all it needs.
-    pub(super) fn heard(&self, node: NodeId) -> bool {
+    pub(super) fn has_report_from(&self, node: NodeId) -> bool {
         match self {
             Self::Sound => true,
             Self::Lost(reports) => reports[usize::from(node.0)].is_some(),
@@ -82,14 +82,14 @@ impl Memory {
     /// * *Every* other node lost its ballot too and has taken part in no election since: nothing is left to contradict.
     ///   A majority would not be enough: one that has just lost its ballot and one that never had one would forget the
     ///   vote of the first.
-    pub(super) fn verdict(&self, nodes: usize) -> Option<Term> {
+    pub(super) fn abstain_through(&self, nodes: usize) -> Option<Term> {
         let Self::Lost(reports) = self else { return None };
         let others = nodes - 1;
-        let heard = || reports.iter().flatten();
-        if heard().filter(|report| report.missing_at_start && report.term == Term(0)).count() == others {
+        let reported = || reports.iter().flatten();
+        if reported().filter(|report| report.missing_at_start && report.term == Term(0)).count() == others {
             return Some(Term(0));
         }
-        let sound = || heard().filter(|report| report.sound);
+        let sound = || reported().filter(|report| report.sound);
         (sound().count() > others / 2).then(|| sound().map(|report| report.term).max().unwrap_or_default())
     }
 }
@@ -105,43 +105,43 @@ mod tests {
         BallotReport { missing_at_start: false, sound: true, term: Term(term) }
     }
 
-    fn verdict(nodes: usize, reports: &[BallotReport]) -> Option<Term> {
-        let mut memory = Memory::lost();
+    fn abstain_through(nodes: usize, reports: &[BallotReport]) -> Option<Term> {
+        let mut status = BallotStatus::lost();
         for (place, report) in (1..).zip(reports) {
-            memory.told(NodeId(place), *report);
+            status.record_report(NodeId(place), *report);
         }
-        memory.verdict(nodes)
+        status.abstain_through(nodes)
     }
 
     #[test]
     fn a_cluster_that_lost_every_ballot_begins_again_only_when_all_say_so() {
-        assert_eq!(verdict(1, &[]), Some(Term(0)));
-        assert_eq!(verdict(2, &[]), None);
-        assert_eq!(verdict(3, &[WIPED]), None);
-        assert_eq!(verdict(3, &[WIPED, WIPED]), Some(Term(0)));
-        assert_eq!(verdict(5, &[WIPED, WIPED, WIPED]), None);
-        assert_eq!(verdict(5, &[WIPED, WIPED, WIPED, WIPED]), Some(Term(0)));
+        assert_eq!(abstain_through(1, &[]), Some(Term(0)));
+        assert_eq!(abstain_through(2, &[]), None);
+        assert_eq!(abstain_through(3, &[WIPED]), None);
+        assert_eq!(abstain_through(3, &[WIPED, WIPED]), Some(Term(0)));
+        assert_eq!(abstain_through(5, &[WIPED, WIPED, WIPED]), None);
+        assert_eq!(abstain_through(5, &[WIPED, WIPED, WIPED, WIPED]), Some(Term(0)));
     }
 
     #[test]
     fn a_node_that_never_voted_does_not_vouch_for_one_that_did() {
-        assert_eq!(verdict(3, &[BLANK]), None);
-        assert_eq!(verdict(3, &[BLANK, WIPED]), None);
-        assert_eq!(verdict(3, &[BLANK, BLANK]), Some(Term(0)));
+        assert_eq!(abstain_through(3, &[BLANK]), None);
+        assert_eq!(abstain_through(3, &[BLANK, WIPED]), None);
+        assert_eq!(abstain_through(3, &[BLANK, BLANK]), Some(Term(0)));
     }
 
     #[test]
     fn a_wiped_node_abstains_until_it_heard_the_ballots_of_a_majority_of_the_others() {
-        assert_eq!(verdict(3, &[voted(7)]), None);
-        assert_eq!(verdict(3, &[voted(7), voted(9)]), Some(Term(9)));
-        assert_eq!(verdict(2, &[voted(7)]), Some(Term(7)));
-        assert_eq!(verdict(5, &[voted(7), voted(9)]), None);
-        assert_eq!(verdict(5, &[voted(7), voted(9), voted(8)]), Some(Term(9)));
+        assert_eq!(abstain_through(3, &[voted(7)]), None);
+        assert_eq!(abstain_through(3, &[voted(7), voted(9)]), Some(Term(9)));
+        assert_eq!(abstain_through(2, &[voted(7)]), Some(Term(7)));
+        assert_eq!(abstain_through(5, &[voted(7), voted(9)]), None);
+        assert_eq!(abstain_through(5, &[voted(7), voted(9), voted(8)]), Some(Term(9)));
     }
 
     #[test]
     fn the_word_of_another_wiped_node_is_no_ballot() {
         let wiped_too = BallotReport { missing_at_start: true, sound: false, term: Term(3) };
-        assert_eq!(verdict(3, &[voted(7), wiped_too]), None);
+        assert_eq!(abstain_through(3, &[voted(7), wiped_too]), None);
     }
 }

@@ -10,12 +10,12 @@ pub(super) struct DeadProcesses {
     /// The leader whose death made this node ask, until it hears another leader.
     pub(super) leader: Option<Process>,
     /// Whether ends of streams are still believed.
-    pub(super) trusts_ends: bool,
+    pub(super) trusts_end_of_stream: bool,
 }
 
 impl DeadProcesses {
-    pub(super) fn new(trusts_ends: bool) -> Self {
-        Self { boots: [None; MAX_NODES], leader: None, trusts_ends }
+    pub(super) fn new(trusts_end_of_stream: bool) -> Self {
+        Self { boots: [None; MAX_NODES], leader: None, trusts_end_of_stream }
     }
 
     pub(super) fn contains(&self, process: Process) -> bool {
@@ -33,7 +33,7 @@ impl DeadProcesses {
 
     /// A death proved false, so no end of a stream is believed until the restart.
     pub(super) fn distrust(&mut self) {
-        self.trusts_ends = false;
+        self.trusts_end_of_stream = false;
         self.leader = None;
     }
 }

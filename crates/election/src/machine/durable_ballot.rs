@@ -1,6 +1,6 @@
 //! Rule 1: the term and the vote, and what of them is on disk.
 
-use super::turn::Turn;
+use super::event_context::EventContext;
 use crate::process::{Ballot, NodeId};
 use rollcall_core::{BootMs, Term};
 
@@ -18,13 +18,13 @@ pub(super) struct DurableBallot {
     /// Messages that wait until `current` is on disk.
     pub(super) pending: Option<PendingReplies>,
     /// The highest term heard of. Kept apart from the ballot, so that hearsay costs no write.
-    pub(super) heard_term: Term,
+    pub(super) highest_seen_term: Term,
 }
 
 /// What leaves as soon as the present ballot is on disk (rule 1).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum PendingReplies {
-    Campaign,
+    VoteRequests,
     Grant { to: NodeId, asked_at: BootMs },
     Ack { to: NodeId, sent_at: BootMs },
 }
@@ -33,7 +33,7 @@ impl DurableBallot {
     /// The ballot that a process found on disk when it started.
     pub(super) fn new(found: Option<Ballot>) -> Self {
         let current = found.unwrap_or_default();
-        Self { current, saved: found, saving: None, pending: None, heard_term: Term(0) }
+        Self { current, saved: found, saving: None, pending: None, highest_seen_term: Term(0) }
     }
 
     pub(super) fn term(&self) -> Term {
@@ -46,31 +46,31 @@ impl DurableBallot {
 
     /// The term to stand in next: later than all that were heard of.
     pub(super) fn next_term(&self) -> Term {
-        self.current.term.max(self.heard_term).next()
+        self.current.term.max(self.highest_seen_term).next()
     }
 
-    pub(super) fn hear_of(&mut self, term: Term) {
-        self.heard_term = self.heard_term.max(term);
+    pub(super) fn observe_term(&mut self, term: Term) {
+        self.highest_seen_term = self.highest_seen_term.max(term);
     }
 
     /// Makes the present ballot durable, if it is not yet; `pending` replaces what waited for it.
     /// If it is on disk already, the caller sends `pending`.
-    pub(super) fn save(&mut self, pending: Option<PendingReplies>, turn: &mut Turn) {
+    pub(super) fn save(&mut self, pending: Option<PendingReplies>, ctx: &mut EventContext) {
         self.pending = pending;
         if !self.is_saved() && self.saving != Some(self.current) {
             self.saving = Some(self.current);
-            turn.save(self.current);
+            ctx.save(self.current);
         }
     }
 
     /// A write succeeded.
-    pub(super) fn written(&mut self, ballot: Ballot) {
+    pub(super) fn mark_saved(&mut self, ballot: Ballot) {
         self.saved = Some(ballot);
         self.saving = self.saving.filter(|saving| *saving != ballot);
     }
 
     /// A write failed. Returns whether it was that of the present ballot.
-    pub(super) fn write_failed(&mut self, ballot: Ballot) -> bool {
+    pub(super) fn mark_write_failed(&mut self, ballot: Ballot) -> bool {
         self.saving = self.saving.filter(|saving| *saving != ballot);
         if ballot != self.current {
             return false;

@@ -8,24 +8,24 @@ use rollcall_core::{Load, Term};
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Event {
     /// Messages to this node can be sent from now on.
-    LinkedTo(NodeId),
+    LinkUp(NodeId),
     /// Messages to this node are lost from now on.
-    UnlinkedFrom(NodeId),
+    LinkDown(NodeId),
     /// A message came in. The driver vouches for the sender.
-    Heard {
+    MessageReceived {
         /// Who sent it.
         from: Process,
         /// What it said.
         message: Message,
     },
     /// The moment of [`wake_at`](super::Machine::wake_at) has come, or nearly.
-    Woke,
+    TimerFired,
     /// This ballot is on disk.
-    Saved(Ballot),
+    BallotSaved(Ballot),
     /// This ballot may or may not be on disk.
-    SaveFailed(Ballot),
+    BallotSaveFailed(Ballot),
     /// A process greeted on a new link.
-    Greeted(Process),
+    ProcessConnected(Process),
     /// The link that this process had dialled to us ended in order, without a Bye, and not by our doing, and both ends
     /// had named the same two addresses (rule 5).
     EndOfStream(Process),
@@ -34,7 +34,7 @@ pub enum Event {
     /// The processors were measured.
     LoadSampled(Load),
     /// The process is asked to end: hand over or give up the lease, never stand again, go on voting.
-    Stopping,
+    StopRequested,
 }
 
 /// What is to be done.
@@ -47,36 +47,36 @@ pub enum Action {
         /// What.
         message: Message,
     },
-    /// Write the ballot to disk and say [`Event::Saved`] or [`Event::SaveFailed`]; in the order of the actions.
-    Save(Ballot),
+    /// Write the ballot to disk and say [`Event::BallotSaved`] or [`Event::BallotSaveFailed`]; in the order of the actions.
+    SaveBallot(Ballot),
     /// Hold what is new and say [`Event::Drained`] when what is under way has been answered; it is not waited for long.
     Drain,
     /// For the log.
-    Note(Note),
+    Log(LogEvent),
 }
 
 /// What an operator should read in the log.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Note {
+pub enum LogEvent {
     /// This node stands for election.
-    Stands {
+    CampaignStarted {
         /// In which term.
         term: Term,
     },
     /// This node won.
-    Won {
+    ElectionWon {
         /// Which term.
         term: Term,
     },
     /// This node follows another leader than before.
-    Follows {
+    LeaderChanged {
         /// Whom.
         leader: NodeId,
         /// In which term.
         term: Term,
     },
     /// The leader was not heard for too long.
-    LeaderSilent {
+    LeaderTimedOut {
         /// Which leader.
         leader: NodeId,
     },
@@ -93,12 +93,12 @@ pub enum Note {
         leader: NodeId,
     },
     /// A process that was taken for dead lives, so ends of streams are not trusted any more.
-    EndOfStreamWasNoDeath {
+    DeathDisproved {
         /// Which node: this one, or another that greeted again.
         node: NodeId,
     },
     /// This node told another to take its place.
-    HandsOver {
+    HandoverStarted {
         /// Whom.
         to: NodeId,
         /// In which term.
@@ -109,7 +109,7 @@ pub enum Note {
         /// The term it led.
         term: Term,
         /// Why.
-        why: SteppedDownBecause,
+        reason: StepDownReason,
     },
     /// This node asked a lighter one to stand.
     Nominated {
@@ -122,17 +122,17 @@ pub enum Note {
         early: bool,
     },
     /// The ballot file was missing or torn, and the others' word has settled what this node may do.
-    MemorySettled {
+    BallotRecovered {
         /// It abstains up to this term; 0 in a new cluster.
         abstains_through: Term,
     },
     /// The ballot could not be written: no vote, no candidacy.
-    BallotNotSaved,
+    BallotSaveFailed,
 }
 
 /// Why a leader stepped down.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum SteppedDownBecause {
+pub enum StepDownReason {
     /// A majority was not heard for too long.
     LostMajority,
     /// Another term was heard of.

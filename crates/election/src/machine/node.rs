@@ -36,15 +36,15 @@ impl Node {
     pub(super) fn new(rules: Rules, boot: BootId, ballot: Option<Ballot>, now: BootMs) -> Self {
         // With one node there is nobody to whom anything could have been promised.
         let window = (rules.nodes > 1)
-            .then(|| BootWindow { until: now.plus(rules.promise_ms()), not_leading: NodeSet::default() });
+            .then(|| BootWindow { until: now.plus(rules.promise_duration_ms()), not_leading: NodeSet::default() });
         Self {
             process: ProcessStatus { boot, linked: NodeSet::default(), load: Load::NEUTRAL, stopping: false },
             ballot: DurableBallot::new(ballot),
-            recovery: BallotRecovery::new(ballot.is_none(), now.plus(rules.votes_expire_ms())),
+            recovery: BallotRecovery::new(ballot.is_none(), now.plus(rules.vote_lifetime_ms())),
             state: State::Follower,
             following: Following { leader: None, promise: None, window, hint: None },
             dead: DeadProcesses::new(rules.trust_end_of_stream),
-            schedule: Schedule { deadline: now, round: 0, lost: 0, nominated: false, gave_up: None },
+            schedule: Schedule { deadline: now, round: 0, lost_rounds: 0, nominated: false, released: None },
             rules,
         }
     }
@@ -59,7 +59,7 @@ impl Node {
     }
 
     /// Whether this node may stand for election or say that another might: it is bound by nothing and its ballot is safe.
-    pub(super) fn is_free(&self) -> bool {
+    pub(super) fn is_free_to_vote(&self) -> bool {
         !self.refuses_votes() && self.ballot.is_saved()
     }
 
@@ -72,15 +72,15 @@ impl Node {
     }
 
     /// Whether nothing but the promise to its leader would keep this node from standing.
-    pub(super) fn could_stand(&self) -> bool {
+    pub(super) fn can_succeed_leader(&self) -> bool {
         self.following.window.is_none() && !self.process.stopping
     }
 
     /// Whether this node must hold still until it knows what `node` is, or was, and its answer would count. Two nodes that
     /// ask each other for what cannot count yet would go on without end.
-    pub(super) fn wants_to_hear(&self, node: NodeId) -> bool {
+    pub(super) fn needs_answer_from(&self, node: NodeId) -> bool {
         self.following.window.is_some_and(|window| !window.not_leading.contains(node))
-            || self.recovery.wants_to_hear(node)
+            || self.recovery.needs_report_from(node)
     }
 
     /// What this node is, in the word that others are told.

@@ -5,51 +5,51 @@
 //! Every component is taken apart without `..`, so that a field that is added and not thought of
 //! here does not compile.
 
-use super::ballot_recovery::{BallotRecovery, Memory};
+use super::ballot_recovery::{BallotRecovery, BallotStatus};
 use super::dead_processes::DeadProcesses;
 use super::durable_ballot::{DurableBallot, PendingReplies};
 use super::node::Node;
 use super::rules::Rules;
-use super::state::{BootWindow, Following, GaveUp, Handover, Hint, Leadership, Promise, Schedule, State};
+use super::state::{BootWindow, Following, Handover, LeaderHint, Leadership, Promise, ReleasedTerm, Schedule, State};
 use crate::process::{NodeId, NodeSet};
 use rollcall_core::{BootMs, MAX_NODES, Term};
 
 /// The present round of a machine whose answers do not settle a lost ballot, and (one less) those it asked before.
-const ROUND: u32 = 1;
+const ORDINARY_ROUND: u32 = 1;
 /// The present round of one whose answers do, and (one less) those it asked before that do, too.
-const SETTLING_ROUND: u32 = 3;
+const RECOVERY_ROUND: u32 = 3;
 
-/// The rules of [`Machine::rebased`](super::Machine::rebased), on the state itself.
-pub(super) fn rebase(node: &mut Node, now: BootMs, passed: &[u64; MAX_NODES]) {
+/// The rules of [`Machine::normalized`](super::Machine::rebased), on the state itself.
+pub(super) fn normalize_node(node: &mut Node, now: BootMs, passed: &[u64; MAX_NODES]) {
     let Node { rules, process: _, ballot, recovery, state, following, dead, schedule } = node;
     let clocks = Clocks::new(rules, now, passed);
-    rebase_state(state, rules, &clocks);
-    rebase_ballot(ballot, &clocks);
-    rebase_following(following, &clocks);
-    rebase_schedule(schedule, rules, &clocks);
-    rebase_rounds(recovery, schedule, &clocks);
-    let DeadProcesses { boots: _, leader: _, trusts_ends: _ } = dead;
+    normalize_state(state, rules, &clocks);
+    normalize_ballot(ballot, &clocks);
+    normalize_following(following, &clocks);
+    normalize_schedule(schedule, rules, &clocks);
+    normalize_rounds(recovery, schedule, &clocks);
+    let DeadProcesses { boots: _, leader: _, trusts_end_of_stream: _ } = dead;
 }
 
-fn rebase_ballot(ballot: &mut DurableBallot, clocks: &Clocks<'_>) {
-    let DurableBallot { current, saved: _, saving: _, pending, heard_term } = ballot;
+fn normalize_ballot(ballot: &mut DurableBallot, clocks: &Clocks<'_>) {
+    let DurableBallot { current, saved: _, saving: _, pending, highest_seen_term } = ballot;
     match pending {
-        None | Some(PendingReplies::Campaign) => {}
+        None | Some(PendingReplies::VoteRequests) => {}
         Some(PendingReplies::Grant { to, asked_at }) => clocks.asked(*to, asked_at),
         Some(PendingReplies::Ack { to, sent_at }) => clocks.past(*to, sent_at),
     }
-    if *heard_term <= current.term {
-        *heard_term = Term(0);
+    if *highest_seen_term <= current.term {
+        *highest_seen_term = Term(0);
     }
 }
 
-fn rebase_following(following: &mut Following, clocks: &Clocks<'_>) {
+fn normalize_following(following: &mut Following, clocks: &Clocks<'_>) {
     let Following { leader: _, promise, window, hint } = following;
     if let Some(Promise { to: _, term: _, until }) = promise {
         clocks.due(until);
     }
     *promise = promise.filter(|promise| clocks.now < promise.until);
-    if let Some(Hint { node: _, term: _, until }) = hint {
+    if let Some(LeaderHint { node: _, term: _, until }) = hint {
         clocks.due(until);
     }
     *hint = hint.filter(|hint| clocks.now < hint.until);
@@ -58,35 +58,35 @@ fn rebase_following(following: &mut Following, clocks: &Clocks<'_>) {
     }
 }
 
-fn rebase_schedule(schedule: &mut Schedule, rules: &Rules, clocks: &Clocks<'_>) {
-    let Schedule { deadline, round: _, lost, nominated: _, gave_up } = schedule;
-    if let Some(GaveUp { term: _, resigns_at }) = gave_up {
-        clocks.due(resigns_at);
+fn normalize_schedule(schedule: &mut Schedule, rules: &Rules, clocks: &Clocks<'_>) {
+    let Schedule { deadline, round: _, lost_rounds, nominated: _, released } = schedule;
+    if let Some(ReleasedTerm { term: _, resign_at }) = released {
+        clocks.due(resign_at);
     }
     clocks.due(deadline);
     if rules.timings.election_retry_ms == 0 {
         // Nothing to be doubled.
-        *lost = 0;
+        *lost_rounds = 0;
     }
 }
 
-fn rebase_rounds(recovery: &mut BallotRecovery, schedule: &mut Schedule, clocks: &Clocks<'_>) {
-    let BallotRecovery { missing_at_start, memory, settles_after, settles_from_round } = recovery;
-    clocks.due(settles_after);
-    if *memory == Memory::Sound {
-        *settles_after = clocks.now;
+fn normalize_rounds(recovery: &mut BallotRecovery, schedule: &mut Schedule, clocks: &Clocks<'_>) {
+    let BallotRecovery { missing_at_start, status, reports_count_from, first_counted_round } = recovery;
+    clocks.due(reports_count_from);
+    if *status == BallotStatus::Sound {
+        *reports_count_from = clocks.now;
     }
-    let settling = *missing_at_start && settles_from_round.is_some();
-    schedule.round = if settling { SETTLING_ROUND } else { ROUND };
-    *settles_from_round = settling.then_some(SETTLING_ROUND - 1);
+    let settling = *missing_at_start && first_counted_round.is_some();
+    schedule.round = if settling { RECOVERY_ROUND } else { ORDINARY_ROUND };
+    *first_counted_round = settling.then_some(RECOVERY_ROUND - 1);
 }
 
-fn rebase_state(state: &mut State, rules: &Rules, clocks: &Clocks<'_>) {
+fn normalize_state(state: &mut State, rules: &Rules, clocks: &Clocks<'_>) {
     let me = rules.me;
     match state {
         State::Follower => {}
         State::PreVote { since, term: _, grants: _, lightest: _ } => clocks.asked(me, since),
-        State::Candidate { voids: _, asked_at, answered, votes } => {
+        State::Candidate { released_term: _, asked_at, answered, votes } => {
             clocks.asked(me, asked_at);
             if *asked_at == clocks.oldest_asked {
                 // No vote is counted any more.
@@ -94,7 +94,15 @@ fn rebase_state(state: &mut State, rules: &Rules, clocks: &Clocks<'_>) {
                 *votes = *answered;
             }
         }
-        State::Leader(Leadership { since, next_beat, acked, ready: _, looks_at, heavier_since, handover }) => {
+        State::Leader(Leadership {
+            since,
+            next_heartbeat_at,
+            acked,
+            successor_loads: _,
+            next_handover_check_at,
+            overloaded_since,
+            handover,
+        }) => {
             clocks.past(me, since);
             for acked in acked.iter_mut() {
                 if let Some(sent_at) = acked {
@@ -102,17 +110,17 @@ fn rebase_state(state: &mut State, rules: &Rules, clocks: &Clocks<'_>) {
                 }
                 *acked = acked.filter(|sent_at| *sent_at > clocks.oldest);
             }
-            if *looks_at == BootMs::NEVER && acked.iter().flatten().count() + 1 >= rules.majority() {
+            if *next_handover_check_at == BootMs::NEVER && acked.iter().flatten().count() + 1 >= rules.majority() {
                 // When it won counts only until a majority has acknowledged.
                 *since = clocks.oldest;
             }
-            if let Some(since) = heavier_since {
+            if let Some(since) = overloaded_since {
                 clocks.past(me, since);
             }
-            clocks.due(next_beat);
-            clocks.due(looks_at);
-            if let Some(Handover { to: _, gives_up_at }) = handover {
-                clocks.due(gives_up_at);
+            clocks.due(next_heartbeat_at);
+            clocks.due(next_handover_check_at);
+            if let Some(Handover { to: _, drain_deadline }) = handover {
+                clocks.due(drain_deadline);
             }
         }
     }
@@ -135,7 +143,7 @@ impl<'a> Clocks<'a> {
         Self {
             me: rules.me,
             now,
-            oldest: back(rules.looks_back_ms()),
+            oldest: back(rules.max_lookback_ms()),
             oldest_asked: back(rules.timings.net_timeout_ms + 1),
             passed,
         }

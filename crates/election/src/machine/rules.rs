@@ -18,7 +18,7 @@ pub struct Rules {
 
 /// A number from 0 to 999, drawn anew for each event.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Draw(pub u16);
+pub struct Entropy(pub u16);
 
 /// A lost round doubles the pause at most this many times, so that a cluster that comes back is found quickly.
 const MAX_DOUBLINGS: u32 = 4;
@@ -37,45 +37,45 @@ impl Rules {
     }
 
     /// How long a promise lasts from its receipt: V, plus one because receipts are rounded down to whole milliseconds.
-    pub(super) fn promise_ms(&self) -> u64 {
+    pub(super) fn promise_duration_ms(&self) -> u64 {
         self.timings.election_timeout_min_ms + 1
     }
 
     /// How long after a start no vote that was given before it can still be counted, clocks apart
     /// included.
-    pub(super) fn votes_expire_ms(&self) -> u64 {
+    pub(super) fn vote_lifetime_ms(&self) -> u64 {
         self.timings.net_timeout_ms * 5 / 4
     }
 
     /// Rule 6: how long to bear a leader's silence. Load weighs more than chance, so that a light node asks first.
-    pub(super) fn silence_ms(&self, load: Load, draw: Draw) -> u64 {
+    pub(super) fn election_timeout_ms(&self, load: Load, entropy: Entropy) -> u64 {
         let span = self.timings.election_timeout_max_ms.saturating_sub(self.timings.election_timeout_min_ms);
-        let share = 7 * u64::from(load.permille()) + 3 * u64::from(draw.0);
+        let share = 7 * u64::from(load.permille()) + 3 * u64::from(entropy.0);
         self.timings.election_timeout_min_ms + span * share / 10_000
     }
 
     /// The pause before standing when it is known that nobody leads: long enough for a lighter node to come first.
-    pub(super) fn short_pause_ms(&self, load: Load, draw: Draw) -> u64 {
-        let share = 4 * u64::from(load.permille()) + 2 * u64::from(draw.0);
+    pub(super) fn leaderless_pause_ms(&self, load: Load, entropy: Entropy) -> u64 {
+        let share = 4 * u64::from(load.permille()) + 2 * u64::from(entropy.0);
         self.timings.election_retry_ms * share / 10_000
     }
 
-    /// Rule 8: the pause after the `lost`-th round in a row, with jitter of one half to both sides.
-    pub(super) fn backoff_ms(&self, lost: u8, draw: Draw) -> u64 {
-        let pause = self.timings.election_retry_ms << u32::from(lost).min(MAX_DOUBLINGS);
-        (pause / 2 + pause * u64::from(draw.0) / 1000).max(1)
+    /// Rule 8: the pause after the `lost_rounds`-th round in a row, with jitter of one half to both sides.
+    pub(super) fn backoff_ms(&self, lost_rounds: u8, entropy: Entropy) -> u64 {
+        let pause = self.timings.election_retry_ms << u32::from(lost_rounds).min(MAX_DOUBLINGS);
+        (pause / 2 + pause * u64::from(entropy.0) / 1000).max(1)
     }
 
     /// How long to wait for votes, or for a candidate that got ours: a few disk writes more than after a lost round.
-    pub(super) fn vote_wait_ms(&self, lost: u8, draw: Draw) -> u64 {
-        3 * self.timings.election_retry_ms + self.backoff_ms(lost, draw)
+    pub(super) fn vote_timeout_ms(&self, lost_rounds: u8, entropy: Entropy) -> u64 {
+        3 * self.timings.election_retry_ms + self.backoff_ms(lost_rounds, entropy)
     }
 
     /// After this long it makes no difference any more when a heartbeat was sent or a term won: every rule that looks
     /// back looks back less far. For the model check.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
-    pub fn looks_back_ms(&self) -> u64 {
+    pub fn max_lookback_ms(&self) -> u64 {
         let beats = self.timings.heartbeat_interval_ms.saturating_mul(2);
         // Whoever never looks for a lighter node does not look back for one either.
         let terms = self.timings.leader_term_ms.checked_mul(2).unwrap_or(0);
@@ -107,25 +107,25 @@ pub(super) mod tests {
     #[test]
     fn a_light_node_always_asks_before_a_much_heavier_one() {
         let rules = defaults(0, 3);
-        let light_at_worst = rules.silence_ms(Load::from_permille(100), Draw(999));
-        let heavy_at_best = rules.silence_ms(Load::from_permille(600), Draw(0));
+        let light_at_worst = rules.election_timeout_ms(Load::from_permille(100), Entropy(999));
+        let heavy_at_best = rules.election_timeout_ms(Load::from_permille(600), Entropy(0));
         assert!(light_at_worst < heavy_at_best, "{light_at_worst} {heavy_at_best}");
     }
 
     #[test]
     fn silence_is_borne_between_min_and_max() {
         let rules = defaults(0, 3);
-        assert_eq!(rules.silence_ms(Load::from_permille(0), Draw(0)), 3000);
-        assert!(rules.silence_ms(Load::from_permille(1000), Draw(999)) <= 5000);
+        assert_eq!(rules.election_timeout_ms(Load::from_permille(0), Entropy(0)), 3000);
+        assert!(rules.election_timeout_ms(Load::from_permille(1000), Entropy(999)) <= 5000);
     }
 
     #[test]
     fn the_backoff_doubles_and_is_capped() {
         let rules = defaults(0, 3);
-        assert_eq!(rules.backoff_ms(0, Draw(500)), 100);
-        assert_eq!(rules.backoff_ms(1, Draw(500)), 200);
-        assert_eq!(rules.backoff_ms(4, Draw(500)), 1600);
-        assert_eq!(rules.backoff_ms(200, Draw(500)), 1600);
+        assert_eq!(rules.backoff_ms(0, Entropy(500)), 100);
+        assert_eq!(rules.backoff_ms(1, Entropy(500)), 200);
+        assert_eq!(rules.backoff_ms(4, Entropy(500)), 1600);
+        assert_eq!(rules.backoff_ms(200, Entropy(500)), 1600);
     }
 
     #[test]

@@ -14,9 +14,9 @@ pub(super) enum State {
         grants: NodeSet,
         lightest: Option<(Load, NodeId)>,
     },
-    /// Has raised its term and voted for itself. `voids`: the term whose leader told it to stand.
+    /// Has raised its term and voted for itself. `released_term`: the term whose leader told it to stand.
     Candidate {
-        voids: Option<Term>,
+        released_term: Option<Term>,
         asked_at: BootMs,
         answered: NodeSet,
         votes: NodeSet,
@@ -29,15 +29,15 @@ pub(super) enum State {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Leadership {
     pub(super) since: BootMs,
-    pub(super) next_beat: BootMs,
+    pub(super) next_heartbeat_at: BootMs,
     /// The send time of the newest heartbeat that each node acknowledged.
     pub(super) acked: [Option<BootMs>; MAX_NODES],
     /// The load that each node told with its last acknowledgement, if it could stand.
-    pub(super) ready: [Option<Load>; MAX_NODES],
+    pub(super) successor_loads: [Option<Load>; MAX_NODES],
     /// When it looks next whether another should lead.
-    pub(super) looks_at: BootMs,
+    pub(super) next_handover_check_at: BootMs,
     /// Since when another has been much lighter without a break.
-    pub(super) heavier_since: Option<BootMs>,
+    pub(super) overloaded_since: Option<BootMs>,
     pub(super) handover: Option<Handover>,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Leadership {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Handover {
     pub(super) to: NodeId,
-    pub(super) gives_up_at: BootMs,
+    pub(super) drain_deadline: BootMs,
 }
 
 /// The leader that a node follows, and what binds it to hold still.
@@ -55,7 +55,7 @@ pub(super) struct Following {
     pub(super) leader: Option<(Process, Term)>,
     pub(super) promise: Option<Promise>,
     pub(super) window: Option<BootWindow>,
-    pub(super) hint: Option<Hint>,
+    pub(super) hint: Option<LeaderHint>,
 }
 
 /// What an acknowledged heartbeat binds this node to (rule 3).
@@ -76,7 +76,7 @@ pub(super) struct BootWindow {
 
 /// A leader that somebody else named.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Hint {
+pub(super) struct LeaderHint {
     pub(super) node: NodeId,
     pub(super) term: Term,
     pub(super) until: BootMs,
@@ -89,16 +89,16 @@ pub(super) struct Schedule {
     /// The number of its latest round of questions.
     pub(super) round: u32,
     /// Rounds lost in a row.
-    pub(super) lost: u8,
+    pub(super) lost_rounds: u8,
     /// Whether it asked a lighter node to stand since it last heard a leader.
     pub(super) nominated: bool,
-    pub(super) gave_up: Option<GaveUp>,
+    pub(super) released: Option<ReleasedTerm>,
 }
 
 /// A term that this node led and told another to follow it in.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct GaveUp {
+pub(super) struct ReleasedTerm {
     pub(super) term: Term,
     /// When everybody is told, because nobody followed.
-    pub(super) resigns_at: BootMs,
+    pub(super) resign_at: BootMs,
 }

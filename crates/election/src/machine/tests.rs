@@ -1,10 +1,10 @@
 //! The machine by itself, and in a small simulated cluster.
 
-mod deaths;
+mod dead_leaders;
 mod elections;
 mod handovers;
 mod lost_ballots;
-mod normalized;
+mod normalize;
 mod promises;
 mod votes;
 mod world;
@@ -20,12 +20,12 @@ fn peer(node: u8) -> Process {
     Process { node: NodeId(node), boot: BootId(9) }
 }
 
-fn heard(node: u8, message: Message) -> Event {
-    Event::Heard { from: peer(node), message }
+fn received(node: u8, message: Message) -> Event {
+    Event::MessageReceived { from: peer(node), message }
 }
 
 fn request(term: Term, asked_at: BootMs) -> Message {
-    Message::Vote { term, asked_at, voids: None, dead: None }
+    Message::Vote { term, asked_at, released_term: None, dead_leader: None }
 }
 
 fn ack(term: Term, sent_at: BootMs) -> Message {
@@ -39,8 +39,8 @@ fn sends(actions: &[Action], wanted: impl Fn(&Message) -> bool) -> bool {
 /// A machine of three that won term 1 at `BootMs(5000)`.
 fn leader() -> Machine {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
-    machine.handle(Event::Woke, BootMs(4000), Draw(0));
-    machine.handle(Event::Woke, BootMs(4100), Draw(0));
+    machine.handle(Event::TimerFired, BootMs(4000), Entropy(0));
+    machine.handle(Event::TimerFired, BootMs(4100), Entropy(0));
     let answer = PreVoteResp {
         asker: BootId(1),
         round: 1,
@@ -51,12 +51,12 @@ fn leader() -> Machine {
         ballot: BallotReport { missing_at_start: false, sound: true, term: Term(0) },
         leader: None,
     };
-    machine.handle(heard(1, Message::PreVoteResp(answer)), BootMs(4110), Draw(0));
-    machine.handle(Event::Saved(Ballot { term: Term(1), voted_for: Some(NodeId(0)) }), BootMs(4900), Draw(0));
+    machine.handle(received(1, Message::PreVoteResp(answer)), BootMs(4110), Entropy(0));
+    machine.handle(Event::BallotSaved(Ballot { term: Term(1), voted_for: Some(NodeId(0)) }), BootMs(4900), Entropy(0));
     let granted = |asked_at| Message::VoteResp { term: Term(1), asked_at: BootMs(asked_at), granted: true };
-    machine.handle(heard(1, granted(4899)), BootMs(4990), Draw(0));
-    assert!(matches!(machine.standing(), Standing::Candidate), "an answer to another request is no vote");
-    machine.handle(heard(1, granted(4900)), BootMs(5000), Draw(0));
-    assert!(matches!(machine.standing(), Standing::Leader { .. }));
+    machine.handle(received(1, granted(4899)), BootMs(4990), Entropy(0));
+    assert!(matches!(machine.role_state(), RoleState::Candidate), "an answer to another request is no vote");
+    machine.handle(received(1, granted(4900)), BootMs(5000), Entropy(0));
+    assert!(matches!(machine.role_state(), RoleState::Leader { .. }));
     machine
 }

@@ -18,37 +18,37 @@ pub(crate) struct Identities {
 
 /// What is to be done with a process that greets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Meeting {
+pub(crate) enum IdentityCheck {
     /// The name is its own, or nobody's so far.
-    Welcome,
+    Accepted,
     /// Another process had the name: dial the configured address and say who answered, by [`Identities::checked`].
-    Check,
+    DialFirst,
     /// That is being done already.
-    BeingChecked,
+    InProgress,
 }
 
 impl Identities {
     /// A process greets and claims a name.
-    pub(crate) fn meet(&mut self, process: Process) -> Meeting {
+    pub(crate) fn claim(&mut self, process: Process) -> IdentityCheck {
         match self.known.get(&process.node) {
             Some(known) if *known != process.boot => {
                 if self.checking.insert(process.node) {
-                    Meeting::Check
+                    IdentityCheck::DialFirst
                 } else {
-                    Meeting::BeingChecked
+                    IdentityCheck::InProgress
                 }
             }
-            Some(_) => Meeting::Welcome,
+            Some(_) => IdentityCheck::Accepted,
             None => {
                 self.known.insert(process.node, process.boot);
-                Meeting::Welcome
+                IdentityCheck::Accepted
             }
         }
     }
 
     /// What answered at the address of the newcomer's name. Returns whether the newcomer has the name from now on: not
     /// if another process answered, whether or not it is the one that had it before.
-    pub(crate) fn checked(&mut self, newcomer: Process, answered: Option<BootId>) -> bool {
+    pub(crate) fn resolve(&mut self, newcomer: Process, answered: Option<BootId>) -> bool {
         self.checking.remove(&newcomer.node);
         let holder = answered.unwrap_or(newcomer.boot);
         self.known.insert(newcomer.node, holder);
@@ -56,7 +56,7 @@ impl Identities {
     }
 
     /// This process answers at the configured address, so the name is its own.
-    pub(crate) fn answered(&mut self, process: Process) {
+    pub(crate) fn confirm(&mut self, process: Process) {
         self.known.insert(process.node, process.boot);
     }
 }
@@ -72,25 +72,25 @@ mod tests {
     #[test]
     fn the_first_is_let_in_and_another_is_checked_once_at_a_time() {
         let mut identities = Identities::default();
-        assert_eq!(identities.meet(process(1)), Meeting::Welcome);
-        assert_eq!(identities.meet(process(1)), Meeting::Welcome);
-        assert_eq!(identities.meet(process(2)), Meeting::Check);
-        assert_eq!(identities.meet(process(2)), Meeting::BeingChecked);
-        assert_eq!(identities.meet(process(3)), Meeting::BeingChecked);
-        assert_eq!(identities.meet(process(1)), Meeting::Welcome, "the one that has the name is not disturbed");
+        assert_eq!(identities.claim(process(1)), IdentityCheck::Accepted);
+        assert_eq!(identities.claim(process(1)), IdentityCheck::Accepted);
+        assert_eq!(identities.claim(process(2)), IdentityCheck::DialFirst);
+        assert_eq!(identities.claim(process(2)), IdentityCheck::InProgress);
+        assert_eq!(identities.claim(process(3)), IdentityCheck::InProgress);
+        assert_eq!(identities.claim(process(1)), IdentityCheck::Accepted, "the one that has the name is not disturbed");
     }
 
     #[test]
     fn the_name_goes_to_the_one_that_answers_and_by_default_to_the_newcomer() {
         for (answered, newcomer_has_it) in [(None, true), (Some(2), true), (Some(1), false), (Some(3), false)] {
             let mut identities = Identities::default();
-            identities.answered(process(1));
-            assert_eq!(identities.meet(process(2)), Meeting::Check);
-            assert_eq!(identities.checked(process(2), answered.map(BootId)), newcomer_has_it, "{answered:?}");
+            identities.confirm(process(1));
+            assert_eq!(identities.claim(process(2)), IdentityCheck::DialFirst);
+            assert_eq!(identities.resolve(process(2), answered.map(BootId)), newcomer_has_it, "{answered:?}");
             let holder = process(answered.unwrap_or(2));
-            assert_eq!(identities.meet(holder), Meeting::Welcome);
+            assert_eq!(identities.claim(holder), IdentityCheck::Accepted);
             // And the next one is checked anew.
-            assert_eq!(identities.meet(process(9)), Meeting::Check);
+            assert_eq!(identities.claim(process(9)), IdentityCheck::DialFirst);
         }
     }
 }

@@ -18,18 +18,18 @@ use crate::wire::frame::{Frame, MAX_FRAME_BYTES, MAX_HELLO_BYTES};
 
 /// One end of a link.
 ///
-/// Invariant: unless [`Link::end_in_order`] succeeded, dropping it resets the connection.
+/// Invariant: unless [`Link::close_with_bye`] succeeded, dropping it resets the connection.
 pub(crate) struct Link {
     framed: Framed<TcpStream, LengthDelimitedCodec>,
     net_timeout: Duration,
-    said_bye: bool,
+    sent_bye: bool,
 }
 
 /// A living process resets a link that it has not said Bye on. Set here and not from the start, because the kernel would
 /// then reset the links of a process that is killed, too, and its death would prove nothing.
 impl Drop for Link {
     fn drop(&mut self) {
-        if !self.said_bye {
+        if !self.sent_bye {
             let _ = SockRef::from(self.framed.get_ref()).set_linger(Some(Duration::ZERO));
         }
     }
@@ -37,7 +37,7 @@ impl Drop for Link {
 
 /// How a link ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum End {
+pub(crate) enum LinkEnd {
     /// An orderly end of stream without a Bye.
     Orderly,
     /// The other said that it goes.
@@ -50,24 +50,24 @@ impl Link {
     /// Dials `addr`.
     pub(crate) async fn dial(addr: SocketAddr, net_timeout: Duration) -> io::Result<Self> {
         let stream = timeout(net_timeout, TcpStream::connect(addr)).await.map_err(|_| timed_out("connecting"))??;
-        Self::over(stream, net_timeout)
+        Self::from_stream(stream, net_timeout)
     }
 
     /// Takes over a connection that was accepted or dialled.
-    pub(crate) fn over(stream: TcpStream, net_timeout: Duration) -> io::Result<Self> {
+    pub(crate) fn from_stream(stream: TcpStream, net_timeout: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        bound_silence(&stream, net_timeout)?;
+        limit_silence(&stream, net_timeout)?;
         let codec = LengthDelimitedCodec::builder().max_frame_length(MAX_HELLO_BYTES).new_codec();
-        Ok(Self { framed: Framed::new(stream, codec), net_timeout, said_bye: false })
+        Ok(Self { framed: Framed::new(stream, codec), net_timeout, sent_bye: false })
     }
 
     /// The two ends of the connection as this side sees them: local, remote.
-    pub(crate) fn ends(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+    pub(crate) fn addrs(&self) -> io::Result<(SocketAddr, SocketAddr)> {
         Ok((self.framed.get_ref().local_addr()?, self.framed.get_ref().peer_addr()?))
     }
 
     /// Lets longer frames pass, once both sides know each other.
-    pub(crate) fn trust(&mut self) {
+    pub(crate) fn allow_large_frames(&mut self) {
         self.framed.codec_mut().set_max_frame_length(MAX_FRAME_BYTES);
     }
 
@@ -77,43 +77,43 @@ impl Link {
     }
 
     /// Reads a frame of the greeting, within the timeout: what it says, and the bytes it came as.
-    pub(crate) async fn read_greeting(&mut self) -> io::Result<(Frame, Bytes)> {
+    pub(crate) async fn read_handshake(&mut self) -> io::Result<(Frame, Bytes)> {
         let next = timeout(self.net_timeout, self.framed.next()).await.map_err(|_| timed_out("the greeting"))?;
         let bytes = next.ok_or_else(|| io::Error::other("the connection ended during the greeting"))??;
         Ok((Frame::decode(&bytes).map_err(io::Error::other)?, bytes.freeze()))
     }
 
     /// Reads the next frame. A silent link is fine; a frame that has begun must end within the timeout.
-    pub(crate) async fn read(&mut self) -> Result<Frame, End> {
+    pub(crate) async fn read(&mut self) -> Result<Frame, LinkEnd> {
         let mut was_partial = false;
         loop {
             let Ok(next) = timeout(self.net_timeout, self.framed.next()).await else {
                 // A frame that began shortly before this look gets another period to end.
                 let partial = !self.framed.read_buffer().is_empty();
                 if partial && was_partial {
-                    return Err(End::Broken);
+                    return Err(LinkEnd::Broken);
                 }
                 was_partial = partial;
                 continue;
             };
             return match next.map(|bytes| bytes.ok().and_then(|bytes| Frame::decode(&bytes).ok())) {
-                Some(Some(Frame::Bye)) => Err(End::Bye),
+                Some(Some(Frame::Bye)) => Err(LinkEnd::Bye),
                 Some(Some(frame)) => Ok(frame),
-                Some(None) => Err(End::Broken),
-                None => Err(End::Orderly),
+                Some(None) => Err(LinkEnd::Broken),
+                None => Err(LinkEnd::Orderly),
             };
         }
     }
 
     /// Says Bye and closes without a reset, so that the Bye arrives.
-    pub(crate) async fn end_in_order(mut self) {
-        self.said_bye = self.write(Frame::Bye.encode()).await.is_ok();
+    pub(crate) async fn close_with_bye(mut self) {
+        self.sent_bye = self.write(Frame::Bye.encode()).await.is_ok();
     }
 }
 
 /// Makes the kernel give up on a connection whose other end has been silent for as long: unacknowledged data would
 /// otherwise be sent again ever more rarely, and a link would stay dead long after the network is well again.
-fn bound_silence(stream: &TcpStream, net_timeout: Duration) -> io::Result<()> {
+fn limit_silence(stream: &TcpStream, net_timeout: Duration) -> io::Result<()> {
     let socket = SockRef::from(stream);
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_user_timeout(Some(net_timeout))?;
@@ -159,8 +159,8 @@ mod tests {
     #[tokio::test]
     async fn a_link_that_is_ended_says_bye() {
         let (link, other) = pair().await;
-        link.end_in_order().await;
-        assert_eq!(Link::over(other, TIMEOUT).unwrap().read().await.expect_err("ended"), End::Bye);
+        link.close_with_bye().await;
+        assert_eq!(Link::from_stream(other, TIMEOUT).unwrap().read().await.expect_err("ended"), LinkEnd::Bye);
     }
 
     #[tokio::test]
@@ -178,13 +178,13 @@ mod tests {
         let silent = timeout(TIMEOUT * 3, link.read()).await;
         assert!(silent.is_err(), "still waiting");
         other.write_all(&[0, 0, 0, 9, b'"']).await.unwrap();
-        assert_eq!(link.read().await.expect_err("given up"), End::Broken);
+        assert_eq!(link.read().await.expect_err("given up"), LinkEnd::Broken);
     }
 
     #[tokio::test]
     async fn an_endless_frame_is_not_waited_for() {
         let (mut link, mut other) = pair().await;
         other.write_all(&u32::MAX.to_be_bytes()).await.unwrap();
-        assert_eq!(link.read().await.expect_err("given up"), End::Broken);
+        assert_eq!(link.read().await.expect_err("given up"), LinkEnd::Broken);
     }
 }

@@ -8,8 +8,8 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::hello::Hello;
+use super::key_proof::KeyProof;
 use super::message::Message;
-use super::proof::Proof;
 use super::refusal::RefusalKind;
 use crate::process::{BootId, NodeId};
 use rollcall_core::{Load, MemberRole, NodeAddr, Term};
@@ -29,7 +29,7 @@ pub(crate) enum Frame {
     /// The first frame in both directions.
     Hello(Box<Hello>),
     /// With a cluster key, the second frame in both directions; the last that a link's acceptor ever sends.
-    Proof(Proof),
+    Proof(KeyProof),
     /// Instead of any of these.
     Refused {
         /// Why, for the log.
@@ -39,7 +39,7 @@ pub(crate) enum Frame {
         kind: RefusalKind,
         /// With a cluster key, once the one who is refused has proved that it holds it: that the refusal is real.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        proof: Option<Proof>,
+        proof: Option<KeyProof>,
     },
     /// From then on, from the one who dialled.
     Message(Box<Envelope>),
@@ -47,11 +47,11 @@ pub(crate) enum Frame {
     Bye,
     /// What another part of the program says to itself on the other node. It has an encoding of its own.
     #[serde(skip)]
-    Cargo(Bytes),
+    Payload(Bytes),
 }
 
 /// The first byte of a frame with cargo.
-const CARGO: u8 = 0;
+const PAYLOAD_TAG: u8 = 0;
 
 /// A message and what every frame tells of its sender.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,8 +67,8 @@ pub(crate) struct Envelope {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) leader_url: Option<String>,
     /// With a heartbeat: the leader's number for its followers, opaque here.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub(crate) note: u64,
+    #[serde(rename = "note", default, skip_serializing_if = "is_zero")]
+    pub(crate) tag: u64,
     /// With a heartbeat: what the leader knows of the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) members: Vec<MemberReport>,
@@ -101,7 +101,7 @@ impl Frame {
     /// The frame's bytes, without the length.
     pub(crate) fn encode(&self) -> Bytes {
         match self {
-            Self::Cargo(cargo) => [&[CARGO], &cargo[..]].concat().into(),
+            Self::Payload(payload) => [&[PAYLOAD_TAG], &payload[..]].concat().into(),
             frame => serde_json::to_vec(frame).expect("frames are plain data with string keys").into(),
         }
     }
@@ -109,7 +109,7 @@ impl Frame {
     /// Reads a frame's bytes, without the length.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
         match bytes {
-            [CARGO, cargo @ ..] => Ok(Self::Cargo(Bytes::copy_from_slice(cargo))),
+            [PAYLOAD_TAG, payload @ ..] => Ok(Self::Payload(Bytes::copy_from_slice(payload))),
             json => serde_json::from_slice(json).map_err(FrameError::Malformed),
         }
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::proof::Nonce;
+use super::key_proof::Nonce;
 use crate::process::BootId;
 use rollcall_core::{NodeAddr, Timings};
 
@@ -51,7 +51,7 @@ pub(crate) struct Hello {
 
 impl Hello {
     /// Why two nodes do not belong together, as seen by `mine`; shows both values.
-    pub(crate) fn differs_from(&self, mine: &Hello) -> Option<String> {
+    pub(crate) fn difference_from(&self, mine: &Hello) -> Option<String> {
         if self.protocol != mine.protocol {
             return Some(format!(
                 "it speaks protocol {}, this node {}: run the same version",
@@ -129,7 +129,7 @@ pub(crate) mod tests {
     fn every_difference_that_matters_is_named_with_both_values() {
         let mut mine = hello();
         std::mem::swap(&mut mine.node, &mut mine.to);
-        assert_eq!(hello().differs_from(&mine), None);
+        assert_eq!(hello().difference_from(&mine), None);
         let other: NodeAddr = "127.0.0.1:9999".parse().unwrap();
         let cases: [(Change, &[&str]); 6] = [
             (|h, _| h.protocol = 9, &["protocol 9", "4"]),
@@ -142,7 +142,7 @@ pub(crate) mod tests {
         for (change, words) in cases {
             let mut theirs = hello();
             change(&mut theirs, other);
-            let reason = theirs.differs_from(&mine).expect("refused");
+            let reason = theirs.difference_from(&mine).expect("refused");
             assert!(words.iter().all(|word| reason.contains(word)), "{reason}");
         }
     }

@@ -16,7 +16,8 @@ pub enum Message {
         /// The term the asker would stand in.
         term: Term,
         /// The process whose death the asker saw, if that is why it asks (rule 5).
-        dead: Option<Process>,
+        #[serde(rename = "dead")]
+        dead_leader: Option<Process>,
     },
     /// The answer to [`Message::PreVote`].
     PreVoteResp(PreVoteResp),
@@ -32,9 +33,11 @@ pub enum Message {
         /// When it asked.
         asked_at: BootMs,
         /// The term whose leader told the candidate to stand: it was given up for good (rule 7).
-        voids: Option<Term>,
+        #[serde(rename = "voids")]
+        released_term: Option<Term>,
         /// The process whose death the candidate saw (rule 5).
-        dead: Option<Process>,
+        #[serde(rename = "dead")]
+        dead_leader: Option<Process>,
     },
     /// The answer to [`Message::Vote`].
     VoteResp {
@@ -129,9 +132,11 @@ impl Message {
 
     /// Another node that the message names.
     #[must_use]
-    pub fn names(&self) -> Option<NodeId> {
+    pub fn named_node(&self) -> Option<NodeId> {
         match self {
-            Self::PreVote { dead, .. } | Self::Vote { dead, .. } => dead.map(|process| process.node),
+            Self::PreVote { dead_leader, .. } | Self::Vote { dead_leader, .. } => {
+                dead_leader.map(|process| process.node)
+            }
             Self::PreVoteResp(answer) => answer.leader.map(|(node, _)| node),
             Self::Nominate { .. }
             | Self::VoteResp { .. }

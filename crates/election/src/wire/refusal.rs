@@ -1,15 +1,29 @@
-//! Why a node refuses another.
+//! Why a node refuses another node.
 
 use serde::{Deserialize, Serialize};
 
-/// What the one who is refused can do about it.
+/// Kind of a refusal. It tells the refused node whether a retry can help.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub(crate) enum RefusalKind {
-    /// The two are configured differently: nothing, until somebody changes that.
+    /// The two nodes are configured differently. A retry fails until an operator changes that.
     #[default]
-    Different,
-    /// Another living process has its address: it must end.
-    Doubled,
-    /// It is not known yet: try again.
-    NotYet,
+    #[serde(rename = "Different")]
+    ConfigMismatch,
+    /// Another living process has the refused node's address. The refused process must end.
+    #[serde(rename = "Doubled")]
+    AddressConflict,
+    /// The refusing node does not know yet which process has the address. The caller retries.
+    #[serde(rename = "NotYet")]
+    TryAgain,
+}
+
+impl RefusalKind {
+    /// Name of the kind in frames and in the text that a key proof covers.
+    pub(crate) fn wire_name(self) -> &'static str {
+        match self {
+            Self::ConfigMismatch => "Different",
+            Self::AddressConflict => "Doubled",
+            Self::TryAgain => "NotYet",
+        }
+    }
 }

@@ -6,14 +6,14 @@ use rollcall_core::{BootMs, Timings};
 use rollcall_election::machine::Rules;
 use rollcall_election::{BootId, NodeId, Process};
 
-use super::seen::Seen;
+use super::milestones::Milestones;
 
 pub(super) const NODES: u8 = 3;
 
 /// Of each node's first process.
 pub(super) const FIRST_BOOT: BootId = BootId(1);
 
-/// Every clock shows this at any time: instead of going on, clocks are set back (`Machine::rebased`).
+/// Every clock shows this at any time: instead of going on, clocks are set back (`Machine::normalized`).
 pub(super) const NOW: BootMs = BootMs(100_000);
 
 /// How much time passes at once. With V = 1200 a lease (1000) lasts one tick and a promise (1201) two, so they differ by
@@ -21,7 +21,7 @@ pub(super) const NOW: BootMs = BootMs(100_000);
 pub(super) const TICK_MS: u64 = 1100;
 
 /// The highest term that any run goes to.
-pub(super) const MOST_TERMS: usize = 6;
+pub(super) const MAX_TERMS: usize = 6;
 
 /// Every pause is as short as can be, because a node may be late for anything: all longer pauses are among the runs.
 fn rules(me: u8, v: u64) -> Rules {
@@ -57,7 +57,7 @@ pub(super) enum SlowAnswers {
     Never,
     /// Nodes that were started again, and to them the first so many answers: those can end their boot windows, and settle
     /// their lost ballots.
-    ToReturned(u8),
+    ToRestarted(u8),
     Always,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct Bounds {
     /// How many processes are killed. They may start again at any later time, with their ballots.
     pub(super) kills: u8,
     /// Whose process may be killed and whose clock may lag, if not everybody's.
-    pub(super) afflicted: Option<u8>,
+    pub(super) faulty_node: Option<u8>,
     /// Whether time passes. What it takes no time to break is found sooner without.
     pub(super) time_passes: bool,
     /// Whether who was killed starts again.
@@ -81,18 +81,18 @@ pub(super) struct Bounds {
     /// How many leaders or followers are asked to stop: a leader hands over or resigns, no matter when it then ends.
     pub(super) stops: u8,
     /// How many ticks each node's clock may miss.
-    pub(super) skips: u8,
+    pub(super) clock_skips: u8,
     /// How many writes are slow: other things happen, or the process dies, before or after they are on disk.
     pub(super) slow_writes: u8,
     /// Whose questions are answered in as much time as everything else takes. Others are answered at once or never.
     pub(super) slow_answers: SlowAnswers,
     /// Whether the death of a process is seen as an orderly end of its links (rule 5), and not as silence.
-    pub(super) ends: bool,
+    pub(super) orderly_ends: bool,
     /// Whether words of terms that their receiver has passed arrive too. If not, they are lost.
-    pub(super) stale: bool,
+    pub(super) stale_messages: bool,
     pub(super) bug: Option<Bug>,
     /// What was come across; shared by all states.
-    pub(super) seen: Arc<Seen>,
+    pub(super) milestones: Arc<Milestones>,
 }
 
 impl Bounds {
@@ -102,30 +102,30 @@ impl Bounds {
             start,
             terms: 2,
             kills: 0,
-            afflicted: None,
+            faulty_node: None,
             time_passes: true,
             restarts: true,
             wipes: 0,
             stops: 0,
-            skips: 0,
+            clock_skips: 0,
             slow_writes: 0,
             slow_answers: SlowAnswers::Never,
-            ends: true,
-            stale: false,
+            orderly_ends: true,
+            stale_messages: false,
             bug: None,
-            seen: Arc::default(),
+            milestones: Arc::default(),
         }
     }
 
-    pub(super) fn afflicts(&self, node: u8) -> bool {
-        self.afflicted.is_none_or(|afflicted| afflicted == node)
+    pub(super) fn may_fail(&self, node: u8) -> bool {
+        self.faulty_node.is_none_or(|faulty_node| faulty_node == node)
     }
 
     /// Whether the next answer to `asker` is slow, after so many that were.
-    pub(super) fn is_slow_to_answer(&self, asker: Process, spent: u8) -> bool {
+    pub(super) fn is_slow_to_answer(&self, asker: Process, used: u8) -> bool {
         match self.slow_answers {
             SlowAnswers::Never => false,
-            SlowAnswers::ToReturned(most) => asker.boot > FIRST_BOOT && spent < most,
+            SlowAnswers::ToRestarted(most) => asker.boot > FIRST_BOOT && used < most,
             SlowAnswers::Always => true,
         }
     }
@@ -142,7 +142,7 @@ impl Bounds {
 
     /// Before this it makes no difference to any node when a heartbeat was sent.
     pub(super) fn oldest_beat(&self) -> BootMs {
-        let looks_back = (0..NODES).map(|node| self.rules(node).looks_back_ms()).max();
+        let looks_back = (0..NODES).map(|node| self.rules(node).max_lookback_ms()).max();
         BootMs(NOW.0 - looks_back.unwrap_or_default())
     }
 
@@ -178,5 +178,5 @@ pub(super) enum Bug {
     /// An end of stream makes a node forget its vote along with the promise.
     EndClearsVote,
     /// One node's word that it does not lead ends the boot window.
-    OneEndsWindow,
+    OnePeerEndsWindow,
 }

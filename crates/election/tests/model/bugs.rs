@@ -1,36 +1,41 @@
 //! Every planted bug must be found: a check that cannot fail proves nothing.
 
 use super::bounds::{Bounds, Bug, Start};
-use super::check::find;
+use super::check::expect_violation;
 
-fn planted(bug: Bug, start: Start) -> Bounds {
+fn with_bug(bug: Bug, start: Start) -> Bounds {
     Bounds { bug: Some(bug), ..Bounds::quiet(start) }
 }
 
 #[test]
 fn a_lease_as_long_as_the_promise_is_found_when_a_clock_lags() {
-    find("lease = V", Bounds { skips: 1, ..planted(Bug::LeaseAsLongAsPromise, Start::Serving) }, "I2");
+    expect_violation(
+        "lease = V",
+        Bounds { clock_skips: 1, ..with_bug(Bug::LeaseAsLongAsPromise, Start::Serving) },
+        "I2",
+    );
 }
 
 #[test]
 fn different_timings_are_found() {
-    find("different timings", planted(Bug::DifferentTimings, Start::Serving), "I2");
+    expect_violation("different timings", with_bug(Bug::DifferentTimings, Start::Serving), "I2");
 }
 
 #[test]
 fn a_start_without_boot_window_is_found() {
-    let bounds = Bounds { kills: 2, time_passes: false, ends: false, ..planted(Bug::NoBootWindow, Start::Serving) };
-    find("no boot window", bounds, "I2");
+    let bounds =
+        Bounds { kills: 2, time_passes: false, orderly_ends: false, ..with_bug(Bug::NoBootWindow, Start::Serving) };
+    expect_violation("no boot window", bounds, "I2");
 }
 
 #[test]
 fn a_lease_from_receipt_is_found() {
-    find("lease from receipt", planted(Bug::LeaseFromReceipt, Start::Serving), "I2");
+    expect_violation("lease from receipt", with_bug(Bug::LeaseFromReceipt, Start::Serving), "I2");
 }
 
 #[test]
 fn a_handover_that_keeps_its_lease_is_found() {
-    find("handover keeps lease", planted(Bug::HandoverKeepsLease, Start::Serving), "I2");
+    expect_violation("handover keeps lease", with_bug(Bug::HandoverKeepsLease, Start::Serving), "I2");
 }
 
 #[test]
@@ -38,16 +43,16 @@ fn a_volatile_vote_is_found() {
     let bounds = Bounds {
         terms: 1,
         kills: 1,
-        afflicted: Some(1),
+        faulty_node: Some(1),
         time_passes: false,
-        ..planted(Bug::VolatileVote, Start::Idle)
+        ..with_bug(Bug::VolatileVote, Start::Idle)
     };
-    find("volatile vote", bounds, "I1");
+    expect_violation("volatile vote", bounds, "I1");
 }
 
 #[test]
 fn a_link_closed_without_bye_while_leading_is_found() {
-    find("no Bye", planted(Bug::ClosesWithoutBye, Start::Serving), "I2");
+    expect_violation("no Bye", with_bug(Bug::ClosesWithoutBye, Start::Serving), "I2");
 }
 
 #[test]
@@ -56,18 +61,18 @@ fn a_wiped_node_that_votes_at_once_is_found() {
         terms: 1,
         kills: 1,
         wipes: 1,
-        afflicted: Some(1),
+        faulty_node: Some(1),
         time_passes: false,
-        ..planted(Bug::WipedNodeVotes, Start::Idle)
+        ..with_bug(Bug::WipedNodeVotes, Start::Idle)
     };
-    find("wiped node votes", bounds, "I1");
+    expect_violation("wiped node votes", bounds, "I1");
 }
 
 #[test]
 fn an_end_that_voids_any_promise_is_found() {
     let bounds =
-        Bounds { kills: 1, afflicted: Some(2), time_passes: false, ..planted(Bug::EndVoidsAnyPromise, Start::Idle) };
-    find("end voids any promise", bounds, "I2");
+        Bounds { kills: 1, faulty_node: Some(2), time_passes: false, ..with_bug(Bug::EndVoidsAnyPromise, Start::Idle) };
+    expect_violation("end voids any promise", bounds, "I2");
 }
 
 #[test]
@@ -75,22 +80,27 @@ fn an_end_that_is_matched_by_address_is_found() {
     let bounds = Bounds {
         terms: 3,
         kills: 1,
-        afflicted: Some(0),
+        faulty_node: Some(0),
         time_passes: false,
-        ..planted(Bug::EndByAddress, Start::Serving)
+        ..with_bug(Bug::EndByAddress, Start::Serving)
     };
-    find("end by address", bounds, "I2");
+    expect_violation("end by address", bounds, "I2");
 }
 
 #[test]
 fn an_end_that_clears_the_vote_is_found() {
     let bounds =
-        Bounds { terms: 1, kills: 1, restarts: false, time_passes: false, ..planted(Bug::EndClearsVote, Start::Idle) };
-    find("end clears vote", bounds, "I1");
+        Bounds { terms: 1, kills: 1, restarts: false, time_passes: false, ..with_bug(Bug::EndClearsVote, Start::Idle) };
+    expect_violation("end clears vote", bounds, "I1");
 }
 
 #[test]
 fn a_boot_window_that_one_peer_can_end_is_found() {
-    let bounds = Bounds { kills: 2, time_passes: false, ends: false, ..planted(Bug::OneEndsWindow, Start::Serving) };
-    find("one peer ends window", bounds, "I2");
+    let bounds = Bounds {
+        kills: 2,
+        time_passes: false,
+        orderly_ends: false,
+        ..with_bug(Bug::OnePeerEndsWindow, Start::Serving)
+    };
+    expect_violation("one peer ends window", bounds, "I2");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bounds::{Bounds, SlowAnswers, Start};
-use super::check::{explore_for, walk};
+use super::check::{explore_for, random_walk};
 
 const SECONDS: u64 = 5;
 
@@ -19,45 +19,45 @@ fn time() -> Duration {
 fn larger() -> Vec<(&'static str, Bounds)> {
     let serving = || Bounds::quiet(Start::Serving);
     let idle = || Bounds::quiet(Start::Idle);
-    let to_returned = SlowAnswers::ToReturned(2);
+    let to_restarted = SlowAnswers::ToRestarted(2);
     vec![
-        ("every clock may lag", Bounds { skips: 1, ..serving() }),
+        ("every clock may lag", Bounds { clock_skips: 1, ..serving() }),
         ("late answers, no time", Bounds { terms: 1, slow_answers: SlowAnswers::Always, time_passes: false, ..idle() }),
         (
             "restart of the leader, all answers late, no time",
             Bounds {
                 kills: 1,
-                afflicted: Some(0),
-                slow_answers: SlowAnswers::ToReturned(u8::MAX),
+                faulty_node: Some(0),
+                slow_answers: SlowAnswers::ToRestarted(u8::MAX),
                 time_passes: false,
                 ..serving()
             },
         ),
-        ("wiped follower", Bounds { kills: 1, wipes: 1, afflicted: Some(1), ends: false, ..serving() }),
+        ("wiped follower", Bounds { kills: 1, wipes: 1, faulty_node: Some(1), orderly_ends: false, ..serving() }),
         (
             "handover, restart, late answers, no time",
-            Bounds { kills: 1, stops: 1, slow_answers: to_returned, time_passes: false, ..serving() },
+            Bounds { kills: 1, stops: 1, slow_answers: to_restarted, time_passes: false, ..serving() },
         ),
         ("two restarts, no time", Bounds { kills: 2, time_passes: false, ..serving() }),
-        ("restart of a follower", Bounds { kills: 1, afflicted: Some(1), ..serving() }),
+        ("restart of a follower", Bounds { kills: 1, faulty_node: Some(1), ..serving() }),
         (
             "handover, restart of a follower",
-            Bounds { kills: 1, stops: 1, afflicted: Some(1), ends: false, ..serving() },
+            Bounds { kills: 1, stops: 1, faulty_node: Some(1), orderly_ends: false, ..serving() },
         ),
-        ("restart of the leader", Bounds { kills: 1, afflicted: Some(0), ..serving() }),
+        ("restart of the leader", Bounds { kills: 1, faulty_node: Some(0), ..serving() }),
         ("handover, third term", Bounds { terms: 3, stops: 1, ..serving() }),
         (
             "restart of a follower, third term",
-            Bounds { terms: 3, kills: 1, afflicted: Some(1), ends: false, ..serving() },
+            Bounds { terms: 3, kills: 1, faulty_node: Some(1), orderly_ends: false, ..serving() },
         ),
-        ("handover, stale words", Bounds { stops: 1, stale: true, ..serving() }),
+        ("handover, stale words", Bounds { stops: 1, stale_messages: true, ..serving() }),
         (
             "restart of a follower, late answers",
-            Bounds { kills: 1, afflicted: Some(1), ends: false, slow_answers: to_returned, ..serving() },
+            Bounds { kills: 1, faulty_node: Some(1), orderly_ends: false, slow_answers: to_restarted, ..serving() },
         ),
         (
             "restart of the leader, late answers",
-            Bounds { kills: 1, afflicted: Some(0), ends: false, slow_answers: to_returned, ..serving() },
+            Bounds { kills: 1, faulty_node: Some(0), orderly_ends: false, slow_answers: to_restarted, ..serving() },
         ),
         ("late answers", Bounds { terms: 1, slow_answers: SlowAnswers::Always, ..idle() }),
     ]
@@ -67,10 +67,10 @@ fn larger() -> Vec<(&'static str, Bounds)> {
 fn larger_bounds_break_nothing_as_far_as_there_is_time_to_explore_them() {
     let larger = larger();
     let mut left = u32::try_from(larger.len()).expect("a handful");
-    let (ends, share) = (Instant::now() + time(), time() / left);
+    let (orderly_ends, share) = (Instant::now() + time(), time() / left);
     for (name, bounds) in larger {
         // What the ones before did not need, and no less than each would get of it all.
-        explore_for(name, bounds, share.max(ends.saturating_duration_since(Instant::now()) / left));
+        explore_for(name, bounds, share.max(orderly_ends.saturating_duration_since(Instant::now()) / left));
         left -= 1;
     }
 }
@@ -82,11 +82,11 @@ fn everything_at_once_breaks_nothing_in_steps_at_random() {
         kills: 3,
         wipes: 1,
         stops: 2,
-        skips: 1,
+        clock_skips: 1,
         slow_writes: 3,
         slow_answers: SlowAnswers::Always,
-        stale: true,
+        stale_messages: true,
         ..Bounds::quiet(Start::Serving)
     };
-    walk("everything", &bounds, time());
+    random_walk("everything", &bounds, time());
 }

@@ -11,22 +11,22 @@ pub(super) struct Packet {
     pub(super) from: Process,
     /// The process at the other end of the link: what was on its way to a process that died is lost.
     pub(super) to: Process,
-    pub(super) what: What,
+    pub(super) content: Content,
 }
 
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) enum What {
-    Says(Message),
+pub(super) enum Content {
+    Message(Message),
     /// The sender's link ended in order, without a Bye.
-    Ended,
+    EndOfStream,
 }
 
 impl Packet {
-    /// The same packet after `passed` milliseconds on each node's clock, as `Machine::rebased` does it.
-    pub(super) fn rebased(mut self, passed: &[u64; MAX_NODES], bounds: &Bounds) -> Self {
+    /// The same packet after `passed` milliseconds on each node's clock, as `Machine::normalized` does it.
+    pub(super) fn normalized(mut self, passed: &[u64; MAX_NODES], bounds: &Bounds) -> Self {
         let (from, to) = (self.from.node, self.to.node);
         let moved = |clock: NodeId, time: BootMs| BootMs(time.0.saturating_sub(passed[usize::from(clock.0)]));
-        if let What::Says(message) = &mut self.what {
+        if let Content::Message(message) = &mut self.content {
             match message {
                 Message::Vote { asked_at, .. } => *asked_at = moved(from, *asked_at).max(bounds.oldest_asked()),
                 Message::VoteResp { asked_at, .. } => *asked_at = moved(to, *asked_at).max(bounds.oldest_asked()),
@@ -45,8 +45,8 @@ impl Packet {
     /// Whether `newer`, on the same link, makes this one lost: a later heartbeat or acknowledgement of the same term. It
     /// costs the voter the same promise and gains the leader a longer lease, so whoever wants to break the rules would
     /// rather have the newer one arrive.
-    pub(super) fn is_outdone_by(&self, newer: &Self) -> bool {
-        let (What::Says(old), What::Says(new)) = (self.what, newer.what) else { return false };
+    pub(super) fn is_superseded_by(&self, newer: &Self) -> bool {
+        let (Content::Message(old), Content::Message(new)) = (self.content, newer.content) else { return false };
         let same_kind = match (old, new) {
             (Message::Heartbeat { term: old, .. }, Message::Heartbeat { term: new, .. })
             | (Message::Ack { term: old, .. }, Message::Ack { term: new, .. }) => old == new,
@@ -55,9 +55,9 @@ impl Packet {
         same_kind && self.from == newer.from && self.to == newer.to
     }
 
-    /// The answer to a question that is not the asker's latest any more: `Machine::rebased` gives the latest an odd number.
-    pub(super) fn round_passed(&mut self, asker: Process) {
-        if let What::Says(Message::PreVoteResp(answer)) = &mut self.what
+    /// The answer to a question that is not the asker's latest any more: `Machine::normalized` gives the latest an odd number.
+    pub(super) fn expire_round(&mut self, asker: Process) {
+        if let Content::Message(Message::PreVoteResp(answer)) = &mut self.content
             && self.to == asker
         {
             answer.round -= answer.round % 2;
@@ -67,10 +67,10 @@ impl Packet {
     /// Whether the receiver, whose term is `term`, has passed the term that this is about, or it only tells of one, or
     /// nobody waits for what would follow.
     pub(super) fn is_stale(&self, term: Term, bounds: &Bounds) -> bool {
-        if self.outlasts_its_use(bounds) {
+        if self.never_expires(bounds) {
             return false;
         }
-        let What::Says(message) = self.what else { return false };
+        let Content::Message(message) = self.content else { return false };
         match message {
             Message::VoteResp { granted: false, .. } => true,
             Message::Vote { asked_at, .. } if asked_at == bounds.oldest_asked() => true,
@@ -89,18 +89,20 @@ impl Packet {
     }
 
     /// With a lease that counts from the receipt, no acknowledgement is ever too old.
-    fn outlasts_its_use(&self, bounds: &Bounds) -> bool {
-        bounds.bug == Some(Bug::LeaseFromReceipt) && matches!(self.what, What::Says(Message::Ack { .. }))
+    fn never_expires(&self, bounds: &Bounds) -> bool {
+        bounds.bug == Some(Bug::LeaseFromReceipt) && matches!(self.content, Content::Message(Message::Ack { .. }))
     }
 
     /// Whether, once it changes nothing at its receiver, it never will.
-    pub(super) fn is_spent_for_good(&self, bounds: &Bounds) -> bool {
-        match self.what {
-            _ if self.outlasts_its_use(bounds) => false,
-            What::Says(Message::VoteResp { .. } | Message::Ack { .. }) => true,
+    pub(super) fn stays_useless(&self, bounds: &Bounds) -> bool {
+        match self.content {
+            _ if self.never_expires(bounds) => false,
+            Content::Message(Message::VoteResp { .. } | Message::Ack { .. }) => true,
             // A node that does not ask, has no window and remembers its votes learns nothing from it; from a leader,
             // nobody who only waits for its window does.
-            What::Says(Message::PreVoteResp(answer)) => answer.round % 2 == 0 || answer.role == MemberRole::Leader,
+            Content::Message(Message::PreVoteResp(answer)) => {
+                answer.round % 2 == 0 || answer.role == MemberRole::Leader
+            }
             _ => false,
         }
     }

@@ -2,16 +2,16 @@
 
 use super::bounds::{Bounds, SlowAnswers, Start};
 use super::check::explore_all;
-use super::seen::Sight;
+use super::milestones::Milestone;
 
 #[test]
 fn messages_that_are_late_or_lost_break_nothing() {
-    explore_all("quiet", Bounds::quiet(Start::Serving), 2, &[Sight::MajorityLost]);
+    explore_all("quiet", Bounds::quiet(Start::Serving), 2, &[Milestone::MajorityLost]);
 }
 
 #[test]
 fn a_third_leader_breaks_nothing() {
-    explore_all("third term", Bounds { terms: 3, ..Bounds::quiet(Start::Serving) }, 3, &[Sight::MajorityLost]);
+    explore_all("third term", Bounds { terms: 3, ..Bounds::quiet(Start::Serving) }, 3, &[Milestone::MajorityLost]);
 }
 
 #[test]
@@ -21,86 +21,96 @@ fn a_first_election_with_every_vote_late_or_lost_breaks_nothing() {
 
 #[test]
 fn a_first_election_in_which_processes_die_and_return_has_one_winner() {
-    let bounds = Bounds { terms: 1, kills: 1, afflicted: Some(1), time_passes: false, ..Bounds::quiet(Start::Idle) };
-    explore_all("idle, kill", bounds, 1, &[Sight::ReturnedNodeVoted]);
+    let bounds = Bounds { terms: 1, kills: 1, faulty_node: Some(1), time_passes: false, ..Bounds::quiet(Start::Idle) };
+    explore_all("idle, kill", bounds, 1, &[Milestone::RestartedNodeVoted]);
 }
 
 #[test]
 fn a_cold_start_breaks_nothing() {
     let bounds = Bounds { terms: 1, ..Bounds::quiet(Start::Cold) };
-    explore_all("cold", bounds, 1, &[Sight::WindowRanOut, Sight::WindowEndedEarly]);
+    explore_all("cold", bounds, 1, &[Milestone::BootWindowExpired, Milestone::BootWindowEndedEarly]);
 }
 
 #[test]
 fn a_clock_that_lags_breaks_nothing() {
-    let bounds = Bounds { skips: 1, afflicted: Some(0), ..Bounds::quiet(Start::Serving) };
-    explore_all("drift", bounds, 2, &[Sight::MajorityLost]);
+    let bounds = Bounds { clock_skips: 1, faulty_node: Some(0), ..Bounds::quiet(Start::Serving) };
+    explore_all("drift", bounds, 2, &[Milestone::MajorityLost]);
 }
 
 #[test]
 fn a_leader_that_dies_for_good_is_replaced_at_once() {
     // Time stands still, so only the proof of death can have voided the promises.
     let bounds = Bounds { kills: 1, restarts: false, time_passes: false, ..Bounds::quiet(Start::Serving) };
-    explore_all("death at once", bounds, 2, &[Sight::LeaderDied]);
+    explore_all("death at once", bounds, 2, &[Milestone::LeaderDied]);
 }
 
 #[test]
 fn a_process_that_dies_for_good_breaks_nothing() {
     let bounds = Bounds { kills: 1, restarts: false, ..Bounds::quiet(Start::Serving) };
-    explore_all("death", bounds, 2, &[Sight::LeaderDied, Sight::MajorityLost]);
+    explore_all("death", bounds, 2, &[Milestone::LeaderDied, Milestone::MajorityLost]);
 }
 
 #[test]
 fn a_process_that_dies_and_returns_at_once_breaks_nothing() {
     let bounds = Bounds { kills: 1, time_passes: false, ..Bounds::quiet(Start::Serving) };
-    explore_all("restart at once", bounds, 2, &[Sight::WindowEndedEarly, Sight::SuccessorServedAfterReturn]);
+    explore_all(
+        "restart at once",
+        bounds,
+        2,
+        &[Milestone::BootWindowEndedEarly, Milestone::SuccessorServedAfterRestart],
+    );
 }
 
 /// What happens around a node that was started again while time passes: all that can become of its boot window.
-const RETURN: [Sight; 4] =
-    [Sight::WindowRanOut, Sight::WindowEndedEarly, Sight::ReturnedNodeVoted, Sight::SuccessorServedAfterReturn];
+const RESTART_MILESTONES: [Milestone; 4] = [
+    Milestone::BootWindowExpired,
+    Milestone::BootWindowEndedEarly,
+    Milestone::RestartedNodeVoted,
+    Milestone::SuccessorServedAfterRestart,
+];
 
 #[test]
 fn a_follower_that_returns_at_any_time_votes_for_no_second_leader() {
-    let bounds = Bounds { kills: 1, ends: false, afflicted: Some(1), ..Bounds::quiet(Start::Serving) };
-    explore_all("restart of a follower", bounds, 2, &RETURN);
+    let bounds = Bounds { kills: 1, orderly_ends: false, faulty_node: Some(1), ..Bounds::quiet(Start::Serving) };
+    explore_all("restart of a follower", bounds, 2, &RESTART_MILESTONES);
 }
 
 #[test]
 fn a_leader_that_returns_at_any_time_votes_for_no_second_leader() {
-    let bounds = Bounds { kills: 1, ends: false, afflicted: Some(0), ..Bounds::quiet(Start::Serving) };
-    explore_all("restart of the leader", bounds, 2, &RETURN);
+    let bounds = Bounds { kills: 1, orderly_ends: false, faulty_node: Some(0), ..Bounds::quiet(Start::Serving) };
+    explore_all("restart of the leader", bounds, 2, &RESTART_MILESTONES);
 }
 
 #[test]
 fn answers_that_reach_a_returned_node_late_end_its_window_no_sooner_than_they_may() {
     let bounds = Bounds {
         kills: 1,
-        afflicted: Some(0),
-        slow_answers: SlowAnswers::ToReturned(2),
+        faulty_node: Some(0),
+        slow_answers: SlowAnswers::ToRestarted(2),
         time_passes: false,
         ..Bounds::quiet(Start::Serving)
     };
-    explore_all("late answers", bounds, 2, &[Sight::WindowEndedEarly, Sight::ReturnedNodeVoted]);
+    explore_all("late answers", bounds, 2, &[Milestone::BootWindowEndedEarly, Milestone::RestartedNodeVoted]);
 }
 
 #[test]
 fn a_handover_breaks_nothing() {
     let bounds = Bounds { stops: 1, ..Bounds::quiet(Start::Serving) };
-    explore_all("handover", bounds, 2, &[Sight::HandedOver, Sight::Resigned]);
+    explore_all("handover", bounds, 2, &[Milestone::HandedOver, Milestone::Resigned]);
 }
 
 #[test]
 fn handovers_and_a_restart_break_nothing() {
     let bounds = Bounds { terms: 3, kills: 1, stops: 1, time_passes: false, ..Bounds::quiet(Start::Serving) };
-    explore_all("handover, restart", bounds, 3, &[Sight::HandedOver, Sight::SuccessorServedAfterReturn]);
+    explore_all("handover, restart", bounds, 3, &[Milestone::HandedOver, Milestone::SuccessorServedAfterRestart]);
 }
 
 #[test]
 fn words_of_a_term_that_is_over_are_ignored() {
     // Two handovers while time stands still: whatever the first two leaders said may arrive when the third one leads.
-    let bounds = Bounds { terms: 3, stops: 2, stale: true, time_passes: false, ..Bounds::quiet(Start::Serving) };
-    explore_all("stale words", bounds, 3, &[Sight::StaleArrived, Sight::HandedOver]);
+    let bounds =
+        Bounds { terms: 3, stops: 2, stale_messages: true, time_passes: false, ..Bounds::quiet(Start::Serving) };
+    explore_all("stale words", bounds, 3, &[Milestone::StaleMessageArrived, Milestone::HandedOver]);
 }
 
 #[test]
@@ -109,23 +119,30 @@ fn a_vote_that_is_slow_to_reach_the_disk_breaks_nothing() {
         terms: 1,
         slow_writes: 2,
         kills: 1,
-        afflicted: Some(1),
+        faulty_node: Some(1),
         time_passes: false,
         ..Bounds::quiet(Start::Idle)
     };
-    explore_all("slow disk", bounds, 1, &[Sight::ReturnedNodeVoted]);
+    explore_all("slow disk", bounds, 1, &[Milestone::RestartedNodeVoted]);
 }
 
 #[test]
 fn a_wiped_node_helps_elect_no_second_leader_of_a_term() {
     // The bounds in which the bug of a wiped node that votes at once is found.
     let bounds =
-        Bounds { terms: 1, kills: 1, wipes: 1, afflicted: Some(1), time_passes: false, ..Bounds::quiet(Start::Idle) };
+        Bounds { terms: 1, kills: 1, wipes: 1, faulty_node: Some(1), time_passes: false, ..Bounds::quiet(Start::Idle) };
     explore_all("wiped", bounds, 1, &[]);
 }
 
 #[test]
 fn a_wiped_node_that_votes_again_helps_elect_no_second_leader_of_a_term() {
-    let bounds = Bounds { terms: 1, kills: 1, wipes: 1, afflicted: Some(1), ends: false, ..Bounds::quiet(Start::Idle) };
-    explore_all("wiped, and time", bounds, 1, &[Sight::LostBallotSettled, Sight::WipedNodeVoted]);
+    let bounds = Bounds {
+        terms: 1,
+        kills: 1,
+        wipes: 1,
+        faulty_node: Some(1),
+        orderly_ends: false,
+        ..Bounds::quiet(Start::Idle)
+    };
+    explore_all("wiped, and time", bounds, 1, &[Milestone::LostBallotRecovered, Milestone::WipedNodeVoted]);
 }

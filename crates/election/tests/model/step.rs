@@ -2,26 +2,26 @@
 
 use rollcall_core::{MAX_NODES, Term};
 use rollcall_election::machine::{Event, Machine};
-use rollcall_election::{Ballot, NodeId, NodeSet, Standing};
+use rollcall_election::{Ballot, NodeId, NodeSet, RoleState};
 use stateright::{Model, Property};
 
 use super::bounds::{Bounds, Bug, NODES, NOW, SlowAnswers, Start, TICK_MS};
-use super::packet::{Packet, What};
-use super::seen::Sight;
-use super::world::{Broken, NO_TIME, Seat, World, others};
+use super::milestones::Milestone;
+use super::packet::{Content, Packet};
+use super::world::{LiveNode, NO_TIME_PASSED, Violation, World, others};
 
-/// One step of a run. `asks`: who hears the questions that follow from it; their answers come back at once, or when
+/// One step of a run. `receivers`: who hears the questions that follow from it; their answers come back at once, or when
 /// answers are slow, later.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
     /// A tick passes on every clock but one.
     Tick {
-        but_for: Option<u8>,
+        except: Option<u8>,
     },
     Deliver(Packet),
     Wake {
         node: u8,
-        asks: NodeSet,
+        receivers: NodeSet,
     },
     /// What was being written is on disk.
     Write {
@@ -35,7 +35,7 @@ pub(super) enum Step {
     Boot {
         node: u8,
         wiped: bool,
-        asks: NodeSet,
+        receivers: NodeSet,
     },
     Stop {
         node: u8,
@@ -49,19 +49,19 @@ pub(super) enum Step {
 }
 
 impl Bounds {
-    fn boot(&self, world: &mut World, node: u8, wiped: bool, asks: NodeSet) {
+    fn boot(&self, world: &mut World, node: u8, wiped: bool, receivers: NodeSet) {
         let place = usize::from(node);
         let ballot = world.ballot_at_start(self, node, wiped);
         world.disks[place] = ballot;
         world.boots[place] += 1;
         let machine = Machine::new(self.rules(node), world.process(node).boot, ballot, NOW);
-        world.seats[place] = Some(Seat::new(&machine, &NO_TIME));
+        world.live_nodes[place] = Some(LiveNode::new(&machine, &NO_TIME_PASSED));
         let process = world.process(node);
-        for other in others(node).filter(|other| world.seat(*other).is_some()).collect::<Vec<_>>() {
-            world.feed(self, other, Event::UnlinkedFrom(process.node), NodeSet::default());
-            world.feed(self, other, Event::Greeted(process), NodeSet::default());
-            world.feed(self, other, Event::LinkedTo(process.node), asks);
-            world.feed(self, node, Event::LinkedTo(NodeId(other)), asks);
+        for other in others(node).filter(|other| world.live_node(*other).is_some()).collect::<Vec<_>>() {
+            world.feed(self, other, Event::LinkDown(process.node), NodeSet::default());
+            world.feed(self, other, Event::ProcessConnected(process), NodeSet::default());
+            world.feed(self, other, Event::LinkUp(process.node), receivers);
+            world.feed(self, node, Event::LinkUp(NodeId(other)), receivers);
         }
         world.started(self, node);
     }
@@ -71,9 +71,9 @@ impl Bounds {
         let mut world = World::empty(Some(Ballot::default()));
         // Different timings are no matter of what happens at the start.
         let bug = self.bug.filter(|bug| matches!(bug, Bug::LeaseAsLongAsPromise | Bug::DifferentTimings));
-        let honest = Self { bug, slow_answers: SlowAnswers::Never, slow_writes: 0, ..self.clone() };
+        let without_bug = Self { bug, slow_answers: SlowAnswers::Never, slow_writes: 0, ..self.clone() };
         for node in 0..NODES {
-            honest.boot(&mut world, node, false, all());
+            without_bug.boot(&mut world, node, false, all());
         }
         world
     }
@@ -81,41 +81,41 @@ impl Bounds {
     /// Node 0 wins the first election and is acknowledged by both others, without a hitch.
     fn serving(&self) -> World {
         let mut world = self.idle();
-        let honest = Self { bug: None, slow_answers: SlowAnswers::Never, slow_writes: 0, ..self.clone() };
+        let without_bug = Self { bug: None, slow_answers: SlowAnswers::Never, slow_writes: 0, ..self.clone() };
         for _ in 0..2 {
-            world.feed(&honest, 0, Event::Woke, all());
+            world.feed(&without_bug, 0, Event::TimerFired, all());
             while let Some(packet) = world.net.pop() {
-                honest.deliver(&mut world, packet);
+                without_bug.deliver(&mut world, packet);
             }
         }
-        world.watch_leases(self);
+        world.check_leases(self);
         assert!(world.is_serving(0) && world.served == Term(1), "{world:#?}");
         world
     }
 
     fn deliver(&self, world: &mut World, packet: Packet) {
-        match packet.what {
-            What::Says(message) => {
-                if world.seat(packet.to.node.0).is_some_and(|seat| message.term() < seat.term()) {
-                    self.seen.see(Sight::StaleArrived);
+        match packet.content {
+            Content::Message(message) => {
+                if world.live_node(packet.to.node.0).is_some_and(|live_node| message.term() < live_node.term()) {
+                    self.milestones.receivers(Milestone::StaleMessageArrived);
                 }
-                world.hear(self, packet.from, packet.to.node.0, message);
+                world.deliver_message(self, packet.from, packet.to.node.0, message);
             }
-            What::Ended => world.see_end(self, packet.from, packet.to.node.0),
+            Content::EndOfStream => world.deliver_end_of_stream(self, packet.from, packet.to.node.0),
         }
     }
 
-    fn tick(&self, world: &mut World, but_for: Option<u8>) {
+    fn tick(&self, world: &mut World, except: Option<u8>) {
         let mut passed = [TICK_MS; MAX_NODES];
-        if let Some(node) = but_for {
+        if let Some(node) = except {
             passed[usize::from(node)] = 0;
-            world.spent.skips[usize::from(node)] += 1;
+            world.used.clock_skips[usize::from(node)] += 1;
         }
-        for seat in world.seats.iter_mut().flatten() {
-            *seat = Seat::new(&seat.machine, &passed);
+        for live_node in world.live_nodes.iter_mut().flatten() {
+            *live_node = LiveNode::new(&live_node.machine, &passed);
         }
         let net = std::mem::take(&mut world.net);
-        for packet in net.into_iter().map(|packet| packet.rebased(&passed, self)) {
+        for packet in net.into_iter().map(|packet| packet.normalized(&passed, self)) {
             if !world.net.contains(&packet) {
                 world.net.push(packet);
             }
@@ -124,39 +124,39 @@ impl Bounds {
 
     fn kill(&self, world: &mut World, node: u8, written: bool) {
         let place = usize::from(node);
-        world.spent.kills += 1;
+        world.used.kills += 1;
         let writing = std::mem::take(&mut world.writing[place]);
         if let Some(ballot) = writing.first().filter(|_| written) {
             world.write(node, *ballot);
         }
-        for other in others(node).filter(|_| self.ends) {
-            world.put(node, NodeId(other), What::Ended);
+        for other in others(node).filter(|_| self.orderly_ends) {
+            world.send_packet(node, NodeId(other), Content::EndOfStream);
         }
-        world.seats[place] = None;
+        world.live_nodes[place] = None;
     }
 
-    fn steps_of(&self, world: &World, node: u8, seat: &Seat, steps: &mut Vec<Step>) {
+    fn steps_of(&self, world: &World, node: u8, live_node: &LiveNode, steps: &mut Vec<Step>) {
         let place = usize::from(node);
-        if seat.machine.wake_at() <= NOW {
-            let asks = if seat.leads() { vec![all()] } else { reaches(world, node, false) };
-            steps.extend(asks.into_iter().map(|asks| Step::Wake { node, asks }));
+        if live_node.machine.next_timer_at() <= NOW {
+            let receivers = if live_node.leads() { vec![all()] } else { possible_receivers(world, node, false) };
+            steps.extend(receivers.into_iter().map(|receivers| Step::Wake { node, receivers }));
         }
         if !world.writing[place].is_empty() {
             steps.push(Step::Write { node });
         }
-        if world.spent.kills < self.kills && self.afflicts(node) {
+        if world.used.kills < self.kills && self.may_fail(node) {
             steps.push(Step::Kill { node, written: false });
             if !world.writing[place].is_empty() {
                 steps.push(Step::Kill { node, written: true });
             }
         }
-        if let Standing::Leader { handing_over, .. } = seat.machine.standing() {
+        if let RoleState::Leader { handing_over, .. } = live_node.machine.role_state() {
             if handing_over {
                 steps.push(Step::Drained { node });
-            } else if world.spent.stops < self.stops {
+            } else if world.used.stops < self.stops {
                 steps.push(Step::Stop { node });
             }
-            if matches!(self.bug, Some(Bug::HandoverKeepsLease | Bug::ClosesWithoutBye)) && world.spent.bugs == 0 {
+            if matches!(self.bug, Some(Bug::HandoverKeepsLease | Bug::ClosesWithoutBye)) && world.used.bugs == 0 {
                 steps.push(Step::Bug { leader: node });
             }
         }
@@ -170,17 +170,17 @@ fn all() -> NodeSet {
     })
 }
 
-/// Every set of living nodes that may hear `node`'s questions; the empty one only where `or_none`, or if nobody lives.
-fn reaches(world: &World, node: u8, or_none: bool) -> Vec<NodeSet> {
+/// Every set of living nodes that may hear `node`'s questions; the empty one only where `allow_empty`, or if nobody lives.
+fn possible_receivers(world: &World, node: u8, allow_empty: bool) -> Vec<NodeSet> {
     let mut sets = vec![NodeSet::default()];
-    for other in others(node).filter(|other| world.seat(*other).is_some()) {
+    for other in others(node).filter(|other| world.live_node(*other).is_some()) {
         for place in 0..sets.len() {
             let mut set = sets[place];
             set.insert(NodeId(other));
             sets.push(set);
         }
     }
-    if !or_none && sets.len() > 1 {
+    if !allow_empty && sets.len() > 1 {
         sets.remove(0);
     }
     sets
@@ -202,30 +202,33 @@ impl Model for Bounds {
                 world
             }
         };
-        world.tidy(self);
+        world.normalize_network(self);
         vec![world]
     }
 
     fn actions(&self, world: &World, steps: &mut Vec<Step>) {
-        self.seen.look_into();
-        if world.broken.is_some() {
+        self.milestones.count_expanded_state();
+        if world.violation.is_some() {
             return;
         }
         if self.time_passes {
-            steps.push(Step::Tick { but_for: None });
+            steps.push(Step::Tick { except: None });
         }
         steps.extend(world.net.iter().map(|packet| Step::Deliver(*packet)));
         for node in 0..NODES {
-            if let Some(seat) = world.seat(node) {
-                self.steps_of(world, node, seat, steps);
-                if self.time_passes && self.afflicts(node) && world.spent.skips[usize::from(node)] < self.skips {
-                    steps.push(Step::Tick { but_for: Some(node) });
+            if let Some(live_node) = world.live_node(node) {
+                self.steps_of(world, node, live_node, steps);
+                if self.time_passes
+                    && self.may_fail(node)
+                    && world.used.clock_skips[usize::from(node)] < self.clock_skips
+                {
+                    steps.push(Step::Tick { except: Some(node) });
                 }
             } else if self.restarts {
-                for asks in reaches(world, node, true) {
-                    steps.push(Step::Boot { node, wiped: false, asks });
-                    if world.spent.wipes < self.wipes {
-                        steps.push(Step::Boot { node, wiped: true, asks });
+                for receivers in possible_receivers(world, node, true) {
+                    steps.push(Step::Boot { node, wiped: false, receivers });
+                    if world.used.wipes < self.wipes {
+                        steps.push(Step::Boot { node, wiped: true, receivers });
                     }
                 }
             }
@@ -235,61 +238,63 @@ impl Model for Bounds {
     fn next_state(&self, last: &World, step: Step) -> Option<World> {
         let mut world = last.clone();
         match step {
-            Step::Tick { but_for } => self.tick(&mut world, but_for),
+            Step::Tick { except } => self.tick(&mut world, except),
             Step::Deliver(packet) => {
                 world.net.retain(|other| *other != packet);
                 self.deliver(&mut world, packet);
             }
-            Step::Wake { node, asks } => {
-                world.feed(self, node, Event::Woke, asks);
+            Step::Wake { node, receivers } => {
+                world.feed(self, node, Event::TimerFired, receivers);
                 // Where answers come at once or never, a question that came to nothing is left out: it may be asked
                 // again at any later time.
-                let (before, after) = (last.seat(node)?, world.seat(node)?);
-                let waits = after.machine.standing() == Standing::Candidate && after.term() == before.term();
-                let slow = self.is_slow_to_answer(world.process(node), last.spent.slow_answers);
-                if waits && !slow && !after.machine.has_learnt_since(&before.machine) {
+                let (before, after) = (last.live_node(node)?, world.live_node(node)?);
+                let waits = after.machine.role_state() == RoleState::Candidate && after.term() == before.term();
+                let slow = self.is_slow_to_answer(world.process(node), last.used.slow_answers);
+                if waits && !slow && !after.machine.has_learned_since(&before.machine) {
                     return None;
                 }
             }
             Step::Write { node } => {
                 let ballot = world.writing[usize::from(node)].remove(0);
                 world.write(node, ballot);
-                world.feed(self, node, Event::Saved(ballot), NodeSet::default());
+                world.feed(self, node, Event::BallotSaved(ballot), NodeSet::default());
             }
             Step::Kill { node, written } => self.kill(&mut world, node, written),
-            Step::Boot { node, wiped, asks } => {
-                world.spent.wipes += u8::from(wiped);
-                self.boot(&mut world, node, wiped, asks);
+            Step::Boot { node, wiped, receivers } => {
+                world.used.wipes += u8::from(wiped);
+                self.boot(&mut world, node, wiped, receivers);
             }
             Step::Stop { node } => {
-                world.spent.stops += 1;
-                world.feed(self, node, Event::Stopping, NodeSet::default());
+                world.used.stops += 1;
+                world.feed(self, node, Event::StopRequested, NodeSet::default());
             }
             Step::Drained { node } => world.feed(self, node, Event::Drained, NodeSet::default()),
             Step::Bug { leader } => {
-                world.spent.bugs += 1;
-                world.plant(self.bug?, leader);
+                world.used.bugs += 1;
+                world.inject_bug(self.bug?, leader);
             }
         }
-        if world.seats.iter().flatten().any(|seat| seat.term() > Term(self.terms)) {
+        if world.live_nodes.iter().flatten().any(|live_node| live_node.term() > Term(self.terms)) {
             return None;
         }
-        world.watch_leases(self);
-        world.tidy(self);
+        world.check_leases(self);
+        world.normalize_network(self);
         Some(world)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always("I1: one leader a term", |_, world: &World| {
-                world.broken != Some(Broken::TwoLeadersOfATerm)
+                world.violation != Some(Violation::TwoLeadersInOneTerm)
             }),
-            Property::always("I2: one node serves", |_, world: &World| world.broken != Some(Broken::TwoServe)),
+            Property::always("I2: one node serves", |_, world: &World| {
+                world.violation != Some(Violation::TwoNodesServe)
+            }),
             Property::always("I3: what was told of a term is on disk and never goes back", |_, world: &World| {
-                world.broken != Some(Broken::ToldWhatWasNotSaved)
+                world.violation != Some(Violation::SentBeforeSaved)
             }),
             Property::always("I4: the serving term only grows", |_, world: &World| {
-                world.broken != Some(Broken::ServingTermWentBack)
+                world.violation != Some(Violation::ServingTermWentBack)
             }),
             Property::sometimes("serving in term 1", |_, world: &World| world.served == Term(1)),
             Property::sometimes("serving in term 2", |_, world: &World| world.served == Term(2)),

@@ -5,26 +5,26 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use rollcall_core::{MAX_NODES, MemberRole, Term};
-use rollcall_election::machine::{Action, Draw, Event, Machine};
+use rollcall_election::machine::{Action, Entropy, Event, Machine};
 use rollcall_election::{Ballot, BootId, Message, NodeId, NodeSet, Process};
 
-use super::bounds::{Bounds, FIRST_BOOT, MOST_TERMS, NODES, NOW, SlowAnswers};
-use super::packet::{Packet, What, without_hint};
-use super::seen::Sight;
+use super::bounds::{Bounds, FIRST_BOOT, MAX_TERMS, NODES, NOW, SlowAnswers};
+use super::milestones::Milestone;
+use super::packet::{Content, Packet, without_hint};
 
-pub(super) const NO_TIME: [u64; MAX_NODES] = [0; MAX_NODES];
+pub(super) const NO_TIME_PASSED: [u64; MAX_NODES] = [0; MAX_NODES];
 
 /// A living node. Its hash is kept, because one step changes one node and the checker hashes every state.
 #[derive(Clone, Debug)]
-pub(super) struct Seat {
+pub(super) struct LiveNode {
     pub(super) machine: Arc<Machine>,
-    print: u64,
+    fingerprint: u64,
 }
 
-impl Seat {
+impl LiveNode {
     pub(super) fn new(machine: &Machine, passed: &[u64; MAX_NODES]) -> Self {
-        let machine = machine.rebased(NOW, passed);
-        Self { print: print_of(&machine), machine: Arc::new(machine) }
+        let machine = machine.normalized(NOW, passed);
+        Self { fingerprint: fingerprint_of(&machine), machine: Arc::new(machine) }
     }
 
     pub(super) fn term(&self) -> Term {
@@ -36,19 +36,19 @@ impl Seat {
     }
 }
 
-impl Hash for Seat {
+impl Hash for LiveNode {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.print.hash(state);
+        self.fingerprint.hash(state);
     }
 }
 
-impl PartialEq for Seat {
+impl PartialEq for LiveNode {
     fn eq(&self, other: &Self) -> bool {
-        self.print == other.print
+        self.fingerprint == other.fingerprint
     }
 }
 
-fn print_of(value: &impl Hash) -> u64 {
+fn fingerprint_of(value: &impl Hash) -> u64 {
     // The same in every run, so that traces stay the same.
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
@@ -57,11 +57,11 @@ fn print_of(value: &impl Hash) -> u64 {
 
 /// What a run has used up of its bounds.
 #[derive(Clone, Debug, Default, Hash, PartialEq)]
-pub(super) struct Spent {
+pub(super) struct UsedBudget {
     pub(super) kills: u8,
     pub(super) wipes: u8,
     pub(super) stops: u8,
-    pub(super) skips: [u8; NODES as usize],
+    pub(super) clock_skips: [u8; NODES as usize],
     pub(super) slow_writes: u8,
     /// Where there is a bound to them.
     pub(super) slow_answers: u8,
@@ -70,20 +70,20 @@ pub(super) struct Spent {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq)]
-pub(super) enum Broken {
+pub(super) enum Violation {
     /// I1.
-    TwoLeadersOfATerm,
+    TwoLeadersInOneTerm,
     /// I2.
-    TwoServe,
+    TwoNodesServe,
     /// I3: a term or a vote was told that was not on disk, or what is on disk went back.
-    ToldWhatWasNotSaved,
+    SentBeforeSaved,
     /// I4.
     ServingTermWentBack,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq)]
 pub(super) struct World {
-    pub(super) seats: [Option<Seat>; NODES as usize],
+    pub(super) live_nodes: [Option<LiveNode>; NODES as usize],
     pub(super) disks: [Option<Ballot>; NODES as usize],
     /// Ballots on their way to the disk.
     pub(super) writing: [Vec<Ballot>; NODES as usize],
@@ -91,12 +91,12 @@ pub(super) struct World {
     pub(super) boots: [u8; NODES as usize],
     /// Sorted by hash, so that the order of sending makes no difference.
     pub(super) net: Vec<Packet>,
-    pub(super) spent: Spent,
+    pub(super) used: UsedBudget,
     /// Who won each term.
-    pub(super) won: [Option<Process>; MOST_TERMS + 1],
+    pub(super) won: [Option<Process>; MAX_TERMS + 1],
     /// The latest term that was served in.
     pub(super) served: Term,
-    pub(super) broken: Option<Broken>,
+    pub(super) violation: Option<Violation>,
 }
 
 pub(super) fn others(node: u8) -> impl Iterator<Item = u8> {
@@ -106,20 +106,20 @@ pub(super) fn others(node: u8) -> impl Iterator<Item = u8> {
 impl World {
     pub(super) fn empty(disk: Option<Ballot>) -> Self {
         Self {
-            seats: [None, None, None],
+            live_nodes: [None, None, None],
             disks: [disk; NODES as usize],
             writing: Default::default(),
             boots: [0; NODES as usize],
             net: Vec::new(),
-            spent: Spent::default(),
-            won: [None; MOST_TERMS + 1],
+            used: UsedBudget::default(),
+            won: [None; MAX_TERMS + 1],
             served: Term(0),
-            broken: None,
+            violation: None,
         }
     }
 
-    pub(super) fn seat(&self, node: u8) -> Option<&Seat> {
-        self.seats[usize::from(node)].as_ref()
+    pub(super) fn live_node(&self, node: u8) -> Option<&LiveNode> {
+        self.live_nodes[usize::from(node)].as_ref()
     }
 
     pub(super) fn process(&self, node: u8) -> Process {
@@ -127,43 +127,45 @@ impl World {
     }
 
     pub(super) fn is_serving(&self, node: u8) -> bool {
-        self.seat(node).is_some_and(|seat| seat.machine.is_serving(NOW))
+        self.live_node(node).is_some_and(|live_node| live_node.machine.is_serving(NOW))
     }
 
-    /// Lets a node take in an event, and whoever is talked to at once what follows. `reach`: who hears questions.
-    pub(super) fn feed(&mut self, bounds: &Bounds, node: u8, event: Event, reach: NodeSet) {
+    /// Lets a node take in an event, and whoever is talked to at once what follows. `receivers`: who hears questions.
+    pub(super) fn feed(&mut self, bounds: &Bounds, node: u8, event: Event, receivers: NodeSet) {
         let mut asked = Vec::new();
         let mut queue = VecDeque::from([(node, event)]);
         while let Some((node, event)) = queue.pop_front() {
-            let Some(seat) = &self.seats[usize::from(node)] else { continue };
-            let mut machine = Machine::clone(&seat.machine);
+            let Some(live_node) = &self.live_nodes[usize::from(node)] else { continue };
+            let mut machine = Machine::clone(&live_node.machine);
             let round = machine.round();
-            let actions = machine.handle(event, NOW, Draw(0));
+            let actions = machine.handle(event, NOW, Entropy(0));
             if machine.round() != round {
                 let process = self.process(node);
-                self.net.iter_mut().for_each(|packet| packet.round_passed(process));
+                self.net.iter_mut().for_each(|packet| packet.expire_round(process));
             }
-            self.seats[usize::from(node)] = Some(Seat::new(&machine, &NO_TIME));
+            self.live_nodes[usize::from(node)] = Some(LiveNode::new(&machine, &NO_TIME_PASSED));
             for action in actions {
                 match action {
-                    Action::Send { to, message } => self.send(bounds, node, to, message, reach, &mut asked, &mut queue),
-                    Action::Save(ballot) if self.spent.slow_writes < bounds.slow_writes => {
-                        self.spent.slow_writes += 1;
+                    Action::Send { to, message } => {
+                        self.send(bounds, node, to, message, receivers, &mut asked, &mut queue)
+                    }
+                    Action::SaveBallot(ballot) if self.used.slow_writes < bounds.slow_writes => {
+                        self.used.slow_writes += 1;
                         self.writing[usize::from(node)].push(ballot);
                     }
                     // One after the other.
-                    Action::Save(ballot) if !self.writing[usize::from(node)].is_empty() => {
+                    Action::SaveBallot(ballot) if !self.writing[usize::from(node)].is_empty() => {
                         self.writing[usize::from(node)].push(ballot);
                     }
-                    Action::Save(ballot) => {
+                    Action::SaveBallot(ballot) => {
                         self.write(node, ballot);
-                        queue.push_back((node, Event::Saved(ballot)));
+                        queue.push_back((node, Event::BallotSaved(ballot)));
                     }
-                    Action::Note(said) => bounds.seen.read(said),
+                    Action::Log(said) => bounds.milestones.record(said),
                     Action::Drain => {}
                 }
             }
-            self.watch_winner(node);
+            self.check_one_leader_per_term(node);
         }
     }
 
@@ -174,53 +176,53 @@ impl World {
         from: u8,
         to: NodeId,
         message: Message,
-        reach: NodeSet,
+        receivers: NodeSet,
         asked: &mut Vec<(u8, NodeId)>,
         queue: &mut VecDeque<(u8, Event)>,
     ) {
-        self.check_told(from, to, &message);
+        self.check_durability(from, to, &message);
         let sender = self.process(from);
         match message {
-            Message::PreVote { round: _, term, dead } => {
-                let Some(seat) = self.seat(from) else { return };
-                // As the machine's own number is after `Machine::rebased`.
-                let message = Message::PreVote { round: seat.machine.round(), term, dead };
+            Message::PreVote { round: _, term, dead_leader } => {
+                let Some(live_node) = self.live_node(from) else { return };
+                // As the machine's own number is after `Machine::normalized`.
+                let message = Message::PreVote { round: live_node.machine.round(), term, dead_leader };
                 // Each asks another once in a step: the link keeps the order, so the answer would be there before the
                 // question came back.
-                if (reach.contains(to) || reach.contains(sender.node)) && !asked.contains(&(from, to)) {
+                if (receivers.contains(to) || receivers.contains(sender.node)) && !asked.contains(&(from, to)) {
                     asked.push((from, to));
-                    queue.push_back((to.0, Event::Heard { from: sender, message }));
+                    queue.push_back((to.0, Event::MessageReceived { from: sender, message }));
                 }
             }
             Message::PreVoteResp(answer) => {
                 let message = without_hint(answer);
-                if bounds.is_slow_to_answer(self.process(to.0), self.spent.slow_answers) {
-                    if matches!(bounds.slow_answers, SlowAnswers::ToReturned(_)) {
-                        self.spent.slow_answers += 1;
+                if bounds.is_slow_to_answer(self.process(to.0), self.used.slow_answers) {
+                    if matches!(bounds.slow_answers, SlowAnswers::ToRestarted(_)) {
+                        self.used.slow_answers += 1;
                     }
-                    self.put(from, to, What::Says(message));
+                    self.send_packet(from, to, Content::Message(message));
                 } else {
-                    queue.push_back((to.0, Event::Heard { from: sender, message }));
-                    queue.extend(self.planted_answers(bounds, sender, to.0, &message).map(|event| (to.0, event)));
+                    queue.push_back((to.0, Event::MessageReceived { from: sender, message }));
+                    queue.extend(self.forged_answers(bounds, sender, to.0, &message).map(|event| (to.0, event)));
                 }
             }
             _ => {
                 if matches!(message, Message::VoteResp { granted: true, .. }) && sender.boot > FIRST_BOOT {
-                    bounds.seen.see(Sight::ReturnedNodeVoted);
+                    bounds.milestones.receivers(Milestone::RestartedNodeVoted);
                     // As many as were killed: so this one, too.
-                    if self.spent.wipes == self.spent.kills {
-                        bounds.seen.see(Sight::WipedNodeVoted);
+                    if self.used.wipes == self.used.kills {
+                        bounds.milestones.receivers(Milestone::WipedNodeVoted);
                     }
                 }
-                self.put(from, to, What::Says(message));
+                self.send_packet(from, to, Content::Message(message));
             }
         }
     }
 
-    pub(super) fn put(&mut self, from: u8, to: NodeId, what: What) {
-        let packet = Packet { from: self.process(from), to: self.process(to.0), what };
-        if self.seat(to.0).is_some() && !self.net.contains(&packet) {
-            self.net.retain(|older| !older.is_outdone_by(&packet));
+    pub(super) fn send_packet(&mut self, from: u8, to: NodeId, content: Content) {
+        let packet = Packet { from: self.process(from), to: self.process(to.0), content };
+        if self.live_node(to.0).is_some() && !self.net.contains(&packet) {
+            self.net.retain(|older| !older.is_superseded_by(&packet));
             self.net.push(packet);
         }
     }
@@ -228,13 +230,13 @@ impl World {
     pub(super) fn write(&mut self, node: u8, ballot: Ballot) {
         let disk = &mut self.disks[usize::from(node)];
         if disk.is_some_and(|old| old.term > ballot.term) {
-            self.broken = Some(Broken::ToldWhatWasNotSaved);
+            self.violation = Some(Violation::SentBeforeSaved);
         }
         *disk = Some(ballot);
     }
 
     /// I3: whatever a node says of its term and its vote is on disk, so no later start can say less.
-    fn check_told(&mut self, from: u8, to: NodeId, message: &Message) {
+    fn check_durability(&mut self, from: u8, to: NodeId, message: &Message) {
         let disk = self.disks[usize::from(from)].unwrap_or_default();
         let holds = match message {
             Message::Vote { term, .. } => disk == Ballot { term: *term, voted_for: Some(NodeId(from)) },
@@ -248,63 +250,65 @@ impl World {
             Message::PreVote { .. } | Message::Nominate { .. } => true,
         };
         if !holds {
-            self.broken = Some(Broken::ToldWhatWasNotSaved);
+            self.violation = Some(Violation::SentBeforeSaved);
         }
     }
 
     /// I1.
-    fn watch_winner(&mut self, node: u8) {
-        let Some(term) = self.seat(node).filter(|seat| seat.leads()).map(Seat::term) else { return };
+    fn check_one_leader_per_term(&mut self, node: u8) {
+        let Some(term) = self.live_node(node).filter(|live_node| live_node.leads()).map(LiveNode::term) else { return };
         let process = self.process(node);
         let Some(winner) = usize::try_from(term.0).ok().and_then(|term| self.won.get_mut(term)) else { return };
         if *winner.get_or_insert(process) != process {
-            self.broken = Some(Broken::TwoLeadersOfATerm);
+            self.violation = Some(Violation::TwoLeadersInOneTerm);
         }
     }
 
     /// I2 and I4.
-    pub(super) fn watch_leases(&mut self, bounds: &Bounds) {
+    pub(super) fn check_leases(&mut self, bounds: &Bounds) {
         let serving: Vec<_> = (0..NODES).filter(|node| self.is_serving(*node)).collect();
         if serving.len() > 1 {
-            self.broken = Some(Broken::TwoServe);
+            self.violation = Some(Violation::TwoNodesServe);
         }
         for node in serving {
-            let term = self.seat(node).map(Seat::term).unwrap_or_default();
+            let term = self.live_node(node).map(LiveNode::term).unwrap_or_default();
             if term < self.served {
-                self.broken = Some(Broken::ServingTermWentBack);
+                self.violation = Some(Violation::ServingTermWentBack);
             }
             self.served = self.served.max(term);
             if self.process(node).boot > FIRST_BOOT {
-                bounds.seen.see(Sight::ReturnedNodeServed);
+                bounds.milestones.receivers(Milestone::RestartedNodeServed);
             }
             if term > Term(1) && (0..NODES).any(|other| self.process(other).boot > FIRST_BOOT) {
-                bounds.seen.see(Sight::SuccessorServedAfterReturn);
+                bounds.milestones.receivers(Milestone::SuccessorServedAfterRestart);
             }
         }
     }
 
     /// Loses what cannot do anything any more, and sorts the rest.
-    pub(super) fn tidy(&mut self, bounds: &Bounds) {
+    pub(super) fn normalize_network(&mut self, bounds: &Bounds) {
         let mut net = std::mem::take(&mut self.net);
         net.retain(|packet| {
-            let Some(seat) = self.seat(packet.to.node.0).filter(|_| self.process(packet.to.node.0) == packet.to) else {
+            let Some(live_node) =
+                self.live_node(packet.to.node.0).filter(|_| self.process(packet.to.node.0) == packet.to)
+            else {
                 return false;
             };
-            (bounds.stale || !packet.is_stale(seat.term(), bounds))
-                && !(packet.is_spent_for_good(bounds) && changes_nothing(seat, packet))
+            (bounds.stale_messages || !packet.is_stale(live_node.term(), bounds))
+                && !(packet.stays_useless(bounds) && changes_nothing(live_node, packet))
         });
-        net.sort_by_cached_key(print_of);
+        net.sort_by_cached_key(fingerprint_of);
         self.net = net;
     }
 }
 
-fn changes_nothing(seat: &Seat, packet: &Packet) -> bool {
-    let What::Says(message) = packet.what else { return false };
-    if seat.machine.has_lost_its_ballot() && matches!(message, Message::PreVoteResp(_)) {
+fn changes_nothing(live_node: &LiveNode, packet: &Packet) -> bool {
+    let Content::Message(message) = packet.content else { return false };
+    if live_node.machine.has_lost_its_ballot() && matches!(message, Message::PreVoteResp(_)) {
         // It heeds the latest word, and what is the latest may change.
         return false;
     }
-    let mut machine = Machine::clone(&seat.machine);
-    let actions = machine.handle(Event::Heard { from: packet.from, message }, NOW, Draw(0));
-    actions.is_empty() && machine.rebased(NOW, &NO_TIME) == *seat.machine
+    let mut machine = Machine::clone(&live_node.machine);
+    let actions = machine.handle(Event::MessageReceived { from: packet.from, message }, NOW, Entropy(0));
+    actions.is_empty() && machine.normalized(NOW, &NO_TIME_PASSED) == *live_node.machine
 }

@@ -1,6 +1,6 @@
 //! Ballots that are late, torn or lost, and nodes that start anew. FAULTS rows 18, 19, 20, 21, 30 and 35.
 
-use rollcall_election::machine::Note;
+use rollcall_election::machine::LogEvent;
 
 use super::world::{Cut, MS, SECOND, World};
 
@@ -20,12 +20,12 @@ fn no_vote_leaves_before_a_stalled_disk_has_it() {
         assert_eq!(early, None, "seed {seed}: somebody serves before any ballot can be on disk");
         // Votes are older than net_timeout_ms when they are on disk, so nobody can win.
         world.run(20 * SECOND);
-        world.sound();
+        world.assert_no_violation();
         for host in &mut world.hosts {
             host.disk.stalls = 0;
         }
-        slowest = slowest.max(world.until_served(12 * SECOND));
-        world.sound();
+        slowest = slowest.max(world.run_until_served(12 * SECOND));
+        world.assert_no_violation();
     }
     println!("after stalls: a leader within {} ms", slowest / MS);
 }
@@ -49,11 +49,11 @@ fn a_node_that_lost_its_ballot_abstains_until_the_others_are_heard() {
         let alone = world.run_until(60 * SECOND, |world| world.serving().is_some());
         assert_eq!(alone, None, "seed {seed}: one sound ballot of three is no majority");
         world.start(down);
-        world.until_served(8 * SECOND);
+        world.run_until_served(8 * SECOND);
         assert!(world.checks.served > term);
         world.run(10 * SECOND);
         assert!(world.hosts[wiped].disk.durable().is_some(), "seed {seed}: it takes part again");
-        world.sound();
+        world.assert_no_violation();
     }
 }
 
@@ -67,7 +67,7 @@ fn a_vote_that_was_lost_with_its_ballot_is_not_given_again() {
         let start = world.now;
         (0..5).for_each(|node| world.lose_power(node));
         world.start_all();
-        let stands = |note: &(u64, _, Note)| note.0 >= start && matches!(note.2, Note::Stands { .. });
+        let stands = |note: &(u64, _, LogEvent)| note.0 >= start && matches!(note.2, LogEvent::CampaignStarted { .. });
         world.run_until(10 * SECOND, |world| world.notes.iter().any(stands));
         let Some(candidate) = world.notes.iter().find(|note| stands(note)).map(|note| usize::from(note.1.0)) else {
             continue;
@@ -90,18 +90,17 @@ fn a_vote_that_was_lost_with_its_ballot_is_not_given_again() {
         world.heal(candidate, late);
         world.heal(late, candidate);
         let led = world.run_until(2 * SECOND, |world| {
-            world
-                .notes
-                .iter()
-                .any(|note| note.0 > start && usize::from(note.1.0) == candidate && matches!(note.2, Note::Won { .. }))
+            world.notes.iter().any(|note| {
+                note.0 > start && usize::from(note.1.0) == candidate && matches!(note.2, LogEvent::ElectionWon { .. })
+            })
         });
         tried += u64::from(led.is_some());
         world.run(10 * SECOND);
-        world.sound();
+        world.assert_no_violation();
         world.heal_all();
         world.run(20 * SECOND);
-        world.until_served(SECOND);
-        world.sound();
+        world.run_until_served(SECOND);
+        world.assert_no_violation();
     }
     assert!(tried >= 5, "the candidate has to win with the lost vote: {tried}");
 }
@@ -118,8 +117,8 @@ fn a_cluster_whose_ballots_are_all_gone_begins_again() {
             let pause = world.between(0, SECOND / 2);
             world.run(pause);
         }
-        slowest = slowest.max(world.until_served(10 * SECOND));
-        world.sound();
+        slowest = slowest.max(world.run_until_served(10 * SECOND));
+        world.assert_no_violation();
     }
     println!("all ballots gone: a leader {} ms after the last start at most", slowest / MS);
 }
@@ -136,8 +135,8 @@ fn of_a_cluster_whose_ballots_are_all_gone_all_are_needed() {
         world.start(1);
         assert_eq!(world.run_until(30 * SECOND, |world| world.serving().is_some()), None, "seed {seed}");
         world.start(2);
-        world.until_served(10 * SECOND);
-        world.sound();
+        world.run_until_served(10 * SECOND);
+        world.assert_no_violation();
     }
 }
 
@@ -157,8 +156,8 @@ fn a_node_that_starts_again_at_once_does_not_vote_early() {
         world.start_all();
         let early = world.run_until(lease - world.now, |world| world.checks.served > term);
         assert_eq!(early, None, "seed {seed}");
-        world.until_served(6 * SECOND);
-        world.sound();
+        world.run_until_served(6 * SECOND);
+        world.assert_no_violation();
     }
 }
 
@@ -170,8 +169,8 @@ fn a_host_that_comes_back_under_half_open_links_is_let_in() {
         let mut world = World::settled(3, seed);
         let node = (world.leader() + usize::try_from(seed % 3).expect("small")) % 3;
         world.lose_power(node);
-        let away = world.between(10 * MS, 6 * SECOND);
-        world.run(away);
+        let stopped = world.between(10 * MS, 6 * SECOND);
+        world.run(stopped);
         world.start(node);
         world.run(8 * SECOND);
         let leader = world.leader();
@@ -181,7 +180,7 @@ fn a_host_that_comes_back_under_half_open_links_is_let_in() {
             let boot = world.hosts[node].process().map(|process| process.boot);
             assert_eq!(world.hosts[other].running.as_ref().expect("it runs").linked[node], boot, "seed {seed}");
         }
-        world.sound();
+        world.assert_no_violation();
     }
 }
 
@@ -202,8 +201,8 @@ fn a_cluster_that_was_killed_as_a_whole_has_a_leader_again() {
                 world.run(pause);
                 world.start(node);
             }
-            slowest = slowest.max(world.until_served(10 * SECOND));
-            world.sound();
+            slowest = slowest.max(world.run_until_served(10 * SECOND));
+            world.assert_no_violation();
         }
         println!("{nodes} nodes: a leader {} ms after the last start at most", slowest / MS);
         assert!(slowest <= 5 * SECOND);

@@ -4,10 +4,10 @@
 //! A storm that breaks a rule prints its seed. `ROLLCALL_SEED=123 cargo test --test it simulation::storms::nodes_3`
 //! replays it, and `cargo run --release --example soak` tries many more.
 
-mod cuts;
 mod disks;
 mod failover;
-mod planted;
+mod late_messages;
+mod partitions;
+mod seeded_bugs;
 mod storms;
-mod words;
 mod world;

@@ -6,7 +6,7 @@ use super::world::storm::{Outcome, Storm};
 const TRACE: usize = 200;
 
 /// How a storm went that broke no rule. Of one that does, its seed and the end of its trace are shown.
-fn weather(nodes: usize, seed: u64) -> Outcome {
+fn network(nodes: usize, seed: u64) -> Outcome {
     let storm = Storm { nodes, seed, bug: None };
     let outcome = storm.run();
     if let Some(violation) = &outcome.violation {
@@ -23,7 +23,7 @@ fn storms(nodes: usize, count: u64) {
     let seeds = replayed.map_or(0..count, |seed: u64| seed..seed + 1);
     let (mut steps, mut changes, mut slowest) = (0, 0, 0);
     for seed in seeds {
-        let outcome = weather(nodes, seed);
+        let outcome = network(nodes, seed);
         steps += outcome.steps;
         changes += outcome.changes;
         slowest = slowest.max(outcome.recovered);

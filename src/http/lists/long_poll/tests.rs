@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::http::testing::{TestNode, TestResponse, following, leading_until, request};
-use rollcall_election::Standing;
+use rollcall_election::RoleState;
 
 async fn cursor(node: &TestNode) -> String {
     node.get("/discover").await.header("rollcall-cursor").unwrap().to_owned()
@@ -120,7 +120,7 @@ async fn a_long_poll_is_not_in_flight_and_is_answered_with_the_next_leader() {
     assert!(node.app.in_flight.is_empty(), "a handover would wait for it");
     let started = Instant::now();
     node.role.send_modify(|role| {
-        let Standing::Leader { handing_over, .. } = &mut role.standing else { unreachable!() };
+        let RoleState::Leader { handing_over, .. } = &mut role.state else { unreachable!() };
         *handing_over = true;
     });
     let mut poll = pin!(poll);

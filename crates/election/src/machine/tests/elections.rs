@@ -73,7 +73,7 @@ fn a_leader_that_resigns_is_replaced_at_once() {
         world.run_until_served(3000);
         world.run(10_000);
         let old = world.leader();
-        world.feed(old, Event::Stopping);
+        world.feed(old, Event::StopRequested);
         world.run_until_over(old);
         took.push(world.run_until_served(3000));
         world.run(5000);

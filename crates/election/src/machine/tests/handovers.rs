@@ -44,7 +44,7 @@ fn a_handover_leaves_a_gap_of_milliseconds() {
         world.run_until_served(3000);
         world.run(5000);
         let old = world.leader();
-        world.feed(old, Event::Stopping);
+        world.feed(old, Event::StopRequested);
         while !world.serving().is_empty() {
             world.run(1);
         }
@@ -57,25 +57,34 @@ fn a_handover_leaves_a_gap_of_milliseconds() {
 #[test]
 fn a_delayed_word_to_stand_is_ignored() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
-    machine.handle(heard(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Draw(0));
-    machine.handle(Event::Saved(Ballot { term: Term(5), voted_for: Some(NodeId(1)) }), BootMs(9000), Draw(0));
+    machine.handle(received(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Entropy(0));
+    machine.handle(Event::BallotSaved(Ballot { term: Term(5), voted_for: Some(NodeId(1)) }), BootMs(9000), Entropy(0));
     for (from, term) in [(1, 4), (1, 6), (2, 5)] {
-        let actions = machine.handle(heard(from, Message::StandNow { term: Term(term) }), BootMs(9100), Draw(0));
+        let actions = machine.handle(received(from, Message::StandNow { term: Term(term) }), BootMs(9100), Entropy(0));
         assert_eq!(actions, [], "from {from} in {term}");
     }
-    let actions = machine.handle(heard(1, Message::StandNow { term: Term(5) }), BootMs(9100), Draw(0));
-    assert!(actions.contains(&Action::Save(Ballot { term: Term(6), voted_for: Some(NodeId(0)) })));
+    let actions = machine.handle(received(1, Message::StandNow { term: Term(5) }), BootMs(9100), Entropy(0));
+    assert!(actions.contains(&Action::SaveBallot(Ballot { term: Term(6), voted_for: Some(NodeId(0)) })));
 }
 
 #[test]
 fn a_handover_voids_only_the_promise_to_that_very_term() {
-    let free_with = |voids: u64| {
+    let free_with = |released_term: u64| {
         let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
-        machine.handle(heard(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Draw(0));
-        machine.handle(Event::Saved(Ballot { term: Term(5), voted_for: Some(NodeId(1)) }), BootMs(9000), Draw(0));
-        let message = Message::Vote { term: Term(9), asked_at: BootMs(1), voids: Some(Term(voids)), dead: None };
-        let actions = machine.handle(heard(2, message), BootMs(9100), Draw(0));
-        actions.iter().any(|action| matches!(action, Action::Save(_)))
+        machine.handle(received(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Entropy(0));
+        machine.handle(
+            Event::BallotSaved(Ballot { term: Term(5), voted_for: Some(NodeId(1)) }),
+            BootMs(9000),
+            Entropy(0),
+        );
+        let message = Message::Vote {
+            term: Term(9),
+            asked_at: BootMs(1),
+            released_term: Some(Term(released_term)),
+            dead_leader: None,
+        };
+        let actions = machine.handle(received(2, message), BootMs(9100), Entropy(0));
+        actions.iter().any(|action| matches!(action, Action::SaveBallot(_)))
     };
     assert!(free_with(5));
     assert!(!free_with(4));

@@ -4,7 +4,7 @@ use super::*;
 
 /// What node `node` answers to question `round` of the first boot, telling this of its past.
 fn tells(node: u8, round: u32, ballot: BallotReport) -> Event {
-    heard(
+    received(
         node,
         Message::PreVoteResp(PreVoteResp {
             asker: BootId(1),
@@ -45,36 +45,36 @@ fn a_wiped_node_cannot_help_elect_a_second_leader_of_a_term() {
 #[test]
 fn a_node_without_a_ballot_votes_for_nobody_until_it_knows_what_it_may_have_voted() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), None, BootMs(0));
-    let vote = |term| heard(1, request(Term(term), BootMs(1)));
+    let vote = |term| received(1, request(Term(term), BootMs(1)));
     let later = BootMs(60_000);
     let granted = |message: &Message| matches!(message, Message::VoteResp { granted: true, .. });
-    machine.handle(Event::Woke, BootMs(59_000), Draw(0));
-    machine.handle(Event::Woke, later, Draw(0));
-    assert!(!machine.handle(vote(9), later, Draw(0)).iter().any(|action| matches!(action, Action::Save(_))));
-    machine.handle(tells(1, 1, SOUND), later, Draw(0));
-    let actions = machine.handle(tells(2, 1, SOUND), later, Draw(0));
+    machine.handle(Event::TimerFired, BootMs(59_000), Entropy(0));
+    machine.handle(Event::TimerFired, later, Entropy(0));
+    assert!(!machine.handle(vote(9), later, Entropy(0)).iter().any(|action| matches!(action, Action::SaveBallot(_))));
+    machine.handle(tells(1, 1, SOUND), later, Entropy(0));
+    let actions = machine.handle(tells(2, 1, SOUND), later, Entropy(0));
     let abstains = Ballot { term: Term(9), voted_for: Some(NodeId(0)) };
-    assert!(actions.contains(&Action::Save(abstains)), "{actions:?}");
-    machine.handle(Event::Saved(abstains), later, Draw(0));
+    assert!(actions.contains(&Action::SaveBallot(abstains)), "{actions:?}");
+    machine.handle(Event::BallotSaved(abstains), later, Entropy(0));
     // In the highest term it heard of it abstains, in the next it votes.
-    assert!(!sends(&machine.handle(vote(9), later, Draw(0)), granted));
-    machine.handle(vote(10), later, Draw(0));
+    assert!(!sends(&machine.handle(vote(9), later, Entropy(0)), granted));
+    machine.handle(vote(10), later, Entropy(0));
     let votes = Ballot { term: Term(10), voted_for: Some(NodeId(1)) };
-    assert!(sends(&machine.handle(Event::Saved(votes), later, Draw(0)), granted));
+    assert!(sends(&machine.handle(Event::BallotSaved(votes), later, Entropy(0)), granted));
 }
 
 /// A grant that was given before the ballot was lost may still elect somebody, so the others may not know its term yet.
 #[test]
 fn what_is_told_right_after_the_start_does_not_settle_a_lost_ballot() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), None, BootMs(0));
-    let saves = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Save(_)));
-    machine.handle(Event::Woke, BootMs(2499), Draw(0));
-    machine.handle(tells(1, 1, SOUND), BootMs(2510), Draw(0));
-    assert!(!saves(&machine.handle(tells(2, 1, SOUND), BootMs(9000), Draw(0))), "asked too early");
-    machine.handle(Event::Woke, BootMs(9100), Draw(0));
-    machine.handle(tells(1, 2, SOUND), BootMs(9101), Draw(0));
-    assert!(!saves(&machine.handle(tells(2, 1, SOUND), BootMs(9101), Draw(0))), "an answer to the early question");
-    assert!(saves(&machine.handle(tells(2, 2, SOUND), BootMs(9102), Draw(0))));
+    let saves = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::SaveBallot(_)));
+    machine.handle(Event::TimerFired, BootMs(2499), Entropy(0));
+    machine.handle(tells(1, 1, SOUND), BootMs(2510), Entropy(0));
+    assert!(!saves(&machine.handle(tells(2, 1, SOUND), BootMs(9000), Entropy(0))), "asked too early");
+    machine.handle(Event::TimerFired, BootMs(9100), Entropy(0));
+    machine.handle(tells(1, 2, SOUND), BootMs(9101), Entropy(0));
+    assert!(!saves(&machine.handle(tells(2, 1, SOUND), BootMs(9101), Entropy(0))), "an answer to the early question");
+    assert!(saves(&machine.handle(tells(2, 2, SOUND), BootMs(9102), Entropy(0))));
 }
 
 #[test]
@@ -93,17 +93,17 @@ fn two_nodes_that_lost_their_ballots_do_not_ask_each_other_without_end() {
 fn a_node_whose_ballot_is_settled_says_yes_only_when_it_is_on_disk() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), None, BootMs(0));
     let later = BootMs(4000);
-    machine.handle(Event::Woke, BootMs(3500), Draw(0));
-    machine.handle(Event::Woke, later, Draw(0));
+    machine.handle(Event::TimerFired, BootMs(3500), Entropy(0));
+    machine.handle(Event::TimerFired, later, Entropy(0));
     let wiped = BallotReport { missing_at_start: true, sound: false, term: Term(0) };
-    machine.handle(tells(1, 1, wiped), later, Draw(0));
-    let actions = machine.handle(tells(2, 1, wiped), later, Draw(0));
-    assert!(actions.contains(&Action::Save(Ballot::default())), "{actions:?}");
-    let asks = || heard(2, Message::PreVote { round: 4, term: Term(1), dead: None });
+    machine.handle(tells(1, 1, wiped), later, Entropy(0));
+    let actions = machine.handle(tells(2, 1, wiped), later, Entropy(0));
+    assert!(actions.contains(&Action::SaveBallot(Ballot::default())), "{actions:?}");
+    let asks = || received(2, Message::PreVote { round: 4, term: Term(1), dead_leader: None });
     let yes = |message: &Message| matches!(message, Message::PreVoteResp(PreVoteResp { granted: true, .. }));
-    assert!(!sends(&machine.handle(asks(), later, Draw(0)), yes));
-    machine.handle(Event::Saved(Ballot::default()), later, Draw(0));
-    assert!(sends(&machine.handle(asks(), later, Draw(0)), yes));
+    assert!(!sends(&machine.handle(asks(), later, Entropy(0)), yes));
+    machine.handle(Event::BallotSaved(Ballot::default()), later, Entropy(0));
+    assert!(sends(&machine.handle(asks(), later, Entropy(0)), yes));
 }
 
 #[test]

@@ -6,43 +6,43 @@ use super::*;
 fn the_lease_counts_from_the_send_time_of_an_acknowledged_heartbeat() {
     let mut machine = leader();
     assert!(!machine.is_serving(BootMs(5001)), "a new leader serves only after its first majority acknowledgement");
-    machine.handle(heard(1, ack(Term(1), BootMs(5000))), BootMs(6500), Draw(0));
+    machine.handle(received(1, ack(Term(1), BootMs(5000))), BootMs(6500), Entropy(0));
     assert_eq!(machine.serves_until(), BootMs(7500));
     assert!(machine.is_serving(BootMs(7499)));
     assert!(!machine.is_serving(BootMs(7500)));
     // An acknowledgement of something that was never sent extends nothing.
-    machine.handle(heard(2, ack(Term(1), BootMs(99_000))), BootMs(6600), Draw(0));
+    machine.handle(received(2, ack(Term(1), BootMs(99_000))), BootMs(6600), Entropy(0));
     assert_eq!(machine.serves_until(), BootMs(7500));
 }
 
 #[test]
 fn a_leader_that_is_not_acknowledged_steps_down_v_after_the_last_heartbeat_that_was() {
     let mut machine = leader();
-    machine.handle(heard(1, ack(Term(1), BootMs(5000))), BootMs(5003), Draw(0));
-    machine.handle(Event::Woke, BootMs(7999), Draw(0));
-    assert!(matches!(machine.standing(), Standing::Leader { .. }));
-    machine.handle(Event::Woke, BootMs(8000), Draw(0));
-    assert!(matches!(machine.standing(), Standing::Follower));
+    machine.handle(received(1, ack(Term(1), BootMs(5000))), BootMs(5003), Entropy(0));
+    machine.handle(Event::TimerFired, BootMs(7999), Entropy(0));
+    assert!(matches!(machine.role_state(), RoleState::Leader { .. }));
+    machine.handle(Event::TimerFired, BootMs(8000), Entropy(0));
+    assert!(matches!(machine.role_state(), RoleState::Follower));
 }
 
 #[test]
 fn a_leader_that_lost_its_majority_says_that_its_term_is_free() {
     let mut machine = leader();
-    let due = leader::steps_down_at(&machine.node);
+    let due = leader::step_down_at(&machine.node);
     assert!(!machine.is_serving(due), "its lease is over by then");
     let resigns = |message: &Message| matches!(message, Message::Resign { .. });
-    let early = machine.handle(Event::Woke, BootMs(due.0 - 1), Draw(0));
+    let early = machine.handle(Event::TimerFired, BootMs(due.0 - 1), Entropy(0));
     assert!(!sends(&early, resigns));
     let mut woken = machine.clone();
-    let actions = woken.handle(Event::Woke, due, Draw(0));
+    let actions = woken.handle(Event::TimerFired, due, Entropy(0));
     assert!(sends(&actions, |message| *message == Message::Resign { term: Term(1) }));
-    assert_eq!(woken.standing(), Standing::Follower);
+    assert_eq!(woken.role_state(), RoleState::Follower);
     // Neither an acknowledgement nor a vote that comes late makes it a leader of that term again.
     let granted = Message::VoteResp { term: Term(1), asked_at: BootMs(4900), granted: true };
     for late in [ack(Term(1), BootMs(5000)), granted] {
-        machine.handle(heard(1, late), due, Draw(0));
-        machine.handle(heard(2, late), due, Draw(0));
-        assert_eq!((machine.standing(), machine.serves_until()), (Standing::Follower, BootMs(0)));
+        machine.handle(received(1, late), due, Entropy(0));
+        machine.handle(received(2, late), due, Entropy(0));
+        assert_eq!((machine.role_state(), machine.serves_until()), (RoleState::Follower, BootMs(0)));
     }
 }
 
@@ -70,17 +70,22 @@ fn an_isolated_leader_stops_serving_before_another_can_start() {
 fn a_promise_is_kept_to_its_last_millisecond() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
     let leader = Process { node: NodeId(1), boot: BootId(9) };
-    let beat = Event::Heard { from: leader, message: Message::Heartbeat { term: Term(1), sent_at: BootMs(5) } };
-    machine.handle(beat, BootMs(10_000), Draw(0));
-    machine.handle(Event::Saved(Ballot { term: Term(1), voted_for: Some(NodeId(1)) }), BootMs(10_000), Draw(0));
-    let vote = |asked_at| Event::Heard {
+    let beat =
+        Event::MessageReceived { from: leader, message: Message::Heartbeat { term: Term(1), sent_at: BootMs(5) } };
+    machine.handle(beat, BootMs(10_000), Entropy(0));
+    machine.handle(
+        Event::BallotSaved(Ballot { term: Term(1), voted_for: Some(NodeId(1)) }),
+        BootMs(10_000),
+        Entropy(0),
+    );
+    let vote = |asked_at| Event::MessageReceived {
         from: Process { node: NodeId(2), boot: BootId(9) },
         message: request(Term(2), BootMs(asked_at)),
     };
-    let refused = machine.handle(vote(1), BootMs(13_000), Draw(0));
-    assert!(!refused.iter().any(|action| matches!(action, Action::Save(_))));
-    let granted = machine.handle(vote(2), BootMs(13_001), Draw(0));
-    assert!(granted.iter().any(|action| matches!(action, Action::Save(_))));
+    let refused = machine.handle(vote(1), BootMs(13_000), Entropy(0));
+    assert!(!refused.iter().any(|action| matches!(action, Action::SaveBallot(_))));
+    let granted = machine.handle(vote(2), BootMs(13_001), Entropy(0));
+    assert!(granted.iter().any(|action| matches!(action, Action::SaveBallot(_))));
 }
 
 #[test]
@@ -97,21 +102,25 @@ fn an_answer_to_an_earlier_start_of_this_node_says_nothing() {
             ballot: BallotReport { missing_at_start: false, sound: true, term: Term(0) },
             leader: None,
         };
-        machine.handle(heard(node, Message::PreVoteResp(answer)), BootMs(10), Draw(0));
+        machine.handle(received(node, Message::PreVoteResp(answer)), BootMs(10), Entropy(0));
     }
-    let actions = machine.handle(heard(1, request(Term(1), BootMs(1))), BootMs(20), Draw(0));
-    assert!(!actions.iter().any(|action| matches!(action, Action::Save(_))), "the boot window still holds");
+    let actions = machine.handle(received(1, request(Term(1), BootMs(1))), BootMs(20), Entropy(0));
+    assert!(!actions.iter().any(|action| matches!(action, Action::SaveBallot(_))), "the boot window still holds");
 }
 
 #[test]
 fn a_resignation_voids_only_the_promise_to_that_very_term() {
     let free_at = |resigned: u64| {
         let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
-        machine.handle(heard(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Draw(0));
-        machine.handle(Event::Saved(Ballot { term: Term(5), voted_for: Some(NodeId(1)) }), BootMs(9000), Draw(0));
-        machine.handle(heard(1, Message::Resign { term: Term(resigned) }), BootMs(9100), Draw(0));
-        let vote = heard(2, request(Term(6), BootMs(1)));
-        machine.handle(vote, BootMs(9200), Draw(0)).iter().any(|action| matches!(action, Action::Save(_)))
+        machine.handle(received(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Entropy(0));
+        machine.handle(
+            Event::BallotSaved(Ballot { term: Term(5), voted_for: Some(NodeId(1)) }),
+            BootMs(9000),
+            Entropy(0),
+        );
+        machine.handle(received(1, Message::Resign { term: Term(resigned) }), BootMs(9100), Entropy(0));
+        let vote = received(2, request(Term(6), BootMs(1)));
+        machine.handle(vote, BootMs(9200), Entropy(0)).iter().any(|action| matches!(action, Action::SaveBallot(_)))
     };
     assert!(free_at(5));
     assert!(!free_at(4));
@@ -132,7 +141,7 @@ fn a_leader_that_resigns_does_not_leave_a_fresh_follower_waiting_for_its_boot_wi
         world.start(restarted);
         world.run(500);
         assert_eq!(world.leader(), old);
-        world.feed(old, Event::Stopping);
+        world.feed(old, Event::StopRequested);
         world.run_until_over(old);
         world.kill(old);
         took.push(world.run_until_served(4000));

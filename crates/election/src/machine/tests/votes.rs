@@ -24,24 +24,28 @@ fn no_vote_and_no_candidacy_leaves_before_it_is_on_disk() {
 #[test]
 fn a_failed_write_means_no_vote_and_is_tried_again() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
-    let asks =
-        Event::Heard { from: Process { node: NodeId(1), boot: BootId(9) }, message: request(Term(1), BootMs(77)) };
+    let asks = Event::MessageReceived {
+        from: Process { node: NodeId(1), boot: BootId(9) },
+        message: request(Term(1), BootMs(77)),
+    };
     let after_window = BootMs(4000);
     let ballot = Ballot { term: Term(1), voted_for: Some(NodeId(1)) };
-    let actions = machine.handle(asks, after_window, Draw(0));
-    assert!(actions.contains(&Action::Save(ballot)));
-    let actions = machine.handle(Event::SaveFailed(ballot), after_window, Draw(0));
+    let actions = machine.handle(asks, after_window, Entropy(0));
+    assert!(actions.contains(&Action::SaveBallot(ballot)));
+    let actions = machine.handle(Event::BallotSaveFailed(ballot), after_window, Entropy(0));
     assert!(!actions.iter().any(|action| matches!(action, Action::Send { .. })), "{actions:?}");
     // Asked again, it tries to write again, and only then votes.
-    let actions = machine.handle(asks, after_window, Draw(0));
-    assert!(actions.contains(&Action::Save(ballot)));
-    let actions = machine.handle(Event::Saved(ballot), after_window, Draw(0));
+    let actions = machine.handle(asks, after_window, Entropy(0));
+    assert!(actions.contains(&Action::SaveBallot(ballot)));
+    let actions = machine.handle(Event::BallotSaved(ballot), after_window, Entropy(0));
     let granted = Message::VoteResp { term: Term(1), asked_at: BootMs(77), granted: true };
     assert_eq!(actions, vec![Action::Send { to: NodeId(1), message: granted }]);
     // The vote of a term is given once.
-    let rival =
-        Event::Heard { from: Process { node: NodeId(2), boot: BootId(9) }, message: request(Term(1), BootMs(78)) };
-    let actions = machine.handle(rival, after_window, Draw(0));
+    let rival = Event::MessageReceived {
+        from: Process { node: NodeId(2), boot: BootId(9) },
+        message: request(Term(1), BootMs(78)),
+    };
+    let actions = machine.handle(rival, after_window, Entropy(0));
     assert!(matches!(
         &actions[..],
         [Action::Send { to: NodeId(2), message: Message::VoteResp { granted: false, .. } }]
@@ -52,15 +56,15 @@ fn a_failed_write_means_no_vote_and_is_tried_again() {
 fn votes_that_come_too_late_do_not_count() {
     let mut machine = leader();
     // Deposed, it stands again; the answer takes longer than the network timeout.
-    machine.handle(heard(1, ack(Term(2), BootMs(0))), BootMs(6000), Draw(0));
-    assert!(matches!(machine.standing(), Standing::Follower));
-    machine.handle(heard(2, Message::Nominate { term: Term(3) }), BootMs(7000), Draw(0));
-    machine.handle(Event::Saved(Ballot { term: Term(3), voted_for: Some(NodeId(0)) }), BootMs(7000), Draw(0));
+    machine.handle(received(1, ack(Term(2), BootMs(0))), BootMs(6000), Entropy(0));
+    assert!(matches!(machine.role_state(), RoleState::Follower));
+    machine.handle(received(2, Message::Nominate { term: Term(3) }), BootMs(7000), Entropy(0));
+    machine.handle(Event::BallotSaved(Ballot { term: Term(3), voted_for: Some(NodeId(0)) }), BootMs(7000), Entropy(0));
     let granted = Message::VoteResp { term: Term(3), asked_at: BootMs(7000), granted: true };
-    machine.handle(heard(1, granted), BootMs(9001), Draw(0));
-    assert!(!matches!(machine.standing(), Standing::Leader { .. }));
-    machine.handle(heard(1, granted), BootMs(9000), Draw(0));
-    assert!(matches!(machine.standing(), Standing::Leader { .. }));
+    machine.handle(received(1, granted), BootMs(9001), Entropy(0));
+    assert!(!matches!(machine.role_state(), RoleState::Leader { .. }));
+    machine.handle(received(1, granted), BootMs(9000), Entropy(0));
+    assert!(matches!(machine.role_state(), RoleState::Leader { .. }));
 }
 
 #[test]
@@ -84,11 +88,15 @@ fn a_term_far_beyond_all_others_and_a_node_that_is_no_member_are_ignored() {
         Message::Nominate { term: far },
         Message::PreVoteResp(PreVoteResp { ballot: BallotReport { term: far, ..SOUND }, leader: None, ..answer }),
         Message::PreVoteResp(answer),
-        Message::PreVote { round: 1, term: Term(1), dead: Some(no_member) },
-        Message::Vote { term: Term(1), asked_at: BootMs(1), voids: None, dead: Some(no_member) },
+        Message::PreVote { round: 1, term: Term(1), dead_leader: Some(no_member) },
+        Message::Vote { term: Term(1), asked_at: BootMs(1), released_term: None, dead_leader: Some(no_member) },
     ] {
         let before = machine.clone();
-        assert_eq!(machine.handle(heard(1, message), BootMs(5000), Draw(0)).len(), 1, "only the window's end is noted");
+        assert_eq!(
+            machine.handle(received(1, message), BootMs(5000), Entropy(0)).len(),
+            1,
+            "only the window's end is noted"
+        );
         assert_eq!(machine.term(), before.term());
         assert_eq!(machine.leader(), None);
         machine = before;

@@ -28,7 +28,7 @@ pub(super) enum Arrival {
     Unlinked { at: Process, from: NodeId },
     Ended { at: Process, process: Process },
     Drained { at: Process },
-    Woke { at: Process },
+    TimerFired { at: Process },
 }
 
 pub(super) struct World {
@@ -116,7 +116,7 @@ impl World {
                 self.at(delay, Arrival::Linked { at: self.process(other), to: process.node });
             }
         }
-        self.at(0, Arrival::Woke { at: process });
+        self.at(0, Arrival::TimerFired { at: process });
     }
 
     /// Kills the process. Writes that were under way may reach the disk or not.
@@ -138,20 +138,20 @@ impl World {
 
     pub(super) fn feed(&mut self, node: usize, event: Event) {
         let clock = self.clock(node);
-        let draw = Draw(self.rng.random_range(0..1000));
+        let entropy = Entropy(self.rng.random_range(0..1000));
         let process = self.process(node);
         let Some(machine) = &mut self.nodes[node].machine else { return };
-        let actions = machine.handle(event, clock, draw);
-        let (wake_at, term, standing) = (machine.wake_at(), machine.term(), machine.standing());
+        let actions = machine.handle(event, clock, entropy);
+        let (next_timer_at, term, state) = (machine.next_timer_at(), machine.term(), machine.role_state());
         assert!(term >= self.nodes[node].highest_term, "I3: a node's term went back");
-        if matches!(standing, Standing::Leader { .. }) {
+        if matches!(state, RoleState::Leader { .. }) {
             let leader = *self.leaders.entry(term).or_insert(process.node);
             assert_eq!(leader, process.node, "I1: two leaders of term {term}");
         }
         for action in actions {
             match action {
                 Action::Send { to, message } => self.send(process, to, message),
-                Action::Save(ballot) => {
+                Action::SaveBallot(ballot) => {
                     // A disk writes in order; sometimes it stalls.
                     let stall = if self.stalls && self.rng.random_range(0..50) == 0 { 5000 } else { 0 };
                     let done = self.nodes[node].disk_busy_until.max(self.now) + self.rng.random_range(1..30) + stall;
@@ -162,12 +162,12 @@ impl World {
                     let delay = self.rng.random_range(1..250);
                     self.at(delay, Arrival::Drained { at: process });
                 }
-                Action::Note(_) => {}
+                Action::Log(_) => {}
             }
         }
-        if wake_at < BootMs::NEVER {
-            let wait = wake_at.since(clock) * 1000 / self.nodes[node].rate + 1;
-            self.at(wait, Arrival::Woke { at: process });
+        if next_timer_at < BootMs::NEVER {
+            let wait = next_timer_at.since(clock) * 1000 / self.nodes[node].rate + 1;
+            self.at(wait, Arrival::TimerFired { at: process });
         }
         self.check();
     }
@@ -220,7 +220,7 @@ impl World {
                 | Arrival::Unlinked { at, .. }
                 | Arrival::Ended { at, .. }
                 | Arrival::Drained { at }
-                | Arrival::Woke { at } => *at,
+                | Arrival::TimerFired { at } => *at,
             };
             let node = usize::from(at.node.0);
             if let Arrival::Written { ballot, .. } = &arrival {
@@ -239,13 +239,13 @@ impl World {
                 continue;
             }
             let event = match arrival {
-                Arrival::Message { from, message, .. } => Event::Heard { from, message },
-                Arrival::Written { ballot, .. } => Event::Saved(ballot),
-                Arrival::Linked { to, .. } => Event::LinkedTo(to),
-                Arrival::Unlinked { from, .. } => Event::UnlinkedFrom(from),
+                Arrival::Message { from, message, .. } => Event::MessageReceived { from, message },
+                Arrival::Written { ballot, .. } => Event::BallotSaved(ballot),
+                Arrival::Linked { to, .. } => Event::LinkUp(to),
+                Arrival::Unlinked { from, .. } => Event::LinkDown(from),
                 Arrival::Ended { process, .. } => Event::EndOfStream(process),
                 Arrival::Drained { .. } => Event::Drained,
-                Arrival::Woke { .. } => Event::Woke,
+                Arrival::TimerFired { .. } => Event::TimerFired,
             };
             self.feed(node, event);
         }

@@ -19,11 +19,11 @@ fn frames_read_back_as_they_were_written() {
         role: MemberRole::Leader,
         message: Message::Heartbeat { term: Term(3), sent_at: BootMs(9) },
         leader_url: None,
-        note: 3,
+        tag: 3,
         members: Vec::new(),
     };
-    let cargo = Frame::Cargo(Bytes::from_static(b"\0{}"));
-    for frame in [Frame::Hello(Box::new(hello())), Frame::Message(Box::new(envelope)), Frame::Bye, cargo] {
+    let payload = Frame::Payload(Bytes::from_static(b"\0{}"));
+    for frame in [Frame::Hello(Box::new(hello())), Frame::Message(Box::new(envelope)), Frame::Bye, payload] {
         assert_eq!(Frame::decode(&frame.encode()).unwrap(), frame);
     }
     assert!(Frame::Hello(Box::new(hello())).encode().len() < MAX_HELLO_BYTES);

@@ -9,19 +9,19 @@ use rollcall_election::NodeId;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Rule {
     /// I1: a term has at most one leader.
-    OneLeaderATerm,
+    OneLeaderPerTerm,
     /// I2: at most one node serves at any instant.
-    OneServes,
+    OneServingNode,
     /// I3: a node's term never goes back.
-    TermGrows,
+    TermNeverDecreases,
     /// I4: the serving term only grows.
-    ServingTermGrows,
+    ServingTermNeverDecreases,
     /// I6: while a majority is connected, a leader serves within a bounded time.
-    Serves,
+    Liveness,
     /// Rule 1: nothing leaves that depends on a ballot that is not on disk.
     Durable,
     /// A node that wakes or talks without end does no work and burns a processor.
-    Rests,
+    NoBusyLoop,
 }
 
 /// A broken rule, and how.
@@ -53,14 +53,14 @@ impl Checks {
     pub(crate) fn leads(&mut self, node: NodeId, term: Term) {
         let first = *self.leaders.entry(term).or_insert(node);
         if first != node {
-            self.broken(Rule::OneLeaderATerm, format!("nodes {} and {} both lead term {}", first.0, node.0, term.0));
+            self.broken(Rule::OneLeaderPerTerm, format!("nodes {} and {} both lead term {}", first.0, node.0, term.0));
         }
     }
 
     pub(crate) fn serves(&mut self, node: NodeId, term: Term) {
         if term < self.served {
             self.broken(
-                Rule::ServingTermGrows,
+                Rule::ServingTermNeverDecreases,
                 format!("node {} serves term {} after {}", node.0, term.0, self.served.0),
             );
         }

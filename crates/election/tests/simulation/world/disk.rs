@@ -35,7 +35,7 @@ pub(crate) struct Disk {
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Fate {
+pub(crate) enum WriteOutcome {
     Written,
     FailedAndOld,
     FailedAndNew,
@@ -90,13 +90,13 @@ impl Disk {
     }
 
     /// Ends the write that is under way; the ballot, and whether another waits.
-    pub(crate) fn finish(&mut self, fate: Fate) -> Option<(Ballot, bool)> {
+    pub(crate) fn finish(&mut self, outcome: WriteOutcome) -> Option<(Ballot, bool)> {
         let ballot = self.queue.pop_front()?;
-        if fate != Fate::FailedAndOld {
+        if outcome != WriteOutcome::FailedAndOld {
             self.older = self.visible.ballot;
             self.visible = self.content(Some(encode_ballot(ballot, &self.peers)));
         }
-        if fate == Fate::Written {
+        if outcome == WriteOutcome::Written {
             self.durable.clone_from(&self.visible);
         }
         Some((ballot, !self.queue.is_empty()))
@@ -112,7 +112,7 @@ impl Disk {
     /// The process is gone. What was under way may have got as far as the rename, or not.
     pub(crate) fn abandon(&mut self, renamed: bool) {
         if renamed {
-            self.finish(Fate::FailedAndNew);
+            self.finish(WriteOutcome::FailedAndNew);
         }
         self.queue.clear();
     }

@@ -5,7 +5,7 @@ use rollcall_election::machine::{Event, Machine};
 use rollcall_election::{BootId, Process};
 
 use super::host::Running;
-use super::{MS, What, World};
+use super::{MS, SimEvent, World};
 
 impl World {
     pub(crate) fn start_all(&mut self) {
@@ -19,7 +19,7 @@ impl World {
     /// Starts a process on a host that has none.
     pub(crate) fn start(&mut self, node: usize) {
         assert!(!self.is_up(node), "node {node} runs already");
-        let (ballot, clock) = self.start_of(node);
+        let (ballot, clock) = self.ballot_and_clock_at_start(node);
         let host = &mut self.hosts[node];
         host.boots += 1;
         let boot = BootId(u64::from(host.node.0) * 1_000_000 + host.boots);
@@ -32,13 +32,13 @@ impl World {
             serves_until: 0,
             kept_lease: 0,
             wakes: (BootMs::NEVER, 0),
-            restless: (self.now, 0),
-            talkative: (self.now, 0),
+            timer_rate: (self.now, 0),
+            message_rate: (self.now, 0),
             stopping: false,
         });
-        self.tell(|| format!("{node} starts with {ballot:?}"));
+        self.trace(|| format!("{node} starts with {ballot:?}"));
         self.sample_load(node);
-        self.feed(node, Event::Woke);
+        self.feed(node, Event::TimerFired);
         for other in self.others(node) {
             let pause = self.between(MS, 20 * MS);
             self.dial_later(node, Self::id(other), pause);
@@ -47,13 +47,13 @@ impl World {
 
     /// The process is gone. Its kernel says so to all who can hear it.
     pub(crate) fn kill(&mut self, node: usize) {
-        self.tell(|| format!("{node} is killed"));
+        self.trace(|| format!("{node} is killed"));
         self.end(node, true);
     }
 
     /// The host is gone, and with it what was not on its disk for certain. Nobody is told.
     pub(crate) fn lose_power(&mut self, node: usize) {
-        self.tell(|| format!("{node} loses its power"));
+        self.trace(|| format!("{node} loses its power"));
         let host = &mut self.hosts[node];
         host.running = None;
         let renamed = self.chance(500);
@@ -75,26 +75,26 @@ impl World {
         for other in self.others(node) {
             let link = gone.linked[other];
             let Some(there) = self.hosts[other].process() else { continue };
-            self.travel(node, there, What::Unlinked(gone.process));
+            self.transmit(node, there, SimEvent::Unlinked(gone.process));
             if killed && link == Some(there.boot) && self.chance(self.orderly_ends) {
-                self.travel(node, there, What::Ended(gone.process));
+                self.transmit(node, there, SimEvent::Ended(gone.process));
             }
         }
     }
 
     /// Asks the process to end. It goes when its term has found a successor or was given up.
     pub(crate) fn stop(&mut self, node: usize) {
-        self.tell(|| format!("{node} is asked to end"));
+        self.trace(|| format!("{node} is asked to end"));
         if let Some(running) = &mut self.hosts[node].running {
             running.stopping = true;
         }
-        self.feed(node, Event::Stopping);
+        self.feed(node, Event::StopRequested);
     }
 
     pub(super) fn exit_if_done(&mut self, node: usize) {
         let running = self.hosts[node].running.as_ref();
         if running.is_some_and(|running| running.stopping && !running.machine.awaits_successor()) {
-            self.tell(|| format!("{node} says Bye and ends"));
+            self.trace(|| format!("{node} says Bye and ends"));
             self.end(node, false);
         }
     }
@@ -102,23 +102,23 @@ impl World {
     /// Nothing runs on the host for `duration`: the process is stopped, or the host suspended. Clocks go on.
     pub(crate) fn freeze(&mut self, node: usize, duration: u64) {
         let Some(process) = self.hosts[node].process() else { return };
-        self.tell(|| format!("{node} is frozen for {} ms", duration / MS));
+        self.trace(|| format!("{node} is frozen for {} ms", duration / MS));
         let until = self.now + duration;
         self.hosts[node].frozen_until = until;
-        self.later(duration, process, What::Thaw { until });
+        self.schedule(duration, process, SimEvent::Thaw { until });
     }
 
     /// Takes the ballot file away, or cuts it off somewhere.
     pub(crate) fn damage(&mut self, node: usize) {
         let keeps = if self.chance(500) { Some(self.pick(60)) } else { None };
-        self.tell(|| format!("the ballot of {node} is damaged: {keeps:?} bytes are left"));
+        self.trace(|| format!("the ballot of {node} is damaged: {keeps:?} bytes are left"));
         self.hosts[node].disk.damage(keeps);
-        self.hosts[node].told = rollcall_core::Term(0);
+        self.hosts[node].highest_sent_term = rollcall_core::Term(0);
     }
 
     /// Whether one node more may lose its ballot. The rules bear it while the others can tell what it may have done: as
     /// long as fewer than half have none, and never in a cluster of one.
-    pub(crate) fn bears_damage(&self) -> bool {
+    pub(crate) fn can_lose_a_ballot(&self) -> bool {
         let lost = self.hosts.iter().filter(|host| host.disk.durable().is_none()).count();
         let nodes = self.hosts.len();
         nodes > 1 && lost < ((nodes - 1) / 2).max(1)
@@ -127,11 +127,11 @@ impl World {
     pub(crate) fn set_rate(&mut self, node: usize, rate: u64) {
         let now = self.now;
         self.hosts[node].clock.set_rate(now, rate);
-        self.look(node);
+        self.check_invariants(node);
         if let Some(running) = &mut self.hosts[node].running {
             // The alarm was set by the old rate.
             running.wakes.0 = BootMs(0);
         }
-        self.feed(node, Event::Woke);
+        self.feed(node, Event::TimerFired);
     }
 }

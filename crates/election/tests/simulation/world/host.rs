@@ -6,7 +6,7 @@ use rollcall_election::{BootId, NodeId, Peers, Process};
 
 use super::clock::Clock;
 use super::disk::Disk;
-use super::{What, World};
+use super::{SimEvent, World};
 
 /// What outlives a process.
 #[derive(Debug)]
@@ -21,9 +21,9 @@ pub(crate) struct Host {
     pub(crate) boots: u64,
     /// Until when nothing runs here. What reaches the host meanwhile waits.
     pub(crate) frozen_until: u64,
-    pub(crate) waiting: Vec<What>,
+    pub(crate) waiting: Vec<SimEvent>,
     /// The highest term that others were told of, unless the disk was lost since.
-    pub(crate) told: Term,
+    pub(crate) highest_sent_term: Term,
 }
 
 /// A process.
@@ -42,9 +42,9 @@ pub(crate) struct Running {
     /// The wake that is due, and its number.
     pub(crate) wakes: (BootMs, u32),
     /// When it began to be awake so often, and how often since.
-    pub(crate) restless: (u64, u32),
+    pub(crate) timer_rate: (u64, u32),
     /// When it began to say so much, and how many messages since.
-    pub(crate) talkative: (u64, u32),
+    pub(crate) message_rate: (u64, u32),
     pub(crate) stopping: bool,
 }
 
@@ -60,7 +60,7 @@ impl Host {
             boots: 0,
             frozen_until: 0,
             waiting: Vec::new(),
-            told: Term(0),
+            highest_sent_term: Term(0),
         }
     }
 
@@ -101,7 +101,7 @@ impl World {
     }
 
     /// No rule was broken so far.
-    pub(crate) fn sound(&self) {
+    pub(crate) fn assert_no_violation(&self) {
         assert_eq!(self.checks.violation, None);
     }
 

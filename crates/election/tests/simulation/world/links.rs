@@ -3,11 +3,11 @@
 use rand::RngExt;
 use rollcall_election::{Message, NodeId, Process};
 
-use super::{Bug, MS, What, World};
+use super::{Bug, MS, SimEvent, World};
 
 /// How the network is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Weather {
+pub(crate) struct NetworkConditions {
     /// How long a message takes.
     pub(crate) delay: (u64, u64),
     /// How often, in thousandths, it takes much longer, and how long at most.
@@ -17,14 +17,14 @@ pub(crate) struct Weather {
     /// How often, in thousandths, it comes twice.
     pub(crate) twice: u64,
     /// How often, in thousandths, an old message comes once more with a new one.
-    pub(crate) echo: u64,
+    pub(crate) repeat: u64,
     /// Whether messages keep their order, as on a link that never breaks.
     pub(crate) in_order: bool,
 }
 
-impl Default for Weather {
+impl Default for NetworkConditions {
     fn default() -> Self {
-        Self { delay: (100, 1500), late: (10, 30 * MS), loss: 0, twice: 0, echo: 0, in_order: true }
+        Self { delay: (100, 1500), late: (10, 30 * MS), loss: 0, twice: 0, repeat: 0, in_order: true }
     }
 }
 
@@ -32,7 +32,7 @@ impl Default for Weather {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Path {
     pub(crate) cut: Option<Cut>,
-    held: Vec<(Process, What)>,
+    held: Vec<(Process, SimEvent)>,
     last_arrival: u64,
 }
 
@@ -46,7 +46,7 @@ pub(crate) enum Cut {
 }
 
 /// Old messages that are kept for echoes.
-const ECHOES: usize = 64;
+const MAX_KEPT_MESSAGES: usize = 64;
 
 impl World {
     pub(super) fn path(&mut self, from: usize, to: usize) -> &mut Path {
@@ -76,9 +76,9 @@ impl World {
         let held = std::mem::take(&mut path.held);
         // TCP does not try again at once.
         let mut delay = self.between(MS, 500 * MS);
-        for (process, what) in held {
+        for (process, event) in held {
             delay += 1;
-            self.later(delay, process, what);
+            self.schedule(delay, process, event);
         }
     }
 
@@ -90,27 +90,27 @@ impl World {
         }
     }
 
-    /// Lets `what` travel from one host to a process on another.
-    pub(super) fn travel(&mut self, from: usize, to: Process, what: What) {
-        let weather = self.weather;
-        let (low, high) = weather.delay;
+    /// Lets `event` travel from one host to a process on another.
+    pub(super) fn transmit(&mut self, from: usize, to: Process, event: SimEvent) {
+        let network = self.network;
+        let (low, high) = network.delay;
         let mut delay = self.between(low, high);
-        if self.chance(weather.late.0) {
-            delay += self.between(0, weather.late.1);
+        if self.chance(network.late.0) {
+            delay += self.between(0, network.late.1);
         }
         let now = self.now;
         let path = self.path(from, usize::from(to.node.0));
         match path.cut {
-            Some(Cut::Loses) if matches!(what, What::Hear { .. }) => return,
-            Some(_) => return path.held.push((to, what)),
+            Some(Cut::Loses) if matches!(event, SimEvent::Message { .. }) => return,
+            Some(_) => return path.held.push((to, event)),
             None => {}
         }
-        if weather.in_order {
+        if network.in_order {
             let at = (now + delay).max(path.last_arrival + 1);
             path.last_arrival = at;
             delay = at - now;
         }
-        self.later(delay, to, what);
+        self.schedule(delay, to, event);
     }
 
     pub(super) fn send(&mut self, from: Process, to: NodeId, message: Message) {
@@ -118,36 +118,36 @@ impl World {
         let Some(running) = &self.hosts[sender].running else { return };
         let Some(boot) = running.linked[usize::from(to.0)] else { return };
         let to = Process { node: to, boot };
-        self.tell(|| format!("{} -> {}: {message:?}", from.node.0, to.node.0));
-        if self.weather.echo > 0 {
-            self.remember(from, to, message);
+        self.trace(|| format!("{} -> {}: {message:?}", from.node.0, to.node.0));
+        if self.network.repeat > 0 {
+            self.keep_and_repeat(from, to, message);
         }
-        if self.chance(self.weather.loss) {
+        if self.chance(self.network.loss) {
             return;
         }
-        let what = What::Hear { from, message };
-        self.travel(sender, to, what);
-        if self.chance(self.weather.twice) {
-            self.travel(sender, to, what);
+        let event = SimEvent::Message { from, message };
+        self.transmit(sender, to, event);
+        if self.chance(self.network.twice) {
+            self.transmit(sender, to, event);
         }
     }
 
     /// Keeps some messages and lets one of them come again.
-    fn remember(&mut self, from: Process, to: Process, message: Message) {
-        let parts = matches!(message, Message::StandNow { .. } | Message::Resign { .. });
-        let kept = if parts { &mut self.partings } else { &mut self.echoes };
-        if kept.len() < ECHOES {
+    fn keep_and_repeat(&mut self, from: Process, to: Process, message: Message) {
+        let is_release = matches!(message, Message::StandNow { .. } | Message::Resign { .. });
+        let kept = if is_release { &mut self.term_releases } else { &mut self.kept_messages };
+        if kept.len() < MAX_KEPT_MESSAGES {
             kept.push((from, to, message));
         } else if self.rng.random_range(0..1000) < 200 {
-            kept[self.rng.random_range(0..ECHOES)] = (from, to, message);
+            kept[self.rng.random_range(0..MAX_KEPT_MESSAGES)] = (from, to, message);
         }
-        if self.chance(self.weather.echo) {
-            let parts = !self.partings.is_empty() && self.chance(300);
-            let place = self.pick(if parts { self.partings.len() } else { self.echoes.len().max(1) });
-            let kept = if parts { &self.partings } else { &self.echoes };
+        if self.chance(self.network.repeat) {
+            let is_release = !self.term_releases.is_empty() && self.chance(300);
+            let place = self.pick(if is_release { self.term_releases.len() } else { self.kept_messages.len().max(1) });
+            let kept = if is_release { &self.term_releases } else { &self.kept_messages };
             let Some((from, to, message)) = kept.get(place).copied() else { return };
-            self.parted_again += u64::from(parts && self.hosts[usize::from(to.node.0)].is(to));
-            self.travel(usize::from(from.node.0), to, What::Hear { from, message });
+            self.repeated_releases += u64::from(is_release && self.hosts[usize::from(to.node.0)].is(to));
+            self.transmit(usize::from(from.node.0), to, SimEvent::Message { from, message });
         }
     }
 
@@ -157,7 +157,7 @@ impl World {
         let attempt = &mut running.attempts[usize::from(to.0)];
         *attempt += 1;
         let (attempt, process) = (*attempt, running.process);
-        self.later(pause, process, What::Dial { to, attempt });
+        self.schedule(pause, process, SimEvent::Dial { to, attempt });
     }
 
     /// An attempt to connect. It needs both directions, and a process that answers.
@@ -170,10 +170,10 @@ impl World {
             && !self.is_frozen(other)
         {
             // Hello and its answer.
-            self.travel(node, them, What::Greeted(me));
-            let (low, high) = self.weather.delay;
+            self.transmit(node, them, SimEvent::Greeted(me));
+            let (low, high) = self.network.delay;
             let there_and_back = self.between(2 * low, 2 * high);
-            self.later(there_and_back, me, What::Linked(them));
+            self.schedule(there_and_back, me, SimEvent::Linked(them));
         } else {
             let pause = self.between(100 * MS, 1000 * MS);
             self.dial_later(node, to, pause);
@@ -183,10 +183,10 @@ impl World {
     /// A link of a living process breaks. Who reads it sees a reset, which proves nothing.
     pub(crate) fn reset_link(&mut self, from: usize, to: usize) {
         let (Some(me), Some(other)) = (self.hosts[from].process(), self.hosts[to].process()) else { return };
-        self.tell(|| format!("the link {from} -> {to} is reset"));
-        self.later(0, me, What::Unlinked(other));
+        self.trace(|| format!("the link {from} -> {to} is reset"));
+        self.schedule(0, me, SimEvent::Unlinked(other));
         if self.bug == Some(Bug::ClosesInOrder) {
-            self.travel(from, other, What::Ended(me));
+            self.transmit(from, other, SimEvent::Ended(me));
         }
     }
 }

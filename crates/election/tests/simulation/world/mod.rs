@@ -6,11 +6,11 @@ mod clock;
 mod disk;
 mod faults;
 mod host;
+mod invariants;
 mod links;
-mod planted;
 mod run;
+mod seeded_bugs;
 pub(crate) mod storm;
-mod watch;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -18,23 +18,23 @@ use std::collections::BinaryHeap;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rollcall_core::Timings;
-use rollcall_election::machine::{Note, Rules};
+use rollcall_election::machine::{LogEvent, Rules};
 use rollcall_election::{Message, NodeId, Peers, Process};
 
 pub(crate) use checks::{Checks, Rule, Violation};
 pub(crate) use clock::TRUE_RATE;
 pub(crate) use host::Host;
 use links::Path;
-pub(crate) use links::{Cut, Weather};
-pub(crate) use planted::Bug;
+pub(crate) use links::{Cut, NetworkConditions};
+pub(crate) use seeded_bugs::Bug;
 
 pub(crate) const MS: u64 = 1000;
 pub(crate) const SECOND: u64 = 1000 * MS;
 
 /// What reaches a process, or falls due in it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum What {
-    Hear {
+pub(crate) enum SimEvent {
+    Message {
         from: Process,
         message: Message,
     },
@@ -51,7 +51,7 @@ pub(crate) enum What {
     /// The end of the stream of a process that died.
     Ended(Process),
     Drained,
-    Wake {
+    Timer {
         serial: u32,
     },
     /// A node that was frozen goes on.
@@ -62,28 +62,28 @@ pub(crate) enum What {
 
 /// One entry of the queue: when, in which order among equals, at which process, what.
 #[derive(Clone, Copy, Debug)]
-struct Due {
+struct Scheduled {
     at: u64,
     serial: u64,
     process: Process,
-    what: What,
+    event: SimEvent,
 }
 
-impl PartialEq for Due {
+impl PartialEq for Scheduled {
     fn eq(&self, other: &Self) -> bool {
         (self.at, self.serial) == (other.at, other.serial)
     }
 }
 
-impl Eq for Due {}
+impl Eq for Scheduled {}
 
-impl PartialOrd for Due {
+impl PartialOrd for Scheduled {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Due {
+impl Ord for Scheduled {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.at, self.serial).cmp(&(other.at, other.serial))
     }
@@ -94,10 +94,10 @@ impl Ord for Due {
 pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) hosts: Vec<Host>,
-    pub(crate) weather: Weather,
+    pub(crate) network: NetworkConditions,
     pub(crate) checks: Checks,
     /// What the nodes noted for their logs, and when.
-    pub(crate) notes: Vec<(u64, NodeId, Note)>,
+    pub(crate) notes: Vec<(u64, NodeId, LogEvent)>,
     /// A fault of the surroundings that must be found.
     pub(crate) bug: Option<Bug>,
     /// How often, in thousandths, the death of a process is seen as an orderly end of its link.
@@ -111,15 +111,15 @@ pub(crate) struct World {
     /// What happened, for people; only filled if wanted.
     pub(crate) trace: Option<Vec<String>>,
     paths: Vec<Path>,
-    queue: BinaryHeap<Reverse<Due>>,
+    queue: BinaryHeap<Reverse<Scheduled>>,
     serial: u64,
     rng: SmallRng,
     /// Messages that a network could bring once more, much later.
-    echoes: Vec<(Process, Process, Message)>,
+    kept_messages: Vec<(Process, Process, Message)>,
     /// The same for words to stand and resignations, which are few.
-    partings: Vec<(Process, Process, Message)>,
+    term_releases: Vec<(Process, Process, Message)>,
     /// How often one of these came once more to a process that lives.
-    pub(crate) parted_again: u64,
+    pub(crate) repeated_releases: u64,
 }
 
 impl World {
@@ -135,7 +135,7 @@ impl World {
         Self {
             now: SECOND,
             hosts,
-            weather: Weather::default(),
+            network: NetworkConditions::default(),
             checks: Checks::default(),
             notes: Vec::new(),
             bug: None,
@@ -148,9 +148,9 @@ impl World {
             queue: BinaryHeap::new(),
             serial: 0,
             rng: SmallRng::seed_from_u64(seed),
-            echoes: Vec::new(),
-            partings: Vec::new(),
-            parted_again: 0,
+            kept_messages: Vec::new(),
+            term_releases: Vec::new(),
+            repeated_releases: 0,
         }
     }
 
@@ -164,7 +164,7 @@ impl World {
     /// A cluster that has had a leader for longer than any window.
     pub(crate) fn settled(nodes: usize, seed: u64) -> Self {
         let mut world = Self::started(nodes, seed);
-        world.until_served(10 * SECOND);
+        world.run_until_served(10 * SECOND);
         // Not in step with the heartbeats.
         let more = world.between(8 * SECOND, 9 * SECOND);
         world.run(more);
@@ -192,7 +192,7 @@ impl World {
         (0..self.hosts.len()).filter(|other| *other != node).collect()
     }
 
-    pub(crate) fn tell(&mut self, line: impl FnOnce() -> String) {
+    pub(crate) fn trace(&mut self, line: impl FnOnce() -> String) {
         let now = self.now;
         if let Some(trace) = &mut self.trace {
             trace.push(format!("{:>10}.{:03} {}", now / MS, now % MS, line()));
@@ -200,9 +200,9 @@ impl World {
     }
 
     /// Puts something into the queue.
-    pub(crate) fn later(&mut self, delay: u64, process: Process, what: What) {
+    pub(crate) fn schedule(&mut self, delay: u64, process: Process, event: SimEvent) {
         self.serial += 1;
-        self.queue.push(Reverse(Due { at: self.now + delay, serial: self.serial, process, what }));
+        self.queue.push(Reverse(Scheduled { at: self.now + delay, serial: self.serial, process, event }));
     }
 }
 

@@ -1,7 +1,7 @@
 //! A storm: for a minute or two everything that can go wrong does, then it is calm, and a leader must serve again.
 
 use super::links::Cut;
-use super::{Bug, MS, Rule, SECOND, TRUE_RATE, Violation, Weather, World};
+use super::{Bug, MS, NetworkConditions, Rule, SECOND, TRUE_RATE, Violation, World};
 
 /// What a storm is drawn from.
 #[derive(Clone, Copy, Debug)]
@@ -45,9 +45,9 @@ impl Storm {
         let mut world = World::new(self.nodes, self.seed);
         world.bug = self.bug;
         world.trace = traced.then(Vec::new);
-        world.brew();
+        world.set_conditions();
         for _ in 0..FAULTS {
-            world.strike();
+            world.inject_fault();
             let calm = if world.chance(300) { SECOND / 10 } else { 4 * SECOND };
             let pause = world.between(MS, calm);
             world.run_until(pause, |world| world.checks.violation.is_some());
@@ -65,7 +65,7 @@ impl Storm {
 
 impl World {
     /// The kind of storm: clocks, network, disks, and how deaths look.
-    fn brew(&mut self) {
+    fn set_conditions(&mut self) {
         let nodes = self.hosts.len();
         if self.bug == Some(Bug::DifferentTimings) {
             self.hosts[0].rules.timings.election_timeout_min_ms = 4500;
@@ -79,7 +79,7 @@ impl World {
             self.hosts[node].load = u16::try_from(load).expect("at most 1000").into();
             self.start(node);
         }
-        self.weather = self.draw_weather();
+        self.network = self.random_network();
         self.orderly_ends = [0, 500, 1000][self.pick(3)];
         if matches!(self.bug, Some(Bug::EndVoidsAnyPromise | Bug::EndMatchedByAddress | Bug::EndClearsVote)) {
             self.orderly_ends = 1000;
@@ -94,19 +94,19 @@ impl World {
         }
     }
 
-    fn draw_weather(&mut self) -> Weather {
-        Weather {
+    fn random_network(&mut self) -> NetworkConditions {
+        NetworkConditions {
             delay: [(100, 1500), (100, 1500), (MS, 50 * MS), (MS, 300 * MS)][self.pick(4)],
             late: [(10, 30 * MS), (10, 300 * MS), (50, 5 * SECOND)][self.pick(3)],
             loss: [0, 0, 20, 100][self.pick(4)],
             twice: [0, 30][self.pick(2)],
-            echo: [0, 30][self.pick(2)],
+            repeat: [0, 30][self.pick(2)],
             in_order: self.chance(500),
         }
     }
 
     /// One fault, or the end of one.
-    fn strike(&mut self) {
+    fn inject_fault(&mut self) {
         let nodes = self.hosts.len();
         // What befalls a leader tells most.
         let leader = self.serving().filter(|_| self.chance(400));
@@ -137,21 +137,21 @@ impl World {
                 let load = self.between(0, 1000);
                 self.set_load(node, u16::try_from(load).expect("at most 1000"));
             }
-            15 if !up && self.bears_damage() => self.damage(node),
-            16 if up && self.bears_damage() => {
+            15 if !up && self.can_lose_a_ballot() => self.damage(node),
+            16 if up && self.can_lose_a_ballot() => {
                 self.kill(node);
                 self.damage(node);
                 self.after(50 * MS);
                 self.start(node);
             }
             17 | 18 if node != other => self.reset_link(node, other),
-            19 => self.weather = self.draw_weather(),
+            19 => self.network = self.random_network(),
             20 => {
                 let rate = self.between(TRUE_RATE - 50_000, TRUE_RATE + 50_000);
                 self.set_rate(node, rate);
             }
-            21 => self.everybody_dies(),
-            22 => self.everybody_sleeps(),
+            21 => self.crash_all_nodes(),
+            22 => self.freeze_some_nodes(),
             _ => {}
         }
     }
@@ -161,7 +161,7 @@ impl World {
         self.run(pause);
     }
 
-    fn everybody_dies(&mut self) {
+    fn crash_all_nodes(&mut self) {
         for node in 0..self.hosts.len() {
             if self.is_up(node) && self.chance(700) {
                 self.kill(node);
@@ -174,7 +174,7 @@ impl World {
     }
 
     /// Some nodes stop at one moment, and wake at another.
-    fn everybody_sleeps(&mut self) {
+    fn freeze_some_nodes(&mut self) {
         let duration = self.between(500 * MS, 5 * SECOND);
         for node in 0..self.hosts.len() {
             if self.chance(600) {
@@ -185,7 +185,7 @@ impl World {
 
     /// The storm is over. I6: a majority is connected, so a leader serves within a bounded time, and goes on serving.
     fn recover(&mut self) -> u64 {
-        self.weather = Weather::default();
+        self.network = NetworkConditions::default();
         self.heal_all();
         for node in 0..self.hosts.len() {
             self.hosts[node].disk.stalls = 0;
@@ -197,7 +197,7 @@ impl World {
                 self.freeze(node, left);
             }
         }
-        let away = self.leave_some_out();
+        let stopped = self.stop_a_minority();
         let broken = |world: &Self| world.checks.violation.is_some();
         // Who serves at the end of the storm may lose its lease yet, to what is still under way.
         let mut took = 0;
@@ -205,7 +205,7 @@ impl World {
         while calm < 8 * SECOND && took < RECOVERY && !broken(self) {
             // A node may still be on its way out that was asked to end during the storm.
             for node in 0..self.hosts.len() {
-                if !self.is_up(node) && !away.contains(&node) {
+                if !self.is_up(node) && !stopped.contains(&node) {
                     self.start(node);
                 }
             }
@@ -217,24 +217,24 @@ impl World {
             }
         }
         if took >= RECOVERY {
-            let text = format!("nobody serves {} ms after the storm, without {away:?}", RECOVERY / MS);
-            self.checks.broken(Rule::Serves, text);
+            let text = format!("nobody serves {} ms after the storm, without {stopped:?}", RECOVERY / MS);
+            self.checks.broken(Rule::Liveness, text);
         }
         took
     }
 
     /// A minority that does not come back, half of the time. A node that lost its ballot may need them all.
-    fn leave_some_out(&mut self) -> Vec<usize> {
+    fn stop_a_minority(&mut self) -> Vec<usize> {
         let nodes = self.hosts.len();
         let whole = self.hosts.iter().all(|host| host.disk.durable().is_some());
         if !whole || self.chance(500) {
             return Vec::new();
         }
         let first = self.pick(nodes);
-        let away: Vec<_> = (0..(nodes - 1) / 2).map(|place| (first + place) % nodes).collect();
-        for node in &away {
+        let stopped: Vec<_> = (0..(nodes - 1) / 2).map(|place| (first + place) % nodes).collect();
+        for node in &stopped {
             self.kill(*node);
         }
-        away
+        stopped
     }
 }

@@ -11,8 +11,8 @@ use super::super::*;
 use crate::process::Process;
 use crate::wire::hello::Purpose;
 use crate::wire::hello::tests::hello;
+use crate::wire::key_proof::{KeyClaim, Nonce, Transcript};
 use crate::wire::message::{BallotReport, PreVoteResp};
-use crate::wire::proof::{Claim, Nonce, Transcript};
 use rollcall_core::{BootMs, ClusterKey};
 
 fn key() -> ClusterKey {
@@ -24,11 +24,11 @@ fn transcript() -> Transcript {
     Transcript { dialler: Bytes::from_static(b"the dialler's Hello"), acceptor: Bytes::from_static(b"the acceptor's") }
 }
 
-fn proof(claim: Claim<'_>) -> Proof {
+fn proof(claim: KeyClaim<'_>) -> KeyProof {
     transcript().prove(claim, &key())
 }
 
-fn refused(kind: RefusalKind, proof: Option<Proof>) -> Frame {
+fn refused(kind: RefusalKind, proof: Option<KeyProof>) -> Frame {
     Frame::Refused { reason: "why".into(), kind, proof }
 }
 
@@ -42,7 +42,7 @@ fn envelope(message: Message) -> Envelope {
         role: MemberRole::Follower,
         message,
         leader_url: None,
-        note: 0,
+        tag: 0,
         members: Vec::new(),
     }
 }
@@ -85,27 +85,27 @@ fn frames() -> Vec<(Frame, &'static str)> {
     };
     let beat = Envelope {
         role: MemberRole::Leader,
-        note: 42,
+        tag: 42,
         members: vec![report],
         ..envelope(Message::Heartbeat { term: Term(6), sent_at: BootMs(1000) })
     };
-    let vouched = Some(proof(Claim::Refusal(RefusalKind::Doubled, "why")));
+    let is_authentic = Some(proof(KeyClaim::Refusal(RefusalKind::AddressConflict, "why")));
     vec![
         (Frame::Hello(Box::new(hello())),
             r#"{"Hello":{"protocol":4,"cluster":"00000000-0000-0000-0000-000000000001","node":"127.0.0.1:8081","boot":7,"to":"127.0.0.1:8080","api_url":"http://127.0.0.1:3001","peers":["127.0.0.1:8080","127.0.0.1:8081"],"timings":{"heartbeat_interval_ms":1000,"election_timeout_min_ms":3000,"election_timeout_max_ms":5000,"leader_term_ms":10000,"net_timeout_ms":2000,"election_retry_ms":100},"local":"127.0.0.1:40000","remote":"127.0.0.1:8080","purpose":"Link","keyed":true,"nonce":[18446744073709551615,18446744073709551615,18446744073709551615,18446744073709551615]}}"#),
         (Frame::Hello(Box::new(check)),
             r#"{"Hello":{"protocol":4,"cluster":"00000000-0000-0000-0000-000000000001","node":"127.0.0.1:8081","boot":7,"to":"127.0.0.1:8080","api_url":"http://127.0.0.1:3001","peers":["127.0.0.1:8080","127.0.0.1:8081"],"timings":{"heartbeat_interval_ms":1000,"election_timeout_min_ms":3000,"election_timeout_max_ms":5000,"leader_term_ms":10000,"net_timeout_ms":2000,"election_retry_ms":100},"local":"127.0.0.1:40000","remote":"127.0.0.1:8080","purpose":"Check","keyed":false,"nonce":[0,0,0,0]}}"#),
-        (Frame::Proof(proof(Claim::Dialler)),
+        (Frame::Proof(proof(KeyClaim::Dialler)),
             r#"{"Proof":[33,101,232,248,157,206,217,12,27,67,42,54,150,43,49,213,254,43,253,215,63,187,124,133,178,71,39,133,185,234,133,125]}"#),
-        (refused(RefusalKind::Different, None),
+        (refused(RefusalKind::ConfigMismatch, None),
             r#"{"Refused":{"reason":"why","kind":"Different"}}"#),
-        (refused(RefusalKind::Doubled, vouched),
+        (refused(RefusalKind::AddressConflict, is_authentic),
             r#"{"Refused":{"reason":"why","kind":"Doubled","proof":[238,17,183,14,44,216,149,101,47,131,228,167,133,84,252,141,95,80,200,129,255,152,111,52,5,122,139,32,244,56,105,227]}}"#),
-        (refused(RefusalKind::NotYet, None),
+        (refused(RefusalKind::TryAgain, None),
             r#"{"Refused":{"reason":"why","kind":"NotYet"}}"#),
-        (says(Message::PreVote { round: 3, term: Term(7), dead: None }),
+        (says(Message::PreVote { round: 3, term: Term(7), dead_leader: None }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"PreVote","round":3,"term":7,"dead":null}}}"#),
-        (says(Message::PreVote { round: 3, term: Term(7), dead: Some(dead()) }),
+        (says(Message::PreVote { round: 3, term: Term(7), dead_leader: Some(dead()) }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"PreVote","round":3,"term":7,"dead":{"node":2,"boot":9}}}}"#),
         (says(Message::PreVoteResp(answer(None))),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"PreVoteResp","asker":7,"round":3,"granted":true,"ready":false,"load":500,"role":"candidate","ballot":{"missing_at_start":false,"sound":true,"term":5},"leader":null}}}"#),
@@ -113,9 +113,9 @@ fn frames() -> Vec<(Frame, &'static str)> {
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"PreVoteResp","asker":7,"round":3,"granted":true,"ready":false,"load":500,"role":"candidate","ballot":{"missing_at_start":false,"sound":true,"term":5},"leader":[1,5]},"leader_url":"http://127.0.0.1:3000"}}"#),
         (says(Message::Nominate { term: Term(7) }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"Nominate","term":7}}}"#),
-        (says(Message::Vote { term: Term(7), asked_at: BootMs(1000), voids: None, dead: None }),
+        (says(Message::Vote { term: Term(7), asked_at: BootMs(1000), released_term: None, dead_leader: None }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"Vote","term":7,"asked_at":1000,"voids":null,"dead":null}}}"#),
-        (says(Message::Vote { term: Term(7), asked_at: BootMs(1000), voids: Some(Term(6)), dead: Some(dead()) }),
+        (says(Message::Vote { term: Term(7), asked_at: BootMs(1000), released_term: Some(Term(6)), dead_leader: Some(dead()) }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"Vote","term":7,"asked_at":1000,"voids":6,"dead":{"node":2,"boot":9}}}}"#),
         (says(Message::VoteResp { term: Term(7), asked_at: BootMs(1000), granted: true }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"VoteResp","term":7,"asked_at":1000,"granted":true}}}"#),
@@ -129,7 +129,7 @@ fn frames() -> Vec<(Frame, &'static str)> {
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"Resign","term":6}}}"#),
         (Frame::Bye,
             r#""Bye""#),
-        (Frame::Cargo(Bytes::from_static(b"\x01opaque")),
+        (Frame::Payload(Bytes::from_static(b"\x01opaque")),
             "\0\x01opaque"),
     ]
 }
@@ -172,25 +172,25 @@ fn every_kind_of_frame_and_message_has_golden_bytes() {
     for name in variants::<MemberRole>(r#""?""#) {
         assert!(text.contains(&format!("\"role\":\"{name}\"")), "role {name}");
     }
-    assert!(frames().iter().any(|(frame, _)| matches!(frame, Frame::Cargo(_))), "serde does not know of cargo");
+    assert!(frames().iter().any(|(frame, _)| matches!(frame, Frame::Payload(_))), "serde does not know of cargo");
 }
 
 /// The codes that prove the key. They are no frames, but two builds must compute the same.
 #[test]
 fn every_claim_has_the_code_of_protocol_4() {
     let cases = [
-        (Claim::Dialler, "2165e8f89dced90c1b432a36962b31d5fe2bfdd73fbb7c85b2472785b9ea857d"),
-        (Claim::Acceptor, "3a212196d7c945147f103f31b2b4302e03aeb0a3f76bffd4406feb37851a4e4e"),
+        (KeyClaim::Dialler, "2165e8f89dced90c1b432a36962b31d5fe2bfdd73fbb7c85b2472785b9ea857d"),
+        (KeyClaim::Acceptor, "3a212196d7c945147f103f31b2b4302e03aeb0a3f76bffd4406feb37851a4e4e"),
         (
-            Claim::Refusal(RefusalKind::Different, "why"),
+            KeyClaim::Refusal(RefusalKind::ConfigMismatch, "why"),
             "b2959ac7aa5c33eca50dd2aa5d36ef17899a3e1fdeeb1f8198f4ff6150346252",
         ),
         (
-            Claim::Refusal(RefusalKind::Doubled, "why"),
+            KeyClaim::Refusal(RefusalKind::AddressConflict, "why"),
             "ee11b70e2cd895652f83e4a78554fc8d5f50c881ff986f34057a8b20f43869e3",
         ),
         (
-            Claim::Refusal(RefusalKind::NotYet, "why"),
+            KeyClaim::Refusal(RefusalKind::TryAgain, "why"),
             "abaad450b32c5355f0ecc5b86e3216fe94dd708fe04733b8a40b7991e7826559",
         ),
     ];

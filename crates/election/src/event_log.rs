@@ -1,0 +1,302 @@
+//! What an operator reads of the election: one line a change of role, with the term, the reason, the loads and how long
+//! this node knew no leader. Pure; the driver writes the lines.
+
+use crate::machine::{LogEvent, StepDownReason};
+use crate::members::MemberTable;
+use crate::process::{NodeId, Peers, Process};
+use crate::role::{Member, Role};
+use crate::wire::message::Message;
+use rollcall_core::{BootMs, Term};
+
+/// A line that could be repeated at every attempt is not repeated earlier.
+const REPEAT_AFTER_MS: u64 = 10_000;
+
+/// A line for the log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum LogLine {
+    Info(String),
+    Warn(String),
+    Error(String),
+}
+
+/// Why there is, or will be, another leader.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum ChangeCause {
+    Start,
+    Timeout(NodeId),
+    EndOfStream(NodeId),
+    Resigned(NodeId),
+    Handover(NodeId),
+    LostMajority,
+    /// Others have elected one without this node's doing.
+    NewerTerm,
+}
+
+/// Remembers what a line needs that no single event tells.
+#[derive(Debug)]
+pub(super) struct EventLog {
+    peers: Peers,
+    cause: ChangeCause,
+    /// The term that was won and not served in yet.
+    won_term: Option<Term>,
+    /// Since when this node could name no leader that serves.
+    leaderless_since: Option<BootMs>,
+    /// How long that was the last time.
+    leaderless_ms: u64,
+    campaign_logged_at: Option<BootMs>,
+    ballot_failure_logged_at: Option<BootMs>,
+}
+
+impl EventLog {
+    pub(super) fn new(peers: Peers, now: BootMs) -> Self {
+        Self {
+            peers,
+            cause: ChangeCause::Start,
+            won_term: None,
+            leaderless_since: Some(now),
+            leaderless_ms: 0,
+            campaign_logged_at: None,
+            ballot_failure_logged_at: None,
+        }
+    }
+
+    /// A message that tells why there will be another leader; `leader` is the one there is.
+    pub(super) fn observe_message(&mut self, message: &Message, leader: Option<NodeId>) {
+        let is_leader = |process: &Option<Process>| process.filter(|process| Some(process.node) == leader);
+        match (message, leader) {
+            (Message::StandNow { .. } | Message::Vote { released_term: Some(_), .. }, Some(leader)) => {
+                self.cause = ChangeCause::Handover(leader);
+            }
+            (Message::PreVote { dead_leader: process, .. } | Message::Vote { dead_leader: process, .. }, _) => {
+                if let Some(process) = is_leader(process) {
+                    self.cause = ChangeCause::EndOfStream(process.node);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What this node is now; the line if it has just begun to serve.
+    pub(super) fn observe_role(&mut self, role: &Role, members: &MemberTable, now: BootMs) -> Option<LogLine> {
+        if role.leader_at(now).is_none() {
+            self.leaderless_since.get_or_insert(now);
+            return None;
+        }
+        if let Some(since) = self.leaderless_since.take() {
+            self.leaderless_ms = now.since(since);
+        }
+        let term = self.won_term.take_if(|won| *won == role.term && role.is_serving(now))?;
+        Some(LogLine::Info(format!("leading term {term}: {}", self.take_change_reason(members))))
+    }
+
+    /// A ballot could not be written.
+    pub(super) fn ballot_failure(&mut self, error: &dyn std::fmt::Display, now: BootMs) -> Option<LogLine> {
+        let text = format!("the ballot cannot be written, so this node cannot vote: {error}");
+        is_due(&mut self.ballot_failure_logged_at, now).then_some(LogLine::Error(text))
+    }
+
+    /// The line for a note, if it is worth one.
+    pub(super) fn line_for(&mut self, event: &LogEvent, members: &MemberTable, now: BootMs) -> Option<LogLine> {
+        let addr = |node: NodeId| self.peers.addr(node);
+        let line = match *event {
+            LogEvent::CampaignStarted { term } => {
+                let text = format!("candidate in term {term}: {}; {}", self.cause_text(), loads(members));
+                return is_due(&mut self.campaign_logged_at, now).then_some(LogLine::Info(text));
+            }
+            // Said when it begins to serve.
+            LogEvent::ElectionWon { term } => {
+                self.won_term = Some(term);
+                return None;
+            }
+            LogEvent::LeaderChanged { leader, term } => {
+                let line = format!("following {} in term {term}: ", addr(leader));
+                LogLine::Info(line + &self.take_change_reason(members))
+            }
+            LogEvent::LeaderTimedOut { leader } => {
+                self.cause = ChangeCause::Timeout(leader);
+                LogLine::Warn(format!("no leader: {} is silent (timeout)", self.peers.addr(leader)))
+            }
+            LogEvent::LeaderResigned { leader, term } => {
+                self.cause = ChangeCause::Resigned(leader);
+                LogLine::Info(format!("no leader: {} gave up term {term} (resigned)", self.peers.addr(leader)))
+            }
+            LogEvent::LeaderDied { leader } => {
+                self.cause = ChangeCause::EndOfStream(leader);
+                LogLine::Warn(format!("no leader: {} has died (end of stream)", self.peers.addr(leader)))
+            }
+            LogEvent::DeathDisproved { node } => LogLine::Error(format!(
+                "{} was taken for dead because a link ended, but it lives: ends of links are not trusted any more; set \
+                 trust_end_of_stream = false if something between the nodes ends connections",
+                addr(node)
+            )),
+            LogEvent::HandoverStarted { to, term } => {
+                LogLine::Info(format!("handing term {term} over to {}; {}", addr(to), loads(members)))
+            }
+            LogEvent::SteppedDown { term, reason } => self.stepped_down(term, reason),
+            LogEvent::Nominated { node } => {
+                LogLine::Info(format!("asked {} to stand: it is much less loaded; {}", addr(node), loads(members)))
+            }
+            LogEvent::BootWindowEnded { early: true } => {
+                LogLine::Info("nobody leads, say all others: ready to vote".to_owned())
+            }
+            LogEvent::BootWindowEnded { early: false } => {
+                LogLine::Info("held still long enough after the start: ready to vote".to_owned())
+            }
+            LogEvent::BallotRecovered { abstains_through: Term(0) } => {
+                LogLine::Info("a new cluster: starting with an empty ballot".to_owned())
+            }
+            LogEvent::BallotRecovered { abstains_through } => LogLine::Warn(format!(
+                "this node lost its ballot; it abstains through term {abstains_through} and takes part again after it"
+            )),
+            LogEvent::BallotSaveFailed => return None,
+        };
+        Some(line)
+    }
+
+    fn stepped_down(&mut self, term: Term, reason: StepDownReason) -> LogLine {
+        self.won_term = None;
+        let me = self.peers.me();
+        let (cause, text) = match reason {
+            StepDownReason::HandedOver => (ChangeCause::Handover(me), "handover".to_owned()),
+            StepDownReason::LostMajority => {
+                (ChangeCause::LostMajority, "lost majority: too many of the other nodes are silent".to_owned())
+            }
+            StepDownReason::HigherTerm(other) => (ChangeCause::NewerTerm, format!("term {other} was heard of")),
+            StepDownReason::Stopping => (ChangeCause::Resigned(me), "resigned: this node is stopping".to_owned()),
+        };
+        self.cause = cause;
+        let line = format!("stepped down from term {term}: {text}");
+        if reason == StepDownReason::LostMajority { LogLine::Warn(line) } else { LogLine::Info(line) }
+    }
+
+    /// Reason, loads and gap of a change that is complete; the next one has a reason of its own.
+    fn take_change_reason(&mut self, members: &MemberTable) -> String {
+        let text = format!("{}; {}; {} ms without a leader", self.cause_text(), loads(members), self.leaderless_ms);
+        self.cause = ChangeCause::NewerTerm;
+        self.leaderless_ms = 0;
+        self.campaign_logged_at = None;
+        text
+    }
+
+    fn cause_text(&self) -> String {
+        let addr = |node: NodeId| {
+            if node == self.peers.me() { "this node".to_owned() } else { self.peers.addr(node).to_string() }
+        };
+        match self.cause {
+            ChangeCause::Start => "this node has started".to_owned(),
+            ChangeCause::Timeout(node) => format!("timeout of {}", addr(node)),
+            ChangeCause::EndOfStream(node) => format!("end of stream of {}", addr(node)),
+            ChangeCause::Resigned(node) => format!("{} resigned", addr(node)),
+            ChangeCause::Handover(node) => format!("handover by {}", addr(node)),
+            ChangeCause::LostMajority => "this node lost its majority".to_owned(),
+            ChangeCause::NewerTerm => "elected by others".to_owned(),
+        }
+    }
+}
+
+/// The load of every node that might lead, as far as it is known.
+fn loads(members: &MemberTable) -> String {
+    let one = |row: &Member| {
+        let load = row.load.map_or_else(|| "unknown".to_owned(), |load| format!("{}%", (load.permille() + 5) / 10));
+        format!("{} {load}", row.node)
+    };
+    format!("loads: {}", members.rows().iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
+fn is_due(last: &mut Option<BootMs>, now: BootMs) -> bool {
+    let due = last.is_none_or(|last| now.since(last) >= REPEAT_AFTER_MS);
+    if due {
+        *last = Some(now);
+    }
+    due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::BootId;
+    use crate::role::{Leader, RoleState};
+    use rollcall_core::Load;
+
+    fn log_and_members() -> (EventLog, MemberTable) {
+        let nodes = ["127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()];
+        let peers = Peers::new(nodes.to_vec(), nodes[0]).unwrap();
+        let mut members = MemberTable::new(&peers, "http://127.0.0.1:3000");
+        members.update_own(rollcall_core::MemberRole::Follower, Load::from_permille(126), Term(3), BootMs(0));
+        (EventLog::new(peers, BootMs(0)), members)
+    }
+
+    fn role(term: u64, leader: Option<&str>, serves_until: Option<u64>) -> Role {
+        let leader =
+            leader.map(|node| Leader { node: node.parse().unwrap(), api_url: String::new(), term: Term(term) });
+        let state = serves_until.map_or(RoleState::Follower, |until| RoleState::Leader {
+            serves_until: BootMs(until),
+            handing_over: false,
+        });
+        Role { term: Term(term), state, leader, leaderless_since: None }
+    }
+
+    fn info(line: Option<LogLine>) -> String {
+        match line {
+            Some(LogLine::Info(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_new_leader_is_told_when_it_serves_with_reason_loads_and_gap() {
+        let (mut event_log, members) = log_and_members();
+        assert_eq!(event_log.observe_role(&role(3, Some("127.0.0.1:2"), None), &members, BootMs(10)), None);
+        let follows = LogEvent::LeaderChanged { leader: NodeId(1), term: Term(3) };
+        let text = info(event_log.line_for(&follows, &members, BootMs(10)));
+        let loads = "loads: 127.0.0.1:1 13%, 127.0.0.1:2 unknown";
+        assert_eq!(
+            text,
+            format!("following 127.0.0.1:2 in term 3: this node has started; {loads}; 10 ms without a leader")
+        );
+
+        let died = LogEvent::LeaderDied { leader: NodeId(1) };
+        let died = event_log.line_for(&died, &members, BootMs(100));
+        assert_eq!(died, Some(LogLine::Warn("no leader: 127.0.0.1:2 has died (end of stream)".to_owned())));
+        assert_eq!(event_log.observe_role(&role(3, None, None), &members, BootMs(100)), None);
+        assert_eq!(event_log.line_for(&LogEvent::ElectionWon { term: Term(4) }, &members, BootMs(150)), None);
+        let won = role(4, Some("127.0.0.1:1"), Some(0));
+        assert_eq!(event_log.observe_role(&won, &members, BootMs(150)), None, "it does not serve yet");
+        let serves = role(4, Some("127.0.0.1:1"), Some(1000));
+        let text = info(event_log.observe_role(&serves, &members, BootMs(200)));
+        assert_eq!(text, format!("leading term 4: end of stream of 127.0.0.1:2; {loads}; 100 ms without a leader"));
+        assert_eq!(event_log.observe_role(&serves, &members, BootMs(210)), None, "said once");
+    }
+
+    #[test]
+    fn what_messages_tell_is_the_reason() {
+        let vote = |released_term, dead_leader| Message::Vote {
+            term: Term(4),
+            asked_at: BootMs(0),
+            released_term,
+            dead_leader,
+        };
+        let dead = |node| Some(Process { node: NodeId(node), boot: BootId(7) });
+        for (message, words) in [
+            (Message::StandNow { term: Term(3) }, "handover by 127.0.0.1:2"),
+            (vote(Some(Term(3)), None), "handover by 127.0.0.1:2"),
+            (vote(None, dead(1)), "end of stream of 127.0.0.1:2"),
+            (vote(None, dead(0)), "this node has started"),
+        ] {
+            let (mut event_log, members) = log_and_members();
+            event_log.observe_message(&message, Some(NodeId(1)));
+            let text = info(event_log.line_for(&LogEvent::CampaignStarted { term: Term(4) }, &members, BootMs(0)));
+            assert!(text.contains(words), "{message:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn candidacies_and_failed_ballots_are_not_repeated_at_every_attempt() {
+        let (mut event_log, members) = log_and_members();
+        let mut stands =
+            |at| event_log.line_for(&LogEvent::CampaignStarted { term: Term(4) }, &members, BootMs(at)).is_some();
+        assert_eq!([stands(0), stands(100), stands(9_999), stands(10_000)], [true, false, false, true]);
+        let mut fails = |at| event_log.ballot_failure(&"disk full", BootMs(at)).is_some();
+        assert_eq!([fails(0), fails(9_999), fails(10_000)], [true, false, true]);
+    }
+}

@@ -1,0 +1,152 @@
+//! What is no node, on the election port: it is shown the door in time, and members notice nothing.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::time::Instant;
+
+use super::*;
+
+/// How long until the other side ends the connection, and what it said before.
+fn until_shown_out(mut stream: TcpStream) -> (Duration, Vec<u8>) {
+    let start = Instant::now();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let mut said = Vec::new();
+    match stream.read_to_end(&mut said) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+    (start.elapsed(), said)
+}
+
+/// A little more than the bound, for a busy machine.
+fn bound() -> Duration {
+    Duration::from_millis(TIMINGS.net_timeout_ms) + Duration::from_millis(400)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn noise_on_the_election_port_disturbs_nobody() {
+    let cluster = Cluster::start(2);
+    let leader = cluster.leader().await;
+    let term = cluster.role(leader).borrow().term;
+    let addr = cluster.peers[leader].socket_addr();
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut noises: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        for (place, noise) in (0_u8..).zip(&mut noises) {
+            let _ = match place % 4 {
+                0 => noise.write_all(&u32::MAX.to_be_bytes()),
+                1 => noise.write_all(b"\0\0\0\x05Hello"),
+                2 => noise.write_all(&[0]),
+                _ => Ok(()),
+            };
+        }
+        let mut asker = TcpStream::connect(addr).unwrap();
+        asker.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        asker.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let mut answer = String::new();
+        asker.read_to_string(&mut answer).unwrap();
+        // The silent ones are shown the door too: in order or by a reset, but within the patience.
+        let silent = noises.last_mut().unwrap();
+        silent.set_read_timeout(Some(TIMEOUT)).unwrap();
+        match silent.read(&mut [0; 1]) {
+            Ok(read) => assert_eq!(read, 0),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        }
+        answer
+    });
+    let answer = timeout(TIMEOUT, answer).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("HTTP API is on port 3000"), "{answer}");
+    assert_eq!(cluster.leader().await, leader);
+    assert_eq!(cluster.role(leader).borrow().term, term);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_does_not_greet_is_shown_out_in_time() {
+    let cluster = Cluster::start(1);
+    cluster.leader().await;
+    let addr = cluster.peers[0].socket_addr();
+    let beginnings: [&[u8]; 5] = [b"", b"\0", b"\0\0\x3f\xff{", &[0xff; 64], b"\0\0\0\x02{}"];
+    for beginning in beginnings {
+        let waited = tokio::task::spawn_blocking(move || {
+            let mut stream = TcpStream::connect(addr).unwrap();
+            stream.write_all(beginning).unwrap();
+            until_shown_out(stream).0
+        });
+        assert!(waited.await.unwrap() < bound(), "{beginning:?}");
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_byte_now_and_then_buys_no_time() {
+    let cluster = Cluster::start(1);
+    cluster.leader().await;
+    let addr = cluster.peers[0].socket_addr();
+    let waited = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        let start = Instant::now();
+        stream.write_all(b"\0\0\x3f\xff").unwrap();
+        // The first writes after the end may still be taken by the kernel.
+        while stream.write_all(b"x").is_ok() && start.elapsed() < TIMEOUT {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        start.elapsed()
+    });
+    assert!(waited.await.unwrap() < bound());
+    cluster.stop().await;
+}
+
+/// Connects again and again, says nothing, and keeps what it opened; until told to stop.
+fn flood(addr: SocketAddr, stop: &AtomicBool) -> usize {
+    let mut open = std::collections::VecDeque::new();
+    let mut count = 0;
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok(stream) = TcpStream::connect_timeout(&addr, Duration::from_millis(50)) {
+            open.push_back(stream);
+            count += 1;
+        }
+        if open.len() > 400 {
+            open.pop_front();
+        }
+        // More than a thousand a second, but the processors are left to the nodes.
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_flood_of_silent_strangers_keeps_no_member_out() {
+    let mut cluster = Cluster::start_with(3, mismatched_nodes::slow_timings);
+    let leader = cluster.leader().await;
+    let term = cluster.role(leader).borrow().term;
+    let stop = Arc::new(AtomicBool::new(false));
+    let floods: Vec<_> = [leader, (leader + 2) % 3]
+        .map(|node| {
+            let (addr, stop) = (cluster.peers[node].socket_addr(), Arc::clone(&stop));
+            std::thread::spawn(move || flood(addr, &stop))
+        })
+        .into_iter()
+        .collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    // A member comes back into the flood, and is let in.
+    let back = (leader + 1) % 3;
+    cluster.nodes[back].take().unwrap().stop().await;
+    let listener = TcpListener::bind(cluster.peers[back].socket_addr()).unwrap();
+    let start = Instant::now();
+    let mut same = options(cluster.dirs[back].path(), &cluster.peers, back, 0);
+    mismatched_nodes::slow_timings(&mut same);
+    let again = Election::start(listener, same).unwrap().0;
+    cluster.nodes[back] = Some(again);
+    assert_eq!(cluster.leader().await, leader);
+    let took = start.elapsed();
+    stop.store(true, Ordering::Relaxed);
+    let count: usize = floods.into_iter().map(|flood| flood.join().unwrap()).sum();
+    assert!(count > 300, "a flood: {count}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(cluster.role(leader).borrow().term, term, "nobody was disturbed");
+    cluster.stop().await;
+}

@@ -1,0 +1,126 @@
+//! Nodes that do not belong to the cluster: no vote crosses, and each side says why, once.
+
+use super::*;
+use rollcall_core::ClusterKey;
+
+/// So slow that no hiccup of a busy machine costs a leader its term, which these tests would blame on the outsider.
+pub(super) fn slow_timings(options: &mut Options) {
+    options.cluster.timings.election_timeout_min_ms = 1500;
+    options.cluster.timings.election_timeout_max_ms = 2000;
+}
+
+const KEY: &str = "the key of the cluster";
+
+fn key(text: &str) -> ClusterKey {
+    text.parse().expect("long enough")
+}
+
+/// Two nodes with a leader, and the third member of their `peers` started with other options: it gets no link, disturbs
+/// nobody, and each side logs one line with all of `words` about the other.
+async fn assert_is_kept_out(all: impl Fn(&mut Options), stranger: impl Fn(&mut Options), words: &[&str]) {
+    captured_logs::open();
+    let mut cluster = Cluster::start_with(3, |options| {
+        slow_timings(options);
+        all(options);
+        if options.api.url.ends_with("3002") {
+            stranger(options);
+        }
+    });
+    let outsider = cluster.nodes[2].take().unwrap();
+    let leader = cluster.leader().await;
+    let term = cluster.role(leader).borrow().term;
+    // Long enough for several attempts of all sides.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert!(outsider.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
+    assert_eq!(outsider.role().borrow().leader, None);
+    assert_eq!(outsider.role().borrow().term.0, 0, "it never got a pre-vote");
+    assert_eq!(cluster.leader().await, leader);
+    assert_eq!(cluster.role(leader).borrow().term, term, "nobody was disturbed");
+    let name = cluster.peers[2].to_string();
+    for member in &cluster.peers[..2] {
+        // Each has two ways to notice, and says it once: as the one who dials or as the one who is dialled.
+        let seen_by_both = captured_logs::lines(&[&[name.as_str(), "WARN"], words].concat());
+        let about_member = captured_logs::lines(&[&[member.to_string().as_str(), "WARN", "link"], words].concat());
+        assert!((1..=2).contains(&about_member.len()), "{about_member:#?}");
+        assert!((2..=4).contains(&seen_by_both.len()), "{seen_by_both:#?}");
+    }
+    outsider.stop().await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_with_the_same_key_form_a_cluster() {
+    let mut cluster = Cluster::start_with(3, |options| options.cluster.key = Some(key(KEY)));
+    let first = cluster.leader().await;
+    cluster.nodes[first].take().unwrap().stop().await;
+    assert_ne!(cluster.leader().await, first);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_another_key_is_kept_out() {
+    let another = "the key of another cluster";
+    assert_is_kept_out(
+        |o| o.cluster.key = Some(key(KEY)),
+        |o| o.cluster.key = Some(key(another)),
+        &["the cluster_key differs"],
+    )
+    .await;
+    assert_eq!(captured_logs::lines(&[KEY]).len() + captured_logs::lines(&[another]).len(), 0, "keys are never shown");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_the_key_is_kept_out() {
+    assert_is_kept_out(
+        |o| o.cluster.key = Some(key(KEY)),
+        |o| o.cluster.key = None,
+        &["the cluster_key differs", "has none"],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_a_key_keeps_out_of_a_cluster_without() {
+    assert_is_kept_out(|_| {}, |o| o.cluster.key = Some(key(KEY)), &["the cluster_key differs", "has none"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_other_timings_is_kept_out() {
+    assert_is_kept_out(|_| {}, |o| o.cluster.timings.election_timeout_min_ms = 1501, &["timings", "1501", "1500"])
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_another_bucket_is_kept_out_even_if_it_has_the_key() {
+    let other = |o: &mut Options| o.cluster.id = Uuid::from_u128(2);
+    assert_is_kept_out(|o| o.cluster.key = Some(key(KEY)), other, &["its bucket has the id"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_other_peers_is_kept_out() {
+    captured_logs::open();
+    let cluster = Cluster::start_with(2, slow_timings);
+    let leader = cluster.leader().await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peers = cluster.peers.clone();
+    peers.push(listener.local_addr().unwrap().to_string().parse().unwrap());
+    let stranger_place = 2;
+    let dir = tempfile::tempdir().unwrap();
+    let mut theirs = options(dir.path(), &peers, stranger_place, 0);
+    slow_timings(&mut theirs);
+    let stranger = Election::start(listener, theirs).unwrap().0;
+    // Long enough for several attempts of all sides.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(stranger.role().borrow().leader, None);
+    assert!(stranger.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
+    assert_eq!(cluster.leader().await, leader);
+    let name = peers[2].to_string();
+    for member in &cluster.peers {
+        let here = format!("a link from {name} ");
+        assert_eq!(captured_logs::lines(&[&here, "its peers are", &name]).len(), 2, "one of each member");
+        let there = format!("the link to {member} cannot be made");
+        assert_eq!(captured_logs::lines(&[&there, "refuses this node: its peers are"]).len(), 1);
+    }
+    stranger.stop().await;
+    cluster.stop().await;
+}

@@ -1,0 +1,247 @@
+//! The election port: accepts links, lets in who belongs here, and reads their frames. Holds no policy of the election.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::handshake::{self, IncomingHandshake};
+use super::hello::HelloPolicy;
+use super::link::{Link, LinkEnd};
+use super::log_throttle::MAX_QUOTED_CHARS;
+use super::payload::Inbound;
+use super::pending_connections::{PendingConnections, PendingSlot};
+use crate::process::{BootId, NodeId, Process};
+use crate::wire::frame::{Envelope, Frame, looks_like_http};
+use crate::wire::hello::Purpose;
+use crate::wire::refusal::RefusalKind;
+use rollcall_core::clock::boot_now;
+use rollcall_core::escape::sanitize_line;
+
+/// What the network tells the driver.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    /// Frames to `node` can be sent; `boot` is the process at the other end.
+    LinkUp {
+        node: NodeId,
+        boot: BootId,
+        api_url: String,
+    },
+    LinkDown {
+        node: NodeId,
+    },
+    /// A frame came in from a process that was let in.
+    MessageReceived {
+        from: Process,
+        envelope: Box<Envelope>,
+    },
+    /// A process was let in.
+    ProcessConnected {
+        process: Process,
+    },
+    /// A process that was let in said that it goes, or its link ended. `is_direct`: both ends had named the same two
+    /// addresses, so nothing stands between them that could end it for them.
+    IncomingLinkEnded {
+        from: Process,
+        end: LinkEnd,
+        is_direct: bool,
+    },
+    /// Another living process has this node's address, says a member; in words for the operator.
+    AddressConflict {
+        reason: String,
+    },
+}
+
+/// After so many that took another's place at the door, the machine gets a moment: a flood must not starve it.
+const EVICTIONS_BEFORE_PAUSE: u32 = 8;
+const EVICTION_PAUSE: Duration = Duration::from_millis(1);
+
+/// The pause after an accept that failed, for want of file descriptors say.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// The accepting side.
+pub(crate) struct LinkListener {
+    pub(crate) policy: Arc<HelloPolicy>,
+    pub(crate) events: mpsc::Sender<LinkEvent>,
+    /// Wakes the dialler to a node that was just heard.
+    pub(crate) redial_signals: HashMap<NodeId, Arc<Notify>>,
+    pub(crate) api_port: u16,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// For the part of the program that sends cargo. What does not fit is dropped, as a network would.
+    pub(crate) inbound: mpsc::Sender<Inbound>,
+    /// The link of each node that is read now; a newer one takes its place.
+    pub(crate) current_links: Mutex<HashMap<NodeId, CancellationToken>>,
+}
+
+impl LinkListener {
+    /// Accepts until `stop`.
+    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
+        let pending = PendingConnections::new(&self.policy.peers);
+        let mut evictions = 0;
+        loop {
+            let Some(accepted) = self.stop.run_until_cancelled(listener.accept()).await else { return };
+            let (stream, remote) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    warn!("the election port cannot accept: {error}");
+                    sleep(ACCEPT_RETRY_DELAY).await;
+                    continue;
+                }
+            };
+            let slot = pending.admit(remote);
+            evictions += u32::from(slot.evicted_another);
+            if evictions >= EVICTIONS_BEFORE_PAUSE {
+                evictions = 0;
+                sleep(EVICTION_PAUSE).await;
+            }
+            let this = Arc::clone(&self);
+            self.tasks.spawn(async move {
+                let stop = this.stop.clone();
+                stop.run_until_cancelled(Box::pin(this.handle_connection(stream, slot))).await;
+            });
+        }
+    }
+
+    /// One connection: who is it, may it come in, what does it say.
+    async fn handle_connection(&self, stream: TcpStream, slot: PendingSlot) {
+        // One bound for the whole greeting, or a drop now and then could hold a place for long.
+        let handshake = timeout(self.policy.net_timeout(), self.handshake(stream));
+        let Some(Ok(Some((link, incoming)))) = slot.evicted.run_until_cancelled(handshake).await else { return };
+        drop(slot);
+        if let Some((link, from, is_direct)) = self.admit(link, incoming).await {
+            self.read_link(link, from, is_direct).await;
+        }
+    }
+
+    /// Learns who has connected; `None` for whoever is no node.
+    async fn handshake(&self, mut stream: TcpStream) -> Option<(Link, IncomingHandshake)> {
+        let mut first = [0; 4];
+        peek_all(&stream, &mut first).await.ok()?;
+        if looks_like_http(first) {
+            let _ = self.answer_http(&mut stream).await;
+            return None;
+        }
+        let mut link = Link::from_stream(stream, self.policy.net_timeout()).ok()?;
+        match handshake::accept_hello(&self.policy, &mut link).await {
+            Ok(incoming) => Some((link, incoming)),
+            Err(error) => {
+                debug!("what connected to the election port is no node: {error}");
+                None
+            }
+        }
+    }
+
+    /// Lets in who belongs here, and tells the others why they do not.
+    async fn admit(&self, mut link: Link, incoming: IncomingHandshake) -> Option<(Link, Process, bool)> {
+        let (local, remote) = link.addrs().ok()?;
+        let refused = match incoming.admission.clone() {
+            Ok(node) => {
+                let process = Process { node, boot: incoming.theirs.boot };
+                if incoming.theirs.purpose == Purpose::Check {
+                    incoming.accept(&self.policy, &mut link).await.ok()?;
+                    // It wanted to know who answers here, and the other ends this link.
+                    let _ = timeout(self.policy.net_timeout(), link.read()).await;
+                    return None;
+                }
+                match handshake::check_identity(&self.policy, process).await {
+                    Ok(()) => {
+                        incoming.accept(&self.policy, &mut link).await.ok()?;
+                        let is_direct = (incoming.theirs.local, incoming.theirs.remote) == (remote, local);
+                        return Some((link, process, is_direct));
+                    }
+                    Err(refused) => refused,
+                }
+            }
+            Err(reason) => (RefusalKind::ConfigMismatch, reason),
+        };
+        let (kind, reason) = refused;
+        let member = self.policy.peers.id(incoming.theirs.node);
+        if self.policy.log_throttle().should_log(member, kind, boot_now()) {
+            warn!(
+                "a link from {} ({remote}) is refused: {}",
+                incoming.theirs.node,
+                sanitize_line(&reason, MAX_QUOTED_CHARS)
+            );
+        }
+        incoming.refuse(&self.policy, link, kind, &reason).await;
+        None
+    }
+
+    async fn answer_http(&self, stream: &mut TcpStream) -> std::io::Result<()> {
+        let body =
+            format!("This is the election port of a Rollcall node; its HTTP API is on port {}.\n", self.api_port);
+        let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length:";
+        // Read what is there already, so that closing is no reset that could overtake the answer.
+        let _ = timeout(ACCEPT_RETRY_DELAY, stream.read(&mut [0; 4096])).await;
+        stream.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
+        stream.shutdown().await
+    }
+
+    /// Reads frames until the link ends or a newer link from the same node takes its place.
+    async fn read_link(&self, mut link: Link, from: Process, is_direct: bool) {
+        if self.events.send(LinkEvent::ProcessConnected { process: from }).await.is_err() {
+            return;
+        }
+        let replaced = CancellationToken::new();
+        let before = self.current_links.lock().expect("never held across a panic").insert(from.node, replaced.clone());
+        if let Some(before) = before {
+            before.cancel();
+        }
+        if let Some(redial_signal) = self.redial_signals.get(&from.node) {
+            redial_signal.notify_one();
+        }
+        let end = replaced.run_until_cancelled(self.forward_frames(&mut link, from)).await;
+        if let Some(end) = end {
+            let _ = self.events.send(LinkEvent::IncomingLinkEnded { from, end, is_direct }).await;
+        }
+    }
+
+    async fn forward_frames(&self, link: &mut Link, from: Process) -> LinkEnd {
+        loop {
+            let envelope = match link.read().await {
+                Ok(Frame::Message(envelope)) => envelope,
+                Ok(Frame::Payload(payload)) => {
+                    if self.inbound.try_send(Inbound { from, payload }).is_err() {
+                        debug!("cargo from {} is dropped: too much waits", self.policy.peers.addr(from.node));
+                    }
+                    continue;
+                }
+                Ok(_) => return LinkEnd::Broken,
+                Err(end) => return end,
+            };
+            let claims = (envelope.cluster, self.policy.peers.id(envelope.from), envelope.boot);
+            if claims != (self.policy.cluster, Some(from.node), from.boot) {
+                warn!("a frame on the link of {} claims another sender", self.policy.peers.addr(from.node));
+                return LinkEnd::Broken;
+            }
+            if self.events.send(LinkEvent::MessageReceived { from, envelope }).await.is_err() {
+                return LinkEnd::Broken;
+            }
+        }
+    }
+}
+
+/// Peeks until the buffer is full.
+async fn peek_all(stream: &TcpStream, buffer: &mut [u8; 4]) -> std::io::Result<()> {
+    let mut seen = 0;
+    while stream.peek(buffer).await? < buffer.len() {
+        let now = stream.peek(buffer).await?;
+        if now == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if now == seen {
+            // Readiness does not tell that more has come, so look again in a moment.
+            sleep(Duration::from_millis(10)).await;
+        }
+        seen = now;
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Who has connected to the election port and not greeted yet: few at a time, and the oldest makes room for the newest.
+//!
+//! A member greets within a moment, so whoever has been here longest is most likely none. Waiting for a place instead
+//! would let a few dozen silent connections keep the members out. The hosts of members have a room of their own, which
+//! nobody on another host can fill.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::process::Peers;
+
+/// How many of any host may stand at the door; each costs a socket and at most one Hello of memory.
+const MAX_PENDING_FOREIGN: usize = 32;
+
+/// How many of the members' hosts; more, because a member's greeting must survive a flood from its own host.
+const MAX_PENDING_MEMBER_HOSTS: usize = 128;
+
+/// The two rooms.
+#[derive(Debug)]
+pub(crate) struct PendingConnections {
+    member_addrs: Vec<IpAddr>,
+    member_hosts: Arc<SlotPool>,
+    foreign_hosts: Arc<SlotPool>,
+}
+
+#[derive(Debug)]
+struct SlotPool {
+    capacity: usize,
+    pending: Mutex<PendingSlots>,
+}
+
+#[derive(Debug, Default)]
+struct PendingSlots {
+    /// Oldest first.
+    slots: VecDeque<(u64, CancellationToken)>,
+    next: u64,
+}
+
+/// A place at the door, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct PendingSlot {
+    pool: Arc<SlotPool>,
+    number: u64,
+    /// Cancelled when the place is needed for somebody else.
+    pub(crate) evicted: CancellationToken,
+    /// Whether somebody else had to go for this one.
+    pub(crate) evicted_another: bool,
+}
+
+impl PendingConnections {
+    pub(crate) fn new(peers: &Peers) -> Self {
+        let pool = |capacity| Arc::new(SlotPool { capacity, pending: Mutex::default() });
+        let member_addrs = peers.addrs().iter().map(|node| node.socket_addr().ip()).collect();
+        Self { member_addrs, member_hosts: pool(MAX_PENDING_MEMBER_HOSTS), foreign_hosts: pool(MAX_PENDING_FOREIGN) }
+    }
+
+    /// Takes a place for a connection from `remote`.
+    pub(crate) fn admit(&self, remote: SocketAddr) -> PendingSlot {
+        let pool = if self.member_addrs.contains(&remote.ip()) { &self.member_hosts } else { &self.foreign_hosts };
+        let mut pending = pool.pending.lock().expect("never held across a panic");
+        let oldest = if pending.slots.len() < pool.capacity { None } else { pending.slots.pop_front() };
+        if let Some((_, evicted)) = &oldest {
+            evicted.cancel();
+        }
+        let (number, evicted) = (pending.next, CancellationToken::new());
+        pending.next += 1;
+        pending.slots.push_back((number, evicted.clone()));
+        PendingSlot { pool: Arc::clone(pool), number, evicted, evicted_another: oldest.is_some() }
+    }
+}
+
+impl Drop for PendingSlot {
+    fn drop(&mut self) {
+        let mut pending = self.pool.pending.lock().expect("never held across a panic");
+        pending.slots.retain(|(number, _)| *number != self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_makes_room_and_strangers_make_none_of_a_members_host() {
+        let node = "10.0.0.1:8080".parse().unwrap();
+        let pending_connections = PendingConnections::new(&Peers::new(vec![node], node).unwrap());
+        let member = pending_connections.admit("10.0.0.1:50000".parse().unwrap());
+        let mut slots: Vec<PendingSlot> =
+            (0..MAX_PENDING_FOREIGN).map(|_| pending_connections.admit("10.0.0.9:1".parse().unwrap())).collect();
+        assert!(slots.iter().all(|slot| !slot.evicted_another && !slot.evicted.is_cancelled()));
+        let newest = pending_connections.admit("10.0.0.9:1".parse().unwrap());
+        assert!(newest.evicted_another && slots[0].evicted.is_cancelled() && !slots[1].evicted.is_cancelled());
+        // One goes by itself, so there is room again.
+        drop(slots.remove(1));
+        assert!(!pending_connections.admit("10.0.0.9:1".parse().unwrap()).evicted_another);
+        assert!(!member.evicted.is_cancelled());
+    }
+}

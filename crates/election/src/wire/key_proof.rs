@@ -1,0 +1,110 @@
+//! How two nodes prove to each other that they hold the same cluster key, without saying it. Pure.
+//!
+//! A proof is an HMAC-SHA256 over who proves it, and over both Hellos byte for byte as they went over the wire. The
+//! Hellos hold a fresh random number of each side, both names, both processes and both addresses of the connection. So
+//! a proof cannot be replayed on another connection (the verifier's number differs), reflected (each side's proof is
+//! labelled), or carried over to a Hello that was altered.
+
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use super::refusal::RefusalKind;
+use rollcall_core::ClusterKey;
+
+/// Keeps these codes apart from whatever else the same secret may ever be used for.
+const DOMAIN: &[u8] = b"rollcall election link, protocol 2";
+
+/// A number that is used once; drawn by the driver.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Nonce(pub(crate) [u64; 4]);
+
+/// The code that proves knowledge of the key.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct KeyProof([u8; 32]);
+
+/// The two Hellos of one connection, as they were sent and received.
+#[derive(Clone, Debug)]
+pub(crate) struct Transcript {
+    pub(crate) dialler: Bytes,
+    pub(crate) acceptor: Bytes,
+}
+
+/// What a proof vouches for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum KeyClaim<'a> {
+    /// The one who dialled holds the key.
+    Dialler,
+    /// The one who accepted holds the key, and lets the other in.
+    Acceptor,
+    /// The one who accepted holds the key, and refuses the other for this reason.
+    Refusal(RefusalKind, &'a str),
+}
+
+impl Transcript {
+    /// The proof of a claim about this connection.
+    pub(crate) fn prove(&self, claim: KeyClaim<'_>, key: &ClusterKey) -> KeyProof {
+        KeyProof(self.code(claim, key).finalize().into_bytes().into())
+    }
+
+    /// Whether `proof` proves the claim; takes the same time wherever they differ.
+    pub(crate) fn verifies(&self, claim: KeyClaim<'_>, proof: &KeyProof, key: &ClusterKey) -> bool {
+        self.code(claim, key).verify_slice(&proof.0).is_ok()
+    }
+
+    fn code(&self, claim: KeyClaim<'_>, key: &ClusterKey) -> Hmac<Sha256> {
+        let mut code = Hmac::<Sha256>::new_from_slice(key.reveal()).expect("an HMAC takes keys of any length");
+        let (label, reason) = match claim {
+            KeyClaim::Dialler => ("dialler".to_owned(), ""),
+            KeyClaim::Acceptor => ("acceptor".to_owned(), ""),
+            KeyClaim::Refusal(kind, reason) => (format!("refusal {}", kind.wire_name()), reason),
+        };
+        // Each part behind its length, so that nothing can be moved from one to the next.
+        for part in [DOMAIN, label.as_bytes(), reason.as_bytes(), &self.dialler, &self.acceptor] {
+            code.update(&(part.len() as u64).to_be_bytes());
+            code.update(part);
+        }
+        code
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> ClusterKey {
+        text.parse().expect("long enough")
+    }
+
+    fn transcript(dialler: &'static str, acceptor: &'static str) -> Transcript {
+        Transcript { dialler: dialler.into(), acceptor: acceptor.into() }
+    }
+
+    #[test]
+    fn a_proof_holds_for_its_claim_its_connection_and_its_key_only() {
+        let right = key("the key of the cluster");
+        let here = transcript("hello of A, 1", "hello of B, 2");
+        let claims = [
+            KeyClaim::Dialler,
+            KeyClaim::Acceptor,
+            KeyClaim::Refusal(RefusalKind::AddressConflict, "why"),
+            KeyClaim::Refusal(RefusalKind::AddressConflict, "because"),
+        ];
+        for (place, claim) in claims.into_iter().enumerate() {
+            let proof = here.prove(claim, &right);
+            for (other_place, other) in claims.into_iter().enumerate() {
+                assert_eq!(here.verifies(other, &proof, &right), place == other_place, "{claim:?} as {other:?}");
+            }
+            assert!(!here.verifies(claim, &proof, &key("the key of the clusteR")), "another key");
+            for elsewhere in [
+                transcript("hello of A, 1", "hello of B, 3"),
+                transcript("hello of C, 1", "hello of B, 2"),
+                transcript("hello of B, 2", "hello of A, 1"),
+                transcript("hello of A, 1h", "ello of B, 2"),
+            ] {
+                assert!(!elsewhere.verifies(claim, &proof, &right), "{elsewhere:?}");
+            }
+        }
+    }
+}

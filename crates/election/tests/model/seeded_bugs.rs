@@ -1,0 +1,114 @@
+//! How bugs are planted around the machine: it is told what a buggy one would have told itself.
+
+use rollcall_core::{Load, MemberRole, Term};
+use rollcall_election::machine::{Event, Machine};
+use rollcall_election::{Ballot, BallotReport, Message, NodeId, NodeSet, PreVoteResp, Process};
+
+use super::bounds::{Bounds, Bug, NOW};
+use super::packet::Content;
+use super::world::{LiveNode, NO_TIME_PASSED, World, others};
+
+impl World {
+    /// The word of `of` that it does not lead, which it never gave.
+    fn forged_answer(&self, of: u8, to: u8) -> Event {
+        let answer = PreVoteResp {
+            asker: self.process(to).boot,
+            round: 0,
+            granted: false,
+            ready: false,
+            load: Load::NEUTRAL,
+            role: MemberRole::Follower,
+            ballot: BallotReport { missing_at_start: false, sound: false, term: Term(0) },
+            leader: None,
+        };
+        Event::MessageReceived { from: self.process(of), message: Message::PreVoteResp(answer) }
+    }
+
+    fn end_window(&mut self, bounds: &Bounds, node: u8) {
+        for other in others(node) {
+            let event = self.forged_answer(other, node);
+            self.feed(bounds, node, event, NodeSet::default());
+        }
+    }
+
+    /// What follows an answer that `message` may be.
+    pub(super) fn forged_answers(
+        &self,
+        bounds: &Bounds,
+        from: Process,
+        to: u8,
+        message: &Message,
+    ) -> impl Iterator<Item = Event> + use<> {
+        let orderly_ends = bounds.bug == Some(Bug::OnePeerEndsWindow)
+            && matches!(message, Message::PreVoteResp(answer) if answer.role != MemberRole::Leader);
+        let third = others(to).find(|node| *node != from.node.0).filter(|_| orderly_ends);
+        third.map(|third| self.forged_answer(third, to)).into_iter()
+    }
+
+    /// The ballot that a node finds when it starts.
+    pub(super) fn ballot_at_start(&self, bounds: &Bounds, node: u8, wiped: bool) -> Option<Ballot> {
+        let disk = self.disks[usize::from(node)].filter(|_| !wiped);
+        match bounds.bug {
+            Some(Bug::WipedNodeVotes) => disk.or(Some(Ballot::default())),
+            Some(Bug::VolatileVote) => disk.map(|ballot| Ballot { voted_for: None, ..ballot }),
+            _ => disk,
+        }
+    }
+
+    pub(super) fn started(&mut self, bounds: &Bounds, node: u8) {
+        if bounds.bug == Some(Bug::NoBootWindow) {
+            self.end_window(bounds, node);
+        }
+    }
+
+    pub(super) fn deliver_message(&mut self, bounds: &Bounds, from: Process, to: u8, mut message: Message) {
+        if let (Some(Bug::LeaseFromReceipt), Message::Ack { sent_at, .. }) = (bounds.bug, &mut message) {
+            *sent_at = NOW;
+        }
+        let with_bug = self.forged_answers(bounds, from, to, &message);
+        self.feed(bounds, to, Event::MessageReceived { from, message }, NodeSet::default());
+        for event in with_bug {
+            self.feed(bounds, to, event, NodeSet::default());
+        }
+    }
+
+    /// A node sees the end of a link.
+    pub(super) fn deliver_end_of_stream(&mut self, bounds: &Bounds, of: Process, node: u8) {
+        let leader = self
+            .live_node(node)
+            .and_then(|live_node| live_node.machine.leader())
+            .map(|(leader, _)| self.process(leader.0));
+        let taken_for = match bounds.bug {
+            Some(Bug::EndVoidsAnyPromise) => leader.unwrap_or(of),
+            Some(Bug::EndByAddress) => self.process(of.node.0),
+            _ => of,
+        };
+        self.feed(bounds, node, Event::EndOfStream(taken_for), NodeSet::default());
+        if bounds.bug == Some(Bug::EndClearsVote) && leader == Some(of) {
+            self.clear_vote(bounds, node);
+        }
+    }
+
+    fn clear_vote(&mut self, bounds: &Bounds, node: u8) {
+        let Some(term) = self.live_node(node).map(LiveNode::term) else { return };
+        let ballot = Some(Ballot { term, voted_for: None });
+        self.disks[usize::from(node)] = ballot;
+        let machine = Machine::new(bounds.rules(node), self.process(node).boot, ballot, NOW);
+        self.live_nodes[usize::from(node)] = Some(LiveNode::new(&machine, &NO_TIME_PASSED));
+        self.end_window(bounds, node);
+    }
+
+    /// Bugs that are an event of their own.
+    pub(super) fn inject_bug(&mut self, bug: Bug, leader: u8) {
+        let term = self.live_node(leader).map(LiveNode::term).unwrap_or_default();
+        for other in others(leader) {
+            match bug {
+                Bug::HandoverKeepsLease => {
+                    self.send_packet(leader, NodeId(other), Content::Message(Message::StandNow { term }))
+                }
+                Bug::ClosesWithoutBye => self.send_packet(leader, NodeId(other), Content::EndOfStream),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Words that come too late, and load that moves leadership. FAULTS rows 26 and 28.
+
+use super::world::{Cut, MS, NetworkConditions, SECOND, World};
+
+/// Row 26: old messages come again at any time, up to a minute late, and change nothing.
+#[test]
+fn words_from_the_past_are_ignored() {
+    let mut again = 0;
+    for seed in 0..100 {
+        let mut world = World::settled(3, seed);
+        world.network = NetworkConditions { repeat: 500, ..NetworkConditions::default() };
+        // Some handovers and resignations, so that there is something to come again.
+        for _ in 0..2 {
+            let leader = world.leader();
+            world.stop(leader);
+            world.run_until_served(SECOND);
+            world.run(SECOND);
+            world.start_all();
+            world.run(5 * SECOND);
+            let leader = world.leader();
+            world.isolate(leader, Cut::Holds);
+            world.run(5 * SECOND);
+            world.heal_all();
+            world.run(5 * SECOND);
+        }
+        let before = world.repeated_releases;
+        let (leader, changes) = (world.leader(), world.checks.changes);
+        let lapsed = world.run_until(60 * SECOND, |world| world.serving() != Some(leader));
+        assert_eq!((lapsed, world.checks.changes), (None, changes), "seed {seed}");
+        world.assert_no_violation();
+        again += world.repeated_releases - before;
+    }
+    println!("{again} words to stand and resignations came once more");
+    assert!(again > 1000, "{again}");
+}
+
+/// Row 28.
+#[test]
+fn a_leader_under_full_load_hands_over_and_leadership_stays() {
+    let mut slowest = 0;
+    for seed in 0..100 {
+        let mut world = World::settled(3, seed);
+        let leader = world.leader();
+        let light = (leader + 1) % 3;
+        for node in 0..3 {
+            world.set_load(node, [950, 100, 300][(node + 3 - leader) % 3]);
+        }
+        let took = world.run_until(60 * SECOND, |world| world.serving() == Some(light));
+        slowest = slowest.max(took.expect("it hands over to the lightest"));
+        let changes = world.checks.changes;
+        world.run(30 * SECOND);
+        assert!(world.checks.changes - changes <= 1, "seed {seed}");
+        assert_eq!(world.leader(), light, "seed {seed}");
+        world.assert_no_violation();
+    }
+    println!("handed over after {} ms at most", slowest / MS);
+    assert!(slowest <= 30 * SECOND);
+}

@@ -1,0 +1,75 @@
+//! Holds the invariants against what a node does and says.
+
+use rollcall_core::{BootMs, Term};
+use rollcall_election::{Ballot, Message, RoleState};
+
+use super::{Bug, MS, Rule, SECOND, World};
+
+/// A machine that says more than this in a second talks without end.
+const MAX_MESSAGES_PER_SECOND: u32 = 1000;
+
+impl World {
+    /// The invariants, after each event of `node`. Between two events leases only run out.
+    pub(super) fn check_invariants(&mut self, node: usize) {
+        let (now, stretched) = (self.now, self.has(Bug::LeaseAsLongAsPromise));
+        let host = &mut self.hosts[node];
+        let Some(running) = &mut host.running else { return };
+        let (me, term) = (running.process.node, running.machine.term());
+        let RoleState::Leader { serves_until, .. } = running.machine.role_state() else {
+            let keeps = self.bug == Some(Bug::HandoverKeepsLease) && running.machine.awaits_successor();
+            running.serves_until = if keeps { running.kept_lease } else { 0 };
+            return;
+        };
+        let more =
+            if stretched && serves_until > BootMs(0) { host.rules.timings.election_timeout_min_ms / 6 } else { 0 };
+        running.serves_until = host.clock.when(serves_until.plus(more), now);
+        running.kept_lease = running.serves_until;
+        let serves = running.serves_until > now;
+        self.checks.leads(me, term);
+        if serves {
+            self.checks.serves(me, term);
+            let both: Vec<_> = (0..self.hosts.len()).filter(|node| self.serves(*node)).collect();
+            if both.len() > 1 {
+                self.checks.broken(Rule::OneServingNode, format!("nodes {both:?} serve at once at {} ms", now / MS));
+            }
+        }
+    }
+
+    /// Nodes that answer each other's questions with questions would never end.
+    pub(super) fn check_message_rate(&mut self, node: usize) {
+        let now = self.now;
+        let Some(running) = &mut self.hosts[node].running else { return };
+        if now - running.message_rate.0 > SECOND {
+            running.message_rate = (now, 0);
+        }
+        running.message_rate.1 += 1;
+        if running.message_rate.1 > MAX_MESSAGES_PER_SECOND {
+            self.checks.broken(Rule::NoBusyLoop, format!("node {node} talks without end at {} ms", now / MS));
+        }
+    }
+
+    /// Rule 1 and I3, as others see them.
+    pub(super) fn check_durable(&mut self, node: usize, to: u8, message: Message) {
+        let (term, vote) = match message {
+            Message::Vote { term, .. } => (term, Some(node)),
+            Message::VoteResp { term, granted: true, .. } => (term, Some(usize::from(to))),
+            Message::VoteResp { term, .. } | Message::Ack { term, .. } | Message::Heartbeat { term, .. } => {
+                (term, None)
+            }
+            _ => return,
+        };
+        let saved = self.hosts[node].disk.durable().unwrap_or_default();
+        let voted = vote.map(Self::id);
+        if term > Term(0) && (saved.term < term || (voted.is_some() && saved != Ballot { term, voted_for: voted })) {
+            self.checks.broken(Rule::Durable, format!("node {node} sends {message:?}, but its disk holds {saved:?}"));
+        }
+        // A refusal tells a term only to be of help, and none if none is certain.
+        let claims = !matches!(message, Message::VoteResp { granted: false, .. });
+        let told = &mut self.hosts[node].highest_sent_term;
+        if claims && term < *told {
+            let text = format!("node {node} told of term {} after {}", term.0, told.0);
+            self.checks.broken(Rule::TermNeverDecreases, text);
+        }
+        *told = (*told).max(term);
+    }
+}

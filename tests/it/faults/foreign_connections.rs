@@ -1,0 +1,147 @@
+//! What does not belong on an election port, and nodes that are there twice.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::observed_cluster::{ObservedCluster, terms};
+use crate::cluster::{Plan, Process, SOON, free_port, rollcall, until};
+
+/// More than the strangers that a node listens to at once.
+const CONNECTIONS_OF_EACH_KIND: usize = 40;
+/// Silent ones besides, so many that without a limit they would show among the node's open files.
+const SILENT_CONNECTIONS: u32 = 240;
+/// Between two of them: all at once would overflow the queue of connections that wait to be accepted, and then the system tells
+/// a client that it is connected, but not the node, until much later.
+const CONNECT_INTERVAL: Duration = Duration::from_millis(4);
+/// The strangers from a member's own host that a node listens to at once (128), and some files that come and go.
+const MAX_OPEN_FILES: usize = 128 + 40;
+/// Of the endless frames together; they must not be kept.
+const FRAME_BYTES_SENT: usize = 4 << 20;
+/// What a node may grow by in all this: the floods together are 160 MiB.
+const MAX_GROWTH_KIB: u64 = 40 << 10;
+const OBSERVATION_AFTER: Duration = Duration::from_secs(6);
+/// Between two counts of the open files.
+const COUNT_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Row 21: on one machine, the system itself keeps a second process out, by the lock or by the port.
+#[tokio::test]
+async fn a_second_process_of_a_node_ends_at_its_start_and_the_first_goes_on() {
+    let mut observed = ObservedCluster::start(Plan::documented()).await;
+    let leader = observed.wait_until_settled().await;
+    let term = observed.term().await;
+    for (data_dir, code, word) in [("data", 78, "another process is this node"), ("elsewhere", 71, "cannot listen")] {
+        let mut command = rollcall(observed.cluster.dir());
+        command.args(["--config", "config.toml", "--this-node", &observed.cluster.name(leader)]);
+        command.args(["--api-bind", "127.0.0.1", "--api-port", &free_port().to_string(), "--data-dir", data_dir]);
+        let (out, log) = (observed.cluster.dir().join("second.out"), observed.cluster.dir().join("second.err"));
+        let status = Process::start(command, &out, &log).wait().await;
+        let log_text = std::fs::read_to_string(log).expect("it was written");
+        assert_eq!(status.code(), Some(code), "{log_text}");
+        assert!(log_text.contains(word), "{log_text}");
+    }
+    assert_eq!(terms(&observed.observe_for(OBSERVATION_AFTER).await), [term]);
+}
+
+/// Row 23.
+#[tokio::test]
+async fn what_is_no_node_is_shown_out_in_time_and_neither_fills_memory_nor_disturbs_the_leader() {
+    let mut observed = ObservedCluster::start(Plan::documented()).await;
+    let leader = observed.wait_until_settled().await;
+    let term = observed.term().await;
+    let memory = resident_kib(observed.cluster.id(leader));
+    let max_open = open_files(observed.cluster.id(leader)) + MAX_OPEN_FILES;
+    let mut connections = JoinSet::new();
+    for place in 0..SILENT_CONNECTIONS {
+        let port = observed.cluster.election(leader);
+        connections.spawn(async move {
+            sleep(CONNECT_INTERVAL * place).await;
+            assert_disconnected(port, "silence", async |stream| stream).await;
+        });
+    }
+    for _ in 0..CONNECTIONS_OF_EACH_KIND {
+        let port = observed.cluster.election(leader);
+        connections.spawn(assert_disconnected(port, "garbage", async |mut stream| {
+            let garbage: Vec<u8> = (0..8192).map(|_| rand::random()).collect();
+            let _ = stream.write_all(&garbage).await;
+            stream
+        }));
+        connections.spawn(assert_disconnected(port, "an endless frame", async |mut stream| {
+            let _ = stream.write_all(&u32::MAX.to_be_bytes()).await;
+            let piece = vec![b'x'; 1 << 16];
+            for _ in 0..FRAME_BYTES_SENT / piece.len() {
+                if !matches!(timeout(SOON, stream.write_all(&piece)).await, Ok(Ok(()))) {
+                    break;
+                }
+            }
+            stream
+        }));
+        connections.spawn(assert_disconnected(port, "slow bytes", async |mut stream| {
+            let _ = stream.write_all(&4096_u32.to_be_bytes()).await;
+            while stream.write_all(b" ").await.is_ok() {
+                sleep(Duration::from_millis(100)).await;
+            }
+            stream
+        }));
+        connections.spawn(assert_disconnected(port, "silence", async |stream| stream));
+    }
+    let process = observed.cluster.id(leader);
+    let counting = async move {
+        let mut most = 0;
+        for _ in 0..OBSERVATION_AFTER.as_millis() / COUNT_INTERVAL.as_millis() {
+            most = most.max(open_files(process));
+            sleep(COUNT_INTERVAL).await;
+        }
+        most
+    };
+    let (seen, most) = tokio::join!(observed.observe_for(OBSERVATION_AFTER), counting);
+    assert_eq!(terms(&seen), [term], "the leader is undisturbed");
+    assert!(most <= max_open, "{most} files were open at once, at most {max_open} may be");
+    while let Some(ended) = connections.join_next().await {
+        ended.expect("shown out");
+    }
+    let grown = resident_kib(observed.cluster.id(leader)).saturating_sub(memory);
+    assert!(grown < MAX_GROWTH_KIB, "{grown} KiB more");
+    assert_eq!(observed.wait_for_agreement().await, leader);
+}
+
+/// Row 23.
+#[tokio::test]
+async fn http_on_the_election_port_is_answered_with_the_port_that_was_meant() {
+    let cluster = Plan::quick().nodes(1).start().await;
+    for request in
+        ["GET / HTTP/1.1\r\nhost: x\r\n\r\n", "POST /register HTTP/1.1\r\nhost: x\r\n\r\n", "HEAD / HTTP/1.0\r\n\r\n"]
+    {
+        let mut stream = TcpStream::connect(cluster.election(0)).await.expect("it listens");
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        timeout(SOON, stream.read_to_string(&mut answer)).await.expect("in time").expect("text");
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.contains(&format!("port {}", cluster.api(0).1)), "{answer}");
+    }
+    until("the node to lead all the same", async || cluster.at(0).get("/leader").await.status == 200).await;
+}
+
+/// Connects, does this, and waits until the other end has ended the connection.
+async fn assert_disconnected(port: (&str, u16), what: &str, act: impl AsyncFnOnce(TcpStream) -> TcpStream) {
+    let stream = TcpStream::connect(port).await.expect("it listens");
+    let mut stream = timeout(SOON + SOON, act(stream)).await.unwrap_or_else(|_| panic!("{what} is heard for ever"));
+    let mut buffer = [0; 1024];
+    let ended = async { while stream.read(&mut buffer).await.is_ok_and(|length| length > 0) {} };
+    timeout(SOON, ended).await.unwrap_or_else(|_| panic!("{what} is never shown out"));
+}
+
+/// How many files and sockets a process has open.
+fn open_files(process: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd")).expect("it runs, on Linux").count()
+}
+
+/// The memory of a process, as the system counts it.
+fn resident_kib(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs, on Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it has memory");
+    line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+}

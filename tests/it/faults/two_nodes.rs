@@ -1,0 +1,31 @@
+//! Two nodes: none can do without the other, and says so.
+
+use std::time::Duration;
+
+use crate::cluster::{Plan, until};
+
+/// Longer than any timeout.
+const OBSERVATION_TIME: Duration = Duration::from_secs(6);
+
+/// Row 13.
+#[tokio::test]
+async fn of_two_nodes_the_one_that_is_left_does_not_lead_and_says_why() {
+    for leader_dies in [true, false] {
+        let mut cluster = Plan::documented().nodes(2).start().await;
+        let leader = cluster.leader().await;
+        let (dead, left) = if leader_dies { (leader, 1 - leader) } else { (1 - leader, leader) };
+        cluster.kill9(dead);
+        until("the end of what is left of the lease", async || cluster.at(left).get("/readyz").await.status == 503)
+            .await;
+        let end = tokio::time::Instant::now() + OBSERVATION_TIME;
+        while tokio::time::Instant::now() < end {
+            let why = cluster.at(left).get("/readyz").await.expect_error(503, "no_leader");
+            assert!(why.contains("leader"), "{why}");
+            assert_eq!(cluster.at(left).get("/discover").await.status, 503);
+        }
+        until("the log to say why", async || {
+            cluster.stderr(left).contains("there is no leader: 1 of 2 nodes can be reached, 2 are needed")
+        })
+        .await;
+    }
+}
