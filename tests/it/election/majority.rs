@@ -27,12 +27,12 @@ async fn one_of_three_never_serves_and_says_so() {
         let health = cluster.at(last).get("/").await.json();
         assert_eq!((&health["status"], &health["is_leader"]), (&json!("ok"), &json!(false)), "{health}");
         for path in ["/users", "/discover", "/leader", "/readyz"] {
-            cluster.at(last).get(path).await.refused(503, "no_leader");
+            cluster.at(last).get(path).await.expect_error(503, "no_leader");
         }
         let refused = cluster.at(last).post("/register", r#"{"username":"bob"}"#).await;
-        refused.refused(503, "no_leader");
+        refused.expect_error(503, "no_leader");
         assert_eq!(refused.header("retry-after"), Some("1"));
-        cluster.at(last).post("/heartbeat", "nonsense").await.refused(503, "no_leader");
+        cluster.at(last).post("/heartbeat", "nonsense").await.expect_error(503, "no_leader");
     }
     assert_eq!(cluster.stored(), ["users/alice/profile.json"]);
     // With a second node there is a majority again.
@@ -46,17 +46,17 @@ async fn a_leader_whose_followers_are_frozen_stops_serving() {
     let cluster = Plan::quick().start().await;
     let leader = cluster.leader().await;
     for index in (0..3).filter(|index| *index != leader) {
-        cluster.stop(index);
+        cluster.freeze(index);
     }
     until("the end of the lease", async || cluster.at(leader).get("/discover").await.status == 503).await;
     let health = cluster.at(leader).get("/").await.json();
     assert_eq!(health["is_leader"], false, "{health}");
     let started = Instant::now();
     while started.elapsed() < OBSERVATION_TIME / 2 {
-        cluster.at(leader).post("/register", r#"{"username":"bob"}"#).await.refused(503, "no_leader");
+        cluster.at(leader).post("/register", r#"{"username":"bob"}"#).await.expect_error(503, "no_leader");
     }
     for index in (0..3).filter(|index| *index != leader) {
-        cluster.cont(index);
+        cluster.resume(index);
     }
     cluster.leader().await;
     assert_eq!(cluster.register("bob", "10.0.0.1:9000").await.len(), 36);

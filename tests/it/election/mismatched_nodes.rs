@@ -20,7 +20,7 @@ async fn check_kept_out(cluster: &mut Cluster, name: &str, value: &str, words: &
     assert_ne!(leader, 2);
     let stranger = cluster.at(2).get("/").await.json();
     assert_eq!((&stranger["is_leader"], &stranger["current_leader"]), (&json!(false), &json!(null)), "{stranger}");
-    cluster.at(2).get("/users").await.refused(503, "no_leader");
+    cluster.at(2).get("/users").await.expect_error(503, "no_leader");
     assert_eq!(cluster.lead().get("/users").await.status, 200);
 }
 

@@ -35,7 +35,7 @@ async fn check_stored(cluster: &Cluster, stored: &StoredData) {
     let images = cluster.lead().get("/images/alice").await.json();
     assert_eq!(images["images"], json!([stored.name]));
     assert_eq!(cluster.lead().get(&format!("/image/alice/{}", stored.name)).await.body, stored.picture);
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     assert_eq!(cluster.lead().get("/discover").await.json()["count"], 1);
     // The very same registration still gives the very same id.
     assert_eq!(cluster.register("alice", "10.0.0.1:9000").await, stored.id);
@@ -130,12 +130,12 @@ async fn freeze_and_wake(cluster: &Cluster, username: &str) {
     }
     // An answer on another connection: by then the server has read those as well, as nearly as can be known.
     cluster.at(old).get("/").await;
-    cluster.stop(old);
+    cluster.freeze(old);
     let new = cluster.leader_after(old).await;
     for (socket, rest) in &mut partial_requests {
         socket.write_all(rest.as_bytes()).await.expect("the system reads for it");
     }
-    cluster.cont(old);
+    cluster.resume(old);
     for (mut socket, _) in partial_requests {
         let mut answer = [0; 12];
         timeout(SOON, socket.read_exact(&mut answer)).await.expect("it woke").expect("it answers");

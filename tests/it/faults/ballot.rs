@@ -74,7 +74,7 @@ async fn a_lost_ballot_is_said_and_disturbs_nobody_and_its_node_is_of_use_again(
 async fn followers_that_are_restarted_within_a_moment_do_not_vote_early() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
-    observed.cluster.stop(leader);
+    observed.cluster.freeze(leader);
     let at = Instant::now();
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
         observed.cluster.kill9(follower);
@@ -83,6 +83,6 @@ async fn followers_that_are_restarted_within_a_moment_do_not_vote_early() {
     let took = observed.wait_for_successor(leader).await.received - at;
     // The leader may serve for 2.5 s more. A node that votes at its start would have a successor in a fraction of that.
     assert!(took >= V, "elected after {took:?}");
-    observed.cluster.cont(leader);
+    observed.cluster.resume(leader);
     observed.wait_for_agreement().await;
 }

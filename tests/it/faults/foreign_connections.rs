@@ -38,7 +38,7 @@ async fn a_second_process_of_a_node_ends_at_its_start_and_the_first_goes_on() {
         command.args(["--config", "config.toml", "--this-node", &observed.cluster.name(leader)]);
         command.args(["--api-bind", "127.0.0.1", "--api-port", &free_port().to_string(), "--data-dir", data_dir]);
         let (out, log) = (observed.cluster.dir().join("second.out"), observed.cluster.dir().join("second.err"));
-        let status = Process::start(command, &out, &log).end().await;
+        let status = Process::start(command, &out, &log).wait().await;
         let log_text = std::fs::read_to_string(log).expect("it was written");
         assert_eq!(status.code(), Some(code), "{log_text}");
         assert!(log_text.contains(word), "{log_text}");

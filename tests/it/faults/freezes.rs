@@ -20,12 +20,12 @@ async fn a_frozen_leader_has_a_successor_and_serves_nothing_when_it_wakes() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     let at = Instant::now();
-    observed.cluster.stop(leader);
+    observed.cluster.freeze(leader);
     let took = observed.wait_for_successor(leader).await.received - at;
     assert!(took < SUCCESSOR_LIMIT, "took {took:?}");
     let seen = observed.observe_for(FREEZE_TIME.saturating_sub(at.elapsed())).await;
     assert_eq!(terms(&seen).len(), 1, "one successor");
-    observed.cluster.cont(leader);
+    observed.cluster.resume(leader);
     // The requests that waited in its sockets are answered first. What it served now would be of an old term.
     let seen = observed.observe_for(OBSERVATION_AFTER).await;
     assert!(seen.iter().all(|one| one.node != leader || !one.is_served()), "the old leader serves");
@@ -40,9 +40,9 @@ async fn a_frozen_follower_is_no_reason_for_an_election_nor_is_its_waking() {
     let leader = observed.wait_until_settled().await;
     let term = observed.term().await;
     let follower = (leader + 1) % 3;
-    observed.cluster.stop(follower);
+    observed.cluster.freeze(follower);
     let mut seen = observed.observe_for(FREEZE_TIME).await;
-    observed.cluster.cont(follower);
+    observed.cluster.resume(follower);
     seen.extend(observed.observe_for(OBSERVATION_AFTER).await);
     assert_eq!(terms(&seen), [term]);
     assert_eq!(observed.wait_for_agreement().await, leader);
@@ -58,13 +58,13 @@ async fn followers_that_wake_within_the_lease_start_no_election() {
     let followers = [(leader + 1) % 3, (leader + 2) % 3];
     for _ in 0..2 {
         for follower in followers {
-            observed.cluster.stop(follower);
+            observed.cluster.freeze(follower);
         }
         // The last acknowledged heartbeat may be a second old, and the lease is 2.5 s: half a second is left.
         let seen = observed.observe_for(Duration::from_secs(1)).await;
         assert_eq!(terms(&seen), [term]);
         for follower in followers {
-            observed.cluster.cont(follower);
+            observed.cluster.resume(follower);
         }
         assert_eq!(terms(&observed.observe_for(V).await), [term]);
     }
@@ -77,13 +77,13 @@ async fn followers_that_wake_after_the_lease_elect_only_one_leader() {
     let leader = observed.wait_until_settled().await;
     let at = Instant::now();
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
-        observed.cluster.stop(follower);
+        observed.cluster.freeze(follower);
     }
     observed.wait_for("the end of the lease", |one| one.node == leader && one.status == 503 && one.sent > at).await;
     assert!(at.elapsed() < V + V, "it served for {:?} without a majority", at.elapsed());
     sleep_until(at + FREEZE_TIME).await;
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
-        observed.cluster.cont(follower);
+        observed.cluster.resume(follower);
     }
     observed.wait_for_agreement().await;
     assert!(terms(&observed.observe_for(OBSERVATION_AFTER).await).len() <= 2, "the cluster settles");

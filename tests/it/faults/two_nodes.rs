@@ -19,7 +19,7 @@ async fn of_two_nodes_the_one_that_is_left_does_not_lead_and_says_why() {
             .await;
         let end = tokio::time::Instant::now() + OBSERVATION_TIME;
         while tokio::time::Instant::now() < end {
-            let why = cluster.at(left).get("/readyz").await.refused(503, "no_leader");
+            let why = cluster.at(left).get("/readyz").await.expect_error(503, "no_leader");
             assert!(why.contains("leader"), "{why}");
             assert_eq!(cluster.at(left).get("/discover").await.status, 503);
         }
