@@ -1,5 +1,7 @@
-//! What an operator reads of the election: one line a change of role, with the term, the reason, the loads and how long
-//! this node knew no leader. Pure; the driver writes the lines.
+//! Operator log of role changes.
+//!
+//! One line per change, with the term, the reason, the loads and the time without a leader. This
+//! module is pure: the driver writes the lines.
 
 use crate::machine::{LogEvent, StepDownReason};
 use crate::members::MemberTable;
@@ -8,10 +10,10 @@ use crate::role::{Member, Role};
 use crate::wire::message::Message;
 use rollcall_core::{BootMs, Term};
 
-/// A line that could be repeated at every attempt is not repeated earlier.
+/// Shortest interval between two lines of the same repeatable kind, in milliseconds.
 const REPEAT_AFTER_MS: u64 = 10_000;
 
-/// A line for the log.
+/// A line for the log, with its level.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum LogLine {
     Info(String),
@@ -19,7 +21,7 @@ pub(super) enum LogLine {
     Error(String),
 }
 
-/// Why there is, or will be, another leader.
+/// Reason for a change of the leader.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum ChangeCause {
     Start,
@@ -28,20 +30,20 @@ enum ChangeCause {
     Resigned(NodeId),
     Handover(NodeId),
     LostMajority,
-    /// Others have elected one without this node's doing.
+    /// Other nodes elected a leader without this node.
     NewerTerm,
 }
 
-/// Remembers what a line needs that no single event tells.
+/// State between events that the log lines need.
 #[derive(Debug)]
 pub(super) struct EventLog {
     peers: Peers,
     cause: ChangeCause,
-    /// The term that was won and not served in yet.
+    /// The term that this node won but has not served in yet.
     won_term: Option<Term>,
-    /// Since when this node could name no leader that serves.
+    /// Since when this node knows no serving leader.
     leaderless_since: Option<BootMs>,
-    /// How long that was the last time.
+    /// How long the last period without a leader was, in milliseconds.
     leaderless_ms: u64,
     campaign_logged_at: Option<BootMs>,
     ballot_failure_logged_at: Option<BootMs>,
@@ -60,7 +62,8 @@ impl EventLog {
         }
     }
 
-    /// A message that tells why there will be another leader; `leader` is the one there is.
+    /// Remembers the reason of a leader change that `message` announces. `leader` is the present
+    /// leader.
     pub(super) fn observe_message(&mut self, message: &Message, leader: Option<NodeId>) {
         let is_leader = |process: &Option<Process>| process.filter(|process| Some(process.node) == leader);
         match (message, leader) {
@@ -76,7 +79,7 @@ impl EventLog {
         }
     }
 
-    /// What this node is now; the line if it has just begun to serve.
+    /// Takes the present role. Returns a line when this node has just begun to serve.
     pub(super) fn observe_role(&mut self, role: &Role, members: &MemberTable, now: BootMs) -> Option<LogLine> {
         if role.leader_at(now).is_none() {
             self.leaderless_since.get_or_insert(now);
@@ -89,13 +92,13 @@ impl EventLog {
         Some(LogLine::Info(format!("leading term {term}: {}", self.take_change_reason(members))))
     }
 
-    /// A ballot could not be written.
+    /// The line for a ballot that could not be written. `None` if one was logged shortly before.
     pub(super) fn ballot_failure(&mut self, error: &dyn std::fmt::Display, now: BootMs) -> Option<LogLine> {
-        let text = format!("the ballot cannot be written, so this node cannot vote: {error}");
+        let text = format!("cannot write the ballot, so this node cannot vote: {error}");
         is_due(&mut self.ballot_failure_logged_at, now).then_some(LogLine::Error(text))
     }
 
-    /// The line for a note, if it is worth one.
+    /// The line for an event, if it has one.
     pub(super) fn line_for(&mut self, event: &LogEvent, members: &MemberTable, now: BootMs) -> Option<LogLine> {
         let addr = |node: NodeId| self.peers.addr(node);
         let line = match *event {
@@ -103,7 +106,7 @@ impl EventLog {
                 let text = format!("candidate in term {term}: {}; {}", self.cause_text(), loads(members));
                 return is_due(&mut self.campaign_logged_at, now).then_some(LogLine::Info(text));
             }
-            // Said when it begins to serve.
+            // Logged when the node begins to serve, see `observe_role`.
             LogEvent::ElectionWon { term } => {
                 self.won_term = Some(term);
                 return None;
@@ -114,19 +117,19 @@ impl EventLog {
             }
             LogEvent::LeaderTimedOut { leader } => {
                 self.cause = ChangeCause::Timeout(leader);
-                LogLine::Warn(format!("no leader: {} is silent (timeout)", self.peers.addr(leader)))
+                LogLine::Warn(format!("no leader: {} timed out", self.peers.addr(leader)))
             }
             LogEvent::LeaderResigned { leader, term } => {
                 self.cause = ChangeCause::Resigned(leader);
-                LogLine::Info(format!("no leader: {} gave up term {term} (resigned)", self.peers.addr(leader)))
+                LogLine::Info(format!("no leader: {} resigned from term {term}", self.peers.addr(leader)))
             }
             LogEvent::LeaderDied { leader } => {
                 self.cause = ChangeCause::EndOfStream(leader);
                 LogLine::Warn(format!("no leader: {} has died (end of stream)", self.peers.addr(leader)))
             }
             LogEvent::DeathDisproved { node } => LogLine::Error(format!(
-                "{} was taken for dead because a link ended, but it lives: ends of links are not trusted any more; set \
-                 trust_end_of_stream = false if something between the nodes ends connections",
+                "{} counted as dead because its link ended, but it is alive: the end of a link no longer counts as proof \
+                 of death; set trust_end_of_stream = false if a device between the nodes ends connections",
                 addr(node)
             )),
             LogEvent::HandoverStarted { to, term } => {
@@ -134,19 +137,19 @@ impl EventLog {
             }
             LogEvent::SteppedDown { term, reason } => self.stepped_down(term, reason),
             LogEvent::Nominated { node } => {
-                LogLine::Info(format!("asked {} to stand: it is much less loaded; {}", addr(node), loads(members)))
+                LogLine::Info(format!("asked {} to campaign: it is much less loaded; {}", addr(node), loads(members)))
             }
             LogEvent::BootWindowEnded { early: true } => {
-                LogLine::Info("nobody leads, say all others: ready to vote".to_owned())
+                LogLine::Info("boot window over: no other node leads; ready to vote".to_owned())
             }
             LogEvent::BootWindowEnded { early: false } => {
-                LogLine::Info("held still long enough after the start: ready to vote".to_owned())
+                LogLine::Info("boot window over: its time has passed; ready to vote".to_owned())
             }
             LogEvent::BallotRecovered { abstains_through: Term(0) } => {
-                LogLine::Info("a new cluster: starting with an empty ballot".to_owned())
+                LogLine::Info("new cluster: starting with an empty ballot".to_owned())
             }
             LogEvent::BallotRecovered { abstains_through } => LogLine::Warn(format!(
-                "this node lost its ballot; it abstains through term {abstains_through} and takes part again after it"
+                "recovered the lost ballot: this node abstains through term {abstains_through} and votes in later terms"
             )),
             LogEvent::BallotSaveFailed => return None,
         };
@@ -161,7 +164,9 @@ impl EventLog {
             StepDownReason::LostMajority => {
                 (ChangeCause::LostMajority, "lost majority: too many of the other nodes are silent".to_owned())
             }
-            StepDownReason::HigherTerm(other) => (ChangeCause::NewerTerm, format!("term {other} was heard of")),
+            StepDownReason::HigherTerm(other) => {
+                (ChangeCause::NewerTerm, format!("another node has the later term {other}"))
+            }
             StepDownReason::Stopping => (ChangeCause::Resigned(me), "resigned: this node is stopping".to_owned()),
         };
         self.cause = cause;
@@ -169,7 +174,8 @@ impl EventLog {
         if reason == StepDownReason::LostMajority { LogLine::Warn(line) } else { LogLine::Info(line) }
     }
 
-    /// Reason, loads and gap of a change that is complete; the next one has a reason of its own.
+    /// Reason, loads and time without a leader, for a completed change. Resets the reason for the
+    /// next change.
     fn take_change_reason(&mut self, members: &MemberTable) -> String {
         let text = format!("{}; {}; {} ms without a leader", self.cause_text(), loads(members), self.leaderless_ms);
         self.cause = ChangeCause::NewerTerm;
@@ -194,7 +200,7 @@ impl EventLog {
     }
 }
 
-/// The load of every node that might lead, as far as it is known.
+/// The load of every node, as far as it is known.
 fn loads(members: &MemberTable) -> String {
     let one = |row: &Member| {
         let load = row.load.map_or_else(|| "unknown".to_owned(), |load| format!("{}%", (load.permille() + 5) / 10));

@@ -20,9 +20,9 @@ const DAMAGES: [Damage; 3] = [
             let whole = fs::read(ballot).expect("it is there");
             fs::write(ballot, &whole[..whole.len() / 2]).expect("writable");
         },
-        "is no whole ballot",
+        "the ballot file is corrupt",
     ),
-    ("overwritten", |ballot| fs::write(ballot, [0xa5; 200]).expect("writable"), "is no whole ballot"),
+    ("overwritten", |ballot| fs::write(ballot, [0xa5; 200]).expect("writable"), "the ballot file is corrupt"),
 ];
 
 /// Two elections' worth.

@@ -1,4 +1,4 @@
-//! What operators see of the election: the table of nodes, and the lines of the log.
+//! Operator's view of the election: the table of nodes and the log lines.
 
 use std::fmt::Display;
 
@@ -12,10 +12,10 @@ use crate::role::Role;
 use crate::wire::message::Message;
 use rollcall_core::BootMs;
 
-/// How often the log says why there is no leader.
+/// Interval in milliseconds between two log lines about a missing leader.
 const EXPLANATION_INTERVAL_MS: u64 = 10_000;
 
-/// The table of nodes, and what the log has said so far.
+/// Table of nodes and state of the operator log.
 #[derive(Debug)]
 pub(super) struct OperatorView {
     pub(super) members: MemberTable,
@@ -35,13 +35,14 @@ impl OperatorView {
         }
     }
 
-    /// Since when no leader serves, now that one does or not.
+    /// Updates and returns the time since which no leader serves. `is_led` tells whether one serves
+    /// now.
     pub(super) fn update_leaderless_since(&mut self, is_led: bool, now: BootMs) -> Option<BootMs> {
         self.leaderless_since = (!is_led).then(|| self.leaderless_since.unwrap_or(now));
         self.leaderless_since
     }
 
-    /// Whether it is time to say why there is no leader; if so, the next time is a while later.
+    /// Whether the log must now say why there is no leader. If so, the interval starts again.
     pub(super) fn take_explanation_due(&mut self, now: BootMs) -> bool {
         let long_without = self.leaderless_since.is_some_and(|since| now.since(since) >= EXPLANATION_INTERVAL_MS);
         let is_due = long_without && now.since(self.explained_at) >= EXPLANATION_INTERVAL_MS;
@@ -55,7 +56,7 @@ impl OperatorView {
         log(self.event_log.line_for(event, &self.members, now));
     }
 
-    /// This node's role, which may have changed.
+    /// Logs a change of this node's role.
     pub(super) fn log_role(&mut self, role: &Role, now: BootMs) {
         log(self.event_log.observe_role(role, &self.members, now));
     }
@@ -64,7 +65,7 @@ impl OperatorView {
         log(self.event_log.ballot_failure(error, now));
     }
 
-    /// The URL of the leader that a message hints at, if it has both.
+    /// Stores the API URL of the leader, if the message names a leader and has a URL.
     pub(super) fn learn_leader_url(&mut self, message: &Message, url: Option<&str>) {
         if let (Message::PreVoteResp(answer), Some(url)) = (message, url)
             && let Some((leader, _)) = answer.leader

@@ -1,27 +1,28 @@
-//! Rule 4, the part on lost ballots: what a node may do that does not know how it voted.
+//! Rule 4, lost ballots: what a node may do while it does not know how it voted.
 
 use crate::process::NodeId;
 use crate::wire::message::BallotReport;
 use rollcall_core::{BootMs, MAX_NODES, Term};
 
-/// Whether this process has a ballot, and since when answers can restore one that was lost.
+/// Whether this process has a ballot, and from when on reports can recover a lost one.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct BallotRecovery {
-    /// Whether there was no sound ballot on disk when the process started.
+    /// Whether there was no valid ballot on disk when the process started.
     pub(super) missing_at_start: bool,
     pub(super) status: BallotStatus,
-    /// Before this moment nobody's word can settle a lost ballot.
+    /// Reports about ballots before this moment cannot recover a lost ballot.
     pub(super) reports_count_from: BootMs,
-    /// The first question that was asked after it.
+    /// The first pre-vote round that was asked after that moment.
     pub(super) first_counted_round: Option<u32>,
 }
 
-/// Whether this node remembers its votes.
+/// Whether this node knows its votes.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) enum BallotStatus {
-    /// Its ballot was read from disk, or made good since.
+    /// The ballot was read from disk, or has been recovered.
     Sound,
-    /// Its ballot file was missing or torn; what the others told of theirs.
+    /// The ballot file was missing or corrupt. Holds the reports of the other nodes about their
+    /// ballots.
     Lost([Option<BallotReport>; MAX_NODES]),
 }
 
@@ -36,38 +37,38 @@ impl BallotRecovery {
         self.status == BallotStatus::Sound
     }
 
-    /// A round of questions begins.
+    /// A pre-vote round begins.
     pub(super) fn begin_round(&mut self, round: u32, now: BootMs) {
         if now >= self.reports_count_from {
             self.first_counted_round.get_or_insert(round);
         }
     }
 
-    /// Whether the answers to this round can settle a lost ballot.
+    /// Whether the responses of this round can recover a lost ballot.
     pub(super) fn counts_round(&self, round: u32) -> bool {
         self.first_counted_round.is_some_and(|first| round.wrapping_sub(first) < u32::MAX / 2)
     }
 
-    /// Whether an answer of `node` would count, and it has given none yet.
+    /// Whether a report of `node` would count and is still missing.
     pub(super) fn needs_report_from(&self, node: NodeId) -> bool {
         self.first_counted_round.is_some() && !self.status.has_report_from(node)
     }
 }
 
 impl BallotStatus {
-    /// The memory of a node whose ballot file is missing or torn.
+    /// Status of a node whose ballot file is missing or corrupt.
     pub(super) fn lost() -> Self {
         Self::Lost([None; MAX_NODES])
     }
 
-    /// Notes what `node` said; the latest word counts.
+    /// Stores the report of `node`. The latest one counts.
     pub(super) fn record_report(&mut self, node: NodeId, report: BallotReport) {
         if let Self::Lost(reports) = self {
             reports[usize::from(node.0)] = Some(report);
         }
     }
 
-    /// Whether nothing more is wanted of `node`: it was heard, or this node remembers all it needs.
+    /// Whether no report of `node` is needed: it is stored, or the ballot is sound.
     pub(super) fn has_report_from(&self, node: NodeId) -> bool {
         match self {
             Self::Sound => true,
@@ -75,13 +76,15 @@ impl BallotStatus {
         }
     }
 
-    /// The term up to which a node that lost its ballot must abstain, once that is known.
+    /// The term up to which a node with a lost ballot must abstain. `None` while the reports do not
+    /// decide it.
     ///
-    /// * A majority of the *others* has sound ballots: whatever this node may have voted for is at most the highest of
-    ///   their terms, because its candidate needed one of them (or stood alone, and did not lead).
-    /// * *Every* other node lost its ballot too and has taken part in no election since: nothing is left to contradict.
-    ///   A majority would not be enough: one that has just lost its ballot and one that never had one would forget the
-    ///   vote of the first.
+    /// * A majority of the *other* nodes has sound ballots. The lost vote was for a term of at most
+    ///   their highest one: its candidate needed the vote of one of them, or it had only its own
+    ///   vote and did not lead.
+    /// * *Every* other node lost its ballot too and has taken part in no election since. Then there
+    ///   is nothing to contradict. A majority would not be enough: a node that has just lost its
+    ///   ballot and a node that never had one would both ignore the vote of the first.
     pub(super) fn abstain_through(&self, nodes: usize) -> Option<Term> {
         let Self::Lost(reports) = self else { return None };
         let others = nodes - 1;

@@ -39,7 +39,9 @@ async fn assert_is_found_out(key: bool) {
             timeout(TIMEOUT, address_conflict.wait_for(Option::is_some)).await.expect("found out").unwrap().clone();
         let name = cluster.peers[node].to_string();
         assert!(reason.unwrap().contains(&format!("another living process is {name}")));
-        assert!(!captured_logs::lines(&["a link from", &name, "another living process"]).is_empty());
+        assert!(
+            !captured_logs::lines(&["refused a link", &format!("node={name} "), "another living process"]).is_empty()
+        );
         double.stop().await;
     }
     for node in cluster.nodes.iter().flatten() {

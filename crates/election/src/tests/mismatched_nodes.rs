@@ -116,9 +116,9 @@ async fn a_node_with_other_peers_is_kept_out() {
     assert_eq!(cluster.leader().await, leader);
     let name = peers[2].to_string();
     for member in &cluster.peers {
-        let here = format!("a link from {name} ");
+        let here = format!("refused a link node={name} ");
         assert_eq!(captured_logs::lines(&[&here, "its peers are", &name]).len(), 2, "one of each member");
-        let there = format!("the link to {member} cannot be made");
+        let there = format!("cannot link to the node node={member} ");
         assert_eq!(captured_logs::lines(&[&there, "refuses this node: its peers are"]).len(), 1);
     }
     stranger.stop().await;

@@ -1,4 +1,4 @@
-//! What this node says of itself at the start of every link, and whom it lets in.
+//! Content of this node's Hello, and admission of other nodes by their Hello.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard};
@@ -14,7 +14,7 @@ use crate::wire::hello::{Hello, Purpose};
 use crate::wire::key_proof::Nonce;
 use rollcall_core::{ClusterKey, NodeAddr, Timings};
 
-/// The facts about this node that never change while it runs, and what it remembers of those who greeted.
+/// Constant facts about this node, and what it knows about connecting processes.
 #[derive(Debug)]
 pub(crate) struct HelloPolicy {
     pub(crate) peers: Peers,
@@ -33,22 +33,22 @@ impl HelloPolicy {
         self.peers.addr(self.peers.me())
     }
 
-    /// The bound on every connect, answer and write.
+    /// Timeout for every connect, answer and write.
     pub(crate) fn net_timeout(&self) -> Duration {
         Duration::from_millis(self.timings.net_timeout_ms)
     }
 
-    /// Which process each name stands for; not to be held for longer than a look.
+    /// The process behind each name. Hold the lock only for one call.
     pub(crate) fn identities(&self) -> MutexGuard<'_, Identities> {
         self.identities.lock().expect("never held across a panic")
     }
 
-    /// What was complained of; not to be held for longer than a look.
+    /// The throttle for log lines about refusals. Hold the lock only for one call.
     pub(crate) fn log_throttle(&self) -> MutexGuard<'_, LogThrottle> {
         self.log_throttle.lock().expect("never held across a panic")
     }
 
-    /// This node's Hello to `to` on a connection with these ends (local, remote).
+    /// This node's Hello to `to`. `addrs` are the local and the remote address of the connection.
     pub(crate) fn hello(&self, to: NodeAddr, addrs: (SocketAddr, SocketAddr), purpose: Purpose, nonce: Nonce) -> Hello {
         Hello {
             protocol: PROTOCOL,
@@ -67,7 +67,8 @@ impl HelloPolicy {
         }
     }
 
-    /// Who greets, or why it is refused; `mine` is the answer it would get.
+    /// Admits the sender of `theirs` or gives the reason for a refusal. `mine` is this node's Hello
+    /// to it.
     pub(crate) fn admit(&self, theirs: &Hello, mine: &Hello) -> Result<NodeId, String> {
         if let Some(difference) = theirs.difference_from(mine) {
             return Err(difference);

@@ -1,4 +1,5 @@
-//! The election port: accepts links, lets in who belongs here, and reads their frames. Holds no policy of the election.
+//! Listener on the election port: accepts links, admits members, and reads their frames. It
+//! contains no rules of the election.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -25,10 +26,10 @@ use crate::wire::refusal::RefusalKind;
 use rollcall_core::clock::boot_now;
 use rollcall_core::text::harmless;
 
-/// What the network tells the driver.
+/// Event of a link, for the driver.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
-    /// Frames to `node` can be sent; `boot` is the process at the other end.
+    /// Frames can be sent to `node`. `boot` is the process at the other end.
     LinkUp {
         node: NodeId,
         boot: BootId,
@@ -37,52 +38,56 @@ pub(crate) enum LinkEvent {
     LinkDown {
         node: NodeId,
     },
-    /// A frame came in from a process that was let in.
+    /// A frame arrived from an admitted process.
     MessageReceived {
         from: Process,
         envelope: Box<Envelope>,
     },
-    /// A process was let in.
+    /// A process was admitted.
     ProcessConnected {
         process: Process,
     },
-    /// A process that was let in said that it goes, or its link ended. `is_direct`: both ends had named the same two
-    /// addresses, so nothing stands between them that could end it for them.
+    /// An admitted process sent Bye, or its link ended. `is_direct` tells whether both ends named
+    /// the same two addresses. Then no device between the nodes can have ended the link.
     IncomingLinkEnded {
         from: Process,
         end: LinkEnd,
         is_direct: bool,
     },
-    /// Another living process has this node's address, says a member; in words for the operator.
+    /// A member reports that another living process has this node's address. `reason` is for the
+    /// operator.
     AddressConflict {
         reason: String,
     },
 }
 
-/// After so many that took another's place at the door, the machine gets a moment: a flood must not starve it.
+/// Number of evictions of pending connections after which the listener pauses. The pause gives the
+/// machine time during a flood.
 const EVICTIONS_BEFORE_PAUSE: u32 = 8;
+/// Length of that pause.
 const EVICTION_PAUSE: Duration = Duration::from_millis(1);
 
-/// The pause after an accept that failed, for want of file descriptors say.
+/// Pause after a failed accept, for example when there are no free file descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// The accepting side.
+/// Listener on the election port.
 pub(crate) struct LinkListener {
     pub(crate) policy: Arc<HelloPolicy>,
     pub(crate) events: mpsc::Sender<LinkEvent>,
-    /// Wakes the dialler to a node that was just heard.
+    /// Wakes the outbound link to a node that has just connected.
     pub(crate) redial_signals: HashMap<NodeId, Arc<Notify>>,
     pub(crate) api_port: u16,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
-    /// For the part of the program that sends cargo. What does not fit is dropped, as a network would.
+    /// Payloads for the users of the transport. A payload that does not fit is dropped, as a
+    /// network would drop it.
     pub(crate) inbound: mpsc::Sender<Inbound>,
-    /// The link of each node that is read now; a newer one takes its place.
+    /// The link of each node that is being read. A newer link of the same node replaces it.
     pub(crate) current_links: Mutex<HashMap<NodeId, CancellationToken>>,
 }
 
 impl LinkListener {
-    /// Accepts until `stop`.
+    /// Accepts connections until `stop`.
     pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
         let pending = PendingConnections::new(&self.policy.peers);
         let mut evictions = 0;
@@ -91,7 +96,7 @@ impl LinkListener {
             let (stream, remote) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    warn!("the election port cannot accept: {error}");
+                    warn!(%error, "the election port cannot accept a connection");
                     sleep(ACCEPT_RETRY_DELAY).await;
                     continue;
                 }
@@ -110,9 +115,10 @@ impl LinkListener {
         }
     }
 
-    /// One connection: who is it, may it come in, what does it say.
+    /// Handles one connection: handshake, admission, frames.
     async fn handle_connection(&self, stream: TcpStream, slot: PendingSlot) {
-        // One bound for the whole greeting, or a drop now and then could hold a place for long.
+        // One timeout for the whole handshake. With a timeout per read, single bytes could hold a
+        // slot for a long time.
         let handshake = timeout(self.policy.net_timeout(), self.handshake(stream));
         let Some(Ok(Some((link, incoming)))) = slot.evicted.run_until_cancelled(handshake).await else { return };
         drop(slot);
@@ -121,7 +127,7 @@ impl LinkListener {
         }
     }
 
-    /// Learns who has connected; `None` for whoever is no node.
+    /// Performs the handshake. `None` if the other end is not a node.
     async fn handshake(&self, mut stream: TcpStream) -> Option<(Link, IncomingHandshake)> {
         let mut first = [0; 4];
         peek_all(&stream, &mut first).await.ok()?;
@@ -133,13 +139,13 @@ impl LinkListener {
         match handshake::accept_hello(&self.policy, &mut link).await {
             Ok(incoming) => Some((link, incoming)),
             Err(error) => {
-                debug!("what connected to the election port is no node: {error}");
+                debug!(%error, "a connection to the election port is not from a node");
                 None
             }
         }
     }
 
-    /// Lets in who belongs here, and tells the others why they do not.
+    /// Admits a member, or sends the reason for the refusal.
     async fn admit(&self, mut link: Link, incoming: IncomingHandshake) -> Option<(Link, Process, bool)> {
         let (local, remote) = link.addrs().ok()?;
         let refused = match incoming.admission.clone() {
@@ -147,7 +153,7 @@ impl LinkListener {
                 let process = Process { node, boot: incoming.theirs.boot };
                 if incoming.theirs.purpose == Purpose::Check {
                     incoming.accept(&self.policy, &mut link).await.ok()?;
-                    // It wanted to know who answers here, and the other ends this link.
+                    // The dialler only asked which process answers here. It ends this link.
                     let _ = timeout(self.policy.net_timeout(), link.read()).await;
                     return None;
                 }
@@ -165,11 +171,8 @@ impl LinkListener {
         let (kind, reason) = refused;
         let member = self.policy.peers.id(incoming.theirs.node);
         if self.policy.log_throttle().should_log(member, kind, boot_now()) {
-            warn!(
-                "a link from {} ({remote}) is refused: {}",
-                incoming.theirs.node,
-                harmless(&reason, MAX_QUOTED_CHARS)
-            );
+            let reason = harmless(&reason, MAX_QUOTED_CHARS);
+            warn!(node = %incoming.theirs.node, %remote, reason, "refused a link");
         }
         incoming.refuse(&self.policy, link, kind, &reason).await;
         None
@@ -179,13 +182,14 @@ impl LinkListener {
         let body =
             format!("This is the election port of a Rollcall node; its HTTP API is on port {}.\n", self.api_port);
         let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length:";
-        // Read what is there already, so that closing is no reset that could overtake the answer.
+        // Read the request first. Closing with unread data would reset the connection, and the
+        // reset could overtake the answer.
         let _ = timeout(ACCEPT_RETRY_DELAY, stream.read(&mut [0; 4096])).await;
         stream.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
         stream.shutdown().await
     }
 
-    /// Reads frames until the link ends or a newer link from the same node takes its place.
+    /// Reads frames until the link ends or a newer link of the same node replaces it.
     async fn read_link(&self, mut link: Link, from: Process, is_direct: bool) {
         if self.events.send(LinkEvent::ProcessConnected { process: from }).await.is_err() {
             return;
@@ -210,7 +214,7 @@ impl LinkListener {
                 Ok(Frame::Message(envelope)) => envelope,
                 Ok(Frame::Payload(payload)) => {
                     if self.inbound.try_send(Inbound { from, payload }).is_err() {
-                        debug!("cargo from {} is dropped: too much waits", self.policy.peers.addr(from.node));
+                        debug!(node = %self.policy.peers.addr(from.node), "dropped a payload: the queue is full");
                     }
                     continue;
                 }
@@ -219,7 +223,7 @@ impl LinkListener {
             };
             let claims = (envelope.cluster, self.policy.peers.id(envelope.from), envelope.boot);
             if claims != (self.policy.cluster, Some(from.node), from.boot) {
-                warn!("a frame on the link of {} claims another sender", self.policy.peers.addr(from.node));
+                warn!(node = %self.policy.peers.addr(from.node), "ended a link: a frame names another sender");
                 return LinkEnd::Broken;
             }
             if self.events.send(LinkEvent::MessageReceived { from, envelope }).await.is_err() {
@@ -238,7 +242,7 @@ async fn peek_all(stream: &TcpStream, buffer: &mut [u8; 4]) -> std::io::Result<(
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         if now == seen {
-            // Readiness does not tell that more has come, so look again in a moment.
+            // The socket stays readable while no new bytes arrive, so check again after a pause.
             sleep(Duration::from_millis(10)).await;
         }
         seen = now;

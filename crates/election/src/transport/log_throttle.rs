@@ -1,8 +1,8 @@
-//! Which refusals are worth a line in the log. Pure.
+//! Rate limit for log lines about refused links. Pure.
 //!
-//! A node that does not belong here tries again every second, from both sides, for as long as nobody corrects it; and
-//! anybody who reaches the port can cause refusals. So one line a minute for each member and kind, and one for all who
-//! are no members.
+//! A misconfigured node tries again every second, in both directions, until an operator corrects
+//! it. Any program that reaches the port can cause refusals too. So there is at most one line a
+//! minute for each member and kind of refusal, and one for all non-members together.
 
 use std::collections::HashMap;
 
@@ -10,22 +10,22 @@ use crate::process::NodeId;
 use crate::wire::refusal::RefusalKind;
 use rollcall_core::BootMs;
 
-/// The same complaint is not repeated earlier.
+/// Shortest interval between two log lines for the same key, in milliseconds.
 const REPEAT_AFTER_MS: u64 = 60_000;
 
 /// Longest piece of another program's text that a log line repeats, in characters.
 pub(crate) const MAX_QUOTED_CHARS: usize = 600;
 
-/// What was complained of lately. Bounded: members and kinds are few.
+/// Time of the latest line per member and kind. Bounded, because members and kinds are few.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle {
     latest: HashMap<(Option<NodeId>, RefusalKind), BootMs>,
 }
 
 impl LogThrottle {
-    /// Whether to log that `member` (`None` for whoever is no member) was refused, or refused us.
+    /// Whether to log a refusal by or of `member`. `None` stands for all non-members.
     pub(crate) fn should_log(&mut self, member: Option<NodeId>, kind: RefusalKind, now: BootMs) -> bool {
-        // Being told to try again is no trouble yet.
+        // The node tries again soon, so this is no problem yet.
         if kind == RefusalKind::TryAgain {
             return false;
         }
@@ -36,7 +36,7 @@ impl LogThrottle {
         due
     }
 
-    /// A link to a member stands, so whatever comes next is news.
+    /// A link to this member is up, so its next refusal is logged at once.
     pub(crate) fn reset(&mut self, member: NodeId) {
         self.latest.retain(|(refused, _), _| *refused != Some(member));
     }

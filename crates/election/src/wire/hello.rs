@@ -1,4 +1,4 @@
-//! The greeting at the start of a link, and whether the two ends belong together.
+//! Hello, the first frame of a link, and the comparison of two nodes' settings.
 
 use std::net::SocketAddr;
 
@@ -9,48 +9,49 @@ use super::key_proof::Nonce;
 use crate::process::BootId;
 use rollcall_core::{NodeAddr, Timings};
 
-/// What both sides log when one has another key than the other; nothing tells what the keys are.
+/// Log text of both nodes when their keys differ. It reveals nothing about the keys.
 pub(crate) const KEY_DIFFERS: &str = "the cluster_key differs";
 
-/// What a connection is made for.
+/// Purpose of a connection.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Purpose {
     /// To send messages.
     #[default]
     Link,
-    /// To learn which process answers, and no more.
+    /// Only to learn which process answers.
     Check,
 }
 
-/// Who is at an end of a link, and whether the two belong together.
+/// Identity and settings of a node at one end of a link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Hello {
     pub(crate) protocol: u32,
-    /// The bucket's id.
+    /// Id of the bucket.
     pub(crate) cluster: Uuid,
     pub(crate) node: NodeAddr,
     pub(crate) boot: BootId,
-    /// Whom the sender takes the other for.
+    /// Address that the sender dialled or answers to.
     pub(crate) to: NodeAddr,
-    /// Without a trailing slash.
+    /// Base URL of the sender's API, without a trailing slash.
     pub(crate) api_url: String,
     pub(crate) peers: Vec<NodeAddr>,
     pub(crate) timings: Timings,
-    /// The link's two ends as the sender sees them.
+    /// Local and remote address of the link as the sender sees them.
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     #[serde(default)]
     pub(crate) purpose: Purpose,
-    /// Whether the sender has a cluster key, and so will prove it and ask for a proof.
+    /// Whether the sender has a cluster key. If so, it sends a proof and requires one.
     #[serde(default)]
     pub(crate) keyed: bool,
-    /// Drawn for this connection.
+    /// Random number for this connection.
     #[serde(default)]
     pub(crate) nonce: Nonce,
 }
 
 impl Hello {
-    /// Why two nodes do not belong together, as seen by `mine`; shows both values.
+    /// Reason why the two nodes cannot form a cluster, from the point of view of `mine`. It
+    /// contains both values.
     pub(crate) fn difference_from(&self, mine: &Hello) -> Option<String> {
         if self.protocol != mine.protocol {
             return Some(format!(
@@ -63,7 +64,7 @@ impl Hello {
             return Some(format!("{KEY_DIFFERS}: {with} has one, {without} has none; give all nodes the same"));
         }
         if self.to != mine.node {
-            return Some(format!("it takes this node for {}, but this is {}", self.to, mine.node));
+            return Some(format!("it expects node {} here, but this node is {}", self.to, mine.node));
         }
         if self.peers != mine.peers {
             return Some(format!(

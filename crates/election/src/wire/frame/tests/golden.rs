@@ -1,6 +1,6 @@
 //! Golden bytes of protocol 4: one frame of each kind and each message, as text because frames are
-//! JSON. A failure here means that nodes of this build and of an earlier one do not understand each
-//! other: raise [`PROTOCOL`] and add new ones.
+//! JSON. A failure means that nodes of this build and of an earlier one do not understand each
+//! other. In that case raise [`PROTOCOL`] and add new golden bytes.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ fn key() -> ClusterKey {
     "the key of the cluster".parse().expect("long enough")
 }
 
-/// A connection whose two Hellos are not what matters.
+/// A connection with arbitrary Hellos.
 fn transcript() -> Transcript {
     Transcript { dialler: Bytes::from_static(b"the dialler's Hello"), acceptor: Bytes::from_static(b"the acceptor's") }
 }
@@ -68,7 +68,7 @@ fn answer(leader: Option<(NodeId, Term)>) -> PreVoteResp {
     }
 }
 
-/// Every kind of frame, with the fields that may be absent once there and once not.
+/// Every kind of frame, with each optional field once present and once absent.
 #[rustfmt::skip]
 fn frames() -> Vec<(Frame, &'static str)> {
     let check = Hello { purpose: Purpose::Check, keyed: false, nonce: Nonce::default(), ..hello() };
@@ -134,8 +134,7 @@ fn frames() -> Vec<(Frame, &'static str)> {
     ]
 }
 
-/// The names that serde knows of the variants of `T`, from its complaint about one that it does not
-/// know.
+/// The variant names of `T` that serde knows, taken from its error about an unknown variant.
 fn variants<T: DeserializeOwned + std::fmt::Debug>(unknown: &str) -> BTreeSet<String> {
     let complaint = serde_json::from_str::<T>(unknown).expect_err("no such variant").to_string();
     let (_, expected) = complaint.split_once("expected ").expect("the names are listed");
@@ -175,7 +174,7 @@ fn every_kind_of_frame_and_message_has_golden_bytes() {
     assert!(frames().iter().any(|(frame, _)| matches!(frame, Frame::Payload(_))), "serde does not know of cargo");
 }
 
-/// The codes that prove the key. They are no frames, but two builds must compute the same.
+/// The codes that prove the key. They are not frames, but two builds must compute the same codes.
 #[test]
 fn every_claim_has_the_code_of_protocol_4() {
     let cases = [
