@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ballot_of_a_later_version_is_not_misread() {
+    fn a_ballot_of_a_later_version_is_rejected() {
         let dir = tempfile::tempdir().unwrap();
         let (_, bytes) = GOLDEN[1];
         fs::write(dir.path().join(BALLOT_FILE), bytes.replace('{', r#"{"version":2,"#)).unwrap();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn no_torn_or_edited_file_is_believed() {
+    fn torn_and_edited_ballot_files_are_corrupt() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(BALLOT_FILE);
         file(dir.path()).save(Ballot { term: Term(41), voted_for: Some(NodeId(1)) }).unwrap();
@@ -217,7 +217,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_ballot_that_cannot_be_synced_is_not_believed() {
+    fn a_ballot_that_cannot_be_synced_is_an_error() {
         use std::os::fd::AsRawFd;
 
         let dir = tempfile::tempdir().unwrap();
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vote_for_a_former_member_still_uses_up_the_vote() {
+    fn a_vote_for_a_former_member_still_uses_the_vote_of_its_term() {
         let dir = tempfile::tempdir().unwrap();
         file(dir.path()).save(Ballot { term: Term(3), voted_for: Some(NodeId(1)) }).unwrap();
         let me: NodeAddr = "127.0.0.1:8080".parse().unwrap();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_fails_says_so() {
+    fn a_failed_write_returns_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let gone = file(&dir.path().join("gone"));
         assert!(gone.save(Ballot::default()).is_err());

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_leader_is_told_when_it_serves_with_reason_loads_and_gap() {
+    fn a_new_leader_is_logged_when_it_serves_with_reason_loads_and_gap() {
         let (mut event_log, members) = log_and_members();
         assert_eq!(event_log.observe_role(&role(3, Some("127.0.0.1:2"), None), &members, BootMs(10)), None);
         let follows = LogEvent::LeaderChanged { leader: NodeId(1), term: Term(3) };
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_messages_tell_is_the_reason() {
+    fn the_logged_reason_comes_from_messages() {
         let vote = |released_term, dead_leader| Message::Vote {
             term: Term(4),
             asked_at: BootMs(0),
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn candidacies_and_failed_ballots_are_not_repeated_at_every_attempt() {
+    fn campaigns_and_failed_ballot_writes_are_not_logged_at_every_attempt() {
         let (mut event_log, members) = log_and_members();
         let mut stands =
             |at| event_log.line_for(&LogEvent::CampaignStarted { term: Term(4) }, &members, BootMs(at)).is_some();

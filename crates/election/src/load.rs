@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_believed_at_once() {
+    fn a_value_from_a_file_is_not_smoothed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("load");
         let mut sampler = Sampler::new(LoadSource::File(path.clone()), 500);

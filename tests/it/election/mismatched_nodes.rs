@@ -25,7 +25,7 @@ async fn check_kept_out(cluster: &mut Cluster, name: &str, value: &str, words: &
 }
 
 #[tokio::test]
-async fn a_node_with_another_bucket_is_kept_out() {
+async fn a_node_with_another_bucket_is_rejected() {
     let mut cluster = Plan::quick().start().await;
     let other = Plan::quick().nodes(1).start().await;
     let id = |cluster: &Cluster| -> String {
@@ -40,7 +40,7 @@ async fn a_node_with_another_bucket_is_kept_out() {
 }
 
 #[tokio::test]
-async fn a_node_with_other_peers_is_kept_out() {
+async fn a_node_with_other_peers_is_rejected() {
     let mut cluster = Plan::quick().start().await;
     let others = format!("{},{},127.0.0.1:9", cluster.name(0), cluster.name(2));
     let words = [cluster.name(1), "127.0.0.1:9".to_owned()];
@@ -48,7 +48,7 @@ async fn a_node_with_other_peers_is_kept_out() {
 }
 
 #[tokio::test]
-async fn a_node_with_other_timings_is_kept_out() {
+async fn a_node_with_other_timings_is_rejected() {
     let mut cluster = Plan::quick().start().await;
     let words = ["2000".to_owned(), "2345".to_owned()];
     check_kept_out(&mut cluster, "ROLLCALL_LEADER_TERM_MS", "2345", &words).await;

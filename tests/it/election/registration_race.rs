@@ -9,7 +9,7 @@ const ROUNDS: usize = 8;
 const ADDRS: [&str; 2] = ["10.0.0.1:9000", "10.0.0.2:9000"];
 
 #[tokio::test]
-async fn of_two_who_race_for_a_name_through_elections_exactly_one_wins() {
+async fn exactly_one_of_two_clients_gets_a_name_during_elections() {
     let mut cluster = Plan::quick().start().await;
     for round in 0..ROUNDS {
         let leader = cluster.leader().await;

@@ -42,7 +42,7 @@ async fn check_stored(cluster: &Cluster, stored: &StoredData) {
 }
 
 #[tokio::test]
-async fn a_killed_leader_is_followed_at_once_and_comes_back_as_a_follower() {
+async fn a_killed_leader_is_replaced_at_once_and_returns_as_a_follower() {
     let mut cluster = Plan::documented().start().await;
     let stored = store_data(&cluster).await;
     let old = cluster.leader().await;
@@ -66,7 +66,7 @@ async fn a_killed_leader_is_followed_at_once_and_comes_back_as_a_follower() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_lost_power_has_everything_when_it_is_started_again() {
+async fn a_cluster_that_lost_power_keeps_all_data() {
     let mut cluster = Plan::documented().start().await;
     let stored = store_data(&cluster).await;
     let leader = cluster.leader().await;
@@ -83,7 +83,7 @@ async fn a_cluster_that_lost_power_has_everything_when_it_is_started_again() {
 }
 
 #[tokio::test]
-async fn a_leader_that_is_asked_to_end_ends_well_and_is_followed_at_once() {
+async fn a_leader_that_is_asked_to_stop_exits_with_0_and_is_replaced_at_once() {
     let mut cluster = Plan::documented().start().await;
     let stored = store_data(&cluster).await;
     for _ in 0..2 {
@@ -106,7 +106,7 @@ async fn a_leader_that_is_asked_to_end_ends_well_and_is_followed_at_once() {
 
 /// In several rounds: whether a wrong node would be quick enough to answer before it knows better is a matter of luck.
 #[tokio::test]
-async fn a_leader_that_slept_through_its_lease_answers_nothing_as_leader_when_it_wakes() {
+async fn a_leader_that_was_frozen_past_its_lease_does_not_answer_as_leader() {
     let cluster = Plan::quick().start().await;
     let stored = store_data(&cluster).await;
     for round in 0..ROUNDS {

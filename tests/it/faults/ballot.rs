@@ -31,7 +31,7 @@ const OBSERVATION_TIME: Duration = Duration::from_secs(8);
 /// Row 19. Whether the lost vote was for a leader that still serves somewhere cannot be known, so a lost ballot must not
 /// make up a majority until those with ballots have told their terms.
 #[tokio::test]
-async fn a_node_without_its_ballot_elects_nobody_until_all_others_were_heard() {
+async fn a_node_that_lost_its_ballot_elects_no_leader_until_the_others_have_reported() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     let (wiped, other) = ((leader + 1) % 3, (leader + 2) % 3);
@@ -49,7 +49,7 @@ async fn a_node_without_its_ballot_elects_nobody_until_all_others_were_heard() {
 
 /// Row 19.
 #[tokio::test]
-async fn a_lost_ballot_is_said_and_disturbs_nobody_and_its_node_is_of_use_again() {
+async fn a_lost_ballot_is_logged_and_its_node_votes_again_later() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     for (what, damage, log_text) in DAMAGES {
         let leader = observed.wait_until_settled().await;
@@ -71,7 +71,7 @@ async fn a_lost_ballot_is_said_and_disturbs_nobody_and_its_node_is_of_use_again(
 
 /// Row 20. The leader is frozen and may believe in its lease; both followers forget what they promised it.
 #[tokio::test]
-async fn followers_that_are_restarted_within_a_moment_do_not_vote_early() {
+async fn followers_that_restart_at_once_do_not_vote_early() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     observed.cluster.stop(leader);

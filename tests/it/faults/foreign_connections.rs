@@ -29,7 +29,7 @@ const COUNT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Row 21: on one machine, the system itself keeps a second process out, by the lock or by the port.
 #[tokio::test]
-async fn a_second_process_of_a_node_ends_at_its_start_and_the_first_goes_on() {
+async fn a_second_process_of_a_node_exits_and_the_first_continues() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     let term = observed.term().await;
@@ -48,7 +48,7 @@ async fn a_second_process_of_a_node_ends_at_its_start_and_the_first_goes_on() {
 
 /// Row 23.
 #[tokio::test]
-async fn what_is_no_node_is_shown_out_in_time_and_neither_fills_memory_nor_disturbs_the_leader() {
+async fn foreign_connections_are_closed_in_time_and_cost_no_memory_and_no_leader() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     let term = observed.term().await;
@@ -110,7 +110,7 @@ async fn what_is_no_node_is_shown_out_in_time_and_neither_fills_memory_nor_distu
 
 /// Row 23.
 #[tokio::test]
-async fn http_on_the_election_port_is_answered_with_the_port_that_was_meant() {
+async fn http_on_the_election_port_gets_the_api_port_as_the_answer() {
     let cluster = Plan::quick().nodes(1).start().await;
     for request in
         ["GET / HTTP/1.1\r\nhost: x\r\n\r\n", "POST /register HTTP/1.1\r\nhost: x\r\n\r\n", "HEAD / HTTP/1.0\r\n\r\n"]

@@ -16,7 +16,7 @@ const OBSERVATION_AFTER: Duration = Duration::from_secs(6);
 
 /// Row 5.
 #[tokio::test]
-async fn a_frozen_leader_has_a_successor_and_serves_nothing_when_it_wakes() {
+async fn a_frozen_leader_is_replaced_and_serves_nothing_when_it_resumes() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     let at = Instant::now();
@@ -35,7 +35,7 @@ async fn a_frozen_leader_has_a_successor_and_serves_nothing_when_it_wakes() {
 
 /// Row 6.
 #[tokio::test]
-async fn a_frozen_follower_is_no_reason_for_an_election_nor_is_its_waking() {
+async fn a_follower_that_freezes_and_resumes_causes_no_election() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     let term = observed.term().await;
@@ -51,7 +51,7 @@ async fn a_frozen_follower_is_no_reason_for_an_election_nor_is_its_waking() {
 /// Row 34: both followers wake while the lease still runs. What the leader said meanwhile waits in their sockets, and is
 /// heard before their own timers.
 #[tokio::test]
-async fn followers_that_wake_within_the_lease_start_no_election() {
+async fn followers_that_resume_within_the_lease_start_no_election() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     let term = observed.term().await;
@@ -72,7 +72,7 @@ async fn followers_that_wake_within_the_lease_start_no_election() {
 
 /// Row 34: both followers sleep for so long that the leader gives up and ends its links.
 #[tokio::test]
-async fn followers_that_wake_after_the_lease_elect_only_one_leader() {
+async fn followers_that_resume_after_the_lease_elect_only_one_leader() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     let at = Instant::now();

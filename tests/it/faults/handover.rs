@@ -36,7 +36,7 @@ fn set_loads(observed: &ObservedCluster, loads: [f64; 3]) {
 
 /// Rows 4 and 28.
 #[tokio::test]
-async fn a_leader_under_full_load_hands_over_to_the_lightest_node_without_an_error_and_it_stays() {
+async fn a_leader_under_full_load_hands_over_once_to_the_least_loaded_node_without_an_error() {
     let mut observed = start().await;
     let leader = observed.wait_until_settled().await;
     let (middle, light) = ((leader + 1) % 3, (leader + 2) % 3);

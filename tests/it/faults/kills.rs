@@ -17,7 +17,7 @@ const BEFORE_ANY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Row 1.
 #[tokio::test]
-async fn a_killed_leader_is_replaced_before_any_timeout_is_over() {
+async fn a_killed_leader_is_replaced_before_any_timeout() {
     let mut observed = ObservedCluster::start_with_heartbeats(Plan::documented()).await;
     let writers = Writers::start(&observed.cluster);
     for _ in 0..KILLS {
@@ -34,7 +34,7 @@ async fn a_killed_leader_is_replaced_before_any_timeout_is_over() {
 
 /// Row 3.
 #[tokio::test]
-async fn a_leader_that_is_asked_to_end_has_a_successor_at_once_and_loses_nothing_acknowledged() {
+async fn a_leader_that_is_asked_to_stop_is_replaced_at_once_and_loses_no_acknowledged_data() {
     let mut observed = ObservedCluster::start_with_heartbeats(Plan::documented()).await;
     let writers = Writers::start(&observed.cluster);
     for _ in 0..STOPS {

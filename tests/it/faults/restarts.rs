@@ -17,7 +17,7 @@ const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Row 29.
 #[tokio::test]
-async fn rolling_restarts_under_load_lose_nothing_acknowledged() {
+async fn rolling_restarts_under_load_lose_no_acknowledged_data() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     observed.wait_until_settled().await;
     let writers = Writers::start(&observed.cluster);
@@ -37,7 +37,7 @@ async fn rolling_restarts_under_load_lose_nothing_acknowledged() {
 
 /// Row 30.
 #[tokio::test]
-async fn after_a_power_cut_there_is_a_leader_within_ten_seconds_and_every_user() {
+async fn after_a_power_failure_a_leader_and_all_users_are_back_within_ten_seconds() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     observed.wait_until_settled().await;
     let term = observed.term().await;

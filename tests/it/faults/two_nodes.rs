@@ -9,7 +9,7 @@ const OBSERVATION_TIME: Duration = Duration::from_secs(6);
 
 /// Row 13.
 #[tokio::test]
-async fn of_two_nodes_the_one_that_is_left_does_not_lead_and_says_why() {
+async fn one_of_two_nodes_does_not_lead_and_logs_the_reason() {
     for leader_dies in [true, false] {
         let mut cluster = Plan::documented().nodes(2).start().await;
         let leader = cluster.leader().await;

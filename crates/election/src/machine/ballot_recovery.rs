@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_lost_every_ballot_begins_again_only_when_all_say_so() {
+    fn a_cluster_that_lost_every_ballot_starts_again_only_when_all_nodes_report_it() {
         assert_eq!(abstain_through(1, &[]), Some(Term(0)));
         assert_eq!(abstain_through(2, &[]), None);
         assert_eq!(abstain_through(3, &[WIPED]), None);
@@ -127,14 +127,14 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_never_voted_does_not_vouch_for_one_that_did() {
+    fn one_blank_ballot_does_not_recover_the_ballot_of_a_voter() {
         assert_eq!(abstain_through(3, &[BLANK]), None);
         assert_eq!(abstain_through(3, &[BLANK, WIPED]), None);
         assert_eq!(abstain_through(3, &[BLANK, BLANK]), Some(Term(0)));
     }
 
     #[test]
-    fn a_wiped_node_abstains_until_it_heard_the_ballots_of_a_majority_of_the_others() {
+    fn a_wiped_node_abstains_until_a_majority_of_the_others_has_reported() {
         assert_eq!(abstain_through(3, &[voted(7)]), None);
         assert_eq!(abstain_through(3, &[voted(7), voted(9)]), Some(Term(9)));
         assert_eq!(abstain_through(2, &[voted(7)]), Some(Term(7)));
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_word_of_another_wiped_node_is_no_ballot() {
+    fn the_report_of_another_wiped_node_does_not_count() {
         let wiped_too = BallotReport { missing_at_start: true, sound: false, term: Term(3) };
         assert_eq!(abstain_through(3, &[voted(7), wiped_too]), None);
     }

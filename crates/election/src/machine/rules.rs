@@ -111,7 +111,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_light_node_always_asks_before_a_much_heavier_one() {
+    fn a_light_node_always_asks_before_a_much_more_loaded_one() {
         let rules = defaults(0, 3);
         let light_at_worst = rules.election_timeout_ms(Load::from_permille(100), Entropy(999));
         let heavy_at_best = rules.election_timeout_ms(Load::from_permille(600), Entropy(0));
@@ -119,7 +119,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn silence_is_borne_between_min_and_max() {
+    fn the_election_timeout_is_between_min_and_max() {
         let rules = defaults(0, 3);
         assert_eq!(rules.election_timeout_ms(Load::from_permille(0), Entropy(0)), 3000);
         assert!(rules.election_timeout_ms(Load::from_permille(1000), Entropy(999)) <= 5000);

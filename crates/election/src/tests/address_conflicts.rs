@@ -1,5 +1,7 @@
-//! Two processes with one node's address. The second one is bound to another port, as if its address meant another
-//! machine for whoever dials it.
+//! Two processes with the same node address.
+//!
+//! The second process is bound to another port. That simulates an address that means another
+//! machine for the nodes that dial it.
 
 use super::*;
 use rollcall_core::ClusterKey;
@@ -11,7 +13,7 @@ fn keyed(key: bool) -> impl Fn(&mut Options) {
 }
 
 impl Cluster {
-    /// Another process with `node`'s name, which nobody reaches at the configured address.
+    /// Starts another process with `node`'s address. No node reaches it at the configured address.
     fn double(&self, node: usize, dir: &Path, change: impl Fn(&mut Options)) -> Election {
         let mut options = options(dir, &self.peers, node, 0);
         change(&mut options);
@@ -53,30 +55,30 @@ async fn assert_is_found_out(key: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_process_with_a_living_nodes_address_is_found_out() {
+async fn a_second_process_with_the_address_of_a_living_node_is_rejected() {
     assert_is_found_out(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_process_that_has_the_key_is_found_out_too() {
+async fn a_second_process_with_the_cluster_key_is_rejected_too() {
     assert_is_found_out(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_newcomer_has_the_address_once_the_old_process_does_not_answer() {
+async fn a_new_process_gets_the_address_when_the_old_one_does_not_answer() {
     let mut cluster = Cluster::start(3);
     let leader = cluster.leader().await;
     let gone = (leader + 1) % 3;
     let others = [leader, (leader + 2) % 3];
     cluster.nodes[gone].take().unwrap().stop().await;
-    // Something takes connections there and never says a word, as a process that is stopped would.
+    // A program accepts connections there and never sends a byte, like a stopped process.
     let silent = TcpListener::bind(cluster.peers[gone].socket_addr()).unwrap();
     let newcomer = cluster.double(gone, cluster.dirs[gone].path(), |_| {});
     links(&newcomer, &others).await;
     assert_eq!(*newcomer.address_conflict().borrow(), None);
     newcomer.stop().await;
     drop(silent);
-    // And when nothing is there at all.
+    // Now no program listens there.
     let newcomer = cluster.double(gone, cluster.dirs[gone].path(), |_| {});
     links(&newcomer, &others).await;
     assert_eq!(*newcomer.address_conflict().borrow(), None);
@@ -85,7 +87,7 @@ async fn a_newcomer_has_the_address_once_the_old_process_does_not_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_old_process_has_its_address_back_when_it_answers_again() {
+async fn the_process_that_answers_at_the_address_gets_it_back() {
     let mut cluster = Cluster::start(3);
     let leader = cluster.leader().await;
     let node = (leader + 1) % 3;
@@ -93,7 +95,7 @@ async fn the_old_process_has_its_address_back_when_it_answers_again() {
     cluster.nodes[node].take().unwrap().stop().await;
     let double = cluster.double(node, cluster.dirs[node].path(), |_| {});
     links(&double, &others).await;
-    // The real one comes, and answers at the address.
+    // The configured process starts and answers at the address.
     let listener = TcpListener::bind(cluster.peers[node].socket_addr()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let real = Election::start(listener, options(dir.path(), &cluster.peers, node, 0)).unwrap().0;

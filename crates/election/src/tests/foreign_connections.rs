@@ -1,4 +1,5 @@
-//! What is no node, on the election port: it is shown the door in time, and members notice nothing.
+//! Connections to the election port that are not from nodes: they are closed in time and do not
+//! disturb the members.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// How long until the other side ends the connection, and what it said before.
+/// How long until the other side ends the connection, and what it sent before.
 fn until_shown_out(mut stream: TcpStream) -> (Duration, Vec<u8>) {
     let start = Instant::now();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -21,13 +22,13 @@ fn until_shown_out(mut stream: TcpStream) -> (Duration, Vec<u8>) {
     (start.elapsed(), said)
 }
 
-/// A little more than the bound, for a busy machine.
+/// Limit for closing a connection: the network timeout and a margin for a busy machine.
 fn bound() -> Duration {
     Duration::from_millis(TIMINGS.net_timeout_ms) + Duration::from_millis(400)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn noise_on_the_election_port_disturbs_nobody() {
+async fn invalid_bytes_on_the_election_port_do_not_disturb_the_cluster() {
     let cluster = Cluster::start(2);
     let leader = cluster.leader().await;
     let term = cluster.role(leader).borrow().term;
@@ -47,7 +48,7 @@ async fn noise_on_the_election_port_disturbs_nobody() {
         asker.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut answer = String::new();
         asker.read_to_string(&mut answer).unwrap();
-        // The silent ones are shown the door too: in order or by a reset, but within the patience.
+        // The silent connections are closed too, in order or by a reset.
         let silent = noises.last_mut().unwrap();
         silent.set_read_timeout(Some(TIMEOUT)).unwrap();
         match silent.read(&mut [0; 1]) {
@@ -65,7 +66,7 @@ async fn noise_on_the_election_port_disturbs_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_does_not_greet_is_shown_out_in_time() {
+async fn a_connection_without_a_hello_is_closed_in_time() {
     let cluster = Cluster::start(1);
     cluster.leader().await;
     let addr = cluster.peers[0].socket_addr();
@@ -82,7 +83,7 @@ async fn whoever_does_not_greet_is_shown_out_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_byte_now_and_then_buys_no_time() {
+async fn slow_bytes_do_not_extend_the_handshake_timeout() {
     let cluster = Cluster::start(1);
     cluster.leader().await;
     let addr = cluster.peers[0].socket_addr();
@@ -90,7 +91,7 @@ async fn a_byte_now_and_then_buys_no_time() {
         let mut stream = TcpStream::connect(addr).unwrap();
         let start = Instant::now();
         stream.write_all(b"\0\0\x3f\xff").unwrap();
-        // The first writes after the end may still be taken by the kernel.
+        // The kernel may accept the first writes after the end of the connection.
         while stream.write_all(b"x").is_ok() && start.elapsed() < TIMEOUT {
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -100,7 +101,8 @@ async fn a_byte_now_and_then_buys_no_time() {
     cluster.stop().await;
 }
 
-/// Connects again and again, says nothing, and keeps what it opened; until told to stop.
+/// Connects again and again until `stop`, sends nothing and keeps the connections open. Returns
+/// their number.
 fn flood(addr: SocketAddr, stop: &AtomicBool) -> usize {
     let mut open = std::collections::VecDeque::new();
     let mut count = 0;
@@ -112,14 +114,14 @@ fn flood(addr: SocketAddr, stop: &AtomicBool) -> usize {
         if open.len() > 400 {
             open.pop_front();
         }
-        // More than a thousand a second, but the processors are left to the nodes.
+        // More than a thousand connections a second, while the nodes still get processor time.
         std::thread::sleep(Duration::from_micros(500));
     }
     count
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_flood_of_silent_strangers_keeps_no_member_out() {
+async fn a_flood_of_silent_connections_does_not_keep_a_member_out() {
     let mut cluster = Cluster::start_with(3, mismatched_nodes::slow_timings);
     let leader = cluster.leader().await;
     let term = cluster.role(leader).borrow().term;
@@ -132,7 +134,7 @@ async fn a_flood_of_silent_strangers_keeps_no_member_out() {
         .into_iter()
         .collect();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    // A member comes back into the flood, and is let in.
+    // A member returns during the flood and is admitted.
     let back = (leader + 1) % 3;
     cluster.nodes[back].take().unwrap().stop().await;
     let listener = TcpListener::bind(cluster.peers[back].socket_addr()).unwrap();

@@ -1,9 +1,10 @@
-//! Nodes that do not belong to the cluster: no vote crosses, and each side says why, once.
+//! Nodes that do not belong to the cluster: no vote passes, and each side logs the reason once.
 
 use super::*;
 use rollcall_core::ClusterKey;
 
-/// So slow that no hiccup of a busy machine costs a leader its term, which these tests would blame on the outsider.
+/// Timings so slow that a busy machine costs no leader its term. Otherwise these tests would blame
+/// the rejected node.
 pub(super) fn slow_timings(options: &mut Options) {
     options.cluster.timings.election_timeout_min_ms = 1500;
     options.cluster.timings.election_timeout_max_ms = 2000;
@@ -15,8 +16,9 @@ fn key(text: &str) -> ClusterKey {
     text.parse().expect("long enough")
 }
 
-/// Two nodes with a leader, and the third member of their `peers` started with other options: it gets no link, disturbs
-/// nobody, and each side logs one line with all of `words` about the other.
+/// Starts two nodes with a leader, and a third member of their `peers` with other options. The
+/// third node gets no link and does not disturb the cluster. Each side logs one line about the
+/// other with all of `words`.
 async fn assert_is_kept_out(all: impl Fn(&mut Options), stranger: impl Fn(&mut Options), words: &[&str]) {
     captured_logs::open();
     let mut cluster = Cluster::start_with(3, |options| {
@@ -29,7 +31,7 @@ async fn assert_is_kept_out(all: impl Fn(&mut Options), stranger: impl Fn(&mut O
     let outsider = cluster.nodes[2].take().unwrap();
     let leader = cluster.leader().await;
     let term = cluster.role(leader).borrow().term;
-    // Long enough for several attempts of all sides.
+    // Long enough for several attempts in both directions.
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert!(outsider.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
     assert_eq!(outsider.role().borrow().leader, None);
@@ -38,7 +40,8 @@ async fn assert_is_kept_out(all: impl Fn(&mut Options), stranger: impl Fn(&mut O
     assert_eq!(cluster.role(leader).borrow().term, term, "nobody was disturbed");
     let name = cluster.peers[2].to_string();
     for member in &cluster.peers[..2] {
-        // Each has two ways to notice, and says it once: as the one who dials or as the one who is dialled.
+        // Each node can notice the difference when it dials and when it is dialled. It logs it
+        // once.
         let seen_by_both = captured_logs::lines(&[&[name.as_str(), "WARN"], words].concat());
         let about_member = captured_logs::lines(&[&[member.to_string().as_str(), "WARN", "link"], words].concat());
         assert!((1..=2).contains(&about_member.len()), "{about_member:#?}");
@@ -58,7 +61,7 @@ async fn nodes_with_the_same_key_form_a_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_with_another_key_is_kept_out() {
+async fn a_node_with_another_key_is_rejected() {
     let another = "the key of another cluster";
     assert_is_kept_out(
         |o| o.cluster.key = Some(key(KEY)),
@@ -70,7 +73,7 @@ async fn a_node_with_another_key_is_kept_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_without_the_key_is_kept_out() {
+async fn a_node_without_the_key_is_rejected() {
     assert_is_kept_out(
         |o| o.cluster.key = Some(key(KEY)),
         |o| o.cluster.key = None,
@@ -80,24 +83,24 @@ async fn a_node_without_the_key_is_kept_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_with_a_key_keeps_out_of_a_cluster_without() {
+async fn a_node_with_a_key_is_rejected_by_a_cluster_without_one() {
     assert_is_kept_out(|_| {}, |o| o.cluster.key = Some(key(KEY)), &["the cluster_key differs", "has none"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_with_other_timings_is_kept_out() {
+async fn a_node_with_other_timings_is_rejected() {
     assert_is_kept_out(|_| {}, |o| o.cluster.timings.election_timeout_min_ms = 1501, &["timings", "1501", "1500"])
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_with_another_bucket_is_kept_out_even_if_it_has_the_key() {
+async fn a_node_with_another_bucket_is_rejected_even_with_the_key() {
     let other = |o: &mut Options| o.cluster.id = Uuid::from_u128(2);
     assert_is_kept_out(|o| o.cluster.key = Some(key(KEY)), other, &["its bucket has the id"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_with_other_peers_is_kept_out() {
+async fn a_node_with_other_peers_is_rejected() {
     captured_logs::open();
     let cluster = Cluster::start_with(2, slow_timings);
     let leader = cluster.leader().await;
@@ -109,7 +112,7 @@ async fn a_node_with_other_peers_is_kept_out() {
     let mut theirs = options(dir.path(), &peers, stranger_place, 0);
     slow_timings(&mut theirs);
     let stranger = Election::start(listener, theirs).unwrap().0;
-    // Long enough for several attempts of all sides.
+    // Long enough for several attempts in both directions.
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert_eq!(stranger.role().borrow().leader, None);
     assert!(stranger.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");

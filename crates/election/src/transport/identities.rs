@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_is_let_in_and_another_is_checked_once_at_a_time() {
+    fn the_first_process_is_accepted_and_another_is_checked_once_at_a_time() {
         let mut identities = Identities::default();
         assert_eq!(identities.claim(process(1)), IdentityCheck::Accepted);
         assert_eq!(identities.claim(process(1)), IdentityCheck::Accepted);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_goes_to_the_one_that_answers_and_by_default_to_the_newcomer() {
+    fn the_address_goes_to_the_process_that_answers_or_else_to_the_newcomer() {
         for (answered, newcomer_has_it) in [(None, true), (Some(2), true), (Some(1), false), (Some(3), false)] {
             let mut identities = Identities::default();
             identities.confirm(process(1));

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_that_is_dropped_is_reset() {
+    async fn a_dropped_link_is_reset() {
         let (link, mut other) = pair().await;
         drop(link);
         let error = other.read(&mut [0; 8]).await.expect_err("no orderly end");
@@ -157,20 +157,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_ends_in_order_if_its_process_dies() {
+    async fn the_kernel_ends_a_link_in_order_if_its_process_dies() {
         let (link, _other) = pair().await;
         assert_eq!(SockRef::from(link.framed.get_ref()).linger().unwrap(), None);
     }
 
     #[tokio::test]
-    async fn a_link_that_is_ended_says_bye() {
+    async fn a_closed_link_sends_bye() {
         let (link, other) = pair().await;
         link.close_with_bye().await;
         assert_eq!(Link::from_stream(other, TIMEOUT).unwrap().read().await.expect_err("ended"), LinkEnd::Bye);
     }
 
     #[tokio::test]
-    async fn a_frame_goes_behind_its_length_in_four_bytes_big_endian() {
+    async fn a_frame_follows_its_length_in_four_bytes_big_endian() {
         let (mut link, mut other) = pair().await;
         link.write(Frame::Bye.encode()).await.unwrap();
         let mut bytes = [0; 9];
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_link_is_fine_but_half_a_frame_is_not() {
+    async fn a_silent_link_is_valid_but_a_partial_frame_times_out() {
         let (mut link, mut other) = pair().await;
         let silent = timeout(TIMEOUT * 3, link.read()).await;
         assert!(silent.is_err(), "still waiting");
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_endless_frame_is_not_waited_for() {
+    async fn a_frame_with_an_excessive_length_is_rejected() {
         let (mut link, mut other) = pair().await;
         other.write_all(&u32::MAX.to_be_bytes()).await.unwrap();
         assert_eq!(link.read().await.expect_err("given up"), LinkEnd::Broken);

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_complaint_is_repeated_after_a_minute_or_after_a_good_link() {
+    fn a_refusal_is_logged_again_after_a_minute_or_after_a_link() {
         let mut log_throttle = LogThrottle::default();
         let (member, stranger) = (Some(NodeId(1)), None);
         assert!(log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(0)));
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_said_is_one_short_line() {
+    fn quoted_text_is_one_short_line() {
         let line = harmless(&format!("a\nb\u{1b}[31m{}", "x".repeat(10_000)), MAX_QUOTED_CHARS);
         assert!(line.starts_with("a b\u{fffd}[31m") && line.chars().count() == MAX_QUOTED_CHARS + 1);
     }

@@ -127,7 +127,7 @@ pub(crate) mod tests {
     type Change = fn(&mut Hello, NodeAddr);
 
     #[test]
-    fn every_difference_that_matters_is_named_with_both_values() {
+    fn every_relevant_difference_is_reported_with_both_values() {
         let mut mine = hello();
         std::mem::swap(&mut mine.node, &mut mine.to);
         assert_eq!(hello().difference_from(&mine), None);

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_holds_for_its_claim_its_connection_and_its_key_only() {
+    fn a_proof_is_valid_only_for_its_claim_connection_and_key() {
         let right = key("the key of the cluster");
         let here = transcript("hello of A, 1", "hello of B, 2");
         let claims = [

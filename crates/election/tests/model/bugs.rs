@@ -1,4 +1,4 @@
-//! Every planted bug must be found: a check that cannot fail proves nothing.
+//! Every seeded bug must be found. A check that cannot fail proves nothing.
 
 use super::bounds::{Bounds, Bug, Start};
 use super::check::expect_violation;

@@ -1,4 +1,4 @@
-//! What may happen next.
+//! Steps that are possible in a state, and their effects.
 
 use rollcall_core::{MAX_NODES, Term};
 use rollcall_election::machine::{Event, Machine};
@@ -10,11 +10,11 @@ use super::milestones::Milestone;
 use super::packet::{Content, Packet};
 use super::world::{LiveNode, NO_TIME_PASSED, Violation, World, others};
 
-/// One step of a run. `receivers`: who hears the questions that follow from it; their answers come back at once, or when
-/// answers are slow, later.
+/// One step of a run. `receivers` are the nodes that receive the pre-vote requests of the step.
+/// Their responses arrive at once, or later if responses are slow.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
-    /// A tick passes on every clock but one.
+    /// A tick passes on every clock, except on that of `except`.
     Tick {
         except: Option<u8>,
     },
@@ -23,11 +23,11 @@ pub(super) enum Step {
         node: u8,
         receivers: NodeSet,
     },
-    /// What was being written is on disk.
+    /// The ballot that is being written is on disk.
     Write {
         node: u8,
     },
-    /// `written`: whether what was being written gets there.
+    /// The process dies. `written` tells whether the ballot that is being written reaches the disk.
     Kill {
         node: u8,
         written: bool,
@@ -66,10 +66,10 @@ impl Bounds {
         world.started(self, node);
     }
 
-    /// All three have started and told each other that they do not lead.
+    /// All three nodes have started and reported to each other that they do not lead.
     fn idle(&self) -> World {
         let mut world = World::empty(Some(Ballot::default()));
-        // Different timings are no matter of what happens at the start.
+        // Different timings make no difference at the start.
         let bug = self.bug.filter(|bug| matches!(bug, Bug::LeaseAsLongAsPromise | Bug::DifferentTimings));
         let without_bug = Self { bug, slow_answers: SlowAnswers::Never, slow_writes: 0, ..self.clone() };
         for node in 0..NODES {
@@ -78,7 +78,7 @@ impl Bounds {
         world
     }
 
-    /// Node 0 wins the first election and is acknowledged by both others, without a hitch.
+    /// Node 0 wins the first election, and both other nodes acknowledge it.
     fn serving(&self) -> World {
         let mut world = self.idle();
         let without_bug = Self { bug: None, slow_answers: SlowAnswers::Never, slow_writes: 0, ..self.clone() };
@@ -170,7 +170,8 @@ fn all() -> NodeSet {
     })
 }
 
-/// Every set of living nodes that may hear `node`'s questions; the empty one only where `allow_empty`, or if nobody lives.
+/// Every set of living nodes that may receive `node`'s requests. The empty set is included only
+/// with `allow_empty`, or if no other node lives.
 fn possible_receivers(world: &World, node: u8, allow_empty: bool) -> Vec<NodeSet> {
     let mut sets = vec![NodeSet::default()];
     for other in others(node).filter(|other| world.live_node(*other).is_some()) {
@@ -245,8 +246,8 @@ impl Model for Bounds {
             }
             Step::Wake { node, receivers } => {
                 world.feed(self, node, Event::TimerFired, receivers);
-                // Where answers come at once or never, a question that came to nothing is left out: it may be asked
-                // again at any later time.
+                // If responses arrive at once or never, a request without effect is left out. The
+                // node may ask again at any later time.
                 let (before, after) = (last.live_node(node)?, world.live_node(node)?);
                 let waits = after.machine.role_state() == RoleState::Candidate && after.term() == before.term();
                 let slow = self.is_slow_to_answer(world.process(node), last.used.slow_answers);

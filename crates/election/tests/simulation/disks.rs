@@ -7,7 +7,7 @@ use super::world::{Cut, MS, SECOND, World};
 /// Row 18: every node's disk stalls for five seconds at each write. That no vote leaves before it is on disk is checked
 /// at every message that the simulation carries.
 #[test]
-fn no_vote_leaves_before_a_stalled_disk_has_it() {
+fn no_vote_is_sent_before_a_stalled_disk_has_written_it() {
     let mut slowest = 0;
     for seed in 0..100 {
         let mut world = World::settled(3, seed);
@@ -33,7 +33,7 @@ fn no_vote_leaves_before_a_stalled_disk_has_it() {
 /// Rows 19 and 35: a node whose ballot is gone or torn helps nobody to a second leadership while another node is down,
 /// and takes part again once that is back.
 #[test]
-fn a_node_that_lost_its_ballot_abstains_until_the_others_are_heard() {
+fn a_node_that_lost_its_ballot_abstains_until_the_others_have_reported() {
     for seed in 0..200 {
         let mut world = World::settled(3, seed);
         let term = world.checks.served;
@@ -107,7 +107,7 @@ fn a_vote_that_was_lost_with_its_ballot_is_not_given_again() {
 
 /// Row 19: a cluster whose ballots are all gone, and with them all that could be contradicted, begins again.
 #[test]
-fn a_cluster_whose_ballots_are_all_gone_begins_again() {
+fn a_cluster_that_lost_all_ballots_elects_a_leader() {
     let mut slowest = 0;
     for (nodes, seed) in [2, 3, 5, 7].into_iter().flat_map(|nodes| (0..30).map(move |seed| (nodes, seed))) {
         let mut world = World::new(nodes, seed);
@@ -125,7 +125,7 @@ fn a_cluster_whose_ballots_are_all_gone_begins_again() {
 
 /// Row 19: with one node still away nobody knows what it would tell, so nobody leads.
 #[test]
-fn of_a_cluster_whose_ballots_are_all_gone_all_are_needed() {
+fn a_cluster_that_lost_all_ballots_needs_all_nodes() {
     for seed in 0..60 {
         let mut world = World::new(3, seed);
         for node in 0..3 {
@@ -142,7 +142,7 @@ fn of_a_cluster_whose_ballots_are_all_gone_all_are_needed() {
 
 /// Row 20: whoever starts anew within 20 ms has promised something, and keeps it.
 #[test]
-fn a_node_that_starts_again_at_once_does_not_vote_early() {
+fn a_node_that_restarts_at_once_does_not_vote_early() {
     for seed in 0..200 {
         let mut world = World::settled(3, seed);
         let (leader, term) = (world.leader(), world.checks.served);
@@ -164,7 +164,7 @@ fn a_node_that_starts_again_at_once_does_not_vote_early() {
 /// Row 21, as far as the machine sees it: a host that lost its power comes back under links that are half open, and its
 /// followers take the new process for what it is.
 #[test]
-fn a_host_that_comes_back_under_half_open_links_is_let_in() {
+fn a_host_that_returns_under_half_open_links_is_admitted() {
     for seed in 0..100 {
         let mut world = World::settled(3, seed);
         let node = (world.leader() + usize::try_from(seed % 3).expect("small")) % 3;
@@ -186,7 +186,7 @@ fn a_host_that_comes_back_under_half_open_links_is_let_in() {
 
 /// Row 30.
 #[test]
-fn a_cluster_that_was_killed_as_a_whole_has_a_leader_again() {
+fn a_cluster_that_was_killed_completely_elects_a_leader() {
     for nodes in [1, 2, 3, 5, 7] {
         let mut slowest = 0;
         for seed in 0..60 {

@@ -88,7 +88,7 @@ fn a_leader_is_replaced_by_nodes_under_full_load() {
 
 /// Row 3.
 #[test]
-fn a_leader_that_is_asked_to_end_is_replaced_at_once() {
+fn a_leader_that_is_asked_to_stop_is_replaced_at_once() {
     let times = measure("SIGTERM", |world, leader| {
         world.stop(leader);
         time_to_successor(world, leader)
@@ -148,7 +148,7 @@ fn a_leader_that_can_only_send_is_replaced() {
 
 /// Rows 5 and 17: a leader that stood still, or whose host was suspended, answers nothing as the leader when it wakes.
 #[test]
-fn a_leader_that_stood_still_does_not_serve_on_waking() {
+fn a_frozen_leader_does_not_serve_when_it_resumes() {
     for duration in [2600 * MS, 3 * SECOND, 10 * SECOND] {
         let times = measure("frozen", |world, leader| {
             let terms = world.checks.served;
@@ -172,7 +172,7 @@ fn a_leader_that_stood_still_does_not_serve_on_waking() {
 /// Row 16, and what the margin between L and V is for: clocks that differ by a tenth never lead to two that serve, and
 /// a lease as long as the promise would.
 #[test]
-fn clocks_that_differ_by_a_tenth_leave_no_overlap() {
+fn clock_skew_of_a_tenth_causes_no_lease_overlap() {
     use super::world::Bug;
     let overlaps = |bug| {
         (0..300).filter(move |seed| {

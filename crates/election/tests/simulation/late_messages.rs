@@ -4,7 +4,7 @@ use super::world::{Cut, MS, NetworkConditions, SECOND, World};
 
 /// Row 26: old messages come again at any time, up to a minute late, and change nothing.
 #[test]
-fn words_from_the_past_are_ignored() {
+fn old_messages_are_ignored() {
     let mut again = 0;
     for seed in 0..100 {
         let mut world = World::settled(3, seed);
@@ -36,7 +36,7 @@ fn words_from_the_past_are_ignored() {
 
 /// Row 28.
 #[test]
-fn a_leader_under_full_load_hands_over_and_leadership_stays() {
+fn a_leader_under_full_load_hands_over_once() {
     let mut slowest = 0;
     for seed in 0..100 {
         let mut world = World::settled(3, seed);

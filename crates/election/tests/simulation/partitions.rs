@@ -12,7 +12,7 @@ fn campaigns_since(world: &World, start: u64) -> usize {
 
 /// Row 10: A and C cannot talk. Whoever leads goes on, and the far end of the chain learns who it is.
 #[test]
-fn in_a_chain_one_leads_and_the_far_node_learns_it() {
+fn in_a_chain_the_leader_is_stable_and_the_far_node_learns_it() {
     for seed in 0..60 {
         let mut world = World::settled(3, seed);
         let leader = world.leader();
@@ -109,7 +109,7 @@ fn four_nodes_cut_in_halves_have_no_leader() {
 
 /// Row 14.
 #[test]
-fn a_follower_that_comes_and_goes_does_not_move_the_term() {
+fn a_follower_that_disconnects_repeatedly_does_not_raise_the_term() {
     for seed in 0..60 {
         let mut world = World::settled(3, seed);
         let (leader, term) = (world.leader(), world.checks.served);
@@ -131,7 +131,7 @@ fn a_follower_that_comes_and_goes_does_not_move_the_term() {
 
 /// Row 15. On TCP a lost packet is a late one; that messages are lost for good is more than a proxy can do.
 #[test]
-fn a_lossy_or_slow_network_hardly_ever_changes_the_leader() {
+fn a_lossy_or_slow_network_rarely_changes_the_leader() {
     let lossy = NetworkConditions { loss: 50, ..NetworkConditions::default() };
     let late = NetworkConditions { late: (50, 400 * MS), ..NetworkConditions::default() };
     let slow = NetworkConditions { delay: (190 * MS, 210 * MS), ..NetworkConditions::default() };
@@ -154,7 +154,7 @@ fn a_lossy_or_slow_network_hardly_ever_changes_the_leader() {
 /// Row 34: B and C stand still until A's writes time out and A closes its links; then they wake. Nobody stands before
 /// A's lease is over: what they read is a reset, and a promise outlives it.
 #[test]
-fn followers_that_stood_still_do_not_elect_before_the_lease_is_over() {
+fn frozen_followers_do_not_elect_before_the_lease_has_expired() {
     for seed in 0..200 {
         let mut world = World::settled(3, seed);
         let leader = world.leader();
@@ -180,7 +180,7 @@ fn followers_that_stood_still_do_not_elect_before_the_lease_is_over() {
 
 /// Row 6: a follower that stands still changes nothing.
 #[test]
-fn a_follower_that_stands_still_causes_no_election() {
+fn a_frozen_follower_causes_no_election() {
     for seed in 0..60 {
         let mut world = World::settled(3, seed);
         let (leader, start) = (world.leader(), world.now);

@@ -42,7 +42,7 @@ fn a_ballot_that_counts_as_saved_too_early() {
     assert_found(Bug::ReportedSavedTooEarly, 3, 2000, &[Rule::Durable]);
 }
 #[test]
-fn a_ballot_that_is_believed_before_it_is_synced() {
+fn a_ballot_that_is_used_before_it_is_synced() {
     assert_found(Bug::LoadsWithoutSync, 3, 2000, &[Rule::Durable]);
 }
 #[test]
