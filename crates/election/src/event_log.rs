@@ -271,7 +271,7 @@ mod tests {
         let serves = role(4, Some("127.0.0.1:1"), Some(1000));
         let text = info(event_log.observe_role(&serves, &members, BootMs(200)));
         assert_eq!(text, format!("leading term 4: end of stream of 127.0.0.1:2; {loads}; 100 ms without a leader"));
-        assert_eq!(event_log.observe_role(&serves, &members, BootMs(210)), None, "said once");
+        assert_eq!(event_log.observe_role(&serves, &members, BootMs(210)), None, "logged once");
     }
 
     #[test]

@@ -179,7 +179,7 @@ async fn the_log_states_the_reason_of_each_leadership() {
         }
         told.push(lines);
     }
-    panic!("never the start, and then a handover: {told:#?}");
+    panic!("no handover was logged as the reason: {told:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,7 +192,7 @@ async fn a_leader_that_loses_its_followers_keeps_its_last_tag() {
         cluster.nodes[follower].take().unwrap().stop().await;
     }
     let alone = role.wait_for(|role| !role.leads());
-    timeout(TIMEOUT, alone).await.expect("without a majority").unwrap();
+    timeout(TIMEOUT, alone).await.expect("the leader loses its majority").unwrap();
     assert_eq!(*tag.borrow(), 40 + leader as u64);
     cluster.stop().await;
 }
@@ -217,7 +217,7 @@ async fn a_restarted_node_follows_and_keeps_its_term() {
     assert_eq!(again.role().borrow().term, term, "read from its ballot");
     cluster.nodes[follower] = Some(again);
     assert_eq!(cluster.leader().await, leader);
-    assert_eq!(cluster.role(leader).borrow().term, term, "nobody was disturbed");
+    assert_eq!(cluster.role(leader).borrow().term, term, "the term did not change");
     cluster.stop().await;
 }
 

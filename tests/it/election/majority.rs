@@ -1,4 +1,4 @@
-//! Who may lead at all: a node that a majority stands behind, and nobody else.
+//! Only a node with a majority leads.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
-//! Nodes that must not be one cluster: they refuse each other, and both logs show both values.
+//! Nodes that cannot form a cluster: they refuse each other, and both logs contain both values.
 
 use serde_json::json;
 
 use crate::cluster::{Cluster, Plan, until};
 
-/// Starts the last of three nodes anew with this variable; then checks that it is kept out, and that it and another node log all of
-/// `words`.
+/// Restarts the last of three nodes with this variable. Then checks that it is rejected, and that
+/// it and another node log a warning with all of `words`.
 async fn check_kept_out(cluster: &mut Cluster, name: &str, value: &str, words: &[String]) {
     cluster.kill9(2);
     cluster.set_env(2, name, value);

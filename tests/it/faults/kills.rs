@@ -1,4 +1,4 @@
-//! Leaders that are killed or asked to end.
+//! Leaders that are killed or asked to stop.
 
 use std::time::Duration;
 
@@ -8,14 +8,16 @@ use super::observed_cluster::ObservedCluster;
 use super::writers::Writers;
 use crate::cluster::Plan;
 
-/// Each costs a little more than V, for which all nodes must be up; the benchmark has 200.
+/// Number of kills. Each takes a little more than V, because all nodes must be up for that long.
+/// The benchmark has 200.
 const KILLS: usize = 6;
 const STOPS: usize = 3;
 
-/// No timeout is over by then: who is this quick knows that the leader is dead, or was told that it goes.
+/// No timeout has expired by then. A node that leads this early knew that the old leader was dead
+/// or had resigned.
 const BEFORE_ANY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Row 1.
+/// FAULTS row 1.
 #[tokio::test]
 async fn a_killed_leader_is_replaced_before_any_timeout() {
     let mut observed = ObservedCluster::start_with_heartbeats(Plan::documented()).await;
@@ -32,7 +34,7 @@ async fn a_killed_leader_is_replaced_before_any_timeout() {
     writers.check(&observed.cluster).await;
 }
 
-/// Row 3.
+/// FAULTS row 3.
 #[tokio::test]
 async fn a_leader_that_is_asked_to_stop_is_replaced_at_once_and_loses_no_acknowledged_data() {
     let mut observed = ObservedCluster::start_with_heartbeats(Plan::documented()).await;

@@ -1,4 +1,4 @@
-//! Two nodes: none can do without the other, and says so.
+//! Cluster of two nodes: neither can lead without the other, and the log gives the reason.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::cluster::{Plan, until};
 /// Longer than any timeout.
 const OBSERVATION_TIME: Duration = Duration::from_secs(6);
 
-/// Row 13.
+/// FAULTS row 13.
 #[tokio::test]
 async fn one_of_two_nodes_does_not_lead_and_logs_the_reason() {
     for leader_dies in [true, false] {

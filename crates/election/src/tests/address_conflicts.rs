@@ -25,7 +25,7 @@ impl Cluster {
 async fn links(election: &Election, nodes: &[usize]) {
     let mut members = election.members();
     let linked = members.wait_for(|rows| nodes.iter().all(|node| rows.get(*node).is_some_and(|row| row.reachable)));
-    timeout(TIMEOUT, linked).await.expect("let in").unwrap();
+    timeout(TIMEOUT, linked).await.expect("linked in time").unwrap();
 }
 
 async fn assert_is_found_out(key: bool) {
@@ -37,8 +37,11 @@ async fn assert_is_found_out(key: bool) {
         let dir = tempfile::tempdir().unwrap();
         let double = cluster.double(node, dir.path(), keyed(key));
         let mut address_conflict = double.address_conflict();
-        let reason =
-            timeout(TIMEOUT, address_conflict.wait_for(Option::is_some)).await.expect("found out").unwrap().clone();
+        let reason = timeout(TIMEOUT, address_conflict.wait_for(Option::is_some))
+            .await
+            .expect("the conflict is reported")
+            .unwrap()
+            .clone();
         let name = cluster.peers[node].to_string();
         assert!(reason.unwrap().contains(&format!("another living process is {name}")));
         assert!(
@@ -47,10 +50,10 @@ async fn assert_is_found_out(key: bool) {
         double.stop().await;
     }
     for node in cluster.nodes.iter().flatten() {
-        assert_eq!(*node.address_conflict().borrow(), None, "the one that was there first is left alone");
+        assert_eq!(*node.address_conflict().borrow(), None, "the first process has no conflict");
     }
     assert_eq!(cluster.leader().await, leader);
-    assert_eq!(cluster.role(leader).borrow().term, term, "nobody was disturbed");
+    assert_eq!(cluster.role(leader).borrow().term, term, "the term did not change");
     cluster.stop().await;
 }
 
@@ -101,7 +104,7 @@ async fn the_process_that_answers_at_the_address_gets_it_back() {
     let real = Election::start(listener, options(dir.path(), &cluster.peers, node, 0)).unwrap().0;
     links(&real, &others).await;
     let mut address_conflict = double.address_conflict();
-    timeout(TIMEOUT, address_conflict.wait_for(Option::is_some)).await.expect("found out").unwrap();
+    timeout(TIMEOUT, address_conflict.wait_for(Option::is_some)).await.expect("the conflict is reported").unwrap();
     assert_eq!(*real.address_conflict().borrow(), None);
     double.stop().await;
     real.stop().await;

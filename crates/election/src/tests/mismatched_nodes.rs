@@ -35,9 +35,9 @@ async fn assert_is_kept_out(all: impl Fn(&mut Options), stranger: impl Fn(&mut O
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert!(outsider.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
     assert_eq!(outsider.role().borrow().leader, None);
-    assert_eq!(outsider.role().borrow().term.0, 0, "it never got a pre-vote");
+    assert_eq!(outsider.role().borrow().term.0, 0, "it never won a pre-vote");
     assert_eq!(cluster.leader().await, leader);
-    assert_eq!(cluster.role(leader).borrow().term, term, "nobody was disturbed");
+    assert_eq!(cluster.role(leader).borrow().term, term, "the term did not change");
     let name = cluster.peers[2].to_string();
     for member in &cluster.peers[..2] {
         // Each node can notice the difference when it dials and when it is dialled. It logs it
@@ -69,7 +69,7 @@ async fn a_node_with_another_key_is_rejected() {
         &["the cluster_key differs"],
     )
     .await;
-    assert_eq!(captured_logs::lines(&[KEY]).len() + captured_logs::lines(&[another]).len(), 0, "keys are never shown");
+    assert_eq!(captured_logs::lines(&[KEY]).len() + captured_logs::lines(&[another]).len(), 0, "keys are never logged");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,7 +18,7 @@ async fn payloads_arrive_with_their_sender_and_do_not_disturb_the_election() {
     let mut receiver = cluster.transports.remove(0);
     assert_eq!((sender.me(), receiver.me(), sender.count()), (NodeId(0), NodeId(1), 2));
     assert!(sender.send(NodeId(1), Bytes::from_static(b"\0hello")));
-    let inbound = timeout(TIMEOUT, receiver.receive()).await.expect("arrives").expect("goes on");
+    let inbound = timeout(TIMEOUT, receiver.receive()).await.expect("it arrives").expect("the election runs");
     assert_eq!((inbound.from.node, &inbound.payload[..]), (NodeId(0), &b"\0hello"[..]));
     assert_eq!(sender.saved_term(), Some(term));
 

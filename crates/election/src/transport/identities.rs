@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(identities.claim(process(2)), IdentityCheck::DialFirst);
         assert_eq!(identities.claim(process(2)), IdentityCheck::InProgress);
         assert_eq!(identities.claim(process(3)), IdentityCheck::InProgress);
-        assert_eq!(identities.claim(process(1)), IdentityCheck::Accepted, "the one that has the name is not disturbed");
+        assert_eq!(identities.claim(process(1)), IdentityCheck::Accepted, "the owner is accepted");
     }
 
     #[test]

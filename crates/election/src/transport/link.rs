@@ -184,13 +184,13 @@ mod tests {
         let silent = timeout(TIMEOUT * 3, link.read()).await;
         assert!(silent.is_err(), "still waiting");
         other.write_all(&[0, 0, 0, 9, b'"']).await.unwrap();
-        assert_eq!(link.read().await.expect_err("given up"), LinkEnd::Broken);
+        assert_eq!(link.read().await.expect_err("the link ends"), LinkEnd::Broken);
     }
 
     #[tokio::test]
     async fn a_frame_with_an_excessive_length_is_rejected() {
         let (mut link, mut other) = pair().await;
         other.write_all(&u32::MAX.to_be_bytes()).await.unwrap();
-        assert_eq!(link.read().await.expect_err("given up"), LinkEnd::Broken);
+        assert_eq!(link.read().await.expect_err("the link ends"), LinkEnd::Broken);
     }
 }

@@ -55,7 +55,7 @@ mod tests {
         assert!(log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(0)));
         assert!(!log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(59_999)));
         assert!(log_throttle.should_log(member, RefusalKind::AddressConflict, BootMs(1)), "another kind");
-        assert!(log_throttle.should_log(stranger, RefusalKind::ConfigMismatch, BootMs(1)), "somebody else");
+        assert!(log_throttle.should_log(stranger, RefusalKind::ConfigMismatch, BootMs(1)), "not a member");
         assert!(log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(60_000)));
         log_throttle.reset(NodeId(1));
         assert!(log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(60_001)));

@@ -52,13 +52,13 @@ pub(super) fn explore_all(name: &str, bounds: Bounds, served: u64, required: &[M
     let milestones = Arc::clone(&bounds.milestones);
     let Explored { checker, expanded_states } = explore(name, bounds, 1, None);
     assert_no_violation(name, &checker);
-    assert_eq!(expanded_states, checker.unique_state_count(), "{name}: not explored to the end");
+    assert_eq!(expanded_states, checker.unique_state_count(), "{name}: not explored completely");
     for term in 1..=served {
         let wanted = format!("serving in term {term}");
-        assert!(checker.discoveries().contains_key(wanted.as_str()), "{name}: nobody ever was {wanted}");
+        assert!(checker.discoveries().contains_key(wanted.as_str()), "{name}: no node was {wanted}");
     }
     for milestone in required {
-        assert!(milestones.reached(*milestone), "{name}: never came across {milestone:?}");
+        assert!(milestones.reached(*milestone), "{name}: never reached {milestone:?}");
     }
 }
 
@@ -100,7 +100,7 @@ pub(super) fn random_walk(name: &str, bounds: &Bounds, time: Duration) {
 pub(super) fn expect_violation(name: &str, bounds: Bounds, property: &str) {
     let checker = explore(name, bounds, 1, None).checker;
     let violated = checker.discoveries().into_iter().find(|(found, _)| found.starts_with(property));
-    let (property, path) = violated.unwrap_or_else(|| panic!("{name}: the planted bug was not found"));
+    let (property, path) = violated.unwrap_or_else(|| panic!("{name}: the seeded bug was not found"));
     let steps = path.into_actions();
     println!("{name}: breaks {property} in {} steps", steps.len());
 }

@@ -291,7 +291,7 @@ impl Model for Bounds {
             Property::always("I2: one node serves", |_, world: &World| {
                 world.violation != Some(Violation::TwoNodesServe)
             }),
-            Property::always("I3: what was told of a term is on disk and never goes back", |_, world: &World| {
+            Property::always("I3: every sent term is on disk and never goes back", |_, world: &World| {
                 world.violation != Some(Violation::SentBeforeSaved)
             }),
             Property::always("I4: the serving term only grows", |_, world: &World| {

@@ -1,9 +1,10 @@
-//! Every mistake that is planted must be found, by a storm of a bounded range, and by the rule that it breaks.
+//! Every seeded bug must be found by one of a limited number of storms, as a violation of the right
+//! rule.
 
 use super::world::storm::Storm;
 use super::world::{Bug, Rule};
 
-/// The first storm that finds `bug` must come before `within`, and must break one of `rules`.
+/// One of the first `within` storms must find `bug` and violate one of `rules`.
 fn assert_found(bug: Bug, nodes: usize, within: u64, rules: &[Rule]) {
     let found = (0..within).find_map(|seed| {
         let outcome = Storm { nodes, seed, bug: Some(bug) }.run();

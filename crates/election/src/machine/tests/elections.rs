@@ -77,7 +77,7 @@ fn a_leader_that_resigns_is_replaced_at_once() {
         world.run_until_over(old);
         took.push(world.run_until_served(3000));
         world.run(5000);
-        assert_ne!(world.leader(), old, "a stopping node never stands again");
+        assert_ne!(world.leader(), old, "a stopping node never campaigns again");
     }
     took.sort_unstable();
     assert!(took[299] < 1000, "{took:?}");

@@ -260,7 +260,7 @@ impl World {
     pub(super) fn run_until_served(&mut self, limit_ms: u64) -> u64 {
         let start = self.now;
         while self.serving().is_empty() {
-            assert!(self.now - start < limit_ms, "nobody serves after {limit_ms} ms");
+            assert!(self.now - start < limit_ms, "no node serves after {limit_ms} ms");
             self.run(5);
         }
         self.now - start

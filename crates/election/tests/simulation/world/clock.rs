@@ -1,14 +1,16 @@
-//! A host's boot clock, which may run a little fast or slow and counts on while the host is suspended.
+//! Boot clock of a host. It may run slightly fast or slow, and it continues while the host is
+//! suspended.
 
 use rollcall_core::BootMs;
 
-/// Parts in a million: a clock of this rate keeps the world's time.
+/// Clock rate in parts per million. At this rate a clock keeps the time of the simulation.
 pub(crate) const TRUE_RATE: u64 = 1_000_000;
 
-/// Turns the world's microseconds into what one host reads.
+/// Converts the simulation's microseconds to the reading of one host's clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
-    /// A moment of the world, and what the clock stood at then, in microseconds.
+    /// A moment of the simulation, in microseconds. `stood_at` is the reading of the clock at that
+    /// moment.
     anchor: u64,
     stood_at: u64,
     rate: u64,
@@ -27,7 +29,7 @@ impl Clock {
         BootMs(self.micros(now) / 1000)
     }
 
-    /// The world's first moment, from `now` on, at which this clock reads `moment` or later.
+    /// The first moment, not before `now`, at which this clock reads `moment` or later.
     pub(crate) fn when(&self, moment: BootMs, now: u64) -> u64 {
         if moment == BootMs::NEVER {
             return u64::MAX;
@@ -43,7 +45,7 @@ impl Clock {
         *self = Self { anchor: now, stood_at: self.micros(now), rate };
     }
 
-    /// The host starts anew, and its boot clock with it.
+    /// The host restarts, and its boot clock with it.
     pub(crate) fn restart(&mut self, now: u64) {
         *self = Self { anchor: now, stood_at: 10_000_000, rate: self.rate };
     }
