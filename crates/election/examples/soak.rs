@@ -49,8 +49,8 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 impl Flags {
     /// The storm of a seed. The size depends on the seed, so that a range contains all sizes.
     fn storm(&self, seed: u64) -> Storm {
-        let turn = usize::try_from(seed % 6).expect("below 6");
-        Storm { nodes: self.nodes.unwrap_or(SIZES[turn]), seed, bug: None }
+        let index = usize::try_from(seed % 6).expect("below 6");
+        Storm { nodes: self.nodes.unwrap_or(SIZES[index]), seed, bug: None }
     }
 }
 

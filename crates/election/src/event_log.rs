@@ -299,9 +299,9 @@ mod tests {
     #[test]
     fn campaigns_and_failed_ballot_writes_are_not_logged_at_every_attempt() {
         let (mut event_log, members) = log_and_members();
-        let mut stands =
+        let mut campaigns =
             |at| event_log.line_for(&LogEvent::CampaignStarted { term: Term(4) }, &members, BootMs(at)).is_some();
-        assert_eq!([stands(0), stands(100), stands(9_999), stands(10_000)], [true, false, false, true]);
+        assert_eq!([campaigns(0), campaigns(100), campaigns(9_999), campaigns(10_000)], [true, false, false, true]);
         let mut fails = |at| event_log.ballot_failure(&"disk full", BootMs(at)).is_some();
         assert_eq!([fails(0), fails(9_999), fails(10_000)], [true, false, true]);
     }

@@ -28,9 +28,9 @@ impl MemberTable {
                 last_heard: None,
             })
             .collect();
-        let mine = &mut rows[usize::from(peers.me().0)];
-        mine.api_url = Some(my_api_url.to_owned());
-        mine.reachable = true;
+        let own = &mut rows[usize::from(peers.me().0)];
+        own.api_url = Some(my_api_url.to_owned());
+        own.reachable = true;
         Self { rows, me: peers.me() }
     }
 
@@ -46,8 +46,8 @@ impl MemberTable {
 
     /// Stores this node's own state.
     pub(super) fn update_own(&mut self, role: MemberRole, load: Load, term: Term, now: BootMs) {
-        let mine = &mut self.rows[usize::from(self.me.0)];
-        (mine.role, mine.load, mine.term, mine.last_heard) = (Some(role), Some(load), Some(term), Some(now));
+        let own = &mut self.rows[usize::from(self.me.0)];
+        (own.role, own.load, own.term, own.last_heard) = (Some(role), Some(load), Some(term), Some(now));
     }
 
     /// The link to `node` is up.
@@ -78,12 +78,12 @@ impl MemberTable {
     /// because the nodes' clocks differ.
     fn record_report(&mut self, reporter: NodeId, report: &MemberReport, now: BootMs) {
         let Some(row) = self.rows.get_mut(usize::from(report.node.0)) else { return };
-        let heard = BootMs(now.0.saturating_sub(report.heard_ms_ago));
-        if report.node != self.me && report.node != reporter && row.last_heard.is_none_or(|last| last < heard) {
+        let heard_at = BootMs(now.0.saturating_sub(report.heard_ms_ago));
+        if report.node != self.me && report.node != reporter && row.last_heard.is_none_or(|last| last < heard_at) {
             row.role = Some(report.role);
             row.load = Some(report.load);
             row.term = Some(report.term);
-            row.last_heard = Some(heard);
+            row.last_heard = Some(heard_at);
         }
     }
 

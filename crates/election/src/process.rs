@@ -80,8 +80,8 @@ impl Peers {
     pub fn new(mut nodes: Vec<NodeAddr>, me: NodeAddr) -> Option<Self> {
         nodes.sort_unstable();
         nodes.dedup();
-        let place = nodes.iter().position(|node| *node == me)?;
-        let me = NodeId(u8::try_from(place).ok()?);
+        let index = nodes.iter().position(|node| *node == me)?;
+        let me = NodeId(u8::try_from(index).ok()?);
         (nodes.len() <= MAX_NODES).then_some(Self { nodes, me })
     }
 
@@ -109,7 +109,7 @@ impl Peers {
     /// Id of the member at `addr`.
     #[must_use]
     pub fn id(&self, addr: NodeAddr) -> Option<NodeId> {
-        self.nodes.binary_search(&addr).ok().and_then(|place| u8::try_from(place).ok()).map(NodeId)
+        self.nodes.binary_search(&addr).ok().and_then(|index| u8::try_from(index).ok()).map(NodeId)
     }
 
     /// Ids of all members.

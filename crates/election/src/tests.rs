@@ -157,7 +157,7 @@ async fn three_nodes_agree_on_a_leader_and_replace_it_when_it_stops() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_states_the_reason_of_each_leadership() {
     captured_logs::open();
-    let mut told = Vec::new();
+    let mut log_lines = Vec::new();
     // On a busy machine a term can end before the planned handover. Then another reason is correct.
     for _ in 0..5 {
         let mut cluster = Cluster::start(3);
@@ -177,9 +177,9 @@ async fn the_log_states_the_reason_of_each_leadership() {
         {
             return;
         }
-        told.push(lines);
+        log_lines.push(lines);
     }
-    panic!("no handover was logged as the reason: {told:#?}");
+    panic!("no handover was logged as the reason: {log_lines:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -57,10 +57,10 @@ async fn foreign_connections_are_closed_in_time_and_cost_no_memory_and_no_leader
     let memory = resident_kib(observed.cluster.id(leader));
     let max_open = open_files(observed.cluster.id(leader)) + MAX_OPEN_FILES;
     let mut connections = JoinSet::new();
-    for place in 0..SILENT_CONNECTIONS {
+    for index in 0..SILENT_CONNECTIONS {
         let port = observed.cluster.election(leader);
         connections.spawn(async move {
-            sleep(CONNECT_INTERVAL * place).await;
+            sleep(CONNECT_INTERVAL * index).await;
             assert_disconnected(port, "silence", async |stream| stream).await;
         });
     }
@@ -92,16 +92,16 @@ async fn foreign_connections_are_closed_in_time_and_cost_no_memory_and_no_leader
     }
     let process = observed.cluster.id(leader);
     let counting = async move {
-        let mut most = 0;
+        let mut max_seen = 0;
         for _ in 0..OBSERVATION_AFTER.as_millis() / COUNT_INTERVAL.as_millis() {
-            most = most.max(open_files(process));
+            max_seen = max_seen.max(open_files(process));
             sleep(COUNT_INTERVAL).await;
         }
-        most
+        max_seen
     };
-    let (seen, most) = tokio::join!(observed.observe_for(OBSERVATION_AFTER), counting);
+    let (seen, max_seen) = tokio::join!(observed.observe_for(OBSERVATION_AFTER), counting);
     assert_eq!(terms(&seen), [term], "the term does not change");
-    assert!(most <= max_open, "{most} files were open at once, at most {max_open} may be");
+    assert!(max_seen <= max_open, "{max_seen} files were open at once, at most {max_open} may be");
     while let Some(ended) = connections.join_next().await {
         ended.expect("closed in time");
     }

@@ -110,8 +110,8 @@ mod tests {
 
     fn abstain_through(nodes: usize, reports: &[BallotReport]) -> Option<Term> {
         let mut status = BallotStatus::lost();
-        for (place, report) in (1..).zip(reports) {
-            status.record_report(NodeId(place), *report);
+        for (index, report) in (1..).zip(reports) {
+            status.record_report(NodeId(index), *report);
         }
         status.abstain_through(nodes)
     }

@@ -26,9 +26,9 @@ pub(super) fn start_campaign(node: &mut Node, ctx: &mut EventContext, released_t
 /// Handles a candidate's request for a vote.
 pub(super) fn handle_vote_request(node: &mut Node, ctx: &mut EventContext, from: NodeId, term: Term, asked_at: BootMs) {
     let ballot = node.ballot.current;
-    let passed = term < ballot.term;
-    let taken = term == ballot.term && ballot.voted_for.is_some_and(|other| other != from);
-    if passed || taken || node.refuses_votes() {
+    let is_past_term = term < ballot.term;
+    let is_vote_used = term == ballot.term && ballot.voted_for.is_some_and(|other| other != from);
+    if is_past_term || is_vote_used || node.refuses_votes() {
         // Report only the term that is on disk.
         let term = node.ballot.saved.map_or(Term(0), |ballot| ballot.term);
         ctx.send(from, Message::VoteResp { term, asked_at, granted: false });
@@ -48,12 +48,12 @@ pub(super) fn handle_vote_response(
     ctx: &mut EventContext,
     from: NodeId,
     term: Term,
-    asked: BootMs,
+    requested_at: BootMs,
     granted: bool,
 ) {
     node.ballot.observe_term(term);
     let State::Candidate { asked_at, answered, votes, .. } = &mut node.state else { return };
-    if asked != *asked_at || ctx.now.since(*asked_at) > node.rules.timings.net_timeout_ms {
+    if requested_at != *asked_at || ctx.now.since(*asked_at) > node.rules.timings.net_timeout_ms {
         return;
     }
     answered.insert(from);

@@ -130,9 +130,9 @@ pub(super) fn handle_process_connected(node: &mut Node, ctx: &mut EventContext, 
 }
 
 /// An assumed death was wrong: ends of streams do not count any more.
-fn distrust(node: &mut Node, ctx: &mut EventContext, who: NodeId) {
+fn distrust(node: &mut Node, ctx: &mut EventContext, node_id: NodeId) {
     node.dead.distrust();
-    ctx.log(LogEvent::DeathDisproved { node: who });
+    ctx.log(LogEvent::DeathDisproved { node: node_id });
 }
 
 /// Rule 7: the leader of `released_term` gave that term up for good and asked the candidate to take

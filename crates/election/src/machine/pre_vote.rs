@@ -55,7 +55,7 @@ pub(super) fn pre_vote_request(node: &Node) -> Message {
 pub(super) fn handle_request(node: &mut Node, ctx: &mut EventContext, from: Process, round: u32, term: Term) {
     let granted = node.is_free_to_vote() && term > node.ballot.term();
     let answer = PreVoteResp {
-        asker: from.boot,
+        requester: from.boot,
         round,
         granted,
         ready: node.is_free_to_vote() && !node.process.stopping,
@@ -87,7 +87,7 @@ pub(super) fn handle_request(node: &mut Node, ctx: &mut EventContext, from: Proc
 /// Uses a pre-vote response: for the leader hint, the lost ballot, the boot window and the pre-vote
 /// count.
 pub(super) fn handle_response(node: &mut Node, ctx: &mut EventContext, from: NodeId, answer: PreVoteResp) {
-    if answer.asker != node.process.boot {
+    if answer.requester != node.process.boot {
         return;
     }
     node.ballot.observe_term(answer.ballot.term);

@@ -82,10 +82,10 @@ impl Rules {
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn max_lookback_ms(&self) -> u64 {
-        let beats = self.timings.heartbeat_interval_ms.saturating_mul(2);
+        let heartbeats = self.timings.heartbeat_interval_ms.saturating_mul(2);
         // With handovers switched off, no rule looks back for one.
         let terms = self.timings.leader_term_ms.checked_mul(2).unwrap_or(0);
-        self.timings.election_timeout_min_ms.max(beats).max(terms) + 1
+        self.timings.election_timeout_min_ms.max(heartbeats).max(terms) + 1
     }
 }
 

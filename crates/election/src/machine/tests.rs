@@ -42,7 +42,7 @@ fn leader() -> Machine {
     machine.handle(Event::TimerFired, BootMs(4000), Entropy(0));
     machine.handle(Event::TimerFired, BootMs(4100), Entropy(0));
     let answer = PreVoteResp {
-        asker: BootId(1),
+        requester: BootId(1),
         round: 1,
         granted: true,
         ready: false,

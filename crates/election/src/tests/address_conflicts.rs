@@ -22,13 +22,13 @@ impl Cluster {
 }
 
 /// Waits until `election` has a link to all of `nodes`.
-async fn links(election: &Election, nodes: &[usize]) {
+async fn wait_for_links(election: &Election, nodes: &[usize]) {
     let mut members = election.members();
     let linked = members.wait_for(|rows| nodes.iter().all(|node| rows.get(*node).is_some_and(|row| row.reachable)));
     timeout(TIMEOUT, linked).await.expect("linked in time").unwrap();
 }
 
-async fn assert_is_found_out(key: bool) {
+async fn assert_conflict_is_reported(key: bool) {
     captured_logs::open();
     let cluster = Cluster::start_with(3, keyed(key));
     let leader = cluster.leader().await;
@@ -59,31 +59,31 @@ async fn assert_is_found_out(key: bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_with_the_address_of_a_living_node_is_rejected() {
-    assert_is_found_out(false).await;
+    assert_conflict_is_reported(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_with_the_cluster_key_is_rejected_too() {
-    assert_is_found_out(true).await;
+    assert_conflict_is_reported(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_process_gets_the_address_when_the_old_one_does_not_answer() {
     let mut cluster = Cluster::start(3);
     let leader = cluster.leader().await;
-    let gone = (leader + 1) % 3;
+    let stopped = (leader + 1) % 3;
     let others = [leader, (leader + 2) % 3];
-    cluster.nodes[gone].take().unwrap().stop().await;
+    cluster.nodes[stopped].take().unwrap().stop().await;
     // A program accepts connections there and never sends a byte, like a stopped process.
-    let silent = TcpListener::bind(cluster.peers[gone].socket_addr()).unwrap();
-    let newcomer = cluster.double(gone, cluster.dirs[gone].path(), |_| {});
-    links(&newcomer, &others).await;
+    let silent = TcpListener::bind(cluster.peers[stopped].socket_addr()).unwrap();
+    let newcomer = cluster.double(stopped, cluster.dirs[stopped].path(), |_| {});
+    wait_for_links(&newcomer, &others).await;
     assert_eq!(*newcomer.address_conflict().borrow(), None);
     newcomer.stop().await;
     drop(silent);
     // Now no program listens there.
-    let newcomer = cluster.double(gone, cluster.dirs[gone].path(), |_| {});
-    links(&newcomer, &others).await;
+    let newcomer = cluster.double(stopped, cluster.dirs[stopped].path(), |_| {});
+    wait_for_links(&newcomer, &others).await;
     assert_eq!(*newcomer.address_conflict().borrow(), None);
     newcomer.stop().await;
     cluster.stop().await;
@@ -97,12 +97,12 @@ async fn the_process_that_answers_at_the_address_gets_it_back() {
     let others = [leader, (leader + 2) % 3];
     cluster.nodes[node].take().unwrap().stop().await;
     let double = cluster.double(node, cluster.dirs[node].path(), |_| {});
-    links(&double, &others).await;
+    wait_for_links(&double, &others).await;
     // The configured process starts and answers at the address.
     let listener = TcpListener::bind(cluster.peers[node].socket_addr()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let real = Election::start(listener, options(dir.path(), &cluster.peers, node, 0)).unwrap().0;
-    links(&real, &others).await;
+    wait_for_links(&real, &others).await;
     let mut address_conflict = double.address_conflict();
     timeout(TIMEOUT, address_conflict.wait_for(Option::is_some)).await.expect("the conflict is reported").unwrap();
     assert_eq!(*real.address_conflict().borrow(), None);

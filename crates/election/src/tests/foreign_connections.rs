@@ -11,15 +11,15 @@ use tokio::time::Instant;
 use super::*;
 
 /// How long until the other side ends the connection, and what it sent before.
-fn until_shown_out(mut stream: TcpStream) -> (Duration, Vec<u8>) {
+fn time_until_closed(mut stream: TcpStream) -> (Duration, Vec<u8>) {
     let start = Instant::now();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-    let mut said = Vec::new();
-    match stream.read_to_end(&mut said) {
+    let mut received = Vec::new();
+    match stream.read_to_end(&mut received) {
         Ok(_) => {}
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
-    (start.elapsed(), said)
+    (start.elapsed(), received)
 }
 
 /// Limit for closing a connection: the network timeout and a margin for a busy machine.
@@ -34,22 +34,22 @@ async fn invalid_bytes_on_the_election_port_do_not_disturb_the_cluster() {
     let term = cluster.role(leader).borrow().term;
     let addr = cluster.peers[leader].socket_addr();
     let answer = tokio::task::spawn_blocking(move || {
-        let mut noises: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(addr).unwrap()).collect();
-        for (place, noise) in (0_u8..).zip(&mut noises) {
-            let _ = match place % 4 {
-                0 => noise.write_all(&u32::MAX.to_be_bytes()),
-                1 => noise.write_all(b"\0\0\0\x05Hello"),
-                2 => noise.write_all(&[0]),
+        let mut connections: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        for (index, connection) in (0_u8..).zip(&mut connections) {
+            let _ = match index % 4 {
+                0 => connection.write_all(&u32::MAX.to_be_bytes()),
+                1 => connection.write_all(b"\0\0\0\x05Hello"),
+                2 => connection.write_all(&[0]),
                 _ => Ok(()),
             };
         }
-        let mut asker = TcpStream::connect(addr).unwrap();
-        asker.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        asker.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let mut http_client = TcpStream::connect(addr).unwrap();
+        http_client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        http_client.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut answer = String::new();
-        asker.read_to_string(&mut answer).unwrap();
+        http_client.read_to_string(&mut answer).unwrap();
         // The silent connections are closed too, in order or by a reset.
-        let silent = noises.last_mut().unwrap();
+        let silent = connections.last_mut().unwrap();
         silent.set_read_timeout(Some(TIMEOUT)).unwrap();
         match silent.read(&mut [0; 1]) {
             Ok(read) => assert_eq!(read, 0),
@@ -75,7 +75,7 @@ async fn a_connection_without_a_hello_is_closed_in_time() {
         let waited = tokio::task::spawn_blocking(move || {
             let mut stream = TcpStream::connect(addr).unwrap();
             stream.write_all(beginning).unwrap();
-            until_shown_out(stream).0
+            time_until_closed(stream).0
         });
         assert!(waited.await.unwrap() < bound(), "{beginning:?}");
     }

@@ -19,23 +19,23 @@ fn key(text: &str) -> ClusterKey {
 /// Starts two nodes with a leader, and a third member of their `peers` with other options. The
 /// third node gets no link and does not disturb the cluster. Each side logs one line about the
 /// other with all of `words`.
-async fn assert_is_kept_out(all: impl Fn(&mut Options), stranger: impl Fn(&mut Options), words: &[&str]) {
+async fn assert_rejected(all: impl Fn(&mut Options), non_member: impl Fn(&mut Options), words: &[&str]) {
     captured_logs::open();
     let mut cluster = Cluster::start_with(3, |options| {
         slow_timings(options);
         all(options);
         if options.api.url.ends_with("3002") {
-            stranger(options);
+            non_member(options);
         }
     });
-    let outsider = cluster.nodes[2].take().unwrap();
+    let rejected_node = cluster.nodes[2].take().unwrap();
     let leader = cluster.leader().await;
     let term = cluster.role(leader).borrow().term;
     // Long enough for several attempts in both directions.
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    assert!(outsider.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
-    assert_eq!(outsider.role().borrow().leader, None);
-    assert_eq!(outsider.role().borrow().term.0, 0, "it never won a pre-vote");
+    assert!(rejected_node.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
+    assert_eq!(rejected_node.role().borrow().leader, None);
+    assert_eq!(rejected_node.role().borrow().term.0, 0, "it never won a pre-vote");
     assert_eq!(cluster.leader().await, leader);
     assert_eq!(cluster.role(leader).borrow().term, term, "the term did not change");
     let name = cluster.peers[2].to_string();
@@ -47,7 +47,7 @@ async fn assert_is_kept_out(all: impl Fn(&mut Options), stranger: impl Fn(&mut O
         assert!((1..=2).contains(&about_member.len()), "{about_member:#?}");
         assert!((2..=4).contains(&seen_by_both.len()), "{seen_by_both:#?}");
     }
-    outsider.stop().await;
+    rejected_node.stop().await;
     cluster.stop().await;
 }
 
@@ -63,7 +63,7 @@ async fn nodes_with_the_same_key_form_a_cluster() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_another_key_is_rejected() {
     let another = "the key of another cluster";
-    assert_is_kept_out(
+    assert_rejected(
         |o| o.cluster.key = Some(key(KEY)),
         |o| o.cluster.key = Some(key(another)),
         &["the cluster_key differs"],
@@ -74,7 +74,7 @@ async fn a_node_with_another_key_is_rejected() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_the_key_is_rejected() {
-    assert_is_kept_out(
+    assert_rejected(
         |o| o.cluster.key = Some(key(KEY)),
         |o| o.cluster.key = None,
         &["the cluster_key differs", "has none"],
@@ -84,19 +84,18 @@ async fn a_node_without_the_key_is_rejected() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_a_key_is_rejected_by_a_cluster_without_one() {
-    assert_is_kept_out(|_| {}, |o| o.cluster.key = Some(key(KEY)), &["the cluster_key differs", "has none"]).await;
+    assert_rejected(|_| {}, |o| o.cluster.key = Some(key(KEY)), &["the cluster_key differs", "has none"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_other_timings_is_rejected() {
-    assert_is_kept_out(|_| {}, |o| o.cluster.timings.election_timeout_min_ms = 1501, &["timings", "1501", "1500"])
-        .await;
+    assert_rejected(|_| {}, |o| o.cluster.timings.election_timeout_min_ms = 1501, &["timings", "1501", "1500"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_another_bucket_is_rejected_even_with_the_key() {
     let other = |o: &mut Options| o.cluster.id = Uuid::from_u128(2);
-    assert_is_kept_out(|o| o.cluster.key = Some(key(KEY)), other, &["its bucket has the id"]).await;
+    assert_rejected(|o| o.cluster.key = Some(key(KEY)), other, &["its bucket has the id"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,15 +106,15 @@ async fn a_node_with_other_peers_is_rejected() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peers = cluster.peers.clone();
     peers.push(listener.local_addr().unwrap().to_string().parse().unwrap());
-    let stranger_place = 2;
+    let third_index = 2;
     let dir = tempfile::tempdir().unwrap();
-    let mut theirs = options(dir.path(), &peers, stranger_place, 0);
+    let mut theirs = options(dir.path(), &peers, third_index, 0);
     slow_timings(&mut theirs);
-    let stranger = Election::start(listener, theirs).unwrap().0;
+    let non_member = Election::start(listener, theirs).unwrap().0;
     // Long enough for several attempts in both directions.
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    assert_eq!(stranger.role().borrow().leader, None);
-    assert!(stranger.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
+    assert_eq!(non_member.role().borrow().leader, None);
+    assert!(non_member.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
     assert_eq!(cluster.leader().await, leader);
     let name = peers[2].to_string();
     for member in &cluster.peers {
@@ -124,6 +123,6 @@ async fn a_node_with_other_peers_is_rejected() {
         let there = format!("cannot link to the node node={member} ");
         assert_eq!(captured_logs::lines(&[&there, "refuses this node: its peers are"]).len(), 1);
     }
-    stranger.stop().await;
+    non_member.stop().await;
     cluster.stop().await;
 }

@@ -31,8 +31,8 @@ pub(crate) enum DialError {
 
 /// A handshake that another process started.
 pub(crate) struct IncomingHandshake {
-    pub(crate) theirs: Hello,
-    mine: Hello,
+    pub(crate) peer_hello: Hello,
+    own_hello: Hello,
     /// With a key: the transcript for the final proof, once the dialler has proved that it has the
     /// key.
     transcript: Option<Transcript>,
@@ -55,18 +55,18 @@ impl DialError {
 /// Dials a node and performs the handshake. Returns the link and the other node's Hello.
 pub(crate) async fn dial(policy: &HelloPolicy, to: NodeAddr, purpose: Purpose) -> Result<(Link, Hello), DialError> {
     let mut link = Link::dial(to.socket_addr(), policy.net_timeout()).await?;
-    let mine = policy.hello(to, link.addrs()?, purpose, random_nonce());
-    let sent = Frame::Hello(Box::new(mine.clone())).encode();
+    let own_hello = policy.hello(to, link.addrs()?, purpose, random_nonce());
+    let sent = Frame::Hello(Box::new(own_hello.clone())).encode();
     link.write(sent.clone()).await?;
-    let (theirs, received) = match link.read_handshake().await? {
-        (Frame::Hello(theirs), received) => (*theirs, received),
+    let (peer_hello, received) = match link.read_handshake().await? {
+        (Frame::Hello(peer_hello), received) => (*peer_hello, received),
         (Frame::Refused { reason, kind, .. }, _) => {
             return Err(refused(kind, reason, policy.key.is_none()));
         }
         _ => return Err(DialError::different("it sent no Hello")),
     };
-    if theirs.keyed != mine.keyed || theirs.protocol != mine.protocol {
-        return Err(DialError::different(theirs.difference_from(&mine).unwrap_or_default()));
+    if peer_hello.keyed != own_hello.keyed || peer_hello.protocol != own_hello.protocol {
+        return Err(DialError::different(peer_hello.difference_from(&own_hello).unwrap_or_default()));
     }
     if let Some(key) = &policy.key {
         let transcript = Transcript { dialler: sent, acceptor: received };
@@ -82,14 +82,14 @@ pub(crate) async fn dial(policy: &HelloPolicy, to: NodeAddr, purpose: Purpose) -
             _ => return Err(DialError::different("it sent no Hello")),
         }
     }
-    if theirs.node != to {
-        return Err(DialError::different(format!("node {} answers at that address", theirs.node)));
+    if peer_hello.node != to {
+        return Err(DialError::different(format!("node {} answers at that address", peer_hello.node)));
     }
-    if let Some(difference) = theirs.difference_from(&mine) {
+    if let Some(difference) = peer_hello.difference_from(&own_hello) {
         return Err(DialError::different(difference));
     }
     link.allow_large_frames();
-    Ok((link, theirs))
+    Ok((link, peer_hello))
 }
 
 /// A refusal by the other node. Only an authentic one may end this process: any program could
@@ -102,26 +102,31 @@ fn refused(kind: RefusalKind, reason: String, is_authentic: bool) -> DialError {
 /// Performs the handshake up to the decision about the dialler. An error means that the dialler is
 /// not a node.
 pub(crate) async fn accept_hello(policy: &HelloPolicy, link: &mut Link) -> io::Result<IncomingHandshake> {
-    let (theirs, received) = match link.read_handshake().await? {
-        (Frame::Hello(theirs), received) => (*theirs, received),
+    let (peer_hello, received) = match link.read_handshake().await? {
+        (Frame::Hello(peer_hello), received) => (*peer_hello, received),
         _ => return Err(io::Error::other("it sent no Hello")),
     };
-    let mine = policy.hello(theirs.node, link.addrs()?, Purpose::Link, random_nonce());
-    let Some(key) = policy.key.as_ref().filter(|_| theirs.keyed && theirs.protocol == PROTOCOL) else {
-        let admission = policy.admit(&theirs, &mine);
-        return Ok(IncomingHandshake { theirs, mine, transcript: None, admission });
+    let own_hello = policy.hello(peer_hello.node, link.addrs()?, Purpose::Link, random_nonce());
+    let Some(key) = policy.key.as_ref().filter(|_| peer_hello.keyed && peer_hello.protocol == PROTOCOL) else {
+        let admission = policy.admit(&peer_hello, &own_hello);
+        return Ok(IncomingHandshake { peer_hello, own_hello, transcript: None, admission });
     };
-    let sent = Frame::Hello(Box::new(mine.clone())).encode();
+    let sent = Frame::Hello(Box::new(own_hello.clone())).encode();
     link.write(sent.clone()).await?;
     let (Frame::Proof(proof), _) = link.read_handshake().await? else {
         return Err(io::Error::other("it sent no proof of the cluster key"));
     };
     let transcript = Transcript { dialler: received, acceptor: sent };
     if !transcript.verifies(KeyClaim::Dialler, &proof, key) {
-        return Ok(IncomingHandshake { theirs, mine, transcript: None, admission: Err(KEY_DIFFERS.to_owned()) });
+        return Ok(IncomingHandshake {
+            peer_hello,
+            own_hello,
+            transcript: None,
+            admission: Err(KEY_DIFFERS.to_owned()),
+        });
     }
-    let admission = policy.admit(&theirs, &mine);
-    Ok(IncomingHandshake { theirs, mine, transcript: Some(transcript), admission })
+    let admission = policy.admit(&peer_hello, &own_hello);
+    Ok(IncomingHandshake { peer_hello, own_hello, transcript: Some(transcript), admission })
 }
 
 impl IncomingHandshake {
@@ -129,7 +134,7 @@ impl IncomingHandshake {
     pub(crate) async fn accept(&self, policy: &HelloPolicy, link: &mut Link) -> io::Result<()> {
         let answer = match (&self.transcript, &policy.key) {
             (Some(transcript), Some(key)) => Frame::Proof(transcript.prove(KeyClaim::Acceptor, key)),
-            _ => Frame::Hello(Box::new(self.mine.clone())),
+            _ => Frame::Hello(Box::new(self.own_hello.clone())),
         };
         link.write(answer.encode()).await?;
         link.allow_large_frames();
@@ -165,9 +170,9 @@ pub(crate) async fn check_identity(policy: &HelloPolicy, newcomer: Process) -> R
         IdentityCheck::DialFirst => {}
     }
     let answered = match timeout(policy.net_timeout(), dial(policy, addr, Purpose::Check)).await {
-        Ok(Ok((link, theirs))) => {
+        Ok(Ok((link, peer_hello))) => {
             link.close_with_bye().await;
-            Some(theirs.boot)
+            Some(peer_hello.boot)
         }
         Ok(Err(_)) | Err(_) => None,
     };

@@ -67,16 +67,16 @@ impl HelloPolicy {
         }
     }
 
-    /// Admits the sender of `theirs` or gives the reason for a refusal. `mine` is this node's Hello
+    /// Admits the sender of `peer_hello` or gives the reason for a refusal. `own_hello` is this node's Hello
     /// to it.
-    pub(crate) fn admit(&self, theirs: &Hello, mine: &Hello) -> Result<NodeId, String> {
-        if let Some(difference) = theirs.difference_from(mine) {
+    pub(crate) fn admit(&self, peer_hello: &Hello, own_hello: &Hello) -> Result<NodeId, String> {
+        if let Some(difference) = peer_hello.difference_from(own_hello) {
             return Err(difference);
         }
-        match self.peers.id(theirs.node) {
-            None => Err(format!("{} is not in `peers`", theirs.node)),
+        match self.peers.id(peer_hello.node) {
+            None => Err(format!("{} is not in `peers`", peer_hello.node)),
             Some(node) if node == self.peers.me() => {
-                Err(format!("{} is this node's own address: give every node its own --this-node", theirs.node))
+                Err(format!("{} is this node's own address: give every node its own --this-node", peer_hello.node))
             }
             Some(node) => Ok(node),
         }

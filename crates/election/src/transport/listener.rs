@@ -150,8 +150,8 @@ impl LinkListener {
         let (local, remote) = link.addrs().ok()?;
         let refused = match incoming.admission.clone() {
             Ok(node) => {
-                let process = Process { node, boot: incoming.theirs.boot };
-                if incoming.theirs.purpose == Purpose::Check {
+                let process = Process { node, boot: incoming.peer_hello.boot };
+                if incoming.peer_hello.purpose == Purpose::Check {
                     incoming.accept(&self.policy, &mut link).await.ok()?;
                     // The dialler only asked which process answers here. It ends this link.
                     let _ = timeout(self.policy.net_timeout(), link.read()).await;
@@ -160,7 +160,7 @@ impl LinkListener {
                 match handshake::check_identity(&self.policy, process).await {
                     Ok(()) => {
                         incoming.accept(&self.policy, &mut link).await.ok()?;
-                        let is_direct = (incoming.theirs.local, incoming.theirs.remote) == (remote, local);
+                        let is_direct = (incoming.peer_hello.local, incoming.peer_hello.remote) == (remote, local);
                         return Some((link, process, is_direct));
                     }
                     Err(refused) => refused,
@@ -169,10 +169,10 @@ impl LinkListener {
             Err(reason) => (RefusalKind::ConfigMismatch, reason),
         };
         let (kind, reason) = refused;
-        let member = self.policy.peers.id(incoming.theirs.node);
+        let member = self.policy.peers.id(incoming.peer_hello.node);
         if self.policy.log_throttle().should_log(member, kind, boot_now()) {
             let reason = harmless(&reason, MAX_QUOTED_CHARS);
-            warn!(node = %incoming.theirs.node, %remote, reason, "refused a link");
+            warn!(node = %incoming.peer_hello.node, %remote, reason, "refused a link");
         }
         incoming.refuse(&self.policy, link, kind, &reason).await;
         None

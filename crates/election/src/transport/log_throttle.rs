@@ -51,15 +51,15 @@ mod tests {
     #[test]
     fn a_refusal_is_logged_again_after_a_minute_or_after_a_link() {
         let mut log_throttle = LogThrottle::default();
-        let (member, stranger) = (Some(NodeId(1)), None);
+        let (member, non_member) = (Some(NodeId(1)), None);
         assert!(log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(0)));
         assert!(!log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(59_999)));
         assert!(log_throttle.should_log(member, RefusalKind::AddressConflict, BootMs(1)), "another kind");
-        assert!(log_throttle.should_log(stranger, RefusalKind::ConfigMismatch, BootMs(1)), "not a member");
+        assert!(log_throttle.should_log(non_member, RefusalKind::ConfigMismatch, BootMs(1)), "not a member");
         assert!(log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(60_000)));
         log_throttle.reset(NodeId(1));
         assert!(log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(60_001)));
-        assert!(!log_throttle.should_log(stranger, RefusalKind::ConfigMismatch, BootMs(60_000)));
+        assert!(!log_throttle.should_log(non_member, RefusalKind::ConfigMismatch, BootMs(60_000)));
         assert!(!log_throttle.should_log(member, RefusalKind::TryAgain, BootMs(0)));
     }
 

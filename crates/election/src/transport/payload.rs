@@ -56,7 +56,7 @@ pub(crate) struct TransportHandle {
 impl Transport {
     pub(crate) fn new(peers: &Peers) -> (Self, TransportHandle) {
         let (inbound_sender, inbound) = mpsc::channel(INBOX_MESSAGES);
-        let (may_take_over, may_take_over_seen) = watch::channel(true);
+        let (may_take_over, may_take_over_receiver) = watch::channel(true);
         let (saved_term_in, saved_term) = watch::channel(None);
         let (mut senders, mut receivers) = (HashMap::new(), HashMap::new());
         for node in peers.others() {
@@ -67,7 +67,7 @@ impl Transport {
         let handle = TransportHandle {
             outboxes: receivers,
             inbound: inbound_sender,
-            may_take_over: may_take_over_seen,
+            may_take_over: may_take_over_receiver,
             saved_term: saved_term_in,
         };
         (Self { me: peers.me(), count: peers.count(), outboxes: senders, inbound, may_take_over, saved_term }, handle)

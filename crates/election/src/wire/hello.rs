@@ -50,39 +50,39 @@ pub(crate) struct Hello {
 }
 
 impl Hello {
-    /// Reason why the two nodes cannot form a cluster, from the point of view of `mine`. It
+    /// Reason why the two nodes cannot form a cluster, from the point of view of `own`. It
     /// contains both values.
-    pub(crate) fn difference_from(&self, mine: &Hello) -> Option<String> {
-        if self.protocol != mine.protocol {
+    pub(crate) fn difference_from(&self, own: &Hello) -> Option<String> {
+        if self.protocol != own.protocol {
             return Some(format!(
                 "it speaks protocol {}, this node {}: run the same version",
-                self.protocol, mine.protocol
+                self.protocol, own.protocol
             ));
         }
-        if self.keyed != mine.keyed {
+        if self.keyed != own.keyed {
             let (with, without) = if self.keyed { ("it", "this node") } else { ("this node", "it") };
             return Some(format!("{KEY_DIFFERS}: {with} has one, {without} has none; give all nodes the same"));
         }
-        if self.to != mine.node {
-            return Some(format!("it expects node {} here, but this node is {}", self.to, mine.node));
+        if self.to != own.node {
+            return Some(format!("it expects node {} here, but this node is {}", self.to, own.node));
         }
-        if self.peers != mine.peers {
+        if self.peers != own.peers {
             return Some(format!(
                 "its peers are {}, here they are {}: give all nodes the same `peers`",
                 list(&self.peers),
-                list(&mine.peers)
+                list(&own.peers)
             ));
         }
-        if self.timings != mine.timings {
+        if self.timings != own.timings {
             return Some(format!(
                 "its timings are {:?}, here they are {:?}: give all nodes the same numbers",
-                self.timings, mine.timings
+                self.timings, own.timings
             ));
         }
-        if self.cluster != mine.cluster {
+        if self.cluster != own.cluster {
             return Some(format!(
                 "its bucket has the id {}, this node's has {}: let all nodes use the same bucket (FIREBASE_BUCKET, data_dir)",
-                self.cluster, mine.cluster
+                self.cluster, own.cluster
             ));
         }
         None
@@ -128,9 +128,9 @@ pub(crate) mod tests {
 
     #[test]
     fn every_relevant_difference_is_reported_with_both_values() {
-        let mut mine = hello();
-        std::mem::swap(&mut mine.node, &mut mine.to);
-        assert_eq!(hello().difference_from(&mine), None);
+        let mut own = hello();
+        std::mem::swap(&mut own.node, &mut own.to);
+        assert_eq!(hello().difference_from(&own), None);
         let other: NodeAddr = "127.0.0.1:9999".parse().unwrap();
         let cases: [(Change, &[&str]); 6] = [
             (|h, _| h.protocol = 9, &["protocol 9", "4"]),
@@ -141,9 +141,9 @@ pub(crate) mod tests {
             (|h, _| h.cluster = Uuid::from_u128(2), &["000000000002", "000000000001"]),
         ];
         for (change, words) in cases {
-            let mut theirs = hello();
-            change(&mut theirs, other);
-            let reason = theirs.difference_from(&mine).expect("refused");
+            let mut peer = hello();
+            change(&mut peer, other);
+            let reason = peer.difference_from(&own).expect("refused");
             assert!(words.iter().all(|word| reason.contains(word)), "{reason}");
         }
     }

@@ -85,26 +85,26 @@ mod tests {
     #[test]
     fn a_proof_is_valid_only_for_its_claim_connection_and_key() {
         let right = key("the key of the cluster");
-        let here = transcript("hello of A, 1", "hello of B, 2");
+        let original = transcript("hello of A, 1", "hello of B, 2");
         let claims = [
             KeyClaim::Dialler,
             KeyClaim::Acceptor,
             KeyClaim::Refusal(RefusalKind::AddressConflict, "why"),
             KeyClaim::Refusal(RefusalKind::AddressConflict, "because"),
         ];
-        for (place, claim) in claims.into_iter().enumerate() {
-            let proof = here.prove(claim, &right);
-            for (other_place, other) in claims.into_iter().enumerate() {
-                assert_eq!(here.verifies(other, &proof, &right), place == other_place, "{claim:?} as {other:?}");
+        for (index, claim) in claims.into_iter().enumerate() {
+            let proof = original.prove(claim, &right);
+            for (other_index, other) in claims.into_iter().enumerate() {
+                assert_eq!(original.verifies(other, &proof, &right), index == other_index, "{claim:?} as {other:?}");
             }
-            assert!(!here.verifies(claim, &proof, &key("the key of the clusteR")), "another key");
-            for elsewhere in [
+            assert!(!original.verifies(claim, &proof, &key("the key of the clusteR")), "another key");
+            for other_transcript in [
                 transcript("hello of A, 1", "hello of B, 3"),
                 transcript("hello of C, 1", "hello of B, 2"),
                 transcript("hello of B, 2", "hello of A, 1"),
                 transcript("hello of A, 1h", "ello of B, 2"),
             ] {
-                assert!(!elsewhere.verifies(claim, &proof, &right), "{elsewhere:?}");
+                assert!(!other_transcript.verifies(claim, &proof, &right), "{other_transcript:?}");
             }
         }
     }

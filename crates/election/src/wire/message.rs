@@ -87,7 +87,8 @@ pub enum Message {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct PreVoteResp {
     /// Process that asked. A later process of the same node ignores the response.
-    pub asker: BootId,
+    #[serde(rename = "asker")]
+    pub requester: BootId,
     /// Echoed from the request.
     pub round: u32,
     /// Whether the pre-vote is granted.

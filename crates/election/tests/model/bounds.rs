@@ -129,11 +129,11 @@ impl Bounds {
         self.faulty_node.is_none_or(|faulty_node| faulty_node == node)
     }
 
-    /// Whether the next response to `asker` is slow, after `used` slow ones.
-    pub(super) fn is_slow_to_answer(&self, asker: Process, used: u8) -> bool {
+    /// Whether the next response to `requester` is slow, after `used` slow ones.
+    pub(super) fn is_slow_to_answer(&self, requester: Process, used: u8) -> bool {
         match self.slow_answers {
             SlowAnswers::Never => false,
-            SlowAnswers::ToRestarted(most) => asker.boot > FIRST_BOOT && used < most,
+            SlowAnswers::ToRestarted(most) => requester.boot > FIRST_BOOT && used < most,
             SlowAnswers::Always => true,
         }
     }

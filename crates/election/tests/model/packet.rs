@@ -57,9 +57,9 @@ impl Packet {
 
     /// Marks the response to a pre-vote round that is not the latest one. `Machine::normalized`
     /// gives the latest round an odd number.
-    pub(super) fn expire_round(&mut self, asker: Process) {
+    pub(super) fn expire_round(&mut self, requester: Process) {
         if let Content::Message(Message::PreVoteResp(answer)) = &mut self.content
-            && self.to == asker
+            && self.to == requester
         {
             answer.round -= answer.round % 2;
         }
@@ -80,7 +80,7 @@ impl Packet {
             {
                 true
             }
-            Message::Ack { term: told, .. } => told != term,
+            Message::Ack { term: acked, .. } => acked != term,
             Message::Vote { term: of, .. }
             | Message::VoteResp { term: of, .. }
             | Message::Heartbeat { term: of, .. }

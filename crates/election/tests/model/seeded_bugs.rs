@@ -13,7 +13,7 @@ impl World {
     /// A forged report of `of` that it does not lead.
     fn forged_answer(&self, of: u8, to: u8) -> Event {
         let answer = PreVoteResp {
-            asker: self.process(to).boot,
+            requester: self.process(to).boot,
             round: 0,
             granted: false,
             ready: false,
@@ -79,12 +79,12 @@ impl World {
             .live_node(node)
             .and_then(|live_node| live_node.machine.leader())
             .map(|(leader, _)| self.process(leader.0));
-        let taken_for = match bounds.bug {
+        let reported = match bounds.bug {
             Some(Bug::EndVoidsAnyPromise) => leader.unwrap_or(of),
             Some(Bug::EndByAddress) => self.process(of.node.0),
             _ => of,
         };
-        self.feed(bounds, node, Event::EndOfStream(taken_for), NodeSet::default());
+        self.feed(bounds, node, Event::EndOfStream(reported), NodeSet::default());
         if bounds.bug == Some(Bug::EndClearsVote) && leader == Some(of) {
             self.clear_vote(bounds, node);
         }

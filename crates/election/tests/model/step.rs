@@ -50,12 +50,12 @@ pub(super) enum Step {
 
 impl Bounds {
     fn boot(&self, world: &mut World, node: u8, wiped: bool, receivers: NodeSet) {
-        let place = usize::from(node);
+        let index = usize::from(node);
         let ballot = world.ballot_at_start(self, node, wiped);
-        world.disks[place] = ballot;
-        world.boots[place] += 1;
+        world.disks[index] = ballot;
+        world.boots[index] += 1;
         let machine = Machine::new(self.rules(node), world.process(node).boot, ballot, NOW);
-        world.live_nodes[place] = Some(LiveNode::new(&machine, &NO_TIME_PASSED));
+        world.live_nodes[index] = Some(LiveNode::new(&machine, &NO_TIME_PASSED));
         let process = world.process(node);
         for other in others(node).filter(|other| world.live_node(*other).is_some()).collect::<Vec<_>>() {
             world.feed(self, other, Event::LinkDown(process.node), NodeSet::default());
@@ -123,30 +123,30 @@ impl Bounds {
     }
 
     fn kill(&self, world: &mut World, node: u8, written: bool) {
-        let place = usize::from(node);
+        let index = usize::from(node);
         world.used.kills += 1;
-        let writing = std::mem::take(&mut world.writing[place]);
+        let writing = std::mem::take(&mut world.writing[index]);
         if let Some(ballot) = writing.first().filter(|_| written) {
             world.write(node, *ballot);
         }
         for other in others(node).filter(|_| self.orderly_ends) {
             world.send_packet(node, NodeId(other), Content::EndOfStream);
         }
-        world.live_nodes[place] = None;
+        world.live_nodes[index] = None;
     }
 
     fn steps_of(&self, world: &World, node: u8, live_node: &LiveNode, steps: &mut Vec<Step>) {
-        let place = usize::from(node);
+        let index = usize::from(node);
         if live_node.machine.next_timer_at() <= NOW {
             let receivers = if live_node.leads() { vec![all()] } else { possible_receivers(world, node, false) };
             steps.extend(receivers.into_iter().map(|receivers| Step::Wake { node, receivers }));
         }
-        if !world.writing[place].is_empty() {
+        if !world.writing[index].is_empty() {
             steps.push(Step::Write { node });
         }
         if world.used.kills < self.kills && self.may_fail(node) {
             steps.push(Step::Kill { node, written: false });
-            if !world.writing[place].is_empty() {
+            if !world.writing[index].is_empty() {
                 steps.push(Step::Kill { node, written: true });
             }
         }
@@ -175,8 +175,8 @@ fn all() -> NodeSet {
 fn possible_receivers(world: &World, node: u8, allow_empty: bool) -> Vec<NodeSet> {
     let mut sets = vec![NodeSet::default()];
     for other in others(node).filter(|other| world.live_node(*other).is_some()) {
-        for place in 0..sets.len() {
-            let mut set = sets[place];
+        for index in 0..sets.len() {
+            let mut set = sets[index];
             set.insert(NodeId(other));
             sets.push(set);
         }

@@ -68,9 +68,10 @@ fn a_vote_that_was_lost_with_its_ballot_is_not_given_again() {
         let start = world.now;
         (0..5).for_each(|node| world.lose_power(node));
         world.start_all();
-        let stands = |note: &(u64, _, LogEvent)| note.0 >= start && matches!(note.2, LogEvent::CampaignStarted { .. });
-        world.run_until(10 * SECOND, |world| world.notes.iter().any(stands));
-        let Some(candidate) = world.notes.iter().find(|note| stands(note)).map(|note| usize::from(note.1.0)) else {
+        let campaigns =
+            |note: &(u64, _, LogEvent)| note.0 >= start && matches!(note.2, LogEvent::CampaignStarted { .. });
+        world.run_until(10 * SECOND, |world| world.notes.iter().any(campaigns));
+        let Some(candidate) = world.notes.iter().find(|note| campaigns(note)).map(|note| usize::from(note.1.0)) else {
             continue;
         };
         let others = world.others(candidate);
@@ -177,8 +178,8 @@ fn a_host_that_returns_under_half_open_links_is_admitted() {
         world.start(node);
         world.run(8 * SECOND);
         let leader = world.leader();
-        let told = world.hosts[node].machine().leader();
-        assert_eq!(told.map(|(leader, _)| leader), Some(World::id(leader)), "seed {seed}");
+        let known_leader = world.hosts[node].machine().leader();
+        assert_eq!(known_leader.map(|(leader, _)| leader), Some(World::id(leader)), "seed {seed}");
         for other in world.others(node) {
             let boot = world.hosts[node].process().map(|process| process.boot);
             assert_eq!(world.hosts[other].running.as_ref().expect("it runs").linked[node], boot, "seed {seed}");

@@ -27,8 +27,8 @@ fn in_a_chain_the_leader_is_stable_and_the_far_node_learns_it() {
         assert_eq!((world.leader(), world.checks.changes), (settled, changes), "seed {seed}: it is stable");
         let term = world.checks.served;
         for node in 0..3 {
-            let told = world.hosts[node].machine().leader();
-            assert_eq!(told, Some((World::id(settled), term)), "seed {seed}: node {node}");
+            let known_leader = world.hosts[node].machine().leader();
+            assert_eq!(known_leader, Some((World::id(settled), term)), "seed {seed}: node {node}");
         }
         world.assert_no_violation();
     }
@@ -37,8 +37,8 @@ fn in_a_chain_the_leader_is_stable_and_the_far_node_learns_it() {
 /// Cuts every link that has no bit in `graph`. Links are numbered as in `pairs`.
 fn apply(world: &mut World, pairs: &[(usize, usize)], graph: u32, directed: bool) {
     let kind = [Cut::Loses, Cut::Holds][world.pick(2)];
-    for (place, (from, to)) in pairs.iter().enumerate() {
-        if graph >> place & 1 == 0 {
+    for (index, (from, to)) in pairs.iter().enumerate() {
+        if graph >> index & 1 == 0 {
             world.cut(*from, *to, kind);
             if !directed {
                 world.cut(*to, *from, kind);
@@ -53,7 +53,7 @@ fn slowest_over_graphs(nodes: usize, directed: bool, seeds: u64) -> u64 {
     let all = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to)));
     let pairs: Vec<_> = all.filter(|(from, to)| if directed { from != to } else { from < to }).collect();
     let has = |graph: u32, from, to| {
-        let link = |pair| pairs.iter().position(|other| *other == pair).is_some_and(|place| graph >> place & 1 == 1);
+        let link = |pair| pairs.iter().position(|other| *other == pair).is_some_and(|index| graph >> index & 1 == 1);
         if directed { link((from, to)) && link((to, from)) } else { link((from, to)) || link((to, from)) }
     };
     let well_connected = |graph: &u32| {

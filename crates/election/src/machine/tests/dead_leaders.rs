@@ -36,8 +36,8 @@ fn an_end_of_stream_voids_only_the_promise_to_that_process_and_never_a_vote() {
             BootMs(8000),
             Entropy(0),
         );
-        let beat = Message::Heartbeat { term: Term(4), sent_at: BootMs(5) };
-        machine.handle(Event::MessageReceived { from: leader, message: beat }, BootMs(9000), Entropy(0));
+        let heartbeat = Message::Heartbeat { term: Term(4), sent_at: BootMs(5) };
+        machine.handle(Event::MessageReceived { from: leader, message: heartbeat }, BootMs(9000), Entropy(0));
         machine
     };
     let votes_in = |machine: &mut Machine, term| {
@@ -72,14 +72,14 @@ fn an_end_of_stream_does_not_shorten_the_boot_window() {
 #[test]
 fn messages_of_a_dead_process_are_ignored_until_its_death_is_disproved() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
-    let beat = received(1, Message::Heartbeat { term: Term(1), sent_at: BootMs(5) });
-    machine.handle(beat, BootMs(9000), Entropy(0));
+    let heartbeat = received(1, Message::Heartbeat { term: Term(1), sent_at: BootMs(5) });
+    machine.handle(heartbeat, BootMs(9000), Entropy(0));
     machine.handle(Event::BallotSaved(Ballot { term: Term(1), voted_for: Some(NodeId(1)) }), BootMs(9000), Entropy(0));
     machine.handle(Event::EndOfStream(peer(1)), BootMs(9100), Entropy(0));
-    assert_eq!(machine.handle(beat, BootMs(9101), Entropy(0)), []);
+    assert_eq!(machine.handle(heartbeat, BootMs(9101), Entropy(0)), []);
     let notes = machine.handle(Event::ProcessConnected(peer(1)), BootMs(9200), Entropy(0));
     assert_eq!(notes, [Action::Log(LogEvent::DeathDisproved { node: NodeId(1) })]);
-    machine.handle(beat, BootMs(9300), Entropy(0));
+    machine.handle(heartbeat, BootMs(9300), Entropy(0));
     machine.handle(Event::EndOfStream(peer(1)), BootMs(9400), Entropy(0));
     let actions = machine.handle(received(2, request(Term(2), BootMs(2))), BootMs(9410), Entropy(0));
     assert!(!actions.iter().any(|action| matches!(action, Action::SaveBallot(_))), "ends are not believed any more");

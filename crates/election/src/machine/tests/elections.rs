@@ -111,8 +111,8 @@ fn the_far_end_of_a_chain_learns_the_leader() {
     let term = world.serving_term;
     world.run(30_000);
     assert_eq!(world.serving_term, term);
-    let told = world.nodes[far].machine.as_ref().unwrap().leader();
-    assert_eq!(told, Some((NodeId(a), term)));
+    let known_leader = world.nodes[far].machine.as_ref().unwrap().leader();
+    assert_eq!(known_leader, Some((NodeId(a), term)));
 }
 
 #[test]

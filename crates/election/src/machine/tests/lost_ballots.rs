@@ -3,11 +3,11 @@
 use super::*;
 
 /// Response of `node` to pre-vote round `round` of the first process, with this ballot report.
-fn tells(node: u8, round: u32, ballot: BallotReport) -> Event {
+fn report(node: u8, round: u32, ballot: BallotReport) -> Event {
     received(
         node,
         Message::PreVoteResp(PreVoteResp {
-            asker: BootId(1),
+            requester: BootId(1),
             round,
             granted: false,
             ready: false,
@@ -51,8 +51,8 @@ fn a_node_that_lost_its_ballot_abstains_until_it_is_recovered() {
     machine.handle(Event::TimerFired, BootMs(59_000), Entropy(0));
     machine.handle(Event::TimerFired, later, Entropy(0));
     assert!(!machine.handle(vote(9), later, Entropy(0)).iter().any(|action| matches!(action, Action::SaveBallot(_))));
-    machine.handle(tells(1, 1, SOUND), later, Entropy(0));
-    let actions = machine.handle(tells(2, 1, SOUND), later, Entropy(0));
+    machine.handle(report(1, 1, SOUND), later, Entropy(0));
+    let actions = machine.handle(report(2, 1, SOUND), later, Entropy(0));
     let abstains = Ballot { term: Term(9), voted_for: Some(NodeId(0)) };
     assert!(actions.contains(&Action::SaveBallot(abstains)), "{actions:?}");
     machine.handle(Event::BallotSaved(abstains), later, Entropy(0));
@@ -70,12 +70,12 @@ fn reports_right_after_the_start_do_not_recover_a_lost_ballot() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), None, BootMs(0));
     let saves = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::SaveBallot(_)));
     machine.handle(Event::TimerFired, BootMs(2499), Entropy(0));
-    machine.handle(tells(1, 1, SOUND), BootMs(2510), Entropy(0));
-    assert!(!saves(&machine.handle(tells(2, 1, SOUND), BootMs(9000), Entropy(0))), "asked too early");
+    machine.handle(report(1, 1, SOUND), BootMs(2510), Entropy(0));
+    assert!(!saves(&machine.handle(report(2, 1, SOUND), BootMs(9000), Entropy(0))), "asked too early");
     machine.handle(Event::TimerFired, BootMs(9100), Entropy(0));
-    machine.handle(tells(1, 2, SOUND), BootMs(9101), Entropy(0));
-    assert!(!saves(&machine.handle(tells(2, 1, SOUND), BootMs(9101), Entropy(0))), "an answer to the early question");
-    assert!(saves(&machine.handle(tells(2, 2, SOUND), BootMs(9102), Entropy(0))));
+    machine.handle(report(1, 2, SOUND), BootMs(9101), Entropy(0));
+    assert!(!saves(&machine.handle(report(2, 1, SOUND), BootMs(9101), Entropy(0))), "an answer to the early question");
+    assert!(saves(&machine.handle(report(2, 2, SOUND), BootMs(9102), Entropy(0))));
 }
 
 #[test]
@@ -97,14 +97,14 @@ fn a_node_grants_pre_votes_only_when_its_recovered_ballot_is_on_disk() {
     machine.handle(Event::TimerFired, BootMs(3500), Entropy(0));
     machine.handle(Event::TimerFired, later, Entropy(0));
     let wiped = BallotReport { missing_at_start: true, sound: false, term: Term(0) };
-    machine.handle(tells(1, 1, wiped), later, Entropy(0));
-    let actions = machine.handle(tells(2, 1, wiped), later, Entropy(0));
+    machine.handle(report(1, 1, wiped), later, Entropy(0));
+    let actions = machine.handle(report(2, 1, wiped), later, Entropy(0));
     assert!(actions.contains(&Action::SaveBallot(Ballot::default())), "{actions:?}");
-    let asks = || received(2, Message::PreVote { round: 4, term: Term(1), dead_leader: None });
+    let pre_vote = || received(2, Message::PreVote { round: 4, term: Term(1), dead_leader: None });
     let yes = |message: &Message| matches!(message, Message::PreVoteResp(PreVoteResp { granted: true, .. }));
-    assert!(!sends(&machine.handle(asks(), later, Entropy(0)), yes));
+    assert!(!sends(&machine.handle(pre_vote(), later, Entropy(0)), yes));
     machine.handle(Event::BallotSaved(Ballot::default()), later, Entropy(0));
-    assert!(sends(&machine.handle(asks(), later, Entropy(0)), yes));
+    assert!(sends(&machine.handle(pre_vote(), later, Entropy(0)), yes));
 }
 
 #[test]

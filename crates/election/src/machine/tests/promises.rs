@@ -70,9 +70,9 @@ fn an_isolated_leader_stops_serving_before_another_can_start() {
 fn a_promise_holds_until_its_last_millisecond() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
     let leader = Process { node: NodeId(1), boot: BootId(9) };
-    let beat =
+    let heartbeat =
         Event::MessageReceived { from: leader, message: Message::Heartbeat { term: Term(1), sent_at: BootMs(5) } };
-    machine.handle(beat, BootMs(10_000), Entropy(0));
+    machine.handle(heartbeat, BootMs(10_000), Entropy(0));
     machine.handle(
         Event::BallotSaved(Ballot { term: Term(1), voted_for: Some(NodeId(1)) }),
         BootMs(10_000),
@@ -93,7 +93,7 @@ fn an_answer_to_an_earlier_process_is_ignored() {
     let mut machine = Machine::new(defaults(0, 3), BootId(2), Some(Ballot::default()), BootMs(0));
     for node in [1, 2] {
         let answer = PreVoteResp {
-            asker: BootId(1),
+            requester: BootId(1),
             round: 0,
             granted: false,
             ready: false,

@@ -73,7 +73,7 @@ fn impossible_terms_and_unknown_nodes_are_ignored() {
     let far = Term(u64::MAX);
     let no_member = Process { node: NodeId(200), boot: BootId(1) };
     let answer = PreVoteResp {
-        asker: BootId(1),
+        requester: BootId(1),
         round: 0,
         granted: false,
         ready: false,

@@ -124,11 +124,11 @@ impl World {
     /// Kills the process. Writes in progress may reach the disk or not.
     pub(super) fn kill(&mut self, node: usize) {
         self.nodes[node].machine = None;
-        let gone = self.process(node).node;
+        let node_id = self.process(node).node;
         for other in (0..self.nodes.len()).filter(|other| *other != node) {
             if self.nodes[other].machine.is_some() {
                 let delay = self.rng.random_range(1..3);
-                self.at(delay, Arrival::Unlinked { at: self.process(other), from: gone });
+                self.at(delay, Arrival::Unlinked { at: self.process(other), from: node_id });
                 if self.rng.random_range(0..1000) < self.orderly_ends {
                     // Messages that it sent before arrive first on the same link.
                     let process = self.process(node);

@@ -68,16 +68,16 @@ impl World {
     fn end(&mut self, node: usize, killed: bool) {
         let renamed = self.chance(500);
         let host = &mut self.hosts[node];
-        let Some(gone) = host.running.take() else { return };
+        let Some(ended) = host.running.take() else { return };
         host.disk.abandon(renamed);
         host.waiting.clear();
         host.frozen_until = 0;
         for other in self.others(node) {
-            let link = gone.linked[other];
-            let Some(there) = self.hosts[other].process() else { continue };
-            self.transmit(node, there, SimEvent::Unlinked(gone.process));
-            if killed && link == Some(there.boot) && self.chance(self.orderly_ends) {
-                self.transmit(node, there, SimEvent::Ended(gone.process));
+            let link = ended.linked[other];
+            let Some(connected) = self.hosts[other].process() else { continue };
+            self.transmit(node, connected, SimEvent::Unlinked(ended.process));
+            if killed && link == Some(connected.boot) && self.chance(self.orderly_ends) {
+                self.transmit(node, connected, SimEvent::Ended(ended.process));
             }
         }
     }

@@ -65,11 +65,11 @@ impl World {
         }
         // A refusal reports a term only to help, and no term if none is on disk.
         let claims = !matches!(message, Message::VoteResp { granted: false, .. });
-        let told = &mut self.hosts[node].highest_sent_term;
-        if claims && term < *told {
-            let text = format!("node {node} told of term {} after {}", term.0, told.0);
+        let highest_sent = &mut self.hosts[node].highest_sent_term;
+        if claims && term < *highest_sent {
+            let text = format!("node {node} told of term {} after {}", term.0, highest_sent.0);
             self.checks.broken(Rule::TermNeverDecreases, text);
         }
-        *told = (*told).max(term);
+        *highest_sent = (*highest_sent).max(term);
     }
 }

@@ -143,9 +143,9 @@ impl World {
         }
         if self.chance(self.network.repeat) {
             let is_release = !self.term_releases.is_empty() && self.chance(300);
-            let place = self.pick(if is_release { self.term_releases.len() } else { self.kept_messages.len().max(1) });
+            let index = self.pick(if is_release { self.term_releases.len() } else { self.kept_messages.len().max(1) });
             let kept = if is_release { &self.term_releases } else { &self.kept_messages };
-            let Some((from, to, message)) = kept.get(place).copied() else { return };
+            let Some((from, to, message)) = kept.get(index).copied() else { return };
             self.repeated_releases += u64::from(is_release && self.hosts[usize::from(to.node.0)].is(to));
             self.transmit(usize::from(from.node.0), to, SimEvent::Message { from, message });
         }
@@ -172,8 +172,8 @@ impl World {
             // The Hello and its answer.
             self.transmit(node, them, SimEvent::Greeted(me));
             let (low, high) = self.network.delay;
-            let there_and_back = self.between(2 * low, 2 * high);
-            self.schedule(there_and_back, me, SimEvent::Linked(them));
+            let round_trip = self.between(2 * low, 2 * high);
+            self.schedule(round_trip, me, SimEvent::Linked(them));
         } else {
             let pause = self.between(100 * MS, 1000 * MS);
             self.dial_later(node, to, pause);

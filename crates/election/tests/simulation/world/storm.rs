@@ -203,9 +203,9 @@ impl World {
         let broken = |world: &Self| world.checks.violation.is_some();
         // The node that serves at the end of the storm may still lose its lease, because of
         // messages in flight.
-        let mut took = 0;
+        let mut recovery = 0;
         let mut calm = 0;
-        while calm < 8 * SECOND && took < RECOVERY && !broken(self) {
+        while calm < 8 * SECOND && recovery < RECOVERY && !broken(self) {
             // A node that was asked to stop during the storm may still be stopping.
             for node in 0..self.hosts.len() {
                 if !self.is_up(node) && !stopped.contains(&node) {
@@ -216,26 +216,26 @@ impl World {
             if self.serving().is_some() {
                 calm += 10 * MS;
             } else {
-                (took, calm) = (took + calm + 10 * MS, 0);
+                (recovery, calm) = (recovery + calm + 10 * MS, 0);
             }
         }
-        if took >= RECOVERY {
+        if recovery >= RECOVERY {
             let text = format!("no node serves {} ms after the storm, without {stopped:?}", RECOVERY / MS);
             self.checks.broken(Rule::Liveness, text);
         }
-        took
+        recovery
     }
 
     /// Stops a minority for good, half of the time. A node that lost its ballot may need all other
     /// nodes.
     fn stop_a_minority(&mut self) -> Vec<usize> {
         let nodes = self.hosts.len();
-        let whole = self.hosts.iter().all(|host| host.disk.durable().is_some());
-        if !whole || self.chance(500) {
+        let all_have_ballots = self.hosts.iter().all(|host| host.disk.durable().is_some());
+        if !all_have_ballots || self.chance(500) {
             return Vec::new();
         }
         let first = self.pick(nodes);
-        let stopped: Vec<_> = (0..(nodes - 1) / 2).map(|place| (first + place) % nodes).collect();
+        let stopped: Vec<_> = (0..(nodes - 1) / 2).map(|offset| (first + offset) % nodes).collect();
         for node in &stopped {
             self.kill(*node);
         }
