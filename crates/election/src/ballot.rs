@@ -65,7 +65,7 @@ fn first_version() -> u32 {
     1
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
 fn is_first_version(version: &u32) -> bool {
     *version == first_version()
 }

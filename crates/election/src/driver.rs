@@ -68,6 +68,7 @@ pub(crate) struct PublishedState {
 struct OutboundLinks {
     /// The process at the other end of each link.
     processes: HashMap<NodeId, BootId>,
+    /// Queues of encoded frames.
     outboxes: HashMap<NodeId, mpsc::Sender<Bytes>>,
 }
 
@@ -76,6 +77,7 @@ struct TransportStatus {
     /// Whether the rest of this process is ready for a planned takeover. See
     /// [`Transport::set_may_take_over`](crate::Transport::set_may_take_over).
     may_take_over: watch::Receiver<bool>,
+    /// The term on disk, for users of the transport.
     saved_term: watch::Sender<Option<Term>>,
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn start(
             node,
             policy: Arc::clone(policy),
             outbox,
-            payloads: payloads.remove(&node).expect("the carrier is made for the same peers"),
+            payloads: payloads.remove(&node).expect("the transport has a queue for every other peer"),
             redial_signal: Arc::clone(&redial_signal),
             events: events.clone(),
             stop: stop.clone(),

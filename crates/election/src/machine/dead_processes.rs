@@ -6,6 +6,7 @@ use rollcall_core::MAX_NODES;
 /// The latest dead process of each node. The end of its link has proved the death.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct DeadProcesses {
+    /// Boot id of the latest dead process, per node.
     pub(super) boots: [Option<BootId>; MAX_NODES],
     /// The leader whose death caused the present pre-vote round. `None` again when this node hears
     /// another leader.

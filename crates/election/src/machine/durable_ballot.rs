@@ -10,6 +10,7 @@ use rollcall_core::{BootMs, Term};
 /// never decreases.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct DurableBallot {
+    /// The ballot in memory.
     pub(super) current: Ballot,
     /// The ballot that is safely on disk.
     pub(super) saved: Option<Ballot>,
@@ -25,8 +26,11 @@ pub(super) struct DurableBallot {
 /// Messages that are sent when the present ballot is on disk (rule 1).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum PendingReplies {
+    /// The vote requests of a campaign.
     VoteRequests,
+    /// A granted vote.
     Grant { to: NodeId, asked_at: BootMs },
+    /// The acknowledgement of a heartbeat.
     Ack { to: NodeId, sent_at: BootMs },
 }
 

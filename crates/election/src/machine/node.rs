@@ -26,10 +26,13 @@ pub(super) struct Node {
 /// State of this process as the driver reports it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct ProcessStatus {
+    /// Random number of this process start.
     pub(super) boot: BootId,
     /// The nodes that messages can be sent to.
     pub(super) linked: NodeSet,
+    /// Latest measured load.
     pub(super) load: Load,
+    /// Whether the process was asked to stop. It never campaigns again.
     pub(super) stopping: bool,
 }
 

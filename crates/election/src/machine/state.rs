@@ -6,20 +6,29 @@ use rollcall_core::{BootMs, Load, MAX_NODES, Term};
 /// Role of a node, with the state of that role.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) enum State {
+    /// Follows a leader or waits for one.
     Follower,
     /// Rule 2: asks whether it would get votes.
     PreVote {
+        /// When the round started.
         since: BootMs,
+        /// Term that the node would campaign in.
         term: Term,
+        /// The nodes that granted the pre-vote, this node included.
         grants: NodeSet,
+        /// The least loaded of these nodes that could campaign itself (rule 6).
         lightest: Option<(Load, NodeId)>,
     },
     /// Has raised its term and voted for itself. `released_term` is the term of the leader that
     /// asked it to take over.
     Candidate {
+        /// Sent with the vote requests (rule 7).
         released_term: Option<Term>,
+        /// When the vote requests were sent. Later responses echo it.
         asked_at: BootMs,
+        /// The nodes that have answered, this node included.
         answered: NodeSet,
+        /// The nodes that granted their vote, this node included.
         votes: NodeSet,
     },
     /// Has won the term.
@@ -29,7 +38,9 @@ pub(super) enum State {
 /// State of a leader.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Leadership {
+    /// When this node won the term.
     pub(super) since: BootMs,
+    /// When the next heartbeat is due.
     pub(super) next_heartbeat_at: BootMs,
     /// Send time of the newest heartbeat that each node acknowledged.
     pub(super) acked: [Option<BootMs>; MAX_NODES],
@@ -40,13 +51,16 @@ pub(super) struct Leadership {
     pub(super) next_handover_check_at: BootMs,
     /// Since when another node has been much less loaded, without interruption.
     pub(super) overloaded_since: Option<BootMs>,
+    /// The handover in progress.
     pub(super) handover: Option<Handover>,
 }
 
 /// A handover in progress: the leader still serves the requests in progress (rule 7).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Handover {
+    /// The successor.
     pub(super) to: NodeId,
+    /// When the leader gives its term up, even if requests are still in progress.
     pub(super) drain_deadline: BootMs,
 }
 
@@ -55,8 +69,11 @@ pub(super) struct Handover {
 pub(super) struct Following {
     /// The leader whose heartbeats this node hears, and its term.
     pub(super) leader: Option<(Process, Term)>,
+    /// The promise to a leader (rule 3).
     pub(super) promise: Option<Promise>,
+    /// The boot window, while it lasts (rule 4).
     pub(super) window: Option<BootWindow>,
+    /// The leader that another node named. No rule uses it.
     pub(super) hint: Option<LeaderHint>,
 }
 
@@ -88,6 +105,7 @@ pub(super) struct LeaderHint {
 /// Next action of a node that does not lead, and its attempts.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Schedule {
+    /// When the next pre-vote round starts, unless a leader is heard before.
     pub(super) deadline: BootMs,
     /// Number of the latest pre-vote round.
     pub(super) round: u32,

@@ -31,7 +31,9 @@ pub(crate) enum DialError {
 
 /// A handshake that another process started.
 pub(crate) struct IncomingHandshake {
+    /// Hello of the dialler.
     pub(crate) peer_hello: Hello,
+    /// Hello of this node to the dialler.
     own_hello: Hello,
     /// With a key: the transcript for the final proof, once the dialler has proved that it has the
     /// key.

@@ -17,13 +17,21 @@ use rollcall_core::{ClusterKey, NodeAddr, Timings};
 /// Constant facts about this node, and what it knows about connecting processes.
 #[derive(Debug)]
 pub(crate) struct HelloPolicy {
+    /// The members of the cluster and this node.
     pub(crate) peers: Peers,
+    /// Random number of this process start.
     pub(crate) boot: BootId,
+    /// Id of the bucket.
     pub(crate) cluster: Uuid,
+    /// Base URL of this node's API.
     pub(crate) api_url: String,
+    /// Timings of the election.
     pub(crate) timings: Timings,
+    /// Shared secret of the cluster, if it has one.
     pub(crate) key: Option<ClusterKey>,
+    /// Which process owns each node's address.
     pub(crate) identities: Mutex<Identities>,
+    /// Rate limit for log lines about refusals.
     pub(crate) log_throttle: Mutex<LogThrottle>,
 }
 
@@ -67,8 +75,8 @@ impl HelloPolicy {
         }
     }
 
-    /// Admits the sender of `peer_hello` or gives the reason for a refusal. `own_hello` is this node's Hello
-    /// to it.
+    /// Admits the sender of `peer_hello` or gives the reason for a refusal. `own_hello` is this
+    /// node's Hello to it.
     pub(crate) fn admit(&self, peer_hello: &Hello, own_hello: &Hello) -> Result<NodeId, String> {
         if let Some(difference) = peer_hello.difference_from(own_hello) {
             return Err(difference);

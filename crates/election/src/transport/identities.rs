@@ -12,6 +12,7 @@ use crate::process::{BootId, NodeId, Process};
 /// One process per node.
 #[derive(Debug, Default)]
 pub(crate) struct Identities {
+    /// The process that owns each node's address.
     known: HashMap<NodeId, BootId>,
     /// Nodes whose configured address is being dialled. Only one check runs per node.
     checking: HashSet<NodeId>,

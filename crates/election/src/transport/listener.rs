@@ -72,12 +72,17 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Listener on the election port.
 pub(crate) struct LinkListener {
+    /// This node's Hello, and the admission of others.
     pub(crate) policy: Arc<HelloPolicy>,
+    /// Events for the driver.
     pub(crate) events: mpsc::Sender<LinkEvent>,
     /// Wakes the outbound link to a node that has just connected.
     pub(crate) redial_signals: HashMap<NodeId, Arc<Notify>>,
+    /// Port of the HTTP API, for HTTP requests on the election port.
     pub(crate) api_port: u16,
+    /// Ends the listener and its links.
     pub(crate) stop: CancellationToken,
+    /// The tasks of the connections.
     pub(crate) tasks: TaskTracker,
     /// Payloads for the users of the transport. A payload that does not fit is dropped, as a
     /// network would drop it.

@@ -29,14 +29,19 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Keeps the outbound link to `node` until `stop`.
 pub(crate) struct OutboundLink {
+    /// The node to dial.
     pub(crate) node: NodeId,
+    /// This node's Hello, and the admission of others.
     pub(crate) policy: Arc<HelloPolicy>,
+    /// Encoded frames of the election.
     pub(crate) outbox: mpsc::Receiver<Bytes>,
     /// Payloads are sent when the outbox is empty. So they delay a heartbeat by at most one frame.
     pub(crate) payloads: mpsc::Receiver<Bytes>,
     /// The other node has just connected, so it is reachable: dial at once.
     pub(crate) redial_signal: Arc<Notify>,
+    /// Events for the driver.
     pub(crate) events: mpsc::Sender<LinkEvent>,
+    /// Ends the link.
     pub(crate) stop: CancellationToken,
 }
 

@@ -46,10 +46,13 @@ pub struct Transport {
 /// The election's side of a [`Transport`].
 #[derive(Debug)]
 pub(crate) struct TransportHandle {
+    /// Payloads to send, per node.
     pub(crate) outboxes: HashMap<NodeId, mpsc::Receiver<Bytes>>,
+    /// Received payloads.
     pub(crate) inbound: mpsc::Sender<Inbound>,
     /// Whether this node is ready for a planned takeover. See [`Transport::set_may_take_over`].
     pub(crate) may_take_over: watch::Receiver<bool>,
+    /// The term on disk, see [`Transport::saved_term`].
     pub(crate) saved_term: watch::Sender<Option<Term>>,
 }
 

@@ -59,12 +59,19 @@ const PAYLOAD_TAG: u8 = 0;
 /// A message, with the state of its sender.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Envelope {
+    /// Id of the bucket.
     pub(crate) cluster: Uuid,
+    /// Name of the sender.
     pub(crate) from: NodeAddr,
+    /// Process of the sender.
     pub(crate) boot: BootId,
+    /// Term of the sender.
     pub(crate) term: Term,
+    /// Load of the sender.
     pub(crate) load: Load,
+    /// Role of the sender.
     pub(crate) role: MemberRole,
+    /// The message.
     pub(crate) message: Message,
     /// With a leader hint: the API URL of that leader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,10 +87,15 @@ pub(crate) struct Envelope {
 /// A leader's report about another node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct MemberReport {
+    /// The reported node.
     pub(crate) node: NodeId,
+    /// Its role.
     pub(crate) role: MemberRole,
+    /// Its load.
     pub(crate) load: Load,
+    /// Its term.
     pub(crate) term: Term,
+    /// Age of this information, in milliseconds.
     pub(crate) heard_ms_ago: u64,
 }
 
@@ -95,7 +107,7 @@ pub(crate) enum FrameError {
     Malformed(serde_json::Error),
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }

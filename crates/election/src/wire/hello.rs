@@ -25,16 +25,21 @@ pub(crate) enum Purpose {
 /// Identity and settings of a node at one end of a link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Hello {
+    /// Protocol version of the sender.
     pub(crate) protocol: u32,
     /// Id of the bucket.
     pub(crate) cluster: Uuid,
+    /// Name of the sender.
     pub(crate) node: NodeAddr,
+    /// Process of the sender.
     pub(crate) boot: BootId,
     /// Address that the sender dialled or answers to.
     pub(crate) to: NodeAddr,
     /// Base URL of the sender's API, without a trailing slash.
     pub(crate) api_url: String,
+    /// Configured peers of the sender.
     pub(crate) peers: Vec<NodeAddr>,
+    /// Configured timings of the sender.
     pub(crate) timings: Timings,
     /// Local and remote address of the link as the sender sees them.
     pub(crate) local: SocketAddr,

@@ -9,8 +9,8 @@ pub(crate) const TRUE_RATE: u64 = 1_000_000;
 /// Converts the simulation's microseconds to the reading of one host's clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
-    /// A moment of the simulation, in microseconds. `anchor_reading` is the reading of the clock at that
-    /// moment.
+    /// A moment of the simulation, in microseconds. `anchor_reading` is the reading of the clock at
+    /// that moment.
     anchor: u64,
     anchor_reading: u64,
     rate: u64,
