@@ -113,10 +113,10 @@ impl Cluster {
 
     /// The log lines of this cluster's leaders at the beginning of `term`.
     fn leadership_log_lines(&self, term: Term) -> Vec<String> {
-        let led = format!("leading term {term}: ");
+        let led = format!("leading term={term} ");
         // Another test may have used one of these ports before, but not all of them.
         let loads = self.peers.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let words = loads.iter().map(String::as_str).chain([led.as_str(), "; loads: ", "ms without a leader"]);
+        let words = loads.iter().map(String::as_str).chain([led.as_str(), " loads=", " leaderless_ms="]);
         captured_logs::lines(&words.collect::<Vec<_>>())
     }
 
@@ -171,9 +171,9 @@ async fn the_log_states_the_reason_of_each_leadership() {
         let first = cluster.peers[first];
         cluster.stop().await;
         if let [started, planned] = &lines[..]
-            && started.contains(": this node has started; ")
-            && (planned.contains(&format!(": handover by {first}; "))
-                || planned.contains(&format!(": {first} resigned; ")))
+            && started.contains("cause=\"this node has started\"")
+            && (planned.contains(&format!("cause=\"handover by {first}\""))
+                || planned.contains(&format!("cause=\"{first} resigned\"")))
         {
             return;
         }

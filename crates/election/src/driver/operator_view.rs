@@ -4,13 +4,13 @@ use std::fmt::Display;
 
 use tracing::{error, info, warn};
 
-use crate::event_log::{EventLog, LogLine};
-use crate::machine::LogEvent;
+use crate::event_log::{EventLog, LeaderChange, LogLine};
+use crate::machine::{LogEvent, StepDownReason};
 use crate::members::MemberTable;
 use crate::process::Peers;
 use crate::role::Role;
 use crate::wire::message::Message;
-use rollcall_core::BootMs;
+use rollcall_core::{BootMs, Term};
 
 /// Interval in milliseconds between two log lines about a missing leader.
 const EXPLANATION_INTERVAL_MS: u64 = 10_000;
@@ -76,10 +76,47 @@ impl OperatorView {
 }
 
 fn log(line: Option<LogLine>) {
+    let Some(line) = line else { return };
     match line {
-        Some(LogLine::Info(text)) => info!("{text}"),
-        Some(LogLine::Warn(text)) => warn!("{text}"),
-        Some(LogLine::Error(text)) => error!("{text}"),
-        None => {}
+        LogLine::Candidate { term, cause, loads } => info!(term = term.0, cause, loads, "campaigning"),
+        LogLine::Leading { term, change } => {
+            let LeaderChange { cause, loads, leaderless_ms } = change;
+            info!(term = term.0, cause, loads, leaderless_ms, "leading");
+        }
+        LogLine::Following { leader, term, change } => {
+            let LeaderChange { cause, loads, leaderless_ms } = change;
+            info!(%leader, term = term.0, cause, loads, leaderless_ms, "following a leader");
+        }
+        LogLine::LeaderTimedOut { leader } => warn!(%leader, "no leader: it timed out"),
+        LogLine::LeaderResigned { leader, term } => info!(%leader, term = term.0, "no leader: it resigned"),
+        LogLine::LeaderDied { leader } => warn!(%leader, "no leader: its process has died (end of stream)"),
+        LogLine::DeathDisproved { node } => error!(
+            %node,
+            "a node counted as dead because its link ended, but it is alive: the end of a link no longer counts as \
+             proof of death; set trust_end_of_stream = false if a device between the nodes ends connections"
+        ),
+        LogLine::HandoverStarted { to, term, loads } => info!(%to, term = term.0, loads, "handing the leadership over"),
+        LogLine::SteppedDown { term, reason } => log_step_down(term, reason),
+        LogLine::Nominated { node, loads } => info!(%node, loads, "asked a much less loaded node to campaign"),
+        LogLine::BootWindowEnded { early: true } => info!("boot window over: no other node leads; ready to vote"),
+        LogLine::BootWindowEnded { early: false } => info!("boot window over: its time has passed; ready to vote"),
+        LogLine::NewCluster => info!("new cluster: starting with an empty ballot"),
+        LogLine::BallotRecovered { abstains_through } => warn!(
+            abstains_through = abstains_through.0,
+            "recovered the lost ballot: this node abstains through that term and votes in later terms"
+        ),
+        LogLine::BallotSaveFailed { error } => error!(error, "cannot write the ballot, so this node cannot vote"),
+    }
+}
+
+fn log_step_down(term: Term, reason: StepDownReason) {
+    let term = term.0;
+    match reason {
+        StepDownReason::HandedOver => info!(term, "stepped down: handover"),
+        StepDownReason::LostMajority => warn!(term, "stepped down: too many of the other nodes are silent"),
+        StepDownReason::HigherTerm(other) => {
+            info!(term, later_term = other.0, "stepped down: another node has a later term");
+        }
+        StepDownReason::Stopping => info!(term, "stepped down: this node is stopping"),
     }
 }
