@@ -30,35 +30,19 @@ use rollcall_core::text::harmless;
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
     /// Frames can be sent to `node`. `boot` is the process at the other end.
-    LinkUp {
-        node: NodeId,
-        boot: BootId,
-        api_url: String,
-    },
-    LinkDown {
-        node: NodeId,
-    },
+    LinkUp { node: NodeId, boot: BootId, api_url: String },
+    /// Frames to `node` are lost from now on.
+    LinkDown { node: NodeId },
     /// A frame arrived from an admitted process.
-    MessageReceived {
-        from: Process,
-        envelope: Box<Envelope>,
-    },
+    MessageReceived { from: Process, envelope: Box<Envelope> },
     /// A process was admitted.
-    ProcessConnected {
-        process: Process,
-    },
+    ProcessConnected { process: Process },
     /// An admitted process sent Bye, or its link ended. `is_direct` tells whether both ends named
     /// the same two addresses. Then no device between the nodes can have ended the link.
-    IncomingLinkEnded {
-        from: Process,
-        end: LinkEnd,
-        is_direct: bool,
-    },
+    IncomingLinkEnded { from: Process, end: LinkEnd, is_direct: bool },
     /// A member reports that another living process has this node's address. `reason` is for the
     /// operator.
-    AddressConflict {
-        reason: String,
-    },
+    AddressConflict { reason: String },
 }
 
 /// Number of evictions of pending connections after which the listener pauses. The pause gives the

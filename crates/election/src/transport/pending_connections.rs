@@ -23,6 +23,8 @@ const MAX_PENDING_FOREIGN: usize = 32;
 const MAX_PENDING_MEMBER_HOSTS: usize = 128;
 
 /// Limit on pending connections, with separate slots for the members' hosts.
+///
+/// Invariant: a pool never holds more slots than its capacity.
 #[derive(Debug)]
 pub(crate) struct PendingConnections {
     member_addrs: Vec<IpAddr>,

@@ -42,7 +42,7 @@ pub(super) struct Milestones {
 }
 
 impl Milestones {
-    pub(super) fn receivers(&self, milestone: Milestone) {
+    pub(super) fn reach(&self, milestone: Milestone) {
         let bit = 1 << milestone as u32;
         if self.milestones.load(Ordering::Relaxed) & bit == 0 {
             self.milestones.fetch_or(bit, Ordering::Relaxed);
@@ -55,15 +55,15 @@ impl Milestones {
 
     pub(super) fn record(&self, note: LogEvent) {
         match note {
-            LogEvent::BootWindowEnded { early: true } => self.receivers(Milestone::BootWindowEndedEarly),
-            LogEvent::BootWindowEnded { early: false } => self.receivers(Milestone::BootWindowExpired),
-            LogEvent::BallotRecovered { .. } => self.receivers(Milestone::LostBallotRecovered),
+            LogEvent::BootWindowEnded { early: true } => self.reach(Milestone::BootWindowEndedEarly),
+            LogEvent::BootWindowEnded { early: false } => self.reach(Milestone::BootWindowExpired),
+            LogEvent::BallotRecovered { .. } => self.reach(Milestone::LostBallotRecovered),
             LogEvent::SteppedDown { reason: StepDownReason::LostMajority, .. } => {
-                self.receivers(Milestone::MajorityLost)
+                self.reach(Milestone::MajorityLost);
             }
-            LogEvent::HandoverStarted { .. } => self.receivers(Milestone::HandedOver),
-            LogEvent::LeaderResigned { .. } => self.receivers(Milestone::Resigned),
-            LogEvent::LeaderDied { .. } => self.receivers(Milestone::LeaderDied),
+            LogEvent::HandoverStarted { .. } => self.reach(Milestone::HandedOver),
+            LogEvent::LeaderResigned { .. } => self.reach(Milestone::Resigned),
+            LogEvent::LeaderDied { .. } => self.reach(Milestone::LeaderDied),
             _ => {}
         }
     }

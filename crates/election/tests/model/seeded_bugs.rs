@@ -105,7 +105,7 @@ impl World {
         for other in others(leader) {
             match bug {
                 Bug::HandoverKeepsLease => {
-                    self.send_packet(leader, NodeId(other), Content::Message(Message::StandNow { term }))
+                    self.send_packet(leader, NodeId(other), Content::Message(Message::StandNow { term }));
                 }
                 Bug::ClosesWithoutBye => self.send_packet(leader, NodeId(other), Content::EndOfStream),
                 _ => {}

@@ -97,7 +97,7 @@ impl Bounds {
         match packet.content {
             Content::Message(message) => {
                 if world.live_node(packet.to.node.0).is_some_and(|live_node| message.term() < live_node.term()) {
-                    self.milestones.receivers(Milestone::StaleMessageArrived);
+                    self.milestones.reach(Milestone::StaleMessageArrived);
                 }
                 world.deliver_message(self, packet.from, packet.to.node.0, message);
             }

@@ -150,7 +150,7 @@ impl World {
             for action in actions {
                 match action {
                     Action::Send { to, message } => {
-                        self.send(bounds, node, to, message, receivers, &mut asked, &mut queue)
+                        self.send(bounds, node, to, message, receivers, &mut asked, &mut queue);
                     }
                     Action::SaveBallot(ballot) if self.used.slow_writes < bounds.slow_writes => {
                         self.used.slow_writes += 1;
@@ -211,10 +211,10 @@ impl World {
             }
             _ => {
                 if matches!(message, Message::VoteResp { granted: true, .. }) && sender.boot > FIRST_BOOT {
-                    bounds.milestones.receivers(Milestone::RestartedNodeVoted);
+                    bounds.milestones.reach(Milestone::RestartedNodeVoted);
                     // All killed nodes lost their ballots, so this one did too.
                     if self.used.wipes == self.used.kills {
-                        bounds.milestones.receivers(Milestone::WipedNodeVoted);
+                        bounds.milestones.reach(Milestone::WipedNodeVoted);
                     }
                 }
                 self.send_packet(from, to, Content::Message(message));
@@ -280,10 +280,10 @@ impl World {
             }
             self.served = self.served.max(term);
             if self.process(node).boot > FIRST_BOOT {
-                bounds.milestones.receivers(Milestone::RestartedNodeServed);
+                bounds.milestones.reach(Milestone::RestartedNodeServed);
             }
             if term > Term(1) && (0..NODES).any(|other| self.process(other).boot > FIRST_BOOT) {
-                bounds.milestones.receivers(Milestone::SuccessorServedAfterRestart);
+                bounds.milestones.reach(Milestone::SuccessorServedAfterRestart);
             }
         }
     }

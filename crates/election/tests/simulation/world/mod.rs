@@ -117,7 +117,7 @@ pub(crate) struct World {
     rng: SmallRng,
     /// Messages that the network may deliver again much later.
     kept_messages: Vec<(Process, Process, Message)>,
-    /// The same for StandNow and Resign messages, which are rare.
+    /// The same for `StandNow` and `Resign` messages, which are rare.
     term_releases: Vec<(Process, Process, Message)>,
     /// How often one of these was delivered again to a living process.
     pub(crate) repeated_releases: u64,
