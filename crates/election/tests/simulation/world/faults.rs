@@ -53,7 +53,7 @@ impl World {
 
     /// The host loses power, and with it everything that was not synced. No other node is informed.
     pub(crate) fn lose_power(&mut self, node: usize) {
-        self.trace(|| format!("{node} loses its power"));
+        self.trace(|| format!("{node} loses power"));
         let host = &mut self.hosts[node];
         host.running = None;
         let renamed = self.chance(500);
@@ -84,7 +84,7 @@ impl World {
 
     /// Asks the process to stop. It exits when its term has a successor or was given up.
     pub(crate) fn stop(&mut self, node: usize) {
-        self.trace(|| format!("{node} is asked to end"));
+        self.trace(|| format!("{node} is asked to stop"));
         if let Some(running) = &mut self.hosts[node].running {
             running.stopping = true;
         }
@@ -94,7 +94,7 @@ impl World {
     pub(super) fn exit_if_done(&mut self, node: usize) {
         let running = self.hosts[node].running.as_ref();
         if running.is_some_and(|running| running.stopping && !running.machine.awaits_successor()) {
-            self.trace(|| format!("{node} says Bye and ends"));
+            self.trace(|| format!("{node} sends Bye and exits"));
             self.end(node, false);
         }
     }

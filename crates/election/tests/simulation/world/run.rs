@@ -71,7 +71,7 @@ impl World {
     /// A process resumes. It handles the waiting events first, as the driver does, and then its
     /// timers.
     fn thaw(&mut self, node: usize) {
-        self.trace(|| format!("{node} goes on"));
+        self.trace(|| format!("{node} resumes"));
         let waiting = std::mem::take(&mut self.hosts[node].waiting);
         let (timers, events): (Vec<_>, Vec<_>) =
             waiting.into_iter().partition(|event| matches!(event, SimEvent::Timer { .. }));
