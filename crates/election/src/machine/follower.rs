@@ -46,8 +46,8 @@ pub(super) fn handle_heartbeat(node: &mut Node, ctx: &mut EventContext, from: Pr
         // A follower starts no pre-vote round by itself. This node needs the other nodes' reports
         // to recover its ballot, so it asks now.
         pre_vote::begin_round(node, ctx);
-        let question = pre_vote::pre_vote_request(node);
-        ctx.broadcast(&node.rules, question);
+        let request = pre_vote::pre_vote_request(node);
+        ctx.broadcast(&node.rules, request);
     }
 }
 

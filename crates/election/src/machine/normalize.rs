@@ -135,7 +135,7 @@ struct Clocks<'a> {
     now: BootMs,
     /// No rule looks at a heartbeat or an election before this moment.
     oldest: BootMs,
-    /// Responses to questions and requests before this moment do not count.
+    /// Responses to pre-vote and vote requests before this moment do not count.
     oldest_asked: BootMs,
     passed: &'a [u64; MAX_NODES],
 }

@@ -49,7 +49,7 @@ impl From<io::Error> for DialError {
 }
 
 impl DialError {
-    fn different(reason: impl Into<String>) -> Self {
+    fn config_mismatch(reason: impl Into<String>) -> Self {
         Self::Refused(RefusalKind::ConfigMismatch, reason.into())
     }
 }
@@ -65,30 +65,30 @@ pub(crate) async fn dial(policy: &HelloPolicy, to: NodeAddr, purpose: Purpose) -
         (Frame::Refused { reason, kind, .. }, _) => {
             return Err(refused(kind, reason, policy.key.is_none()));
         }
-        _ => return Err(DialError::different("it sent no Hello")),
+        _ => return Err(DialError::config_mismatch("it sent no Hello")),
     };
     if peer_hello.keyed != own_hello.keyed || peer_hello.protocol != own_hello.protocol {
-        return Err(DialError::different(peer_hello.difference_from(&own_hello).unwrap_or_default()));
+        return Err(DialError::config_mismatch(peer_hello.difference_from(&own_hello).unwrap_or_default()));
     }
     if let Some(key) = &policy.key {
         let transcript = Transcript { dialler: sent, acceptor: received };
         link.write(Frame::Proof(transcript.prove(KeyClaim::Dialler, key)).encode()).await?;
         match link.read_handshake().await?.0 {
             Frame::Proof(proof) if transcript.verifies(KeyClaim::Acceptor, &proof, key) => {}
-            Frame::Proof(_) => return Err(DialError::different(KEY_DIFFERS)),
+            Frame::Proof(_) => return Err(DialError::config_mismatch(KEY_DIFFERS)),
             Frame::Refused { reason, kind, proof } => {
                 let is_authentic =
                     proof.is_some_and(|proof| transcript.verifies(KeyClaim::Refusal(kind, &reason), &proof, key));
                 return Err(refused(kind, reason, is_authentic));
             }
-            _ => return Err(DialError::different("it sent no Hello")),
+            _ => return Err(DialError::config_mismatch("it sent no proof of the cluster key")),
         }
     }
     if peer_hello.node != to {
-        return Err(DialError::different(format!("node {} answers at that address", peer_hello.node)));
+        return Err(DialError::config_mismatch(format!("node {} answers at that address", peer_hello.node)));
     }
     if let Some(difference) = peer_hello.difference_from(&own_hello) {
-        return Err(DialError::different(difference));
+        return Err(DialError::config_mismatch(difference));
     }
     link.allow_large_frames();
     Ok((link, peer_hello))

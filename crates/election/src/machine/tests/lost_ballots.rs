@@ -74,7 +74,7 @@ fn reports_right_after_the_start_do_not_recover_a_lost_ballot() {
     assert!(!saves(&machine.handle(report(2, 1, SOUND), BootMs(9000), Entropy(0))), "asked too early");
     machine.handle(Event::TimerFired, BootMs(9100), Entropy(0));
     machine.handle(report(1, 2, SOUND), BootMs(9101), Entropy(0));
-    assert!(!saves(&machine.handle(report(2, 1, SOUND), BootMs(9101), Entropy(0))), "an answer to the early question");
+    assert!(!saves(&machine.handle(report(2, 1, SOUND), BootMs(9101), Entropy(0))), "a response to the early request");
     assert!(saves(&machine.handle(report(2, 2, SOUND), BootMs(9102), Entropy(0))));
 }
 
@@ -86,8 +86,8 @@ fn two_nodes_that_lost_their_ballots_do_not_ask_each_other_without_end() {
         world.start(node);
     }
     world.run(6000);
-    let questions = world.sent.iter().filter(|(_, message)| matches!(message, Message::PreVote { .. })).count();
-    assert!(questions < 200, "{questions} questions in six seconds");
+    let requests = world.sent.iter().filter(|(_, message)| matches!(message, Message::PreVote { .. })).count();
+    assert!(requests < 200, "{requests} requests in six seconds");
 }
 
 #[test]
