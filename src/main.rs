@@ -1,10 +1,10 @@
-//! Arguments, run; the exit code.
+//! Entry point of the program: parses the command line, runs the command, returns the exit code.
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use rollcall::commands::{self, Cli};
+use rollcall::cli::{self, Cli};
 
 fn main() -> ExitCode {
-    commands::start(Cli::parse())
+    cli::start(Cli::parse())
 }

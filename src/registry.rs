@@ -14,9 +14,10 @@ mod error;
 mod images;
 mod lock;
 mod online;
-mod probe;
 mod random;
+mod replicated_rows;
 mod replication_source;
+mod storage_probe;
 mod users;
 
 #[cfg(test)]
@@ -28,44 +29,46 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::watch;
 
-pub use auth::credentials::{Caller, Credentials, Denied};
-pub use auth::token::Granted;
+pub use auth::credentials::{Caller, Credentials, DenialReason};
 pub use auth::token_key::{TokenKey, TokenKeyError};
+pub use auth::token_signer::IssuedToken;
 pub use coverage::{Coverage, TermCoverage};
-pub use error::{AuthError, BulkError, ImageError, LookupError, RegisterError, Unavailable, UploadError, UsersError};
-pub use images::check::rejected::Rejected;
-pub use online::clients::News;
-pub use online::heartbeat::Beat;
-pub use users::list::{UserRow, UsersVersion};
-pub use users::register::{NewUser, Outcome, Registered};
-pub use users::rows::{RowNo, Rows, UserFacts};
+pub use error::{
+    AuthError, ImageError, ImagesStreamError, LookupError, RegisterError, StorageUnavailable, UploadError, UsersError,
+};
+pub use images::image_check::rejection::ImageRejection;
+pub use online::heartbeat::AcceptedHeartbeat;
+pub use online::online_clients::OnlineChanges;
+pub use replicated_rows::{ReplicatedUser, RowNo, Rows};
+pub use users::registrar::{CompletedRegistration, RegisterOutcome, RegisterRequest};
+pub use users::user_list::{UserRow, UsersVersion};
 // What lists are made of, for those who do not know where presence comes from.
-pub use crate::presence::{Online, Reason};
+pub use crate::presence::{OfflineReason, OnlineRow};
 
-use crate::presence::Table;
+use crate::presence::PresenceTable;
 use crate::storage::Bucket;
-use auth::access::Access;
+use auth::authorizer::Authorizer;
 use auth::login::Login;
-use auth::proof::PasswordProof;
-use auth::token::Tokens;
+use auth::password_verifier::PasswordVerifier;
+use auth::token_signer::TokenSigner;
 use coverage_watch::CoverageWatch;
-use images::Images;
-use images::store::ImageStore;
-use images::stream::ImagesStream;
-use online::clients::Clients;
+use images::ImageComponents;
+use images::image_store::ImageStore;
+use images::images_stream::ImagesStream;
 use online::heartbeat::Heartbeats;
-use probe::StorageProbe;
+use online::online_clients::OnlineClients;
 use replication_source::ReplicationSource;
 use rollcall_core::{Addr, BootMs, ImageName, Page, Password, Term, Username};
-use users::Users;
-use users::list::UserList;
-use users::profiles::Profiles;
-use users::rebuild::IndexRebuild;
-use users::register::Registration;
+use storage_probe::StorageProbe;
+use users::UserComponents;
+use users::index_rebuild::IndexRebuild;
+use users::profile_store::ProfileStore;
+use users::registrar::Registrar;
+use users::user_list::UserList;
 
 /// What can be set about a registry.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub struct RegistrySettings {
     /// For how long a client stays online after a heartbeat.
     pub ttl_ms: u64,
     /// Whether there are other nodes, so that what changes is to be told and a registration to be known to a majority.
@@ -78,14 +81,14 @@ pub struct Settings {
 
 /// The registry. Cheap to clone; all clones are one.
 #[derive(Clone)]
-pub struct Registry(Arc<Inner>);
+pub struct Registry(Arc<Components>);
 
-struct Inner {
-    clients: Arc<Clients>,
+struct Components {
+    clients: Arc<OnlineClients>,
     heartbeats: Heartbeats,
-    users: Users,
+    users: UserComponents,
     login: Login,
-    images: Images,
+    images: ImageComponents,
     source: Arc<ReplicationSource>,
     coverage: Arc<CoverageWatch>,
     probe: StorageProbe,
@@ -94,15 +97,15 @@ struct Inner {
 impl Registry {
     /// A registry that keeps what lasts in `bucket`, makes tokens with `key`, and starts at `now` with nobody online.
     #[must_use]
-    pub fn new(bucket: Bucket, settings: Settings, key: &TokenKey, now: BootMs) -> Self {
-        let Settings { ttl_ms, replicated, require_password, token_seconds } = settings;
+    pub fn new(bucket: Bucket, settings: RegistrySettings, key: &TokenKey, now: BootMs) -> Self {
+        let RegistrySettings { ttl_ms, replicated, require_password, token_seconds } = settings;
         let coverage = Arc::new(CoverageWatch::default());
-        let clients = Arc::new(Clients::new(ttl_ms, replicated, now));
-        let profiles = Arc::new(Profiles::new(bucket.clone()));
-        let tokens = Arc::new(Tokens::new(key, token_seconds));
-        let proof = Arc::new(PasswordProof::new(profiles.clone()));
+        let clients = Arc::new(OnlineClients::new(ttl_ms, replicated, now));
+        let profiles = Arc::new(ProfileStore::new(bucket.clone()));
+        let tokens = Arc::new(TokenSigner::new(key, token_seconds));
+        let proof = Arc::new(PasswordVerifier::new(profiles.clone()));
         let source = Arc::new(ReplicationSource::new(profiles.clone(), clients.clone(), coverage.clone(), replicated));
-        let access = Arc::new(Access::new(
+        let access = Arc::new(Authorizer::new(
             profiles.clone(),
             proof.clone(),
             tokens.clone(),
@@ -111,17 +114,17 @@ impl Registry {
             replicated,
         ));
         let store = Arc::new(ImageStore::new(profiles.clone(), access.clone()));
-        let registration =
-            Registration::new(profiles.clone(), proof.clone(), tokens.clone(), source.clone(), require_password);
-        Self(Arc::new(Inner {
+        let registrar =
+            Registrar::new(profiles.clone(), proof.clone(), tokens.clone(), source.clone(), require_password);
+        Self(Arc::new(Components {
             heartbeats: Heartbeats::new(clients.clone(), profiles.clone(), access),
-            users: Users {
+            users: UserComponents {
                 list: UserList::new(profiles.clone(), clients.clone(), coverage.clone()),
                 rebuild: IndexRebuild::new(profiles.clone(), source.clone()),
-                registration,
+                registrar,
             },
             login: Login::new(profiles, proof, tokens, source.clone()),
-            images: Images { stream: ImagesStream::new(store.clone(), clients.clone()), store },
+            images: ImageComponents { stream: ImagesStream::new(store.clone(), clients.clone()), store },
             clients,
             source,
             coverage,
@@ -137,15 +140,15 @@ impl Registry {
 
     /// Notes that this process runs at `now`, and forgets whom nobody heard for a day. To be called several times a
     /// second: a longer gap counts as a pause of ours, for which no client ages.
-    pub fn observe(&self, now: BootMs) {
-        self.0.clients.ask(now, Table::sweep);
+    pub fn tick(&self, now: BootMs) {
+        self.0.clients.with_table(now, PresenceTable::sweep);
     }
 
     /// Whether the bucket answers at `now`. Who asks while another waits for the answer takes that one.
     ///
     /// # Errors
-    /// [`Unavailable`] if it does not.
-    pub async fn probe(&self, now: BootMs) -> Result<(), Unavailable> {
+    /// [`StorageUnavailable`] if it does not.
+    pub async fn probe(&self, now: BootMs) -> Result<(), StorageUnavailable> {
         self.0.probe.probe(now).await
     }
 }
@@ -153,7 +156,7 @@ impl Registry {
 /// Heartbeats, and who is online.
 impl Registry {
     /// Marks a registered user as online from now, at `addr` if one was told. Only a name that is not in the index
-    /// costs a read of the bucket; or a password, or the first token of a user in an epoch that nobody else told of.
+    /// costs a read of the bucket; or a password, or the first token of a user in an term that nobody else told of.
     ///
     /// # Errors
     /// [`AuthError`] if nobody registered under that name, the user has a password and `credentials` are not good, or it
@@ -164,38 +167,38 @@ impl Registry {
         addr: Option<Addr>,
         credentials: Credentials<'_>,
         caller: Caller,
-    ) -> Result<Beat, AuthError> {
+    ) -> Result<AcceptedHeartbeat, AuthError> {
         self.0.heartbeats.heartbeat(name, addr, credentials, caller).await
     }
 
     /// As [`Self::heartbeat`] for who is online already and has no password, which is what most heartbeats are for; otherwise
     /// `None`, and nothing is done.
     #[must_use]
-    pub fn renew(&self, name: &Username, addr: Option<Addr>, now: BootMs) -> Option<Beat> {
+    pub fn renew(&self, name: &Username, addr: Option<Addr>, now: BootMs) -> Option<AcceptedHeartbeat> {
         self.0.heartbeats.renew(name, addr, now)
     }
 
     /// As [`Self::heartbeat`] if it can be accepted without waiting for anything; otherwise `None`, and nothing is done.
     #[must_use]
-    pub fn heartbeat_at_once(
+    pub fn try_heartbeat(
         &self,
         name: &Username,
         addr: Option<Addr>,
         credentials: Credentials<'_>,
         caller: Caller,
-    ) -> Option<Beat> {
-        self.0.heartbeats.heartbeat_at_once(name, addr, credentials, caller)
+    ) -> Option<AcceptedHeartbeat> {
+        self.0.heartbeats.try_heartbeat(name, addr, credentials, caller)
     }
 
     /// The clients on `page` that are online at `now`, sorted by name. A long page is no picture of one moment: who changes
     /// while it is read is on it as it was before or after.
     #[must_use]
-    pub fn online(&self, page: &Page, now: BootMs) -> Vec<Online> {
+    pub fn online(&self, page: &Page, now: BootMs) -> Vec<OnlineRow> {
         self.0.clients.online(page, now)
     }
 
     /// As [`Self::online`], part by part.
-    pub fn online_parts(&self, page: Page, now: BootMs) -> impl Iterator<Item = Vec<Online>> {
+    pub fn online_parts(&self, page: Page, now: BootMs) -> impl Iterator<Item = Vec<OnlineRow>> {
         self.0.clients.online_parts(page, now)
     }
 
@@ -214,18 +217,18 @@ impl Registry {
 
     /// What changed from `version` to `now`; `None` if that is not remembered any more, or there was no such version yet.
     #[must_use]
-    pub fn changes_since(&self, version: u64, now: BootMs) -> Option<News> {
+    pub fn changes_since(&self, version: u64, now: BootMs) -> Option<OnlineChanges> {
         self.0.clients.changes_since(version, now)
     }
 
     /// Waits until something visible has changed since this was waited for the last time. Only one may wait: who has more
     /// to tell passes it on.
-    pub async fn visibly_changed(&self) {
-        self.0.clients.visibly_changed().await;
+    pub async fn wait_for_change(&self) {
+        self.0.clients.wait_for_change().await;
     }
 }
 
-/// Users.
+/// UserComponents.
 impl Registry {
     /// Registers a user. When this returns `Ok`, the registration is durable and known to a majority of the nodes.
     ///
@@ -233,8 +236,12 @@ impl Registry {
     /// [`RegisterError`] if the name is taken with other data, a password is needed, wrong ones were tried too often, the
     /// bucket gave no answer, or too few nodes did; then the write may have taken effect, and the same registration may be
     /// sent again.
-    pub async fn register(&self, user: NewUser, caller: Caller) -> Result<Registered, RegisterError> {
-        self.0.users.registration.register(user, caller).await
+    pub async fn register(
+        &self,
+        user: RegisterRequest,
+        caller: Caller,
+    ) -> Result<CompletedRegistration, RegisterError> {
+        self.0.users.registrar.register(user, caller).await
     }
 
     /// Waits until the index is whole in `term`, 4 s at most.
@@ -273,11 +280,11 @@ impl Registry {
     /// # Errors
     /// [`AuthError`]: the user is not registered, has no password or another one, or has been guessed at too often; or the
     /// bucket, or a majority of the nodes, gave no answer.
-    pub async fn login(&self, name: &Username, password: Password, caller: Caller) -> Result<Granted, AuthError> {
+    pub async fn login(&self, name: &Username, password: Password, caller: Caller) -> Result<IssuedToken, AuthError> {
         self.0.login.login(name, password, caller).await
     }
 
-    /// Changes the password and gives a token for the new one. When this returns `Ok`, the change is durable and known to a
+    /// NetChanges the password and gives a token for the new one. When this returns `Ok`, the change is durable and known to a
     /// majority of the nodes, and no token that was given before is good any more. To repeat it does no harm: who knows the
     /// password that it has already is given a token.
     ///
@@ -290,12 +297,12 @@ impl Registry {
         password: Password,
         new: Password,
         caller: Caller,
-    ) -> Result<Granted, AuthError> {
+    ) -> Result<IssuedToken, AuthError> {
         self.0.login.change_password(name, password, new, caller).await
     }
 }
 
-/// Pictures.
+/// ImageChecker.
 impl Registry {
     /// Stores a picture of a registered user. When this returns `Ok`, the picture is durable.
     ///
@@ -305,11 +312,11 @@ impl Registry {
     pub async fn upload(
         &self,
         user: &Username,
-        picture: Bytes,
+        bytes: Bytes,
         credentials: Credentials<'_>,
         caller: Caller,
     ) -> Result<ImageName, UploadError> {
-        self.0.images.store.upload(user, picture, credentials, caller).await
+        self.0.images.store.upload(user, bytes, credentials, caller).await
     }
 
     /// The names of a registered user's pictures, oldest first.
@@ -334,12 +341,12 @@ impl Registry {
     /// whoever reads it must bound how long that takes.
     ///
     /// # Errors
-    /// [`BulkError`] if too many run already, or the bucket does not answer for the first client.
+    /// [`ImagesStreamError`] if too many run already, or the bucket does not answer for the first client.
     pub async fn online_with_images(
         &self,
         page: &Page,
         now: BootMs,
-    ) -> Result<impl Stream<Item = Result<Bytes, Unavailable>> + Send + use<>, BulkError> {
+    ) -> Result<impl Stream<Item = Result<Bytes, StorageUnavailable>> + Send + use<>, ImagesStreamError> {
         self.0.images.stream.open(page, now).await
     }
 }
@@ -348,7 +355,7 @@ impl Registry {
 impl Registry {
     /// The term that began last.
     #[must_use]
-    pub fn epoch(&self) -> Term {
+    pub fn term(&self) -> Term {
         self.0.source.term()
     }
 
@@ -397,8 +404,8 @@ impl Registry {
 
     /// Notes that a leader served at `now`: this node, or one that was heard just now. While none does, no client ages,
     /// from the first such note on.
-    pub fn served(&self, now: BootMs) {
-        self.0.clients.served(now);
+    pub fn note_active_leader(&self, now: BootMs) {
+        self.0.clients.note_active_leader(now);
     }
 
     /// Some of what changed, and up to which new users all have been given; `None` if nothing did.
@@ -424,18 +431,18 @@ impl Registry {
         self.0.source.merge(rows, now);
     }
 
-    /// Takes in what a snapshot on disk says that was made `away_ms` ago. Users count only once their names are confirmed.
-    pub fn remember(&self, rows: Rows, away_ms: u64, now: BootMs) {
-        self.0.source.remember(rows, away_ms, now);
+    /// Takes in what a snapshot on disk says that was made `away_ms` ago. UserComponents count only once their names are confirmed.
+    pub fn load_snapshot(&self, rows: Rows, away_ms: u64, now: BootMs) {
+        self.0.source.load_snapshot(rows, away_ms, now);
     }
 
-    /// Notes that a majority knows the new rows up to `upto`.
-    pub fn confirm(&self, upto: RowNo) {
-        self.0.source.confirm(upto);
+    /// Notes that a majority knows the new rows up to `up_to`.
+    pub fn confirm_majority(&self, up_to: RowNo) {
+        self.0.source.confirm_majority(up_to);
     }
 
     /// Waits until there are new users to tell the others of. For one waiter.
-    pub async fn news(&self) {
-        self.0.source.news().await;
+    pub async fn wait_for_new_users(&self) {
+        self.0.source.wait_for_new_users().await;
     }
 }

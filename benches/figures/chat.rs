@@ -175,7 +175,7 @@ fn idle(seconds: u64) -> anyhow::Result<()> {
         if !addrs.is_empty() {
             command.args(["--peers", &addrs.join(",")]);
         }
-        for variable in rollcall::config::chat::variables() {
+        for variable in rollcall::config::chat::env_vars() {
             command.env_remove(variable);
         }
         let mut chatter = Chatter::start(&mut command)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use rollcall::config;
 use rollcall_chat::engine::Notice;
-use rollcall_chat::{Ask, Peer};
+use rollcall_chat::{Peer, PeerRequest};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -69,16 +69,17 @@ pub(crate) fn run(name: &str, peers: &str) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.spawn(async move {
         let mut peer = Peer::start(settings).await?;
-        print(&Report::Listens(peer.listens_at().to_string()))?;
+        print(&Report::Listens(peer.mesh_addr().to_string()))?;
         let mut wishes = wishes();
         while let Some(wish) = wishes.recv().await {
             let report = match wish {
                 Wish::Links => Report::Links(links(&peer).await?),
                 Wish::Talk { say, a_second, after_us, bytes, hear } => {
-                    let asks = peer.asks();
+                    let requests = peer.requests();
                     let between = Duration::from_secs(1) / u32::try_from(a_second)?;
                     let beats = beats(Duration::from_micros(after_us), between);
-                    let (heard, talked) = tokio::join!(listen(&mut peer, hear), talk(asks, &name, say, beats, bytes));
+                    let (heard, talked) =
+                        tokio::join!(listen(&mut peer, hear), talk(requests, &name, say, beats, bytes));
                     talked?;
                     Report::Heard(heard)
                 }
@@ -112,12 +113,12 @@ pub(crate) fn wishes() -> mpsc::Receiver<Wish> {
 
 async fn links(peer: &Peer) -> anyhow::Result<usize> {
     let (sender, answer) = oneshot::channel();
-    peer.asks().send(Ask::List(sender)).await?;
+    peer.requests().send(PeerRequest::ListPeers(sender)).await?;
     Ok(answer.await?.len())
 }
 
 async fn talk(
-    asks: mpsc::Sender<Ask>,
+    requests: mpsc::Sender<PeerRequest>,
     name: &str,
     say: u64,
     mut beats: mpsc::Receiver<()>,
@@ -126,7 +127,7 @@ async fn talk(
     let filling = ".".repeat(bytes);
     for number in 0..say {
         beats.recv().await.context("the beats have ended")?;
-        asks.send(Ask::Post(text(name, number, bytes, &filling))).await?;
+        requests.send(PeerRequest::Post(text(name, number, bytes, &filling))).await?;
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use rollcall::commands::{self, Cli};
+use rollcall::cli::{self, Cli};
 
 /// What serving costs on this machine, beside a bare server and a bare loop.
 #[derive(Clone, Debug, Parser)]
@@ -139,7 +139,7 @@ fn main() -> ExitCode {
     let ended = match command.as_str() {
         nodes::COMMAND => {
             words.remove(1);
-            return commands::start(Cli::parse_from(words));
+            return cli::start(Cli::parse_from(words));
         }
         chatter::COMMAND => {
             let word = |at: usize| words.get(at).and_then(|word| word.to_str()).unwrap_or_default();

@@ -74,7 +74,7 @@ impl Nodes {
         let api = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let mut command = Command::new(&build.program);
         command.current_dir(self.dir.path());
-        for variable in rollcall::config::variables() {
+        for variable in rollcall::config::env_vars() {
             command.env_remove(variable);
         }
         command.env_remove("RUST_LOG");

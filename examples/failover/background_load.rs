@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use rollcall_client::{Client, DEFAULT_PATIENCE, NewUser};
+use rollcall_client::{Client, DEFAULT_RETRY_TIMEOUT, NewUser};
 use rollcall_core::Username;
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -37,7 +37,7 @@ impl BackgroundLoad {
         let requests: Arc<Mutex<u64>> = Arc::default();
         let mut tasks = JoinSet::new();
         for number in 0..count {
-            let client = Client::new(urls.iter().cloned(), DEFAULT_PATIENCE)?;
+            let client = Client::new(urls.iter().cloned(), DEFAULT_RETRY_TIMEOUT)?;
             let acknowledged: Arc<Mutex<BTreeMap<String, String>>> = Arc::clone(&acknowledged);
             let (failures, requests) = (Arc::clone(&failures), Arc::clone(&requests));
             tasks.spawn(async move {

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rollcall::commands::{self, Cli};
+use rollcall::cli::{self, Cli};
 
 /// Measures how long clients are without a leader when it is killed, stops, hands over, freezes or
 /// is cut off.
@@ -102,7 +102,7 @@ fn main() -> ExitCode {
     let mut words: Vec<_> = std::env::args_os().collect();
     if words.get(1).is_some_and(|word| word == nodes::COMMAND) {
         words.remove(1);
-        return commands::start(Cli::parse_from(words));
+        return cli::start(Cli::parse_from(words));
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

@@ -87,7 +87,7 @@ impl Nodes {
             command.args(["netns", "exec", &host.namespace]).arg(&self.program);
         }
         command.current_dir(self.dir.path());
-        for variable in rollcall::config::variables() {
+        for variable in rollcall::config::env_vars() {
             command.env_remove(variable);
         }
         command.args([COMMAND, "--config", "config.toml", "--exit-with-stdin", "--this-node", &node.name]);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use rollcall_client::{Client, DEFAULT_PATIENCE, NewUser};
+use rollcall_client::{Client, DEFAULT_RETRY_TIMEOUT, NewUser};
 use rollcall_core::Username;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -49,7 +49,7 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
     let more = if plan.how == Fault::Handover { format!("leader_term_ms = {SHORT_TERM_MS}\n") } else { String::new() };
     let nodes = Nodes::start(&more, &plan.hosts)?;
     let urls = nodes.urls();
-    Client::new(urls.clone(), DEFAULT_PATIENCE)?.register(&NewUser::named(Username::parse(USER)?)).await?;
+    Client::new(urls.clone(), DEFAULT_RETRY_TIMEOUT)?.register(&NewUser::named(Username::parse(USER)?)).await?;
     let probes = Probes::start(&urls, &Request::Heartbeat(USER.to_owned()))?;
     let load = BackgroundLoad::start(plan.load, &urls)?;
     let mut measurement = Measurement { nodes, probes, figures: Figures::default(), errors: 0 };

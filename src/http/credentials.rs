@@ -7,8 +7,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::params::Remote;
-use crate::registry::{Caller, Credentials, Granted};
-use rollcall_core::api::Grant;
+use crate::registry::{Caller, Credentials, IssuedToken};
+use rollcall_core::api::TokenGrant;
 use rollcall_core::clock;
 
 /// What carries a token is for one client and for no cache.
@@ -53,8 +53,8 @@ pub(super) fn caller(remote: Remote) -> Caller {
 }
 
 /// A token as it is sent.
-pub(super) fn grant(granted: Granted) -> Grant {
-    Grant { token: granted.token, token_expires_at: granted.expires_at.to_rfc3339() }
+pub(super) fn grant(granted: IssuedToken) -> TokenGrant {
+    TokenGrant { token: granted.token, token_expires_at: granted.expires_at.to_rfc3339() }
 }
 
 #[cfg(test)]

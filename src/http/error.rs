@@ -8,9 +8,10 @@ use thiserror::Error;
 
 use super::json::Json;
 use crate::registry::{
-    AuthError, BulkError, ImageError, LookupError, RegisterError, Rejected, Unavailable, UploadError, UsersError,
+    AuthError, ImageError, ImageRejection, ImagesStreamError, LookupError, RegisterError, StorageUnavailable,
+    UploadError, UsersError,
 };
-use rollcall_core::api::Refusal;
+use rollcall_core::api::ErrorBody;
 use rollcall_core::{InvalidAddr, InvalidMetadata, InvalidPassword, InvalidUsername};
 use rollcall_election::Leader;
 
@@ -59,7 +60,7 @@ pub(super) enum ApiError {
     #[error(transparent)]
     Users(#[from] UsersError),
     #[error(transparent)]
-    Storage(#[from] Unavailable),
+    Storage(#[from] StorageUnavailable),
     #[error("No image: {0}; send multipart/form-data with the image in the field \"image\"")]
     MissingImage(String),
     #[error(transparent)]
@@ -114,11 +115,13 @@ impl ApiError {
             Self::Users(UsersError::IndexRebuilding) => (StatusCode::SERVICE_UNAVAILABLE, "index_rebuilding"),
             Self::Upload(error) => match error {
                 UploadError::Auth(error) => auth(error),
-                UploadError::Rejected(Rejected::Type | Rejected::Animated) => {
+                UploadError::Rejected(ImageRejection::Type | ImageRejection::Animated) => {
                     (StatusCode::UNSUPPORTED_MEDIA_TYPE, "image_type")
                 }
-                UploadError::Rejected(Rejected::Dimensions { .. }) => (StatusCode::BAD_REQUEST, "image_dimensions"),
-                UploadError::Rejected(Rejected::Corrupt(_)) => (StatusCode::BAD_REQUEST, "image_corrupt"),
+                UploadError::Rejected(ImageRejection::Dimensions { .. }) => {
+                    (StatusCode::BAD_REQUEST, "image_dimensions")
+                }
+                UploadError::Rejected(ImageRejection::Corrupt(_)) => (StatusCode::BAD_REQUEST, "image_corrupt"),
                 UploadError::Storage(_) => UNAVAILABLE,
                 UploadError::NoFreeName => INTERNAL,
             },
@@ -155,10 +158,10 @@ impl ApiError {
         }
     }
 
-    fn refusal(&self, code: &'static str) -> Refusal {
+    fn refusal(&self, code: &'static str) -> ErrorBody {
         let leader = if let Self::NotLeader(leader) = self { Some(leader) } else { None };
         let exists = matches!(self, Self::Register(RegisterError::Taken(_)));
-        Refusal {
+        ErrorBody {
             success: false,
             message: self.to_string(),
             code: Cow::Borrowed(code),
@@ -215,11 +218,11 @@ fn auth(error: &AuthError) -> (StatusCode, &'static str) {
     }
 }
 
-impl From<BulkError> for ApiError {
-    fn from(error: BulkError) -> Self {
+impl From<ImagesStreamError> for ApiError {
+    fn from(error: ImagesStreamError) -> Self {
         match error {
-            BulkError::Busy => Self::Overloaded,
-            BulkError::Storage(unavailable) => Self::Storage(unavailable),
+            ImagesStreamError::Busy => Self::Overloaded,
+            ImagesStreamError::Storage(unavailable) => Self::Storage(unavailable),
         }
     }
 }

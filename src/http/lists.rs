@@ -122,7 +122,7 @@ impl Lists {
         page: Page,
         make: impl FnOnce(Page) -> List + Send + 'static,
     ) -> Result<List, ApiError> {
-        if page.limit() <= INLINE_ROWS && page.prefix.is_empty() {
+        if page.max_rows() <= INLINE_ROWS && page.prefix.is_empty() {
             return Ok(make(page));
         }
         let turn = timeout(PAGE_WAIT, Arc::clone(&self.0.parts.0).acquire_owned()).await;

@@ -218,7 +218,7 @@ mod tests {
             (Cors::Origins(vec!["https://other.example".parse().unwrap()]), None),
             (Cors::Off, None),
         ] {
-            let memory = crate::storage::Memory::new();
+            let memory = crate::storage::MemoryBackend::new();
             let node = Node::on(leading(), memory.clone(), Arc::new(memory), cors.clone());
             let answer = node.send(from_page("GET", "/discover")).await;
             assert_eq!(answer.header("access-control-allow-origin"), allowed, "{cors:?}");

@@ -23,7 +23,7 @@ use super::routes::routes;
 use super::{App, Cors, news};
 use crate::registry::testing::settings;
 use crate::registry::{Registry, TokenKey};
-use crate::storage::{Backend, Bucket, Memory, RetryPolicy};
+use crate::storage::{Backend, Bucket, MemoryBackend, RetryPolicy};
 use rollcall_core::clock;
 use rollcall_core::{BootMs, NodeAddr, Term};
 use rollcall_election::{Leader, Member, Role, RoleState};
@@ -38,7 +38,7 @@ pub(super) struct Node {
     pub(super) cluster_online: watch::Sender<u64>,
     pub(super) clients_up_to_date_at: watch::Sender<Option<BootMs>>,
     pub(super) users_complete_at: watch::Sender<Option<BootMs>>,
-    pub(super) memory: Memory,
+    pub(super) memory: MemoryBackend,
     pub(super) registry: Registry,
     pub(super) router: Router,
     pub(super) fast_path: HeartbeatFastPath,
@@ -89,19 +89,24 @@ pub(super) fn without_leader() -> Role {
 impl Node {
     /// A node with that role and an empty bucket.
     pub(super) fn new(role: Role) -> Self {
-        let memory = Memory::new();
+        let memory = MemoryBackend::new();
         Self::on(role, memory.clone(), Arc::new(memory), Cors::Any)
     }
 
     /// A node on any store; `memory` is what lies beneath it.
-    pub(super) fn on(role: Role, memory: Memory, backend: Arc<dyn Backend>, cors: Cors) -> Self {
+    pub(super) fn on(role: Role, memory: MemoryBackend, backend: Arc<dyn Backend>, cors: Cors) -> Self {
         Self::watching(watch::Sender::new(role), memory, backend, cors)
     }
 
     /// A node whose role others may set too.
-    pub(super) fn watching(role: watch::Sender<Role>, memory: Memory, backend: Arc<dyn Backend>, cors: Cors) -> Self {
+    pub(super) fn watching(
+        role: watch::Sender<Role>,
+        memory: MemoryBackend,
+        backend: Arc<dyn Backend>,
+        cors: Cors,
+    ) -> Self {
         let pause = Duration::from_millis(1);
-        let policy = RetryPolicy { deadline: Duration::from_millis(500), attempts: 1, first_pause: pause };
+        let policy = RetryPolicy { deadline: Duration::from_millis(500), attempts: 1, initial_backoff: pause };
         let now = clock::boot_now();
         let registry = Registry::new(Bucket::new(backend, policy), settings(), &TokenKey::new([7; 32]), now);
         let role_seen = role.subscribe();

@@ -14,7 +14,7 @@
 //! | [`may_claim_complete`]: to others, who pull | users | no | no | yes | yes |
 //! | [`may_trust_passwords`]: tokens, from memory | users | no | no | no | yes |
 //!
-//! Clients have no states above `UpToDate`: what a dead leader heard last may have died with it, and
+//! OnlineClients have no states above `UpToDate`: what a dead leader heard last may have died with it, and
 //! the next heartbeats bring it back. Two permissions outlast the state that gave them:
 //!
 //! * *May claim complete* holds until the process ends: see [`TermCoverage::may_claim_complete`].
@@ -94,19 +94,19 @@ impl Coverage {
 
     /// What a follower has that has everything its leader had and told, if the leader has `leader`.
     #[must_use]
-    pub fn in_step_with(leader: Self) -> Self {
+    pub fn in_sync_with(leader: Self) -> Self {
         leader.max(Self::UpToDate)
     }
 
     /// The users that a leader has, from the bit `whole` in its pulse.
     #[must_use]
-    pub fn from_whole_bit(whole: bool) -> Self {
+    pub fn from_complete_bit(whole: bool) -> Self {
         if whole { Self::Complete } else { Self::Partial }
     }
 
     /// The bit `whole` in the pulse of a leader that has these users.
     #[must_use]
-    pub fn whole_bit(self) -> bool {
+    pub fn complete_bit(self) -> bool {
         self >= Self::Complete
     }
 }
@@ -149,7 +149,7 @@ impl TermCoverage {
     }
 
     /// Begins a later term, in which both tables are partial. Another term changes nothing.
-    pub fn begin(&mut self, term: Term) {
+    pub fn begin_term(&mut self, term: Term) {
         if term > self.term {
             *self = Self { term, was_complete: self.was_complete, ..Self::default() };
         }
@@ -157,7 +157,7 @@ impl TermCoverage {
 
     /// Notes that the node has at least so much of the users in `term`, unless that is over.
     pub fn raise_users(&mut self, term: Term, coverage: Coverage) {
-        self.begin(term);
+        self.begin_term(term);
         if term == self.term {
             self.users = self.users.max(coverage);
             self.was_complete |= coverage.may_claim_complete();
@@ -166,7 +166,7 @@ impl TermCoverage {
 
     /// Notes that the node has at least so much of the clients in `term`, unless that is over.
     pub fn raise_clients(&mut self, term: Term, coverage: Coverage) {
-        self.begin(term);
+        self.begin_term(term);
         if term == self.term {
             self.clients = self.clients.max(coverage);
         }
@@ -184,11 +184,11 @@ mod tests {
     use super::*;
 
     /// A permission, and whether each of [`ALL`] gives it.
-    type Line = (&'static str, fn(Coverage) -> bool, [bool; 4]);
+    type Permission = (&'static str, fn(Coverage) -> bool, [bool; 4]);
 
     const ALL: [Coverage; 4] = [Partial, UpToDate, Complete, Certain];
 
-    const PERMISSIONS: [Line; 7] = [
+    const PERMISSIONS: [Permission; 7] = [
         ("may_answer_online", Coverage::may_answer_online, [false, true, true, true]),
         ("may_serve_stale_online", Coverage::may_serve_stale_online, [false, true, true, true]),
         ("may_list_users", Coverage::may_list_users, [false, false, true, true]),
@@ -227,14 +227,14 @@ mod tests {
 
     #[test]
     fn a_follower_in_step_has_what_its_leader_has_and_is_up_to_date_at_least() {
-        assert_eq!(ALL.map(Coverage::in_step_with), [UpToDate, UpToDate, Complete, Certain]);
+        assert_eq!(ALL.map(Coverage::in_sync_with), [UpToDate, UpToDate, Complete, Certain]);
     }
 
     #[test]
     fn the_bit_of_a_pulse_says_whether_users_may_be_listed() {
-        assert_eq!(ALL.map(Coverage::whole_bit), [false, false, true, true]);
+        assert_eq!(ALL.map(Coverage::complete_bit), [false, false, true, true]);
         for whole in [false, true] {
-            assert_eq!(Coverage::from_whole_bit(whole).whole_bit(), whole);
+            assert_eq!(Coverage::from_complete_bit(whole).complete_bit(), whole);
         }
     }
 
@@ -244,9 +244,9 @@ mod tests {
         node.raise_users(Term(1), Certain);
         node.raise_users(Term(1), Complete);
         node.raise_clients(Term(1), UpToDate);
-        node.begin(Term(1));
+        node.begin_term(Term(1));
         assert_eq!((node.users_in(Term(1)), node.clients_in(Term(1))), (Certain, UpToDate));
-        node.begin(Term(2));
+        node.begin_term(Term(2));
         for term in [Term(1), Term(2)] {
             assert_eq!((node.users_in(term), node.clients_in(term)), (Partial, Partial));
         }
@@ -269,7 +269,7 @@ mod tests {
         node.raise_users(Term(1), Complete);
         for mut node in [node, follower] {
             assert!(node.may_claim_complete());
-            node.begin(Term(2));
+            node.begin_term(Term(2));
             assert!(node.may_claim_complete());
         }
     }

@@ -23,7 +23,7 @@ impl CoverageWatch {
         self.0.subscribe()
     }
 
-    /// Changes the coverage, and wakes those who wait if it is another one.
+    /// NetChanges the coverage, and wakes those who wait if it is another one.
     pub(super) fn change(&self, change: impl FnOnce(&mut TermCoverage)) {
         self.0.send_if_modified(|coverage| {
             let before = *coverage;
@@ -32,9 +32,9 @@ impl CoverageWatch {
         });
     }
 
-    /// Waits until `is_enough`, but no longer than `term` lasts, nor longer than `most`. Whether it
+    /// Waits until `is_enough`, but no longer than `term` lasts, nor longer than `max`. Whether it
     /// is enough.
-    pub(super) async fn wait_for(&self, term: Term, most: Duration, is_enough: impl Fn(&TermCoverage) -> bool) -> bool {
+    pub(super) async fn wait_for(&self, term: Term, max: Duration, is_enough: impl Fn(&TermCoverage) -> bool) -> bool {
         // Most often, without a receiver and a timer.
         if is_enough(&self.0.borrow()) {
             return true;
@@ -42,6 +42,6 @@ impl CoverageWatch {
         let mut coverage = self.0.subscribe();
         let decided = coverage.wait_for(|coverage| is_enough(coverage) || coverage.is_after(term));
         // The sender lives as long as this, so the channel is not closed.
-        timeout(most, decided).await.is_ok_and(|decided| decided.is_ok_and(|coverage| is_enough(&coverage)))
+        timeout(max, decided).await.is_ok_and(|decided| decided.is_ok_and(|coverage| is_enough(&coverage)))
     }
 }

@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 
-use super::auth::credentials::Denied;
-use super::images::check::rejected::Rejected;
+use super::auth::credentials::DenialReason;
+use super::images::image_check::rejection::ImageRejection;
 use crate::storage::BucketError;
 use rollcall_core::Username;
 
@@ -11,15 +11,15 @@ use rollcall_core::Username;
 /// the source, for the log only.
 #[derive(Clone, Debug, Error)]
 #[error("The storage is unavailable at the moment; try again shortly")]
-pub struct Unavailable(#[source] Box<BucketError>);
+pub struct StorageUnavailable(#[source] Box<BucketError>);
 
-impl From<BucketError> for Unavailable {
+impl From<BucketError> for StorageUnavailable {
     fn from(cause: BucketError) -> Self {
         Self(Box::new(cause))
     }
 }
 
-impl Unavailable {
+impl StorageUnavailable {
     /// What the bucket said.
     #[must_use]
     pub fn cause(&self) -> String {
@@ -43,7 +43,7 @@ pub enum LookupError {
     Corrupt(Username),
     /// The bucket did not answer.
     #[error(transparent)]
-    Storage(#[from] Unavailable),
+    Storage(#[from] StorageUnavailable),
 }
 
 /// A registration was not made.
@@ -54,7 +54,7 @@ pub enum RegisterError {
     Taken(Username),
     /// The bucket did not answer.
     #[error(transparent)]
-    Storage(#[from] Unavailable),
+    Storage(#[from] StorageUnavailable),
     /// It is stored, but too few nodes know of it yet.
     #[error("User '{0}' is stored, but not known to a majority of the nodes yet; send the same registration again")]
     NotReplicated(Username),
@@ -74,7 +74,7 @@ pub enum AuthError {
     Lookup(#[from] LookupError),
     /// The credentials are not good.
     #[error("User '{0}' is protected by a password: {1}")]
-    Unauthorized(Username, Denied),
+    Unauthorized(Username, DenialReason),
     /// Users must have a password here, and this one has none.
     #[error("User '{0}' has no password, and one is required here: register another name with a password")]
     PasswordRequired(Username),
@@ -116,8 +116,8 @@ impl AuthError {
     }
 }
 
-impl From<Unavailable> for AuthError {
-    fn from(unavailable: Unavailable) -> Self {
+impl From<StorageUnavailable> for AuthError {
+    fn from(unavailable: StorageUnavailable) -> Self {
         Self::Lookup(LookupError::Storage(unavailable))
     }
 }
@@ -130,10 +130,10 @@ pub enum UploadError {
     Auth(#[from] AuthError),
     /// The picture breaks a rule.
     #[error("Upload failed: Validation error: {0}")]
-    Rejected(#[from] Rejected),
+    Rejected(#[from] ImageRejection),
     /// The bucket did not answer, or had no free name.
     #[error(transparent)]
-    Storage(#[from] Unavailable),
+    Storage(#[from] StorageUnavailable),
     /// Names that were drawn were taken again and again, which chance does not do.
     #[error("The image could not be named; try again")]
     NoFreeName,
@@ -147,18 +147,18 @@ pub enum ImageError {
     NotFound,
     /// The bucket did not answer.
     #[error(transparent)]
-    Storage(#[from] Unavailable),
+    Storage(#[from] StorageUnavailable),
 }
 
 /// All clients with their pictures cannot be given.
 #[derive(Debug, Error)]
-pub enum BulkError {
+pub enum ImagesStreamError {
     /// As many downloads as may run are running.
     #[error("Too many downloads of all images are running; try again in a second")]
     Busy,
     /// The bucket did not answer.
     #[error(transparent)]
-    Storage(#[from] Unavailable),
+    Storage(#[from] StorageUnavailable),
 }
 
 /// The users could not be listed.

@@ -1,17 +1,17 @@
-//! Pictures of users: checked, stored, listed and streamed.
+//! Images of users: checked, stored, listed and streamed.
 
-pub(super) mod check;
 mod image_cache;
-pub(super) mod store;
-pub(super) mod stream;
+pub(super) mod image_check;
+pub(super) mod image_store;
+pub(super) mod images_stream;
 
 use std::sync::Arc;
 
-use store::ImageStore;
-use stream::ImagesStream;
+use image_store::ImageStore;
+use images_stream::ImagesStream;
 
 /// The use cases about pictures.
-pub(super) struct Images {
+pub(super) struct ImageComponents {
     pub(super) store: Arc<ImageStore>,
     pub(super) stream: ImagesStream,
 }

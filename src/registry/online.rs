@@ -1,4 +1,4 @@
 //! Who is online: heartbeats in, lists and changes out.
 
-pub(super) mod clients;
 pub(super) mod heartbeat;
+pub(super) mod online_clients;

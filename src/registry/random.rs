@@ -12,7 +12,7 @@ pub(super) fn user_id() -> UserId {
 
 /// The bytes of a secret key.
 #[expect(clippy::disallowed_methods, reason = "this is the place of the registry that draws")]
-pub(super) fn key<const BYTES: usize>() -> [u8; BYTES] {
+pub(super) fn secret_key<const BYTES: usize>() -> [u8; BYTES] {
     rand::rng().random()
 }
 

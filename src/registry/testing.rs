@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use super::{Caller, NewUser, Registry, Settings, TokenKey};
-use crate::storage::{Backend, Bucket, Local, Memory, RetryPolicy};
+use super::{Caller, RegisterRequest, Registry, RegistrySettings, TokenKey};
+use crate::storage::{Backend, Bucket, LocalBackend, MemoryBackend, RetryPolicy};
 use rollcall_core::{BootMs, Metadata, Username, WallMs};
 
 /// When registrations of tests happen.
@@ -17,36 +17,36 @@ pub(super) fn wall() -> WallMs {
 }
 
 /// A registry that started at 0, and what it stores in. Calls are not tried twice, so that each fault is seen.
-pub(super) fn registry() -> (Registry, Memory) {
-    let memory = Memory::new();
+pub(super) fn registry() -> (Registry, MemoryBackend) {
+    let memory = MemoryBackend::new();
     (registry_on(&memory), memory)
 }
 
 /// Another registry on the same store, as another node has it.
-pub(super) fn registry_on(memory: &Memory) -> Registry {
+pub(super) fn registry_on(memory: &MemoryBackend) -> Registry {
     registry_with(Arc::new(memory.clone()))
 }
 
 /// A registry on a directory.
 pub(super) fn registry_in(dir: &std::path::Path) -> Registry {
-    registry_with(Arc::new(Local::open(dir.to_path_buf(), "boot", Local::DEFAULT_PAGE_SIZE).unwrap()))
+    registry_with(Arc::new(LocalBackend::open(dir.to_path_buf(), "boot", LocalBackend::DEFAULT_PAGE_SIZE).unwrap()))
 }
 
 fn registry_with(backend: Arc<dyn Backend>) -> Registry {
     let pause = Duration::from_millis(1);
-    let policy = RetryPolicy { deadline: Duration::from_secs(5), attempts: 1, first_pause: pause };
+    let policy = RetryPolicy { deadline: Duration::from_secs(5), attempts: 1, initial_backoff: pause };
     Registry::new(Bucket::new(backend, policy), settings(), &TokenKey::new([7; 32]), BootMs(0))
 }
 
 /// The registry of one node of several, that started at `now`.
 pub(crate) fn replicated(now: BootMs) -> Registry {
-    let bucket = Bucket::new(Arc::new(Memory::new()), RetryPolicy::default());
-    Registry::new(bucket, Settings { replicated: true, ..settings() }, &TokenKey::new([7; 32]), now)
+    let bucket = Bucket::new(Arc::new(MemoryBackend::new()), RetryPolicy::default());
+    Registry::new(bucket, RegistrySettings { replicated: true, ..settings() }, &TokenKey::new([7; 32]), now)
 }
 
 /// How a node without others is set, with tokens of an hour.
-pub(crate) fn settings() -> Settings {
-    Settings { ttl_ms: 30_000, replicated: false, require_password: false, token_seconds: 3600 }
+pub(crate) fn settings() -> RegistrySettings {
+    RegistrySettings { ttl_ms: 30_000, replicated: false, require_password: false, token_seconds: 3600 }
 }
 
 /// A request that came in at `now`, from one and the same address.
@@ -59,12 +59,12 @@ pub(super) fn name(text: &str) -> Username {
 }
 
 /// A user with nothing but a name.
-pub(super) fn user(username: &str) -> NewUser {
-    NewUser { username: name(username), addr: None, password: None, metadata: Metadata::default() }
+pub(super) fn user(username: &str) -> RegisterRequest {
+    RegisterRequest { username: name(username), addr: None, password: None, metadata: Metadata::default() }
 }
 
 /// A picture of one colour.
-pub(crate) fn picture(format: image::ImageFormat, width: u32, height: u32) -> Bytes {
+pub(crate) fn encoded_image(format: image::ImageFormat, width: u32, height: u32) -> Bytes {
     let mut bytes = Cursor::new(Vec::new());
     let pixels = image::RgbImage::from_pixel(width, height, image::Rgb([1, 2, 3]));
     image::DynamicImage::from(pixels).write_to(&mut bytes, format).unwrap();
@@ -83,7 +83,7 @@ pub(crate) fn png_chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {
 
 /// A PNG with further chunks behind its IHDR.
 pub(crate) fn png_with(chunks: &[u8]) -> Vec<u8> {
-    let plain = picture(image::ImageFormat::Png, 8, 8);
+    let plain = encoded_image(image::ImageFormat::Png, 8, 8);
     // The signature has 8 bytes and IHDR 25.
     let (head, rest) = plain.split_at(33);
     [head, chunks, rest].concat()

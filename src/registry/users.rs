@@ -1,22 +1,21 @@
 //! Who is registered: profiles in the bucket, and an index of them in memory.
 
-mod announcements;
-pub(super) mod facts;
-pub(super) mod index;
-pub(super) mod list;
+pub(super) mod index_rebuild;
 mod negative_cache;
-pub(super) mod profiles;
-pub(super) mod rebuild;
-pub(super) mod register;
-pub(super) mod rows;
+pub(super) mod profile_store;
+pub(super) mod registrar;
+mod replication_queue;
+pub(super) mod user_details;
+pub(super) mod user_index;
+pub(super) mod user_list;
 
-use list::UserList;
-use rebuild::IndexRebuild;
-use register::Registration;
+use index_rebuild::IndexRebuild;
+use registrar::Registrar;
+use user_list::UserList;
 
 /// The use cases about users.
-pub(super) struct Users {
+pub(super) struct UserComponents {
     pub(super) list: UserList,
     pub(super) rebuild: IndexRebuild,
-    pub(super) registration: Registration,
+    pub(super) registrar: Registrar,
 }

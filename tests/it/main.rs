@@ -1,14 +1,15 @@
 //! The integration tests, one binary; each module mirrors a part of the program.
 
 mod architecture;
+mod cli;
 mod cluster;
-mod commands;
 mod documented;
+mod documents;
 mod election;
 mod faults;
 mod first_version;
 mod http;
 mod peer;
-mod pictures;
 mod replication;
+mod sample_images;
 mod storage;

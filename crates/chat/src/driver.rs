@@ -1,5 +1,7 @@
-//! Joins the engine to the links, the clock, the disk and the person. It holds no policy: one event, the engine's answer,
-//! the actions.
+//! Event loop of the peer: connects the engine to the sockets, the clock, the history file and the user.
+//!
+//! It takes one input at a time, passes it to the engine as an [`Event`], and performs the returned [`Action`]s in order.
+//! It makes no decision of its own, except that it disconnects links whose send queue does not drain.
 
 use std::time::Duration;
 
@@ -9,208 +11,210 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::archive::Log;
-use super::endpoint::Endpoint;
-use super::engine::{Action, Contact, Draw, Engine, Entry, Event, Known, LinkId, Notice, Now};
+use super::data_dir::HistoryLog;
+use super::endpoint::PeerEndpoint;
+use super::engine::{Action, ChatEntry, Contact, Engine, Event, EventRng, LinkId, Notice, Now, PeerInfo};
+use super::event_log;
 use super::lan::Dialect;
-use super::lan::socket::{Heard, Sockets};
-use super::mesh::network::Network;
-use super::mesh::news::News;
-use super::mesh::{Head, Message};
-use super::metrics::{Drops, Measures};
-use super::narrator;
-use super::outboxes::Outboxes;
-use super::profile::Profile;
+use super::lan::socket::{LanSockets, ReceivedDatagram};
+use super::mesh::connection_event::ConnectionEvent;
+use super::mesh::network::MeshNetwork;
+use super::mesh::{ChatHeader, MeshMessage};
+use super::metrics::{DropCounters, PeerStats};
+use super::profile::PeerProfile;
+use super::send_queues::SendQueues;
 use rollcall_core::clock::{boot_now, wall_now};
 
-/// A sleep without anything to wake for.
-const LONGEST_SLEEP_MS: u64 = 3_600_000;
-/// The longest that the links may take to write what was said last.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// Longest sleep of the timer, in milliseconds. Only bounds the arithmetic: an early wake-up does no harm.
+const MAX_SLEEP_MS: u64 = 3_600_000;
+/// Time that the links have at the end to write their queues.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a person wants.
+/// Request to a running peer, from the user or from the metrics endpoint.
 #[derive(Debug)]
-pub enum Ask {
-    /// Say something to everybody.
+pub enum PeerRequest {
+    /// Post a text to all peers.
     Post(String),
-    /// Say something to one.
-    Whisper {
-        /// Whom.
+    /// Send a direct message.
+    SendDirect {
+        /// Name of the recipient, as the user typed it.
         to: String,
-        /// What.
+        /// Text of the message.
         text: String,
     },
-    /// Say who this peer is.
-    Introduce(Profile),
-    /// Know who is there.
-    List(oneshot::Sender<Vec<Known>>),
-    /// Know what those who are there are called, without asking anybody else.
-    Names(oneshot::Sender<Vec<String>>),
-    /// Know what was said.
-    History(oneshot::Sender<Vec<(Contact, Entry)>>),
-    /// Know how the peer is doing.
-    Measure(oneshot::Sender<Measures>),
+    /// Set the profile of this peer and send it to all peers.
+    SetProfile(PeerProfile),
+    /// Return the known peers. Also sends a list request to the LAN.
+    ListPeers(oneshot::Sender<Vec<PeerInfo>>),
+    /// Return the names of the known peers. Sends nothing.
+    PeerNames(oneshot::Sender<Vec<String>>),
+    /// Return the history with the contact of each author.
+    History(oneshot::Sender<Vec<(Contact, ChatEntry)>>),
+    /// Return the counters and sizes of the peer.
+    Stats(oneshot::Sender<PeerStats>),
 }
 
-/// What the driver holds.
-pub(super) struct Driver {
+/// The event loop with everything that the actions need.
+pub(super) struct PeerDriver {
     pub(super) engine: Engine,
-    pub(super) network: Network,
-    pub(super) sockets: Option<Sockets>,
-    pub(super) log: Option<Log>,
+    pub(super) network: MeshNetwork,
+    pub(super) sockets: Option<LanSockets>,
+    pub(super) log: Option<HistoryLog>,
     pub(super) notices: mpsc::Sender<Notice>,
-    pub(super) outboxes: Outboxes,
-    pub(super) drops: Drops,
-    /// Whether the person was told that there is more than can be told.
-    pub(super) complained: bool,
+    pub(super) queues: SendQueues,
+    pub(super) drops: DropCounters,
+    /// Whether the warning about dropped notices was logged. It is logged once.
+    pub(super) has_warned_of_dropped_notices: bool,
 }
 
-/// What comes in from everywhere.
+/// Channels of everything that the driver reads.
 pub(super) struct Inputs {
-    pub(super) news: mpsc::Receiver<News>,
-    pub(super) datagrams: mpsc::Receiver<Heard>,
-    pub(super) found: mpsc::Receiver<Vec<Endpoint>>,
-    pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) connection_events: mpsc::Receiver<ConnectionEvent>,
+    pub(super) datagrams: mpsc::Receiver<ReceivedDatagram>,
+    pub(super) discovered: mpsc::Receiver<Vec<PeerEndpoint>>,
+    pub(super) requests: mpsc::Receiver<PeerRequest>,
     pub(super) stop: CancellationToken,
 }
 
-impl Driver {
-    /// Runs until the end is wanted; then everything that was said is in the queues of the links, and these are closed.
+impl PeerDriver {
+    /// Runs until `stop` is cancelled. Then it handles the requests in the queue, closes the send queues and waits at most
+    /// [`CLOSE_TIMEOUT`] until they are written.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
-        self.feed(Event::Woke);
-        let (mut alarm, mut rings_at) = (std::pin::pin!(sleep(Duration::ZERO)), None);
+        self.feed(Event::TimerFired);
+        let (mut timer, mut timer_set_for) = (std::pin::pin!(sleep(Duration::ZERO)), None);
         let stop = inputs.stop.clone();
         let mut stopped = std::pin::pin!(stop.cancelled());
         loop {
             let wake_at = self.engine.wake_at();
-            if rings_at != Some(wake_at) {
-                let wait = wake_at.since(boot_now()).min(LONGEST_SLEEP_MS);
-                alarm.as_mut().reset(Instant::now() + Duration::from_millis(wait));
-                rings_at = Some(wake_at);
+            if timer_set_for != Some(wake_at) {
+                let wait = wake_at.since(boot_now()).min(MAX_SLEEP_MS);
+                timer.as_mut().reset(Instant::now() + Duration::from_millis(wait));
+                timer_set_for = Some(wake_at);
             }
             tokio::select! {
                 () = &mut stopped => break,
-                () = &mut alarm => {
-                    rings_at = None;
-                    self.feed(Event::Woke);
+                () = &mut timer => {
+                    timer_set_for = None;
+                    self.feed(Event::TimerFired);
                 }
-                Some(news) = inputs.news.recv() => {
-                    self.take(news);
-                    self.let_links_write().await;
+                Some(event) = inputs.connection_events.recv() => {
+                    self.handle_connection_event(event);
+                    self.apply_backpressure().await;
                 }
-                Some(heard) = inputs.datagrams.recv() => {
-                    let Heard { from, shared, datagram, dialect } = heard;
-                    self.feed(Event::HeardDatagram { from, shared, datagram, dialect });
+                Some(received) = inputs.datagrams.recv() => {
+                    let ReceivedDatagram { from, shared, datagram, dialect } = received;
+                    self.feed(Event::DatagramReceived { source: from, to_shared_port: shared, datagram, dialect });
                 }
-                Some(endpoints) = inputs.found.recv() => self.feed(Event::Told(endpoints)),
-                Some(ask) = inputs.asks.recv() => {
-                    self.asked(ask);
-                    self.let_links_write().await;
+                Some(endpoints) = inputs.discovered.recv() => self.feed(Event::AddressesFound(endpoints)),
+                Some(request) = inputs.requests.recv() => {
+                    self.handle_request(request);
+                    self.apply_backpressure().await;
                 }
             }
         }
-        // What the person said last may be waiting still.
-        while let Ok(ask) = inputs.asks.try_recv() {
-            self.asked(ask);
-            self.let_links_write().await;
+        // The last requests of the user may still be in the queue.
+        while let Ok(request) = inputs.requests.try_recv() {
+            self.handle_request(request);
+            self.apply_backpressure().await;
         }
-        self.feed(Event::Left);
-        self.outboxes.close();
+        self.feed(Event::ShuttingDown);
+        self.queues.close();
         self.network.stop.cancel();
         self.network.tasks.close();
         let tasks = self.network.tasks.clone();
-        let ended = timeout(FAREWELL, tasks.wait());
+        let ended = timeout(CLOSE_TIMEOUT, tasks.wait());
         let mut ended = std::pin::pin!(ended);
-        // The links write what is in their queues, and must not wait for this peer to listen meanwhile.
+        // Connection events are read and dropped, because a link that waits for a free place in this channel would not write.
         loop {
             tokio::select! {
                 result = &mut ended => {
                     if result.is_err() {
-                        warn!("some links could not be ended in order: what was said last may be lost there");
+                        warn!("not all links closed in time: the last messages to them may be lost");
                     }
                     return;
                 }
-                Some(news) = inputs.news.recv() => {
-                    if let News::Linked { outbox, .. } = news {
-                        outbox.close();
+                Some(event) = inputs.connection_events.recv() => {
+                    if let ConnectionEvent::Connected { queue, .. } = event {
+                        queue.close();
                     }
                 }
             }
         }
     }
 
-    /// If a link's queue is crowded, waits until it is not nearly so, and takes nothing in meanwhile: a burst goes at the pace
-    /// of its readers. Who makes no room in time does not read, or so slowly that everybody else would wait for it.
-    async fn let_links_write(&mut self) {
-        for link in self.outboxes.wait_for_room().await {
-            self.drop_slow(link);
+    /// Backpressure: while a send queue is above its high-water mark, the driver takes no further input, so a burst is sent at
+    /// the speed of its readers. A link whose queue does not drain in time is disconnected, because all others wait for it.
+    async fn apply_backpressure(&mut self) {
+        for link in self.queues.wait_until_drained().await {
+            self.disconnect_slow_link(link);
         }
     }
 
-    fn take(&mut self, news: News) {
-        match news {
-            News::Linked { link, peer, dialled, remote, outbox } => {
-                narrator::linked(link, peer, dialled.as_ref(), remote);
-                self.outboxes.insert(link, peer, outbox);
-                self.feed(Event::Linked { link, peer, dialled, remote });
+    fn handle_connection_event(&mut self, event: ConnectionEvent) {
+        match event {
+            ConnectionEvent::Connected { link, peer, dialled, remote, queue } => {
+                event_log::linked(link, peer, dialled.as_ref(), remote);
+                self.queues.insert(link, peer, queue);
+                self.feed(Event::LinkOpened { link, peer, dialled, remote });
             }
-            News::DialFailed { endpoint, why } => {
-                narrator::dial_failed(&endpoint, &why, self.engine.expects(&endpoint));
-                self.feed(Event::DialFailed { endpoint, why });
+            ConnectionEvent::DialFailed { endpoint, why } => {
+                event_log::dial_failed(&endpoint, &why, self.engine.is_peer_expected_at(&endpoint));
+                self.feed(Event::DialFailed { endpoint, reason: why });
             }
-            News::Heard { link, messages } => {
+            ConnectionEvent::Messages { link, messages } => {
                 for bytes in messages {
-                    self.heard(link, &bytes);
+                    self.handle_message(link, &bytes);
                 }
             }
-            News::Unlinked { link, why } => {
-                if let Some(line) = self.outboxes.remove(link) {
-                    narrator::unlinked(link, line.peer, &why);
+            ConnectionEvent::Disconnected { link, why } => {
+                if let Some(link_queue) = self.queues.remove(link) {
+                    event_log::unlinked(link, link_queue.peer, &why);
                 }
-                self.feed(Event::Unlinked { link, why });
+                self.feed(Event::LinkClosed { link, reason: why });
             }
         }
     }
 
-    fn heard(&mut self, link: LinkId, bytes: &[u8]) {
+    fn handle_message(&mut self, link: LinkId, bytes: &[u8]) {
         let now = now();
-        let head = Message::read_head(bytes);
-        if let Some(Head { sender, number, .. }) = head
-            && self.engine.hears_again(link, sender, number, now.boot)
+        let header = MeshMessage::read_chat_header(bytes);
+        if let Some(ChatHeader { sender, number, .. }) = header
+            && self.engine.handle_if_duplicate(link, sender, number, now.boot)
         {
             return;
         }
-        let simple = head.and_then(|head| Message::read_simple(bytes, head)).map(|message| (message, false));
-        if let Some((message, text_times)) = simple.or_else(|| Message::read(bytes)) {
-            self.feed_at(Event::Heard { link, message, text_times }, now);
+        let fast = header.and_then(|header| MeshMessage::read_chat_fast(bytes, header)).map(|message| (message, false));
+        if let Some((message, text_times)) = fast.or_else(|| MeshMessage::read(bytes)) {
+            self.feed_at(Event::MessageReceived { link, message, text_times }, now);
         } else {
-            // What is no message by its content does not break the stream.
-            narrator::unread(link, bytes.len());
-            self.network.tallies.unread_messages.add(1);
+            // The framing is intact, so an invalid message does not end the connection.
+            event_log::invalid_message(link, bytes.len());
+            self.network.io_counters.invalid_messages.add(1);
         }
     }
 
-    fn asked(&mut self, ask: Ask) {
-        match ask {
-            Ask::Post(text) => self.feed(Event::Posted(text)),
-            Ask::Whisper { to, text } => self.feed(Event::Whispered { to, text }),
-            Ask::Introduce(profile) => self.feed(Event::Introduced(profile)),
-            Ask::List(answer) => {
-                // Who does not wait for the answer does not want it.
-                let _ = answer.send(self.engine.known());
-                self.feed(Event::Listed);
+    fn handle_request(&mut self, request: PeerRequest) {
+        match request {
+            PeerRequest::Post(text) => self.feed(Event::PostRequested(text)),
+            PeerRequest::SendDirect { to, text } => self.feed(Event::DirectRequested { to, text }),
+            PeerRequest::SetProfile(profile) => self.feed(Event::ProfileSet(profile)),
+            PeerRequest::ListPeers(reply) => {
+                // The send fails if the requester has dropped the receiver. Then nobody needs the reply.
+                let _ = reply.send(self.engine.peers());
+                self.feed(Event::ListRequested);
             }
-            Ask::Names(answer) => {
-                let names = self.engine.known().into_iter().map(|known| known.contact.uid).collect();
-                let _ = answer.send(names);
+            PeerRequest::PeerNames(reply) => {
+                let names = self.engine.peers().into_iter().map(|known| known.contact.uid).collect();
+                let _ = reply.send(names);
             }
-            Ask::History(answer) => {
+            PeerRequest::History(reply) => {
                 let entries = self.engine.history().entries().into_iter();
-                let said = entries.map(|entry| (self.engine.author(&entry.author, entry.name.as_ref()), entry.clone()));
-                let _ = answer.send(said.collect());
+                let said =
+                    entries.map(|entry| (self.engine.contact_of(&entry.author, entry.name.as_ref()), entry.clone()));
+                let _ = reply.send(said.collect());
             }
-            Ask::Measure(answer) => {
-                let _ = answer.send(Measures::of(&self.engine, self.drops));
+            PeerRequest::Stats(reply) => {
+                let _ = reply.send(PeerStats::of(&self.engine, self.drops));
             }
         }
     }
@@ -220,38 +224,38 @@ impl Driver {
     }
 
     fn feed_at(&mut self, event: Event, now: Now) {
-        let actions = self.engine.handle(event, now, Draw(draw()));
+        let actions = self.engine.handle(event, now, EventRng(random_seed()));
         for action in actions {
-            self.act(action);
+            self.perform(action);
         }
-        // Only now: what the engine says to that must not overtake what it said before.
-        while let Some(link) = self.outboxes.take_slow() {
-            self.drop_slow(link);
+        // After all actions: the actions that follow from the disconnection must not overtake these.
+        while let Some(link) = self.queues.pop_overflowed() {
+            self.disconnect_slow_link(link);
         }
     }
 
-    fn act(&mut self, action: Action) {
+    fn perform(&mut self, action: Action) {
         match action {
             Action::Dial(endpoint) => {
-                narrator::dialling(&endpoint);
+                event_log::dialling(&endpoint);
                 self.network.dial(endpoint);
             }
-            Action::Send { links, message, form } => {
-                let Some(bytes) = message.write(form) else {
+            Action::Send { links, message, format } => {
+                let Some(bytes) = message.write(format) else {
                     self.drops.too_long += links.len() as u64;
                     return;
                 };
-                self.outboxes.push(links, &bytes, !form.extended);
+                self.queues.push(links, &bytes, !format.extended);
             }
-            Action::Close { link, why } => {
-                if let Some(line) = self.outboxes.remove(link) {
-                    narrator::unlinked(link, line.peer, why);
-                    line.outbox.close();
+            Action::Close { link, reason } => {
+                if let Some(link_queue) = self.queues.remove(link) {
+                    event_log::unlinked(link, link_queue.peer, reason);
+                    link_queue.queue.close();
                 }
             }
-            Action::Shout(datagram) => {
+            Action::Broadcast(datagram) => {
                 if let (Some(sockets), Some(bytes)) = (&self.sockets, datagram.write(Dialect::Compact)) {
-                    sockets.shout(&bytes);
+                    sockets.broadcast(&bytes);
                 }
             }
             Action::SendDatagram { to, datagram, dialect } => {
@@ -259,44 +263,43 @@ impl Driver {
                     sockets.send(to, &bytes);
                 }
             }
-            Action::Keep(entry) => {
+            Action::Persist(entry) => {
                 if let Some(log) = &mut self.log
                     && !log.add(entry)
                 {
-                    self.drops.unkept += 1;
+                    self.drops.unsaved_entries += 1;
                 }
             }
-            Action::Tell(notice) => {
-                narrator::told(&notice);
-                // A person who does not read must not keep the links from being served.
+            Action::Notify(notice) => {
+                event_log::lan_notice(&notice);
+                // A user interface that does not read must not block the event loop.
                 if self.notices.try_send(notice).is_err() {
-                    self.drops.unread += 1;
-                    if !std::mem::replace(&mut self.complained, true) {
-                        warn!("more happens than is read; some of it is not shown");
+                    self.drops.unread_notices += 1;
+                    if !std::mem::replace(&mut self.has_warned_of_dropped_notices, true) {
+                        warn!("notices are dropped: the output is not read fast enough");
                     }
                 }
             }
         }
     }
 
-    /// A link whose other end does not read.
-    fn drop_slow(&mut self, link: LinkId) {
-        // What is in its queue is of no use to anybody.
-        if let Some(line) = self.outboxes.remove(link) {
-            narrator::too_slow(link, line.peer, line.outbox.queued_bytes());
+    /// Closes a link whose reader is too slow, and discards its send queue.
+    fn disconnect_slow_link(&mut self, link: LinkId) {
+        if let Some(link_queue) = self.queues.remove(link) {
+            event_log::too_slow(link, link_queue.peer, link_queue.queue.queued_bytes());
             self.drops.slow_links += 1;
-            line.outbox.abandon();
-            self.feed(Event::Unlinked { link, why: "it reads too slowly".to_owned() });
+            link_queue.queue.discard();
+            self.feed(Event::LinkClosed { link, reason: "it reads too slowly".to_owned() });
         }
     }
 }
 
-/// Now on both clocks.
+/// The current time on both clocks.
 pub(super) fn now() -> Now {
     Now { boot: boot_now(), unix_s: wall_now().unix_seconds() }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is a driver: the engine gets its randomness from here")]
-fn draw() -> u64 {
+#[expect(clippy::disallowed_methods, reason = "the driver supplies the randomness of the engine")]
+fn random_seed() -> u64 {
     rand::rng().random()
 }

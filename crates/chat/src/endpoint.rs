@@ -1,4 +1,4 @@
-//! Where a peer of the mesh can be dialled.
+//! Dialable address of a mesh peer.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,32 +6,33 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A host, by name or address, and a port.
+/// Host name or IP address, and a port.
 ///
-/// Invariant: the host is 1 to 253 of `A-Za-z0-9._-:%` (an IPv6 address stands in brackets in the text), the port is not 0.
+/// Invariant: the host has 1 to 253 characters of `A-Za-z0-9._-:%`, and the port is not 0. In text form, an IPv6 address
+/// is in brackets.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Endpoint {
+pub struct PeerEndpoint {
     host: CompactString,
     port: u16,
 }
 
-/// The text is no endpoint; says what was given and what is right.
+/// Error: the text is not a valid `host:port`.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
-#[error("{given:?} is no host:port such as \"peer1:8080\", \"10.0.0.7:8080\" or \"[::1]:8080\"")]
+#[error("{given:?} is not a host:port such as \"peer1:8080\", \"10.0.0.7:8080\" or \"[::1]:8080\"")]
 pub struct InvalidEndpoint {
-    /// What was given, cut to a length that is safe to repeat.
+    /// The text, cut to 80 characters so that it is safe to repeat.
     pub given: String,
 }
 
-/// The longest name that DNS knows.
+/// Longest host name, in characters. DNS allows no longer name (RFC 1035).
 const MAX_HOST_CHARS: usize = 253;
 
-impl Endpoint {
-    /// Reads `host:port`.
+impl PeerEndpoint {
+    /// Parses `host:port`.
     ///
     /// # Errors
-    /// [`InvalidEndpoint`] for anything else, port 0 included.
+    /// [`InvalidEndpoint`] for anything else, including port 0.
     pub fn parse(text: &str) -> Result<Self, InvalidEndpoint> {
         let invalid = || InvalidEndpoint { given: text.chars().take(80).collect() };
         let (host, port) = text.trim().rsplit_once(':').ok_or_else(invalid)?;
@@ -69,21 +70,21 @@ impl Endpoint {
         self.port
     }
 
-    /// Whether others can dial it: it is no address that only a listener uses.
+    /// Whether the host can be dialled: it is a name, or an address that is neither unspecified nor multicast.
     #[must_use]
     pub fn is_dialable(&self) -> bool {
         self.host.parse().is_ok_and(|ip: IpAddr| !ip.is_unspecified() && !ip.is_multicast())
             || self.host.parse::<IpAddr>().is_err()
     }
 
-    /// The same endpoint as seen from where `ip` is the address of its host: an unspecified address is filled in.
+    /// Replaces a host that cannot be dialled, such as `0.0.0.0`, by `ip`, the address from which its peer connected.
     #[must_use]
     pub fn seen_from(self, ip: IpAddr) -> Self {
         if self.is_dialable() { self } else { Self::of(SocketAddr::new(ip, self.port)) }
     }
 }
 
-impl std::fmt::Display for Endpoint {
+impl std::fmt::Display for PeerEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
@@ -93,7 +94,7 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
-impl TryFrom<String> for Endpoint {
+impl TryFrom<String> for PeerEndpoint {
     type Error = InvalidEndpoint;
 
     fn try_from(text: String) -> Result<Self, InvalidEndpoint> {
@@ -101,8 +102,8 @@ impl TryFrom<String> for Endpoint {
     }
 }
 
-impl From<Endpoint> for String {
-    fn from(endpoint: Endpoint) -> Self {
+impl From<PeerEndpoint> for String {
+    fn from(endpoint: PeerEndpoint) -> Self {
         endpoint.to_string()
     }
 }
@@ -114,25 +115,25 @@ mod tests {
     #[test]
     fn names_and_addresses_are_read_and_written_alike() {
         for good in ["peer1:8080", "10.0.0.7:1", "[::1]:65535", "[fe80::1%eth0]:9", "a-b.example.org:80"] {
-            assert_eq!(Endpoint::parse(good).unwrap().to_string(), good);
+            assert_eq!(PeerEndpoint::parse(good).unwrap().to_string(), good);
         }
-        let brackets = Endpoint::of("[::1]:80".parse().unwrap());
+        let brackets = PeerEndpoint::of("[::1]:80".parse().unwrap());
         assert_eq!(brackets.to_string(), "[::1]:80");
     }
 
     #[test]
     fn anything_else_is_refused() {
         for bad in ["", ":1", "a", "a:", "a:0", "a:65536", "a:+1", "::1:80", "[a]:1", "a b:1", "a\n:1", "[::1]"] {
-            assert!(Endpoint::parse(bad).is_err(), "{bad:?}");
+            assert!(PeerEndpoint::parse(bad).is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn what_listens_everywhere_is_where_its_host_is_seen() {
-        let everywhere = Endpoint::parse("0.0.0.0:8080").unwrap();
+        let everywhere = PeerEndpoint::parse("0.0.0.0:8080").unwrap();
         assert!(!everywhere.is_dialable());
         assert_eq!(everywhere.seen_from("10.0.0.7".parse().unwrap()).to_string(), "10.0.0.7:8080");
-        let named = Endpoint::parse("peer1:8080").unwrap();
+        let named = PeerEndpoint::parse("peer1:8080").unwrap();
         assert_eq!(named.clone().seen_from("10.0.0.7".parse().unwrap()), named);
     }
 }

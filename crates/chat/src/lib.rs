@@ -1,28 +1,28 @@
-//! The program at the other end of the registry: peers that find each other on the LAN, through the registry or by
-//! address, and talk to each other directly.
+//! Serverless chat peer: peers find each other on the LAN, through the registry or by address, and exchange
+//! messages directly.
 //!
-//! [`engine`] decides, purely; [`mesh`] and [`lan`] know the bytes and sockets of the two links; [`screen`] what a person
-//! types and sees. [`Peer`] puts them together.
+//! [`engine`] is a pure state machine that makes all decisions. [`mesh`] (TCP) and [`lan`] (UDP) have the codecs and the
+//! sockets of the two transports. [`console`] parses typed lines and formats output. [`Peer`] wires them together.
 
+pub mod console;
 pub mod engine;
 pub mod lan;
 pub mod mesh;
-pub mod screen;
 pub mod settings;
 
-mod archive;
+mod data_dir;
 mod driver;
 mod endpoint;
+mod event_log;
+mod io_counters;
+mod lan_user_id;
 mod metrics;
-mod narrator;
 mod nickname;
-mod outboxes;
 mod peer_id;
 mod profile;
-mod registry;
-mod tallies;
+mod registry_task;
+mod send_queues;
 mod text;
-mod user_id;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -37,221 +37,223 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use rollcall_client::{Client, ClientError, DEFAULT_PATIENCE};
+use rollcall_client::{Client, ClientError, DEFAULT_RETRY_TIMEOUT};
 use rollcall_core::{Addr, InvalidUsername, Username};
 
-pub use driver::Ask;
-pub use endpoint::{Endpoint, InvalidEndpoint};
-pub use metrics::{Drops, Measures};
+pub use driver::PeerRequest;
+pub use endpoint::{InvalidEndpoint, PeerEndpoint};
+pub use lan_user_id::LanUserId;
+pub use metrics::{DropCounters, PeerStats};
 pub use nickname::{InvalidNickname, Nickname};
 pub use peer_id::{InvalidPeerId, PEER_ID_DIGITS, PeerId};
-pub use profile::{Avatar, InvalidAvatar, MAX_AVATAR_BYTES, Profile};
+pub use profile::{Avatar, InvalidAvatar, MAX_AVATAR_BYTES, PeerProfile};
 pub use text::MAX_TEXT_BYTES;
-pub use user_id::UserId;
 
-use archive::Archive;
-use driver::{Driver, Inputs};
-use engine::{Engine, LanRules, Notice, Rules};
-use lan::seen::Seen;
-use lan::socket::{self, Heard, Sockets};
+use data_dir::DataDir;
+use driver::{Inputs, PeerDriver};
+use engine::{Engine, EngineConfig, LanConfig, Notice};
+use io_counters::IoCounters;
+use lan::scan_result::ScanResult;
+use lan::socket::{self, LanSockets, ReceivedDatagram};
 use mesh::MAX_MESSAGE_BYTES;
-use mesh::network::Network;
-use metrics::{Facts, Reporter};
-use outboxes::Outboxes;
-use registry::{Registrant, Standing};
-use settings::Settings;
-use tallies::Tallies;
+use mesh::network::MeshNetwork;
+use metrics::{MetricsServer, StaticInfo};
+use registry_task::{RegistryStatus, RegistryTask};
+use send_queues::SendQueues;
+use settings::PeerSettings;
 
-/// What waits to be decided on; readers of sockets wait when it is full.
-const NEWS: usize = 1024;
-/// Things that are told and not shown yet; with more, some are not shown.
-const NOTICES: usize = 64 * 1024;
-/// Wishes of the person that are not carried out yet.
-const ASKS: usize = 256;
-/// So many ports are tried before a peer gives up to find one for the LAN.
-const MOST_PORTS: usize = 64;
+/// Capacity of the queue of received messages, and of the queue of received datagrams. When a queue is full, the socket
+/// readers wait.
+const EVENT_QUEUE: usize = 1024;
+/// Capacity of the queue of notices to the user. Further notices are dropped.
+const NOTICE_QUEUE: usize = 64 * 1024;
+/// Capacity of the queue of [`PeerRequest`]s.
+const REQUEST_QUEUE: usize = 256;
+/// Number of random LAN ports that are tried before [`Peer::start`] fails.
+const MAX_PORT_ATTEMPTS: usize = 64;
 
-/// A running peer.
+/// Handle to a running chat peer. The peer runs until [`Peer::stop`].
 pub struct Peer {
     id: PeerId,
-    listens_at: SocketAddr,
+    mesh_addr: SocketAddr,
     lan_port: Option<u16>,
-    metrics_at: Option<SocketAddr>,
-    asks: mpsc::Sender<Ask>,
+    metrics_addr: Option<SocketAddr>,
+    requests: mpsc::Sender<PeerRequest>,
     notices: mpsc::Receiver<Notice>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
-/// Why a peer cannot start; one line.
+/// Error of [`Peer::start`]; its text is one line.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The mesh's port.
+    /// The TCP port of the mesh cannot be bound.
     #[error("cannot listen at {addr}: {cause}; choose another with --listen host:port")]
     Listen {
-        /// The address.
+        /// The address in the settings.
         addr: String,
-        /// What the system said.
+        /// Error of the system.
         cause: io::Error,
     },
-    /// The port of the health and the metrics.
+    /// The TCP port for `/healthz` and `/metrics` cannot be bound.
     #[error("cannot serve metrics at {addr}: {cause}; choose another address with --metrics host:port")]
     Metrics {
-        /// The address.
+        /// The address in the settings.
         addr: String,
-        /// What the system said.
+        /// Error of the system.
         cause: io::Error,
     },
-    /// The LAN's port.
+    /// No UDP port for the LAN can be bound.
     #[error("cannot bind a UDP port of 8000 to 9999: {0}; --no-lan goes without")]
     Lan(io::Error),
-    /// The directory.
+    /// The data directory cannot be used.
     #[error("cannot use the directory {dir}: {cause}")]
     Dir {
-        /// The directory.
+        /// The directory in the settings.
         dir: String,
-        /// What the system said.
+        /// Error of the system.
         cause: io::Error,
     },
-    /// The registry takes fewer names than a chat.
-    #[error("the registry does not take this name: {0}")]
+    /// The name is valid in the chat, but not at the registry, whose rule is stricter.
+    #[error("the registry does not accept this name: {0}")]
     Name(#[from] InvalidUsername),
-    /// The registry's client.
+    /// The client of the registry cannot be created.
     #[error(transparent)]
     Registry(#[from] ClientError),
 }
 
 impl Peer {
-    /// Binds everything and starts.
+    /// Binds the sockets, opens the data directory and starts the tasks of the peer.
     ///
     /// # Errors
-    /// [`StartError`], if something that was asked for cannot be had.
-    pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let fresh = PeerId(draw());
-        let (id, kept, log) = match &settings.dir {
+    /// [`StartError`] if a socket, the directory or the registry client that the settings require is not available.
+    pub async fn start(settings: PeerSettings) -> Result<Self, StartError> {
+        let new_id = PeerId(random_id());
+        let (id, history, log) = match &settings.dir {
             Some(dir) => {
-                let cannot = |cause| StartError::Dir { dir: dir.display().to_string(), cause };
-                let archive = Archive::open(dir, fresh, settings.history_size).map_err(cannot)?;
-                (archive.id, archive.kept, Some(archive.log))
+                let to_error = |cause| StartError::Dir { dir: dir.display().to_string(), cause };
+                let data_dir = DataDir::open(dir, new_id, settings.history_size).map_err(to_error)?;
+                (data_dir.id, data_dir.history, Some(data_dir.log))
             }
-            None => (fresh, Vec::new(), None),
+            None => (new_id, Vec::new(), None),
         };
-        let cannot = |cause| StartError::Listen { addr: settings.listen_addr.clone(), cause };
-        let listener = TcpListener::bind(&settings.listen_addr).await.map_err(cannot)?;
-        let listens_at = listener.local_addr().map_err(cannot)?;
+        let to_error = |cause| StartError::Listen { addr: settings.listen_addr.clone(), cause };
+        let listener = TcpListener::bind(&settings.listen_addr).await.map_err(to_error)?;
+        let mesh_addr = listener.local_addr().map_err(to_error)?;
         let metrics = match &settings.metrics_addr {
             Some(addr) => Some(bind_metrics(addr).await?),
             None => None,
         };
-        let tallies = Arc::new(Tallies::default());
-        let sockets = if settings.lan { Some(bind_lan(&settings, &tallies)?) } else { None };
-        let lan_port = sockets.as_ref().map(Sockets::port);
-        let rules = rules(&settings, id, listens_at, lan_port);
+        let io_counters = Arc::new(IoCounters::default());
+        let sockets = if settings.lan { Some(bind_lan(&settings, &io_counters)?) } else { None };
+        let lan_port = sockets.as_ref().map(LanSockets::port);
+        let engine_rules = engine_rules(&settings, id, mesh_addr, lan_port);
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let (news_in, news) = mpsc::channel(NEWS);
-        let (datagrams_in, datagrams) = mpsc::channel(NEWS);
-        let (found_in, found) = mpsc::channel(1);
-        let (asks_in, asks) = mpsc::channel(ASKS);
-        let (notices_in, notices) = mpsc::channel(NOTICES);
-        for (receiver, shared) in sockets.iter().flat_map(Sockets::receivers) {
-            let received = receive(receiver, shared, datagrams_in.clone(), Arc::clone(&tallies));
+        let (event_tx, connection_events) = mpsc::channel(EVENT_QUEUE);
+        let (datagram_tx, datagrams) = mpsc::channel(EVENT_QUEUE);
+        let (discovered_tx, discovered) = mpsc::channel(1);
+        let (request_tx, requests) = mpsc::channel(REQUEST_QUEUE);
+        let (notice_tx, notices) = mpsc::channel(NOTICE_QUEUE);
+        for (receiver, shared) in sockets.iter().flat_map(LanSockets::receivers) {
+            let received = receive(receiver, shared, datagram_tx.clone(), Arc::clone(&io_counters));
             tasks.spawn(stop.clone().run_until_cancelled_owned(received));
         }
-        let (standing, stands) = watch::channel(Standing::UNASKED);
+        let (status_tx, registry_status) = watch::channel(RegistryStatus::NOT_ASKED);
         if !settings.registry.is_empty() {
-            let registrant = registrant(&settings, listens_at, found_in, standing, Arc::clone(&tallies))?;
-            tasks.spawn(stop.clone().run_until_cancelled_owned(registrant.run()));
+            let registry_task =
+                registry_task(&settings, mesh_addr, discovered_tx, status_tx, Arc::clone(&io_counters))?;
+            tasks.spawn(stop.clone().run_until_cancelled_owned(registry_task.run()));
         }
-        let network = Network {
-            me: id,
+        let network = MeshNetwork {
+            own_id: id,
             connect_timeout: settings.connect_timeout,
             queue_messages: settings.message_buffer_size,
-            news: news_in,
+            events: event_tx,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             next_link: Arc::new(AtomicU64::new(0)),
-            tallies: Arc::clone(&tallies),
+            io_counters: Arc::clone(&io_counters),
         };
         network.listen(listener);
-        let engine = Engine::new(rules, kept, driver::now());
-        let driver = Driver {
+        let engine = Engine::new(engine_rules, history, driver::now());
+        let driver = PeerDriver {
             engine,
             network,
             sockets,
             log,
-            notices: notices_in,
-            outboxes: Outboxes::default(),
-            drops: Drops::default(),
-            complained: false,
+            notices: notice_tx,
+            queues: SendQueues::default(),
+            drops: DropCounters::default(),
+            has_warned_of_dropped_notices: false,
         };
         let ended = CancellationToken::new();
         let end = ended.clone().drop_guard();
-        let inputs = Inputs { news, datagrams, found, asks, stop: stop.clone() };
+        let inputs = Inputs { connection_events, datagrams, discovered, requests, stop: stop.clone() };
         tasks.spawn(async move {
             let _end = end;
             driver.run(inputs).await;
         });
-        let mut metrics_at = None;
+        let mut metrics_addr = None;
         if let Some((listener, addr)) = metrics {
-            metrics_at = Some(addr);
-            let facts = Facts {
+            metrics_addr = Some(addr);
+            let info = StaticInfo {
                 id,
                 name: settings.name,
                 max_connections: settings.max_connections,
                 lan_port,
-                registry: (!settings.registry.is_empty()).then_some(stands),
-                tallies,
+                registry: (!settings.registry.is_empty()).then_some(registry_status),
+                io_counters,
                 started_at: driver::now().boot,
             };
-            let reporter = Reporter { facts, asks: asks_in.clone(), stop: stop.clone() };
-            tasks.spawn(metrics::serve(listener, reporter, ended));
+            let metrics_server = MetricsServer { info, requests: request_tx.clone(), stop: stop.clone() };
+            tasks.spawn(metrics::serve(listener, metrics_server, ended));
         }
         tasks.close();
-        Ok(Self { id, listens_at, lan_port, metrics_at, asks: asks_in, notices, stop, tasks })
+        Ok(Self { id, mesh_addr, lan_port, metrics_addr, requests: request_tx, notices, stop, tasks })
     }
 
-    /// Who this peer is.
+    /// The id of this peer.
     #[must_use]
     pub fn id(&self) -> PeerId {
         self.id
     }
 
-    /// Where it listens for the mesh.
+    /// The TCP address at which the peer listens for mesh connections.
     #[must_use]
-    pub fn listens_at(&self) -> SocketAddr {
-        self.listens_at
+    pub fn mesh_addr(&self) -> SocketAddr {
+        self.mesh_addr
     }
 
-    /// The port at which it is answered on the LAN.
+    /// The UDP port of this peer on the LAN; `None` if it takes no part in the LAN.
     #[must_use]
     pub fn lan_port(&self) -> Option<u16> {
         self.lan_port
     }
 
-    /// Where it serves its health and its metrics.
+    /// The address of `/healthz` and `/metrics`; `None` if they are not served.
     #[must_use]
-    pub fn metrics_at(&self) -> Option<SocketAddr> {
-        self.metrics_at
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
     }
 
-    /// Where wishes go.
+    /// The channel for requests to the peer.
     #[must_use]
-    pub fn asks(&self) -> mpsc::Sender<Ask> {
-        self.asks.clone()
+    pub fn requests(&self) -> mpsc::Sender<PeerRequest> {
+        self.requests.clone()
     }
 
-    /// What is to be told; waits until there is something, and adds at most `most`.
-    pub async fn notices(&mut self, told: &mut Vec<Notice>, most: usize) -> usize {
-        self.notices.recv_many(told, most).await
+    /// Waits for notices and appends at most `max` of them to `buffer`. Returns the number appended; 0 if the peer has ended.
+    pub async fn notices(&mut self, buffer: &mut Vec<Notice>, max: usize) -> usize {
+        self.notices.recv_many(buffer, max).await
     }
 
-    /// What is to be told already.
-    pub fn try_notice(&mut self) -> Option<Notice> {
+    /// Returns the next notice if there is one in the queue.
+    pub fn try_recv_notice(&mut self) -> Option<Notice> {
         self.notices.try_recv().ok()
     }
 
-    /// Sends what was said, ends all links and waits until that is done.
+    /// Sends the messages in the queues, closes all links and waits until the tasks have ended.
     pub async fn stop(&self) {
         self.stop.cancel();
         self.tasks.wait().await;
@@ -259,101 +261,102 @@ impl Peer {
 }
 
 async fn bind_metrics(addr: &str) -> Result<(TcpListener, SocketAddr), StartError> {
-    let bound = async {
+    let bind = async {
         let listener = TcpListener::bind(addr).await?;
         let bound_at = listener.local_addr()?;
         Ok((listener, bound_at))
     };
-    bound.await.map_err(|cause| StartError::Metrics { addr: addr.to_owned(), cause })
+    bind.await.map_err(|cause| StartError::Metrics { addr: addr.to_owned(), cause })
 }
 
-/// Looks around the LAN for this long, at the addresses `only`, or on every network if there are none, without becoming a
-/// peer of it.
+/// Searches the LAN for peers during `wait`, without announcing itself as a peer.
+///
+/// The queries go to `targets`, or to every network of this machine if `targets` is empty.
 ///
 /// # Errors
-/// What the system says if there is no port for the answers: then nobody can be asked.
-pub async fn scan(wait: Duration, only: &[Ipv4Addr]) -> io::Result<Seen> {
-    lan::scan(wait, only, draw_ports()).await
+/// The error of the system if no UDP port for the answers can be bound.
+pub async fn scan(wait: Duration, targets: &[Ipv4Addr]) -> io::Result<ScanResult> {
+    lan::scan(wait, targets, random_ports()).await
 }
 
-fn draw_ports() -> impl Iterator<Item = u16> {
-    std::iter::repeat_with(draw_port).take(MOST_PORTS)
+fn random_ports() -> impl Iterator<Item = u16> {
+    std::iter::repeat_with(random_port).take(MAX_PORT_ATTEMPTS)
 }
 
-fn bind_lan(settings: &Settings, tallies: &Arc<Tallies>) -> Result<Sockets, StartError> {
-    Sockets::bind(draw_ports(), settings.lan_addresses.clone(), Arc::clone(tallies)).map_err(StartError::Lan)
+fn bind_lan(settings: &PeerSettings, io_counters: &Arc<IoCounters>) -> Result<LanSockets, StartError> {
+    LanSockets::bind(random_ports(), settings.lan_addresses.clone(), Arc::clone(io_counters)).map_err(StartError::Lan)
 }
 
 async fn receive(
     receiver: Arc<tokio::net::UdpSocket>,
     shared: bool,
-    datagrams: mpsc::Sender<Heard>,
-    tallies: Arc<Tallies>,
+    datagrams: mpsc::Sender<ReceivedDatagram>,
+    io_counters: Arc<IoCounters>,
 ) {
     let mut buffer = socket::buffer();
     loop {
-        let heard = socket::receive(&receiver, shared, &mut buffer, &tallies).await;
+        let heard = socket::receive(&receiver, shared, &mut buffer, &io_counters).await;
         if datagrams.send(heard).await.is_err() {
             return;
         }
     }
 }
 
-fn rules(settings: &Settings, id: PeerId, listens_at: SocketAddr, lan_port: Option<u16>) -> Rules {
-    Rules {
+fn engine_rules(settings: &PeerSettings, id: PeerId, mesh_addr: SocketAddr, lan_port: Option<u16>) -> EngineConfig {
+    EngineConfig {
         id,
         name: settings.name.clone(),
-        listen: Some(Endpoint::of(listens_at)),
+        listen: Some(PeerEndpoint::of(mesh_addr)),
         peers: settings.peers.clone(),
         max_connections: settings.max_connections,
         heartbeat_interval_ms: millis(settings.heartbeat_interval),
         heartbeat_timeout_ms: millis(settings.heartbeat_timeout),
         dedup_cache_size: settings.dedup_cache_size,
         history_size: settings.history_size,
-        // Room is left for what is said meanwhile.
-        answer_bytes: settings.message_buffer_size.saturating_mul(MAX_MESSAGE_BYTES) / 2,
+        // Half of the send queue stays free for new messages.
+        history_batch_bytes: settings.message_buffer_size.saturating_mul(MAX_MESSAGE_BYTES) / 2,
         lan: lan_port.map(|port| lan_rules(settings, port)),
     }
 }
 
-fn lan_rules(settings: &Settings, port: u16) -> LanRules {
+fn lan_rules(settings: &PeerSettings, port: u16) -> LanConfig {
     let own_ips = socket::own_ips();
     let ip = own_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    LanRules { user: UserId::new(&settings.name, ip), port, own_ips }
+    LanConfig { user: LanUserId::new(&settings.name, ip), port, own_ips }
 }
 
-fn registrant(
-    settings: &Settings,
-    listens_at: SocketAddr,
-    found: mpsc::Sender<Vec<Endpoint>>,
-    standing: watch::Sender<Standing>,
-    tallies: Arc<Tallies>,
-) -> Result<Registrant, StartError> {
-    let client = Client::new(settings.registry.clone(), DEFAULT_PATIENCE)?;
+fn registry_task(
+    settings: &PeerSettings,
+    mesh_addr: SocketAddr,
+    discovered: mpsc::Sender<Vec<PeerEndpoint>>,
+    status_tx: watch::Sender<RegistryStatus>,
+    io_counters: Arc<IoCounters>,
+) -> Result<RegistryTask, StartError> {
+    let client = Client::new(settings.registry.clone(), DEFAULT_RETRY_TIMEOUT)?;
     let user = Username::parse(settings.name.as_str())?;
-    let ip = if listens_at.ip().is_unspecified() {
-        registry::address_towards(&settings.registry[0])
+    let ip = if mesh_addr.ip().is_unspecified() {
+        registry_task::local_ip_towards(&settings.registry[0])
     } else {
-        listens_at.ip()
+        mesh_addr.ip()
     };
-    let addr = Addr::new(SocketAddr::new(ip, listens_at.port())).expect("a bound port at an address of this machine");
+    let addr = Addr::new(SocketAddr::new(ip, mesh_addr.port())).expect("a bound port at an address of this machine");
     let password = settings.password.clone();
     if let Some(password) = &password {
-        client.log_in_when_asked(user.clone(), password.clone());
+        client.log_in_on_demand(user.clone(), password.clone());
     }
-    Ok(Registrant { client, user, password, addr, found, standing, tallies })
+    Ok(RegistryTask { client, user, password, addr, discovered, status: status_tx, io_counters })
 }
 
 fn millis(period: Duration) -> u64 {
     u64::try_from(period.as_millis()).unwrap_or(u64::MAX)
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the composition root: ids and ports are drawn here")]
-fn draw() -> u128 {
+#[expect(clippy::disallowed_methods, reason = "the composition root: the id of a new peer is random")]
+fn random_id() -> u128 {
     rand::rng().random()
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the composition root: ids and ports are drawn here")]
-fn draw_port() -> u16 {
-    rand::rng().random_range(socket::OWN_PORTS)
+#[expect(clippy::disallowed_methods, reason = "the composition root: the LAN port is random")]
+fn random_port() -> u16 {
+    rand::rng().random_range(socket::PEER_PORTS)
 }

@@ -1,12 +1,12 @@
 //! How a peer is doing, for those who run it: `/healthz` and `/metrics` over HTTP. Whoever asks makes the driver look, so
 //! that nothing is done for it while nobody asks; counters are kept by who knows the fact.
 
+mod exposition;
+mod families;
 mod health;
-mod measures;
-mod page;
 mod server;
-mod table;
+mod stats;
 
-pub use measures::{Drops, Measures};
+pub use stats::{DropCounters, PeerStats};
 
-pub(super) use server::{Facts, Reporter, serve};
+pub(super) use server::{MetricsServer, StaticInfo, serve};

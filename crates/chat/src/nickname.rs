@@ -1,31 +1,32 @@
-//! What a person is called by other people.
+//! Name of a user in the chat.
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A name that people see. Anybody may call themselves so: it identifies nobody.
+/// Name that other users see. Names are not unique and not authenticated.
 ///
 /// Invariant: 1 to 32 characters, none of them a control or format character, white space or `@`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Nickname(CompactString);
 
-/// The text is no name.
+/// Error: the text is not a valid name.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
-#[error("{given:?} is no name: a name has 1 to 32 characters, without spaces, @ and what does not show")]
+#[error("{given:?} is not a valid name: a name has 1 to 32 characters, without spaces, @ and invisible characters")]
 pub struct InvalidNickname {
-    /// What was given, cut to a length that is safe to repeat.
+    /// The text, cut to 80 characters so that it is safe to repeat.
     pub given: String,
 }
 
+/// Longest name, in characters.
 const MAX_NAME_CHARS: usize = 32;
 
 impl Nickname {
     /// Checks `text` against the rule.
     ///
     /// # Errors
-    /// [`InvalidNickname`] if it breaks it.
+    /// [`InvalidNickname`] if the text breaks the rule.
     pub fn parse(text: &str) -> Result<Self, InvalidNickname> {
         let length = text.chars().take(MAX_NAME_CHARS + 1).count();
         let is_plain = |c: char| !c.is_whitespace() && c != '@' && !super::text::is_hidden(c);
@@ -36,7 +37,7 @@ impl Nickname {
         }
     }
 
-    /// The text.
+    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

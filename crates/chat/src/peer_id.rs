@@ -1,4 +1,4 @@
-//! Who a peer of the mesh is.
+//! Identifier of a mesh peer.
 
 use std::fmt;
 
@@ -6,26 +6,26 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
-/// The id of a peer: drawn once and kept with its history.
+/// Random 128-bit id of a peer, stored in its data directory.
 ///
-/// On the wire and in files it is 32 lower-case hex digits.
+/// On the wire and in files it is written as 32 lower-case hex digits.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PeerId(pub u128);
 
-/// The text is no id.
+/// Error: the text is not 32 hex digits.
 #[derive(Clone, Copy, Debug, Error, Eq, PartialEq)]
 #[error("a peer's id is 32 hex digits")]
 pub struct InvalidPeerId;
 
-/// Hex digits of an id.
+/// Number of hex digits of an id.
 pub const PEER_ID_DIGITS: usize = 32;
-/// Digits that are written at once. As many tell peers apart well enough for people.
-const WORD: usize = 8;
-/// A one in each byte.
-const EACH: u64 = u64::from_ne_bytes([1; WORD]);
+/// Number of hex digits that are written at once, and that the short form for people has.
+const WORD_DIGITS: usize = 8;
+/// The value 1 in each byte.
+const ONE_PER_BYTE: u64 = u64::from_ne_bytes([1; WORD_DIGITS]);
 
 impl PeerId {
-    /// Reads 32 hex digits.
+    /// Parses 32 hex digits.
     ///
     /// # Errors
     /// [`InvalidPeerId`] for anything else.
@@ -33,49 +33,49 @@ impl PeerId {
         Self::parse_digits(text.as_bytes())
     }
 
-    /// As [`PeerId::parse`], of bytes that nobody has looked at.
+    /// Parses bytes that are not known to be UTF-8.
     pub(super) fn parse_digits(digits: &[u8]) -> Result<Self, InvalidPeerId> {
         if digits.len() != PEER_ID_DIGITS {
             return Err(InvalidPeerId);
         }
-        // Eight bytes at a time are quicker than sixteen.
+        // Two 64-bit halves are faster than one 128-bit number.
         let (high, low) = digits.split_at(PEER_ID_DIGITS / 2);
-        Ok(Self(u128::from(half(high)?) << 64 | u128::from(half(low)?)))
+        Ok(Self(u128::from(parse_half(high)?) << 64 | u128::from(parse_half(low)?)))
     }
 
-    /// Its digits.
+    /// The 32 hex digits.
     pub(super) fn digits(self) -> [u8; PEER_ID_DIGITS] {
         let mut digits = [0; PEER_ID_DIGITS];
         for (word, bytes) in digits.as_chunks_mut().0.iter_mut().zip(self.0.to_be_bytes().as_chunks().0) {
-            *word = write_word(u32::from_be_bytes(*bytes));
+            *word = hex_word(u32::from_be_bytes(*bytes));
         }
         digits
     }
 
-    /// The first digits, for people.
+    /// The first 8 hex digits, enough for people to distinguish peers.
     #[must_use]
     pub fn short(self) -> String {
         let [a, b, c, d, ..] = self.0.to_be_bytes();
-        as_text(&write_word(u32::from_be_bytes([a, b, c, d]))).to_owned()
+        as_text(&hex_word(u32::from_be_bytes([a, b, c, d]))).to_owned()
     }
 }
 
-fn half(digits: &[u8]) -> Result<u64, InvalidPeerId> {
+fn parse_half(digits: &[u8]) -> Result<u64, InvalidPeerId> {
     digits.iter().try_fold(0, |value, digit| {
         let digit = char::from(*digit).to_digit(16).ok_or(InvalidPeerId)?;
         Ok(value << 4 | u64::from(digit))
     })
 }
 
-/// Eight hex digits, all at once: each half of a byte is spread to a byte of its own.
-fn write_word(word: u32) -> [u8; WORD] {
-    let mut halves = u64::from(word);
-    halves = (halves << 16 | halves) & 0x0000_ffff_0000_ffff;
-    halves = (halves << 8 | halves) & 0x00ff_00ff_00ff_00ff;
-    halves = (halves << 4 | halves) & 0x0f0f_0f0f_0f0f_0f0f;
-    // One in each byte that is more than nine: there a letter is to stand.
-    let letters = (halves + EACH * 6) >> 4 & EACH;
-    (halves + EACH * u64::from(b'0') + letters * u64::from(b'a' - b'9' - 1)).to_be_bytes()
+/// Writes eight hex digits without a loop: each nibble of `word` is moved to a byte of its own.
+fn hex_word(word: u32) -> [u8; WORD_DIGITS] {
+    let mut nibbles = u64::from(word);
+    nibbles = (nibbles << 16 | nibbles) & 0x0000_ffff_0000_ffff;
+    nibbles = (nibbles << 8 | nibbles) & 0x00ff_00ff_00ff_00ff;
+    nibbles = (nibbles << 4 | nibbles) & 0x0f0f_0f0f_0f0f_0f0f;
+    // 1 in each byte with a value above 9, which becomes a letter.
+    let letters = (nibbles + ONE_PER_BYTE * 6) >> 4 & ONE_PER_BYTE;
+    (nibbles + ONE_PER_BYTE * u64::from(b'0') + letters * u64::from(b'a' - b'9' - 1)).to_be_bytes()
 }
 
 fn as_text(digits: &[u8]) -> &str {
@@ -88,7 +88,7 @@ impl fmt::Display for PeerId {
     }
 }
 
-// An id stands in every message, and some are thrown away after a look at it: so no text is made of it on the way.
+// Every message has an id, and duplicates are dropped after reading only the header: parsing allocates no string.
 impl Serialize for PeerId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(as_text(&self.digits()))
@@ -97,13 +97,13 @@ impl Serialize for PeerId {
 
 impl<'de> Deserialize<'de> for PeerId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Digits)
+        deserializer.deserialize_str(PeerIdVisitor)
     }
 }
 
-struct Digits;
+struct PeerIdVisitor;
 
-impl Visitor<'_> for Digits {
+impl Visitor<'_> for PeerIdVisitor {
     type Value = PeerId;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,4 @@
-//! What a peer says of itself, and its picture.
+//! Profile of a peer: display name, status and avatar.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,30 +7,30 @@ use thiserror::Error;
 
 use rollcall_core::ImageKind;
 
-/// The most bytes of an avatar, as a file.
+/// Largest avatar, in bytes of the image file (20 KB).
 pub const MAX_AVATAR_BYTES: usize = 20_480;
-/// The most characters of a display name.
+/// Longest display name, in characters. A longer one is cut.
 const MAX_DISPLAY_NAME_CHARS: usize = 64;
-/// The most characters of a status.
+/// Longest status, in characters. A longer one is cut.
 const MAX_STATUS_CHARS: usize = 280;
 
-/// What a peer says of itself.
+/// Profile that a peer has published.
 ///
-/// Invariant: name and status are cut to their bounds, whoever wrote them.
+/// Invariant: name and status are cut to their limits, received profiles included.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Raw")]
-pub struct Profile {
-    /// What people see instead of the peer's own name.
+#[serde(from = "UncheckedProfile")]
+pub struct PeerProfile {
+    /// Name that users see instead of the name of the peer.
     pub display_name: String,
-    /// A few words.
+    /// Free text.
     pub status: String,
-    /// A picture.
+    /// Image of the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub avatar: Option<Avatar>,
 }
 
 #[derive(Deserialize)]
-struct Raw {
+struct UncheckedProfile {
     #[serde(default)]
     display_name: String,
     #[serde(default)]
@@ -39,14 +39,14 @@ struct Raw {
     avatar: Option<Avatar>,
 }
 
-impl From<Raw> for Profile {
-    fn from(raw: Raw) -> Self {
+impl From<UncheckedProfile> for PeerProfile {
+    fn from(raw: UncheckedProfile) -> Self {
         Self::new(&raw.display_name, &raw.status, raw.avatar)
     }
 }
 
-impl Profile {
-    /// A profile, cut to the bounds.
+impl PeerProfile {
+    /// Creates a profile. Name and status are cut to their limits.
     #[must_use]
     pub fn new(display_name: &str, status: &str, avatar: Option<Avatar>) -> Self {
         let cut = |text: &str, most| text.chars().take(most).collect();
@@ -54,11 +54,11 @@ impl Profile {
     }
 }
 
-/// A picture of a peer.
+/// Image of a user, in base64.
 ///
-/// Invariant: at most [`MAX_AVATAR_BYTES`], and by its first bytes of the kind that it says.
+/// Invariant: the image has at most [`MAX_AVATAR_BYTES`], and its first bytes match its media type.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "RawAvatar", into = "RawAvatar")]
+#[serde(try_from = "WireAvatar", into = "WireAvatar")]
 pub struct Avatar {
     kind: ImageKind,
     data: String,
@@ -66,31 +66,31 @@ pub struct Avatar {
 }
 
 #[derive(Serialize, Deserialize)]
-struct RawAvatar {
+struct WireAvatar {
     #[serde(rename = "type")]
     media_type: String,
     data: String,
 }
 
-/// Why a picture is none that a peer may have.
+/// Error: the image is not a valid avatar.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 pub enum InvalidAvatar {
-    /// Too many bytes.
+    /// The image has more than [`MAX_AVATAR_BYTES`].
     #[error("an avatar of {0} bytes is too large: at most {MAX_AVATAR_BYTES} (20 KB)")]
     TooLarge(usize),
-    /// By its first bytes it is something else.
-    #[error("an avatar is a PNG, JPEG or WebP picture; this is something else")]
+    /// The first bytes belong to no supported image format.
+    #[error("the avatar is not a PNG, JPEG or WebP image")]
     NotAPicture,
-    /// The text is no base64.
-    #[error("the avatar's data is no base64")]
+    /// The data is not valid base64.
+    #[error("the data of the avatar is not valid base64")]
     NotBase64,
 }
 
 impl Avatar {
-    /// Checks the bytes of a file.
+    /// Checks the content of an image file.
     ///
     /// # Errors
-    /// [`InvalidAvatar`] if it is too large or no picture.
+    /// [`InvalidAvatar`] if it is too large or not an image.
     pub fn new(bytes: &[u8]) -> Result<Self, InvalidAvatar> {
         if bytes.len() > MAX_AVATAR_BYTES {
             return Err(InvalidAvatar::TooLarge(bytes.len()));
@@ -99,12 +99,12 @@ impl Avatar {
         Ok(Self { kind, data: STANDARD.encode(bytes), bytes: bytes.len() })
     }
 
-    /// Checks what came as base64. What kind of picture it is, its bytes decide.
+    /// Checks an image in base64. The image format is taken from its first bytes, not from the sender's claim.
     ///
     /// # Errors
-    /// [`InvalidAvatar`], also if it is no base64.
+    /// [`InvalidAvatar`] if it is not base64, too large or not an image.
     pub fn from_base64(text: &str) -> Result<Self, InvalidAvatar> {
-        // Four characters for three bytes: what is far too long is not decoded at all.
+        // Four characters encode three bytes. A text that is far too long is rejected before it is decoded.
         if text.len() / 4 > MAX_AVATAR_BYTES / 3 + 1 {
             return Err(InvalidAvatar::TooLarge(text.len() / 4 * 3));
         }
@@ -118,28 +118,28 @@ impl Avatar {
         self.kind.media_type()
     }
 
-    /// The bytes in base64.
+    /// The image in base64.
     #[must_use]
     pub fn base64(&self) -> &str {
         &self.data
     }
 
-    /// How many bytes the file has.
+    /// Size of the image file, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         self.bytes
     }
 }
 
-impl TryFrom<RawAvatar> for Avatar {
+impl TryFrom<WireAvatar> for Avatar {
     type Error = InvalidAvatar;
 
-    fn try_from(raw: RawAvatar) -> Result<Self, InvalidAvatar> {
+    fn try_from(raw: WireAvatar) -> Result<Self, InvalidAvatar> {
         Self::from_base64(&raw.data)
     }
 }
 
-impl From<Avatar> for RawAvatar {
+impl From<Avatar> for WireAvatar {
     fn from(avatar: Avatar) -> Self {
         Self { media_type: avatar.media_type().to_owned(), data: avatar.data }
     }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_20_kb_is_an_avatar_and_one_byte_more_is_not() {
+    fn an_image_of_20_kb_is_a_valid_avatar_and_one_byte_more_is_not() {
         let avatar = Avatar::new(&png(MAX_AVATAR_BYTES)).unwrap();
         assert_eq!((avatar.media_type(), avatar.size()), ("image/png", MAX_AVATAR_BYTES));
         assert_eq!(Avatar::from_base64(avatar.base64()), Ok(avatar));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_decide_what_it_is() {
+    fn the_first_bytes_determine_the_image_format() {
         assert_eq!(Avatar::new(b"\xff\xd8\xff\xe0").unwrap().media_type(), "image/jpeg");
         assert_eq!(Avatar::new(b"RIFF\0\0\0\0WEBPVP8 ").unwrap().media_type(), "image/webp");
         assert_eq!(Avatar::new(b"GIF89a"), Err(InvalidAvatar::NotAPicture));
@@ -184,9 +184,9 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_of_anybody_is_cut_to_its_bounds() {
+    fn a_received_profile_is_cut_to_its_limits() {
         let long = format!(r#"{{"display_name":"{}","status":"{}"}}"#, "n".repeat(9999), "s".repeat(9999));
-        let profile: Profile = serde_json::from_str(&long).unwrap();
+        let profile: PeerProfile = serde_json::from_str(&long).unwrap();
         assert_eq!((profile.display_name.len(), profile.status.len()), (MAX_DISPLAY_NAME_CHARS, MAX_STATUS_CHARS));
     }
 }

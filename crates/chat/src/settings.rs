@@ -1,56 +1,56 @@
-//! Settings of a peer. Whoever starts one reads and checks them.
+//! Validated settings of a peer. Reading and checking them is the caller's job.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::endpoint::Endpoint;
+use super::endpoint::PeerEndpoint;
 use super::nickname::Nickname;
 use rollcall_core::Password;
 
 /// A peer's settings.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Settings {
-    /// What the peer is called.
+pub struct PeerSettings {
+    /// Name of the peer.
     pub name: Nickname,
-    /// Where it listens for the mesh; port 0 takes any that is free.
+    /// Address at which it listens for mesh connections, `host:port`. Port 0 means any free port.
     pub listen_addr: String,
-    /// Peers that are dialled for ever.
-    pub peers: Vec<Endpoint>,
-    /// Base URLs of nodes of the registry.
+    /// Peers that are dialled for as long as the process runs.
+    pub peers: Vec<PeerEndpoint>,
+    /// Base URLs of registry nodes; empty: without a registry.
     pub registry: Vec<String>,
-    /// The password of its name there. Not a setting of the file or the environment of a peer: whoever reads the command line
-    /// adds it.
+    /// Password of the name at the registry. It has no key in the file or the environment; the caller takes it from the
+    /// command line.
     pub password: Option<Password>,
-    /// Whether it takes part in the LAN.
+    /// Whether the peer takes part in the LAN.
     pub lan: bool,
-    /// Where it tells the LAN what is for all, such as the broadcast address of one network; empty: on every network.
+    /// Destinations of datagrams for all LAN peers, such as the broadcast address of one network; empty: every network.
     pub lan_addresses: Vec<Ipv4Addr>,
-    /// The most peers of the mesh at once, whoever dialled.
+    /// Largest number of mesh links, dialled and accepted together.
     pub max_connections: usize,
-    /// For connecting, and then for the greeting.
+    /// Timeout for connecting, and again for the exchange of greetings.
     pub connect_timeout: Duration,
-    /// Between two heartbeats.
+    /// Time between two heartbeats on a link.
     pub heartbeat_interval: Duration,
-    /// How late one may be.
+    /// How late a heartbeat may be before the link counts as dead.
     pub heartbeat_timeout: Duration,
-    /// For how many messages of the greatest length (64 KiB) each link's queue has room.
+    /// Capacity of the send queue of each link, in messages of the largest size (64 KiB).
     pub message_buffer_size: usize,
-    /// How many runs of numbers are remembered of each sender, so at least as many messages.
+    /// Ranges of received message numbers that are remembered for each sender. Each range covers at least one message.
     pub dedup_cache_size: usize,
-    /// How many messages are kept of each sender.
+    /// Messages of each sender that the history keeps.
     pub history_size: usize,
-    /// Where identity and history are kept; `None`: in memory.
+    /// Directory for the identity and the history; `None`: memory only.
     pub dir: Option<PathBuf>,
-    /// Where it serves its health and its metrics, `host:port`; port 0 takes any that is free.
+    /// Address of `/healthz` and `/metrics`, `host:port`. Port 0 means any free port.
     pub metrics_addr: Option<String>,
-    /// How much is logged; `None`: as `RUST_LOG` says, else as whoever starts the log thinks fit.
+    /// Log level; `None`: `RUST_LOG`, or else the default of the caller.
     pub log_level: Option<LogLevel>,
-    /// In which form.
+    /// Format of the log.
     pub log_format: LogFormat,
 }
 
-/// How much is logged.
+/// Log level.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "the levels have their usual names")]
 pub enum LogLevel {
@@ -62,10 +62,10 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// All levels, the one that logs least first.
+    /// All levels, the least verbose first.
     pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
 
-    /// As it is written.
+    /// The name in settings files.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -78,12 +78,12 @@ impl LogLevel {
     }
 }
 
-/// The form of the log.
+/// Log format.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// For programs: each line is an object.
+    /// One JSON object per line, for programs.
     Json,
 }

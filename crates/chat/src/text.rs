@@ -1,7 +1,7 @@
-//! The text of a chat message: how long it may be, and how it is escaped.
+//! Limits and escaping of message texts.
 
-pub(crate) use rollcall_core::text::{harmless, is_hidden, one_line};
+pub(crate) use rollcall_core::escape::{is_hidden, replace_line_breaks, sanitize_line};
 
-/// The longest text of a chat message, in bytes. Even if JSON escapes each of them, a message of the mesh stays below its
-/// bound.
+/// Longest text of a message, in bytes. Even if JSON escapes each byte with six, the mesh message stays below its size
+/// limit of 64 KiB.
 pub const MAX_TEXT_BYTES: usize = 8 * 1024;

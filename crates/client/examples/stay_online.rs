@@ -1,4 +1,4 @@
-//! Registers a user, keeps it online until Ctrl-C, and prints who comes and goes.
+//! Registers a user, keeps it online until Ctrl-C, and prints each change of the online clients.
 //!
 //! ```text
 //! cargo run -p rollcall-client --example stay_online -- http://127.0.0.1:3000 alice 192.168.1.20:9000
@@ -7,25 +7,28 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rollcall_client::{Beats, Client, Course, DEFAULT_PATIENCE, NewUser, Pace, Roster, Server, Turn};
+use rollcall_client::{
+    AfterFailure, Client, DEFAULT_RETRY_TIMEOUT, HeartbeatInterval, HeartbeatTracker, NewUser, OnlineChange, OnlineSet,
+    ServerUrl,
+};
 use rollcall_core::clock::boot_now;
 use rollcall_core::{Addr, AddrForm, Username};
 use tokio::time::sleep;
 
-/// Pause after a request that failed for all that the client tried.
-const PAUSE: Duration = Duration::from_secs(2);
-/// The longest wait for one answer about changes.
-const WAIT: Duration = Duration::from_secs(10);
+/// Delay after a request that failed in spite of the client's retries.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
+/// Longest time that a node waits for a change before it responds.
+const POLL_WAIT: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [server, name, addr] = &arguments[..] else { bail!("usage: stay_online URL NAME IP:PORT") };
-    let server: Server = server.parse()?;
+    let server: ServerUrl = server.parse()?;
     let user = Username::parse(name)?;
     let addr = AddrForm::parse(addr)?;
 
-    let client = Client::new([server], DEFAULT_PATIENCE)?;
+    let client = Client::new([server], DEFAULT_RETRY_TIMEOUT)?;
     let new_user = NewUser { addr: Some(addr), ..NewUser::named(user.clone()) };
     let registered = client.register(&new_user).await.context("cannot register")?;
     println!("registered {user} with the id {}", registered.user_id);
@@ -34,51 +37,52 @@ async fn main() -> anyhow::Result<()> {
         ended = stay_online(&client, &user, addr) => ended,
         ended = print_changes(&client) => ended,
         ended = tokio::signal::ctrl_c() => {
-            println!("{user} sends no more heartbeats");
+            println!("stopped the heartbeats of {user}");
             Ok(ended?)
         }
     }
 }
 
-/// Sends heartbeats when the server wants them. Ends only with a reason to.
+/// Sends heartbeats at the interval that the server suggests. Returns only if a retry cannot help.
 async fn stay_online(client: &Client, user: &Username, addr: AddrForm) -> anyhow::Result<()> {
-    let mut beats = Beats::default();
+    let mut tracker = HeartbeatTracker::default();
     loop {
         match client.heartbeat(user, Some(addr)).await {
             Ok(accepted) => {
-                for change in beats.accepted(&accepted, client.leader(), boot_now().0) {
+                for change in tracker.on_accepted(&accepted, client.leader(), boot_now().0) {
                     println!("heartbeat: {change:?}");
                 }
-                // More nodes to ask when this leader is gone.
+                // Learn the other nodes while this leader is up.
                 client.learn_nodes().await;
-                sleep(Pace::Suggested.after(&accepted)).await;
+                sleep(HeartbeatInterval::Suggested.delay(&accepted)).await;
             }
-            Err(error) => match beats.failed(&error) {
-                Course::End => return Err(error).context("cannot stay online"),
-                Course::GoOn(change) => {
+            Err(error) => match tracker.on_failed(&error) {
+                AfterFailure::Stop => return Err(error).context("cannot stay online"),
+                AfterFailure::Retry(change) => {
                     if let Some(change) = change {
                         println!("heartbeat: {change:?}");
                     }
-                    sleep(PAUSE).await;
+                    sleep(RETRY_DELAY).await;
                 }
             },
         }
     }
 }
 
-/// Follows the list of online clients. A failed request is repeated: heartbeats report the trouble.
+/// Follows the list of online clients. A failed request is retried; the heartbeats report the
+/// error.
 async fn print_changes(client: &Client) -> anyhow::Result<()> {
-    let mut roster = Roster::default();
+    let mut online = OnlineSet::default();
     loop {
-        let Ok(news) = client.news(roster.cursor(), WAIT).await else {
-            sleep(PAUSE).await;
+        let Ok(update) = client.online_changes(online.cursor(), POLL_WAIT).await else {
+            sleep(RETRY_DELAY).await;
             continue;
         };
-        for turn in roster.take(news) {
-            match turn {
-                Turn::Joined(other) => println!("+ {} {}", other.username, shown(other.addr)),
-                Turn::Moved { client: other, .. } => println!("~ {} {}", other.username, shown(other.addr)),
-                Turn::Left { username, .. } => println!("- {username}"),
+        for change in online.apply(update) {
+            match change {
+                OnlineChange::Joined(other) => println!("+ {} {}", other.username, shown(other.addr)),
+                OnlineChange::Moved { client: other, .. } => println!("~ {} {}", other.username, shown(other.addr)),
+                OnlineChange::Left { username, .. } => println!("- {username}"),
             }
         }
     }

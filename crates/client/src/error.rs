@@ -1,128 +1,133 @@
-//! What can go wrong between a client and the registry.
+//! Errors of a request to the registry.
 
 use thiserror::Error;
 
-/// Why a request got no good answer. Display is one line for the person at the client.
+/// Reason why a request did not succeed. `Display` is one line for the user.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// The client was made without a server.
+    /// The client was created without a server.
     #[error("no server is given; name at least one, such as http://127.0.0.1:3000")]
     NoServers,
     /// TLS could not be set up.
     #[error("cannot set up the HTTP client: {0}")]
     Setup(reqwest::Error),
-    /// Nobody answers there, or not in time.
+    /// The node does not answer, or not within the timeout.
     #[error("no answer from {base}: {}", innermost(.cause))]
     Unreachable {
-        /// The node.
+        /// Base URL of the node.
         base: String,
-        /// What the network said.
+        /// Network error.
         cause: reqwest::Error,
     },
-    /// The node does not lead.
+    /// The node is not the leader.
     #[error("{base} is not the leader: {message}")]
     NotLeader {
-        /// The node.
+        /// Base URL of the node.
         base: String,
-        /// Where the leader is, if the node knows.
+        /// Base URL of the leader, if the node knows it.
         leader_url: Option<String>,
-        /// What the node said.
+        /// Message of the node.
         message: String,
     },
-    /// No node says that it leads.
+    /// No node reports that it is the leader.
     #[error("no node leads at the moment; asked {}", .servers.join(", "))]
     NoLeader {
-        /// Who was asked.
+        /// Base URLs of the nodes that were asked.
         servers: Vec<String>,
     },
-    /// The node cannot answer now, but may later.
+    /// The node cannot serve the request now; a later attempt may succeed.
     #[error("{base} cannot answer now: {message}")]
     Unavailable {
-        /// The node.
+        /// Base URL of the node.
         base: String,
-        /// What the node said.
+        /// Message of the node.
         message: String,
     },
-    /// No server that is known answers at all.
+    /// None of several servers can be reached.
     #[error("no server answers: {}", .failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Nobody {
-        /// Why, for each of them.
+    NoneReachable {
+        /// The error of each server.
         failures: Vec<ClientError>,
     },
-    /// The request may or may not have been done, and must not be done twice.
+    /// The response was lost. The request may have been executed, and it must not be executed
+    /// twice.
     #[error("it is not known whether this was done: {cause}")]
-    Unsure {
-        /// Why the answer is not known.
+    OutcomeUnknown {
+        /// Reason why the response is missing.
         cause: Box<ClientError>,
     },
-    /// The request was understood and is not granted.
+    /// The server rejected the request.
     #[error("{message}")]
-    Refused {
-        /// The status of the answer.
+    Rejected {
+        /// HTTP status of the response.
         status: u16,
-        /// The machine's word for the reason: `user_exists`; empty if the server gave none.
+        /// Error code of the API, such as `user_exists`; empty if the response had none.
         code: String,
-        /// The server's words.
+        /// Message of the server.
         message: String,
     },
-    /// What answers is not a node of the registry.
+    /// The response is not that of a Rollcall node.
     #[error("{base} does not answer like a Rollcall node: {what}")]
-    Unexpected {
-        /// Who was asked.
+    InvalidResponse {
+        /// Base URL that was asked.
         base: String,
-        /// What is odd about the answer.
+        /// The difference from a valid response.
         what: String,
     },
-    /// The client's patience ended.
-    #[error("gave up after {patience_ms} ms: {last}")]
-    GaveUp {
-        /// How long it tried.
-        patience_ms: u128,
-        /// Why the last try failed.
+    /// The retry timeout ended before an attempt succeeded.
+    #[error("gave up after {retry_timeout_ms} ms: {last}")]
+    DeadlineExceeded {
+        /// Time that was spent on attempts, in milliseconds.
+        retry_timeout_ms: u128,
+        /// Error of the last attempt.
         last: Box<ClientError>,
     },
 }
 
 impl ClientError {
-    /// Nobody answered; these are the reasons.
-    pub(super) fn nobody(mut failures: Vec<Self>, servers: Vec<String>) -> Self {
+    /// The error if no server answered, made of the errors of the single servers.
+    pub(super) fn none_reachable(mut failures: Vec<Self>, servers: Vec<String>) -> Self {
         match failures.len() {
             0 => Self::NoLeader { servers },
             1 => failures.remove(0),
-            _ => Self::Nobody { failures },
+            _ => Self::NoneReachable { failures },
         }
     }
 
-    /// Whether the request surely never reached anybody.
-    pub(super) fn is_refused_at_the_door(&self) -> bool {
+    /// Whether the request was certainly not sent, because no connection was established.
+    pub(super) fn was_not_sent(&self) -> bool {
         matches!(self, Self::Unreachable { cause, .. } if cause.is_connect())
     }
 
-    /// Whether the answer took too long, so that the request may still be under way.
+    /// Whether the response timed out, so that the server may still execute the request.
     pub(super) fn is_timeout(&self) -> bool {
         match self {
             Self::Unreachable { cause, .. } => cause.is_timeout(),
-            Self::Unsure { cause } => cause.is_timeout(),
+            Self::OutcomeUnknown { cause } => cause.is_timeout(),
             _ => false,
         }
     }
 
-    /// Whether asking again, or another node, cannot help.
+    /// Whether neither a retry nor another node can help.
     pub(super) fn is_final(&self) -> bool {
         match self {
-            Self::NoServers | Self::Setup(_) | Self::Refused { .. } | Self::Unsure { .. } | Self::GaveUp { .. } => true,
-            // Something else may sit on one port while the nodes answer on others.
+            Self::NoServers
+            | Self::Setup(_)
+            | Self::Rejected { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::DeadlineExceeded { .. } => true,
+            // Another program may listen on one of the ports while the nodes answer on the others.
             Self::Unreachable { .. }
             | Self::NotLeader { .. }
             | Self::NoLeader { .. }
-            | Self::Nobody { .. }
+            | Self::NoneReachable { .. }
             | Self::Unavailable { .. }
-            | Self::Unexpected { .. } => false,
+            | Self::InvalidResponse { .. } => false,
         }
     }
 }
 
-/// The last cause of an error: reqwest's own text repeats the URL and hides "connection refused".
+/// Text of the innermost cause. reqwest's own text repeats the URL and hides "connection refused".
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {

@@ -1,31 +1,31 @@
-//! Requests for the pictures of a user.
+//! Requests for the images of a user.
 
 use bytes::Bytes;
 use reqwest::StatusCode;
 use reqwest::header::IF_NONE_MATCH;
 
 use super::ClientError;
-use super::ask::{Ask, MAX_IMAGE_BYTES, MAX_LIST_BYTES, Repeat};
+use super::request::{Idempotency, MAX_IMAGE_BYTES, MAX_LIST_BYTES, RequestOptions};
 use super::retry::LeaderClient;
 use rollcall_core::api::Images;
 use rollcall_core::{ImageName, Username};
 
-/// The names of a user's pictures, oldest first.
+/// Names of a user's images, oldest first.
 pub(super) async fn images(leader: &LeaderClient, user: &Username) -> Result<Images, ClientError> {
-    let ask = Ask::new(Repeat::Safe).up_to(MAX_LIST_BYTES);
-    leader.ask(ask, |http, base| http.get(format!("{base}/images/{user}"))).await?.parse()
+    let options = RequestOptions::new(Idempotency::Idempotent).max_bytes(MAX_LIST_BYTES);
+    leader.send(options, |http, base| http.get(format!("{base}/images/{user}"))).await?.parse()
 }
 
-/// A picture; `None` if it is the one that has the entity tag `known`.
+/// Bytes of an image; `None` if its entity tag is `known`, because the caller has it already.
 pub(super) async fn image(
     leader: &LeaderClient,
     user: &Username,
     image: &ImageName,
     known: Option<&str>,
 ) -> Result<Option<Bytes>, ClientError> {
-    let ask = Ask::new(Repeat::Safe).up_to(MAX_IMAGE_BYTES);
+    let options = RequestOptions::new(Idempotency::Idempotent).max_bytes(MAX_IMAGE_BYTES);
     let answer = leader
-        .ask(ask, |http, base| {
+        .send(options, |http, base| {
             let request = http.get(format!("{base}/image/{user}/{image}"));
             match known {
                 Some(tag) => request.header(IF_NONE_MATCH, tag),

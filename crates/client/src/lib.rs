@@ -1,22 +1,24 @@
-//! HTTP client of a Rollcall cluster: it is given some nodes, finds the one that leads and follows it when it changes.
+//! HTTP client of a Rollcall cluster. It knows some nodes, finds the leader, and follows it.
 //!
-//! It decides whom to ask and when to ask again, and refuses to know what its callers do with the answers. A request
-//! rides out an election: it is repeated until a leader answers it or the client's patience ends. What may not be done
-//! twice is repeated only when it was surely not done (see [`Uploads`]).
+//! The client decides which node to ask and when to retry. It does not know what its callers do
+//! with the responses. A request survives an election: the client retries it until a leader
+//! answers, or until the retry timeout ends. A request that must not be executed twice is retried
+//! only if it was certainly not executed (see [`Uploads`]).
 //!
-//! [`Client`] has a function for each request. [`Beats`] and [`Pace`] say when heartbeats are sent and what changed;
-//! [`Roster`] is the set of online clients, kept up to date. Both are pure.
+//! [`Client`] has one method for each request. [`HeartbeatInterval`] says when to send heartbeats,
+//! and [`HeartbeatTracker`] reports changes in their results. [`OnlineSet`] is the set of online
+//! clients, updated by changes. All three are pure.
 //!
 //! # Example
 //!
-//! Register a user and stay online. `examples/stay_online.rs` is the same as a whole program.
+//! Registers a user and stays online. `examples/stay_online.rs` is a complete program.
 //!
 //! ```no_run
-//! use rollcall_client::{Client, DEFAULT_PATIENCE, NewUser, Pace};
+//! use rollcall_client::{Client, DEFAULT_RETRY_TIMEOUT, NewUser, HeartbeatInterval};
 //! use rollcall_core::{AddrForm, Username};
 //!
 //! # async fn stay_online() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::new(["http://127.0.0.1:3000"], DEFAULT_PATIENCE)?;
+//! let client = Client::new(["http://127.0.0.1:3000"], DEFAULT_RETRY_TIMEOUT)?;
 //! let alice = Username::parse("alice")?;
 //! let addr = AddrForm::parse("192.168.1.20:9000")?;
 //!
@@ -26,38 +28,38 @@
 //!     for other in client.online().await?.online_clients {
 //!         println!("{} {:?}", other.username, other.addr);
 //!     }
-//!     tokio::time::sleep(Pace::Suggested.after(&accepted)).await;
+//!     tokio::time::sleep(HeartbeatInterval::Suggested.delay(&accepted)).await;
 //! }
 //! # }
 //! ```
 
-mod answer;
-mod ask;
-mod beats;
+mod backoff;
 mod client;
+mod cluster_status;
+mod credential_store;
 mod error;
+mod heartbeat_schedule;
 mod images;
-mod leader;
+mod leader_search;
 mod new_user;
 mod node_client;
-mod pauses;
-mod proof;
+mod node_list;
+mod online_set;
+mod request;
+mod response_kind;
 mod retry;
-mod roster;
-mod search;
-mod server;
-mod settings;
-mod survey;
+mod server_url;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod uploads;
+mod user_settings;
 
-pub use beats::{Beat, Beats, Course, Pace};
-pub use client::{Client, DEFAULT_PATIENCE};
+pub use client::{Client, DEFAULT_RETRY_TIMEOUT};
+pub use cluster_status::NodeStatus;
 pub use error::ClientError;
+pub use heartbeat_schedule::{AfterFailure, HeartbeatEvent, HeartbeatInterval, HeartbeatTracker};
 pub use new_user::NewUser;
-pub use roster::{News, Roster, Turn};
-pub use server::{InvalidServer, Server};
-pub use settings::{Settings, SettingsError};
-pub use survey::Surveyed;
+pub use online_set::{OnlineChange, OnlineSet, OnlineUpdate};
+pub use server_url::{InvalidServerUrl, ServerUrl};
 pub use uploads::Uploads;
+pub use user_settings::{SettingsError, UserSettings};

@@ -1,4 +1,7 @@
-//! One request to whoever leads, until there is an answer, the client's patience ends, or another try could do harm.
+//! Retries of one request to the leader.
+//!
+//! The retries end with a final response, with the retry timeout, or when another attempt could
+//! execute a request twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,50 +10,57 @@ use reqwest::RequestBuilder;
 use tokio::time::Instant;
 
 use super::ClientError;
-use super::ask::{Answer, Ask, Repeat};
-use super::leader::Servers;
+use super::backoff::Backoff;
+use super::leader_search::{find_leader, learn_nodes};
 use super::node_client::NodeClient;
-use super::pauses::Pauses;
-use super::search::{learn_nodes, look};
-use rollcall_core::api::{LoggedIn, Login, Text};
+use super::node_list::NodeList;
+use super::request::{Idempotency, NodeResponse, RequestOptions};
+use rollcall_core::api::{CowStr, LoggedIn, Login};
 use rollcall_core::{Password, Username};
 
-/// A password is slow to check, and waits for its turn.
+/// Timeout of a request with a password. Checking a password is slow, and checks wait in a queue.
 pub(super) const PASSWORD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Nobody at all has answered for so long: that is no election, and what was typed is wrong or everything is down.
-const SILENCE: Duration = Duration::from_secs(5);
+/// Longest time without a response of any node. An election is shorter, so either the URLs are
+/// wrong or the whole cluster is down.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Client of the leader. Finds it, follows it, and logs in again when a token is not taken.
+/// Client of the leader. It finds the leader, follows it, and logs in again when a token is
+/// rejected.
 #[derive(Clone)]
 pub(super) struct LeaderClient {
     pub(super) nodes: NodeClient,
-    pub(super) servers: Arc<Servers>,
-    /// How long a request is repeated.
-    pub(super) patience: Duration,
+    pub(super) known: Arc<NodeList>,
+    /// Time after which a request is no longer retried.
+    pub(super) retry_timeout: Duration,
 }
 
 impl LeaderClient {
-    /// Sends a request to the leader until one answers it.
-    pub(super) async fn ask(
+    /// Sends a request to the leader, and retries it.
+    ///
+    /// # Errors
+    /// [`ClientError::DeadlineExceeded`] after the retry timeout, [`ClientError::OutcomeUnknown`]
+    /// for a lost response to a request that is not idempotent, and each error that a retry cannot
+    /// cure.
+    pub(super) async fn send(
         &self,
-        ask: Ask,
+        options: RequestOptions,
         request: impl Fn(&reqwest::Client, &str) -> RequestBuilder,
-    ) -> Result<Answer, ClientError> {
+    ) -> Result<NodeResponse, ClientError> {
         let started_at = Instant::now();
-        let mut heard_at = started_at;
-        let mut pauses = Pauses::new();
-        let mut may_log_in = ask.is_proven;
+        let mut last_response_at = started_at;
+        let mut backoff = Backoff::new();
+        let mut may_log_in = options.is_authenticated;
         loop {
-            let leader = match self.servers.leader() {
+            let leader = match self.known.leader() {
                 Some(leader) => Ok(leader),
-                None => self.seek(&mut heard_at).await,
+                None => self.find_leader(&mut last_response_at).await,
             };
             let failure = match leader {
                 Err(nobody) => nobody,
-                Ok(base) => match self.nodes.send(&base, ask, &request).await {
+                Ok(base) => match self.nodes.send(&base, options, &request).await {
                     Ok(answer) => return Ok(answer),
-                    Err(ClientError::Refused { status: 401, .. })
-                        if may_log_in && self.nodes.proof.login().is_some() =>
+                    Err(ClientError::Rejected { status: 401, .. })
+                        if may_log_in && self.nodes.credentials.login_credentials().is_some() =>
                     {
                         may_log_in = false;
                         self.log_in_again().await?;
@@ -59,59 +69,62 @@ impl LeaderClient {
                     Err(error) if error.is_final() => return Err(error),
                     Err(error) => {
                         if !matches!(error, ClientError::Unreachable { .. }) {
-                            heard_at = Instant::now();
+                            last_response_at = Instant::now();
                         }
                         match &error {
-                            ClientError::NotLeader { leader_url: Some(leader), .. } => self.servers.follow(leader),
-                            _ => self.servers.forget(),
+                            ClientError::NotLeader { leader_url: Some(leader), .. } => self.known.set_leader(leader),
+                            _ => self.known.clear_leader(),
                         }
-                        if ask.repeat == Repeat::OnlyIfRefusedAtTheDoor && !error.is_refused_at_the_door() {
-                            return Err(ClientError::Unsure { cause: Box::new(error) });
+                        if options.idempotency == Idempotency::NotIdempotent && !error.was_not_sent() {
+                            return Err(ClientError::OutcomeUnknown { cause: Box::new(error) });
                         }
                         error
                     }
                 },
             };
-            let pause = pauses.next(rand::random());
-            // One that would sleep past the end of its patience stops now and says why.
-            let then = Instant::now() + pause;
-            let ends = [(started_at, self.patience), (heard_at, SILENCE)];
-            if let Some((_, patience)) = ends.into_iter().find(|(since, patience)| then >= *since + *patience) {
-                return Err(ClientError::GaveUp { patience_ms: patience.as_millis(), last: Box::new(failure) });
+            let delay = backoff.next_delay(rand::random());
+            // Do not sleep past a timeout: stop now, with the last error.
+            let wake_at = Instant::now() + delay;
+            let ends = [(started_at, self.retry_timeout), (last_response_at, SILENCE_TIMEOUT)];
+            if let Some((_, timeout)) = ends.into_iter().find(|(since, timeout)| wake_at >= *since + *timeout) {
+                return Err(ClientError::DeadlineExceeded {
+                    retry_timeout_ms: timeout.as_millis(),
+                    last: Box::new(failure),
+                });
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(delay).await;
         }
     }
 
-    /// Gets a token for the password, and uses it from then on.
+    /// Logs in with the password, and uses the new token from then on.
     pub(super) async fn log_in(&self, user: &Username, password: &Password) -> Result<LoggedIn, ClientError> {
-        let body = Login { username: Text(user.as_str().into()), password: password.clone() };
-        let ask = Ask::new(Repeat::Safe).timeout(PASSWORD_TIMEOUT);
+        let body = Login { username: CowStr(user.as_str().into()), password: password.clone() };
+        let options = RequestOptions::new(Idempotency::Idempotent).timeout(PASSWORD_TIMEOUT);
         let logged_in: LoggedIn =
-            self.ask(ask, |http, base| http.post(format!("{base}/login")).json(&body)).await?.parse()?;
-        self.nodes.proof.set_token(logged_in.grant.token.clone());
+            self.send(options, |http, base| http.post(format!("{base}/login")).json(&body)).await?.parse()?;
+        self.nodes.credentials.set_token(logged_in.grant.token.clone());
         Ok(logged_in)
     }
 
-    /// Looks for the leader; learns more nodes if those that are known do not know it.
-    async fn seek(&self, heard_at: &mut Instant) -> Result<String, ClientError> {
-        let look = look(&self.nodes, &self.servers).await;
-        if !look.healthy.is_empty() {
-            *heard_at = Instant::now();
+    /// Searches for the leader. If the known nodes do not know it, adds the nodes that they name.
+    async fn find_leader(&self, last_response_at: &mut Instant) -> Result<String, ClientError> {
+        let search = find_leader(&self.nodes, &self.known).await;
+        if !search.healthy.is_empty() {
+            *last_response_at = Instant::now();
         }
-        match (look.leader, look.healthy.is_empty()) {
+        match (search.leader, search.healthy.is_empty()) {
             (Some(leader), _) => Ok(leader),
-            (None, true) => Err(ClientError::nobody(look.failures, self.servers.all())),
+            (None, true) => Err(ClientError::none_reachable(search.failures, self.known.all())),
             (None, false) => {
-                learn_nodes(&self.nodes, &self.servers).await;
-                Err(ClientError::NoLeader { servers: self.servers.all() })
+                learn_nodes(&self.nodes, &self.known).await;
+                Err(ClientError::NoLeader { servers: self.known.all() })
             }
         }
     }
 
-    /// Boxed, since logging in is a request to the leader, too.
+    /// Logs in with the stored password. The future is boxed, because a login uses `send` itself.
     async fn log_in_again(&self) -> Result<(), ClientError> {
-        let Some((user, password)) = self.nodes.proof.login() else { return Ok(()) };
+        let Some((user, password)) = self.nodes.credentials.login_credentials() else { return Ok(()) };
         Box::pin(self.log_in(&user, &password)).await.map(drop)
     }
 }

@@ -1,13 +1,14 @@
-//! What all packages of Rollcall share: values with a rule each, the bodies of the API ([`api`]), escaping of text that others
-//! wrote ([`text`]), the election's timings, a token bucket, and the one place that reads clocks ([`clock`]).
+//! Types that all Rollcall crates share: validated values, API bodies ([`api`]), escaping of
+//! untrusted text ([`escape`]), the election timings, a token bucket, and the clocks ([`clock`]).
 //!
-//! A value that exists is valid: parsing happens once, at the border, and nobody checks again. But for [`clock`], nothing here
-//! reads a clock, a file or a socket.
+//! A value that exists is valid. Input is parsed once, where it enters the program, and never
+//! checked again. Only [`clock`] reads a clock; nothing in this crate opens a file or a socket.
 
 mod addr;
 pub mod api;
 pub mod clock;
 mod cluster_key;
+pub mod escape;
 mod image_name;
 mod load;
 mod member_role;
@@ -17,7 +18,6 @@ mod page;
 mod password;
 mod profile;
 mod term;
-pub mod text;
 mod time;
 mod timings;
 mod token_bucket;
@@ -28,7 +28,7 @@ pub use cluster_key::{ClusterKey, InvalidClusterKey, MIN_KEY_CHARS};
 pub use image_name::{ImageKind, ImageName, InvalidImageName};
 pub use load::Load;
 pub use member_role::MemberRole;
-pub use metadata::{InvalidMetadata, Metadata, MetadataForm};
+pub use metadata::{InvalidMetadata, Metadata, MetadataInput};
 pub use node_addr::{InvalidNodeAddr, MAX_NODES, NodeAddr};
 pub use page::Page;
 pub use password::{InvalidPassword, MAX_PASSWORD_BYTES, Password, PasswordHash, Token};

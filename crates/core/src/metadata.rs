@@ -1,4 +1,4 @@
-//! What a client wants to have known about itself.
+//! Metadata: a small public JSON object that a user gives at registration.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,88 +9,89 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 use serde_json::{Map, Number, Value};
 use thiserror::Error;
 
-/// The deepest nesting of objects and arrays, the metadata itself included. Programs that read JSON stop at some depth (64
-/// and 128 are usual), and a list of users adds levels of its own.
+/// Deepest nesting of objects and arrays, the metadata object included. JSON parsers have a depth
+/// limit (64 and 128 are usual), and a list of users adds levels of its own.
 const MAX_LEVELS: usize = 16;
 
-/// The most bytes as JSON: every list of users carries everybody's metadata.
+/// Largest metadata as JSON, in bytes. Each list of users contains the metadata of all users.
 const MAX_BYTES: usize = 4096;
 
-/// A JSON object. Cheap to clone.
+/// Public JSON object of a user. Cheap to clone.
 ///
-/// Invariant: at most 16 levels deep, at most 4096 bytes as JSON without spaces, and no key twice in one object. An empty object
-/// is `None`: most users give none, and each would cost memory.
+/// Invariant: at most 16 levels deep, at most 4096 bytes as JSON without spaces, and no duplicate
+/// key in an object. An empty object is stored as `None` to save memory, because most users have
+/// none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata(Option<Arc<Map<String, Value>>>);
 
-/// A JSON object as a client may send it: metadata, or a breach of its rule.
+/// Metadata field of a request: a JSON object that was checked while it was parsed.
 #[derive(Clone, Debug, PartialEq)]
-pub enum MetadataForm {
-    /// The rule is kept.
-    Good(Metadata),
-    /// It is not; the rest of the object was passed over.
-    Bad(InvalidMetadata),
+pub enum MetadataInput {
+    /// The object is valid metadata.
+    Valid(Metadata),
+    /// The object breaks a rule. The parser skipped the rest of it.
+    Invalid(InvalidMetadata),
 }
 
-/// The object breaks a rule; says which, what was given and what is right.
+/// The object is not valid metadata. The message says which rule it breaks, and what is right.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 pub enum InvalidMetadata {
-    /// Objects in objects in objects.
+    /// Objects and arrays are nested too deeply.
     #[error("Invalid \"metadata\": it has {} or more levels of objects and arrays in each other; at most {MAX_LEVELS} are accepted", MAX_LEVELS + 1)]
     TooDeep,
-    /// More than is fit for a list.
+    /// The JSON is too long for a list of users.
     #[error("Invalid \"metadata\": it has {bytes} bytes as JSON; at most {MAX_BYTES} are accepted")]
     TooLarge {
-        /// Its size as JSON without spaces.
+        /// Size as JSON without spaces, in bytes.
         bytes: usize,
     },
-    /// Nobody could say which value was meant.
+    /// An object contains one key twice, so its value is ambiguous.
     #[error("Invalid \"metadata\": the key {key:?} comes twice in one object; give each key once")]
-    KeyTwice {
-        /// The key, cut to a length that is safe to repeat.
+    DuplicateKey {
+        /// The key, cut to 80 characters.
         key: String,
     },
 }
 
-impl MetadataForm {
-    /// The metadata.
+impl MetadataInput {
+    /// The valid metadata, or the error.
     ///
     /// # Errors
-    /// [`InvalidMetadata`] if the object breaks the rule of [`Metadata`].
-    pub fn check(self) -> Result<Metadata, InvalidMetadata> {
+    /// [`InvalidMetadata`] if the object breaks a rule of [`Metadata`].
+    pub fn into_result(self) -> Result<Metadata, InvalidMetadata> {
         match self {
-            Self::Good(metadata) => Ok(metadata),
-            Self::Bad(invalid) => Err(invalid),
+            Self::Valid(metadata) => Ok(metadata),
+            Self::Invalid(invalid) => Err(invalid),
         }
     }
 }
 
 impl Metadata {
-    /// Whether nothing is said.
+    /// Whether the object has no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 }
 
-impl<'de> Deserialize<'de> for MetadataForm {
+impl<'de> Deserialize<'de> for MetadataInput {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut breach = None;
-        let object = deserializer.deserialize_map(ObjectVisitor(Level { levels: 1, breach: &mut breach }))?;
-        if let Some(breach) = breach {
-            return Ok(Self::Bad(breach));
+        let mut error = None;
+        let object = deserializer.deserialize_map(ObjectVisitor(ValueSeed { depth: 1, error: &mut error }))?;
+        if let Some(error) = error {
+            return Ok(Self::Invalid(error));
         }
         let bytes = serde_json::to_vec(&object).map_err(D::Error::custom)?.len();
         if bytes > MAX_BYTES {
-            return Ok(Self::Bad(InvalidMetadata::TooLarge { bytes }));
+            return Ok(Self::Invalid(InvalidMetadata::TooLarge { bytes }));
         }
-        Ok(Self::Good(Metadata((!object.is_empty()).then(|| Arc::new(object)))))
+        Ok(Self::Valid(Metadata((!object.is_empty()).then(|| Arc::new(object)))))
     }
 }
 
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        MetadataForm::deserialize(deserializer)?.check().map_err(D::Error::custom)
+        MetadataInput::deserialize(deserializer)?.into_result().map_err(D::Error::custom)
     }
 }
 
@@ -103,36 +104,38 @@ impl Serialize for Metadata {
     }
 }
 
-impl Serialize for MetadataForm {
+impl Serialize for MetadataInput {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Good(metadata) => metadata.serialize(serializer),
-            Self::Bad(invalid) => Err(ser::Error::custom(invalid)),
+            Self::Valid(metadata) => metadata.serialize(serializer),
+            Self::Invalid(invalid) => Err(ser::Error::custom(invalid)),
         }
     }
 }
 
-/// Reads a value that is `levels` deep, were it an object or an array. The first breach of the rule is noted, and what is
-/// below it passed over without recursion.
-struct Level<'b> {
-    levels: usize,
-    breach: &'b mut Option<InvalidMetadata>,
+/// Deserialization seed for one JSON value with depth and duplicate checks.
+///
+/// It stores the first error. Below the depth limit it skips values without recursion.
+struct ValueSeed<'b> {
+    /// Nesting level of this value if it is an object or an array; the metadata object has 1.
+    depth: usize,
+    error: &'b mut Option<InvalidMetadata>,
 }
 
-impl Level<'_> {
-    fn below(&mut self) -> Level<'_> {
-        Level { levels: self.levels + 1, breach: self.breach }
+impl ValueSeed<'_> {
+    fn child(&mut self) -> ValueSeed<'_> {
+        ValueSeed { depth: self.depth + 1, error: self.error }
     }
 
     fn is_too_deep(&mut self) -> bool {
-        if self.levels > MAX_LEVELS {
-            self.breach.get_or_insert(InvalidMetadata::TooDeep);
+        if self.depth > MAX_LEVELS {
+            self.error.get_or_insert(InvalidMetadata::TooDeep);
         }
-        self.levels > MAX_LEVELS
+        self.depth > MAX_LEVELS
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Level<'_> {
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -140,7 +143,7 @@ impl<'de> DeserializeSeed<'de> for Level<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Level<'_> {
+impl<'de> Visitor<'de> for ValueSeed<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -177,7 +180,7 @@ impl<'de> Visitor<'de> for Level<'_> {
             return Ok(Value::Null);
         }
         let mut values = Vec::new();
-        while let Some(value) = array.next_element_seed(self.below())? {
+        while let Some(value) = array.next_element_seed(self.child())? {
             values.push(value);
         }
         Ok(Value::Array(values))
@@ -192,8 +195,8 @@ impl<'de> Visitor<'de> for Level<'_> {
     }
 }
 
-/// Reads an object and nothing else.
-struct ObjectVisitor<'b>(Level<'b>);
+/// Visitor that accepts an object only.
+struct ObjectVisitor<'b>(ValueSeed<'b>);
 
 impl<'de> Visitor<'de> for ObjectVisitor<'_> {
     type Value = Map<String, Value>;
@@ -205,9 +208,9 @@ impl<'de> Visitor<'de> for ObjectVisitor<'_> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Self::Value, A::Error> {
         let mut values = Map::new();
         while let Some(key) = object.next_key::<String>()? {
-            let value = object.next_value_seed(self.0.below())?;
+            let value = object.next_value_seed(self.0.child())?;
             if values.contains_key(&key) {
-                self.0.breach.get_or_insert(InvalidMetadata::KeyTwice { key: key.chars().take(80).collect() });
+                self.0.error.get_or_insert(InvalidMetadata::DuplicateKey { key: key.chars().take(80).collect() });
             }
             values.insert(key, value);
         }
@@ -222,7 +225,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Metadata, InvalidMetadata> {
-        serde_json::from_str::<MetadataForm>(text).expect("an object").check()
+        serde_json::from_str::<MetadataInput>(text).expect("an object").into_result()
     }
 
     fn nested(levels: usize) -> String {
@@ -230,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_levels_are_accepted_and_one_more_is_not_however_deep() {
+    fn sixteen_levels_are_accepted_and_any_deeper_nesting_is_rejected() {
         assert!(read(&nested(MAX_LEVELS)).is_ok());
         for levels in [MAX_LEVELS + 1, 100] {
             assert_eq!(read(&nested(levels)), Err(InvalidMetadata::TooDeep), "{levels}");
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_bytes_as_the_limit_are_accepted_and_one_more_is_not() {
+    fn metadata_of_exactly_the_byte_limit_is_accepted_and_one_more_byte_is_rejected() {
         let of = |bytes: usize| format!("{{ \"a\" : \"{}\" }}", "x".repeat(bytes - 8));
         assert!(read(&of(MAX_BYTES)).is_ok());
         let refused = read(&of(MAX_BYTES + 1)).unwrap_err();
@@ -251,23 +254,23 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_comes_twice_is_refused_at_every_level() {
+    fn a_duplicate_key_is_rejected_at_every_level() {
         for text in [r#"{"k":1,"k":1}"#, r#"{"a":[{"b":{"k":1,"j":2,"k":null}}]}"#] {
-            assert_eq!(read(text), Err(InvalidMetadata::KeyTwice { key: "k".into() }), "{text}");
+            assert_eq!(read(text), Err(InvalidMetadata::DuplicateKey { key: "k".into() }), "{text}");
         }
         assert!(read(r#"{"k":{"k":1},"a":{"k":1}}"#).is_ok());
     }
 
     #[test]
-    fn what_is_no_object_is_no_metadata() {
+    fn a_value_that_is_not_an_object_is_not_metadata() {
         for text in ["[]", "1", "\"x\"", "true"] {
-            assert!(serde_json::from_str::<MetadataForm>(text).is_err(), "{text}");
+            assert!(serde_json::from_str::<MetadataInput>(text).is_err(), "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn metadata_is_read_as_any_other_json(number in any::<f64>(), whole in any::<i64>(), text in "\\PC{0,20}") {
+        fn metadata_is_parsed_like_any_other_json(number in any::<f64>(), whole in any::<i64>(), text in "\\PC{0,20}") {
             let object = serde_json::json!({"n": number, "w": [whole, whole.unsigned_abs(), null, true], "t": {"t": text}});
             let read = read(&object.to_string()).unwrap();
             prop_assert_eq!(serde_json::to_value(&read).unwrap(), object);

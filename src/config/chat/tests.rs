@@ -15,7 +15,7 @@ log_level: "info"
 log_format: "text"
 "#;
 
-fn read(file: &str, variables: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Settings, ConfigError> {
+fn read(file: &str, variables: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<PeerSettings, ConfigError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config.yaml");
     std::fs::write(&path, file).unwrap();
@@ -33,6 +33,14 @@ fn the_documented_file_is_read_as_yaml_and_as_json() {
     assert_eq!(settings.connect_timeout, Duration::from_secs(10));
     let json = r#"{"listen_addr":"localhost:8080","peers":["localhost:8081","localhost:8082"],"connect_timeout":"10s","log_level":"info"}"#;
     assert_eq!(read(json, &[], &[]).unwrap(), settings, "and all others are the defaults");
+}
+
+#[test]
+fn each_setting_has_the_default_of_the_list() {
+    for setting in SETTINGS {
+        let Some(default) = setting.default else { continue };
+        assert_eq!(read("", &[(setting.env, default)], &[]).unwrap(), read("", &[], &[]).unwrap(), "{}", setting.key);
+    }
 }
 
 #[test]
@@ -109,7 +117,7 @@ fn an_error_of_the_file_is_one_line_with_the_file_the_key_and_what_is_right() {
         assert_eq!(error.split_once("config.yaml").expect("the file").1, said, "{file}");
     }
     let error = read("heartbeat: 5s\n", &[], &[]).unwrap_err().to_string();
-    let names: Vec<&str> = keys::ALL.iter().map(|key| key.name).collect();
+    let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
     let said = format!(r#"config.yaml:1: there is no setting "heartbeat"; there are {}"#, names.join(", "));
     assert!(error.ends_with(&said), "{error}");
 }
@@ -180,9 +188,9 @@ fn metrics_are_this_machines_alone_unless_a_host_is_given() {
 #[test]
 fn times_are_written_with_units() {
     for (text, ms) in [("500ms", 500), ("5s", 5_000), ("1m30s", 90_000), ("2.5s", 2_500), ("24h", 86_400_000)] {
-        assert_eq!(parse_period(text), Some(Duration::from_millis(ms)), "{text}");
+        assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
     }
     for bad in ["", "5", "s", "5x", "-5s", "5 s", "25h", "1e9s"] {
-        assert_eq!(parse_period(bad), None, "{bad:?}");
+        assert_eq!(parse_duration(bad), None, "{bad:?}");
     }
 }

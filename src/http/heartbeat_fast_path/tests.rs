@@ -5,7 +5,7 @@ use futures_util::{StreamExt, stream};
 
 use super::*;
 use crate::http::testing::{Answer, Node, TERM, following, leading, leading_until, remote, request, without_leader};
-use crate::storage::{Fault, Memory};
+use crate::storage::{Fault, MemoryBackend};
 use rollcall_core::BootMs;
 use rollcall_core::clock;
 use rollcall_election::{Role, RoleState};
@@ -57,7 +57,7 @@ fn handing_over() -> Role {
 async fn both_ways_answer_the_same_to_every_heartbeat_in_every_role() {
     let page: HeaderValue = "https://page.example".parse().unwrap();
     for cors in [Cors::Any, Cors::Origins(vec![page]), Cors::Off] {
-        let memory = Memory::new();
+        let memory = MemoryBackend::new();
         let node = Node::on(leading(), memory.clone(), Arc::new(memory), cors);
         for body in [r#"{"username":"alice","addr":"10.40.6.26:9000"}"#, r#"{"username":"bob"}"#] {
             assert_eq!(node.post("/register", body).await.status, 201);

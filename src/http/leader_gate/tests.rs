@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::http::Cors;
 use crate::http::testing::{Node, TERM, following, leading, leading_until, request, without_leader};
-use crate::storage::{Backend, BackendError, Entry, Folder, Key, ListPage, Memory, Version};
+use crate::storage::{Backend, BackendError, Folder, Key, ListPage, MemoryBackend, Object, ObjectVersion};
 use rollcall_core::clock;
 use rollcall_election::{Role, RoleState};
 
@@ -91,21 +91,21 @@ async fn a_follower_redirects_if_asked() {
 
 /// A store that lets the node's role change while a request waits for it.
 struct Meanwhile {
-    memory: Memory,
+    memory: MemoryBackend,
     role: watch::Sender<Role>,
     becomes: Role,
 }
 
 #[async_trait]
 impl Backend for Meanwhile {
-    async fn create(&self, key: &Key, bytes: Bytes) -> Result<Version, BackendError> {
+    async fn create(&self, key: &Key, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
         self.role.send_replace(self.becomes.clone());
         self.memory.create(key, bytes).await
     }
-    async fn replace_if(&self, _: &Key, _: &Version, _: Bytes) -> Result<Version, BackendError> {
+    async fn replace_if(&self, _: &Key, _: &ObjectVersion, _: Bytes) -> Result<ObjectVersion, BackendError> {
         unreachable!("not used here")
     }
-    async fn get(&self, key: &Key) -> Result<Option<Entry>, BackendError> {
+    async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError> {
         self.memory.get(key).await
     }
     async fn list(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BackendError> {
@@ -121,7 +121,7 @@ impl Backend for Meanwhile {
 
 /// What a registration is answered if the node is this when its write is done.
 async fn answer_if_meanwhile(becomes: Role) -> crate::http::testing::Answer {
-    let memory = Memory::new();
+    let memory = MemoryBackend::new();
     let role = watch::Sender::new(leading());
     let backend = Meanwhile { memory: memory.clone(), role: role.clone(), becomes };
     let node = Node::watching(role, memory, Arc::new(backend), Cors::Any);

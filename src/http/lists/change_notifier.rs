@@ -40,7 +40,7 @@ pub fn news(
             sender.send_if_modified(|news| std::mem::replace(news, told) != told);
             let changed = async {
                 sleep_until(next).await;
-                registry.visibly_changed().await;
+                registry.wait_for_change().await;
             };
             tokio::select! {
                 () = changed => next = Instant::now() + WAKE_INTERVAL,

@@ -10,8 +10,8 @@ use super::encode::client;
 use crate::http::app::Shared;
 use crate::http::error::ApiError;
 use crate::http::limits::INLINE_CHANGES;
-use crate::registry::{News, Reason, Registry};
-use rollcall_core::api::{Changed, ClientLeft, LeftReason, ListChanges};
+use crate::registry::{OfflineReason, OnlineChanges, Registry};
+use rollcall_core::api::{ClientLeft, DiscoveredChanges, LeftReason, ListChanges};
 use rollcall_core::clock;
 
 /// The changes that were told last: whoever waited for them gets the same bytes.
@@ -68,11 +68,11 @@ impl CachedChanges {
 }
 
 fn write(registry: &Registry, since: Cursor) -> Option<Text> {
-    let News { changes, version, online } = registry.changes_since(since.version, clock::boot_now())?;
+    let OnlineChanges { changes, version, online_count } = registry.changes_since(since.version, clock::boot_now())?;
     let left = changes.left().map(|(username, reason)| ClientLeft {
         username: username.clone(),
         reason: match reason {
-            Reason::Timeout => LeftReason::Timeout,
+            OfflineReason::Timeout => LeftReason::Timeout,
         },
     });
     let changes = ListChanges {
@@ -81,7 +81,7 @@ fn write(registry: &Registry, since: Cursor) -> Option<Text> {
         moved: changes.moved().map(client).collect(),
     };
     let cursor = Cursor { version, ..since }.to_string();
-    let answer = Changed { changes, cursor, count: online, is_leader: true };
+    let answer = DiscoveredChanges { changes, cursor, count: online_count, is_leader: true };
     let bytes = serde_json::to_vec(&answer).expect("it has text keys only").into();
     Some(Text { since, until: version, bytes })
 }

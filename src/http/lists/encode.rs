@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::registry::{Online, Registry, UserRow};
+use crate::registry::{OnlineRow, Registry, UserRow};
 use rollcall_core::api::{OnlineClient, Presence, User};
 use rollcall_core::clock;
 use rollcall_core::{Page, WallMs};
@@ -61,7 +61,7 @@ fn user(row: UserRow, now: WallMs) -> User {
 }
 
 /// As lists have it.
-pub(super) fn client(online: Online) -> OnlineClient {
+pub(super) fn client(online: OnlineRow) -> OnlineClient {
     OnlineClient { username: online.username, addr: online.addr }
 }
 

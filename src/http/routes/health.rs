@@ -6,10 +6,10 @@ use crate::http::app::Shared;
 use crate::http::error::ApiError;
 use crate::http::json::Json;
 use crate::http::leader_gate::Leader;
-use rollcall_core::api::{Alive, Cluster, ClusterNode, Health, Leading, Status};
+use rollcall_core::api::{Cluster, ClusterNode, Health, LeaderInfo, Status, StatusBody};
 use rollcall_core::clock;
 
-const ALIVE: Alive = Alive { status: Status::Ok };
+const ALIVE: StatusBody = StatusBody { status: Status::Ok };
 
 /// `GET /`: this node and the cluster in one line.
 pub(super) async fn health(State(app): State<Shared>) -> Json<Health> {
@@ -34,12 +34,12 @@ pub(super) async fn health(State(app): State<Shared>) -> Json<Health> {
 }
 
 /// `GET /status` and `/livez`: the process answers.
-pub(super) async fn alive() -> Json<Alive> {
+pub(super) async fn alive() -> Json<StatusBody> {
     Json(ALIVE)
 }
 
 /// `GET /readyz`: a leader is known, and the bucket answers.
-pub(super) async fn ready(State(app): State<Shared>) -> Result<Json<Alive>, ApiError> {
+pub(super) async fn ready(State(app): State<Shared>) -> Result<Json<StatusBody>, ApiError> {
     if let Err(refusal @ ApiError::NoLeader) = app.serving_term() {
         return Err(refusal);
     }
@@ -48,8 +48,8 @@ pub(super) async fn ready(State(app): State<Shared>) -> Result<Json<Alive>, ApiE
 }
 
 /// `GET /leader`: 200 on the leader and nowhere else, for balancers.
-pub(super) async fn leading(leader: Leader, State(app): State<Shared>) -> Json<Leading> {
-    Json(Leading { status: Status::Ok, is_leader: true, node: app.this.addr, term: leader.term })
+pub(super) async fn leading(leader: Leader, State(app): State<Shared>) -> Json<LeaderInfo> {
+    Json(LeaderInfo { status: Status::Ok, is_leader: true, node: app.this.addr, term: leader.term })
 }
 
 /// `GET /cluster`: every node as this one knows it.

@@ -13,7 +13,7 @@ use crate::http::json::Json;
 use crate::http::json_body::{Field, JsonBody};
 use crate::http::leader_gate::Leader;
 use crate::http::params::Remote;
-use crate::registry::Granted;
+use crate::registry::IssuedToken;
 use rollcall_core::Username;
 use rollcall_core::api::{LoggedIn, Login, PasswordChange, Status};
 
@@ -51,7 +51,7 @@ pub(super) async fn change(
     Ok(logged_in(format!("The password of '{username}' is changed; earlier tokens have ended"), granted))
 }
 
-fn logged_in(message: String, granted: Granted) -> impl IntoResponse {
+fn logged_in(message: String, granted: IssuedToken) -> impl IntoResponse {
     let body = LoggedIn { success: true, status: Status::Ok, message, grant: grant(granted) };
     ([(header::CACHE_CONTROL, NO_STORE)], Json(body))
 }

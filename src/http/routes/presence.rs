@@ -18,7 +18,7 @@ use crate::http::lists::list_response::{self, List, Reader};
 use crate::http::lists::since::Since;
 use crate::http::lists::{Lists, encode};
 use crate::http::params::{Paging, Remote};
-use crate::registry::{Beat, Caller};
+use crate::registry::{AcceptedHeartbeat, Caller};
 use rollcall_core::api::Heartbeat;
 use rollcall_core::clock;
 use rollcall_core::{Addr, AddrForm, BootMs, Page, Username, WallMs};
@@ -55,7 +55,7 @@ pub(in crate::http) fn heartbeat_at_once(
     let wall = clock::wall_now();
     let beat = app.registry.renew(&username, addr, now).or_else(|| {
         let caller = Caller { from: remote.ip(), now, wall };
-        app.registry.heartbeat_at_once(&username, addr, Authorization::of(headers).credentials(), caller)
+        app.registry.try_heartbeat(&username, addr, Authorization::of(headers).credentials(), caller)
     })?;
     Some(accepted(&username, beat, wall))
 }
@@ -72,7 +72,7 @@ fn told(remote: Remote, body: &JsonBody) -> Result<(Username, Option<Addr>), Api
 
 /// An [`Accepted`](rollcall_core::api::Accepted). Nothing is written as often, and nothing in it needs to be escaped, so it is put
 /// together by hand.
-fn accepted(username: &Username, beat: Beat, wall: WallMs) -> Vec<u8> {
+fn accepted(username: &Username, beat: AcceptedHeartbeat, wall: WallMs) -> Vec<u8> {
     debug!(user = %username, "heartbeat of {username}");
     let mut text = Vec::with_capacity(ACCEPTED_BYTES);
     text.extend_from_slice(b"{\"success\":true,\"status\":\"ok\",\"message\":\"Heartbeat accepted for '");
@@ -83,7 +83,7 @@ fn accepted(username: &Username, beat: Beat, wall: WallMs) -> Vec<u8> {
         addr.append_to(&mut text);
     }
     text.extend_from_slice(b"\",\"last_seen\":\"");
-    text.extend_from_slice(&wall.rfc3339());
+    text.extend_from_slice(&wall.rfc3339_bytes());
     let mut digits = itoa::Buffer::new();
     text.extend_from_slice(b"\",\"ttl_ms\":");
     text.extend_from_slice(digits.format(beat.ttl_ms).as_bytes());

@@ -16,10 +16,10 @@ use crate::http::leader_gate::Leader;
 use crate::http::lists::list_response::{List, Reader};
 use crate::http::lists::{Lists, encode};
 use crate::http::params::{Paging, Remote};
-use crate::registry::{NewUser, Outcome};
+use crate::registry::{RegisterOutcome, RegisterRequest};
 use rollcall_core::api::{Registered, Registration, Status};
 use rollcall_core::clock;
-use rollcall_core::{AddrForm, MetadataForm, Password, Username};
+use rollcall_core::{AddrForm, MetadataInput, Password, Username};
 
 const REGISTRATION: &[Field] = &[
     USERNAME,
@@ -43,19 +43,19 @@ pub(super) async fn register(
     };
     let at = addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
     let message = format!("User '{username}' registered successfully{at}");
-    let metadata = wanted.metadata.map(MetadataForm::check).transpose()?.unwrap_or_default();
+    let metadata = wanted.metadata.map(MetadataInput::into_result).transpose()?.unwrap_or_default();
     let password = wanted.password.map(Password::check).transpose()?;
-    let user = NewUser { username, addr, password, metadata };
+    let user = RegisterRequest { username, addr, password, metadata };
     let registered = app.registry.register(user, caller(remote)).await?;
     let (status, user_id) = match registered.outcome {
-        Outcome::New(id) => (StatusCode::CREATED, id),
-        Outcome::Repeated(id) => (StatusCode::OK, id),
+        RegisterOutcome::New(id) => (StatusCode::CREATED, id),
+        RegisterOutcome::Repeated(id) => (StatusCode::OK, id),
     };
     let mut headers = HeaderMap::new();
-    if registered.granted.is_some() {
+    if registered.issued_token.is_some() {
         headers.insert(header::CACHE_CONTROL, NO_STORE);
     }
-    let grant = registered.granted.map(grant);
+    let grant = registered.issued_token.map(grant);
     Ok((status, headers, Json(Registered { success: true, status: Status::Ok, message, user_id, grant })))
 }
 

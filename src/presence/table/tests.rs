@@ -3,16 +3,16 @@ use std::num::NonZeroUsize;
 
 use proptest::prelude::*;
 
-use super::super::sweep::ROWS_A_SWEEP;
+use super::super::retention::ROWS_PER_STEP;
 use super::*;
-use crate::presence::StallClock;
+use crate::presence::PresenceClock;
 use rollcall_core::BootMs;
 
 const TTL_MS: u64 = 30_000;
 
 fn at(ms: u64) -> Moment {
     // A clock that never saw a stall, since it was observed every second.
-    let mut clock = StallClock::new(true, BootMs(0));
+    let mut clock = PresenceClock::new(true, BootMs(0));
     (0..ms).step_by(1000).for_each(|ms| {
         clock.observe(BootMs(ms));
     });
@@ -27,13 +27,13 @@ fn addr(text: &str) -> Option<Addr> {
     Addr::new(text.parse().unwrap())
 }
 
-fn names(table: &mut Table, now: Moment) -> Vec<String> {
+fn names(table: &mut PresenceTable, now: Moment) -> Vec<String> {
     table.online(&Page::default(), now).into_iter().map(|online| online.username.to_string()).collect()
 }
 
 #[test]
 fn a_client_goes_offline_exactly_at_the_ttl() {
-    let mut table = Table::new(TTL_MS);
+    let mut table = PresenceTable::new(TTL_MS);
     table.heartbeat(&name("alice"), None, None, at(1000));
     assert_eq!(names(&mut table, at(1000 + TTL_MS - 1)), ["alice"]);
     assert_eq!(table.online_count(at(1000 + TTL_MS - 1)), 1);
@@ -43,7 +43,7 @@ fn a_client_goes_offline_exactly_at_the_ttl() {
 
 #[test]
 fn a_heartbeat_at_the_last_moment_keeps_a_client_online_for_another_ttl() {
-    let mut table = Table::new(TTL_MS);
+    let mut table = PresenceTable::new(TTL_MS);
     table.heartbeat(&name("alice"), None, None, at(0));
     table.heartbeat(&name("alice"), None, None, at(TTL_MS - 1));
     assert_eq!(table.online_count(at(2 * TTL_MS - 2)), 1);
@@ -52,7 +52,7 @@ fn a_heartbeat_at_the_last_moment_keeps_a_client_online_for_another_ttl() {
 
 #[test]
 fn a_client_that_comes_back_expires_again() {
-    let mut table = Table::new(TTL_MS);
+    let mut table = PresenceTable::new(TTL_MS);
     table.heartbeat(&name("alice"), None, None, at(0));
     assert_eq!(table.online_count(at(TTL_MS)), 0);
     table.heartbeat(&name("alice"), None, None, at(TTL_MS + 5));
@@ -62,26 +62,26 @@ fn a_client_that_comes_back_expires_again() {
 
 #[test]
 fn only_who_was_vouched_for_and_is_online_is_renewed() {
-    let (mut table, alice) = (Table::new(10), name("alice"));
-    table.vouch(&alice);
+    let (mut table, alice) = (PresenceTable::new(10), name("alice"));
+    table.mark_open(&alice);
     assert_eq!(table.renew(&alice, None, at(0)), None, "nobody is there");
     table.heartbeat(&alice, addr("10.0.0.1:1"), None, at(0));
-    assert_eq!(table.renew(&alice, None, at(1)), None, "nobody vouched");
-    table.vouch(&alice);
-    assert_eq!(table.renew(&alice, None, at(9)), Some(Renewed { addr: addr("10.0.0.1:1") }));
+    assert_eq!(table.renew(&alice, None, at(1)), None, "not marked open");
+    table.mark_open(&alice);
+    assert_eq!(table.renew(&alice, None, at(9)), Some(Renewal { addr: addr("10.0.0.1:1") }));
     let version = table.version(at(9));
-    assert_eq!(table.renew(&alice, addr("10.0.0.2:2"), at(18)), Some(Renewed { addr: addr("10.0.0.2:2") }));
+    assert_eq!(table.renew(&alice, addr("10.0.0.2:2"), at(18)), Some(Renewal { addr: addr("10.0.0.2:2") }));
     assert_ne!(table.version(at(18)), version, "it moved");
     assert_eq!(names(&mut table, at(27)), ["alice"]);
     assert_eq!(table.renew(&alice, None, at(28)), None, "its time is over");
     assert!(names(&mut table, at(28)).is_empty(), "and nothing was done");
     table.heartbeat(&alice, None, None, at(29));
-    assert_eq!(table.renew(&alice, None, at(30)), None, "nobody vouched since it came back");
+    assert_eq!(table.renew(&alice, None, at(30)), None, "not marked open since it came back");
 }
 
 #[test]
 fn the_address_told_last_wins_over_the_registered_one() {
-    let mut table = Table::new(TTL_MS);
+    let mut table = PresenceTable::new(TTL_MS);
     let (registered, live) = (addr("10.0.0.1:1"), addr("10.0.0.2:2"));
     assert_eq!(table.heartbeat(&name("alice"), None, registered, at(0)), registered);
     assert_eq!(table.heartbeat(&name("alice"), live, registered, at(1)), live);
@@ -91,7 +91,7 @@ fn the_address_told_last_wins_over_the_registered_one() {
 
 #[test]
 fn the_version_changes_with_what_a_list_would_show_and_with_nothing_else() {
-    let mut table = Table::new(TTL_MS);
+    let mut table = PresenceTable::new(TTL_MS);
     let start = table.version(at(0));
     table.heartbeat(&name("alice"), addr("10.0.0.1:1"), None, at(0));
     let came = table.version(at(0));
@@ -107,44 +107,44 @@ fn the_version_changes_with_what_a_list_would_show_and_with_nothing_else() {
 
 #[test]
 fn each_change_of_the_version_is_told_with_what_it_was() {
-    let mut table = Table::new(TTL_MS);
+    let mut table = PresenceTable::new(TTL_MS);
     let (here, there) = (addr("10.0.0.1:1"), addr("10.0.0.1:2"));
     for (told, ms) in [(None, 0), (here, 1), (here, 2), (there, 3), (None, 4), (None, 5 + TTL_MS)] {
         table.heartbeat(&name("alice"), told, None, at(ms));
     }
     let events = [
-        Event::Joined(None),
-        Event::Moved(here),
-        Event::Moved(there),
-        Event::Left(Reason::Timeout),
-        Event::Joined(there),
+        PresenceEvent::Joined(None),
+        PresenceEvent::Moved(here),
+        PresenceEvent::Moved(there),
+        PresenceEvent::Left(OfflineReason::Timeout),
+        PresenceEvent::Joined(there),
     ];
-    let told = table.changes_after(0, usize::MAX).unwrap();
+    let told = table.changes_since(0, usize::MAX).unwrap();
     assert_eq!(told.iter().map(|change| change.event).collect::<Vec<_>>(), events);
-    assert_eq!((table.version(at(5 + TTL_MS)), table.touches()), (5, 6));
+    assert_eq!((table.version(at(5 + TTL_MS)), table.activity_version()), (5, 6));
 }
 
 #[test]
 fn a_sweep_forgets_whom_nobody_heard_for_a_day_and_nobody_else() {
-    let mut table = Table::new(TTL_MS);
+    let mut table = PresenceTable::new(TTL_MS);
     table.heartbeat(&name("gone"), None, None, at(0));
     table.heartbeat(&name("fresh"), None, None, at(1));
-    table.sweep(at(REMEMBER_MS));
-    assert_eq!(table.seen(&name("gone"), at(REMEMBER_MS)), None);
-    let seen = table.seen(&name("fresh"), at(REMEMBER_MS)).unwrap();
-    assert_eq!((seen.online, seen.ago_ms), (false, REMEMBER_MS - 1));
+    table.sweep(at(RETENTION_MS));
+    assert_eq!(table.last_seen(&name("gone"), at(RETENTION_MS)), None);
+    let seen = table.last_seen(&name("fresh"), at(RETENTION_MS)).unwrap();
+    assert_eq!((seen.is_online, seen.ago_ms), (false, RETENTION_MS - 1));
 }
 
 #[test]
 fn a_sweep_goes_on_where_it_stopped_and_comes_to_everybody() {
-    let mut table = Table::new(TTL_MS);
-    let count = 2 * ROWS_A_SWEEP + 1;
+    let mut table = PresenceTable::new(TTL_MS);
+    let count = 2 * ROWS_PER_STEP + 1;
     let now = at(0);
     for n in 0..count {
         table.heartbeat(&name(&format!("c{n}")), None, None, now);
     }
-    let later = at(REMEMBER_MS);
-    for left in [count - ROWS_A_SWEEP, count - 2 * ROWS_A_SWEEP, 0, 0] {
+    let later = at(RETENTION_MS);
+    for left in [count - ROWS_PER_STEP, count - 2 * ROWS_PER_STEP, 0, 0] {
         table.sweep(later);
         assert_eq!(table.rows.after(None, usize::MAX).count(), left);
     }
@@ -152,38 +152,42 @@ fn a_sweep_goes_on_where_it_stopped_and_comes_to_everybody() {
 
 #[test]
 fn those_whose_time_has_come_go_a_few_at_a_time_if_that_is_asked() {
-    let mut table = Table::new(TTL_MS);
+    let mut table = PresenceTable::new(TTL_MS);
     for n in 0..5 {
         table.heartbeat(&name(&format!("c{n}")), None, None, at(0));
     }
-    assert!(table.advance_part(2, at(TTL_MS - 1)));
-    let parts: Vec<bool> = (0..3).map(|_| table.advance_part(2, at(TTL_MS))).collect();
+    assert!(table.expire_some(2, at(TTL_MS - 1)));
+    let parts: Vec<bool> = (0..3).map(|_| table.expire_some(2, at(TTL_MS))).collect();
     assert_eq!(parts, [false, false, true]);
-    assert_eq!(table.version_so_far(), 10);
+    assert_eq!(table.version_without_expiry(), 10);
 }
 
 #[test]
 fn who_comes_back_before_anybody_looked_has_left_and_joined() {
-    let mut table = Table::new(TTL_MS);
+    let mut table = PresenceTable::new(TTL_MS);
     table.heartbeat(&name("alice"), None, None, at(0));
     table.heartbeat(&name("bob"), None, None, at(0));
     table.heartbeat(&name("alice"), None, None, at(TTL_MS));
-    let told = table.changes_after(2, usize::MAX).unwrap();
-    let left = Event::Left(Reason::Timeout);
-    assert_eq!(told.iter().map(|change| change.event).collect::<Vec<_>>(), [left, Event::Joined(None)]);
+    let told = table.changes_since(2, usize::MAX).unwrap();
+    let left = PresenceEvent::Left(OfflineReason::Timeout);
+    assert_eq!(told.iter().map(|change| change.event).collect::<Vec<_>>(), [left, PresenceEvent::Joined(None)]);
     assert_eq!(names(&mut table, at(TTL_MS)), ["alice"]);
-    assert_eq!(table.due.len(), 1);
+    assert_eq!(table.expiry_queue.len(), 1);
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Wait(u64),
-    Beat(u8),
-    Sweep,
+    ReplicatedClient(u8),
+    RetentionSweep,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![(0_u64..1000).prop_map(Step::Wait), (0_u8..6).prop_map(Step::Beat), Just(Step::Sweep),];
+    let step = prop_oneof![
+        (0_u64..1000).prop_map(Step::Wait),
+        (0_u8..6).prop_map(Step::ReplicatedClient),
+        Just(Step::RetentionSweep),
+    ];
     proptest::collection::vec(step, 1..200)
 }
 
@@ -191,25 +195,25 @@ proptest! {
     #[test]
     fn the_table_agrees_with_a_list_of_last_heartbeats(steps in steps(), limit in 1_usize..4) {
         let ttl_ms = 2000;
-        let mut table = Table::new(ttl_ms);
-        let mut clock = StallClock::new(true, BootMs(0));
+        let mut table = PresenceTable::new(ttl_ms);
+        let mut clock = PresenceClock::new(true, BootMs(0));
         let mut model: BTreeMap<String, u64> = BTreeMap::new();
         let mut now = 0;
         for step in steps {
             let moment = clock.observe(BootMs(now));
             match step {
                 Step::Wait(ms) => now += ms,
-                Step::Beat(client) => {
+                Step::ReplicatedClient(client) => {
                     table.heartbeat(&name(&format!("c{client}")), None, None, moment);
                     model.insert(format!("c{client}"), now);
                 }
-                Step::Sweep => table.sweep(moment),
+                Step::RetentionSweep => table.sweep(moment),
             }
             let moment = clock.observe(BootMs(now));
             let online: Vec<String> =
                 model.iter().filter(|(_, seen)| now - **seen < ttl_ms).map(|(name, _)| name.clone()).collect();
             prop_assert_eq!(table.online_count(moment), online.len());
-            prop_assert_eq!(table.due.len(), online.len());
+            prop_assert_eq!(table.expiry_queue.len(), online.len());
             let page = Page { limit: NonZeroUsize::new(limit), ..Page::default() };
             let part: Vec<String> =
                 table.online(&page, moment).into_iter().map(|row| row.username.to_string()).collect();
@@ -222,8 +226,8 @@ proptest! {
     fn part_by_part_the_same_clients_are_met_however_few_rows_are_looked_at(
         beats in proptest::collection::vec((0_u8..20, 0_u64..3000), 0..40), most in 1_usize..6, limit in 1_usize..9,
     ) {
-        let mut table = Table::new(2000);
-        let mut clock = StallClock::new(true, BootMs(0));
+        let mut table = PresenceTable::new(2000);
+        let mut clock = PresenceClock::new(true, BootMs(0));
         let mut now = clock.observe(BootMs(0));
         for (client, wait) in beats {
             now = clock.observe(now.boot.plus(wait));
@@ -234,7 +238,7 @@ proptest! {
         while let Some(page) = rest {
             let (found, last) = table.online_part(&page, most, now);
             prop_assert!(found.len() <= most);
-            rest = last.and_then(|last| page.behind(&last, found.len()));
+            rest = last.and_then(|last| page.rest_after(&last, found.len()));
             met.extend(found);
         }
         prop_assert_eq!(met, table.online(&whole, now));

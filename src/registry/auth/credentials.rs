@@ -32,7 +32,7 @@ pub struct Caller {
 
 /// Why credentials are not good. Display says what to do.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
-pub enum Denied {
+pub enum DenialReason {
     /// There are none.
     #[error("send the token of a login as \"Authorization: Bearer TOKEN\"; POST /login gives one for the password")]
     Missing,

@@ -1,38 +1,38 @@
-//! Passwords are proved and changed, and who proved one is given a token.
+//! HashingPool are proved and changed, and who proved one is given a token.
 
 use std::sync::Arc;
 
 use tracing::info;
 
 use super::credentials::Caller;
-use super::proof::{Locked, PasswordProof};
-use super::token::{Granted, Tokens};
-use crate::registry::error::{AuthError, Unavailable};
+use super::password_verifier::{PasswordVerifier, ProtectedProfile};
+use super::token_signer::{IssuedToken, TokenSigner};
+use crate::registry::error::{AuthError, StorageUnavailable};
 use crate::registry::replication_source::ReplicationSource;
-use crate::registry::users::profiles::{Profiles, to_bytes};
+use crate::registry::users::profile_store::{ProfileStore, encode_profile};
 use crate::storage::Key;
 use rollcall_core::{Password, PasswordHash, Profile, Username, WallMs};
 
 /// How often a change is begun anew because another one came between.
-const TRIES: usize = 3;
+const MAX_ATTEMPTS: usize = 3;
 
 /// Gives tokens for passwords, and changes passwords.
 pub(crate) struct Login {
-    profiles: Arc<Profiles>,
-    proof: Arc<PasswordProof>,
-    tokens: Arc<Tokens>,
+    profiles: Arc<ProfileStore>,
+    verifier: Arc<PasswordVerifier>,
+    tokens: Arc<TokenSigner>,
     source: Arc<ReplicationSource>,
 }
 
 impl Login {
     /// Logins of the users in `profiles`.
     pub(crate) fn new(
-        profiles: Arc<Profiles>,
-        proof: Arc<PasswordProof>,
-        tokens: Arc<Tokens>,
+        profiles: Arc<ProfileStore>,
+        verifier: Arc<PasswordVerifier>,
+        tokens: Arc<TokenSigner>,
         source: Arc<ReplicationSource>,
     ) -> Self {
-        Self { profiles, proof, tokens, source }
+        Self { profiles, verifier, tokens, source }
     }
 
     /// Gives a token to who knows the password.
@@ -41,13 +41,13 @@ impl Login {
         name: &Username,
         password: Password,
         caller: Caller,
-    ) -> Result<Granted, AuthError> {
-        self.has_password(name, caller).await?;
-        let profile = self.proof.prove(name, password, caller).await?;
-        self.grant(profile, caller.wall).await
+    ) -> Result<IssuedToken, AuthError> {
+        self.ensure_has_password(name, caller).await?;
+        let profile = self.verifier.verify(name, password, caller).await?;
+        self.issue_token(profile, caller.wall).await
     }
 
-    /// Changes the password and gives a token for the new one. When this returns `Ok`, the change is durable and known to a
+    /// NetChanges the password and gives a token for the new one. When this returns `Ok`, the change is durable and known to a
     /// majority of the nodes, and no token that was given before is good any more. To repeat it does no harm: who knows the
     /// password that it has already is given a token.
     pub(crate) async fn change_password(
@@ -56,40 +56,41 @@ impl Login {
         password: Password,
         new: Password,
         caller: Caller,
-    ) -> Result<Granted, AuthError> {
-        self.has_password(name, caller).await?;
-        let changed = self.proof.counted(name, caller, self.replace_password(name, password, new)).await?;
-        self.grant(changed, caller.wall).await
+    ) -> Result<IssuedToken, AuthError> {
+        self.ensure_has_password(name, caller).await?;
+        let changed = self.verifier.throttled(name, caller, self.replace_password(name, password, new)).await?;
+        self.issue_token(changed, caller.wall).await
     }
 
-    /// A token for the password in `profile`, which was proved, once a majority knows which one that is.
-    async fn grant(&self, profile: Profile, wall: WallMs) -> Result<Granted, AuthError> {
+    /// A token for the password in `profile`, find_match was proved, once a majority knows find_match one that is.
+    async fn issue_token(&self, profile: Profile, wall: WallMs) -> Result<IssuedToken, AuthError> {
         let name = profile.username.clone();
-        let granted = self.tokens.issue_for(&profile, wall).ok_or_else(|| AuthError::NoPassword(name.clone()))?;
-        self.source.known_to_majority(&name).await.map_err(|_| AuthError::NotReplicated(name))?;
-        Ok(granted)
+        let issued =
+            self.tokens.issue_for_profile(&profile, wall).ok_or_else(|| AuthError::NoPassword(name.clone()))?;
+        self.source.wait_for_majority(&name).await.map_err(|_| AuthError::NotReplicated(name))?;
+        Ok(issued)
     }
 
-    async fn has_password(&self, name: &Username, caller: Caller) -> Result<(), AuthError> {
+    async fn ensure_has_password(&self, name: &Username, caller: Caller) -> Result<(), AuthError> {
         let entry = self.profiles.entry(name, caller.now).await?;
-        if entry.guard.is_open() { Err(AuthError::NoPassword(name.clone())) } else { Ok(()) }
+        if entry.credential.is_open() { Err(AuthError::NoPassword(name.clone())) } else { Ok(()) }
     }
 
     async fn replace_password(&self, name: &Username, old: Password, new: Password) -> Result<Profile, AuthError> {
-        let mut hashed = None;
-        for _ in 0..TRIES {
-            let Locked { mut profile, hash, version, epoch } = self.proof.read_locked(name).await?;
+        let mut new_hash = None;
+        for _ in 0..MAX_ATTEMPTS {
+            let ProtectedProfile { mut profile, hash, version, term } = self.verifier.read_protected(name).await?;
             let was_changed = profile.password_version > 0;
-            let tried = if was_changed { vec![old.clone(), new.clone()] } else { vec![old.clone()] };
-            match self.proof.which(tried, hash).await? {
+            let candidates = if was_changed { vec![old.clone(), new.clone()] } else { vec![old.clone()] };
+            match self.verifier.find_match(candidates, hash).await? {
                 Some(0) => {}
                 // The same change was made before, and its answer lost.
                 Some(_) => return Ok(profile),
                 None => return Err(AuthError::WrongPassword(name.clone())),
             }
-            let hash = match &hashed {
+            let hash = match &new_hash {
                 Some(hash) => PasswordHash::clone(hash),
-                None => hashed.insert(self.proof.hash(new.clone()).await?).clone(),
+                None => new_hash.insert(self.verifier.hash(new.clone()).await?).clone(),
             };
             profile.password_hash = Some(hash);
             profile.password_version = profile.password_version.saturating_add(1);
@@ -97,11 +98,11 @@ impl Login {
             let replaced = self
                 .profiles
                 .bucket()
-                .replace_if(&key, &version, to_bytes(&profile))
+                .replace_if(&key, &version, encode_profile(&profile))
                 .await
-                .map_err(Unavailable::from)?;
+                .map_err(StorageUnavailable::from)?;
             if replaced.is_some() {
-                self.profiles.note(profile.clone(), epoch);
+                self.profiles.add_to_index(profile.clone(), term);
                 info!(user = %name, "changed the password of {name}");
                 return Ok(profile);
             }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::registry::random;
-use crate::storage::{Bucket, BucketError, Created, Key};
+use crate::storage::{Bucket, BucketError, CreateOutcome, Key};
 
 /// What tokens are made and checked with. Who has it can be anybody.
 ///
@@ -63,14 +63,14 @@ impl TokenKey {
     ///
     /// # Errors
     /// [`TokenKeyError`] if the bucket does not answer, or holds something else.
-    pub async fn of_bucket(bucket: &Bucket) -> Result<Self, TokenKeyError> {
+    pub async fn load_or_create(bucket: &Bucket) -> Result<Self, TokenKeyError> {
         let stored = if let Some(stored) = bucket.get(&Key::TokenKey).await? {
             stored
         } else {
-            let mine = Self::new(random::key());
-            match bucket.create(&Key::TokenKey, mine.to_file().into()).await? {
-                Created::New(_) => return Ok(mine),
-                Created::Taken(stored) => stored,
+            let own = Self::new(random::secret_key());
+            match bucket.create(&Key::TokenKey, own.to_file().into()).await? {
+                CreateOutcome::Created(_) => return Ok(own),
+                CreateOutcome::AlreadyExists(stored) => stored,
             }
         };
         Self::from_file(&stored.bytes).ok_or_else(|| TokenKeyError::Damaged { store: bucket.describe() })
@@ -101,9 +101,9 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
-    use crate::storage::{Backend, Fault, Memory, RetryPolicy};
+    use crate::storage::{Backend, Fault, MemoryBackend, RetryPolicy};
 
-    fn bucket(memory: &Memory) -> Bucket {
+    fn bucket(memory: &MemoryBackend) -> Bucket {
         Bucket::new(Arc::new(memory.clone()), RetryPolicy { attempts: 1, ..RetryPolicy::default() })
     }
 
@@ -117,23 +117,23 @@ mod tests {
 
     #[tokio::test]
     async fn nodes_that_draw_a_key_at_once_agree_on_the_first() {
-        let memory = Memory::new();
+        let memory = MemoryBackend::new();
         // All look before any writes: what is late takes effect late, so the first call of each comes before any second one.
         memory.faults().inject(10, &Fault::Delay(std::time::Duration::from_millis(5)));
         let buckets: Vec<Bucket> = (0..5).map(|_| bucket(&memory)).collect();
-        let keys = join_all(buckets.iter().map(TokenKey::of_bucket)).await;
+        let keys = join_all(buckets.iter().map(TokenKey::load_or_create)).await;
         let keys: Vec<[u8; 32]> = keys.into_iter().map(|key| *key.unwrap().reveal()).collect();
         assert!(keys.iter().all(|key| *key == keys[0]));
-        assert_eq!(*TokenKey::of_bucket(&bucket(&memory)).await.unwrap().reveal(), keys[0]);
-        assert_ne!(*TokenKey::of_bucket(&bucket(&Memory::new())).await.unwrap().reveal(), keys[0]);
+        assert_eq!(*TokenKey::load_or_create(&bucket(&memory)).await.unwrap().reveal(), keys[0]);
+        assert_ne!(*TokenKey::load_or_create(&bucket(&MemoryBackend::new())).await.unwrap().reveal(), keys[0]);
     }
 
     #[tokio::test]
     async fn a_damaged_key_is_no_key_and_is_not_shown() {
         for damaged in ["", "{}", r#"{"token_key":"c2hvcnQ"}"#, r#"{"token_key":"!"}"#] {
-            let memory = Memory::new();
+            let memory = MemoryBackend::new();
             memory.create(&Key::TokenKey, damaged.to_owned().into()).await.unwrap();
-            let error = TokenKey::of_bucket(&bucket(&memory)).await.unwrap_err().to_string();
+            let error = TokenKey::load_or_create(&bucket(&memory)).await.unwrap_err().to_string();
             assert!(error.contains("secrets/tokens.json") && !error.contains("c2hvcnQ"), "{error}");
         }
     }

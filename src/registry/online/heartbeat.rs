@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use super::clients::Clients;
-use crate::registry::auth::access::{Access, Verdict};
+use super::online_clients::OnlineClients;
+use crate::registry::auth::authorizer::{AuthDecision, Authorizer};
 use crate::registry::auth::credentials::{Caller, Credentials};
 use crate::registry::error::AuthError;
-use crate::registry::users::index::Entry;
-use crate::registry::users::profiles::Profiles;
+use crate::registry::users::profile_store::ProfileStore;
+use crate::registry::users::user_index::IndexEntry;
 use rollcall_core::{Addr, BootMs, Username};
 
 /// Heartbeats that fit in one TTL if the client follows our advice, so that two may be lost without harm.
-const BEATS_PER_TTL: u64 = 3;
+const HEARTBEATS_PER_TTL: u64 = 3;
 
 /// A heartbeat that was accepted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Beat {
-    /// Where others are now told to reach the client, if it ever told.
+pub struct AcceptedHeartbeat {
+    /// Where others are now reported to reach the client, if it ever reported.
     pub addr: Option<Addr>,
     /// For how long it stays online.
     pub ttl_ms: u64,
@@ -26,67 +26,68 @@ pub struct Beat {
 
 /// Accepts heartbeats.
 pub(crate) struct Heartbeats {
-    clients: Arc<Clients>,
-    profiles: Arc<Profiles>,
-    access: Arc<Access>,
+    clients: Arc<OnlineClients>,
+    profiles: Arc<ProfileStore>,
+    authorizer: Arc<Authorizer>,
 }
 
 impl Heartbeats {
-    /// Heartbeats of those whom `access` lets in mark `clients` as online.
-    pub(crate) fn new(clients: Arc<Clients>, profiles: Arc<Profiles>, access: Arc<Access>) -> Self {
-        Self { clients, profiles, access }
+    /// Heartbeats of those whom `authorizer` lets in mark `clients` as online.
+    pub(crate) fn new(clients: Arc<OnlineClients>, profiles: Arc<ProfileStore>, authorizer: Arc<Authorizer>) -> Self {
+        Self { clients, profiles, authorizer }
     }
 
-    /// Marks a registered user as online from now, at `addr` if one was told. Only a name that is not in the index
-    /// costs a read of the bucket; or a password, or the first token of a user in an epoch that nobody else told of.
+    /// Marks a registered user as online from now, at `addr` if one was reported. Only a name that is not in the index
+    /// costs a read of the bucket; or a password, or the first token of a user in an term that nobody else reported of.
     pub(crate) async fn heartbeat(
         &self,
         name: &Username,
         addr: Option<Addr>,
         credentials: Credentials<'_>,
         caller: Caller,
-    ) -> Result<Beat, AuthError> {
+    ) -> Result<AcceptedHeartbeat, AuthError> {
         let entry = self.profiles.entry(name, caller.now).await?;
-        self.access.authorize(name, &entry, credentials, caller).await?;
-        Ok(self.note_heartbeat(name, addr, &entry, caller.now))
+        self.authorizer.authorize(name, &entry, credentials, caller).await?;
+        Ok(self.record(name, addr, &entry, caller.now))
     }
 
     /// As [`Self::heartbeat`] for who is online already and has no password, which is what most heartbeats are for; otherwise
     /// `None`, and nothing is done.
-    pub(crate) fn renew(&self, name: &Username, addr: Option<Addr>, now: BootMs) -> Option<Beat> {
-        let renewed = self.clients.ask_alone(now, |table, now| table.renew(name, addr, now))?;
-        Some(self.beat(renewed.addr))
+    pub(crate) fn renew(&self, name: &Username, addr: Option<Addr>, now: BootMs) -> Option<AcceptedHeartbeat> {
+        let renewed = self.clients.with_table_without_expiry(now, |table, now| table.renew(name, addr, now))?;
+        Some(self.accepted(renewed.addr))
     }
 
     /// As [`Self::heartbeat`] if it can be accepted without waiting for anything; otherwise `None`, and nothing is done.
-    pub(crate) fn heartbeat_at_once(
+    pub(crate) fn try_heartbeat(
         &self,
         name: &Username,
         addr: Option<Addr>,
         credentials: Credentials<'_>,
         caller: Caller,
-    ) -> Option<Beat> {
+    ) -> Option<AcceptedHeartbeat> {
         let entry = self.profiles.index().entry(name)?;
-        let granted = self.access.judge(&entry, credentials, caller.wall) == Verdict::Granted;
-        granted.then(|| self.note_heartbeat(name, addr, &entry, caller.now))
+        let is_allowed =
+            self.authorizer.authorize_from_memory(&entry, credentials, caller.wall) == AuthDecision::Allowed;
+        is_allowed.then(|| self.record(name, addr, &entry, caller.now))
     }
 
-    fn note_heartbeat(&self, name: &Username, told: Option<Addr>, entry: &Entry, now: BootMs) -> Beat {
+    fn record(&self, name: &Username, reported: Option<Addr>, entry: &IndexEntry, now: BootMs) -> AcceptedHeartbeat {
         // Who has no password never gets one, so what was granted once is granted as long as it stays online.
-        let anybody_may = entry.guard.is_open();
-        let addr = self.clients.ask_alone(now, |table, now| {
-            let addr = table.heartbeat(name, told, entry.addr, now);
-            if anybody_may {
-                table.vouch(name);
+        let is_open = entry.credential.is_open();
+        let addr = self.clients.with_table_without_expiry(now, |table, now| {
+            let addr = table.heartbeat(name, reported, entry.addr, now);
+            if is_open {
+                table.mark_open(name);
             }
             addr
         });
-        self.beat(addr)
+        self.accepted(addr)
     }
 
-    fn beat(&self, addr: Option<Addr>) -> Beat {
+    fn accepted(&self, addr: Option<Addr>) -> AcceptedHeartbeat {
         let ttl_ms = self.clients.ttl_ms();
-        Beat { addr, ttl_ms, next_heartbeat_ms: (ttl_ms / BEATS_PER_TTL).max(1) }
+        AcceptedHeartbeat { addr, ttl_ms, next_heartbeat_ms: (ttl_ms / HEARTBEATS_PER_TTL).max(1) }
     }
 }
 
@@ -94,7 +95,7 @@ impl Heartbeats {
 mod tests {
     use super::*;
     use crate::registry::testing::{caller, name, registry, registry_on, user};
-    use crate::registry::{LookupError, NewUser};
+    use crate::registry::{LookupError, RegisterRequest};
     use crate::storage::Fault;
     use rollcall_core::{Page, Password, Term};
 
@@ -102,9 +103,9 @@ mod tests {
     async fn a_client_is_listed_until_exactly_the_ttl_after_its_heartbeat() {
         let (registry, _) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        let beat = registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.unwrap();
-        assert_eq!((beat.ttl_ms, beat.next_heartbeat_ms), (30_000, 10_000));
-        (0..30_000).step_by(250).for_each(|ms| registry.observe(BootMs(ms)));
+        let accepted = registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.unwrap();
+        assert_eq!((accepted.ttl_ms, accepted.next_heartbeat_ms), (30_000, 10_000));
+        (0..30_000).step_by(250).for_each(|ms| registry.tick(BootMs(ms)));
         assert_eq!(registry.online(&Page::default(), BootMs(29_999)).len(), 1);
         assert_eq!(registry.online_count(BootMs(29_999)), 1);
         assert_eq!(registry.online_count(BootMs(30_000)), 0);
@@ -115,14 +116,14 @@ mod tests {
         let (registry, _) = registry();
         let password = Password::new("secret".to_owned());
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        let carol = NewUser { password: Some(password), ..user("carol") };
-        let token = registry.register(carol, caller(BootMs(0))).await.unwrap().granted.unwrap().token;
+        let carol = RegisterRequest { password: Some(password), ..user("carol") };
+        let token = registry.register(carol, caller(BootMs(0))).await.unwrap().issued_token.unwrap().token;
         for username in ["alice", "carol"] {
             let credentials = if username == "carol" { Credentials::Bearer(token.reveal()) } else { Credentials::None };
             assert_eq!(registry.renew(&name(username), None, BootMs(0)), None, "not online yet");
-            let beat = registry.heartbeat(&name(username), None, credentials, caller(BootMs(0))).await.unwrap();
+            let accepted = registry.heartbeat(&name(username), None, credentials, caller(BootMs(0))).await.unwrap();
             let renewed = registry.renew(&name(username), None, BootMs(1));
-            assert_eq!(renewed, (username == "alice").then_some(beat), "{username}");
+            assert_eq!(renewed, (username == "alice").then_some(accepted), "{username}");
         }
     }
 
@@ -142,8 +143,8 @@ mod tests {
         for (username, at, calls) in
             [("alice", 0, 0), ("bob", 0, 1), ("bob", 1999, 1), ("bob", 2000, 2), ("alice", 2000, 2)]
         {
-            let beat = registry.heartbeat(&name(username), None, Credentials::None, caller(BootMs(at))).await;
-            assert_eq!(beat.is_ok(), username == "alice");
+            let accepted = registry.heartbeat(&name(username), None, Credentials::None, caller(BootMs(at))).await;
+            assert_eq!(accepted.is_ok(), username == "alice");
             assert_eq!(memory.faults().calls() - before, calls, "{username} at {at}");
         }
     }
@@ -171,8 +172,8 @@ mod tests {
         let (registry, memory) = registry();
         registry_on(&memory).register(user("alice"), caller(BootMs(0))).await.unwrap();
         memory.faults().set_outage(Some(Fault::Transient));
-        let beat = registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await;
-        assert!(matches!(beat, Err(AuthError::Lookup(LookupError::Storage(_)))));
+        let accepted = registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await;
+        assert!(matches!(accepted, Err(AuthError::Lookup(LookupError::Storage(_)))));
         memory.faults().set_outage(None);
         assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.is_ok());
     }

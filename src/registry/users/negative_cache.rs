@@ -5,16 +5,16 @@ use std::collections::{HashSet, VecDeque};
 use rollcall_core::{BootMs, Username};
 
 /// For how long a miss is remembered: short, since another leader may register the name at any time.
-const REMEMBER_MS: u64 = 2000;
+const TTL_MS: u64 = 2000;
 
 /// The most names that are remembered; the oldest makes room.
-const MOST: usize = 4096;
+const MAX_NAMES: usize = 4096;
 
-/// Invariant: `names` and `ages` hold the same names, each once, the oldest in front.
+/// Invariant: `names` and `by_age` hold the same names, each once, the oldest in front.
 #[derive(Debug, Default)]
 pub(super) struct NegativeCache {
     names: HashSet<Username>,
-    ages: VecDeque<(BootMs, Username)>,
+    by_age: VecDeque<(BootMs, Username)>,
 }
 
 impl NegativeCache {
@@ -24,11 +24,11 @@ impl NegativeCache {
         if self.names.contains(name) {
             return;
         }
-        if self.ages.len() == MOST {
+        if self.by_age.len() == MAX_NAMES {
             self.drop_oldest();
         }
         self.names.insert(name.clone());
-        self.ages.push_back((now, name.clone()));
+        self.by_age.push_back((now, name.clone()));
     }
 
     /// Whether `name` was missed a moment before `now`.
@@ -42,13 +42,13 @@ impl NegativeCache {
     }
 
     fn expire(&mut self, now: BootMs) {
-        while self.ages.front().is_some_and(|(missed_at, _)| now.since(*missed_at) >= REMEMBER_MS) {
+        while self.by_age.front().is_some_and(|(added_at, _)| now.since(*added_at) >= TTL_MS) {
             self.drop_oldest();
         }
     }
 
     fn drop_oldest(&mut self) {
-        if let Some((_, name)) = self.ages.pop_front() {
+        if let Some((_, name)) = self.by_age.pop_front() {
             self.names.remove(&name);
         }
     }
@@ -60,21 +60,21 @@ mod tests {
 
     #[test]
     fn a_miss_is_forgotten_exactly_after_its_time() {
-        let mut misses = NegativeCache::default();
+        let mut cache = NegativeCache::default();
         let name = Username::parse("nobody").unwrap();
-        misses.insert(&name, BootMs(10));
-        assert!(misses.contains(&name, BootMs(10 + REMEMBER_MS - 1)));
-        assert!(!misses.contains(&name, BootMs(10 + REMEMBER_MS)));
+        cache.insert(&name, BootMs(10));
+        assert!(cache.contains(&name, BootMs(10 + TTL_MS - 1)));
+        assert!(!cache.contains(&name, BootMs(10 + TTL_MS)));
     }
 
     #[test]
     fn the_oldest_makes_room_for_the_newest() {
-        let mut misses = NegativeCache::default();
+        let mut cache = NegativeCache::default();
         let name = |n: usize| Username::parse(&format!("n{n}")).unwrap();
-        (0..=MOST).for_each(|n| misses.insert(&name(n), BootMs(0)));
-        assert_eq!((misses.names.len(), misses.ages.len()), (MOST, MOST));
-        assert!(!misses.contains(&name(0), BootMs(0)));
-        assert!(misses.contains(&name(1), BootMs(0)));
-        assert!(misses.contains(&name(MOST), BootMs(0)));
+        (0..=MAX_NAMES).for_each(|n| cache.insert(&name(n), BootMs(0)));
+        assert_eq!((cache.names.len(), cache.by_age.len()), (MAX_NAMES, MAX_NAMES));
+        assert!(!cache.contains(&name(0), BootMs(0)));
+        assert!(cache.contains(&name(1), BootMs(0)));
+        assert!(cache.contains(&name(MAX_NAMES), BootMs(0)));
     }
 }

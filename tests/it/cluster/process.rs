@@ -33,7 +33,7 @@ pub(crate) fn rollcall(dir: &Path) -> Command {
         "https_proxy",
         "all_proxy",
     ];
-    for variable in rollcall::config::variables().chain(others) {
+    for variable in rollcall::config::env_vars().chain(others) {
         command.env_remove(variable);
     }
     // For whoever looks for the cause of a failure.

@@ -1,4 +1,4 @@
-//! Requirement 004: the main one. (Its step 6, the download script, is tested in `commands/download.rs`.)
+//! Requirement 004: the main one. (Its step 6, the download script, is tested in `cli/download.rs`.)
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, Plan, until};
-use crate::pictures::png;
+use crate::sample_images::png;
 
 const TTL: Duration = Duration::from_secs(3);
 const ALICE: &str = r#"{"username": "alice", "addr": "10.40.6.26:9000"}"#;

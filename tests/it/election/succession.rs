@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::{Cluster, Plan, SOON, until};
-use crate::pictures::png;
+use crate::sample_images::png;
 
 /// Limit for the election of a successor. It is so far below the documented
 /// `election_timeout_min_ms` that only a proof of death or a resignation can be as quick.

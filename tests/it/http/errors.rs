@@ -3,7 +3,7 @@
 use image::ImageFormat;
 
 use crate::cluster::{Cluster, Plan};
-use crate::pictures::{claiming_to_be, picture, png};
+use crate::sample_images::{picture, png, png_with_declared_size};
 
 const KIB: usize = 1024;
 const MAX_JSON: usize = 64 * KIB;
@@ -90,7 +90,7 @@ async fn each_wrong_picture_gets_its_row_of_the_table_and_stores_nothing() {
     let rows: [(Vec<u8>, u16, &str); 8] = [
         (png(129, 1, 0), 400, "image_dimensions"),
         (picture(ImageFormat::Jpeg, 1, 129, 0), 400, "image_dimensions"),
-        (claiming_to_be(60_000, 60_000), 400, "image_dimensions"),
+        (png_with_declared_size(60_000, 60_000), 400, "image_dimensions"),
         (torn, 400, "image_corrupt"),
         (b"GIF89a, which is no format of ours".to_vec(), 415, "image_type"),
         (Vec::new(), 415, "image_type"),

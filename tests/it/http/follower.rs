@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::cluster::{Cluster, Plan};
-use crate::pictures::png;
+use crate::sample_images::png;
 
 const LEADERS_GETS: &[&str] = &[
     "/users",

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::cluster::{Answer, Cluster, Plan, until};
-use crate::pictures::png;
+use crate::sample_images::png;
 
 fn check_stamp(answer: &Answer, leader: &str, url: &str) {
     assert_eq!(answer.header("rollcall-leader"), Some(leader), "{answer}");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cluster::{Answer, Cluster, Plan, until};
-use crate::pictures::png;
+use crate::sample_images::png;
 
 const CAROL: &str = r#"{"username":"carol","password":"sesame-9"}"#;
 const BEAT: &str = r#"{"username":"carol"}"#;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::person::Person;
+use super::peer_process::PeerProcess;
 use crate::cluster::{rollcall, until};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/peers_demo.sh");
@@ -114,9 +114,9 @@ async fn six_peers_start_are_shown_hear_a_seventh_and_stop_without_a_trace() {
 
     let first = format!("127.0.0.1:{}", demo.port);
     let mut guest =
-        Person::start(dir.path(), "guest", &["--no-lan", "--listen", "127.0.0.1:0", "--peers", &first]).await;
-    guest.sees(6).await;
-    guest.types("hello to all six");
+        PeerProcess::start(dir.path(), "guest", &["--no-lan", "--listen", "127.0.0.1:0", "--peers", &first]).await;
+    guest.wait_for_peers(6).await;
+    guest.type_line("hello to all six");
     for name in names {
         let log = dir.path().join("demo").join(format!("{name}.log"));
         let hears = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("hello to all six"));
@@ -125,7 +125,7 @@ async fn six_peers_start_are_shown_hear_a_seventh_and_stop_without_a_trace() {
     let status = demo.says(&["status"], 0).await;
     let heard = status.lines().skip(1).filter(|line| line.split_whitespace().nth(5) == Some("1"));
     assert_eq!(heard.count(), 6, "{status}");
-    guest.quits().await;
+    guest.quit().await;
 
     let one = rows[3][1].parse().expect("a process number");
     rustix::process::kill_process(

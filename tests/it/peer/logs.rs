@@ -11,15 +11,15 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::person::Person;
-use super::strangers::{ID, greet, message};
-use super::talker::Talker;
+use super::foreign_peers::{ID, greet, message};
+use super::json_process::JsonProcess;
+use super::peer_process::PeerProcess;
 use crate::cluster::{Process, rollcall, until};
 
 /// Starts a peer that knows these addresses, and a registry that is not there.
 fn start(dir: &Path, peers: &str, level: Option<&str>, format: &str) -> Process {
     let mut command = rollcall(dir);
-    for variable in rollcall::config::chat::variables().chain(["RUST_LOG"]) {
+    for variable in rollcall::config::chat::env_vars().chain(["RUST_LOG"]) {
         command.env_remove(variable);
     }
     command.args(["peer", "--name", "alice", "--no-lan", "--listen", "127.0.0.1:0"]);
@@ -41,8 +41,8 @@ fn log(dir: &Path) -> String {
 #[tokio::test]
 async fn a_log_of_json_has_one_object_a_line_with_what_an_operator_looks_for() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let friend = Person::start(dir.path(), "friend", &["--no-lan", "--listen", "127.0.0.1:0"]).await;
-    let (there, id) = (friend.listens_at(), friend.events()[0]["id"].clone());
+    let friend = PeerProcess::start(dir.path(), "friend", &["--no-lan", "--listen", "127.0.0.1:0"]).await;
+    let (there, id) = (friend.mesh_addr(), friend.events()[0]["id"].clone());
     let mut peer = start(dir.path(), &format!("127.0.0.1:1,{there}"), None, "json");
     let lines = || -> Vec<Value> {
         let text = log(dir.path());
@@ -52,17 +52,17 @@ async fn a_log_of_json_has_one_object_a_line_with_what_an_operator_looks_for() {
     };
     let find =
         |message: &str| lines().into_iter().find(|line| line["message"].as_str().unwrap_or("").contains(message));
-    until("both failures", async || find("dial failed").is_some() && find("registry does not help").is_some()).await;
+    until("both failures", async || find("dial failed").is_some() && find("registry cannot be used").is_some()).await;
     let failed = find("dial failed").expect("waited for");
     assert_eq!((&failed["level"], &failed["address"]), (&"INFO".into(), &"127.0.0.1:1".into()), "{failed}");
     assert!(failed["reason"].as_str().is_some_and(|why| why.contains("refused")), "{failed}");
     assert!(failed["timestamp"].as_str().is_some_and(|time| time.ends_with('Z')), "{failed}");
-    let away = find("registry does not help").expect("waited for");
+    let away = find("registry cannot be used").expect("waited for");
     assert!(away["level"] == "WARN" && away["reason"].as_str().is_some_and(|why| !why.is_empty()), "{away}");
     until("a link", async || find("linked").is_some()).await;
     let linked = find("linked").expect("waited for");
     assert_eq!((&linked["peer"], &linked["dialled"], linked["address"].as_str()), (&id, &true.into(), Some(&*there)));
-    friend.quits().await;
+    friend.quit().await;
     until("its end", async || find("unlinked").is_some()).await;
     let unlinked = find("unlinked").expect("waited for");
     assert_eq!((&unlinked["peer"], &unlinked["link"]), (&id, &linked["link"]));
@@ -88,18 +88,18 @@ async fn who_does_not_read_the_log_stops_nobody_and_is_told_what_was_lost() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (mut unread, stderr) = std::io::pipe().expect("a pipe");
     let mut command = rollcall(dir.path());
-    for variable in rollcall::config::chat::variables() {
+    for variable in rollcall::config::chat::env_vars() {
         command.env_remove(variable);
     }
     command.args(["peer", "--json", "--name", "alice", "--no-lan", "--listen", "127.0.0.1:0", "--log-level", "debug"]);
     command.stderr(stderr);
-    let mut alice = Talker::start("alice", command).await.expect("the program was built");
-    let mut stream = TcpStream::connect(alice.told("listen")).await.expect("it listens");
+    let mut alice = JsonProcess::start("alice", command).await.expect("the program was built");
+    let mut stream = TcpStream::connect(alice.ready_field("listen")).await.expect("it listens");
     greet(&mut stream, ID).await;
     // Each is a line of the log, and all of them are six times as much as a pipe and the queue hold.
     let noise = "{}\n".repeat(20_000) + &message(ID, 1, "chat", "still here");
     stream.write_all(noise.as_bytes()).await.expect("it reads");
-    alice.sees("what comes after the noise", |event| event["text"] == "still here").await;
+    alice.wait_for_event("what comes after the noise", |event| event["text"] == "still here").await;
     let read = Arc::<Mutex<Vec<u8>>>::default();
     let text = || String::from_utf8(read.lock().expect("nobody panics with it").clone()).expect("text");
     let sink = Arc::clone(&read);
@@ -115,15 +115,15 @@ async fn who_does_not_read_the_log_stops_nobody_and_is_told_what_was_lost() {
     });
     // From then on there is room, so only noise can have been lost.
     until("what was lost", async || text().contains("lines of the log were lost")).await;
-    alice.types("QUIT");
-    assert!(alice.end().await.success());
+    alice.type_line("QUIT");
+    assert!(alice.wait_for_exit().await.success());
     reader.join().expect("it only reads");
     let text = text();
     let lost = text.lines().filter(|line| line.contains("lines of the log were lost"));
     let counts = lost.map(|line| line.rsplit_once("lines=").and_then(|(_, count)| count.parse::<usize>().ok()));
     let counts: Vec<usize> = counts.map(|count| count.expect("how many")).collect();
     assert!(!counts.is_empty(), "it is said");
-    let kept = text.lines().filter(|line| line.contains("no message")).count();
+    let kept = text.lines().filter(|line| line.contains("invalid message")).count();
     assert_eq!(kept + counts.iter().sum::<usize>(), 20_000, "{counts:?}");
     assert!(text.lines().last().is_some_and(|line| line.contains("unlinked") || line.contains("leaving")), "{text}");
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::person::Person;
+use super::peer_process::PeerProcess;
 use crate::cluster::{http_client, rollcall, until};
 
 const FLAGS: [&str; 5] = ["--no-lan", "--listen", "127.0.0.1:0", "--metrics", "0"];
 
 /// Every sample of a peer, by name and labels as they are written.
-async fn samples(person: &Person) -> BTreeMap<String, u64> {
-    let answer = http_client().get(person.metrics_url() + "/metrics").send().await.expect("it serves");
+async fn samples(peer: &PeerProcess) -> BTreeMap<String, u64> {
+    let answer = http_client().get(peer.metrics_url() + "/metrics").send().await.expect("it serves");
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let page = answer.text().await.expect("a body");
@@ -23,40 +23,40 @@ async fn samples(person: &Person) -> BTreeMap<String, u64> {
     lines.map(sample).collect()
 }
 
-async fn sample(person: &Person, name: &str) -> u64 {
-    let samples = samples(person).await;
+async fn sample(peer: &PeerProcess, name: &str) -> u64 {
+    let samples = samples(peer).await;
     *samples.get(&format!("rollcall_peer_{name}")).unwrap_or_else(|| panic!("{name} is in {samples:?}"))
 }
 
-async fn health(person: &Person) -> (u16, Value) {
-    let answer = http_client().get(person.metrics_url() + "/healthz").send().await.expect("it serves");
+async fn health(peer: &PeerProcess) -> (u16, Value) {
+    let answer = http_client().get(peer.metrics_url() + "/healthz").send().await.expect("it serves");
     (answer.status().as_u16(), answer.json().await.expect("JSON"))
 }
 
 #[tokio::test]
 async fn what_two_peers_say_is_counted_exactly() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut alice = Person::start(dir.path(), "alice", &FLAGS).await;
-    let there = alice.listens_at();
-    let mut bob = Person::start(dir.path(), "bob", &[&FLAGS[..], &["--peers", &there]].concat()).await;
+    let mut alice = PeerProcess::start(dir.path(), "alice", &FLAGS).await;
+    let there = alice.mesh_addr();
+    let mut bob = PeerProcess::start(dir.path(), "bob", &[&FLAGS[..], &["--peers", &there]].concat()).await;
     // Each has asked the other for its history and has got the answer: from now on chat comes by itself alone.
-    for person in [&alice, &bob] {
+    for peer in [&alice, &bob] {
         until("the history to be compared", async || {
-            sample(person, r#"messages_received_total{kind="history"}"#).await == 2
+            sample(peer, r#"messages_received_total{kind="history"}"#).await == 2
         })
         .await;
     }
     for line in ["one", "two", "three"] {
-        alice.types(line);
+        alice.type_line(line);
     }
-    bob.types("four");
-    bob.types("DM alice psst");
-    bob.hears("three").await;
-    alice.hears("four").await;
+    bob.type_line("four");
+    bob.type_line("DM alice psst");
+    bob.wait_for_post("three").await;
+    alice.wait_for_post("four").await;
     until("a direct message", async || alice.count(|event| event["event"] == "direct") == 1).await;
     let chat = |direction: &str| format!(r#"messages_{direction}_total{{kind="chat"}}"#);
     let direct = |direction: &str| format!(r#"messages_{direction}_total{{kind="direct"}}"#);
-    for (person, posted, heard, whispered, told) in [(&alice, 3, 1, 0, 1), (&bob, 1, 3, 1, 0)] {
+    for (peer, posted, heard, whispered, told) in [(&alice, 3, 1, 0, 1), (&bob, 1, 3, 1, 0)] {
         for (name, count) in [
             ("posts_sent_total", posted),
             ("posts_received_total", heard),
@@ -71,14 +71,14 @@ async fn what_two_peers_say_is_counted_exactly() {
             (r#"errors_total{kind="message"}"#, 0),
             (r#"links_lost_total{reason="slow"}"#, 0),
         ] {
-            assert_eq!(sample(person, name).await, count, "{name} of {}", person.name);
+            assert_eq!(sample(peer, name).await, count, "{name} of {}", peer.name);
         }
         until("heartbeats both ways", async || {
-            let samples = samples(person).await;
+            let samples = samples(peer).await;
             samples["rollcall_peer_heartbeats_sent_total"] > 1 && samples["rollcall_peer_heartbeats_received_total"] > 1
         })
         .await;
-        assert!(sample(person, "sent_bytes_total").await > 500);
+        assert!(sample(peer, "sent_bytes_total").await > 500);
     }
     let (status, healthy) = health(&bob).await;
     assert_eq!((status, &healthy["status"], &healthy["connections"]), (200, &"ok".into(), &1.into()), "{healthy}");
@@ -96,7 +96,7 @@ async fn what_two_peers_say_is_counted_exactly() {
     assert!(gone["rollcall_peer_reconnects_total"] >= gone["rollcall_peer_dials_failed_total"], "{gone:?}");
     assert_eq!(health(&bob).await.0, 200, "who is alone is not ill");
     let url = bob.metrics_url();
-    bob.quits().await;
+    bob.quit().await;
     assert!(http_client().get(url + "/healthz").send().await.is_err(), "it ends with the peer");
 }
 
@@ -104,8 +104,8 @@ async fn what_two_peers_say_is_counted_exactly() {
 async fn strangers_and_noise_are_counted() {
     use std::io::{Read, Write};
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let alice = Person::start(dir.path(), "alice", &FLAGS).await;
-    let connect = || std::net::TcpStream::connect(alice.listens_at()).expect("it listens");
+    let alice = PeerProcess::start(dir.path(), "alice", &FLAGS).await;
+    let connect = || std::net::TcpStream::connect(alice.mesh_addr()).expect("it listens");
     connect().write_all(b"GET / HTTP/1.1\r\n").expect("it reads");
     until("a stranger", async || sample(&alice, r#"errors_total{kind="greeting"}"#).await == 1).await;
     let mut noisy = connect();
@@ -139,7 +139,7 @@ async fn an_address_that_cannot_be_served_is_named_with_a_remedy() {
 #[tokio::test]
 async fn the_health_check_of_containers_tells_well_from_ill() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let alice = Person::start(dir.path(), "alice", &FLAGS).await;
+    let alice = PeerProcess::start(dir.path(), "alice", &FLAGS).await;
     let url = alice.metrics_url();
     let port = url.rsplit(':').next().expect("a port");
     let check = async |args: &[&str]| {

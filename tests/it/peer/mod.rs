@@ -1,18 +1,18 @@
 //! The peer: its engine in simulated networks, and real processes.
 
 mod demo;
+mod deployment_files;
+mod foreign_peers;
 mod fuzz;
-mod lan;
+mod json_process;
+mod lan_processes;
+mod lan_simulation;
 mod logs;
-mod mesh;
+mod mesh_processes;
 mod metrics;
-mod neighbours;
-mod person;
+mod peer_process;
 mod python;
 mod scan;
-mod shipped;
 mod storms;
-mod strangers;
-mod talker;
 mod terminal;
 mod world;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::person::{LOOPBACK, Person};
+use super::peer_process::{LOOPBACK, PeerProcess};
 use crate::cluster::rollcall;
 
 async fn scan(dir: &Path, flags: &[&str]) -> Value {
@@ -25,7 +25,7 @@ fn command(dir: &Path, flags: &[&str]) -> Command {
 async fn a_peer_of_this_machine_is_found_and_keeps_nothing_of_who_looked_around() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let name = format!("al{:08x}", rand::random::<u32>());
-    let mut al = Person::start(dir.path(), &name, &["--listen", "127.0.0.1:0", "--lan"]).await;
+    let mut al = PeerProcess::start(dir.path(), &name, &["--listen", "127.0.0.1:0", "--lan"]).await;
     let port = al.events()[0]["lan_port"].as_u64().expect("a port");
     let seen = scan(dir.path(), &["--wait", "2"]).await;
     let peers = seen["peers"].as_array().expect("a list");
@@ -40,10 +40,10 @@ async fn a_peer_of_this_machine_is_found_and_keeps_nothing_of_who_looked_around(
     let loopback = |asked: &&Value| asked["to"] == "127.255.255.255";
     let asked = seen["asked"].as_array().expect("a list").iter().find(loopback).expect("loopback is asked");
     assert_eq!(asked["was_heard"], true, "its own question came back: {seen}");
-    al.types("LIST");
+    al.type_line("LIST");
     let is_scan = |uid: &Value| uid.as_str().is_some_and(|uid| uid.starts_with("rollcall-scan@"));
     crate::cluster::until("a list", async || al.count(|event| event["event"] == "list") == 1).await;
-    let events = al.quits().await;
+    let events = al.quit().await;
     assert!(!events.iter().any(|event| event["event"] == "found" && is_scan(&event["peer"]["uid"])), "{events:?}");
     let list = events.iter().find(|event| event["event"] == "list").expect("waited for");
     assert!(!list["peers"].as_array().expect("a list").iter().any(|peer| is_scan(&peer["uid"])), "{list}");
@@ -53,8 +53,8 @@ async fn a_peer_of_this_machine_is_found_and_keeps_nothing_of_who_looked_around(
 async fn where_nobody_is_the_reason_is_said_and_it_is_no_failure() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let name = format!("al{:08x}", rand::random::<u32>());
-    let al = Person::start(dir.path(), &name, &["--listen", "127.0.0.1:0", "--lan"]).await;
-    al.quits().await;
+    let al = PeerProcess::start(dir.path(), &name, &["--listen", "127.0.0.1:0", "--lan"]).await;
+    al.quit().await;
     let seen = scan(dir.path(), &["--wait", "1"]).await;
     let peers = seen["peers"].as_array().expect("a list");
     assert!(!peers.iter().any(|peer| peer["name"] == *name), "who left is not found: {seen}");

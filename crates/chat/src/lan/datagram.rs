@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::fields::{Dialect, Fields, Lines};
-use crate::profile::{Avatar, InvalidAvatar, Profile};
+use super::fields::{Dialect, FieldWriter, Fields};
+use crate::lan_user_id::LanUserId;
+use crate::profile::{Avatar, InvalidAvatar, PeerProfile};
 use crate::text::MAX_TEXT_BYTES;
-use crate::user_id::UserId;
 
 /// The longest payload of a UDP datagram over IPv4.
 pub const MAX_DATAGRAM_BYTES: usize = 65_507;
@@ -18,18 +18,18 @@ const TTL_SECONDS: i64 = 3600;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Datagram {
     /// Who it is from, as it says; an ACK does not say.
-    pub from: Option<UserId>,
+    pub from: Option<LanUserId>,
     /// Its own number, if it has one. (Of an ACK: the number of what is acknowledged.)
     pub id: Option<u64>,
     /// When it was sent by the sender's clock, in Unix seconds; 0 if it does not say.
     pub sent_at: i64,
     /// What it says.
-    pub body: Body,
+    pub body: DatagramBody,
 }
 
 /// What a datagram says.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Body {
+pub enum DatagramBody {
     /// "I am here, and answers go to this port."
     Discovery {
         /// The port.
@@ -40,21 +40,21 @@ pub enum Body {
     /// To one peer.
     Direct {
         /// Whom.
-        to: UserId,
+        to: LanUserId,
         /// What.
         text: String,
     },
     /// Who the sender is.
     Profile {
         /// What it says of itself; an avatar that was refused is left out.
-        profile: Profile,
+        profile: PeerProfile,
         /// Why the avatar was refused.
         refused: Option<InvalidAvatar>,
     },
     /// A question for who else is there.
     ListRequest,
     /// The answer.
-    ListResponse(Vec<UserId>),
+    ListResponse(Vec<LanUserId>),
     /// The draft's sign of life.
     Ping,
     /// The draft's "I have it".
@@ -66,105 +66,105 @@ impl Datagram {
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<(Self, Dialect)> {
         let (fields, dialect) = Fields::read(std::str::from_utf8(bytes).ok()?);
-        let user = |key: &str| fields.value(key).and_then(UserId::parse);
-        let content = || fields.value("CONTENT").filter(|text| text.len() <= MAX_TEXT_BYTES).map(str::to_owned);
-        let (from, body) = match fields.value("TYPE")? {
+        let user = |key: &str| fields.get(key).and_then(LanUserId::parse);
+        let content = || fields.get("CONTENT").filter(|text| text.len() <= MAX_TEXT_BYTES).map(str::to_owned);
+        let (from, body) = match fields.get("TYPE")? {
             "PEER_DISCOVERY" => {
-                let port = fields.value("PORT")?.parse().ok().filter(|port| *port != 0)?;
-                (user("USER_ID")?, Body::Discovery { port })
+                let port = fields.get("PORT")?.parse().ok().filter(|port| *port != 0)?;
+                (user("USER_ID")?, DatagramBody::Discovery { port })
             }
-            "POST" => (user("USER_ID")?, Body::Post(content()?)),
-            "DM" => (user("FROM")?, Body::Direct { to: user("TO")?, text: content()? }),
+            "POST" => (user("USER_ID")?, DatagramBody::Post(content()?)),
+            "DM" => (user("FROM")?, DatagramBody::Direct { to: user("TO")?, text: content()? }),
             "PROFILE" => (user("USER_ID")?, read_profile(&fields)),
-            "PEER_LIST_REQUEST" => (user("FROM")?, Body::ListRequest),
+            "PEER_LIST_REQUEST" => (user("FROM")?, DatagramBody::ListRequest),
             "PEER_LIST_RESPONSE" => {
-                let names: Vec<String> = serde_json::from_str(fields.value("PEERS")?).ok()?;
-                let users = names.iter().take(MAX_LISTED).filter_map(|name| UserId::parse(name)).collect();
-                (user("FROM")?, Body::ListResponse(users))
+                let names: Vec<String> = serde_json::from_str(fields.get("PEERS")?).ok()?;
+                let users = names.iter().take(MAX_LISTED).filter_map(|name| LanUserId::parse(name)).collect();
+                (user("FROM")?, DatagramBody::ListResponse(users))
             }
-            "PING" => (user("USER_ID")?, Body::Ping),
+            "PING" => (user("USER_ID")?, DatagramBody::Ping),
             "ACK" => {
-                let datagram = Self { from: None, id: message_id(&fields), sent_at: 0, body: Body::Ack };
+                let datagram = Self { from: None, id: message_id(&fields), sent_at: 0, body: DatagramBody::Ack };
                 return Some((datagram, dialect));
             }
             _ => return None,
         };
-        let sent_at = fields.value("TIMESTAMP").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let sent_at = fields.get("TIMESTAMP").and_then(|text| text.parse().ok()).unwrap_or(0);
         Some((Self { from: Some(from), id: message_id(&fields), sent_at, body }, dialect))
     }
 
     /// Its bytes in a dialect; `None` if they do not fit into a datagram or it has no sender.
     #[must_use]
     pub fn write(&self, dialect: Dialect) -> Option<Bytes> {
-        let mut lines = Lines::new(dialect);
+        let mut writer = FieldWriter::new(dialect);
         let is_draft = dialect == Dialect::Spaced;
         let token = |scope: &str| Some(format!("{}|{}|{scope}", self.from.as_ref()?, self.sent_at + TTL_SECONDS));
-        lines.add("TYPE", self.body.kind());
+        writer.add("TYPE", self.body.kind());
         match &self.body {
-            Body::Discovery { port } => {
-                lines.add("USER_ID", self.from.as_ref()?).add("PORT", port);
-                self.stamp(&mut lines);
+            DatagramBody::Discovery { port } => {
+                writer.add("USER_ID", self.from.as_ref()?).add("PORT", port);
+                self.write_timestamp_and_id(&mut writer);
             }
-            Body::Post(text) => {
-                lines.add("USER_ID", self.from.as_ref()?).add("CONTENT", text);
+            DatagramBody::Post(text) => {
+                writer.add("USER_ID", self.from.as_ref()?).add("CONTENT", text);
                 if is_draft {
-                    lines.add("TTL", TTL_SECONDS);
+                    writer.add("TTL", TTL_SECONDS);
                 }
-                self.stamp(&mut lines);
+                self.write_timestamp_and_id(&mut writer);
                 if is_draft {
-                    lines.add("TOKEN", token("broadcast")?);
-                }
-            }
-            Body::Direct { to, text } => {
-                lines.add("FROM", self.from.as_ref()?).add("TO", to).add("CONTENT", text);
-                self.stamp(&mut lines);
-                if is_draft {
-                    lines.add("TOKEN", token("chat")?);
+                    writer.add("TOKEN", token("broadcast")?);
                 }
             }
-            Body::Profile { profile, .. } => {
-                lines.add("USER_ID", self.from.as_ref()?);
-                lines.add("DISPLAY_NAME", &profile.display_name).add("STATUS", &profile.status);
+            DatagramBody::Direct { to, text } => {
+                writer.add("FROM", self.from.as_ref()?).add("TO", to).add("CONTENT", text);
+                self.write_timestamp_and_id(&mut writer);
+                if is_draft {
+                    writer.add("TOKEN", token("chat")?);
+                }
+            }
+            DatagramBody::Profile { profile, .. } => {
+                writer.add("USER_ID", self.from.as_ref()?);
+                writer.add("DISPLAY_NAME", &profile.display_name).add("STATUS", &profile.status);
                 if !is_draft {
-                    self.stamp(&mut lines);
+                    self.write_timestamp_and_id(&mut writer);
                 }
                 if let Some(avatar) = &profile.avatar {
-                    lines.add("AVATAR_TYPE", avatar.media_type()).add("AVATAR_ENCODING", "base64");
-                    lines.add("AVATAR_DATA", avatar.base64());
+                    writer.add("AVATAR_TYPE", avatar.media_type()).add("AVATAR_ENCODING", "base64");
+                    writer.add("AVATAR_DATA", avatar.base64());
                 }
             }
-            Body::ListRequest => {
-                lines.add("FROM", self.from.as_ref()?);
+            DatagramBody::ListRequest => {
+                writer.add("FROM", self.from.as_ref()?);
                 // The documented one has no number; a look around needs one to know its own questions.
                 if let Some(id) = self.id {
-                    lines.add("MESSAGE_ID", digits(id));
+                    writer.add("MESSAGE_ID", hex_id(id));
                 }
             }
-            Body::ListResponse(users) => {
-                lines.add("FROM", self.from.as_ref()?).add("PEERS", serde_json::to_string(users).ok()?);
-                lines.add("COUNT", users.len());
-                self.stamp(&mut lines);
+            DatagramBody::ListResponse(users) => {
+                writer.add("FROM", self.from.as_ref()?).add("PEERS", serde_json::to_string(users).ok()?);
+                writer.add("COUNT", users.len());
+                self.write_timestamp_and_id(&mut writer);
             }
-            Body::Ping => {
-                lines.add("USER_ID", self.from.as_ref()?);
+            DatagramBody::Ping => {
+                writer.add("USER_ID", self.from.as_ref()?);
             }
-            Body::Ack => {
-                lines.add("MESSAGE_ID", digits(self.id?)).add("STATUS", "RECEIVED");
+            DatagramBody::Ack => {
+                writer.add("MESSAGE_ID", hex_id(self.id?)).add("STATUS", "RECEIVED");
             }
         }
-        let text = lines.end();
+        let text = writer.finish();
         (text.len() <= MAX_DATAGRAM_BYTES).then(|| text.into())
     }
 
-    fn stamp(&self, lines: &mut Lines) {
-        lines.add("TIMESTAMP", self.sent_at);
+    fn write_timestamp_and_id(&self, writer: &mut FieldWriter) {
+        writer.add("TIMESTAMP", self.sent_at);
         if let Some(id) = self.id {
-            lines.add("MESSAGE_ID", digits(id));
+            writer.add("MESSAGE_ID", hex_id(id));
         }
     }
 }
 
-impl Body {
+impl DatagramBody {
     fn kind(&self) -> &'static str {
         match self {
             Self::Discovery { .. } => "PEER_DISCOVERY",
@@ -179,13 +179,13 @@ impl Body {
     }
 }
 
-fn digits(id: u64) -> String {
+fn hex_id(id: u64) -> String {
     format!("{id:016x}")
 }
 
 /// 16 hex digits as a number. Whatever else a program writes there is made into one, the same for the same text (FNV-1a).
 fn message_id(fields: &Fields<'_>) -> Option<u64> {
-    let text = fields.value("MESSAGE_ID")?;
+    let text = fields.get("MESSAGE_ID")?;
     if text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
         return u64::from_str_radix(text, 16).ok();
     }
@@ -195,15 +195,15 @@ fn message_id(fields: &Fields<'_>) -> Option<u64> {
     )
 }
 
-fn read_profile(fields: &Fields<'_>) -> Body {
-    let text = |key| fields.value(key).unwrap_or_default();
-    let avatar = fields.value("AVATAR_DATA").filter(|data| !data.is_empty()).map(Avatar::from_base64);
+fn read_profile(fields: &Fields<'_>) -> DatagramBody {
+    let text = |key| fields.get(key).unwrap_or_default();
+    let avatar = fields.get("AVATAR_DATA").filter(|data| !data.is_empty()).map(Avatar::from_base64);
     let (avatar, refused) = match avatar {
         Some(Ok(avatar)) => (Some(avatar), None),
         Some(Err(why)) => (None, Some(why)),
         None => (None, None),
     };
-    Body::Profile { profile: Profile::new(text("DISPLAY_NAME"), text("STATUS"), avatar), refused }
+    DatagramBody::Profile { profile: PeerProfile::new(text("DISPLAY_NAME"), text("STATUS"), avatar), refused }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::text::one_line;
+use crate::text::replace_line_breaks;
 
 /// How a peer writes its lines, and wants to read them.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -33,18 +33,18 @@ impl<'a> Fields<'a> {
         (Self(fields), if is_spaced { Dialect::Spaced } else { Dialect::Compact })
     }
 
-    pub(super) fn value(&self, key: &str) -> Option<&'a str> {
+    pub(super) fn get(&self, key: &str) -> Option<&'a str> {
         self.0.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
     }
 }
 
 /// The lines of a datagram that is being written.
-pub(super) struct Lines {
+pub(super) struct FieldWriter {
     text: String,
     colon: &'static str,
 }
 
-impl Lines {
+impl FieldWriter {
     pub(super) fn new(dialect: Dialect) -> Self {
         let colon = match dialect {
             Dialect::Compact => ":",
@@ -55,12 +55,12 @@ impl Lines {
 
     /// Adds a field. A line break in the value becomes a space, or it would forge the next field.
     pub(super) fn add(&mut self, key: &str, value: impl std::fmt::Display) -> &mut Self {
-        let value = one_line(&value.to_string());
+        let value = replace_line_breaks(&value.to_string());
         let _ = writeln!(self.text, "{key}{}{value}", self.colon);
         self
     }
 
-    pub(super) fn end(mut self) -> String {
+    pub(super) fn finish(mut self) -> String {
         self.text.push('\n');
         self.text
     }

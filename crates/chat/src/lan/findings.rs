@@ -5,15 +5,15 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Serialize;
 
-use super::seen::{Asked, Present, Refusal, RefusalKind, Seen};
+use super::scan_result::{FoundPeer, ProbedAddress, ScanResult, SocketFailure, SocketFailureKind};
 use crate::engine::LAN_PORT;
-use crate::user_id::UserId;
+use crate::lan_user_id::LanUserId;
 
 /// One thing that a person should know.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Finding {
     /// What kind it is, for programs.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// What was seen and what it means.
     pub text: String,
     /// What can be done.
@@ -23,9 +23,10 @@ pub struct Finding {
 /// The kinds of findings.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum FindingKind {
     /// The shared port cannot be bound.
-    SharedPortRefused,
+    #[serde(rename = "shared_port_refused")]
+    SharedPortUnavailable,
     /// There is no network but loopback.
     OnlyLoopback,
     /// A question could not be sent.
@@ -33,55 +34,61 @@ pub enum Kind {
     /// A question was sent, and this machine did not hear it.
     NotHeardBack,
     /// A question came to this look around itself, and so to no other program of this machine.
-    HeardHereAlone,
+    #[serde(rename = "heard_here_alone")]
+    HeardByScanOnly,
     /// Nobody answered, and nothing is wrong here.
-    Silence,
+    #[serde(rename = "silence")]
+    NoAnswers,
     /// A peer writes from another address than it claims.
-    Mismatch,
+    #[serde(rename = "mismatch")]
+    AddressMismatch,
     /// Two addresses use one name.
-    Doubled,
+    #[serde(rename = "doubled")]
+    DuplicateName,
     /// Peers know somebody who was not heard.
-    NamedOnly,
+    #[serde(rename = "named_only")]
+    MentionedOnly,
 }
 
 /// What follows from what was seen, the gravest first.
 #[must_use]
-pub fn findings(seen: &Seen) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = seen.shared_refusal.iter().map(shared_port_refused).collect();
-    findings.extend(only_loopback(seen));
-    findings.extend(seen.asked.iter().filter_map(not_sent));
-    findings.extend(not_heard_back(seen));
-    findings.extend(heard_here_alone(seen));
-    if findings.is_empty() && seen.present.is_empty() {
-        findings.push(silence());
+pub fn findings(scan: &ScanResult) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = scan.shared_port_failure.iter().map(shared_port_unavailable).collect();
+    findings.extend(only_loopback(scan));
+    findings.extend(scan.probed.iter().filter_map(not_sent));
+    findings.extend(not_heard_back(scan));
+    findings.extend(heard_by_scan_only(scan));
+    if findings.is_empty() && scan.peers.is_empty() {
+        findings.push(no_answers());
     }
-    findings.extend(seen.present.values().filter(|peer| peer.mismatched).map(mismatch));
-    findings.extend(doubled(seen));
-    findings.extend(named_only(seen));
+    findings.extend(scan.peers.values().filter(|peer| peer.mismatched).map(address_mismatch));
+    findings.extend(duplicate_names(scan));
+    findings.extend(mentioned_only(scan));
     findings
 }
 
-fn only_loopback(seen: &Seen) -> Option<Finding> {
-    let is_network = |asked: &Asked| !asked.interfaces.is_empty() && !asked.to.is_loopback();
+fn only_loopback(scan: &ScanResult) -> Option<Finding> {
+    let is_network = |probed: &ProbedAddress| !probed.interfaces.is_empty() && !probed.to.is_loopback();
     // Who wants to look at some addresses only does not ask about the others.
-    (seen.everywhere && !seen.asked.iter().any(is_network)).then(|| Finding {
-        kind: Kind::OnlyLoopback,
+    (scan.covers_all_networks && !scan.probed.iter().any(is_network)).then(|| Finding {
+        kind: FindingKind::OnlyLoopback,
         text: "this machine has no network with a broadcast address: only peers on this machine can be found".into(),
         remedy: "connect it to a network, or reach peers by address (--peers) or through the registry (--registry)"
             .into(),
     })
 }
 
-fn not_heard_back(seen: &Seen) -> Option<Finding> {
-    let is_sent = |asked: &&Asked| is_for_all_here(asked) && asked.refusal.is_none();
-    let sent: Vec<&Asked> = seen.asked.iter().filter(is_sent).collect();
-    let lost: Vec<String> = sent.iter().filter(|asked| !asked.was_heard).map(|asked| place(asked)).collect();
-    if seen.shared_refusal.is_some() || lost.is_empty() {
+fn not_heard_back(scan: &ScanResult) -> Option<Finding> {
+    let is_sent = |probed: &&ProbedAddress| reaches_all_programs_here(probed) && probed.failure.is_none();
+    let sent: Vec<&ProbedAddress> = scan.probed.iter().filter(is_sent).collect();
+    let lost: Vec<String> =
+        sent.iter().filter(|probed| !probed.was_heard).map(|probed| describe_address(probed)).collect();
+    if scan.shared_port_failure.is_some() || lost.is_empty() {
         return None;
     }
     let whose = if lost.len() == sent.len() { "no question" } else { "not every question" };
     Some(Finding {
-        kind: Kind::NotHeardBack,
+        kind: FindingKind::NotHeardBack,
         text: format!(
             "{whose} of this machine came to its own UDP port {LAN_PORT}; sent, and not heard: {}. What others \
              announce is probably not heard either",
@@ -91,13 +98,13 @@ fn not_heard_back(seen: &Seen) -> Option<Finding> {
     })
 }
 
-fn heard_here_alone(seen: &Seen) -> Option<Finding> {
-    let (for_all, for_one): (Vec<&Asked>, Vec<&Asked>) =
-        seen.asked.iter().filter(|asked| asked.was_heard).partition(|asked| is_for_all_here(asked));
-    let places: Vec<String> = for_one.into_iter().map(place).collect();
+fn heard_by_scan_only(scan: &ScanResult) -> Option<Finding> {
+    let (for_all, for_one): (Vec<&ProbedAddress>, Vec<&ProbedAddress>) =
+        scan.probed.iter().filter(|probed| probed.was_heard).partition(|probed| reaches_all_programs_here(probed));
+    let places: Vec<String> = for_one.into_iter().map(describe_address).collect();
     // Peers of this machine have heard what was for all.
     (for_all.is_empty() && !places.is_empty()).then(|| Finding {
-        kind: Kind::HeardHereAlone,
+        kind: FindingKind::HeardByScanOnly,
         text: format!(
             "what is sent to {} comes to one program of this machine, and now that was this look around: peers here \
              did not hear the question",
@@ -107,18 +114,18 @@ fn heard_here_alone(seen: &Seen) -> Option<Finding> {
     })
 }
 
-fn doubled(seen: &Seen) -> Vec<Finding> {
-    let mut sources = BTreeMap::<&UserId, Vec<IpAddr>>::new();
-    for (user, ip) in seen.present.keys() {
+fn duplicate_names(scan: &ScanResult) -> Vec<Finding> {
+    let mut sources = BTreeMap::<&LanUserId, Vec<IpAddr>>::new();
+    for (user, ip) in scan.peers.keys() {
         sources.entry(user).or_default().push(*ip);
     }
     // A peer of this machine is heard from each of its addresses.
-    let is_own = |ip: &IpAddr| ip.is_loopback() || seen.own_ips.contains(ip);
+    let is_own = |ip: &IpAddr| ip.is_loopback() || scan.own_ips.contains(ip);
     sources.retain(|_, ips| ips.len() > 1 && !ips.iter().all(is_own));
     let each = sources.into_iter().map(|(user, ips)| {
         let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
         Finding {
-            kind: Kind::Doubled,
+            kind: FindingKind::DuplicateName,
             text: format!(
                 "{user} was heard from {}: two peers use one name, or one has two networks",
                 ips.join(" and ")
@@ -129,16 +136,16 @@ fn doubled(seen: &Seen) -> Vec<Finding> {
     each.collect()
 }
 
-fn named_only(seen: &Seen) -> Option<Finding> {
-    let is_heard = |named: &UserId| seen.present.keys().any(|(user, _)| user == named);
-    let missing: Vec<String> = seen
-        .named
+fn mentioned_only(scan: &ScanResult) -> Option<Finding> {
+    let is_heard = |mentioned: &LanUserId| scan.peers.keys().any(|(user, _)| user == mentioned);
+    let missing: Vec<String> = scan
+        .mentioned
         .iter()
-        .filter(|(named, _)| !is_heard(named))
-        .map(|(named, by)| format!("{named} (named by {by})"))
+        .filter(|(mentioned, _)| !is_heard(mentioned))
+        .map(|(mentioned, by)| format!("{mentioned} (named by {by})"))
         .collect();
     (!missing.is_empty()).then(|| Finding {
-        kind: Kind::NamedOnly,
+        kind: FindingKind::MentionedOnly,
         text: format!("others know peers that were not heard here: {}", missing.join(", ")),
         remedy: "they left within the last five minutes, are on a network that this machine's broadcasts do not \
                  reach, do not answer questions (--wait 35 hears what they announce), or drop them in a firewall"
@@ -146,43 +153,49 @@ fn named_only(seen: &Seen) -> Option<Finding> {
     })
 }
 
-fn shared_port_refused(refusal: &Refusal) -> Finding {
-    let (text, remedy) = match refusal.kind {
-        RefusalKind::Taken => (
+fn shared_port_unavailable(failure: &SocketFailure) -> Finding {
+    let (text, remedy) = match failure.kind {
+        SocketFailureKind::InUse => (
             format!(
                 "UDP port {LAN_PORT} is held by another program that does not share it ({}): answers are heard, and \
                  announcements are not",
-                refusal.text
+                failure.text
             ),
             format!("find it with `ss -ulpn 'sport = :{LAN_PORT}'` and end it, or let it bind with address reuse"),
         ),
-        RefusalKind::Forbidden | RefusalKind::NoRoute | RefusalKind::Other => (
+        SocketFailureKind::Forbidden | SocketFailureKind::NoRoute | SocketFailureKind::Other => (
             format!(
                 "UDP port {LAN_PORT} cannot be bound ({}): answers are heard, and announcements are not",
-                refusal.text
+                failure.text
             ),
             "allow this program to bind it: look at the sandbox or container it runs in".to_owned(),
         ),
     };
-    Finding { kind: Kind::SharedPortRefused, text, remedy }
+    Finding { kind: FindingKind::SharedPortUnavailable, text, remedy }
 }
 
-fn not_sent(asked: &Asked) -> Option<Finding> {
-    let refusal = asked.refusal.as_ref()?;
-    let remedy = match refusal.kind {
-        RefusalKind::Forbidden => format!("allow outgoing UDP to port {LAN_PORT} in the firewall of this machine"),
+fn not_sent(probed: &ProbedAddress) -> Option<Finding> {
+    let failure = probed.failure.as_ref()?;
+    let remedy = match failure.kind {
+        SocketFailureKind::Forbidden => {
+            format!("allow outgoing UDP to port {LAN_PORT} in the firewall of this machine")
+        }
         // The general address needs a default route; those of the interfaces do without it.
-        RefusalKind::NoRoute if asked.interfaces.is_empty() => return None,
-        RefusalKind::NoRoute => "look whether the interface is up (`ip link`) and has a route (`ip route`)".to_owned(),
-        RefusalKind::Taken | RefusalKind::Other => "look at the interface and the log of the system".to_owned(),
+        SocketFailureKind::NoRoute if probed.interfaces.is_empty() => return None,
+        SocketFailureKind::NoRoute => {
+            "look whether the interface is up (`ip link`) and has a route (`ip route`)".to_owned()
+        }
+        SocketFailureKind::InUse | SocketFailureKind::Other => {
+            "look at the interface and the log of the system".to_owned()
+        }
     };
-    let text = format!("the question to {} could not be sent: {}", place(asked), refusal.text);
-    Some(Finding { kind: Kind::NotSent, text, remedy })
+    let text = format!("the question to {} could not be sent: {}", describe_address(probed), failure.text);
+    Some(Finding { kind: FindingKind::NotSent, text, remedy })
 }
 
-fn silence() -> Finding {
+fn no_answers() -> Finding {
     Finding {
-        kind: Kind::Silence,
+        kind: FindingKind::NoAnswers,
         text: "nobody answered, and this machine can send and hear: nobody else is there, or nobody can hear it".into(),
         remedy: format!(
             "start a peer on another machine of this network and look again; if both are silent, look at that \
@@ -192,49 +205,49 @@ fn silence() -> Finding {
     }
 }
 
-fn mismatch(peer: &Present) -> Finding {
+fn address_mismatch(peer: &FoundPeer) -> Finding {
     Finding {
-        kind: Kind::Mismatch,
+        kind: FindingKind::AddressMismatch,
         text: format!("{} writes from {}, which is not the address it claims", peer.user_id, peer.address.ip()),
         remedy: "it has several networks or stands behind a translation of addresses; or it is not who it says".into(),
     }
 }
 
 /// Whether this machine's programs on the shared port all hear what is sent there; else one of them does, or none.
-fn is_for_all_here(asked: &Asked) -> bool {
-    !asked.interfaces.is_empty() || asked.to == Ipv4Addr::BROADCAST
+fn reaches_all_programs_here(probed: &ProbedAddress) -> bool {
+    !probed.interfaces.is_empty() || probed.to == Ipv4Addr::BROADCAST
 }
 
-fn place(asked: &Asked) -> String {
-    if asked.interfaces.is_empty() {
-        asked.to.to_string()
+fn describe_address(probed: &ProbedAddress) -> String {
+    if probed.interfaces.is_empty() {
+        probed.to.to_string()
     } else {
-        format!("{} ({})", asked.to, asked.interfaces.join(", "))
+        format!("{} ({})", probed.to, probed.interfaces.join(", "))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::datagram::Body;
-    use super::super::seen::tests::{ETH, heard, well};
-    use super::super::seen::{Style, Way};
+    use super::super::datagram::DatagramBody;
+    use super::super::scan_result::tests::{ETH, heard, well};
+    use super::super::scan_result::{FoundBy, SpokenDialects};
     use super::*;
 
-    fn refused(kind: RefusalKind) -> Refusal {
-        Refusal { kind, text: "why".into() }
+    fn failure(kind: SocketFailureKind) -> SocketFailure {
+        SocketFailure { kind, text: "why".into() }
     }
 
-    fn kinds(seen: &Seen) -> Vec<Kind> {
-        findings(seen).iter().map(|finding| finding.kind).collect()
+    fn kinds(scan: &ScanResult) -> Vec<FindingKind> {
+        findings(scan).iter().map(|finding| finding.kind).collect()
     }
 
     #[test]
     fn nothing_is_said_when_somebody_is_there_and_all_is_well() {
-        let mut seen = well();
-        heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", Body::ListResponse(vec![]));
-        assert_eq!(kinds(&seen), []);
-        let bob = seen.present().next().unwrap();
-        assert_eq!((bob.name.as_str(), bob.found_by, bob.dialect), ("bob", Way::Answer, Style::Compact));
+        let mut scan = well();
+        heard(&mut scan, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(vec![]));
+        assert_eq!(kinds(&scan), []);
+        let bob = scan.peers().next().unwrap();
+        assert_eq!((bob.name.as_str(), bob.found_by, bob.dialect), ("bob", FoundBy::Answer, SpokenDialects::Compact));
         assert_eq!(bob.address, "10.0.0.2:8002".parse().unwrap());
     }
 
@@ -242,95 +255,96 @@ mod tests {
     fn silence_without_a_fault_here_points_at_the_others_and_the_network() {
         let findings = findings(&well());
         assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].kind, Kind::Silence);
+        assert_eq!(findings[0].kind, FindingKind::NoAnswers);
         assert!(findings[0].remedy.contains("firewall") && findings[0].remedy.contains("50999"));
     }
 
     #[test]
     fn a_shared_port_that_another_program_holds_is_said_with_how_to_find_it() {
-        let seen = Seen { shared_refusal: Some(refused(RefusalKind::Taken)), ..well() };
-        assert_eq!(kinds(&seen), [Kind::SharedPortRefused], "that nobody is heard needs no other reason");
-        assert!(findings(&seen)[0].remedy.contains("ss -ulpn"));
-        let seen = Seen { shared_refusal: Some(refused(RefusalKind::Forbidden)), ..well() };
-        assert!(findings(&seen)[0].text.contains("cannot be bound (why)"));
+        let scan = ScanResult { shared_port_failure: Some(failure(SocketFailureKind::InUse)), ..well() };
+        assert_eq!(kinds(&scan), [FindingKind::SharedPortUnavailable], "that nobody is heard needs no other reason");
+        assert!(findings(&scan)[0].remedy.contains("ss -ulpn"));
+        let scan = ScanResult { shared_port_failure: Some(failure(SocketFailureKind::Forbidden)), ..well() };
+        assert!(findings(&scan)[0].text.contains("cannot be bound (why)"));
     }
 
     #[test]
     fn a_machine_with_loopback_alone_is_told_so() {
-        let mut seen = well();
-        seen.asked.retain(|asked| asked.to != ETH);
-        assert_eq!(kinds(&seen), [Kind::OnlyLoopback]);
+        let mut scan = well();
+        scan.probed.retain(|probed| probed.to != ETH);
+        assert_eq!(kinds(&scan), [FindingKind::OnlyLoopback]);
     }
 
     #[test]
     fn a_question_that_could_not_be_sent_is_said_with_its_address_and_the_remedy_for_its_error() {
-        for (kind, remedy) in [(RefusalKind::Forbidden, "firewall"), (RefusalKind::NoRoute, "ip link")] {
-            let mut seen = well();
-            seen.asked[0].refusal = Some(refused(kind));
-            seen.asked[0].was_heard = false;
-            let findings = findings(&seen);
-            assert_eq!(kinds(&seen), [Kind::NotSent]);
+        for (kind, remedy) in [(SocketFailureKind::Forbidden, "firewall"), (SocketFailureKind::NoRoute, "ip link")] {
+            let mut scan = well();
+            scan.probed[0].failure = Some(failure(kind));
+            scan.probed[0].was_heard = false;
+            let findings = findings(&scan);
+            assert_eq!(kinds(&scan), [FindingKind::NotSent]);
             assert!(findings[0].text.contains("10.0.0.255 (eth0)") && findings[0].remedy.contains(remedy));
         }
-        let mut seen = well();
-        seen.asked[3].refusal = Some(refused(RefusalKind::NoRoute));
-        assert_eq!(kinds(&seen), [Kind::Silence], "the general address is not needed");
-        seen.asked[3].refusal = Some(refused(RefusalKind::Forbidden));
-        assert_eq!(kinds(&seen), [Kind::NotSent]);
+        let mut scan = well();
+        scan.probed[3].failure = Some(failure(SocketFailureKind::NoRoute));
+        assert_eq!(kinds(&scan), [FindingKind::NoAnswers], "the general address is not needed");
+        scan.probed[3].failure = Some(failure(SocketFailureKind::Forbidden));
+        assert_eq!(kinds(&scan), [FindingKind::NotSent]);
     }
 
     #[test]
     fn questions_that_this_machine_does_not_hear_itself_point_at_its_own_firewall() {
-        let mut seen = well();
-        seen.asked[0].was_heard = false;
-        assert_eq!(kinds(&seen), [Kind::NotHeardBack]);
-        assert!(findings(&seen)[0].text.contains("not every question") && findings(&seen)[0].text.contains("(eth0)"));
-        seen.asked.iter_mut().for_each(|asked| asked.was_heard = false);
-        assert!(findings(&seen)[0].text.contains("no question"));
-        assert!(!findings(&seen)[0].text.contains("127.0.0.1,"), "only one program gets what is not broadcast");
-        seen.shared_refusal = Some(refused(RefusalKind::Taken));
-        assert_eq!(kinds(&seen), [Kind::SharedPortRefused], "where nothing can be heard this says nothing");
+        let mut scan = well();
+        scan.probed[0].was_heard = false;
+        assert_eq!(kinds(&scan), [FindingKind::NotHeardBack]);
+        assert!(findings(&scan)[0].text.contains("not every question") && findings(&scan)[0].text.contains("(eth0)"));
+        scan.probed.iter_mut().for_each(|probed| probed.was_heard = false);
+        assert!(findings(&scan)[0].text.contains("no question"));
+        assert!(!findings(&scan)[0].text.contains("127.0.0.1,"), "only one program gets what is not broadcast");
+        scan.shared_port_failure = Some(failure(SocketFailureKind::InUse));
+        assert_eq!(kinds(&scan), [FindingKind::SharedPortUnavailable], "where nothing can be heard this says nothing");
     }
 
     #[test]
     fn a_question_that_only_this_look_around_heard_is_no_silence() {
-        let mut seen = Seen { everywhere: false, ..well() };
-        seen.asked.retain(|asked| asked.to == Ipv4Addr::LOCALHOST);
-        assert_eq!(kinds(&seen), [Kind::HeardHereAlone]);
-        assert!(findings(&seen)[0].text.contains("127.0.0.1 comes to one program"));
+        let mut scan = ScanResult { covers_all_networks: false, ..well() };
+        scan.probed.retain(|probed| probed.to == Ipv4Addr::LOCALHOST);
+        assert_eq!(kinds(&scan), [FindingKind::HeardByScanOnly]);
+        assert!(findings(&scan)[0].text.contains("127.0.0.1 comes to one program"));
         // Another program has it.
-        seen.asked[0].was_heard = false;
-        assert_eq!(kinds(&seen), [Kind::Silence], "a plain address is not expected to be heard here");
+        scan.probed[0].was_heard = false;
+        assert_eq!(kinds(&scan), [FindingKind::NoAnswers], "a plain address is not expected to be heard here");
     }
 
     #[test]
     fn a_claimed_address_that_is_not_the_source_is_said() {
-        let mut seen = well();
-        heard(&mut seen, "eve@10.0.0.9", "10.0.0.3:8003", Body::ListResponse(vec![]));
-        heard(&mut seen, "me@10.0.0.1", "127.0.0.1:8004", Body::ListResponse(vec![]));
-        assert_eq!(kinds(&seen), [Kind::Mismatch], "all addresses of this machine are one");
-        assert!(findings(&seen)[0].text.starts_with("eve@10.0.0.9 writes from 10.0.0.3,"));
+        let mut scan = well();
+        heard(&mut scan, "eve@10.0.0.9", "10.0.0.3:8003", DatagramBody::ListResponse(vec![]));
+        heard(&mut scan, "me@10.0.0.1", "127.0.0.1:8004", DatagramBody::ListResponse(vec![]));
+        assert_eq!(kinds(&scan), [FindingKind::AddressMismatch], "all addresses of this machine are one");
+        assert!(findings(&scan)[0].text.starts_with("eve@10.0.0.9 writes from 10.0.0.3,"));
     }
 
     #[test]
     fn a_name_that_is_used_at_two_addresses_is_said() {
-        let mut seen = well();
-        heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", Body::ListResponse(vec![]));
-        heard(&mut seen, "bob@10.0.0.2", "10.0.0.4:8002", Body::ListResponse(vec![]));
-        heard(&mut seen, "me@10.0.0.1", "127.0.0.1:8004", Body::ListResponse(vec![]));
-        heard(&mut seen, "me@10.0.0.1", "10.0.0.1:8004", Body::ListResponse(vec![]));
-        assert_eq!(kinds(&seen), [Kind::Mismatch, Kind::Doubled]);
-        assert!(findings(&seen)[1].text.contains("10.0.0.2 and 10.0.0.4"));
+        let mut scan = well();
+        heard(&mut scan, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(vec![]));
+        heard(&mut scan, "bob@10.0.0.2", "10.0.0.4:8002", DatagramBody::ListResponse(vec![]));
+        heard(&mut scan, "me@10.0.0.1", "127.0.0.1:8004", DatagramBody::ListResponse(vec![]));
+        heard(&mut scan, "me@10.0.0.1", "10.0.0.1:8004", DatagramBody::ListResponse(vec![]));
+        assert_eq!(kinds(&scan), [FindingKind::AddressMismatch, FindingKind::DuplicateName]);
+        assert!(findings(&scan)[1].text.contains("10.0.0.2 and 10.0.0.4"));
     }
 
     #[test]
     fn who_is_named_and_not_heard_is_said_and_a_look_around_is_nobody() {
-        let mut seen = well();
-        let names = ["bob@10.0.0.2", "cat@10.0.0.3", "rollcall-scan@10.0.0.7"].map(|name| UserId::parse(name).unwrap());
-        heard(&mut seen, "bob@10.0.0.2", "10.0.0.2:8002", Body::ListResponse(names.to_vec()));
-        heard(&mut seen, "rollcall-scan@10.0.0.7", "10.0.0.7:8002", Body::ListRequest);
-        assert_eq!(kinds(&seen), [Kind::NamedOnly]);
-        assert!(findings(&seen)[0].text.ends_with("cat@10.0.0.3 (named by bob@10.0.0.2)"));
-        assert_eq!(seen.present().len(), 1);
+        let mut scan = well();
+        let names =
+            ["bob@10.0.0.2", "cat@10.0.0.3", "rollcall-scan@10.0.0.7"].map(|name| LanUserId::parse(name).unwrap());
+        heard(&mut scan, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(names.to_vec()));
+        heard(&mut scan, "rollcall-scan@10.0.0.7", "10.0.0.7:8002", DatagramBody::ListRequest);
+        assert_eq!(kinds(&scan), [FindingKind::MentionedOnly]);
+        assert!(findings(&scan)[0].text.ends_with("cat@10.0.0.3 (named by bob@10.0.0.2)"));
+        assert_eq!(scan.peers().len(), 1);
     }
 }

@@ -14,44 +14,44 @@ use tracing::{debug, warn};
 use super::datagram::{Datagram, MAX_DATAGRAM_BYTES};
 use super::fields::Dialect;
 use crate::engine::LAN_PORT;
-use crate::tallies::Tallies;
+use crate::io_counters::IoCounters;
 
 /// Out of these a peer's own port is drawn.
-pub(crate) const OWN_PORTS: RangeInclusive<u16> = 8000..=9999;
+pub(crate) const PEER_PORTS: RangeInclusive<u16> = 8000..=9999;
 
 /// The sockets.
 #[derive(Debug)]
-pub(crate) struct Sockets {
+pub(crate) struct LanSockets {
     own: Arc<UdpSocket>,
     shared: Option<Arc<UdpSocket>>,
     port: u16,
-    tallies: Arc<Tallies>,
+    io_counters: Arc<IoCounters>,
     /// See [`Self::bind`].
-    only: Vec<Ipv4Addr>,
+    targets: Vec<Ipv4Addr>,
 }
 
 /// What came in on either socket.
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub(crate) struct ReceivedDatagram {
     pub(crate) from: SocketAddr,
     pub(crate) shared: bool,
     pub(crate) datagram: Datagram,
     pub(crate) dialect: Dialect,
 }
 
-impl Sockets {
+impl LanSockets {
     /// Binds the first of `ports` that is free, and the shared port, without which a peer hears answers only.
     /// What is for all goes to the addresses `only`, or everywhere if there are none.
     pub(crate) fn bind(
         ports: impl Iterator<Item = u16>,
-        only: Vec<Ipv4Addr>,
-        tallies: Arc<Tallies>,
+        targets: Vec<Ipv4Addr>,
+        io_counters: Arc<IoCounters>,
     ) -> io::Result<Self> {
         let (own, port) = bind_own(ports)?;
         let shared = bind_shared().map(Arc::new).inspect_err(|error| {
             warn!("cannot hear announcements: UDP port {LAN_PORT} cannot be shared: {error}");
         });
-        Ok(Self { own: Arc::new(own), shared: shared.ok(), port, only, tallies })
+        Ok(Self { own: Arc::new(own), shared: shared.ok(), port, targets, io_counters })
     }
 
     /// The port at which this peer is answered.
@@ -66,8 +66,8 @@ impl Sockets {
     }
 
     /// Sends to everybody. That one way fails says nothing of the others: a machine without a network still has loopback.
-    pub(crate) fn shout(&self, bytes: &[u8]) {
-        for ip in addresses_for_all(&self.only).into_keys() {
+    pub(crate) fn broadcast(&self, bytes: &[u8]) {
+        for ip in broadcast_targets(&self.targets).into_keys() {
             self.send(SocketAddr::from((ip, LAN_PORT)), bytes);
         }
     }
@@ -76,21 +76,26 @@ impl Sockets {
     pub(crate) fn send(&self, to: SocketAddr, bytes: &[u8]) {
         // Not through tokio: before its first look at a new socket it would not try.
         if let Err(error) = SockRef::from(&*self.own).send_to(bytes, &to.into()) {
-            self.tallies.unsent_datagrams.add(1);
+            self.io_counters.datagram_send_errors.add(1);
             debug!(address = %to, reason = error.to_string(), "a datagram was not sent");
         }
     }
 }
 
 /// Waits for the next datagram that can be understood.
-pub(crate) async fn receive(socket: &UdpSocket, shared: bool, buffer: &mut [u8], tallies: &Tallies) -> Heard {
+pub(crate) async fn receive(
+    socket: &UdpSocket,
+    shared: bool,
+    buffer: &mut [u8],
+    io_counters: &IoCounters,
+) -> ReceivedDatagram {
     loop {
         match socket.recv_from(buffer).await {
             Ok((length, from)) => {
                 if let Some((datagram, dialect)) = Datagram::read(&buffer[..length]) {
-                    return Heard { from, shared, datagram, dialect };
+                    return ReceivedDatagram { from, shared, datagram, dialect };
                 }
-                tallies.unread_datagrams.add(1);
+                io_counters.invalid_datagrams.add(1);
                 debug!(address = %from, bytes = length, "what came is no datagram of a peer");
             }
             // That an earlier datagram could not be delivered.
@@ -106,22 +111,22 @@ pub(crate) fn buffer() -> Vec<u8> {
 
 /// A socket at the first of `ports` that is free, and that port.
 pub(super) fn bind_own(ports: impl Iterator<Item = u16>) -> io::Result<(UdpSocket, u16)> {
-    let mut refusal = io::Error::other("no port was tried");
+    let mut last_error = io::Error::other("no port was tried");
     for port in ports {
-        match bound(port, false) {
+        match bind_port(port, false) {
             Ok(own) => return Ok((own, port)),
-            Err(error) => refusal = error,
+            Err(error) => last_error = error,
         }
     }
-    Err(refusal)
+    Err(last_error)
 }
 
 /// A socket at the shared port.
 pub(super) fn bind_shared() -> io::Result<UdpSocket> {
-    bound(LAN_PORT, true)
+    bind_port(LAN_PORT, true)
 }
 
-fn bound(port: u16, shared: bool) -> io::Result<UdpSocket> {
+fn bind_port(port: u16, shared: bool) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     socket.set_broadcast(true)?;
@@ -133,12 +138,12 @@ fn bound(port: u16, shared: bool) -> io::Result<UdpSocket> {
 }
 
 /// Where what is for all is sent, and the interfaces there: the addresses `only`, or everywhere if there are none.
-pub(super) fn addresses_for_all(only: &[Ipv4Addr]) -> BTreeMap<Ipv4Addr, Vec<String>> {
-    let mut everywhere = broadcast_addresses();
-    if only.is_empty() {
-        return everywhere;
+pub(super) fn broadcast_targets(targets: &[Ipv4Addr]) -> BTreeMap<Ipv4Addr, Vec<String>> {
+    let mut all = broadcast_addresses();
+    if targets.is_empty() {
+        return all;
     }
-    only.iter().map(|ip| (*ip, everywhere.remove(ip).unwrap_or_default())).collect()
+    targets.iter().map(|ip| (*ip, all.remove(ip).unwrap_or_default())).collect()
 }
 
 /// Where everybody on each network hears, and the interfaces there: the general broadcast address, that of each interface, and

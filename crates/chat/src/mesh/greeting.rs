@@ -1,33 +1,33 @@
-//! The first line on a connection of the mesh: who is at this end. Pure.
+//! Greeting: the first line in each direction of a mesh connection, with the id of the peer. Pure.
 
 use thiserror::Error;
 
 use crate::peer_id::{InvalidPeerId, PeerId};
 
-/// The longest first line, its end included.
+/// Longest greeting, in bytes, line break included.
 pub const MAX_GREETING_BYTES: usize = 64;
 
-/// What came is no greeting.
+/// Error: the first bytes are not a greeting.
 #[derive(Clone, Copy, Debug, Error, Eq, PartialEq)]
 pub enum InvalidGreeting {
-    /// No line ends where one must have ended.
+    /// No line break within [`MAX_GREETING_BYTES`].
     #[error("the first line is longer than {MAX_GREETING_BYTES} bytes")]
     TooLong,
-    /// It is a line, but no id.
-    #[error("the first line is no id: {0}")]
-    NoId(#[from] InvalidPeerId),
+    /// The line is not a peer id.
+    #[error("the first line is not a peer id: {0}")]
+    NotAnId(#[from] InvalidPeerId),
 }
 
-/// The line that says `me`.
+/// Writes the greeting of a peer.
 #[must_use]
-pub fn greeting(me: PeerId) -> String {
-    format!("{me}\n")
+pub fn greeting(own_id: PeerId) -> String {
+    format!("{own_id}\n")
 }
 
-/// Reads the line at the start of what came so far: the id and how many bytes it took, or `None` if more must come.
+/// Reads a greeting at the start of `bytes`: the id and the length of the line, or `None` if more bytes are needed.
 ///
 /// # Errors
-/// [`InvalidGreeting`] if what came can never become a greeting.
+/// [`InvalidGreeting`] if `bytes` can never become a valid greeting.
 pub fn read_greeting(bytes: &[u8]) -> Result<Option<(PeerId, usize)>, InvalidGreeting> {
     let head = &bytes[..bytes.len().min(MAX_GREETING_BYTES)];
     let Some(end) = head.iter().position(|b| *b == b'\n') else {
@@ -54,16 +54,16 @@ mod tests {
     }
 
     #[test]
-    fn what_can_never_become_one_is_refused_at_once() {
+    fn an_invalid_greeting_is_rejected_as_early_as_possible() {
         assert_eq!(read_greeting(&[b'a'; 63]), Ok(None));
         assert_eq!(read_greeting(&[b'a'; 64]), Err(InvalidGreeting::TooLong));
-        assert_eq!(read_greeting(b"GET / HTTP/1.1\r\n"), Err(InvalidGreeting::NoId(InvalidPeerId)));
-        assert_eq!(read_greeting(b"\xff\n"), Err(InvalidGreeting::NoId(InvalidPeerId)));
+        assert_eq!(read_greeting(b"GET / HTTP/1.1\r\n"), Err(InvalidGreeting::NotAnId(InvalidPeerId)));
+        assert_eq!(read_greeting(b"\xff\n"), Err(InvalidGreeting::NotAnId(InvalidPeerId)));
     }
 
     proptest! {
         #[test]
-        fn every_id_is_read_back_and_nothing_panics(id in any::<u128>(), noise in any::<Vec<u8>>()) {
+        fn every_id_round_trips_and_random_bytes_never_panic(id in any::<u128>(), noise in any::<Vec<u8>>()) {
             prop_assert_eq!(read_greeting(greeting(PeerId(id)).as_bytes()), Ok(Some((PeerId(id), 33))));
             let _ = read_greeting(&noise);
         }

@@ -10,20 +10,20 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::simple_chat::{self, Head};
-use super::splitter::MAX_MESSAGE_BYTES;
+use super::chat_fast_path::{self, ChatHeader};
+use super::framer::MAX_MESSAGE_BYTES;
 use super::timestamp::Timestamp;
-use crate::endpoint::Endpoint;
+use crate::endpoint::PeerEndpoint;
 use crate::nickname::Nickname;
 use crate::peer_id::PeerId;
-use crate::profile::Profile;
+use crate::profile::PeerProfile;
 use crate::text::MAX_TEXT_BYTES;
 
 /// What a peer without the extension takes in at once; it reads a longer message as two broken ones.
 pub const MAX_PLAIN_BYTES: usize = 4095;
 /// The extension that this program speaks: with the first came names, profiles, direct messages and history.
 const EXTENSION: u32 = LAZY_PUSH;
-/// The extension from which on a peer takes in [`Body::Prune`] and [`Body::Have`].
+/// The extension from which on a peer takes in [`MessageBody::Prune`] and [`MessageBody::Have`].
 pub const LAZY_PUSH: u32 = 2;
 /// The most addresses that are taken from one list.
 const MAX_LISTED: usize = 256;
@@ -32,7 +32,7 @@ pub const MAX_ASKED: usize = 512;
 
 /// One message.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Message {
+pub struct MeshMessage {
     /// Who said it first; whoever passes it on does not change that.
     pub sender: PeerId,
     /// Different for every message of the sender.
@@ -42,15 +42,15 @@ pub struct Message {
     /// What the sender is called, if it told.
     pub name: Option<Nickname>,
     /// What it says.
-    pub body: Body,
+    pub body: MessageBody,
 }
 
 /// Numbers that a peer has of a sender, in order, each from the first to the last with nothing missing between.
-pub type Runs = Vec<(u64, u64)>;
+pub type SeqRanges = Vec<(u64, u64)>;
 
 /// What a message says.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Body {
+pub enum MessageBody {
     /// To everybody.
     Chat(String),
     /// That the sender lives. With the extension it also says so, and where the sender can be dialled.
@@ -58,10 +58,10 @@ pub enum Body {
         /// The extension it speaks, if any.
         extension: Option<u32>,
         /// Where it listens; an unspecified host means "where you see me".
-        listen: Option<Endpoint>,
+        listen: Option<PeerEndpoint>,
     },
     /// Where other peers can be dialled.
-    PeerList(Vec<Endpoint>),
+    PeerList(Vec<PeerEndpoint>),
     /// Extension: to one peer.
     Direct {
         /// Whom.
@@ -70,9 +70,9 @@ pub enum Body {
         text: String,
     },
     /// Extension: who the sender is.
-    Profile(Profile),
+    Profile(PeerProfile),
     /// Extension: what the sender has of everybody's chat; the answer is the rest.
-    HistoryRequest(BTreeMap<PeerId, Runs>),
+    HistoryRequest(BTreeMap<PeerId, SeqRanges>),
     /// Extension: the end of an answer, and whether asking again would give more.
     HistoryEnd {
         /// Whether there is more.
@@ -82,14 +82,14 @@ pub enum Body {
     /// asks it for history.
     Prune(PeerId),
     /// Extension: what the sender has got lately of the authors whose chat the receiver wants to be told of only.
-    Have(BTreeMap<PeerId, Runs>),
+    Have(BTreeMap<PeerId, SeqRanges>),
     /// A type that this version does not know.
     Unknown,
 }
 
 /// How a peer wants its messages written.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Form {
+pub struct MessageFormat {
     /// It has shown the extension.
     pub extended: bool,
     /// Its timestamps are texts (RFC 3339) and not numbers.
@@ -97,12 +97,12 @@ pub struct Form {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Wire<'w> {
+struct WireMessage<'w> {
     sender_id: PeerId,
     sequence_no: u64,
     // Some messages come several times, and all but one are thrown away: so nothing is copied that can be borrowed.
     #[serde(borrow, rename = "type")]
-    kind: Cow<'w, str>,
+    type_name: Cow<'w, str>,
     #[serde(borrow, default)]
     payload: Cow<'w, str>,
     #[serde(default)]
@@ -117,114 +117,118 @@ struct Wire<'w> {
     to: Option<PeerId>,
 }
 
-impl Message {
+impl MeshMessage {
     /// Reads one message; besides, whether its time was written as a text. `None` if it is none.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<(Self, bool)> {
-        let wire: Wire = serde_json::from_slice(bytes).ok()?;
+        let wire: WireMessage = serde_json::from_slice(bytes).ok()?;
         let text_times = matches!(wire.timestamp, Timestamp::Text(_));
-        let body = match wire.kind.as_ref() {
-            "chat" => Body::Chat(checked(wire.payload.into_owned())?),
+        let body = match wire.type_name.as_ref() {
+            "chat" => MessageBody::Chat(within_text_limit(wire.payload.into_owned())?),
             "heartbeat" => {
-                let listen = wire.listen.and_then(|text| Endpoint::parse(&text).ok());
-                Body::Heartbeat { extension: wire.rollcall, listen }
+                let listen = wire.listen.and_then(|text| PeerEndpoint::parse(&text).ok());
+                MessageBody::Heartbeat { extension: wire.rollcall, listen }
             }
             "peer_list" => {
                 let texts: Vec<String> = serde_json::from_str(&wire.payload).ok()?;
-                Body::PeerList(texts.iter().take(MAX_LISTED).filter_map(|text| Endpoint::parse(text).ok()).collect())
+                MessageBody::PeerList(
+                    texts.iter().take(MAX_LISTED).filter_map(|text| PeerEndpoint::parse(text).ok()).collect(),
+                )
             }
-            "dm" => Body::Direct { to: wire.to?, text: checked(wire.payload.into_owned())? },
-            "profile" => Body::Profile(serde_json::from_str(&wire.payload).ok()?),
-            "history_request" => Body::HistoryRequest(read_runs(&wire.payload)?),
-            "have" => Body::Have(read_runs(&wire.payload)?),
-            "prune" => Body::Prune(PeerId::parse(&wire.payload).ok()?),
-            "history_end" => Body::HistoryEnd { more: serde_json::from_str(&wire.payload).ok()? },
-            _ => Body::Unknown,
+            "dm" => MessageBody::Direct { to: wire.to?, text: within_text_limit(wire.payload.into_owned())? },
+            "profile" => MessageBody::Profile(serde_json::from_str(&wire.payload).ok()?),
+            "history_request" => MessageBody::HistoryRequest(read_ranges(&wire.payload)?),
+            "have" => MessageBody::Have(read_ranges(&wire.payload)?),
+            "prune" => MessageBody::Prune(PeerId::parse(&wire.payload).ok()?),
+            "history_end" => MessageBody::HistoryEnd { more: serde_json::from_str(&wire.payload).ok()? },
+            _ => MessageBody::Unknown,
         };
         let name = wire.name.and_then(|name| Nickname::parse(&name).ok());
-        let said_at = wire.timestamp.seconds();
+        let said_at = wire.timestamp.unix_seconds();
         Some((Self { sender: wire.sender_id, number: wire.sequence_no, said_at, name, body }, text_times))
     }
 
-    /// The sender and the number of a chat, at a glance; `None` if it is something else, or if only [`Message::read`] can
+    /// The sender and the number of a chat, at a glance; `None` if it is something else, or if only [`MeshMessage::read`] can
     /// tell. What stands behind these is not looked at. Of copies that come over several links all but one need no
     /// more than this.
     #[must_use]
-    pub fn read_head(bytes: &[u8]) -> Option<Head> {
-        Head::read(bytes)
+    pub fn read_chat_header(bytes: &[u8]) -> Option<ChatHeader> {
+        ChatHeader::read(bytes)
     }
 
     /// Reads a chat of which the head was read, if it goes on as peers of this program write it and nothing in it is escaped.
-    /// Only then; it comes to the same as [`Message::read`] does, in a fraction of the time.
+    /// Only then; it comes to the same as [`MeshMessage::read`] does, in a fraction of the time.
     #[must_use]
-    pub fn read_simple(bytes: &[u8], head: Head) -> Option<Self> {
+    pub fn read_chat_fast(bytes: &[u8], head: ChatHeader) -> Option<Self> {
         let rest = head.read_rest(bytes)?;
-        let said_at = Timestamp::Number(i64::try_from(rest.said_at).ok()?).seconds();
-        let body = Body::Chat(checked(rest.text.to_owned())?);
+        let said_at = Timestamp::Number(i64::try_from(rest.said_at).ok()?).unix_seconds();
+        let body = MessageBody::Chat(within_text_limit(rest.text.to_owned())?);
         let name = Nickname::parse(rest.name).ok();
         Some(Self { sender: head.sender, number: head.number, said_at, name, body })
     }
 
     /// Its bytes, a line break behind them; `None` if a peer of this form cannot take it in.
     #[must_use]
-    pub fn write(&self, form: Form) -> Option<Bytes> {
-        let mut bytes = match self.write_simple(form) {
+    pub fn write(&self, form: MessageFormat) -> Option<Bytes> {
+        let mut bytes = match self.write_chat_fast(form) {
             Some(bytes) => bytes,
-            None => self.write_any(form)?,
+            None => self.write_json(form)?,
         };
         bytes.push(b'\n');
-        let most = if form.extended { MAX_MESSAGE_BYTES } else { MAX_PLAIN_BYTES };
+        let max_bytes = if form.extended { MAX_MESSAGE_BYTES } else { MAX_PLAIN_BYTES };
         let is_known = form.extended || self.body.is_plain();
-        (is_known && bytes.len() <= most).then(|| bytes.into())
+        (is_known && bytes.len() <= max_bytes).then(|| bytes.into())
     }
 
     /// Writes a chat with a name, if nothing in it is to be escaped.
-    pub(super) fn write_simple(&self, form: Form) -> Option<Vec<u8>> {
+    pub(super) fn write_chat_fast(&self, form: MessageFormat) -> Option<Vec<u8>> {
         match (&self.body, &self.name) {
-            (Body::Chat(text), Some(name)) if !form.text_times => {
-                simple_chat::write(self.sender, self.number, self.said_at, name, text)
+            (MessageBody::Chat(text), Some(name)) if !form.text_times => {
+                chat_fast_path::write(self.sender, self.number, self.said_at, name, text)
             }
             _ => None,
         }
     }
 
-    pub(super) fn write_any(&self, form: Form) -> Option<Vec<u8>> {
-        let mut wire = Wire {
+    pub(super) fn write_json(&self, form: MessageFormat) -> Option<Vec<u8>> {
+        let mut wire = WireMessage {
             sender_id: self.sender,
             sequence_no: self.number,
-            kind: self.body.kind().into(),
+            type_name: self.body.type_name().into(),
             payload: Cow::default(),
-            timestamp: Timestamp::written(self.said_at, form.text_times),
+            timestamp: Timestamp::encode(self.said_at, form.text_times),
             name: self.name.as_ref().map(|name| name.as_str().into()),
             rollcall: None,
             listen: None,
             to: None,
         };
         match &self.body {
-            Body::Chat(text) => wire.payload = text.into(),
-            Body::Heartbeat { extension, listen } => {
+            MessageBody::Chat(text) => wire.payload = text.into(),
+            MessageBody::Heartbeat { extension, listen } => {
                 wire.rollcall = *extension;
                 wire.listen = listen.as_ref().map(ToString::to_string);
             }
-            Body::PeerList(endpoints) => wire.payload = serde_json::to_string(endpoints).ok()?.into(),
-            Body::Direct { to, text } => {
+            MessageBody::PeerList(endpoints) => wire.payload = serde_json::to_string(endpoints).ok()?.into(),
+            MessageBody::Direct { to, text } => {
                 wire.to = Some(*to);
                 wire.payload = text.into();
             }
-            Body::Profile(profile) => wire.payload = serde_json::to_string(profile).ok()?.into(),
-            Body::HistoryRequest(have) | Body::Have(have) => wire.payload = serde_json::to_string(have).ok()?.into(),
-            Body::Prune(author) => wire.payload = author.to_string().into(),
-            Body::HistoryEnd { more } => wire.payload = more.to_string().into(),
-            Body::Unknown => return None,
+            MessageBody::Profile(profile) => wire.payload = serde_json::to_string(profile).ok()?.into(),
+            MessageBody::HistoryRequest(ranges) | MessageBody::Have(ranges) => {
+                wire.payload = serde_json::to_string(ranges).ok()?.into();
+            }
+            MessageBody::Prune(author) => wire.payload = author.to_string().into(),
+            MessageBody::HistoryEnd { more } => wire.payload = more.to_string().into(),
+            MessageBody::Unknown => return None,
         }
         serde_json::to_vec(&wire).ok()
     }
 }
 
-impl Body {
+impl MessageBody {
     /// The heartbeat of this program.
     #[must_use]
-    pub fn heartbeat(listen: Option<Endpoint>) -> Self {
+    pub fn heartbeat(listen: Option<PeerEndpoint>) -> Self {
         Self::Heartbeat { extension: Some(EXTENSION), listen }
     }
 
@@ -234,7 +238,7 @@ impl Body {
         matches!(self, Self::Chat(_) | Self::Heartbeat { .. } | Self::PeerList(_))
     }
 
-    fn kind(&self) -> &'static str {
+    fn type_name(&self) -> &'static str {
         match self {
             Self::Chat(_) => "chat",
             Self::Heartbeat { .. } => "heartbeat",
@@ -250,12 +254,12 @@ impl Body {
     }
 }
 
-fn read_runs(payload: &str) -> Option<BTreeMap<PeerId, Runs>> {
-    let runs: BTreeMap<PeerId, Runs> = serde_json::from_str(payload).ok()?;
-    (runs.len() <= MAX_ASKED && runs.values().all(|runs| runs.len() <= MAX_ASKED)).then_some(runs)
+fn read_ranges(payload: &str) -> Option<BTreeMap<PeerId, SeqRanges>> {
+    let ranges: BTreeMap<PeerId, SeqRanges> = serde_json::from_str(payload).ok()?;
+    (ranges.len() <= MAX_ASKED && ranges.values().all(|ranges| ranges.len() <= MAX_ASKED)).then_some(ranges)
 }
 
-fn checked(text: String) -> Option<String> {
+fn within_text_limit(text: String) -> Option<String> {
     (text.len() <= MAX_TEXT_BYTES).then_some(text)
 }
 
@@ -265,16 +269,22 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in super::super) const EXTENDED: Form = Form { extended: true, text_times: false };
+    pub(in super::super) const EXTENDED: MessageFormat = MessageFormat { extended: true, text_times: false };
 
-    pub(in super::super) fn chat(text: &str) -> Message {
+    pub(in super::super) fn chat(text: &str) -> MeshMessage {
         let name = Some(Nickname::parse("alice").unwrap());
-        Message { sender: PeerId(7), number: 5, said_at: 1_728_938_500, name, body: Body::Chat(text.to_owned()) }
+        MeshMessage {
+            sender: PeerId(7),
+            number: 5,
+            said_at: 1_728_938_500,
+            name,
+            body: MessageBody::Chat(text.to_owned()),
+        }
     }
 
     #[test]
     fn a_chat_has_the_documented_fields() {
-        let bytes = chat("hi").write(Form::default()).unwrap();
+        let bytes = chat("hi").write(MessageFormat::default()).unwrap();
         let id = PeerId(7);
         let expected = format!(
             r#"{{"sender_id":"{id}","sequence_no":5,"type":"chat","payload":"hi","timestamp":1728938500,"name":"alice"}}"#
@@ -296,26 +306,26 @@ pub(super) mod tests {
             let text = format!(
                 r#"{{"sender_id":"{id}","sequence_no":1,"type":"peer_list","payload":"[\"peer1:8080\",\"x\"]","timestamp":{time},"more":1}}"#
             );
-            let (message, text_times) = Message::read(text.as_bytes()).unwrap();
+            let (message, text_times) = MeshMessage::read(text.as_bytes()).unwrap();
             assert_eq!((message.said_at, text_times), (seconds, is_text), "{time}");
-            assert_eq!(message.body, Body::PeerList(vec![Endpoint::parse("peer1:8080").unwrap()]));
+            assert_eq!(message.body, MessageBody::PeerList(vec![PeerEndpoint::parse("peer1:8080").unwrap()]));
         }
     }
 
     #[test]
     fn times_are_written_as_the_other_writes_them() {
-        let bytes = chat("hi").write(Form { extended: false, text_times: true }).unwrap();
+        let bytes = chat("hi").write(MessageFormat { extended: false, text_times: true }).unwrap();
         assert!(String::from_utf8_lossy(&bytes).contains(r#""timestamp":"2024-10-14T20:41:40Z""#), "{bytes:?}");
     }
 
     #[test]
     fn a_peer_without_the_extension_gets_nothing_that_it_cannot_take_in() {
-        let fits = MAX_PLAIN_BYTES - chat("").write(Form::default()).unwrap().len();
-        assert!(chat(&"x".repeat(fits)).write(Form::default()).is_some());
-        assert!(chat(&"x".repeat(fits + 1)).write(Form::default()).is_none());
+        let fits = MAX_PLAIN_BYTES - chat("").write(MessageFormat::default()).unwrap().len();
+        assert!(chat(&"x".repeat(fits)).write(MessageFormat::default()).is_some());
+        assert!(chat(&"x".repeat(fits + 1)).write(MessageFormat::default()).is_none());
         assert!(chat(&"\u{1}".repeat(MAX_TEXT_BYTES)).write(EXTENDED).is_some(), "the worst text fits");
-        let direct = Message { body: Body::Direct { to: PeerId(1), text: "psst".into() }, ..chat("") };
-        assert!(direct.write(Form::default()).is_none());
+        let direct = MeshMessage { body: MessageBody::Direct { to: PeerId(1), text: "psst".into() }, ..chat("") };
+        assert!(direct.write(MessageFormat::default()).is_none());
         assert!(direct.write(EXTENDED).is_some());
     }
 
@@ -329,52 +339,57 @@ pub(super) mod tests {
             format!(r#"{{"sender_id":"{id}","sequence_no":1,"type":"peer_list","payload":"hi","timestamp":1}}"#),
             format!(r#"{{"sender_id":"{id}","sequence_no":1,"type":"dm","payload":"hi","timestamp":1}}"#),
         ] {
-            assert!(Message::read(bad.as_bytes()).is_none(), "{bad}");
+            assert!(MeshMessage::read(bad.as_bytes()).is_none(), "{bad}");
         }
         let unknown = format!(r#"{{"sender_id":"{id}","sequence_no":1,"type":"dance"}}"#);
-        assert_eq!(Message::read(unknown.as_bytes()).unwrap().0.body, Body::Unknown);
-        for (runs, is_taken) in [(MAX_ASKED, true), (MAX_ASKED + 1, false)] {
-            let have = BTreeMap::from([(PeerId(1), vec![(1, 2); runs])]);
-            let question = Message { body: Body::HistoryRequest(have), ..chat("") }.write(EXTENDED).unwrap();
-            assert_eq!(Message::read(&question).is_some(), is_taken, "{runs} runs, each of which costs a comparison");
+        assert_eq!(MeshMessage::read(unknown.as_bytes()).unwrap().0.body, MessageBody::Unknown);
+        for (count, is_taken) in [(MAX_ASKED, true), (MAX_ASKED + 1, false)] {
+            let ranges = BTreeMap::from([(PeerId(1), vec![(1, 2); count])]);
+            let question =
+                MeshMessage { body: MessageBody::HistoryRequest(ranges), ..chat("") }.write(EXTENDED).unwrap();
+            assert_eq!(
+                MeshMessage::read(&question).is_some(),
+                is_taken,
+                "{count} ranges, each of which costs a comparison"
+            );
         }
         let long = chat(&"x".repeat(MAX_TEXT_BYTES + 1)).write(EXTENDED).unwrap();
-        assert!(Message::read(&long).is_none(), "a text beyond the bound");
+        assert!(MeshMessage::read(&long).is_none(), "a text beyond the bound");
     }
 
-    fn body() -> impl Strategy<Value = Body> {
-        let endpoint = (1u16..).prop_map(|port| Endpoint::parse(&format!("peer{port}:{port}")).unwrap());
-        let runs = prop::collection::vec((any::<u64>(), any::<u64>()), 0..5);
+    fn body() -> impl Strategy<Value = MessageBody> {
+        let endpoint = (1u16..).prop_map(|port| PeerEndpoint::parse(&format!("peer{port}:{port}")).unwrap());
+        let ranges = prop::collection::vec((any::<u64>(), any::<u64>()), 0..5);
         prop_oneof![
-            any::<String>().prop_map(Body::Chat),
+            any::<String>().prop_map(MessageBody::Chat),
             (any::<Option<u32>>(), prop::option::of(endpoint.clone()))
-                .prop_map(|(extension, listen)| Body::Heartbeat { extension, listen }),
-            prop::collection::vec(endpoint, 0..9).prop_map(Body::PeerList),
-            (any::<u128>(), any::<String>()).prop_map(|(to, text)| Body::Direct { to: PeerId(to), text }),
-            prop::collection::btree_map(any::<u128>().prop_map(PeerId), runs.clone(), 0..4)
-                .prop_map(Body::HistoryRequest),
-            prop::collection::btree_map(any::<u128>().prop_map(PeerId), runs, 0..4).prop_map(Body::Have),
-            any::<u128>().prop_map(|author| Body::Prune(PeerId(author))),
-            any::<bool>().prop_map(|more| Body::HistoryEnd { more }),
+                .prop_map(|(extension, listen)| MessageBody::Heartbeat { extension, listen }),
+            prop::collection::vec(endpoint, 0..9).prop_map(MessageBody::PeerList),
+            (any::<u128>(), any::<String>()).prop_map(|(to, text)| MessageBody::Direct { to: PeerId(to), text }),
+            prop::collection::btree_map(any::<u128>().prop_map(PeerId), ranges.clone(), 0..4)
+                .prop_map(MessageBody::HistoryRequest),
+            prop::collection::btree_map(any::<u128>().prop_map(PeerId), ranges, 0..4).prop_map(MessageBody::Have),
+            any::<u128>().prop_map(|author| MessageBody::Prune(PeerId(author))),
+            any::<bool>().prop_map(|more| MessageBody::HistoryEnd { more }),
         ]
     }
 
     proptest! {
         #[test]
         fn every_message_is_read_back(body in body(), number in any::<u64>(), text_times in any::<bool>()) {
-            let message = Message { number, body, ..chat("") };
-            if let Some(bytes) = message.write(Form { extended: true, text_times }) {
-                let is_chat = matches!(message.body, Body::Chat(_));
-                let head = Message::read_head(&bytes);
+            let message = MeshMessage { number, body, ..chat("") };
+            if let Some(bytes) = message.write(MessageFormat { extended: true, text_times }) {
+                let is_chat = matches!(message.body, MessageBody::Chat(_));
+                let head = MeshMessage::read_chat_header(&bytes);
                 let expected = is_chat.then_some((message.sender, number));
                 prop_assert_eq!(head.map(|head| (head.sender, head.number)), expected);
-                prop_assert_eq!(Message::read(&bytes), Some((message, text_times)));
+                prop_assert_eq!(MeshMessage::read(&bytes), Some((message, text_times)));
             }
         }
 
         #[test]
         fn noise_never_panics(noise in any::<Vec<u8>>()) {
-            let _ = Message::read(&noise);
+            let _ = MeshMessage::read(&noise);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The connections of the mesh, one task each: dialled when the engine says so, accepted when they come.
+//! Listener and dialler of the mesh. Each connection is a task.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,48 +13,50 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::link::Link;
-use super::news::News;
-use super::outbox::Outbox;
-use crate::endpoint::Endpoint;
+use super::connection::MeshConnection;
+use super::connection_event::ConnectionEvent;
+use super::send_queue::SendQueue;
+use crate::endpoint::PeerEndpoint;
 use crate::engine::LinkId;
+use crate::io_counters::IoCounters;
 use crate::peer_id::PeerId;
-use crate::tallies::Tallies;
 
-/// The most accepted connections that have not greeted yet; more wait in the system's queue.
-const MAX_STRANGERS: usize = 64;
-/// After an error of `accept`, such as too many open files.
+/// Most accepted connections whose greeting is not complete. Further connections wait in the backlog of the system.
+const MAX_PENDING_CONNECTIONS: usize = 64;
+/// Pause after an error of `accept`, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What all connections share.
+/// State shared by all connections.
 #[derive(Clone, Debug)]
-pub(crate) struct Network {
-    pub(crate) me: PeerId,
+pub(crate) struct MeshNetwork {
+    pub(crate) own_id: PeerId,
     pub(crate) connect_timeout: Duration,
-    /// For how many of the longest messages a queue has room.
+    /// Capacity of each send queue, in messages of the largest size.
     pub(crate) queue_messages: usize,
-    pub(crate) news: mpsc::Sender<News>,
+    pub(crate) events: mpsc::Sender<ConnectionEvent>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) next_link: Arc<AtomicU64>,
-    pub(crate) tallies: Arc<Tallies>,
+    pub(crate) io_counters: Arc<IoCounters>,
 }
 
-impl Network {
-    /// Accepts connections until the end.
+impl MeshNetwork {
+    /// Spawns the task that accepts connections until `stop` is cancelled.
     pub(crate) fn listen(&self, listener: TcpListener) {
         let network = self.clone();
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(async move {
-            let strangers = Arc::new(Semaphore::new(MAX_STRANGERS));
+            let pending = Arc::new(Semaphore::new(MAX_PENDING_CONNECTIONS));
             loop {
-                let Ok(seat) = Arc::clone(&strangers).acquire_owned().await else { return };
+                let Ok(permit) = Arc::clone(&pending).acquire_owned().await else { return };
                 match listener.accept().await {
                     Ok((stream, remote)) => {
-                        let stranger = network.clone();
-                        network.tasks.spawn(async move { stranger.accepted(stream, remote, seat).await });
+                        let accepted_network = network.clone();
+                        network
+                            .tasks
+                            .spawn(async move { accepted_network.handle_accepted(stream, remote, permit).await });
                     }
                     Err(error) => {
-                        network.tallies.unaccepted.add(1);
+                        network.io_counters.accept_errors.add(1);
                         warn!(reason = error.to_string(), "cannot accept a connection");
                         sleep(ACCEPT_PAUSE).await;
                     }
@@ -63,51 +65,53 @@ impl Network {
         }));
     }
 
-    async fn accepted(self, stream: TcpStream, remote: SocketAddr, seat: tokio::sync::OwnedSemaphorePermit) {
-        let greeting = Link::greet(stream, self.me, self.connect_timeout);
+    async fn handle_accepted(self, stream: TcpStream, remote: SocketAddr, permit: tokio::sync::OwnedSemaphorePermit) {
+        let greeting = MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout);
         let Some(greeted) = self.stop.run_until_cancelled(greeting).await else { return };
-        drop(seat);
+        drop(permit);
         match greeted {
             Ok((link, peer)) => self.serve(link, peer, None, remote.ip()).await,
             Err(error) => {
-                self.tallies.strangers.add(1);
-                debug!(address = %remote, reason = error.to_string(), "a connection was no peer");
+                self.io_counters.failed_greetings.add(1);
+                debug!(address = %remote, reason = error.to_string(), "rejected a connection without a valid greeting");
             }
         }
     }
 
-    /// Dials an address.
-    pub(crate) fn dial(&self, endpoint: Endpoint) {
+    /// Spawns a task that dials an address.
+    pub(crate) fn dial(&self, endpoint: PeerEndpoint) {
         let network = self.clone();
         self.tasks.spawn(async move {
             let Some(dialled) = network.stop.run_until_cancelled(network.connect(&endpoint)).await else { return };
             match dialled {
                 Ok((link, peer, remote)) => network.serve(link, peer, Some(endpoint), remote).await,
                 Err(error) => {
-                    let _ = network.news.send(News::DialFailed { endpoint, why: error.to_string() }).await;
+                    let _ = network.events.send(ConnectionEvent::DialFailed { endpoint, why: error.to_string() }).await;
                 }
             }
         });
     }
 
-    async fn connect(&self, endpoint: &Endpoint) -> io::Result<(Link, PeerId, IpAddr)> {
+    async fn connect(&self, endpoint: &PeerEndpoint) -> io::Result<(MeshConnection, PeerId, IpAddr)> {
         let connecting = TcpStream::connect((endpoint.host(), endpoint.port()));
         let stream = timeout(self.connect_timeout, connecting)
             .await
             .map_err(|_| io::Error::other("connecting took too long"))??;
         let remote = stream.peer_addr()?.ip();
-        let (link, peer) = Link::greet(stream, self.me, self.connect_timeout).await?;
+        let (link, peer) = MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout).await?;
         Ok((link, peer, remote))
     }
 
-    async fn serve(self, link: Link, peer: PeerId, dialled: Option<Endpoint>, remote: IpAddr) {
+    /// Runs a connection: reports it to the driver, then reads and writes until it ends.
+    async fn serve(self, link: MeshConnection, peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr) {
         let id = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
-        let outbox = Outbox::new(self.queue_messages);
-        let linked = News::Linked { link: id, peer, dialled, remote: remote.to_canonical(), outbox: outbox.clone() };
-        if self.news.send(linked).await.is_err() {
+        let queue = SendQueue::new(self.queue_messages);
+        let connected =
+            ConnectionEvent::Connected { link: id, peer, dialled, remote: remote.to_canonical(), queue: queue.clone() };
+        if self.events.send(connected).await.is_err() {
             return;
         }
-        let why = link.run(id, outbox, self.news.clone(), &self.tallies).await;
-        let _ = self.news.send(News::Unlinked { link: id, why }).await;
+        let why = link.run(id, queue, self.events.clone(), &self.io_counters).await;
+        let _ = self.events.send(ConnectionEvent::Disconnected { link: id, why }).await;
     }
 }

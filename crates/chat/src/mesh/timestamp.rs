@@ -1,10 +1,10 @@
-//! Times of messages, as each program writes them.
+//! Timestamp of a message, in the forms that different programs write.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// When a message was said, as it stands in the message.
+/// Timestamp field of a message.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Timestamp {
@@ -20,8 +20,8 @@ impl Default for Timestamp {
 }
 
 impl Timestamp {
-    /// Unix seconds as a number, or as a text for those that write theirs so.
-    pub(super) fn written(seconds: i64, is_text: bool) -> Self {
+    /// Encodes Unix seconds as a number, or as RFC 3339 text for peers that use text.
+    pub(super) fn encode(seconds: i64, is_text: bool) -> Self {
         if !is_text {
             return Self::Number(seconds);
         }
@@ -29,8 +29,9 @@ impl Timestamp {
         moment.format(&Rfc3339).map_or(Self::Number(seconds), Self::Text)
     }
 
-    /// Unix seconds, whatever unit a number was written in: the sizes of today's do not overlap.
-    pub(super) fn seconds(&self) -> i64 {
+    /// Decodes to Unix seconds. The unit of a number is inferred from its size: seconds, milliseconds, microseconds and
+    /// nanoseconds of present times do not overlap. An unreadable timestamp is 0.
+    pub(super) fn unix_seconds(&self) -> i64 {
         match self {
             Self::Number(number) => match number.unsigned_abs() {
                 0..100_000_000_000 => *number,

@@ -19,57 +19,57 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::health::{Identity, Unwell, health};
-use super::measures::Measures;
-use super::page::CONTENT_TYPE;
-use super::table::{Surroundings, page};
-use crate::driver::Ask;
+use super::exposition::CONTENT_TYPE;
+use super::families::{PageContext, page};
+use super::health::{PeerIdentity, StatsUnavailable, health};
+use super::stats::PeerStats;
+use crate::driver::PeerRequest;
+use crate::io_counters::IoCounters;
 use crate::nickname::Nickname;
 use crate::peer_id::PeerId;
-use crate::registry::Standing;
-use crate::tallies::Tallies;
+use crate::registry_task::RegistryStatus;
 use rollcall_core::BootMs;
 use rollcall_core::clock::boot_now;
 
 /// Connections that are served at once; more wait in the system's queue.
 const MAX_CONNECTIONS: usize = 16;
 /// The longest that a connection lasts, from its first byte to the end of the answer.
-const CONNECTION_TIME: Duration = Duration::from_secs(5);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that a request's head may take.
-const HEAD_TIME: Duration = Duration::from_secs(2);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most bytes and fields of a request's head. (hyper allows no less.)
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 const MAX_HEADERS: usize = 64;
 /// A driver that does not answer within this time is not well.
-const PATIENCE: Duration = Duration::from_secs(1);
+const DRIVER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long answers may take to end once the peer has ended.
-const FAREWELL: Duration = Duration::from_millis(500);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// After an error of `accept`, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is known without asking the driver.
-pub(crate) struct Facts {
+pub(crate) struct StaticInfo {
     pub(crate) id: PeerId,
     pub(crate) name: Nickname,
     pub(crate) max_connections: usize,
     pub(crate) lan_port: Option<u16>,
     /// `None` without a registry.
-    pub(crate) registry: Option<watch::Receiver<Standing>>,
-    pub(crate) tallies: Arc<Tallies>,
+    pub(crate) registry: Option<watch::Receiver<RegistryStatus>>,
+    pub(crate) io_counters: Arc<IoCounters>,
     pub(crate) started_at: BootMs,
 }
 
 /// Who answers.
-pub(crate) struct Reporter {
-    pub(crate) facts: Facts,
-    pub(crate) asks: mpsc::Sender<Ask>,
+pub(crate) struct MetricsServer {
+    pub(crate) info: StaticInfo,
+    pub(crate) requests: mpsc::Sender<PeerRequest>,
     /// Cancelled when the peer begins to end.
     pub(crate) stop: CancellationToken,
 }
 
 /// Answers until `ended`, which is when the peer's links have ended: so whoever asks meanwhile is told that it stops.
-pub(crate) async fn serve(listener: TcpListener, reporter: Reporter, ended: CancellationToken) {
-    let reporter = Arc::new(reporter);
+pub(crate) async fn serve(listener: TcpListener, server: MetricsServer, ended: CancellationToken) {
+    let server = Arc::new(server);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -77,7 +77,7 @@ pub(crate) async fn serve(listener: TcpListener, reporter: Reporter, ended: Canc
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&reporter)));
+                    connections.spawn(serve_connection(stream, Arc::clone(&server)));
                 }
                 Err(error) => {
                     warn!(reason = error.to_string(), "cannot accept a connection for metrics");
@@ -88,28 +88,28 @@ pub(crate) async fn serve(listener: TcpListener, reporter: Reporter, ended: Canc
     }
     drop(listener);
     // Whoever is not done then is cut off with the set.
-    let _ = timeout(FAREWELL, async { while connections.join_next().await.is_some() {} }).await;
+    let _ = timeout(CLOSE_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn connection(stream: TcpStream, reporter: Arc<Reporter>) {
+async fn serve_connection(stream: TcpStream, server: Arc<MetricsServer>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let reporter = Arc::clone(&reporter);
-        async move { Ok::<_, Infallible>(reporter.answer(request.method(), request.uri().path()).await) }
+        let server = Arc::clone(&server);
+        async move { Ok::<_, Infallible>(server.answer(request.method(), request.uri().path()).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
+        .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
         .keep_alive(false);
-    match timeout(CONNECTION_TIME, http.serve_connection(TokioIo::new(stream), service)).await {
+    match timeout(CONNECTION_TIMEOUT, http.serve_connection(TokioIo::new(stream), service)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(reason = error.to_string(), "a question for metrics failed"),
         Err(_) => debug!("a question for metrics took too long"),
     }
 }
 
-impl Reporter {
+impl MetricsServer {
     async fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         if method != Method::GET && method != Method::HEAD {
             let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");
@@ -124,57 +124,57 @@ impl Reporter {
     }
 
     async fn health(&self) -> Response<Full<Bytes>> {
-        let measures = self.measures().await;
-        let status = if measures.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let body = health(self.identity(), &measures, self.facts.lan_port, self.standing(), boot_now());
-        answer(status, "application/json", body)
+        let stats = self.stats().await;
+        let code = if stats.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let body = health(self.identity(), &stats, self.info.lan_port, self.registry_status(), boot_now());
+        answer(code, "application/json", body)
     }
 
     async fn metrics(&self) -> Response<Full<Bytes>> {
-        match self.measures().await {
-            Ok(measures) => {
-                let around = Surroundings {
+        match self.stats().await {
+            Ok(stats) => {
+                let context = PageContext {
                     identity: &self.identity(),
-                    max_connections: self.facts.max_connections,
-                    standing: self.standing(),
-                    tallies: &self.facts.tallies,
+                    max_connections: self.info.max_connections,
+                    registry: self.registry_status(),
+                    io_counters: &self.info.io_counters,
                     resident_bytes: resident_bytes().await,
                 };
-                answer(StatusCode::OK, CONTENT_TYPE, page(&measures, &around))
+                answer(StatusCode::OK, CONTENT_TYPE, page(&stats, &context))
             }
-            Err(unwell) => text(StatusCode::SERVICE_UNAVAILABLE, format!("the peer is {}\n", unwell.name())),
+            Err(unavailable) => text(StatusCode::SERVICE_UNAVAILABLE, format!("the peer is {}\n", unavailable.name())),
         }
     }
 
     /// Asks the driver.
-    async fn measures(&self) -> Result<Measures, Unwell> {
-        let (answer_in, answer) = oneshot::channel();
-        let asked = async {
-            self.asks.send(Ask::Measure(answer_in)).await.ok()?;
+    async fn stats(&self) -> Result<PeerStats, StatsUnavailable> {
+        let (reply_tx, answer) = oneshot::channel();
+        let ask_driver = async {
+            self.requests.send(PeerRequest::Stats(reply_tx)).await.ok()?;
             answer.await.ok()
         };
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => Err(Unwell::Stopping),
-            answered = timeout(PATIENCE, asked) => match answered {
-                Ok(Some(measures)) => Ok(measures),
-                Ok(None) => Err(Unwell::Stopping),
-                Err(_) => Err(Unwell::Busy),
+            () = self.stop.cancelled() => Err(StatsUnavailable::Stopping),
+            reply = timeout(DRIVER_TIMEOUT, ask_driver) => match reply {
+                Ok(Some(stats)) => Ok(stats),
+                Ok(None) => Err(StatsUnavailable::Stopping),
+                Err(_) => Err(StatsUnavailable::Busy),
             },
         }
     }
 
-    fn identity(&self) -> Identity {
-        Identity {
-            id: self.facts.id.to_string(),
-            name: self.facts.name.to_string(),
+    fn identity(&self) -> PeerIdentity {
+        PeerIdentity {
+            id: self.info.id.to_string(),
+            name: self.info.name.to_string(),
             version: env!("CARGO_PKG_VERSION"),
-            uptime_seconds: boot_now().since(self.facts.started_at) / 1000,
+            uptime_seconds: boot_now().since(self.info.started_at) / 1000,
         }
     }
 
-    fn standing(&self) -> Option<Standing> {
-        self.facts.registry.as_ref().map(|standing| *standing.borrow())
+    fn registry_status(&self) -> Option<RegistryStatus> {
+        self.info.registry.as_ref().map(|registry_status| *registry_status.borrow())
     }
 }
 
@@ -202,30 +202,30 @@ mod tests {
     use super::*;
 
     struct Bench {
-        asks: mpsc::Receiver<Ask>,
+        requests: mpsc::Receiver<PeerRequest>,
         stop: CancellationToken,
         ended: CancellationToken,
         addr: std::net::SocketAddr,
-        server: JoinSet<()>,
+        task: JoinSet<()>,
     }
 
     async fn bench() -> Bench {
-        let (asks_in, asks) = mpsc::channel(1);
+        let (request_tx, requests) = mpsc::channel(1);
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-        let facts = Facts {
+        let info = StaticInfo {
             id: PeerId(7),
             name: Nickname::parse("alice").unwrap(),
             max_connections: 50,
             lan_port: None,
             registry: None,
-            tallies: Arc::default(),
+            io_counters: Arc::default(),
             started_at: boot_now(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let mut server = JoinSet::new();
-        server.spawn(serve(listener, Reporter { facts, asks: asks_in, stop: stop.clone() }, ended.clone()));
-        Bench { asks, stop, ended, addr, server }
+        let mut task = JoinSet::new();
+        task.spawn(serve(listener, MetricsServer { info, requests: request_tx, stop: stop.clone() }, ended.clone()));
+        Bench { requests, stop, ended, addr, task }
     }
 
     async fn ask(addr: std::net::SocketAddr, request: &str) -> String {
@@ -242,7 +242,7 @@ mod tests {
         assert!(ask(bench.addr, "GET /").await.starts_with("HTTP/1.1 404 "));
         let refusal = ask(bench.addr, "POST /metrics").await;
         assert!(refusal.starts_with("HTTP/1.1 405 ") && refusal.contains("allow: GET, HEAD\r\n"), "{refusal}");
-        assert!(bench.asks.is_empty());
+        assert!(bench.requests.is_empty());
     }
 
     #[tokio::test]
@@ -255,7 +255,7 @@ mod tests {
         assert!(stopping.starts_with("HTTP/1.1 503 ") && stopping.contains(r#""status":"stopping""#), "{stopping}");
         assert!(ask(bench.addr, "GET /metrics").await.starts_with("HTTP/1.1 503 "));
         bench.ended.cancel();
-        bench.server.join_next().await.unwrap().unwrap();
+        bench.task.join_next().await.unwrap().unwrap();
         assert!(TcpStream::connect(bench.addr).await.is_err());
     }
 
@@ -274,11 +274,11 @@ mod tests {
         assert!(ask(bench.addr, "GET /nothing").await.starts_with("HTTP/1.1 404 "));
         for mut stream in silent.drain(1..) {
             let mut rest = Vec::new();
-            let ended = timeout(2 * HEAD_TIME, stream.read_to_end(&mut rest)).await;
+            let ended = timeout(2 * HEAD_TIMEOUT, stream.read_to_end(&mut rest)).await;
             assert!(ended.is_ok(), "a silent connection is ended");
         }
         bench.ended.cancel();
-        bench.server.join_next().await.unwrap().unwrap();
+        bench.task.join_next().await.unwrap().unwrap();
     }
 
     #[tokio::test]

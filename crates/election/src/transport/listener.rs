@@ -24,7 +24,7 @@ use crate::wire::frame::{Envelope, Frame, looks_like_http};
 use crate::wire::hello::Purpose;
 use crate::wire::refusal::RefusalKind;
 use rollcall_core::clock::boot_now;
-use rollcall_core::text::harmless;
+use rollcall_core::escape::sanitize_line;
 
 /// Event of a link, for the driver.
 #[derive(Debug)]
@@ -160,7 +160,7 @@ impl LinkListener {
         let (kind, reason) = refused;
         let member = self.policy.peers.id(incoming.peer_hello.node);
         if self.policy.log_throttle().should_log(member, kind, boot_now()) {
-            let reason = harmless(&reason, MAX_QUOTED_CHARS);
+            let reason = sanitize_line(&reason, MAX_QUOTED_CHARS);
             warn!(node = %incoming.peer_hello.node, %remote, reason, "refused a link");
         }
         incoming.refuse(&self.policy, link, kind, &reason).await;

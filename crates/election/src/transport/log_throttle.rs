@@ -44,7 +44,7 @@ impl LogThrottle {
 
 #[cfg(test)]
 mod tests {
-    use rollcall_core::text::harmless;
+    use rollcall_core::escape::sanitize_line;
 
     use super::*;
 
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn quoted_text_is_one_short_line() {
-        let line = harmless(&format!("a\nb\u{1b}[31m{}", "x".repeat(10_000)), MAX_QUOTED_CHARS);
+        let line = sanitize_line(&format!("a\nb\u{1b}[31m{}", "x".repeat(10_000)), MAX_QUOTED_CHARS);
         assert!(line.starts_with("a b\u{fffd}[31m") && line.chars().count() == MAX_QUOTED_CHARS + 1);
     }
 }

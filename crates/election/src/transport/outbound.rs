@@ -20,7 +20,7 @@ use crate::wire::frame::Frame;
 use crate::wire::hello::{Hello, Purpose};
 use crate::wire::refusal::RefusalKind;
 use rollcall_core::clock::boot_now;
-use rollcall_core::text::harmless;
+use rollcall_core::escape::sanitize_line;
 
 /// Shortest pause between two attempts to dial. It doubles after each failure.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -62,7 +62,7 @@ impl OutboundLink {
                     debug!(node = %self.addr(), reason, "cannot link to the node");
                 }
                 Some(Err(DialError::Refused(kind, reason))) => {
-                    self.refused(kind, &harmless(&reason, MAX_QUOTED_CHARS)).await;
+                    self.refused(kind, &sanitize_line(&reason, MAX_QUOTED_CHARS)).await;
                 }
             }
             tokio::select! {

@@ -55,7 +55,7 @@ impl Transcript {
     }
 
     fn code(&self, claim: KeyClaim<'_>, key: &ClusterKey) -> Hmac<Sha256> {
-        let mut code = Hmac::<Sha256>::new_from_slice(key.expose()).expect("an HMAC takes keys of any length");
+        let mut code = Hmac::<Sha256>::new_from_slice(key.reveal()).expect("an HMAC takes keys of any length");
         let (label, reason) = match claim {
             KeyClaim::Dialler => ("dialler".to_owned(), ""),
             KeyClaim::Acceptor => ("acceptor".to_owned(), ""),

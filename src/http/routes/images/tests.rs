@@ -12,7 +12,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::http::testing::{Answer, Node, request};
-use crate::registry::testing::{picture, png_chunk, png_with};
+use crate::registry::testing::{encoded_image, png_chunk, png_with};
 use crate::storage::Fault;
 use rollcall_core::Page;
 
@@ -43,7 +43,7 @@ async fn an_uploaded_image_comes_back_byte_for_byte() {
         (ImageFormat::Jpeg, ".jpg", "image/jpeg"),
         (ImageFormat::WebP, ".webp", "image/webp"),
     ] {
-        let bytes = picture(format, 128, 128);
+        let bytes = encoded_image(format, 128, 128);
         let answer = upload(&node, "alice", &bytes).await;
         let json = answer.json();
         assert_eq!(answer.status, 201);
@@ -61,7 +61,7 @@ async fn an_uploaded_image_comes_back_byte_for_byte() {
 #[tokio::test]
 async fn an_image_is_not_sent_to_who_has_it_nor_to_who_asks_for_its_head() {
     let node = Node::with_alice_and_bob().await;
-    let bytes = picture(ImageFormat::Png, 5, 5);
+    let bytes = encoded_image(ImageFormat::Png, 5, 5);
     let filename = upload(&node, "alice", &bytes).await.json()["filename"].as_str().unwrap().to_owned();
     let path = format!("/image/alice/{filename}");
     let head = node.send(request("HEAD", &path, "")).await;
@@ -80,7 +80,7 @@ async fn images_are_listed_oldest_first() {
     assert_eq!(node.get("/images/alice").await.json(), json!({"images": [], "count": 0}));
     let mut names = Vec::new();
     for _ in 0..3 {
-        let answer = upload(&node, "alice", &picture(ImageFormat::Png, 2, 2)).await;
+        let answer = upload(&node, "alice", &encoded_image(ImageFormat::Png, 2, 2)).await;
         names.push(answer.json()["filename"].clone());
     }
     assert_eq!(node.get("/images/alice").await.json(), json!({"images": names, "count": 3}));
@@ -89,7 +89,7 @@ async fn images_are_listed_oldest_first() {
 #[tokio::test]
 async fn images_that_break_a_rule_are_refused_with_what_is_right() {
     let node = Node::with_alice_and_bob().await;
-    let large = upload(&node, "alice", &picture(ImageFormat::Png, 256, 256)).await;
+    let large = upload(&node, "alice", &encoded_image(ImageFormat::Png, 256, 256)).await;
     let message = "Upload failed: Validation error: Image too large: 256x256 (max 128x128)";
     assert_eq!(large.refused(400, "image_dimensions"), message);
     upload(&node, "alice", b"GIF89a....").await.refused(415, "image_type");
@@ -97,7 +97,7 @@ async fn images_that_break_a_rule_are_refused_with_what_is_right() {
     let moving = png_with(&png_chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]));
     let message = upload(&node, "alice", &moving).await.refused(415, "image_type");
     assert!(message.contains("Animated images are not supported"), "{message}");
-    let whole = picture(ImageFormat::Png, 100, 100);
+    let whole = encoded_image(ImageFormat::Png, 100, 100);
     upload(&node, "alice", &whole[..whole.len() / 2]).await.refused(400, "image_corrupt");
     let elsewhere = form("picture", &whole);
     upload_form(&node, "alice", elsewhere).await.refused(400, "missing_image");
@@ -153,7 +153,7 @@ async fn clients_online_come_with_their_newest_images() {
     assert_eq!(node.get("/discover_with_images").await.json(), empty);
     let mut images = Vec::new();
     for side in 1..=22 {
-        let bytes = picture(ImageFormat::Png, side, 1);
+        let bytes = encoded_image(ImageFormat::Png, side, 1);
         let filename = upload(&node, "alice", &bytes).await.json()["filename"].clone();
         images.push(json!({"filename": filename, "data": STANDARD.encode(&bytes)}));
     }
@@ -198,7 +198,7 @@ async fn slow_uploads_keep_nobody_out() {
     }
     tokio::task::yield_now().await;
     let started = Instant::now();
-    assert_eq!(upload(&node, "alice", &picture(ImageFormat::Png, 2, 2)).await.status, 201);
+    assert_eq!(upload(&node, "alice", &encoded_image(ImageFormat::Png, 2, 2)).await.status, 201);
     assert_eq!(started.elapsed(), Duration::ZERO);
     for slow in slow.join_all().await {
         assert_eq!(slow.unwrap().status(), 408);
@@ -227,6 +227,6 @@ async fn without_storage_images_are_503() {
     for path in ["/discover_with_images", "/images/alice", "/image/alice/1733511234-a1b2c3d4.png"] {
         node.get(path).await.refused(503, "storage_unavailable");
     }
-    let picture = picture(ImageFormat::Png, 2, 2);
+    let picture = encoded_image(ImageFormat::Png, 2, 2);
     upload(&node, "alice", &picture).await.refused(503, "storage_unavailable");
 }

@@ -3,7 +3,7 @@ use image::ImageFormat;
 use serde_json::Value;
 
 use crate::http::testing::{Answer, Node, following, leading, request};
-use crate::registry::testing::picture;
+use crate::registry::testing::encoded_image;
 
 const REGISTRATION: &str = r#"{"username":"carol","password":"secret"}"#;
 const LOGIN: &str = r#"{"username":"carol","password":"secret"}"#;
@@ -24,7 +24,7 @@ fn with(mut request: Request, authorization: &str) -> Request {
 
 fn upload() -> Request {
     let head = "--XX\r\nContent-Disposition: form-data; name=\"image\"; filename=\"x.png\"\r\n\r\n";
-    let body = [head.as_bytes(), &picture(ImageFormat::Png, 2, 2), b"\r\n--XX--\r\n"].concat();
+    let body = [head.as_bytes(), &encoded_image(ImageFormat::Png, 2, 2), b"\r\n--XX--\r\n"].concat();
     let mut request = request("POST", "/upload_image/carol", body);
     request.headers_mut().insert("content-type", "multipart/form-data; boundary=XX".parse().unwrap());
     request

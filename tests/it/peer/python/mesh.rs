@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::start;
 use crate::cluster::until;
-use crate::peer::neighbours::unique;
-use crate::peer::person::Person;
-use crate::peer::talker::Talker;
+use crate::peer::json_process::JsonProcess;
+use crate::peer::lan_processes::unique;
+use crate::peer::peer_process::PeerProcess;
 
 const MESH: [&str; 3] = ["--no-lan", "--listen", "127.0.0.1:0"];
 
@@ -19,11 +19,11 @@ fn is_message(event: &Value, kind: &str) -> bool {
 }
 
 /// Starts one and links it to our peer.
-async fn linked(ours: &Person, number: u32) -> Talker {
+async fn linked(ours: &PeerProcess, number: u32) -> JsonProcess {
     let mut other = start("mesh.py", &["--id", &id(number)]).await;
-    other.types(&format!("dial {}", ours.listens_at()));
+    other.type_line(&format!("dial {}", ours.mesh_addr()));
     let mine = ours.events()[0]["id"].clone();
-    let link = other.sees("a greeting", |event| event["event"] == "linked").await;
+    let link = other.wait_for_event("a greeting", |event| event["event"] == "linked").await;
     assert_eq!(link["id"], mine);
     other
 }
@@ -31,23 +31,23 @@ async fn linked(ours: &Person, number: u32) -> Talker {
 #[tokio::test]
 async fn a_peer_without_heartbeats_chats_both_ways_and_is_not_dropped_for_its_silence() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut ours = Person::start(dir.path(), "alice", &MESH).await;
+    let mut ours = PeerProcess::start(dir.path(), "alice", &MESH).await;
     let mut other = linked(&ours, 0xa1).await;
-    other.types("chat hello from there");
-    assert_eq!(ours.hears("hello from there").await["uid"], id(0xa1));
-    other.types("again");
-    ours.types("hello from here");
-    let chat = other.sees("a chat", |event| is_message(event, "chat")).await;
+    other.type_line("chat hello from there");
+    assert_eq!(ours.wait_for_post("hello from there").await["uid"], id(0xa1));
+    other.type_line("again");
+    ours.type_line("hello from here");
+    let chat = other.wait_for_event("a chat", |event| is_message(event, "chat")).await;
     assert_eq!(
         (&chat["message"]["payload"], &chat["message"]["sender_id"]),
         (&"hello from here".into(), &ours.events()[0]["id"])
     );
     // The longest that fits into one read of such a peer comes in one; what does not is refused and said so.
     let long = unique(&"x".repeat(3_800));
-    ours.types(&long);
-    let chat = other.sees("a long chat", |event| event["message"]["payload"] == *long).await;
+    ours.type_line(&long);
+    let chat = other.wait_for_event("a long chat", |event| event["message"]["payload"] == *long).await;
     assert!(chat["bytes"].as_u64().is_some_and(|bytes| bytes < 4096), "{chat}");
-    ours.types(&"y".repeat(5_000));
+    ours.type_line(&"y".repeat(5_000));
     let is_said =
         |event: &Value| event["event"] == "refused" && event["why"].as_str().is_some_and(|why| why.contains("1 peers"));
     until("a warning", async || ours.count(is_said) == 1).await;
@@ -55,7 +55,7 @@ async fn a_peer_without_heartbeats_chats_both_ways_and_is_not_dropped_for_its_si
     until("heartbeats", async || other.count(|event| is_message(event, "heartbeat")) >= 5).await;
     assert_eq!(other.count(|event| event["event"] == "unlinked"), 0);
     assert_eq!(ours.count(|event| event["event"] == "lost"), 0);
-    assert_eq!(ours.shown("hello from there"), 1, "its repetition is not shown");
+    assert_eq!(ours.post_count("hello from there"), 1, "its repetition is not shown");
     let types: Vec<Value> = other.events().into_iter().map(|event| event["message"]["type"].clone()).collect();
     let is_known =
         |kind: &Value| kind.is_null() || ["chat", "heartbeat", "peer_list"].contains(&kind.as_str().unwrap_or(""));
@@ -65,23 +65,23 @@ async fn a_peer_without_heartbeats_chats_both_ways_and_is_not_dropped_for_its_si
 #[tokio::test]
 async fn what_is_said_in_one_go_is_read_message_by_message() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut ours = Person::start(dir.path(), "alice", &MESH).await;
+    let mut ours = PeerProcess::start(dir.path(), "alice", &MESH).await;
     let mut other = linked(&ours, 0xa2).await;
-    ours.sees(1).await;
+    ours.wait_for_peers(1).await;
     for number in 0..30 {
-        ours.types(&format!("text {number}"));
+        ours.type_line(&format!("text {number}"));
     }
     let is_last = |event: &Value| {
         let text = if event["event"] == "broken" { &event["text"] } else { &event["message"]["payload"] };
         text.as_str().is_some_and(|text| text.contains("text 29"))
     };
-    other.sees("the last", is_last).await;
+    other.wait_for_event("the last", is_last).await;
     // Written without a pause, all but one or two are glued together and lost. A busy machine may keep it from reading in time.
     let whole = other.count(|event| is_message(event, "chat"));
     assert!(whole >= 25, "{whole} of 30 were read");
-    other.types("burst 30");
+    other.type_line("burst 30");
     for number in [0, 13, 29] {
-        ours.hears(&format!("burst {number}")).await;
+        ours.wait_for_post(&format!("burst {number}")).await;
     }
     assert_eq!(ours.count(|event| event["event"] == "post"), 30);
 }
@@ -89,27 +89,27 @@ async fn what_is_said_in_one_go_is_read_message_by_message() {
 #[tokio::test]
 async fn lists_and_chat_go_from_one_such_peer_to_another_through_ours() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut ours = Person::start(dir.path(), "alice", &MESH).await;
+    let mut ours = PeerProcess::start(dir.path(), "alice", &MESH).await;
     let far = start("mesh.py", &["--id", &id(0xb2)]).await;
     let mut near = linked(&ours, 0xb1).await;
-    near.types(&format!("peer_list {}", json!([far.told("listen"), "nonsense", "0.0.0.0:1"])));
-    far.sees("a link", |event| event["event"] == "linked").await;
+    near.type_line(&format!("peer_list {}", json!([far.ready_field("listen"), "nonsense", "0.0.0.0:1"])));
+    far.wait_for_event("a link", |event| event["event"] == "linked").await;
     until("both", async || {
-        ours.types("LIST");
+        ours.type_line("LIST");
         let lists = ours.events();
         let last = lists.iter().rfind(|event| event["event"] == "list");
         last.is_some_and(|list| list["peers"].as_array().is_some_and(|peers| peers.len() == 2))
     })
     .await;
-    near.types("chat pass it on");
-    let passed = far.sees("the chat", |event| is_message(event, "chat")).await;
+    near.type_line("chat pass it on");
+    let passed = far.wait_for_event("the chat", |event| is_message(event, "chat")).await;
     assert_eq!(
         (&passed["message"]["sender_id"], &passed["message"]["payload"]),
         (&id(0xb1).into(), &"pass it on".into())
     );
-    near.types("again");
-    near.types("chat and this");
-    far.sees("the next", |event| event["message"]["payload"] == "and this").await;
+    near.type_line("again");
+    near.type_line("chat and this");
+    far.wait_for_event("the next", |event| event["message"]["payload"] == "and this").await;
     assert_eq!(far.count(|event| event["message"]["payload"] == "pass it on" || event["event"] == "repeated"), 1);
     assert_eq!(near.count(|event| event["event"] == "repeated"), 0, "nothing comes back to where it came from");
     // Who comes later is told where the others are, as a JSON array in a text.
@@ -119,7 +119,7 @@ async fn lists_and_chat_go_from_one_such_peer_to_another_through_ours() {
         listed = late.find(|event| is_message(event, "peer_list"));
         if listed.is_none() {
             // On a busy machine it may have come together with the first heartbeat.
-            late.types(&format!("dial {}", ours.listens_at()));
+            late.type_line(&format!("dial {}", ours.mesh_addr()));
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
         listed.is_some()
@@ -127,22 +127,22 @@ async fn lists_and_chat_go_from_one_such_peer_to_another_through_ours() {
     .await;
     let payload = listed.expect("waited for")["message"]["payload"].as_str().expect("a text").to_owned();
     let places: Vec<String> = serde_json::from_str(&payload).expect("an array in a text");
-    assert_eq!(places, [far.told("listen")]);
+    assert_eq!(places, [far.ready_field("listen")]);
 }
 
 #[tokio::test]
 async fn ours_dials_such_a_peer_and_dials_it_again_when_it_comes_back() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let first = start("mesh.py", &["--id", &id(0xc1)]).await;
-    let place = first.told("listen");
+    let place = first.ready_field("listen");
     let flags: Vec<&str> = MESH.iter().copied().chain(["--peers", &place]).collect();
-    let mut ours = Person::start(dir.path(), "alice", &flags).await;
-    first.sees("a link", |event| event["event"] == "linked").await;
+    let mut ours = PeerProcess::start(dir.path(), "alice", &flags).await;
+    first.wait_for_event("a link", |event| event["event"] == "linked").await;
     drop(first);
     let mut second = start("mesh.py", &["--id", &id(0xc1), "--listen", &place]).await;
-    second.sees("a link", |event| event["event"] == "linked").await;
-    second.types("chat back again");
-    ours.hears("back again").await;
-    ours.types("welcome");
-    second.sees("the answer", |event| event["message"]["payload"] == "welcome").await;
+    second.wait_for_event("a link", |event| event["event"] == "linked").await;
+    second.type_line("chat back again");
+    ours.wait_for_post("back again").await;
+    ours.type_line("welcome");
+    second.wait_for_event("the answer", |event| event["message"]["payload"] == "welcome").await;
 }

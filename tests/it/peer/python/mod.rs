@@ -8,14 +8,14 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 
-use super::talker::Talker;
+use super::json_process::JsonProcess;
 
 /// Starts one of `tests/peers` and waits until it is ready.
-async fn start(script: &str, flags: &[&str]) -> Talker {
+async fn start(script: &str, flags: &[&str]) -> JsonProcess {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script);
     let mut command = Command::new("python3");
     command.arg(path).args(flags).env("PYTHONDONTWRITEBYTECODE", "1");
-    match Talker::start(script, command).await {
+    match JsonProcess::start(script, command).await {
         Ok(stranger) => stranger,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             panic!("python3 is missing; install the package python3 (these tests need nothing beyond it)")

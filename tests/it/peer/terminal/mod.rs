@@ -7,9 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 
-use super::person::Person;
+use super::peer_process::PeerProcess;
 use crate::cluster::until;
-use pty::Typist;
+use pty::TerminalUser;
 
 const MESH: [&str; 3] = ["--no-lan", "--listen", "127.0.0.1:0"];
 
@@ -32,40 +32,40 @@ fn is_under_nohup() -> bool {
 }
 
 /// Somebody else, linked to the one at the terminal.
-async fn bob(dir: &std::path::Path, typist: &Typist) -> Person {
-    let first = typist.listens_at();
+async fn bob(dir: &std::path::Path, typist: &TerminalUser) -> PeerProcess {
+    let first = typist.mesh_addr();
     let flags: Vec<&str> = MESH.iter().copied().chain(["--peers", &first]).collect();
-    let mut bob = Person::start(dir, "bob", &flags).await;
-    bob.sees(1).await;
+    let mut bob = PeerProcess::start(dir, "bob", &flags).await;
+    bob.wait_for_peers(1).await;
     bob
 }
 
 #[tokio::test]
 async fn a_line_that_is_being_typed_survives_whatever_arrives() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut al = Typist::start(dir.path(), "al", &MESH).await;
+    let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
     let mut bob = bob(dir.path(), &al).await;
-    al.types("hello wrld");
-    al.types(&LEFT.repeat(3));
-    al.waits_for("the cursor", |screen| screen.typed() == ("> hello w".into(), "rld".into())).await;
-    bob.types("how are you?");
-    al.waits_for("a message", |screen| screen.has(": how are you?")).await;
+    al.press_keys("hello wrld");
+    al.press_keys(&LEFT.repeat(3));
+    al.wait_for_screen("the cursor", |screen| screen.typed() == ("> hello w".into(), "rld".into())).await;
+    bob.type_line("how are you?");
+    al.wait_for_screen("a message", |screen| screen.has(": how are you?")).await;
     let screen = al.screen();
     assert_eq!(screen.typed(), ("> hello w".into(), "rld".into()));
     assert!(screen.lines().iter().any(|line| line.starts_with("bob@") && line.ends_with(": how are you?")));
-    al.types("o\r");
-    bob.hears("hello world").await;
+    al.press_keys("o\r");
+    bob.wait_for_post("hello world").await;
 
     // Hundreds arrive while a line of more than the terminal's width is typed, key by key.
     let long = (0..40).map(|number| format!("{number:04}")).collect::<Vec<_>>().join("-");
     for (number, key) in long.chars().enumerate() {
-        bob.types(&format!("a message {number:03}."));
-        al.types(&key.to_string());
+        bob.type_line(&format!("a message {number:03}."));
+        al.press_keys(&key.to_string());
     }
     let last = format!("a message {:03}.", long.len() - 1);
-    al.waits_for("the last message", |screen| screen.has(&last)).await;
+    al.wait_for_screen("the last message", |screen| screen.has(&last)).await;
     let whole = format!("> {long}");
-    al.waits_for("the whole line", |screen| {
+    al.wait_for_screen("the whole line", |screen| {
         let lines = screen.lines();
         lines.len() > 3 && lines[lines.len() - 3..].concat().starts_with(&whole)
     })
@@ -74,43 +74,43 @@ async fn a_line_that_is_being_typed_survives_whatever_arrives() {
     let shown: Vec<&str> = lines.iter().filter_map(|line| line.split("a message ").nth(1)).collect();
     let expected: Vec<String> = (0..long.len()).map(|number| format!("{number:03}.")).collect();
     assert_eq!(shown, expected, "each once, in order, and each on a line of its own");
-    al.types("\r");
-    bob.hears(&long).await;
+    al.press_keys("\r");
+    bob.wait_for_post(&long).await;
 }
 
 #[tokio::test]
 async fn keys_edit_the_line_and_tab_completes_commands_and_names() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut al = Typist::start(dir.path(), "al", &MESH).await;
+    let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
     let bob = bob(dir.path(), &al).await;
-    al.types(&format!("two three{CTRL_A}one {CTRL_E} four"));
-    al.has_typed("> one two three four").await;
-    al.types(CTRL_W);
-    al.has_typed("> one two three ").await;
-    al.types(&format!("{LEFT}{LEFT}{CTRL_K}"));
-    al.has_typed("> one two thre").await;
-    al.types(CTRL_U);
-    al.has_typed("> ").await;
-    al.types("DM\t");
-    al.has_typed("> DM ").await;
-    al.types("b\t");
-    al.has_typed("> DM bob ").await;
-    al.types("psst\r");
+    al.press_keys(&format!("two three{CTRL_A}one {CTRL_E} four"));
+    al.wait_for_line("> one two three four").await;
+    al.press_keys(CTRL_W);
+    al.wait_for_line("> one two three ").await;
+    al.press_keys(&format!("{LEFT}{LEFT}{CTRL_K}"));
+    al.wait_for_line("> one two thre").await;
+    al.press_keys(CTRL_U);
+    al.wait_for_line("> ").await;
+    al.press_keys("DM\t");
+    al.wait_for_line("> DM ").await;
+    al.press_keys("b\t");
+    al.wait_for_line("> DM bob ").await;
+    al.press_keys("psst\r");
     until("a direct message", async || bob.count(|event| event["event"] == "direct" && event["text"] == "psst") == 1)
         .await;
     // Of two commands the line gets what they have in common, and both are shown.
-    al.types("P\t");
-    al.waits_for("both", |screen| screen.has("POST") && screen.has("PROFILE") && screen.typed().0 == "> P").await;
-    al.types(&format!("{CTRL_U}DM\r"));
-    al.has_typed("To: ").await;
-    al.types("bo\t");
-    al.has_typed("To: bob").await;
-    al.types("\r");
-    al.has_typed("Message: ").await;
-    al.types("asked\r");
+    al.press_keys("P\t");
+    al.wait_for_screen("both", |screen| screen.has("POST") && screen.has("PROFILE") && screen.typed().0 == "> P").await;
+    al.press_keys(&format!("{CTRL_U}DM\r"));
+    al.wait_for_line("To: ").await;
+    al.press_keys("bo\t");
+    al.wait_for_line("To: bob").await;
+    al.press_keys("\r");
+    al.wait_for_line("Message: ").await;
+    al.press_keys("asked\r");
     until("a direct message", async || bob.count(|event| event["event"] == "direct" && event["text"] == "asked") == 1)
         .await;
-    al.has_typed("> ").await;
+    al.wait_for_line("> ").await;
 }
 
 #[tokio::test]
@@ -119,48 +119,48 @@ async fn what_was_typed_is_there_after_a_restart_and_nobody_else_can_read_it() {
     let kept = dir.path().join("al");
     let kept = kept.to_str().expect("a path");
     let flags: Vec<&str> = MESH.iter().copied().chain(["--dir", kept]).collect();
-    let mut al = Typist::start(dir.path(), "al", &flags).await;
-    al.types("the first thing\r");
-    al.waits_for("the next line", |screen| screen.has("> the first thing") && screen.typed().0 == "> ").await;
-    al.types("another\r");
-    al.waits_for("the next line", |screen| screen.has("> another") && screen.typed().0 == "> ").await;
+    let mut al = TerminalUser::start(dir.path(), "al", &flags).await;
+    al.press_keys("the first thing\r");
+    al.wait_for_screen("the next line", |screen| screen.has("> the first thing") && screen.typed().0 == "> ").await;
+    al.press_keys("another\r");
+    al.wait_for_screen("the next line", |screen| screen.has("> another") && screen.typed().0 == "> ").await;
     // The answer to a question is not.
-    al.types("POST\r");
-    al.has_typed("Message: ").await;
-    al.types("not this\r");
-    al.has_typed("> ").await;
-    al.types(CTRL_D);
-    assert!(al.ends().await.success());
+    al.press_keys("POST\r");
+    al.wait_for_line("Message: ").await;
+    al.press_keys("not this\r");
+    al.wait_for_line("> ").await;
+    al.press_keys(CTRL_D);
+    assert!(al.wait_for_exit().await.success());
     let file = std::fs::metadata(dir.path().join("al/typed")).expect("it was kept");
     assert_eq!(file.permissions().mode() & 0o777, 0o600);
-    let mut al = Typist::start(dir.path(), "al", &flags).await;
-    al.types(UP);
-    al.has_typed("> POST").await;
-    al.types(UP);
-    al.has_typed("> another").await;
-    al.types(&format!("{CTRL_U}{CTRL_R}first"));
-    al.waits_for("what was looked for", |screen| screen.has("': the first thing")).await;
-    al.types("\r");
-    al.waits_for("the line", |screen| screen.has("> the first thing") && screen.typed().0 == "> ").await;
+    let mut al = TerminalUser::start(dir.path(), "al", &flags).await;
+    al.press_keys(UP);
+    al.wait_for_line("> POST").await;
+    al.press_keys(UP);
+    al.wait_for_line("> another").await;
+    al.press_keys(&format!("{CTRL_U}{CTRL_R}first"));
+    al.wait_for_screen("what was looked for", |screen| screen.has("': the first thing")).await;
+    al.press_keys("\r");
+    al.wait_for_screen("the line", |screen| screen.has("> the first thing") && screen.typed().0 == "> ").await;
 }
 
 #[tokio::test]
 async fn nothing_that_others_write_or_call_themselves_harms_the_terminal_or_the_line() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut al = Typist::start(dir.path(), "al", &MESH).await;
+    let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
     let mut bob = bob(dir.path(), &al).await;
-    al.types("careful");
-    al.has_typed("> careful").await;
+    al.press_keys("careful");
+    al.wait_for_line("> careful").await;
     let evil = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{8}\u{8}";
-    bob.types(&format!("POST {evil}said"));
-    bob.types(&format!("PROFILE {evil}{} | {evil}status", "x".repeat(5000)));
-    bob.types(&format!("{} end", "long ".repeat(1600)));
-    al.waits_for("all of it", |screen| {
+    bob.type_line(&format!("POST {evil}said"));
+    bob.type_line(&format!("PROFILE {evil}{} | {evil}status", "x".repeat(5000)));
+    bob.type_line(&format!("{} end", "long ".repeat(1600)));
+    al.wait_for_screen("all of it", |screen| {
         let all = screen.lines().concat().replace(' ', "");
         all.contains("said") && all.contains("status") && all.contains("longend")
     })
     .await;
-    al.has_typed("> careful").await;
+    al.wait_for_line("> careful").await;
     // The screen itself refuses what it does not know; these are what it would have to obey.
     let bytes = al.bytes();
     for sequence in ["\u{1b}[2J", "\u{1b}]", "\u{7}", "\u{9b}", "\u{202e}", "\u{8}"] {
@@ -168,28 +168,28 @@ async fn nothing_that_others_write_or_call_themselves_harms_the_terminal_or_the_
         assert!(!bytes.windows(bad.len()).any(|found| found == bad), "{sequence:?}");
     }
     // Nor does what is pasted or typed.
-    al.types("\x1b[200~\u{9b}2J\u{202e}\x1b[201~\x16\x1b");
-    al.waits_for("the paste", |screen| screen.has("> careful\u{fffd}2J\u{fffd}\u{fffd}")).await;
+    al.press_keys("\x1b[200~\u{9b}2J\u{202e}\x1b[201~\x16\x1b");
+    al.wait_for_screen("the paste", |screen| screen.has("> careful\u{fffd}2J\u{fffd}\u{fffd}")).await;
 }
 
 #[tokio::test]
 async fn ctrl_d_and_ctrl_c_leave_in_order_and_the_terminal_is_as_it_was() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut al = Typist::start(dir.path(), "al", &MESH).await;
-    al.types(CTRL_D);
-    assert_eq!(al.ends().await.code(), Some(0));
+    let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
+    al.press_keys(CTRL_D);
+    assert_eq!(al.wait_for_exit().await.code(), Some(0));
 
-    let mut al = Typist::start(dir.path(), "al", &MESH).await;
-    al.types("never said");
-    al.has_typed("> never said").await;
-    al.types(CTRL_C);
-    al.has_typed("> ").await;
-    al.types("DM\r");
-    al.has_typed("To: ").await;
-    al.types(CTRL_C);
-    al.has_typed("> ").await;
-    al.types(CTRL_C);
-    assert_eq!(al.ends().await.code(), Some(0));
+    let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
+    al.press_keys("never said");
+    al.wait_for_line("> never said").await;
+    al.press_keys(CTRL_C);
+    al.wait_for_line("> ").await;
+    al.press_keys("DM\r");
+    al.wait_for_line("To: ").await;
+    al.press_keys(CTRL_C);
+    al.wait_for_line("> ").await;
+    al.press_keys(CTRL_C);
+    assert_eq!(al.wait_for_exit().await.code(), Some(0));
 }
 
 #[tokio::test]
@@ -197,19 +197,19 @@ async fn a_signal_ends_it_in_the_middle_of_a_line_without_waiting_for_a_key() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let flags = [&MESH[..], &["--log-level", "info"]].concat();
-        let mut al = Typist::start(dir.path(), "al", &flags).await;
-        al.types("half a li");
-        al.has_typed("> half a li").await;
+        let mut al = TerminalUser::start(dir.path(), "al", &flags).await;
+        al.press_keys("half a li");
+        al.wait_for_line("> half a li").await;
         al.signal(signal);
         if signal == Signal::HUP && is_under_nohup() {
             // Then the peer outlives its terminal, as what started it wanted.
-            al.types("n");
-            al.has_typed("> half a lin").await;
-            al.types("\x7f");
-            al.has_typed("> half a li").await;
+            al.press_keys("n");
+            al.wait_for_line("> half a lin").await;
+            al.press_keys("\x7f");
+            al.wait_for_line("> half a li").await;
             al.signal(Signal::TERM);
         }
-        assert_eq!(al.ends().await.code(), Some(0), "{signal:?}");
+        assert_eq!(al.wait_for_exit().await.code(), Some(0), "{signal:?}");
         let lines = al.screen().lines();
         assert!(lines.iter().any(|line| line == "> half a li"), "{lines:?}");
         assert!(lines.last().is_some_and(|line| line.ends_with("leaving")), "the log is below the line: {lines:?}");
@@ -219,42 +219,42 @@ async fn a_signal_ends_it_in_the_middle_of_a_line_without_waiting_for_a_key() {
 #[tokio::test]
 async fn a_signal_ends_it_though_the_terminal_takes_in_nothing() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut al = Typist::start(dir.path(), "al", &MESH).await;
-    al.stops_output();
+    let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
+    al.stop_output();
     al.signal(Signal::TERM);
-    assert_eq!(al.ends_somehow().await.code(), Some(143), "as after a second signal");
-    assert!(al.is_as_before());
+    assert_eq!(al.wait_for_any_exit().await.code(), Some(143), "as after a second signal");
+    assert!(al.has_modes_from_before());
 }
 
 #[tokio::test]
 async fn a_program_that_was_stopped_takes_the_terminal_over_again() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut al = Typist::start(dir.path(), "al", &MESH).await;
+    let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
     let mut bob = bob(dir.path(), &al).await;
-    al.types("half a");
-    al.has_typed("> half a").await;
+    al.press_keys("half a");
+    al.wait_for_line("> half a").await;
     al.signal(Signal::STOP);
     // As a shell does that was given the terminal meanwhile.
-    al.has_modes_of_a_shell();
+    al.set_shell_modes();
     al.signal(Signal::CONT);
-    until("the editor's modes", async || !al.is_as_before()).await;
-    al.types(&format!(" line{LEFT}{LEFT}"));
-    al.waits_for("the rest", |screen| screen.typed() == ("> half a li".into(), "ne".into())).await;
-    bob.types("welcome back");
-    al.waits_for("a message", |screen| screen.has(": welcome back")).await;
-    al.types("\r");
-    bob.hears("half a line").await;
-    al.types(CTRL_D);
-    assert_eq!(al.ends().await.code(), Some(0));
+    until("the editor's modes", async || !al.has_modes_from_before()).await;
+    al.press_keys(&format!(" line{LEFT}{LEFT}"));
+    al.wait_for_screen("the rest", |screen| screen.typed() == ("> half a li".into(), "ne".into())).await;
+    bob.type_line("welcome back");
+    al.wait_for_screen("a message", |screen| screen.has(": welcome back")).await;
+    al.press_keys("\r");
+    bob.wait_for_post("half a line").await;
+    al.press_keys(CTRL_D);
+    assert_eq!(al.wait_for_exit().await.code(), Some(0));
 }
 
 #[tokio::test]
 async fn a_terminal_that_cannot_move_its_cursor_is_read_line_by_line() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut al = Typist::start_on("dumb", dir.path(), "al", &MESH);
-    al.waits_for("its start", |screen| screen.has("listening at")).await;
-    al.types("HELP\r");
-    al.waits_for("the help", |screen| screen.has("say something to everybody")).await;
-    al.types("QUIT\r");
-    assert_eq!(al.ends().await.code(), Some(0));
+    let mut al = TerminalUser::start_on("dumb", dir.path(), "al", &MESH);
+    al.wait_for_screen("its start", |screen| screen.has("listening at")).await;
+    al.press_keys("HELP\r");
+    al.wait_for_screen("the help", |screen| screen.has("say something to everybody")).await;
+    al.press_keys("QUIT\r");
+    assert_eq!(al.wait_for_exit().await.code(), Some(0));
 }

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Action, OptionalActions, Termios, Winsize, tcflow, tcgetattr, tcsetattr, tcsetwinsize};
 
-use super::super::person::LOOPBACK;
+use super::super::peer_process::LOOPBACK;
 use super::screen::Screen;
 use crate::cluster::{rollcall, until};
 
@@ -21,7 +21,7 @@ const COLUMNS: u16 = 80;
 const ROWS: u16 = 24;
 
 /// A peer whose input, output and errors are a terminal. It ends with the value.
-pub(crate) struct Typist {
+pub(crate) struct TerminalUser {
     child: Child,
     keyboard: File,
     /// The terminal, as programs on it see it; until the peer has ended.
@@ -31,11 +31,13 @@ pub(crate) struct Typist {
     screen: Option<JoinHandle<()>>,
 }
 
-impl Typist {
+impl TerminalUser {
     /// Starts a peer with these flags and waits until a line can be typed.
     pub(crate) async fn start(dir: &Path, name: &str, flags: &[&str]) -> Self {
         let typist = Self::start_on("xterm", dir, name, flags);
-        typist.waits_for("a line to type in", |screen| screen.typed().0 == "> " && screen.has("listening at")).await;
+        typist
+            .wait_for_screen("a line to type in", |screen| screen.typed().0 == "> " && screen.has("listening at"))
+            .await;
         typist
     }
 
@@ -50,7 +52,7 @@ impl Typist {
         let before = tcgetattr(&terminal).expect("modes");
         let theirs = || Stdio::from(terminal.try_clone().expect("a descriptor"));
         let mut command = rollcall(dir);
-        for variable in rollcall::config::chat::variables() {
+        for variable in rollcall::config::chat::env_vars() {
             command.env_remove(variable);
         }
         command.args(["peer", "--name", name]).args(flags).env("TERM", kind);
@@ -76,7 +78,7 @@ impl Typist {
     }
 
     /// Presses keys.
-    pub(crate) fn types(&mut self, keys: &str) {
+    pub(crate) fn press_keys(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).expect("it reads");
     }
 
@@ -89,18 +91,20 @@ impl Typist {
         Screen::showing(COLUMNS.into(), ROWS.into(), &self.bytes())
     }
 
-    pub(crate) async fn waits_for(&self, what: &str, is_shown: impl Fn(&Screen) -> bool) {
+    pub(crate) async fn wait_for_screen(&self, what: &str, is_shown: impl Fn(&Screen) -> bool) {
         until(what, async || is_shown(&self.screen())).await;
     }
 
     /// Waits until the line is this, with the cursor at its end.
-    pub(crate) async fn has_typed(&self, line: &str) {
-        self.waits_for(&format!("the line {line:?}"), |screen| screen.typed() == (line.to_owned(), String::new()))
-            .await;
+    pub(crate) async fn wait_for_line(&self, line: &str) {
+        self.wait_for_screen(&format!("the line {line:?}"), |screen| {
+            screen.typed() == (line.to_owned(), String::new())
+        })
+        .await;
     }
 
     /// Where it listens for the mesh.
-    pub(crate) fn listens_at(&self) -> String {
+    pub(crate) fn mesh_addr(&self) -> String {
         let lines = self.screen().lines();
         let line = lines.iter().find_map(|line| line.split("listening at ").nth(1)).expect("it was said");
         line.split(',').next().expect("an address").to_owned()
@@ -112,12 +116,12 @@ impl Typist {
     }
 
     /// Does to the terminal what a shell does when its child stops.
-    pub(crate) fn has_modes_of_a_shell(&self) {
+    pub(crate) fn set_shell_modes(&self) {
         tcsetattr(self.terminal(), OptionalActions::Now, &self.before).expect("it is a terminal");
     }
 
     /// Whether the terminal has the modes that it had before the peer started.
-    pub(crate) fn is_as_before(&self) -> bool {
+    pub(crate) fn has_modes_from_before(&self) -> bool {
         let modes =
             |termios: &Termios| (termios.input_modes, termios.output_modes, termios.control_modes, termios.local_modes);
         modes(&tcgetattr(self.terminal()).expect("it is a terminal")) == modes(&self.before)
@@ -128,12 +132,12 @@ impl Typist {
     }
 
     /// The person presses Ctrl-S: whatever writes to the terminal waits.
-    pub(crate) fn stops_output(&self) {
+    pub(crate) fn stop_output(&self) {
         tcflow(self.terminal(), Action::OOff).expect("it is a terminal");
     }
 
     /// Waits until it has ended, however it left the terminal.
-    pub(crate) async fn ends_somehow(&mut self) -> ExitStatus {
+    pub(crate) async fn wait_for_any_exit(&mut self) -> ExitStatus {
         let mut status = None;
         until("the end of a peer", async || {
             status = self.child.try_wait().expect("it is our child");
@@ -144,9 +148,9 @@ impl Typist {
     }
 
     /// Waits until it has ended and all that it showed was read, and looks whether the terminal is as it was.
-    pub(crate) async fn ends(&mut self) -> ExitStatus {
-        let status = self.ends_somehow().await;
-        assert!(self.is_as_before(), "the terminal's modes: {:?}", tcgetattr(self.terminal()));
+    pub(crate) async fn wait_for_exit(&mut self) -> ExitStatus {
+        let status = self.wait_for_any_exit().await;
+        assert!(self.has_modes_from_before(), "the terminal's modes: {:?}", tcgetattr(self.terminal()));
         drop(self.terminal.take());
         if let Some(screen) = self.screen.take() {
             screen.join().expect("it reads until nobody has the terminal any more");
@@ -158,7 +162,7 @@ impl Typist {
     }
 }
 
-impl Drop for Typist {
+impl Drop for TerminalUser {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,13 +1,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use rollcall_core::text::breaks_a_line;
+use rollcall_core::escape::is_line_break;
 
-fn alice() -> UserId {
-    UserId::parse("alice@192.168.1.11").unwrap()
+fn alice() -> LanUserId {
+    LanUserId::parse("alice@192.168.1.11").unwrap()
 }
 
-fn from_alice(body: Body) -> Datagram {
+fn from_alice(body: DatagramBody) -> Datagram {
     Datagram { from: Some(alice()), id: Some(0x00ab_c123), sent_at: 1_728_938_500, body }
 }
 
@@ -18,31 +18,34 @@ fn written(datagram: &Datagram, dialect: Dialect) -> String {
 #[test]
 fn each_type_has_its_fields_in_their_order() {
     let stamp = "TIMESTAMP:1728938500\nMESSAGE_ID:0000000000abc123\n";
-    let bob = UserId::parse("bob@192.168.1.12").unwrap();
+    let bob = LanUserId::parse("bob@192.168.1.12").unwrap();
     let avatar = Avatar::new(b"\xff\xd8\xff\xe0").unwrap();
-    let profile = Profile::new("Al", "here", Some(avatar));
+    let profile = PeerProfile::new("Al", "here", Some(avatar));
     for (body, expected) in [
         (
-            Body::Discovery { port: 8500 },
+            DatagramBody::Discovery { port: 8500 },
             format!("TYPE:PEER_DISCOVERY\nUSER_ID:alice@192.168.1.11\nPORT:8500\n{stamp}\n"),
         ),
         (
-            Body::Post("Hello P2P network!".into()),
+            DatagramBody::Post("Hello P2P network!".into()),
             format!("TYPE:POST\nUSER_ID:alice@192.168.1.11\nCONTENT:Hello P2P network!\n{stamp}\n"),
         ),
         (
-            Body::Direct { to: bob.clone(), text: "psst".into() },
+            DatagramBody::Direct { to: bob.clone(), text: "psst".into() },
             format!("TYPE:DM\nFROM:alice@192.168.1.11\nTO:bob@192.168.1.12\nCONTENT:psst\n{stamp}\n"),
         ),
         (
-            Body::Profile { profile, refused: None },
+            DatagramBody::Profile { profile, refused: None },
             format!(
                 "TYPE:PROFILE\nUSER_ID:alice@192.168.1.11\nDISPLAY_NAME:Al\nSTATUS:here\n{stamp}AVATAR_TYPE:image/jpeg\nAVATAR_ENCODING:base64\nAVATAR_DATA:/9j/4A==\n\n"
             ),
         ),
-        (Body::ListRequest, "TYPE:PEER_LIST_REQUEST\nFROM:alice@192.168.1.11\nMESSAGE_ID:0000000000abc123\n\n".into()),
         (
-            Body::ListResponse(vec![alice(), bob]),
+            DatagramBody::ListRequest,
+            "TYPE:PEER_LIST_REQUEST\nFROM:alice@192.168.1.11\nMESSAGE_ID:0000000000abc123\n\n".into(),
+        ),
+        (
+            DatagramBody::ListResponse(vec![alice(), bob]),
             format!(
                 "TYPE:PEER_LIST_RESPONSE\nFROM:alice@192.168.1.11\nPEERS:[\"alice@192.168.1.11\",\"bob@192.168.1.12\"]\nCOUNT:2\n{stamp}\n"
             ),
@@ -50,18 +53,18 @@ fn each_type_has_its_fields_in_their_order() {
     ] {
         assert_eq!(written(&from_alice(body), Dialect::Compact), expected);
     }
-    let question = Datagram { id: None, ..from_alice(Body::ListRequest) };
+    let question = Datagram { id: None, ..from_alice(DatagramBody::ListRequest) };
     assert_eq!(written(&question, Dialect::Compact), "TYPE:PEER_LIST_REQUEST\nFROM:alice@192.168.1.11\n\n");
 }
 
 #[test]
 fn the_draft_has_spaces_and_tokens() {
-    let text = written(&from_alice(Body::Post("hi".into())), Dialect::Spaced);
+    let text = written(&from_alice(DatagramBody::Post("hi".into())), Dialect::Spaced);
     assert_eq!(
         text,
         "TYPE: POST\nUSER_ID: alice@192.168.1.11\nCONTENT: hi\nTTL: 3600\nTIMESTAMP: 1728938500\nMESSAGE_ID: 0000000000abc123\nTOKEN: alice@192.168.1.11|1728942100|broadcast\n\n"
     );
-    let ack = Datagram { from: None, id: Some(5), sent_at: 0, body: Body::Ack };
+    let ack = Datagram { from: None, id: Some(5), sent_at: 0, body: DatagramBody::Ack };
     assert_eq!(written(&ack, Dialect::Spaced), "TYPE: ACK\nMESSAGE_ID: 0000000000000005\nSTATUS: RECEIVED\n\n");
 }
 
@@ -76,16 +79,16 @@ fn both_dialects_are_read_and_told_apart() {
         ),
     ] {
         let (read, found) = Datagram::read(text.as_bytes()).unwrap();
-        assert_eq!((read.body, read.sent_at, found), (Body::Post("spaced out".into()), 5, dialect), "{text:?}");
+        assert_eq!((read.body, read.sent_at, found), (DatagramBody::Post("spaced out".into()), 5, dialect), "{text:?}");
     }
 }
 
 #[test]
 fn a_line_break_in_a_text_forges_no_sender() {
-    let evil = from_alice(Body::Post("hi\nUSER_ID:evil@6.6.6.6\r\u{2028}TYPE:DM\n\nX:1".into()));
+    let evil = from_alice(DatagramBody::Post("hi\nUSER_ID:evil@6.6.6.6\r\u{2028}TYPE:DM\n\nX:1".into()));
     let (read, _) = Datagram::read(&evil.write(Dialect::Compact).unwrap()).unwrap();
     assert_eq!(read.from, Some(alice()));
-    assert_eq!(read.body, Body::Post("hi USER_ID:evil@6.6.6.6  TYPE:DM  X:1".into()));
+    assert_eq!(read.body, DatagramBody::Post("hi USER_ID:evil@6.6.6.6  TYPE:DM  X:1".into()));
     // Written by a program that does not care: the first USER_ID is the sender's.
     let (read, _) =
         Datagram::read(b"TYPE:POST\nUSER_ID:alice@192.168.1.11\nCONTENT:hi\nUSER_ID:evil@6.6.6.6\n\n").unwrap();
@@ -97,7 +100,7 @@ fn an_avatar_that_is_none_is_left_out_and_named() {
     let text =
         "TYPE:PROFILE\nUSER_ID:a@1.2.3.4\nDISPLAY_NAME:A\nSTATUS:s\nAVATAR_TYPE:image/png\nAVATAR_DATA:R0lGODlh\n\n";
     let (read, _) = Datagram::read(text.as_bytes()).unwrap();
-    let Body::Profile { profile, refused } = read.body else { panic!() };
+    let DatagramBody::Profile { profile, refused } = read.body else { panic!() };
     assert_eq!((profile.avatar, refused), (None, Some(InvalidAvatar::NotAPicture)));
 }
 
@@ -117,7 +120,7 @@ fn what_is_no_datagram_is_none() {
         assert_eq!(Datagram::read(bad.as_bytes()), None, "{bad:?}");
     }
     assert_eq!(Datagram::read(b"TYPE:POST\nUSER_ID:a@1.2.3.4\nCONTENT:\xff\n\n"), None);
-    let long = from_alice(Body::Post("x".repeat(MAX_DATAGRAM_BYTES)));
+    let long = from_alice(DatagramBody::Post("x".repeat(MAX_DATAGRAM_BYTES)));
     assert_eq!(long.write(Dialect::Compact), None);
 }
 
@@ -125,15 +128,15 @@ fn text() -> impl Strategy<Value = String> {
     any::<String>().prop_map(|text| text.trim().to_owned())
 }
 
-fn body() -> impl Strategy<Value = Body> {
-    let user = "[a-z]{1,9}@10\\.0\\.0\\.[1-9]".prop_map(|text: String| UserId::parse(&text).unwrap());
+fn body() -> impl Strategy<Value = DatagramBody> {
+    let user = "[a-z]{1,9}@10\\.0\\.0\\.[1-9]".prop_map(|text: String| LanUserId::parse(&text).unwrap());
     prop_oneof![
-        (1u16..).prop_map(|port| Body::Discovery { port }),
-        text().prop_map(Body::Post),
-        (user.clone(), text()).prop_map(|(to, text)| Body::Direct { to, text }),
-        Just(Body::ListRequest),
-        prop::collection::vec(user, 0..9).prop_map(Body::ListResponse),
-        Just(Body::Ping),
+        (1u16..).prop_map(|port| DatagramBody::Discovery { port }),
+        text().prop_map(DatagramBody::Post),
+        (user.clone(), text()).prop_map(|(to, text)| DatagramBody::Direct { to, text }),
+        Just(DatagramBody::ListRequest),
+        prop::collection::vec(user, 0..9).prop_map(DatagramBody::ListResponse),
+        Just(DatagramBody::Ping),
     ]
 }
 
@@ -147,9 +150,9 @@ proptest! {
         prop_assert_eq!(found, dialect);
         prop_assert_eq!(read.from, datagram.from);
         match (read.body, datagram.body) {
-            (Body::Post(read), Body::Post(text)) | (Body::Direct { text: read, .. }, Body::Direct { text, .. }) => {
+            (DatagramBody::Post(read), DatagramBody::Post(text)) | (DatagramBody::Direct { text: read, .. }, DatagramBody::Direct { text, .. }) => {
                 // What breaks a line became a space; at the ends it is trimmed.
-                let expected: String = text.chars().map(|c| if breaks_a_line(c) { ' ' } else { c }).collect();
+                let expected: String = text.chars().map(|c| if is_line_break(c) { ' ' } else { c }).collect();
                 prop_assert_eq!(read, expected.trim());
             }
             (read, body) => prop_assert_eq!(read, body),

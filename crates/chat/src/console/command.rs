@@ -1,0 +1,211 @@
+//! What a line means. A verb without arguments asks for them, one line each.
+
+/// The commands, and whether more follows on the line.
+pub(super) const COMMANDS: [(&str, bool); 8] = [
+    ("POST", true),
+    ("DM", true),
+    ("PROFILE", true),
+    ("LIST", false),
+    ("HISTORY", false),
+    ("VERBOSE", false),
+    ("HELP", false),
+    ("QUIT", false),
+];
+/// The question whose answer is a name.
+pub(super) const NAME_QUESTION: &str = "To: ";
+
+/// What a person wants.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ChatCommand {
+    /// Say something to everybody.
+    Post(String),
+    /// Say something to one.
+    Direct {
+        /// Whom.
+        to: String,
+        /// What.
+        text: String,
+    },
+    /// Say who this peer is.
+    Profile {
+        /// What others are to see as the name.
+        name: String,
+        /// A few words.
+        status: String,
+        /// A picture's file; empty for none.
+        avatar: String,
+    },
+    /// Who is here.
+    List,
+    /// What was said.
+    History,
+    /// More or less on the screen.
+    Verbose,
+    /// What can be typed.
+    Help,
+    /// The end.
+    Quit,
+}
+
+/// The lines that a command still waits for.
+#[derive(Clone, Debug, Default)]
+pub struct CommandParser {
+    verb: Option<Verb>,
+    answers: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Verb {
+    Post,
+    Direct,
+    Profile,
+}
+
+impl Verb {
+    fn questions(self) -> &'static [&'static str] {
+        match self {
+            Self::Post => &["Message: "],
+            Self::Direct => &[NAME_QUESTION, "Message: "],
+            Self::Profile => &["Display name: ", "Status: ", "Picture file (none if empty): "],
+        }
+    }
+}
+
+impl CommandParser {
+    /// Takes a line; the command that is complete with it, if one is.
+    pub fn parse_line(&mut self, line: &str) -> Option<ChatCommand> {
+        let line = line.trim_end_matches(['\r', '\n']);
+        if let Some(verb) = self.verb {
+            self.answers.push(line.trim().to_owned());
+            if self.answers.len() < verb.questions().len() {
+                return None;
+            }
+            self.verb = None;
+            return complete_command(verb, std::mem::take(&mut self.answers));
+        }
+        let (word, rest) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
+        let rest = rest.trim();
+        // Capitals only: a sentence may begin with "list" or "post".
+        let verb = match word {
+            "" => return None,
+            "POST" => Verb::Post,
+            "DM" => Verb::Direct,
+            "PROFILE" => Verb::Profile,
+            "LIST" | "HISTORY" | "VERBOSE" | "HELP" | "QUIT" if rest.is_empty() => return Some(simple_command(word)),
+            _ => return Some(ChatCommand::Post(line.trim().to_owned())),
+        };
+        let answers: Vec<String> = match (verb, rest) {
+            (_, "") => Vec::new(),
+            (Verb::Post, text) => vec![text.to_owned()],
+            (Verb::Direct, rest) => rest.splitn(2, char::is_whitespace).map(|part| part.trim().to_owned()).collect(),
+            (Verb::Profile, rest) => rest.splitn(3, '|').map(|part| part.trim().to_owned()).collect(),
+        };
+        // Of a profile that is given on one line the status may be missing.
+        let is_complete = answers.len() >= verb.questions().len() || (verb == Verb::Profile && !answers.is_empty());
+        if is_complete {
+            return complete_command(verb, answers);
+        }
+        self.verb = Some(verb);
+        self.answers = answers;
+        None
+    }
+
+    /// Forgets what was asked; whether anything was.
+    pub fn cancel(&mut self) -> bool {
+        self.answers.clear();
+        self.verb.take().is_some()
+    }
+
+    /// What is asked now.
+    #[must_use]
+    pub fn question(&self) -> Option<&'static str> {
+        self.verb.and_then(|verb| verb.questions().get(self.answers.len()).copied())
+    }
+}
+
+fn simple_command(word: &str) -> ChatCommand {
+    match word {
+        "LIST" => ChatCommand::List,
+        "HISTORY" => ChatCommand::History,
+        "VERBOSE" => ChatCommand::Verbose,
+        "HELP" => ChatCommand::Help,
+        _ => ChatCommand::Quit,
+    }
+}
+
+/// The command with its answers; `None` if what is needed was left empty.
+fn complete_command(verb: Verb, answers: Vec<String>) -> Option<ChatCommand> {
+    let mut answers = answers.into_iter();
+    let mut next = || answers.next().unwrap_or_default();
+    let command = match verb {
+        Verb::Post => ChatCommand::Post(next()),
+        Verb::Direct => ChatCommand::Direct { to: next(), text: next() },
+        Verb::Profile => ChatCommand::Profile { name: next(), status: next(), avatar: next() },
+    };
+    let is_empty = match &command {
+        ChatCommand::Post(text) => text.is_empty(),
+        ChatCommand::Direct { to, text } => to.is_empty() || text.is_empty(),
+        ChatCommand::Profile { name, .. } => name.is_empty(),
+        _ => false,
+    };
+    (!is_empty).then_some(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn one(line: &str) -> Option<ChatCommand> {
+        CommandParser::default().parse_line(line)
+    }
+
+    #[test]
+    fn a_bare_line_posts_and_a_verb_in_capitals_is_a_command() {
+        assert_eq!(one("hello there\n"), Some(ChatCommand::Post("hello there".into())));
+        assert_eq!(one("POST  hello there"), Some(ChatCommand::Post("hello there".into())));
+        assert_eq!(one("post office"), Some(ChatCommand::Post("post office".into())));
+        assert_eq!(one("LIST of things"), Some(ChatCommand::Post("LIST of things".into())));
+        assert_eq!(one("DM bob  psst, you"), Some(ChatCommand::Direct { to: "bob".into(), text: "psst, you".into() }));
+        assert_eq!(
+            (one(" LIST \r\n"), one("QUIT"), one(" ")),
+            (Some(ChatCommand::List), Some(ChatCommand::Quit), None)
+        );
+        let profile = ChatCommand::Profile { name: "Al B".into(), status: "here".into(), avatar: "a.png".into() };
+        assert_eq!(one("PROFILE Al B | here|a.png"), Some(profile));
+    }
+
+    #[test]
+    fn a_verb_without_arguments_asks() {
+        let mut parser = CommandParser::default();
+        assert_eq!((parser.parse_line("DM"), parser.question()), (None, Some("To: ")));
+        assert_eq!((parser.parse_line("bob"), parser.question()), (None, Some("Message: ")));
+        assert_eq!(parser.parse_line("QUIT"), Some(ChatCommand::Direct { to: "bob".into(), text: "QUIT".into() }));
+        assert_eq!((parser.parse_line("DM bob"), parser.question()), (None, Some("Message: ")));
+        assert_eq!((parser.parse_line(""), parser.question()), (None, None), "an empty answer gives it up");
+        assert_eq!((parser.parse_line("POST"), parser.parse_line("hi")), (None, Some(ChatCommand::Post("hi".into()))));
+        assert_eq!((parser.parse_line("DM bob"), parser.cancel(), parser.question()), (None, true, None));
+        assert_eq!((parser.cancel(), parser.parse_line("hi")), (false, Some(ChatCommand::Post("hi".into()))));
+    }
+
+    #[test]
+    fn every_command_that_is_completed_is_one() {
+        for (verb, wants_more) in COMMANDS {
+            let mut parser = CommandParser::default();
+            let command = parser.parse_line(verb);
+            assert_eq!((command.is_none(), parser.question().is_some()), (wants_more, wants_more), "{verb}");
+            assert!(!matches!(command, Some(ChatCommand::Post(_))), "{verb}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_panics(lines in prop::collection::vec("(POST|DM|PROFILE|LIST)?[ |a]{0,5}\\PC{0,9}", 0..9)) {
+            let mut parser = CommandParser::default();
+            for line in lines {
+                let _ = (parser.parse_line(&line), parser.question());
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Data directory of a peer: its id and its history.
+//!
+//! The history is a file of JSON lines. Lines are appended by a separate thread, so a process that is killed loses at most
+//! the last lines. A lock on the identity file keeps a second process out of the directory.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use rustix::fs::{FlockOperation, flock};
+use tracing::warn;
+
+use super::engine::{ChatEntry, History};
+use super::peer_id::PeerId;
+
+/// File with the id of the peer. The process holds a lock on it.
+const IDENTITY: &str = "identity";
+/// File with the history: one JSON entry per line.
+const HISTORY: &str = "history.jsonl";
+/// Number of appended lines after which the file is rewritten without the entries that are too old.
+const MAX_LINES_BEFORE_COMPACTION: usize = 50_000;
+/// Longest line that is read, in bytes. This program writes no longer ones.
+const MAX_LINE_BYTES: usize = 128 * 1024;
+/// Capacity of the queue to the writer thread, in entries. If the disk is too slow, further entries are not stored.
+const WRITE_QUEUE_ENTRIES: usize = 4096;
+
+/// Content of the directory, and the log that appends to it.
+pub(super) struct DataDir {
+    pub(super) id: PeerId,
+    pub(super) history: Vec<ChatEntry>,
+    pub(super) log: HistoryLog,
+}
+
+/// Appends entries to the history file on a separate thread. Dropping it waits until the queue is written.
+pub(super) struct HistoryLog {
+    entries: Option<mpsc::SyncSender<Arc<ChatEntry>>>,
+    writer: Option<thread::JoinHandle<()>>,
+    has_warned: bool,
+}
+
+impl DataDir {
+    /// Opens or creates the directory. `new_id` becomes the id of a peer that has none yet. At most `max_per_author` entries
+    /// of each author are kept.
+    ///
+    /// # Errors
+    /// An I/O error, another process that uses the directory, or an identity file that is damaged.
+    pub(super) fn open(dir: &Path, new_id: PeerId, max_per_author: usize) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let identity =
+            private_file_options().create(true).truncate(false).read(true).write(true).open(dir.join(IDENTITY))?;
+        flock(&identity, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| io::Error::other("another peer uses this directory"))?;
+        let id = read_or_write_id(&identity, new_id)?;
+        let path = dir.join(HISTORY);
+        let history = compact(&path, max_per_author)?;
+        let (entries, queue) = mpsc::sync_channel(WRITE_QUEUE_ENTRIES);
+        let writer = thread::Builder::new().name("archive".into()).spawn(move || {
+            // Keeps the lock for as long as this thread can write.
+            let _lock = identity;
+            if let Err(error) = write_entries(&path, max_per_author, &queue) {
+                warn!(path = %path.display(), %error, "the history is no longer stored");
+            }
+        })?;
+        Ok(Self { id, history, log: HistoryLog { entries: Some(entries), writer: Some(writer), has_warned: false } })
+    }
+}
+
+impl HistoryLog {
+    /// Queues an entry. Returns `false` if the queue is full or the writer thread has ended.
+    pub(super) fn add(&mut self, entry: Arc<ChatEntry>) -> bool {
+        let added = self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_ok());
+        if !added && !std::mem::replace(&mut self.has_warned, true) {
+            warn!("some messages are not stored in the history: the disk is too slow");
+        }
+        added
+    }
+}
+
+/// Waits until the queue is written.
+impl Drop for HistoryLog {
+    fn drop(&mut self) {
+        self.entries = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+/// Options for files that only the owner can read.
+fn private_file_options() -> OpenOptions {
+    let mut options = File::options();
+    options.mode(0o600);
+    options
+}
+
+/// Returns the id in the file. Writes `new_id` to an empty file and returns it.
+fn read_or_write_id(mut identity: &File, new_id: PeerId) -> io::Result<PeerId> {
+    let text = io::read_to_string(identity)?;
+    if text.is_empty() {
+        writeln!(identity, "{new_id}")?;
+        identity.sync_all()?;
+        return Ok(new_id);
+    }
+    PeerId::parse(text.trim()).map_err(|why| io::Error::other(format!("the file {IDENTITY} is damaged: {why}")))
+}
+
+/// Reads the history file and rewrites it with at most `max_per_author` entries of each author.
+fn compact(path: &Path, max_per_author: usize) -> io::Result<Vec<ChatEntry>> {
+    let mut history = History::new(max_per_author);
+    match File::open(path) {
+        Ok(file) => {
+            for line in BufReader::new(file).split(b'\n') {
+                let line = line?;
+                // A line may be incomplete after a crash.
+                if let Ok(entry) = serde_json::from_slice::<ChatEntry>(&line)
+                    && line.len() <= MAX_LINE_BYTES
+                {
+                    history.add(entry.into());
+                }
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let entries: Vec<ChatEntry> = history.entries().into_iter().cloned().collect();
+    let new: PathBuf = path.with_extension("new");
+    let mut file = BufWriter::new(private_file_options().create(true).truncate(true).write(true).open(&new)?);
+    for entry in &entries {
+        write_line(&mut file, entry)?;
+    }
+    file.into_inner()?.sync_all()?;
+    fs::rename(new, path)?;
+    Ok(entries)
+}
+
+fn write_entries(path: &Path, max_per_author: usize, queue: &mpsc::Receiver<Arc<ChatEntry>>) -> io::Result<()> {
+    loop {
+        let mut file = BufWriter::new(File::options().append(true).open(path)?);
+        for _ in 0..MAX_LINES_BEFORE_COMPACTION {
+            let entry = if let Ok(entry) = queue.try_recv() {
+                entry
+            } else {
+                // Everything is in the file before the thread waits.
+                file.flush()?;
+                let Ok(entry) = queue.recv() else { return Ok(()) };
+                entry
+            };
+            write_line(&mut file, &entry)?;
+        }
+        file.flush()?;
+        compact(path, max_per_author)?;
+    }
+}
+
+fn write_line(file: &mut impl Write, entry: &ChatEntry) -> io::Result<()> {
+    serde_json::to_writer(&mut *file, entry)?;
+    file.write_all(b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Author;
+
+    fn entry(number: u64) -> ChatEntry {
+        let author = Author::Mesh(PeerId(7));
+        ChatEntry { author, name: None, number, said_at: 5, text: format!("text {number}\n") }
+    }
+
+    #[test]
+    fn a_restarted_peer_has_its_id_and_its_history() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut data_dir = DataDir::open(dir.path(), PeerId(1), 3).unwrap();
+        assert_eq!((data_dir.id, data_dir.history.len()), (PeerId(1), 0));
+        assert!(DataDir::open(dir.path(), PeerId(1), 3).is_err(), "another peer uses it");
+        for number in 1..=5 {
+            assert!(data_dir.log.add(entry(number).into()));
+        }
+        drop(data_dir);
+        // As after a crash in the middle of a line.
+        let mut file = File::options().append(true).open(dir.path().join(HISTORY)).unwrap();
+        file.write_all(b"{\"author\":{\"mesh").unwrap();
+        let data_dir = DataDir::open(dir.path(), PeerId(2), 3).unwrap();
+        assert_eq!((data_dir.id, data_dir.history), (PeerId(1), vec![entry(3), entry(4), entry(5)]));
+    }
+
+    #[test]
+    fn a_damaged_identity_file_is_an_error_and_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(IDENTITY), "hello").unwrap();
+        let error = DataDir::open(dir.path(), PeerId(1), 3).err().unwrap().to_string();
+        assert!(error.contains("damaged"), "{error}");
+    }
+}

@@ -1,0 +1,73 @@
+//! Identifier of a LAN peer.
+
+use std::net::IpAddr;
+
+use compact_str::{CompactString, format_compact};
+use serde::Serialize;
+
+use super::nickname::Nickname;
+use super::text;
+
+/// `name@ip`, as the peer claims it. Not authenticated.
+///
+/// Invariant: 1 to 128 bytes, without white space and without invisible characters.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct LanUserId(CompactString);
+
+/// Longest user id, in bytes.
+const MAX_USER_ID_BYTES: usize = 128;
+
+impl LanUserId {
+    /// Creates the id of a peer from its name and address.
+    #[must_use]
+    pub fn new(name: &Nickname, ip: IpAddr) -> Self {
+        Self(format_compact!("{name}@{ip}"))
+    }
+
+    /// Parses a received id; `None` if it breaks the invariant.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_plain = |c: char| !c.is_whitespace() && !text::is_hidden(c);
+        ((1..=MAX_USER_ID_BYTES).contains(&text.len()) && text.chars().all(is_plain)).then(|| Self(text.into()))
+    }
+
+    /// The whole text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The part before the last `@`; the whole text if there is no `@`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.rsplit_once('@').map_or(&*self.0, |(name, _)| name)
+    }
+
+    /// The claimed address: the part after the last `@`; `None` if that is not an IP address.
+    #[must_use]
+    pub fn claimed_ip(&self) -> Option<IpAddr> {
+        self.0.rsplit_once('@').and_then(|(_, ip)| ip.parse().ok())
+    }
+}
+
+impl std::fmt::Display for LanUserId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_id_has_a_name_and_claims_an_address() {
+        let id = LanUserId::parse("al@ice@10.0.0.7").unwrap();
+        assert_eq!((id.name(), id.claimed_ip()), ("al@ice", Some("10.0.0.7".parse().unwrap())));
+        let odd = LanUserId::parse("alice").unwrap();
+        assert_eq!((odd.name(), odd.claimed_ip()), ("alice", None));
+        for bad in ["", "a b@1.2.3.4", "a\u{1b}@1.2.3.4", &"x".repeat(129)] {
+            assert_eq!(LanUserId::parse(bad), None, "{bad:?}");
+        }
+    }
+}

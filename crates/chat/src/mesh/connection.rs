@@ -1,0 +1,204 @@
+//! One mesh connection: exchanges greetings, then reads and writes in one task until either end closes it.
+
+use std::io;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::select;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::connection_event::ConnectionEvent;
+use super::framer::JsonFramer;
+use super::greeting::{MAX_GREETING_BYTES, greeting, read_greeting};
+use super::send_queue::SendQueue;
+use crate::engine::LinkId;
+use crate::io_counters::IoCounters;
+use crate::peer_id::PeerId;
+
+/// Size of the read buffer, in bytes.
+const READ_BYTES: usize = 16 * 1024;
+/// Most messages in one event to the driver.
+const MAX_BATCH_MESSAGES: usize = 64;
+/// Time that the other end has to close a connection after this end has closed it.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Pause between two writes to a peer that parses each read as one message. Without the pause, one read could return two
+/// messages and the peer would lose both. This limits such a peer to 50 messages per second.
+const SINGLE_MESSAGE_INTERVAL: Duration = Duration::from_millis(20);
+/// Time without an acknowledgement of sent data after which the connection ends. Also the idle time before the first
+/// keep-alive probe.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Connection after the exchange of greetings.
+pub(super) struct MeshConnection {
+    stream: TcpStream,
+    framer: JsonFramer,
+}
+
+impl MeshConnection {
+    /// Sends the own greeting and reads that of the other end. Returns the id of the other peer.
+    ///
+    /// # Errors
+    /// An I/O error, an invalid greeting, or no greeting within `greeting_timeout`.
+    pub(super) async fn exchange_greetings(
+        mut stream: TcpStream,
+        own_id: PeerId,
+        greeting_timeout: Duration,
+    ) -> io::Result<(Self, PeerId)> {
+        stream.set_nodelay(true)?;
+        let socket = SockRef::from(&stream);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_USER_TIMEOUT))?;
+        let greeted = async {
+            stream.write_all(greeting(own_id).as_bytes()).await?;
+            let mut bytes = Vec::with_capacity(MAX_GREETING_BYTES);
+            loop {
+                if let Some((peer, length)) = read_greeting(&bytes).map_err(io::Error::other)? {
+                    let mut framer = JsonFramer::default();
+                    framer.extend(&bytes[length..]);
+                    return Ok((framer, peer));
+                }
+                if stream.read_buf(&mut bytes).await? == 0 {
+                    return Err(io::Error::other("the connection ended before a greeting came"));
+                }
+            }
+        };
+        let (framer, peer) =
+            timeout(greeting_timeout, greeted).await.map_err(|_| io::Error::other("no greeting came in time"))??;
+        Ok((Self { stream, framer }, peer))
+    }
+
+    /// Reads and writes until the connection ends. Returns the reason.
+    pub(super) async fn run(
+        self,
+        link: LinkId,
+        queue: SendQueue,
+        events: mpsc::Sender<ConnectionEvent>,
+        io_counters: &IoCounters,
+    ) -> String {
+        let (reader, writer) = self.stream.into_split();
+        let mut reading = std::pin::pin!(read_messages(reader, self.framer, link, events, io_counters));
+        select! {
+            why = &mut reading => why,
+            written = write_queue(writer, &queue, io_counters) => match written {
+                // When the other end closes too, it has received everything.
+                Ok(_open) => timeout(CLOSE_TIMEOUT, reading).await.unwrap_or_else(|_| "it was ended".to_owned()),
+                Err(error) => error.to_string(),
+            },
+        }
+    }
+}
+
+async fn read_messages(
+    mut reader: OwnedReadHalf,
+    mut framer: JsonFramer,
+    link: LinkId,
+    events: mpsc::Sender<ConnectionEvent>,
+    io_counters: &IoCounters,
+) -> String {
+    loop {
+        loop {
+            let mut messages = Vec::new();
+            let framing_error = loop {
+                match framer.next_message() {
+                    Ok(Some(message)) => messages.push(message),
+                    Ok(None) => break None,
+                    Err(framing_error) => break Some(framing_error),
+                }
+                if messages.len() == MAX_BATCH_MESSAGES {
+                    break None;
+                }
+            };
+            let is_full = messages.len() == MAX_BATCH_MESSAGES;
+            if !messages.is_empty() && events.send(ConnectionEvent::Messages { link, messages }).await.is_err() {
+                return "this peer ends".to_owned();
+            }
+            if let Some(framing_error) = framing_error {
+                io_counters.broken_streams.add(1);
+                return framing_error.to_string();
+            }
+            if !is_full {
+                break;
+            }
+        }
+        match reader.read_buf(framer.read_buffer(READ_BYTES)).await {
+            Ok(0) => return "the other end ended it".to_owned(),
+            Ok(length) => io_counters.bytes_in.add(length),
+            Err(error) => return error.to_string(),
+        }
+    }
+}
+
+/// Writes the queue until it is closed and empty. Returns the write half: dropping it would end the connection before the
+/// other end has read everything.
+async fn write_queue<W: AsyncWrite + Unpin>(
+    mut writer: W,
+    queue: &SendQueue,
+    io_counters: &IoCounters,
+) -> io::Result<W> {
+    // The greeting was the first write, and must be a read of its own, too.
+    let mut written_at = Instant::now();
+    while let Some((bytes, one_per_write)) = queue.next_write().await {
+        if one_per_write {
+            sleep_until(written_at + SINGLE_MESSAGE_INTERVAL).await;
+        }
+        // A write to a peer that does not read would never return.
+        select! {
+            biased;
+            written = writer.write_all(&bytes) => written?,
+            () = queue.wait_discarded() => {}
+        }
+        io_counters.bytes_out.add(bytes.len());
+        // A peer that is known to parse a stream stays in that mode, so the time is not needed again.
+        if one_per_write {
+            written_at = Instant::now();
+        }
+    }
+    if queue.is_discarded() {
+        return Err(io::Error::other("it reads too slowly"));
+    }
+    writer.shutdown().await?;
+    Ok(writer)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn writes_to_a_peer_that_parses_each_read_as_one_message_are_spaced() {
+        let queue = SendQueue::new(1);
+        for text in ["one", "two", "three"] {
+            queue.push(Bytes::from(text), true).unwrap();
+        }
+        let (writer, mut reader) = tokio::io::duplex(4096);
+        let start = Instant::now();
+        let io_counters = IoCounters::default();
+        let written = write_queue(writer, &queue, &io_counters);
+        let reading = async {
+            let mut buffer = [0; 4096];
+            for (index, text) in ["one", "two", "three"].into_iter().enumerate() {
+                let length = reader.read(&mut buffer).await.unwrap();
+                assert_eq!(&buffer[..length], text.as_bytes());
+                let pauses = u32::try_from(index).unwrap() + 1;
+                assert!(start.elapsed() >= SINGLE_MESSAGE_INTERVAL * pauses, "{text} came after {:?}", start.elapsed());
+            }
+            // Now the peer is known to parse a stream: no more pauses.
+            for text in ["four", "five"] {
+                queue.push(Bytes::from(text), false).unwrap();
+            }
+            let before = Instant::now();
+            let length = reader.read(&mut buffer).await.unwrap();
+            assert_eq!((&buffer[..length], before.elapsed()), (&b"fourfive"[..], Duration::ZERO));
+            queue.close();
+        };
+        let (written, ()) = tokio::join!(written, reading);
+        written.unwrap();
+    }
+}

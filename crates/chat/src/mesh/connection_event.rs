@@ -1,0 +1,23 @@
+//! Events that the connections send to the driver.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+
+use super::send_queue::SendQueue;
+use crate::endpoint::PeerEndpoint;
+use crate::engine::LinkId;
+use crate::peer_id::PeerId;
+
+/// Event of one connection.
+#[derive(Debug)]
+pub(crate) enum ConnectionEvent {
+    /// The greetings were exchanged; the link is ready.
+    Connected { link: LinkId, peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr, queue: SendQueue },
+    /// Dialling or the exchange of greetings failed.
+    DialFailed { endpoint: PeerEndpoint, why: String },
+    /// Messages were received, not parsed yet.
+    Messages { link: LinkId, messages: Vec<Bytes> },
+    /// The connection ended.
+    Disconnected { link: LinkId, why: String },
+}

@@ -1,0 +1,200 @@
+//! Bounded send queue of one link. If the peer reads too slowly and the queue is full, the link is closed, so no slow
+//! peer delays the others for long.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::framer::MAX_MESSAGE_BYTES;
+
+/// Most bytes in one write.
+const MAX_WRITE_BYTES: usize = 64 * 1024;
+
+/// Handle to one queue, for the driver that appends and the connection that writes.
+#[derive(Clone, Debug)]
+pub(crate) struct SendQueue(Arc<SharedQueue>);
+
+#[derive(Debug)]
+struct SharedQueue {
+    queue: Mutex<QueueState>,
+    changed: Notify,
+    discarded: CancellationToken,
+    max_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    messages: VecDeque<Bytes>,
+    bytes: usize,
+    is_closed: bool,
+    /// Whether each message needs a write of its own, because the peer parses each read as one message.
+    one_per_write: bool,
+}
+
+/// Error: the queue has no room; the message was not added.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct QueueFull;
+
+impl SendQueue {
+    /// Creates a queue with a capacity of `messages` messages of the largest size, counted in bytes.
+    pub(crate) fn new(messages: usize) -> Self {
+        let max_bytes = messages.max(1).saturating_mul(MAX_MESSAGE_BYTES);
+        let discarded = CancellationToken::new();
+        Self(Arc::new(SharedQueue { queue: Mutex::default(), changed: Notify::new(), discarded, max_bytes }))
+    }
+
+    /// Appends a message. `one_per_write` applies to all messages in the queue: each is written separately, for a peer that
+    /// parses each read as one message.
+    ///
+    /// Returns whether the queue is above its high-water mark: more than half full. With `one_per_write` it is never above,
+    /// because such a peer is slowed down by this end.
+    ///
+    /// # Errors
+    /// [`QueueFull`] if the message does not fit.
+    pub(crate) fn push(&self, message: Bytes, one_per_write: bool) -> Result<bool, QueueFull> {
+        let mut queue = self.queue();
+        if queue.bytes + message.len() > self.0.max_bytes {
+            return Err(QueueFull);
+        }
+        queue.bytes += message.len();
+        queue.messages.push_back(message);
+        queue.one_per_write = one_per_write;
+        let is_above_high_water = queue.is_above_high_water(self.0.max_bytes);
+        drop(queue);
+        self.0.changed.notify_one();
+        Ok(is_above_high_water)
+    }
+
+    /// Closes the queue. Its content is still written.
+    pub(crate) fn close(&self) {
+        self.queue().is_closed = true;
+        self.0.changed.notify_one();
+    }
+
+    /// Closes the queue and drops its content.
+    pub(crate) fn discard(&self) {
+        *self.queue() = QueueState { is_closed: true, ..QueueState::default() };
+        self.0.discarded.cancel();
+        self.0.changed.notify_one();
+    }
+
+    /// Whether the queue is above its high-water mark, as defined at [`SendQueue::push`].
+    pub(crate) fn is_above_high_water(&self) -> bool {
+        self.queue().is_above_high_water(self.0.max_bytes)
+    }
+
+    /// Whether the queue is below its low-water mark: at most an eighth full.
+    pub(crate) fn is_below_low_water(&self) -> bool {
+        self.queue().bytes <= self.0.max_bytes / 8
+    }
+
+    /// Bytes in the queue.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queue().bytes
+    }
+
+    /// Waits until the queue is discarded.
+    pub(super) async fn wait_discarded(&self) {
+        self.0.discarded.cancelled().await;
+    }
+
+    /// Whether the queue was discarded.
+    pub(super) fn is_discarded(&self) -> bool {
+        self.0.discarded.is_cancelled()
+    }
+
+    /// Waits for the next bytes to write, and whether they need a write of their own; `None` if the queue is closed and empty.
+    pub(super) async fn next_write(&self) -> Option<(Bytes, bool)> {
+        loop {
+            {
+                let mut queue = self.queue();
+                if let Some(bytes) = queue.pop_write() {
+                    return Some((bytes, queue.one_per_write));
+                }
+                if queue.is_closed {
+                    return None;
+                }
+            }
+            self.0.changed.notified().await;
+        }
+    }
+
+    fn queue(&self) -> std::sync::MutexGuard<'_, QueueState> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl QueueState {
+    fn is_above_high_water(&self, max_bytes: usize) -> bool {
+        !self.one_per_write && self.bytes > max_bytes / 2
+    }
+
+    /// Removes one message if each needs its own write, or else as many as fit into one write.
+    fn pop_write(&mut self) -> Option<Bytes> {
+        let first = self.messages.pop_front()?;
+        self.bytes -= first.len();
+        let joins = |next_write: Option<&Bytes>, length: usize| {
+            next_write.is_some_and(|bytes| length + bytes.len() <= MAX_WRITE_BYTES)
+        };
+        if self.one_per_write || !joins(self.messages.front(), first.len()) {
+            return Some(first);
+        }
+        let mut joined = BytesMut::from(&first[..]);
+        while joins(self.messages.front(), joined.len()) {
+            let Some(next_write) = self.messages.pop_front() else { break };
+            self.bytes -= next_write.len();
+            joined.extend_from_slice(&next_write);
+        }
+        Some(joined.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn messages_are_joined_once_the_peer_is_known_to_parse_a_stream() {
+        let send_queue = SendQueue::new(1);
+        for text in ["a", "b", "c"] {
+            send_queue.push(Bytes::from(text), true).unwrap();
+        }
+        assert_eq!(send_queue.next_write().await.unwrap(), (Bytes::from("a"), true));
+        send_queue.push(Bytes::from("d"), false).unwrap();
+        send_queue.close();
+        assert_eq!(send_queue.next_write().await.unwrap(), (Bytes::from("bcd"), false));
+        assert_eq!(send_queue.next_write().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_queue_is_above_its_high_water_mark_when_it_is_more_than_half_full() {
+        let send_queue = SendQueue::new(2);
+        assert_eq!(send_queue.push(Bytes::from(vec![0; MAX_MESSAGE_BYTES]), false), Ok(false));
+        assert!(!send_queue.is_above_high_water());
+        assert_eq!(send_queue.push(Bytes::from_static(b"x"), false), Ok(true));
+        assert!(send_queue.is_above_high_water());
+        assert_eq!(
+            send_queue.push(Bytes::from_static(b"x"), true),
+            Ok(false),
+            "such a peer is slowed down by this end"
+        );
+        assert!(!send_queue.is_above_high_water());
+        assert!(!send_queue.is_below_low_water());
+        send_queue.next_write().await.unwrap();
+        assert!(send_queue.is_below_low_water());
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_rejects_messages_until_something_is_written() {
+        let send_queue = SendQueue::new(2);
+        let long = Bytes::from(vec![0; MAX_MESSAGE_BYTES]);
+        send_queue.push(long.clone(), false).unwrap();
+        send_queue.push(long.clone(), false).unwrap();
+        assert_eq!(send_queue.push(Bytes::from_static(b"x"), false), Err(QueueFull));
+        send_queue.next_write().await.unwrap();
+        assert_eq!(send_queue.push(Bytes::from_static(b"x"), false), Ok(true));
+    }
+}

@@ -1,0 +1,86 @@
+//! The text format of Prometheus, version 0.0.4. Pure.
+
+use std::fmt::{Display, Write as _};
+
+/// What the `Content-Type` of a page is.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A page of metrics. Each family is written once, its description before its samples.
+#[derive(Debug, Default)]
+pub(super) struct MetricsPage(String);
+
+impl MetricsPage {
+    /// A number that goes up and down.
+    pub(super) fn gauge(&mut self, name: &str, help: &str) -> MetricFamily<'_> {
+        self.family(name, "gauge", help)
+    }
+
+    /// A number that only grows while the process lives; its name ends in `_total`.
+    pub(super) fn counter(&mut self, name: &str, help: &str) -> MetricFamily<'_> {
+        self.family(name, "counter", help)
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str) -> MetricFamily<'_> {
+        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+        // Writing to a string does not fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        MetricFamily { page: &mut self.0, name: name.to_owned() }
+    }
+
+    pub(super) fn into_text(self) -> String {
+        self.0
+    }
+}
+
+/// The samples of one name.
+pub(super) struct MetricFamily<'page> {
+    page: &'page mut String,
+    name: String,
+}
+
+impl MetricFamily<'_> {
+    /// The only sample.
+    pub(super) fn sample(self, value: impl Display) {
+        let _ = writeln!(self.page, "{} {value}", self.name);
+    }
+
+    /// One sample of several, told apart by labels.
+    pub(super) fn labelled_sample(self, labels: &[(&str, &str)], value: impl Display) -> Self {
+        let labels = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value)));
+        let labels = labels.collect::<Vec<_>>().join(",");
+        let _ = writeln!(self.page, "{}{{{labels}}} {value}", self.name);
+        self
+    }
+}
+
+/// A label's value may be any text.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_has_its_description_before_its_samples() {
+        let mut page = MetricsPage::default();
+        page.gauge("heat", "How warm\\cold\nit is.").sample(3);
+        page.counter("drops_total", "Drops.")
+            .labelled_sample(&[("reason", "rain"), ("size", "big")], 1)
+            .labelled_sample(&[("reason", "")], 2);
+        assert_eq!(
+            page.into_text(),
+            "# HELP heat How warm\\\\cold\\nit is.\n# TYPE heat gauge\nheat 3\n\
+             # HELP drops_total Drops.\n# TYPE drops_total counter\n\
+             drops_total{reason=\"rain\",size=\"big\"} 1\ndrops_total{reason=\"\"} 2\n"
+        );
+    }
+
+    #[test]
+    fn a_label_ends_where_it_ends_whatever_is_in_it() {
+        let mut page = MetricsPage::default();
+        let _ = page.gauge("info", "I.").labelled_sample(&[("name", "a\"b\\c\nd} 1")], 1);
+        assert!(page.into_text().ends_with("\ninfo{name=\"a\\\"b\\\\c\\nd} 1\"} 1\n"));
+    }
+}

@@ -1,0 +1,87 @@
+//! Send queues of all links, and the backpressure that they cause.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep};
+
+use super::engine::LinkId;
+use super::mesh::send_queue::{QueueFull, SendQueue};
+use super::peer_id::PeerId;
+
+/// Longest wait for a send queue to drain. All links wait together. With the default queue size, a reader must take
+/// 384 KB in this time or its link is closed. The system opens the TCP window in large steps, so in a burst this can close
+/// the link of a reader that takes 2 MB per second on average. At 4 MB per second this was never observed.
+const SLOW_LINK_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time between two checks of the queues during the wait.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Send queue of one link, with the peer at the other end.
+pub(super) struct LinkQueue {
+    pub(super) peer: PeerId,
+    pub(super) queue: SendQueue,
+}
+
+/// Send queues by link.
+#[derive(Default)]
+pub(super) struct SendQueues {
+    queues: BTreeMap<LinkId, LinkQueue>,
+    /// Links with a full queue that the driver has not handled yet.
+    overflowed: Vec<LinkId>,
+    /// Whether a queue rose above its high-water mark since the last wait.
+    above_high_water: bool,
+}
+
+impl SendQueues {
+    /// Adds the queue of a new link.
+    pub(super) fn insert(&mut self, link: LinkId, peer: PeerId, queue: SendQueue) {
+        self.queues.insert(link, LinkQueue { peer, queue });
+    }
+
+    /// Removes the queue of a link that ends.
+    pub(super) fn remove(&mut self, link: LinkId) -> Option<LinkQueue> {
+        self.queues.remove(&link)
+    }
+
+    /// Appends a message to the queues of some links. With `one_per_write`, each message is written separately.
+    pub(super) fn push(&mut self, links: Vec<LinkId>, message: &Bytes, one_per_write: bool) {
+        for link in links {
+            match self.queues.get(&link).map(|entry| entry.queue.push(message.clone(), one_per_write)) {
+                Some(Ok(is_above_high_water)) => self.above_high_water |= is_above_high_water,
+                Some(Err(QueueFull)) => self.overflowed.push(link),
+                None => {}
+            }
+        }
+    }
+
+    /// Returns a link with a full queue, if there is one.
+    pub(super) fn pop_overflowed(&mut self) -> Option<LinkId> {
+        self.overflowed.pop()
+    }
+
+    /// If a queue is above its high-water mark, waits until all such queues are below their low-water mark. Returns the
+    /// links whose queue did not drain within [`SLOW_LINK_TIMEOUT`].
+    pub(super) async fn wait_until_drained(&mut self) -> Vec<LinkId> {
+        if !std::mem::take(&mut self.above_high_water) {
+            return Vec::new();
+        }
+        let above_high_water =
+            |(link, entry): (&LinkId, &LinkQueue)| entry.queue.is_above_high_water().then_some(*link);
+        let mut above_high_water: Vec<LinkId> = self.queues.iter().filter_map(above_high_water).collect();
+        let deadline = Instant::now() + SLOW_LINK_TIMEOUT;
+        while !above_high_water.is_empty() && Instant::now() < deadline {
+            sleep(POLL_INTERVAL).await;
+            above_high_water
+                .retain(|link| self.queues.get(link).is_some_and(|entry| !entry.queue.is_below_low_water()));
+        }
+        above_high_water
+    }
+
+    /// Closes all queues. Their content is still written.
+    pub(super) fn close(&self) {
+        for entry in self.queues.values() {
+            entry.queue.close();
+        }
+    }
+}

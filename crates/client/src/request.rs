@@ -1,0 +1,95 @@
+//! Options of one request, and its response.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::{Response, StatusCode};
+use serde::de::DeserializeOwned;
+
+use super::ClientError;
+
+/// Default timeout of a request. After it, the client searches for the leader again.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Default for the largest response body, in bytes.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// Largest list, in bytes: about 100,000 users with metadata.
+pub(super) const MAX_LIST_BYTES: usize = 256 * 1024 * 1024;
+/// Largest image, in bytes. The registry accepts only smaller ones.
+pub(super) const MAX_IMAGE_BYTES: usize = 1024 * 1024;
+
+/// Whether a request may be executed twice.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Idempotency {
+    /// A second execution has no further effect, so the client retries after any failure.
+    Idempotent,
+    /// The client retries only if no connection was established. If the response is lost, the
+    /// result is [`ClientError::OutcomeUnknown`].
+    NotIdempotent,
+}
+
+/// Options of one request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestOptions {
+    pub(super) idempotency: Idempotency,
+    /// Timeout of one attempt.
+    pub(super) timeout: Duration,
+    /// Largest response body, in bytes.
+    pub(super) max_bytes: usize,
+    /// Whether the request contains the client's token, if there is one.
+    pub(super) is_authenticated: bool,
+}
+
+impl RequestOptions {
+    pub(super) fn new(idempotency: Idempotency) -> Self {
+        Self { idempotency, timeout: REQUEST_TIMEOUT, max_bytes: MAX_BODY_BYTES, is_authenticated: false }
+    }
+
+    /// Sets the timeout of one attempt.
+    pub(super) fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Sets the largest response body.
+    pub(super) fn max_bytes(self, max_bytes: usize) -> Self {
+        Self { max_bytes, ..self }
+    }
+
+    /// Sends the client's token with the request, if there is one.
+    pub(super) fn authenticated(self) -> Self {
+        Self { is_authenticated: true, ..self }
+    }
+}
+
+/// Successful response of a node.
+#[derive(Debug)]
+pub(super) struct NodeResponse {
+    pub(super) base: String,
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
+}
+
+impl NodeResponse {
+    pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        serde_json::from_slice(&self.body)
+            .map_err(|error| ClientError::InvalidResponse { base: self.base.clone(), what: error.to_string() })
+    }
+}
+
+/// Reads a response body up to its end or to the limit.
+pub(super) async fn read_response(
+    base: &str,
+    max_bytes: usize,
+    response: reqwest::Result<Response>,
+) -> Result<(StatusCode, Bytes), ClientError> {
+    let unreachable = |cause: reqwest::Error| ClientError::Unreachable { base: base.to_owned(), cause };
+    let mut response = response.map_err(unreachable)?;
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+        if body.len() + chunk.len() > max_bytes {
+            let what = format!("more than {max_bytes} bytes");
+            return Err(ClientError::InvalidResponse { base: base.to_owned(), what });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok((response.status(), body.freeze()))
+}

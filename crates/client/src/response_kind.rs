@@ -1,0 +1,80 @@
+//! Classification of responses: success, not the leader, unavailable, rejected. Pure.
+
+use reqwest::StatusCode;
+
+use super::ClientError;
+use rollcall_core::api::ErrorBody;
+
+/// Meaning of a response for the request.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum ResponseKind {
+    /// The request succeeded.
+    Success,
+    /// Another node is the leader.
+    NotLeader { leader_url: Option<String>, message: String },
+    /// The node cannot serve the request now.
+    Unavailable { message: String },
+    /// The node rejected the request.
+    Rejected { status: u16, code: String, message: String },
+}
+
+pub(super) fn classify(status: StatusCode, body: &[u8]) -> ResponseKind {
+    // Not modified: the caller has the content already.
+    if status.is_success() || status == StatusCode::NOT_MODIFIED {
+        return ResponseKind::Success;
+    }
+    // A proxy between the client and the node may respond with a body of another form.
+    let (message, code, leader_url) = match serde_json::from_slice(body) {
+        Ok(ErrorBody { message, code, leader_url, .. }) => (message, code.into_owned(), leader_url),
+        Err(_) => (format!("status {status}"), String::new(), None),
+    };
+    match status {
+        StatusCode::FORBIDDEN if code == "not_leader" => ResponseKind::NotLeader { leader_url, message },
+        StatusCode::REQUEST_TIMEOUT
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => ResponseKind::Unavailable { message },
+        _ => ResponseKind::Rejected { status: status.as_u16(), code, message },
+    }
+}
+
+impl ResponseKind {
+    /// The error for the caller that asked the node at `base`.
+    pub(super) fn into_error(self, base: &str) -> ClientError {
+        let base = base.to_owned();
+        match self {
+            Self::Success => ClientError::InvalidResponse { base, what: "an answer that is no error".to_owned() },
+            Self::NotLeader { leader_url, message } => ClientError::NotLeader { base, leader_url, message },
+            Self::Unavailable { message } => ClientError::Unavailable { base, message },
+            Self::Rejected { status, code, message } => ClientError::Rejected { status, code, message },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_403_with_the_code_not_leader_means_that_another_node_leads() {
+        let follower = br#"{"success":false,"message":"m","code":"not_leader","leader_url":"http://127.0.0.1:3001"}"#;
+        assert_eq!(
+            classify(StatusCode::FORBIDDEN, follower),
+            ResponseKind::NotLeader { leader_url: Some("http://127.0.0.1:3001".into()), message: "m".into() }
+        );
+        assert_eq!(
+            classify(StatusCode::FORBIDDEN, b"<html>"),
+            ResponseKind::Rejected { status: 403, code: String::new(), message: "status 403 Forbidden".into() }
+        );
+    }
+
+    #[test]
+    fn an_election_is_temporary_and_a_rejection_is_final() {
+        assert!(matches!(classify(StatusCode::SERVICE_UNAVAILABLE, b""), ResponseKind::Unavailable { .. }));
+        assert!(matches!(classify(StatusCode::CONFLICT, b""), ResponseKind::Rejected { status: 409, .. }));
+        // More attempts do not help a client that tried too many passwords.
+        assert!(matches!(classify(StatusCode::TOO_MANY_REQUESTS, b""), ResponseKind::Rejected { status: 429, .. }));
+        assert!(matches!(classify(StatusCode::INTERNAL_SERVER_ERROR, b""), ResponseKind::Rejected { .. }));
+        assert_eq!(classify(StatusCode::CREATED, b"anything"), ResponseKind::Success);
+    }
+}

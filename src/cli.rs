@@ -1,0 +1,246 @@
+//! Command line of the program. Each command is one file.
+//!
+//! A command parses its flags, calls the node or the client, and prints the result. It decides
+//! nothing that the server or the client crate can decide.
+
+mod completions;
+mod connection;
+mod demo;
+mod download;
+pub mod exit;
+mod heartbeat;
+mod help;
+mod lists;
+mod logging;
+mod login;
+mod node;
+mod non_blocking_writer;
+mod output;
+mod password_input;
+mod peer;
+mod progress;
+mod register;
+mod signals;
+mod status;
+mod text_table;
+mod upload;
+mod watch;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tokio::runtime::{self, Runtime};
+
+pub use exit::CommandError;
+use logging::start_logging;
+
+const LONG_ABOUT: &str = "\
+Rollcall answers three questions for peer-to-peer programs: which users are registered, which of them are online, and \
+at which address each one can be reached (with their images). A few nodes form a cluster. One node is the leader and \
+answers the requests; the others reply with the leader's address.
+
+Without a command, rollcall starts a node. To see a whole cluster on this machine, run: rollcall demo
+
+All other commands are clients of a cluster. Give them the address of any node; they find the leader themselves. \
+For the help of one command, run: rollcall help COMMAND";
+
+/// The end of the node's help, without the exit codes.
+const NODE_HELP: &str = "\
+Examples:
+  rollcall demo
+  rollcall --config config.toml --this-node 127.0.0.1:8080
+  API_PORT=3001 rollcall --config config.toml --this-node 127.0.0.1:8081
+  rollcall --this-node 10.0.0.1:8080 --peers 10.0.0.1:8080,10.0.0.2:8080,10.0.0.3:8080
+  rollcall register --username alice --addr :9000 --server http://localhost:3000
+  rollcall list-online
+
+Environment (a flag wins over a variable, a variable over the file; an empty variable counts as unset):
+  API_PORT                        port of the HTTP API [3000]
+  FIREBASE_BUCKET                 bucket for users and images; without it they are stored in <data dir>/bucket
+  GOOGLE_APPLICATION_CREDENTIALS  JSON key file of a service account [credentials/firebase-storage.json]
+  STORAGE_EMULATOR_HOST           HOST:PORT of a storage emulator; no credentials are used
+  HEARTBEAT_TTL_SECONDS           seconds after its last heartbeat until a client is offline [30]
+  ROLLCALL_CLUSTER_KEY            secret of at least 16 characters, the same on all nodes
+  ROLLCALL_CLUSTER_KEY_FILE       file that contains this secret
+  RUST_LOG                        log level: error, warn, info, debug or trace [info]
+  NO_COLOR                        if set, the log has no colours
+  ROLLCALL_THIS_NODE, ROLLCALL_PEERS, ROLLCALL_DATA_DIR, ROLLCALL_API_URL, ROLLCALL_API_BIND, ...
+                                  every other key of config.toml, in capitals after ROLLCALL_
+
+Exit codes of a node (each client command lists its own):";
+
+/// The end of the help of the program: examples, environment variables, exit codes of a node.
+fn after_help() -> String {
+    format!("{NODE_HELP}{}", exit::help_lines(exit::NODE_CODES))
+}
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rollcall",
+    version,
+    about = "A presence registry for peer-to-peer programs",
+    long_about = LONG_ABOUT,
+    after_long_help = after_help(),
+    args_conflicts_with_subcommands = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<CliCommand>,
+
+    #[command(flatten)]
+    node: node::NodeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum CliCommand {
+    /// Run a demo: three nodes and some clients on this machine
+    Demo(demo::DemoArgs),
+
+    /// Register a user
+    Register(register::RegisterArgs),
+
+    /// Log in with a user's password and save the token
+    Login(login::LoginArgs),
+
+    /// Change a user's password
+    Passwd(login::PasswdArgs),
+
+    /// Send heartbeats of a user until Ctrl-C, so that it stays online
+    StartHeartbeat(heartbeat::HeartbeatArgs),
+
+    /// List the online clients with their addresses
+    ListOnline(lists::OnlineArgs),
+
+    /// List all registered users
+    Users(lists::UsersArgs),
+
+    /// Upload images of a user
+    Upload(upload::UploadArgs),
+
+    /// List a user's images
+    Images(lists::ImagesArgs),
+
+    /// Download the online clients and their images into a directory
+    Download(download::DownloadArgs),
+
+    /// Show the status of each node of the cluster
+    Status(status::StatusArgs),
+
+    /// Print each client that comes online, goes offline or changes its address, until Ctrl-C
+    Watch(watch::WatchArgs),
+
+    /// Chat with other peers: on this LAN, over a mesh, found through the registry
+    Peer(peer::PeerArgs),
+
+    /// Print a shell completion script
+    Completions(completions::CompletionsArgs),
+
+    /// Print one page of the manual, or write all pages to a directory
+    Man(completions::ManArgs),
+}
+
+/// Runs a command, prints an error to standard error if it fails, and returns the exit code.
+///
+/// The runtime is created here and not in `main`, so that its code is compiled once, in this crate.
+#[must_use]
+pub fn start(cli: Cli) -> ExitCode {
+    let runtime = match runtime(&cli) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            print_error(&format!("cannot start the threads of the runtime: {error}"));
+            return ExitCode::from(exit::SYSTEM);
+        }
+    };
+    let ended = runtime.block_on(run(cli));
+    // All necessary work has ended. A blocking task on a disk that hangs must not delay the exit.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            print_error(&failure.to_string());
+            failure.code()
+        }
+    }
+}
+
+/// Prints an error to standard error. If that fails, the exit code still reports the error.
+fn print_error(what: &str) {
+    let _ = writeln!(io::stderr(), "error: {what}");
+}
+
+/// Creates the runtime: one thread for a peer, one per processor for all other commands.
+///
+/// A peer passes small messages between tasks, and moving one to another thread costs more than the
+/// work itself. Measured with six peers under full load, one thread needs less than half the CPU
+/// time.
+fn runtime(cli: &Cli) -> io::Result<Runtime> {
+    match cli.command {
+        Some(CliCommand::Peer(_)) => runtime::Builder::new_current_thread().enable_all().build(),
+        _ => Runtime::new(),
+    }
+}
+
+/// Runs the command until it ends or until a signal stops it.
+///
+/// # Errors
+/// The error message of one line, and the exit code.
+async fn run(cli: Cli) -> Result<(), CommandError> {
+    // A peer configures its log in its settings, so it starts the log itself.
+    if !matches!(cli.command, Some(CliCommand::Peer(_))) {
+        start_logging();
+    }
+    let ended = match cli.command {
+        None => node::run(cli.node).await,
+        Some(CliCommand::Demo(args)) => demo::run(args).await,
+        Some(CliCommand::Register(args)) => register::run(args).await,
+        Some(CliCommand::Login(args)) => login::log_in(args).await,
+        Some(CliCommand::Passwd(args)) => login::change_password(args).await,
+        Some(CliCommand::StartHeartbeat(args)) => heartbeat::run(args).await,
+        Some(CliCommand::ListOnline(args)) => lists::online(args).await,
+        Some(CliCommand::Users(args)) => lists::users(args).await,
+        Some(CliCommand::Upload(args)) => upload::run(args).await,
+        Some(CliCommand::Images(args)) => lists::images(args).await,
+        Some(CliCommand::Download(args)) => download::run(args).await,
+        Some(CliCommand::Status(args)) => status::run(args).await,
+        Some(CliCommand::Watch(args)) => watch::run(args).await,
+        Some(CliCommand::Peer(args)) => peer::run(args).await,
+        Some(CliCommand::Completions(args)) => completions::completions(&args, Cli::command()),
+        Some(CliCommand::Man(args)) => completions::man(&args, Cli::command()),
+    };
+    match ended {
+        Err(failure) if failure.is_stdout_closed() => Ok(()),
+        ended => ended,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_valid() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_the_program_runs_a_node() {
+        let cli = Cli::try_parse_from(["rollcall", "--config", "c.toml", "--this-node", "127.0.0.1:8080"]).unwrap();
+        assert!(cli.command.is_none());
+        assert!(matches!(Cli::try_parse_from(["rollcall", "demo"]).unwrap().command, Some(CliCommand::Demo(_))));
+        assert!(Cli::try_parse_from(["rollcall", "--config", "c.toml", "demo"]).is_err());
+    }
+
+    #[test]
+    fn the_help_names_the_main_variables_and_all_exit_codes_of_a_node() {
+        let help = Cli::command().render_long_help().to_string();
+        for word in ["API_PORT", "FIREBASE_BUCKET", "GOOGLE_APPLICATION_CREDENTIALS", "HEARTBEAT_TTL_SECONDS"] {
+            assert!(help.contains(word), "{word}");
+        }
+        for code in exit::NODE_CODES {
+            assert!(help.contains(&format!("\n  {code:<3}  ")), "{code}");
+        }
+        assert!(!help.contains("stdin"));
+    }
+}

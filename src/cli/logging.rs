@@ -1,0 +1,275 @@
+//! The log of every command: on standard error, as text for people or as lines of JSON for programs. Whatever others wrote
+//! is harmless in it: one event is one line, and nothing in it is obeyed by a terminal.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write, stderr};
+use std::sync::Arc;
+
+use tracing::field::Field;
+use tracing::warn;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::non_blocking_writer::NonBlockingWriter;
+use rollcall_chat::settings::{LogFormat, LogLevel, PeerSettings};
+use rollcall_core::escape::{escape_controls, escape_json};
+
+/// Names the levels, and with `target=level` the modules, for all commands.
+const LOG_VARIABLE: &str = "RUST_LOG";
+
+/// Logs text, as much as `RUST_LOG` says, coloured only for people who want colours.
+pub(super) fn start_logging() {
+    let (filter, invalid) = filter_from_environment(LevelFilter::INFO);
+    start(filter, LogFormat::Text, Arc::new(|| Box::new(stderr())));
+    warn_of_invalid_variable(invalid);
+}
+
+/// Logs as a peer's settings say. Without a level only warnings disturb somebody who chats at this terminal; where
+/// standard error goes anywhere else, it is a log that is read later. Returns where the lines go: a peer has one thread
+/// for everybody, so they have another, and are lost if nobody reads them in time.
+///
+/// # Errors
+/// What the system says if it has no thread for it.
+pub(super) fn start_peer_logging(settings: &PeerSettings) -> io::Result<NonBlockingWriter> {
+    let (filter, invalid) = match settings.log_level {
+        Some(level) => (level_for_all(filter_of(level)), None),
+        None => filter_from_environment(if stderr().is_terminal() { LevelFilter::WARN } else { LevelFilter::INFO }),
+    };
+    let loss_notice = match settings.log_format {
+        LogFormat::Text => lost_lines_as_text,
+        LogFormat::Json => lost_lines_as_json,
+    };
+    let writer = NonBlockingWriter::stderr(loss_notice)?;
+    let lines = writer.clone();
+    start(filter, settings.log_format, Arc::new(move || Box::new(LogLines(lines.clone()))));
+    warn_of_invalid_variable(invalid);
+    Ok(writer)
+}
+
+/// Opens the way for one event.
+type OpenWriter = Arc<dyn Fn() -> Box<dyn Write> + Send + Sync>;
+
+/// Each write is an event's line.
+struct LogLines(NonBlockingWriter);
+
+impl Write for LogLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is said in place of lines that nobody read in time.
+const LOST_LINES: &str = "lines of the log were lost: they were not read in time";
+
+fn lost_lines_as_text(lines: u64) -> String {
+    format!("{}  WARN {}: {LOST_LINES} lines={lines}\n", timestamp(), module_path!())
+}
+
+fn lost_lines_as_json(lines: u64) -> String {
+    // Nothing in it needs an escape, and the keys are in the order in which all lines have them.
+    format!(
+        "{{\"timestamp\":\"{}\",\"level\":\"WARN\",\"message\":\"{LOST_LINES}\",\"lines\":{lines},\"target\":\"{}\"}}\n",
+        timestamp(),
+        module_path!()
+    )
+}
+
+/// Now, as each line begins.
+fn timestamp() -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut text));
+    text
+}
+
+fn filter_of(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
+
+fn level_for_all(level: LevelFilter) -> Targets {
+    Targets::new().with_default(level)
+}
+
+fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+/// What `RUST_LOG` says, or else `default`; and what is wrong with the variable.
+fn filter_from_environment(default: LevelFilter) -> (Targets, Option<String>) {
+    let Some(text) = std::env::var_os(LOG_VARIABLE).filter(|text| !text.is_empty()) else {
+        return (level_for_all(default), None);
+    };
+    match parse_filter(&text.to_string_lossy()) {
+        Ok(filter) => (filter, None),
+        Err(error) => (level_for_all(default), Some(error.to_string())),
+    }
+}
+
+/// The filter alone knows what a directive is; a comma too many is no directive.
+fn parse_filter(text: &str) -> Result<Targets, ParseError> {
+    let directives: Vec<&str> = text.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
+    directives.join(",").parse()
+}
+
+fn warn_of_invalid_variable(invalid: Option<String>) {
+    if let Some(why) = invalid {
+        warn!("environment variable {LOG_VARIABLE} is ignored: {why}; give error, warn, info, debug or trace");
+    }
+}
+
+fn start(filter: Targets, format: LogFormat, open: OpenWriter) {
+    // A line that cannot be written is lost. To complain about it there, too, would be a panic.
+    let lines = layer().log_internal_errors(false);
+    match format {
+        LogFormat::Text => registry()
+            .with(
+                lines
+                    .with_ansi(stderr().is_terminal() && !is_set("NO_COLOR"))
+                    .fmt_fields(debug_fn(write_field).delimited(" "))
+                    .with_writer(move || open()),
+            )
+            .with(filter)
+            .init(),
+        LogFormat::Json => registry()
+            .with(
+                lines
+                    .json()
+                    .flatten_event(true)
+                    .with_current_span(false)
+                    .with_span_list(false)
+                    .with_writer(move || SanitizedJson(open())),
+            )
+            .with(filter)
+            .init(),
+    }
+}
+
+/// One field of a line of text.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = escape_controls(&format!("{value:?}"));
+    match field.name() {
+        "message" => writer.write_str(&value),
+        name => write!(writer, "{name}={value}"),
+    }
+}
+
+/// Lines of JSON with nothing in them that a terminal would obey. An event is one write, its line break the last byte.
+struct SanitizedJson<W>(W);
+
+impl<W: Write> Write for SanitizedJson<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let (line, end) = text.strip_suffix('\n').map_or((&*text, ""), |line| (line, "\n"));
+        self.0.write_all((escape_json(line) + end).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tracing::{Level, info};
+
+    use super::*;
+
+    /// What others may call themselves.
+    const HOSTILE: &str = "eve\u{1b}[2J\u{9b}31m\u{202e}\nERROR forged";
+
+    #[derive(Clone, Default)]
+    struct CapturedLog(Arc<Mutex<Vec<u8>>>);
+
+    impl CapturedLog {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for CapturedLog {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn log_hostile_texts() {
+        info!(peer = %HOSTILE, reason = HOSTILE, link = 7, "{HOSTILE} came");
+    }
+
+    #[test]
+    fn the_environment_names_levels_and_modules() {
+        let is_logged = |text: &str, target: &str, level| parse_filter(text).unwrap().would_enable(target, &level);
+        assert!(is_logged("info", "rollcall::http", Level::INFO) && !is_logged("info", "rollcall::http", Level::DEBUG));
+        assert!(is_logged("WARN, rollcall::http=debug,", "rollcall::http::gate", Level::DEBUG));
+        assert!(!is_logged("WARN, rollcall::http=debug,", "rollcall::peer", Level::INFO));
+        assert!(!is_logged("off", "rollcall", Level::ERROR) && is_logged("rollcall", "rollcall", Level::TRACE));
+        assert!(parse_filter("rollcall=loud").is_err());
+    }
+
+    #[test]
+    fn what_is_said_of_lost_lines_is_a_line_like_all_others() {
+        let text = lost_lines_as_text(7);
+        assert!(text.contains("Z  WARN rollcall::commands::logging: lines of the log were lost"), "{text}");
+        assert!(text.ends_with(" lines=7\n") && text.lines().count() == 1, "{text}");
+        let json = lost_lines_as_json(7);
+        let event: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((event["level"].as_str(), event["lines"].as_u64()), (Some("WARN"), Some(7)));
+        let time = event["timestamp"].as_str().unwrap();
+        assert!(time.ends_with('Z') && time.contains('.'), "{time}");
+        assert_eq!(json.matches('\n').count(), 1, "{json}");
+    }
+
+    #[test]
+    fn hostile_text_stays_on_its_line_of_text() {
+        let captured = CapturedLog::default();
+        let writer = captured.clone();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+        let log = log.fmt_fields(debug_fn(write_field).delimited(" ")).finish();
+        tracing::subscriber::with_default(log, log_hostile_texts);
+        let text = captured.text();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.trim_end_matches('\n').chars().any(|c| c.is_control() || c == '\u{202e}'), "{text:?}");
+        assert!(text.contains("eve\\u{1b}[2J") && text.contains(" link=7"), "{text}");
+        assert!(text.contains(" reason=\"eve"), "texts of others are quoted, so that they forge no field: {text}");
+    }
+
+    #[test]
+    fn hostile_text_stays_in_its_line_of_json_and_is_read_back_as_it_was() {
+        let captured = CapturedLog::default();
+        let writer = captured.clone();
+        let log = tracing_subscriber::fmt().json().flatten_event(true);
+        let log = log.with_writer(move || SanitizedJson(writer.clone())).finish();
+        tracing::subscriber::with_default(log, log_hostile_texts);
+        let text = captured.text();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.trim_end_matches('\n').chars().any(|c| c.is_control() || c == '\u{202e}'), "{text:?}");
+        let event: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((event["peer"].as_str(), event["reason"].as_str()), (Some(HOSTILE), Some(HOSTILE)));
+        assert_eq!((event["link"].as_u64(), event["level"].as_str()), (Some(7), Some("INFO")));
+    }
+}

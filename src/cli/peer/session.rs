@@ -1,0 +1,113 @@
+//! What becomes of what a person types.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use super::display::ChatDisplay;
+use super::input::UserInput;
+use rollcall_chat::console::{ChatCommand, CommandParser, HELP, history_lines, peer_list_lines};
+use rollcall_chat::engine::Notice;
+use rollcall_chat::{Avatar, MAX_AVATAR_BYTES, PeerProfile, PeerRequest};
+
+/// The person at the peer.
+pub(super) struct ChatSession {
+    requests: mpsc::Sender<PeerRequest>,
+    parser: CommandParser,
+    pub(super) display: ChatDisplay,
+}
+
+impl ChatSession {
+    pub(super) fn new(requests: mpsc::Sender<PeerRequest>, display: ChatDisplay) -> Self {
+        Self { requests, parser: CommandParser::default(), display }
+    }
+
+    /// Takes what was typed; whether to go on.
+    pub(super) async fn handle_input(&mut self, input: UserInput) -> bool {
+        let (goes_on, reply) = match input {
+            UserInput::Line(line) => (self.handle_line(&line).await, None),
+            UserInput::Edited(line, reply) => (self.handle_line(&line).await, Some(reply)),
+            // With nothing asked there is nothing to give up but the chat.
+            UserInput::Cancelled(reply) => (self.parser.cancel(), Some(reply)),
+        };
+        if let Some(reply) = reply
+            && goes_on
+        {
+            // It is gone only if its thread is, and then there is no more input.
+            let _ = reply.send(self.parser.question());
+        }
+        goes_on
+    }
+
+    /// Does what a line says; whether to go on.
+    async fn handle_line(&mut self, line: &str) -> bool {
+        let command = self.parser.parse_line(line);
+        if let Some(question) = self.parser.question() {
+            self.display.show_question(question);
+        }
+        match command {
+            None => {}
+            Some(ChatCommand::Post(text)) => self.send_request(PeerRequest::Post(text)).await,
+            Some(ChatCommand::Direct { to, text }) => self.send_request(PeerRequest::SendDirect { to, text }).await,
+            Some(ChatCommand::Profile { name, status, avatar }) => match read_avatar(&avatar).await {
+                Ok(avatar) => {
+                    self.send_request(PeerRequest::SetProfile(PeerProfile::new(&name, &status, avatar))).await;
+                }
+                Err(why) => self.display.show_notices(&[Notice::Rejected { reason: why }]),
+            },
+            Some(ChatCommand::List) => {
+                let (reply_tx, reply_rx) = oneshot::channel();
+                self.send_request(PeerRequest::ListPeers(reply_tx)).await;
+                let known = reply_rx.await.unwrap_or_default();
+                self.display.show_reply(&json!({"event": "list", "peers": &known}), || peer_list_lines(&known));
+            }
+            Some(ChatCommand::History) => {
+                let (reply_tx, reply_rx) = oneshot::channel();
+                self.send_request(PeerRequest::History(reply_tx)).await;
+                let said = reply_rx.await.unwrap_or_default();
+                let entries: Vec<_> = said
+                    .iter()
+                    .map(|(from, entry)| json!({"from": from, "text": entry.text, "said_at": entry.said_at}))
+                    .collect();
+                self.display.show_reply(&json!({"event": "history", "messages": entries}), || history_lines(&said));
+            }
+            Some(ChatCommand::Verbose) => {
+                let is_on = self.display.toggle_verbose();
+                let line = format!("Verbose mode is {}", if is_on { "on" } else { "off" });
+                self.display.show_reply(&json!({"event": "verbose", "on": is_on}), || vec![line]);
+            }
+            Some(ChatCommand::Help) => {
+                let lines = || HELP.lines().map(str::to_owned).collect();
+                self.display.show_reply(&json!({"event": "help", "text": HELP}), lines);
+            }
+            Some(ChatCommand::Quit) => return false,
+        }
+        true
+    }
+
+    async fn send_request(&self, request: PeerRequest) {
+        // It fails only when the peer ends, which ends the session, too.
+        let _ = self.requests.send(request).await;
+    }
+}
+
+async fn read_avatar(path: &str) -> Result<Option<Avatar>, String> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let read = |path: &Path| -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        // A file that is too large is not read to its end.
+        io::Read::read_to_end(
+            &mut io::Read::take(std::fs::File::open(path)?, MAX_AVATAR_BYTES as u64 + 1),
+            &mut bytes,
+        )?;
+        Ok(bytes)
+    };
+    let file = PathBuf::from(path);
+    let bytes = tokio::task::spawn_blocking(move || read(&file)).await.map_err(|error| error.to_string())?;
+    let bytes = bytes.map_err(|error| format!("cannot read {path}: {error}"))?;
+    Avatar::new(&bytes).map(Some).map_err(|why| format!("{path}: {why}"))
+}

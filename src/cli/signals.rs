@@ -1,0 +1,88 @@
+//! Shutdown signals: SIGTERM from a service manager, SIGINT from Ctrl-C, SIGHUP from a closed
+//! terminal.
+
+use std::process;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::exit::{HUNG_UP, INTERRUPTED, TERMINATED};
+
+/// Listens for the shutdown signals. Once it exists, none of them ends the process by itself.
+pub(super) struct ShutdownSignals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// `None` if the process was started to survive its terminal, as with `nohup`.
+    hangup: Option<Signal>,
+}
+
+/// Linux file with the state of this process, which includes its ignored signals.
+const STATUS: &str = "/proc/self/status";
+
+/// A received signal, as the exit code of a process that it stops at once.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct SignalExit(u8);
+
+impl ShutdownSignals {
+    pub(super) fn listen() -> std::io::Result<Self> {
+        // On other systems the file is missing, and a hangup stops the program as usual.
+        let ignores_hangup = std::fs::read_to_string(STATUS).is_ok_and(|status| ignores_hangup(&status));
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: if ignores_hangup { None } else { Some(signal(SignalKind::hangup())?) },
+        })
+    }
+
+    /// Waits for the next signal.
+    pub(super) async fn next(&mut self) -> SignalExit {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => SignalExit(TERMINATED),
+            _ = self.interrupt.recv() => SignalExit(INTERRUPTED),
+            _ = hangup => SignalExit(HUNG_UP),
+        }
+    }
+}
+
+impl SignalExit {
+    /// Exits the process at once, without cleanup.
+    pub(super) fn exit_now(&self) -> ! {
+        process::exit(i32::from(self.0))
+    }
+}
+
+/// Whether the process ignores SIGHUP, which is the lowest bit of `SigIgn`.
+fn ignores_hangup(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn sighup_is_a_shutdown_signal() {
+        let mut signals = ShutdownSignals::listen().unwrap();
+        if signals.hangup.is_none() {
+            // The tests run under `nohup`.
+            return;
+        }
+        kill_process(getpid(), Signal::HUP).unwrap();
+        assert_eq!(signals.next().await, SignalExit(129));
+    }
+
+    #[test]
+    fn sighup_is_ignored_if_the_process_was_started_to_ignore_it() {
+        assert!(ignores_hangup("Name:\trollcall\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"));
+        assert!(!ignores_hangup("SigBlk:\t0000000000000001\nSigIgn:\t0000000000001000\n"));
+        assert!(!ignores_hangup(""));
+    }
+}

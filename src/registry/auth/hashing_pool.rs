@@ -1,0 +1,140 @@
+//! Hashes and verifies passwords with Argon2id, off the threads that serve requests.
+
+use std::sync::Arc;
+
+use argon2::Argon2;
+use argon2::password_hash::phc;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::registry::error::AuthError;
+use rollcall_core::{Password, PasswordHash};
+
+/// Hashes that are computed at once: each takes 19 MiB and a processor for some ten milliseconds.
+const MAX_CONCURRENT: usize = 2;
+
+/// Hashes that are computed or wait for it: the last of them waits for a second or so.
+const MAX_QUEUED: usize = 64;
+
+/// A bounded worker for passwords with a bounded queue.
+pub(super) struct HashingPool {
+    queue_slots: Arc<Semaphore>,
+    workers: Arc<Semaphore>,
+}
+
+impl Default for HashingPool {
+    fn default() -> Self {
+        Self { queue_slots: Arc::new(Semaphore::new(MAX_QUEUED)), workers: Arc::new(Semaphore::new(MAX_CONCURRENT)) }
+    }
+}
+
+impl HashingPool {
+    /// The password, hashed with a fresh salt.
+    pub(super) async fn hash(&self, password: Password) -> Result<PasswordHash, AuthError> {
+        self.run(move || {
+            Argon2::default()
+                .hash_password(password.reveal().as_bytes())
+                .map(|hash: phc::PasswordHash| PasswordHash::new(hash.to_string()))
+                .map_err(|error| error.to_string())
+        })
+        .await
+    }
+
+    /// Whether `password` is the one that was hashed to `hash`; an error if `hash` is no hash.
+    pub(super) async fn verify(&self, password: Password, hash: PasswordHash) -> Result<bool, AuthError> {
+        self.run(move || matches_hash(&password, &hash)).await
+    }
+
+    /// Which of `passwords` is the one that was hashed to `hash`, if one is. They are compared in one index of the queue, so
+    /// that nobody learns that one is wrong from being turned away with the next.
+    pub(super) async fn find_match(
+        &self,
+        passwords: Vec<Password>,
+        hash: PasswordHash,
+    ) -> Result<Option<usize>, AuthError> {
+        self.run(move || {
+            for (index, password) in passwords.iter().enumerate() {
+                if matches_hash(password, &hash)? {
+                    return Ok(Some(index));
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> Result<T, String> + Send + 'static,
+    ) -> Result<T, AuthError> {
+        let queue_slot = Arc::clone(&self.queue_slots).try_acquire_owned().map_err(|_| AuthError::Overloaded)?;
+        let permit = Arc::clone(&self.workers).acquire_owned().await.expect("the semaphore is never closed");
+        // The job goes on when the request is dropped, so the permit goes with the job.
+        let result = spawn_blocking(move || {
+            let result = job();
+            drop((permit, queue_slot));
+            result
+        });
+        result.await.unwrap_or_else(|error| Err(error.to_string())).map_err(AuthError::Hashing)
+    }
+}
+
+fn matches_hash(password: &Password, hash: &PasswordHash) -> Result<bool, String> {
+    let hash = phc::PasswordHash::new(hash.reveal()).map_err(|error| error.to_string())?;
+    Ok(Argon2::default().verify_password(password.reveal().as_bytes(), &hash).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn password(text: &str) -> Password {
+        Password::new(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn one_more_than_may_wait_is_refused_at_once_and_the_others_are_served() {
+        let passwords = HashingPool::default();
+        let hash = passwords.hash(password("right")).await.unwrap();
+        // Nobody computes while these are held.
+        let held = passwords.workers.acquire_many(2).await.unwrap();
+        let mut waiting: Vec<_> =
+            (0..MAX_QUEUED).map(|_| Box::pin(passwords.verify(password("right"), hash.clone()))).collect();
+        assert!(waiting.iter_mut().all(|verify| verify.now_or_never().is_none()));
+        let refused = passwords.verify(password("right"), hash.clone()).now_or_never();
+        assert!(matches!(refused, Some(Err(AuthError::Overloaded))));
+        // Who goes away makes room, and nobody is forgotten.
+        waiting.truncate(2);
+        drop(held);
+        for verify in waiting {
+            assert!(verify.await.unwrap());
+        }
+        assert!(!passwords.verify(password("wrong"), hash).await.unwrap());
+        assert_eq!(
+            (passwords.queue_slots.available_permits(), passwords.workers.available_permits()),
+            (MAX_QUEUED, MAX_CONCURRENT)
+        );
+    }
+
+    #[tokio::test]
+    async fn of_two_passwords_the_first_right_one_is_named_out_of_one_place() {
+        let passwords = HashingPool::default();
+        let hash = passwords.hash(password("right")).await.unwrap();
+        // All other queue_slots are taken.
+        let _others = passwords.queue_slots.acquire_many(63).await.unwrap();
+        for (tried, right) in [(["right", "right"], Some(0)), (["wrong", "right"], Some(1)), (["wrong", "Right"], None)]
+        {
+            let find_match = passwords.find_match(tried.map(password).to_vec(), hash.clone()).await;
+            assert_eq!(find_match.unwrap(), right, "{tried:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_hash_is_an_error_and_not_a_wrong_password() {
+        let verified = HashingPool::default().verify(password("x"), PasswordHash::new("torn".into())).await;
+        assert!(matches!(verified, Err(AuthError::Hashing(_))));
+    }
+}

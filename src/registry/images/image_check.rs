@@ -1,0 +1,147 @@
+//! Decides whether bytes are a picture that may be stored: PNG, JPEG or WebP by its bytes, small, and whole.
+//!
+//! It is decoded before it is stored, with limits and off the threads that serve requests, so that nobody who downloads
+//! it later meets a decompression bomb. A decoder stops where it has its pixels, so the file's parts are walked first:
+//! what a decoder passes over, another program may unpack.
+
+mod jpeg;
+mod png;
+pub(crate) mod rejection;
+mod webp;
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use rejection::{ImageRejection, check_dimensions};
+use rollcall_core::ImageKind;
+
+/// The most memory that a decoder may take: a picture of 128 by 128 needs 256 KiB in its widest pixels, and decoders
+/// some tables beside it.
+const MAX_DECODER_BYTES: u64 = 8 * 1024 * 1024;
+
+/// ImageChecker that are decoded at once.
+const MAX_CONCURRENT: usize = 2;
+
+/// A bounded worker for pictures.
+pub(crate) struct ImageChecker {
+    permits: Arc<Semaphore>,
+}
+
+impl Default for ImageChecker {
+    fn default() -> Self {
+        Self { permits: Arc::new(Semaphore::new(MAX_CONCURRENT)) }
+    }
+}
+
+impl ImageChecker {
+    /// Checks a picture; gives its format.
+    pub(crate) async fn check(&self, bytes: Bytes) -> Result<ImageKind, ImageRejection> {
+        // What is no picture at all does not wait for a processor.
+        let kind = kind(&bytes)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
+        // The work goes on when the request is dropped, so the permit goes with the work.
+        let decoded = spawn_blocking(move || {
+            let decoded = decode(&bytes, kind);
+            drop(permit);
+            decoded
+        });
+        match decoded.await {
+            Ok(decoded) => decoded.map(|()| kind),
+            // A decoder that panics has met something it was not made for.
+            Err(_) => Err(ImageRejection::Corrupt("it cannot be decoded".to_owned())),
+        }
+    }
+}
+
+fn kind(bytes: &[u8]) -> Result<ImageKind, ImageRejection> {
+    match image::guess_format(bytes) {
+        Ok(ImageFormat::Png) => Ok(ImageKind::Png),
+        Ok(ImageFormat::Jpeg) => Ok(ImageKind::Jpeg),
+        Ok(ImageFormat::WebP) => Ok(ImageKind::WebP),
+        Ok(_) | Err(_) => Err(ImageRejection::Type),
+    }
+}
+
+fn decode(bytes: &[u8], kind: ImageKind) -> Result<(), ImageRejection> {
+    let format = match kind {
+        ImageKind::Png => png::check(bytes).map(|()| ImageFormat::Png)?,
+        ImageKind::Jpeg => jpeg::check(bytes).map(|()| ImageFormat::Jpeg)?,
+        ImageKind::WebP => webp::check(bytes).map(|()| ImageFormat::WebP)?,
+    };
+    let corrupt = |error: image::ImageError| ImageRejection::Corrupt(error.to_string());
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MAX_DECODER_BYTES);
+    reader.limits(limits);
+    // Reads the head only; the pixels come after their number is known.
+    let decoder = reader.into_decoder().map_err(corrupt)?;
+    let (width, height) = decoder.dimensions();
+    check_dimensions(width, height)?;
+    DynamicImage::from_decoder(decoder).map(drop).map_err(corrupt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::testing::encoded_image;
+
+    fn check(bytes: &[u8]) -> Result<ImageKind, ImageRejection> {
+        let kind = kind(bytes)?;
+        decode(bytes, kind).map(|()| kind)
+    }
+
+    #[test]
+    fn three_formats_are_known_by_their_bytes() {
+        for (format, kind) in [
+            (ImageFormat::Png, ImageKind::Png),
+            (ImageFormat::Jpeg, ImageKind::Jpeg),
+            (ImageFormat::WebP, ImageKind::WebP),
+        ] {
+            assert_eq!(check(&encoded_image(format, 128, 128)), Ok(kind));
+        }
+        for other in [&b"GIF89a"[..], b"BM", b"hello", b"", b"\x89PN", b"<svg/>"] {
+            assert_eq!(check(other), Err(ImageRejection::Type), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_picture_has_at_most_128_by_128_pixels() {
+        for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
+            for (width, height) in [(129, 128), (128, 129), (256, 256)] {
+                let rejected = Err(ImageRejection::Dimensions { width, height });
+                assert_eq!(check(&encoded_image(format, width, height)), rejected, "{format:?}");
+            }
+            assert!(check(&encoded_image(format, 1, 128)).is_ok());
+        }
+        let rejected = ImageRejection::Dimensions { width: 256, height: 256 };
+        assert_eq!(rejected.to_string(), "Image too large: 256x256 (max 128x128)");
+    }
+
+    #[test]
+    fn a_picture_that_is_cut_off_is_damaged() {
+        for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
+            let whole = encoded_image(format, 100, 100);
+            for length in [20, whole.len() / 2, whole.len() - 1] {
+                let cut = check(&whole[..length]);
+                assert!(matches!(cut, Err(ImageRejection::Corrupt(_))), "{format:?} cut at {length}: {cut:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_a_picture_is_not_stored() {
+        for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
+            let followed = [&encoded_image(format, 8, 8)[..], b"<script>"].concat();
+            assert_eq!(
+                check(&followed),
+                Err(ImageRejection::Corrupt("8 bytes follow its end".to_owned())),
+                "{format:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! All clients online with their newest pictures, as one stream of JSON that is never whole in memory.
+//!
+//! The stream is built of items (a client, a picture, a client's end), each fetched a little before its turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::image_store::ImageStore;
+use crate::presence::OnlineRow;
+use crate::registry::error::{ImagesStreamError, StorageUnavailable};
+use crate::registry::online::online_clients::OnlineClients;
+use rollcall_core::{BootMs, ImageName, Page, Username};
+
+/// The most pictures of one client.
+const MAX_IMAGES_PER_CLIENT: usize = 20;
+
+/// OnlineClients whose pictures are listed ahead of their turn.
+const LISTS_AHEAD: usize = 4;
+
+/// Pieces that are fetched ahead of their turn; a picture has at most 512 KiB.
+const ITEMS_AHEAD: usize = 8;
+
+/// Downloads that run at once; more wait for [`MAX_WAIT`]. With the numbers above this bounds their memory to some 300 MiB at the very
+/// worst, and to a tenth of that with real pictures.
+const MAX_CONCURRENT_DOWNLOADS: usize = 64;
+
+/// The longest that a download waits for others to end.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// The first client is gathered before the answer begins, up to this size.
+const MAX_FIRST_BYTES: usize = 1024 * 1024;
+
+/// What stands in the stream.
+enum StreamItem {
+    Client(OnlineRow),
+    Image(Username, ImageName),
+    EndOfClient,
+}
+
+/// A item with its content.
+enum FetchedItem {
+    Client(OnlineRow),
+    Image(ImageName, Bytes),
+    /// A picture that was deleted since it was listed, or cannot be read.
+    Missing,
+    EndOfClient,
+}
+
+/// JSON text, and whether a client ends with it.
+struct JsonChunk {
+    text: Bytes,
+    ends_client: bool,
+}
+
+/// Streams all clients with their pictures.
+pub(crate) struct ImagesStream {
+    images: Arc<ImageStore>,
+    clients: Arc<OnlineClients>,
+    downloads: Arc<Semaphore>,
+}
+
+impl ImagesStream {
+    /// A stream of `clients` with their pictures.
+    pub(crate) fn new(images: Arc<ImageStore>, clients: Arc<OnlineClients>) -> Self {
+        Self { images, clients, downloads: Arc::new(Semaphore::new(MAX_CONCURRENT_DOWNLOADS)) }
+    }
+
+    /// The clients on `page` that are online at `now`, each with its newest 20 pictures, oldest first:
+    /// `{"online_clients":[{"username","addr","images":[{"filename","data"}]}],"count"}`. An error inside the stream must
+    /// abort the answer, so that nobody takes a part for the whole. Until it is dropped the stream keeps others out, so
+    /// whoever reads it must bound how long that takes.
+    pub(crate) async fn open(
+        &self,
+        page: &Page,
+        now: BootMs,
+    ) -> Result<impl Stream<Item = Result<Bytes, StorageUnavailable>> + Send + use<>, ImagesStreamError> {
+        let permit = timeout(MAX_WAIT, Arc::clone(&self.downloads).acquire_owned()).await;
+        // The other error would mean that the semaphore was closed, which nobody does.
+        let Ok(Ok(permit)) = permit else { return Err(ImagesStreamError::Busy) };
+        let mut chunks = Box::pin(chunks(&self.images, self.clients.online(page, now), now));
+        let (mut first, mut bytes) = (Vec::new(), 0);
+        while bytes < MAX_FIRST_BYTES
+            && let Some(chunk) = chunks.next().await
+        {
+            let JsonChunk { text, ends_client } = chunk?;
+            bytes += text.len();
+            first.push(Ok(text));
+            if ends_client {
+                break;
+            }
+        }
+        Ok(stream::iter(first).chain(chunks.map(move |chunk| {
+            // Given back when the stream is dropped.
+            let _running = &permit;
+            chunk.map(|chunk| chunk.text)
+        })))
+    }
+}
+
+fn chunks(
+    images: &Arc<ImageStore>,
+    clients: Vec<OnlineRow>,
+    now: BootMs,
+) -> impl Stream<Item = Result<JsonChunk, StorageUnavailable>> + Send + use<> {
+    let end = format!("],\"count\":{}}}", clients.len());
+    let (lister, fetcher) = (Arc::clone(images), Arc::clone(images));
+    let mut writer = JsonWriter::default();
+    let clients = stream::iter(clients)
+        .map(move |client| items(Arc::clone(&lister), client))
+        .buffered(LISTS_AHEAD)
+        .flat_map(|items| match items {
+            Ok(items) => stream::iter(items.into_iter().map(Ok).collect::<Vec<_>>()),
+            Err(unavailable) => stream::iter(vec![Err(unavailable)]),
+        })
+        .map(move |item| fetch(Arc::clone(&fetcher), item, now))
+        .buffered(ITEMS_AHEAD)
+        .map(move |fetched| fetched.map(|fetched| writer.write(fetched)));
+    let framing = |text: String| stream::iter([Ok(JsonChunk { text: text.into(), ends_client: false })]);
+    framing("{\"online_clients\":[".to_owned()).chain(clients).chain(framing(end))
+}
+
+async fn items(images: Arc<ImageStore>, client: OnlineRow) -> Result<Vec<StreamItem>, StorageUnavailable> {
+    let mut names = match images.image_names(&client.username).await {
+        Err(error) if error.concerns_one_object() => log_and_skip(&images, &client.username, &error, Vec::new()),
+        names => names?,
+    };
+    let newest = names.split_off(names.len().saturating_sub(MAX_IMAGES_PER_CLIENT));
+    let user = client.username.clone();
+    let newest = newest.into_iter().map(|image| StreamItem::Image(user.clone(), image));
+    Ok(std::iter::once(StreamItem::Client(client)).chain(newest).chain([StreamItem::EndOfClient]).collect())
+}
+
+async fn fetch(
+    images: Arc<ImageStore>,
+    item: Result<StreamItem, StorageUnavailable>,
+    now: BootMs,
+) -> Result<FetchedItem, StorageUnavailable> {
+    Ok(match item? {
+        StreamItem::Client(client) => FetchedItem::Client(client),
+        StreamItem::EndOfClient => FetchedItem::EndOfClient,
+        StreamItem::Image(user, image) => match images.read_image(&user, &image, now).await {
+            Ok(Some(bytes)) => FetchedItem::Image(image, bytes),
+            Ok(None) => {
+                debug!("skipped {image} of {user}: deleted meanwhile");
+                FetchedItem::Missing
+            }
+            Err(error) if error.concerns_one_object() => log_and_skip(&images, &user, &error, FetchedItem::Missing),
+            Err(error) => return Err(error),
+        },
+    })
+}
+
+/// One broken picture must not hide everybody's.
+fn log_and_skip<T>(images: &ImageStore, user: &Username, error: &StorageUnavailable, instead: T) -> T {
+    images.report_unreadable(user, &error.cause());
+    instead
+}
+
+/// Writes items as JSON, with the commas between them.
+#[derive(Default)]
+struct JsonWriter {
+    clients_before: bool,
+    images_before: bool,
+}
+
+impl JsonWriter {
+    fn write(&mut self, fetched: FetchedItem) -> JsonChunk {
+        let ends_client = matches!(fetched, FetchedItem::EndOfClient);
+        // Names of users and of pictures have no character that JSON would escape; nor have addresses and base64.
+        let text = match fetched {
+            FetchedItem::Client(OnlineRow { username, addr }) => {
+                self.images_before = false;
+                let comma = comma(&mut self.clients_before);
+                let addr = addr.map_or_else(|| "null".to_owned(), |addr| format!("\"{addr}\""));
+                format!("{comma}{{\"username\":\"{username}\",\"addr\":{addr},\"images\":[")
+            }
+            FetchedItem::Image(image, bytes) => {
+                let comma = comma(&mut self.images_before);
+                let mut text = String::with_capacity(64 + bytes.len().div_ceil(3) * 4);
+                text.push_str(comma);
+                text.push_str("{\"filename\":\"");
+                text.push_str(image.as_str());
+                text.push_str("\",\"data\":\"");
+                STANDARD.encode_string(&bytes, &mut text);
+                text.push_str("\"}");
+                text
+            }
+            FetchedItem::Missing => String::new(),
+            FetchedItem::EndOfClient => "]}".to_owned(),
+        };
+        JsonChunk { text: text.into(), ends_client }
+    }
+}
+
+fn comma(before: &mut bool) -> &'static str {
+    if std::mem::replace(before, true) { "," } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::TryStreamExt;
+    use image::ImageFormat;
+
+    use super::*;
+    use crate::registry::testing::{caller, encoded_image, name, registry, registry_in, user};
+    use crate::registry::{Credentials, Registry};
+    use crate::storage::{Backend, Fault, Key};
+    use rollcall_core::api::DiscoveredWithImages;
+
+    async fn online(usernames: &[&str]) -> (Registry, crate::storage::MemoryBackend) {
+        let (registry, memory) = registry();
+        for username in usernames {
+            registry.register(user(username), caller(BootMs(0))).await.unwrap();
+            registry.heartbeat(&name(username), None, Credentials::None, caller(BootMs(0))).await.unwrap();
+        }
+        (registry, memory)
+    }
+
+    async fn read(registry: &Registry) -> Result<DiscoveredWithImages, ImagesStreamError> {
+        let chunks: Vec<Bytes> = registry.online_with_images(&Page::default(), BootMs(0)).await?.try_collect().await?;
+        Ok(serde_json::from_slice(&chunks.concat()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn clients_come_in_order_with_all_their_pictures_and_no_comma_too_many() {
+        let (registry, _) = online(&["bob", "alice", "carol"]).await;
+        let bytes = encoded_image(ImageFormat::Png, 3, 3);
+        let image = registry.upload(&name("bob"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
+        registry.upload(&name("carol"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
+        let read = read(&registry).await.unwrap();
+        assert_eq!(read.count, 3);
+        let names: Vec<&str> = read.online_clients.iter().map(|client| client.username.as_str()).collect();
+        assert_eq!(names, ["alice", "bob", "carol"]);
+        let counts: Vec<usize> = read.online_clients.iter().map(|client| client.images.len()).collect();
+        assert_eq!(counts, [0, 1, 1]);
+        let inline = &read.online_clients[1].images[0];
+        assert_eq!(
+            (inline.filename.as_str(), STANDARD.decode(&inline.data).unwrap()),
+            (image.as_str(), bytes.to_vec())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_picture_that_is_deleted_between_the_list_and_the_read_is_skipped() {
+        let (registry, memory) = online(&["alice"]).await;
+        let mut images = Vec::new();
+        for side in 1..=3 {
+            let bytes = encoded_image(ImageFormat::Png, side, 1);
+            images.push(registry.upload(&name("alice"), bytes, Credentials::None, caller(BootMs(0))).await.unwrap());
+        }
+        let client = OnlineRow { username: name("alice"), addr: None };
+        let items = items(Arc::clone(&registry.0.images.store), client).await.unwrap();
+        memory.delete(&Key::Image(name("alice"), images[0].clone())).await.unwrap();
+        let mut writer = JsonWriter::default();
+        let mut text = String::new();
+        for item in items {
+            let chunk = writer.write(fetch(Arc::clone(&registry.0.images.store), Ok(item), BootMs(0)).await.unwrap());
+            text += std::str::from_utf8(&chunk.text).unwrap();
+        }
+        let client: rollcall_core::api::ClientWithImages = serde_json::from_str(&text).unwrap();
+        let names: Vec<&str> = client.images.iter().map(|image| image.filename.as_str()).collect();
+        assert_eq!(names, [images[1].as_str(), images[2].as_str()]);
+    }
+
+    #[tokio::test]
+    async fn the_first_client_is_fetched_before_the_answer_begins_and_the_last_is_not() {
+        let (registry, memory) = online(&["alice", "bob"]).await;
+        memory.faults().set_outage(Some(Fault::Transient));
+        assert!(registry.online_with_images(&Page::default(), BootMs(0)).await.is_err());
+        memory.faults().inject(1, &Fault::None);
+        let stream = registry.online_with_images(&Page::default(), BootMs(0)).await.unwrap();
+        assert!(stream.try_collect::<Vec<Bytes>>().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_long_list_is_not_read_ahead_of_who_reads_it() {
+        let usernames: Vec<String> = (10..60).map(|n| format!("u{n}")).collect();
+        let (registry, memory) = online(&usernames.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        let before = memory.faults().calls();
+        let stream = registry.online_with_images(&Page::default(), BootMs(0)).await.unwrap();
+        let ahead = memory.faults().calls() - before;
+        assert!(ahead <= ITEMS_AHEAD + LISTS_AHEAD + 1, "{ahead} calls for the first client");
+        assert_eq!(registry.0.images.stream.downloads.available_permits(), MAX_CONCURRENT_DOWNLOADS - 1);
+        drop(stream);
+        assert_eq!(registry.0.images.stream.downloads.available_permits(), MAX_CONCURRENT_DOWNLOADS);
+    }
+
+    #[tokio::test]
+    async fn pictures_that_cannot_be_read_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = registry_in(dir.path());
+        for username in ["alice", "bob", "carol"] {
+            registry.register(user(username), caller(BootMs(0))).await.unwrap();
+            registry.heartbeat(&name(username), None, Credentials::None, caller(BootMs(0))).await.unwrap();
+        }
+        let bytes = encoded_image(ImageFormat::Png, 3, 3);
+        let well = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
+        let broken = ImageName::parse("1733511234-a1b2c3d4.png").unwrap();
+        let path = dir.path().join(Key::Image(name("alice"), broken).path());
+        std::fs::write(path, vec![0; crate::storage::MAX_OBJECT_BYTES + 1]).unwrap();
+        std::fs::write(dir.path().join("users/bob/images"), "a file in place of a folder").unwrap();
+        let read = read(&registry).await.unwrap();
+        let images = |client: usize| read.online_clients[client].images.iter().map(|image| image.filename.as_str());
+        assert_eq!(images(0).collect::<Vec<_>>(), [well.as_str()]);
+        assert_eq!((read.count, images(1).count(), images(2).count()), (3, 0, 0));
+    }
+}

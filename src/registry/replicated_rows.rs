@@ -1,0 +1,239 @@
+//! What a registry tells another node's: rows of clients and of users. Both are true whenever they arrive, so they are
+//! merged without a question.
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+
+use super::users::user_details::UserDetails;
+use crate::presence::ReplicatedClient;
+use crate::registry::auth::credential_state::CredentialState;
+use rollcall_core::{Addr, Metadata, Term, UserId, Username};
+
+/// Rows of clients and of users.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rows {
+    /// The last heartbeats of clients.
+    pub clients: Vec<ReplicatedClient>,
+    /// CompletedRegistration users.
+    pub users: Vec<ReplicatedUser>,
+}
+
+/// A registered user, without the password, and without its hash.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReplicatedUser {
+    /// The name.
+    pub username: Username,
+    id: UserId,
+    addr: Option<Addr>,
+    registered_at: CompactString,
+    /// As JSON, since it describes itself; empty if there is none.
+    metadata: String,
+    credential: CredentialState,
+}
+
+/// Counts the rows that were put into an index, or announced again.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct RowNo(u64);
+
+/// About as many bytes as a row of a client has at most, next to its name.
+const CLIENT_ROW_BYTES: usize = 56;
+
+/// About as many bytes as a row of a user has at most, next to its texts.
+const USER_ROW_BYTES: usize = 80;
+
+impl RowNo {
+    pub(crate) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// For tests of other parts.
+    #[cfg(test)]
+    pub(crate) fn after(before: Self) -> Self {
+        before.next()
+    }
+}
+
+impl Rows {
+    /// Version of the encoded rows. The rows do not carry it: the snapshot's first line and the protocol of the links
+    /// between nodes tell versions apart. Both numbers change with this one, and a `const` assertion in each of
+    /// those files fails until that is done.
+    pub const VERSION: u32 = 1;
+
+    /// About the most bytes that are given at once; with one row more it still fits into a frame.
+    pub const MAX_BYTES: usize = 40 * 1024;
+
+    /// The most clients that are given at once.
+    pub(crate) const MAX_CLIENTS: usize = 400;
+
+    /// A user of whom only the name matters.
+    #[cfg(test)]
+    pub(crate) fn of_user(username: Username) -> Self {
+        let (id, registered_at) = (UserId::nil(), CompactString::default());
+        let user = ReplicatedUser {
+            username,
+            id,
+            addr: None,
+            registered_at,
+            metadata: String::new(),
+            credential: CredentialState::Open,
+        };
+        Self { users: vec![user], clients: Vec::new() }
+    }
+
+    /// Rows of every kind for the tests of encoded bytes. Neighbouring fields of one type have different values.
+    #[cfg(test)]
+    pub(crate) fn samples() -> Self {
+        tests::samples()
+    }
+
+    /// The same, with no more said of passwords than that there are some: for where it will be read only later.
+    #[must_use]
+    pub fn without_fingerprints(mut self) -> Self {
+        for user in &mut self.users {
+            user.credential = user.credential.invalidated(Term::default());
+        }
+        self
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.clients.len() + self.users.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// About as many bytes as they have encoded, or more.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let clients: usize = self.clients.iter().map(|client| CLIENT_ROW_BYTES + client.username.as_str().len()).sum();
+        clients + self.users.iter().map(ReplicatedUser::size).sum::<usize>()
+    }
+
+    /// Adds the rows of `others`.
+    pub fn extend(&mut self, others: &Self) {
+        self.clients.extend_from_slice(&others.clients);
+        self.users.extend_from_slice(&others.users);
+    }
+}
+
+impl ReplicatedUser {
+    pub(crate) fn new(username: Username, details: &UserDetails, credential: CredentialState) -> Self {
+        let UserDetails { id, addr, registered_at, metadata } = details;
+        let metadata = if metadata.is_empty() {
+            String::new()
+        } else {
+            serde_json::to_string(metadata).expect("a JSON object has text keys")
+        };
+        Self { username, id: *id, addr: *addr, registered_at: registered_at.clone(), metadata, credential }
+    }
+
+    /// What is known of the password.
+    pub(crate) fn credential(&self) -> CredentialState {
+        self.credential
+    }
+
+    /// About as many bytes as it has encoded, or more.
+    pub(crate) fn size(&self) -> usize {
+        USER_ROW_BYTES + self.username.as_str().len() + self.registered_at.len() + self.metadata.len()
+    }
+
+    /// What the row says; `None` if its metadata breaks the rule for them.
+    pub(crate) fn details(&self) -> Option<UserDetails> {
+        let metadata = match self.metadata.as_str() {
+            "" => Metadata::default(),
+            json => serde_json::from_str(json).ok()?,
+        };
+        Some(UserDetails { id: self.id, addr: self.addr, registered_at: self.registered_at.clone(), metadata })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::presence::HeartbeatId;
+    use crate::registry::auth::credential_state::PasswordFingerprint;
+    use crate::registry::testing::{hex, tags, unhex};
+
+    /// The bytes of [`samples`] in version 1.
+    const GOLDEN: &str = "\
+        0305616c69636501000a000001a84603c801dc0bf0a204\
+        03626f62010120010db8000000000000000000000003aa46ffffffffffffffffff0100ffffffffffffffffff\
+        0100\
+        056361726f6c0000010001\
+        0305616c6963651000112233445566778899aabbccddeeff01000a000001a84614323032362d31312d333054\
+        30363a30373a32395a137b22646576696365223a226c6170746f70227d00\
+        03626f621000112233445566778899aabbccddeeff0014323032362d31312d33305430363a30373a32395a00\
+        0103\
+        056361726f6c1000112233445566778899aabbccddeeff010120010db8000000000000000000000003aa4614\
+        323032362d31312d33305430363a30373a32395a000203ac02a00102030405060708090a0b0c0d0e0f";
+
+    fn addr(text: &str) -> Option<Addr> {
+        Addr::new(text.parse::<SocketAddr>().unwrap())
+    }
+
+    fn client(
+        name: &str,
+        addr: Option<Addr>,
+        heartbeat_id: HeartbeatId,
+        age_ms: u64,
+        leaderless_ms: u64,
+    ) -> ReplicatedClient {
+        ReplicatedClient { username: Username::parse(name).unwrap(), addr, heartbeat_id, age_ms, leaderless_ms }
+    }
+
+    fn user(name: &str, addr: Option<Addr>, metadata: &str, credential: CredentialState) -> ReplicatedUser {
+        ReplicatedUser {
+            username: Username::parse(name).unwrap(),
+            id: UserId::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
+            addr,
+            registered_at: "2026-11-30T06:07:29Z".into(),
+            metadata: metadata.to_owned(),
+            credential,
+        }
+    }
+
+    /// One row of every kind.
+    pub(super) fn samples() -> Rows {
+        let fingerprint = PasswordFingerprint::from_bytes([0xa0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        Rows {
+            clients: vec![
+                client("alice", addr("10.0.0.1:9000"), HeartbeatId::of(3, 200), 1500, 70_000),
+                client("bob", addr("[2001:db8::3]:9002"), HeartbeatId::of(u64::MAX, 0), u64::MAX, 0),
+                client("carol", None, HeartbeatId::of(0, 1), 0, 1),
+            ],
+            users: vec![
+                user("alice", addr("10.0.0.1:9000"), r#"{"device":"laptop"}"#, CredentialState::Open),
+                user("bob", None, "", CredentialState::Unread { term: Term(3) }),
+                user(
+                    "carol",
+                    addr("[2001:db8::3]:9002"),
+                    "",
+                    CredentialState::Known { term: Term(3), version: 300, fingerprint },
+                ),
+            ],
+        }
+    }
+
+    #[test]
+    fn rows_have_their_golden_bytes() {
+        assert_eq!(hex(&postcard::to_stdvec(&samples()).unwrap()), GOLDEN);
+    }
+
+    #[test]
+    fn golden_bytes_are_read_as_the_rows() {
+        assert_eq!(postcard::from_bytes::<Rows>(&unhex(GOLDEN)).unwrap(), samples());
+    }
+
+    #[test]
+    fn every_kind_of_guard_is_among_the_golden_bytes() {
+        let credentials = samples().users.into_iter().map(|user| postcard::to_stdvec(&user.credential).unwrap()[0]);
+        assert_eq!(credentials.collect::<Vec<u8>>(), tags::<CredentialState>());
+    }
+}

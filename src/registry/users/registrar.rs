@@ -1,0 +1,275 @@
+//! A user registers: one create-only write, so that the bucket decides who was first.
+
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::profile_store::{ProfileStore, StoredProfile, encode_profile};
+use crate::registry::auth::credentials::Caller;
+use crate::registry::auth::password_verifier::PasswordVerifier;
+use crate::registry::auth::token_signer::{IssuedToken, TokenSigner};
+use crate::registry::error::{AuthError, RegisterError, StorageUnavailable};
+use crate::registry::random;
+use crate::registry::replication_source::ReplicationSource;
+use crate::storage::{CreateOutcome, Key};
+use rollcall_core::{Addr, Metadata, Password, Profile, Term, UserId, Username};
+
+/// What a client registers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegisterRequest {
+    /// The name.
+    pub username: Username,
+    /// Where others can reach it, if it told.
+    pub addr: Option<Addr>,
+    /// A password, if it wants one.
+    pub password: Option<Password>,
+    /// What it wants known; empty if nothing.
+    pub metadata: Metadata,
+}
+
+/// What became of a registration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RegisterOutcome {
+    /// The name was free and is taken now, durably.
+    New(UserId),
+    /// The very same registration was made before.
+    Repeated(UserId),
+}
+
+/// A registration that was made, now or before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompletedRegistration {
+    /// Which of the two.
+    pub outcome: RegisterOutcome,
+    /// A token, if the user has a password.
+    pub issued_token: Option<IssuedToken>,
+}
+
+/// Registers users.
+pub(crate) struct Registrar {
+    profiles: Arc<ProfileStore>,
+    verifier: Arc<PasswordVerifier>,
+    tokens: Arc<TokenSigner>,
+    source: Arc<ReplicationSource>,
+    require_password: bool,
+}
+
+impl Registrar {
+    /// Registers users in `profiles`, each of whom must have a password if that is required.
+    pub(crate) fn new(
+        profiles: Arc<ProfileStore>,
+        verifier: Arc<PasswordVerifier>,
+        tokens: Arc<TokenSigner>,
+        source: Arc<ReplicationSource>,
+        require_password: bool,
+    ) -> Self {
+        Self { profiles, verifier, tokens, source, require_password }
+    }
+
+    /// Registers a user. When this returns `Ok`, the registration is durable and known to a majority of the nodes.
+    pub(crate) async fn register(
+        &self,
+        user: RegisterRequest,
+        caller: Caller,
+    ) -> Result<CompletedRegistration, RegisterError> {
+        if user.password.is_none() && self.require_password {
+            return Err(RegisterError::PasswordRequired);
+        }
+        let term = self.profiles.term();
+        // A name that is known to be taken needs no hash and no write.
+        if self.profiles.index().get(&user.username).is_some() {
+            return match self.profiles.read_profile(&user.username).await? {
+                // Nobody unregisters, so it is the bucket that is in doubt. A name must not be given away because of that.
+                StoredProfile::Missing => Err(self.profiles.missing_error(&user.username).into()),
+                stored => self.compare_with_stored(user, stored, term, caller).await,
+            };
+        }
+        let password_hash = match user.password.clone() {
+            Some(password) => Some(self.verifier.hash(password).await?),
+            None => None,
+        };
+        let profile = Profile {
+            user_id: random::user_id(),
+            username: user.username.clone(),
+            addr: user.addr,
+            registered_at: caller.wall.to_rfc3339(),
+            metadata: user.metadata.clone(),
+            password_hash,
+            password_version: 0,
+        };
+        let key = Key::Profile(user.username.clone());
+        let created =
+            match self.profiles.bucket().create(&key, encode_profile(&profile)).await.map_err(StorageUnavailable::from)
+            {
+                // Something is there, so the name is not free, just as with a profile that is damaged.
+                Err(error) if error.concerns_one_object() => {
+                    self.profiles.report_unreadable(&user.username, &error.cause());
+                    return Err(RegisterError::Taken(user.username));
+                }
+                created => created?,
+            };
+        match created {
+            CreateOutcome::Created(_) => {
+                info!(user = %user.username, id = %profile.user_id, "registered {}", user.username);
+                self.acknowledge(RegisterOutcome::New(profile.user_id), profile, term, caller).await
+            }
+            CreateOutcome::AlreadyExists(object) => {
+                let stored = self.profiles.parse_profile(&user.username, &object.bytes);
+                self.compare_with_stored(user, stored, term, caller).await
+            }
+        }
+    }
+
+    /// Whether `user` is what was stored under its name already in `term`.
+    async fn compare_with_stored(
+        &self,
+        user: RegisterRequest,
+        stored: StoredProfile,
+        term: Term,
+        caller: Caller,
+    ) -> Result<CompletedRegistration, RegisterError> {
+        let taken = || RegisterError::Taken(user.username.clone());
+        // Whatever the bytes mean, the name is not free.
+        let StoredProfile::Valid(profile) = stored else { return Err(taken()) };
+        let same_details = profile.addr == user.addr && profile.metadata == user.metadata;
+        let same_password = match (user.password.clone(), profile.password_hash.clone()) {
+            (None, None) => true,
+            // No processor time for one that is refused anyway.
+            (Some(password), Some(hash)) if same_details => {
+                match self.verifier.verify_hash(&user.username, password, hash, caller).await {
+                    Ok(()) => true,
+                    Err(AuthError::WrongPassword(_)) => false,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            _ => false,
+        };
+        if !(same_details && same_password) {
+            self.profiles.add_to_index(profile, term);
+            return Err(taken());
+        }
+        self.acknowledge(RegisterOutcome::Repeated(profile.user_id), profile, term, caller).await
+    }
+
+    /// Notes a registration that is durable, waits until a majority knows it, and gives a token if it has a password.
+    async fn acknowledge(
+        &self,
+        outcome: RegisterOutcome,
+        profile: Profile,
+        term: Term,
+        caller: Caller,
+    ) -> Result<CompletedRegistration, RegisterError> {
+        let issued_token = self.tokens.issue_for_profile(&profile, caller.wall);
+        let name = profile.username.clone();
+        self.profiles.add_to_index(profile, term);
+        self.source.wait_for_majority(&name).await.map_err(|_| RegisterError::NotReplicated(name))?;
+        Ok(CompletedRegistration { outcome, issued_token })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::registry::Credentials;
+    use crate::registry::testing::{caller, name, registry, registry_on, user};
+    use crate::storage::{Backend, Fault};
+    use rollcall_core::BootMs;
+
+    fn with_password(password: &str) -> RegisterRequest {
+        RegisterRequest { password: Some(Password::new(password.to_owned())), ..user("alice") }
+    }
+
+    #[tokio::test]
+    async fn of_many_registrations_at_once_one_is_new_and_the_same_ones_repeat_it() {
+        let (registry, memory) = registry();
+        let other = registry_on(&memory);
+        let attempts = (0..10).map(|n| if n % 2 == 0 { &registry } else { &other });
+        let outcomes = join_all(attempts.map(|registry| registry.register(user("alice"), caller(BootMs(0))))).await;
+        let outcomes: Vec<RegisterOutcome> = outcomes.into_iter().map(|made| made.unwrap().outcome).collect();
+        let new: Vec<&RegisterOutcome> =
+            outcomes.iter().filter(|outcome| matches!(outcome, RegisterOutcome::New(_))).collect();
+        let [RegisterOutcome::New(id)] = new[..] else { panic!("{outcomes:?}") };
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == RegisterOutcome::Repeated(*id)).count(), 9);
+    }
+
+    #[tokio::test]
+    async fn another_registration_of_a_name_is_refused_on_every_node() {
+        let (registry, memory) = registry();
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+        let metadata = serde_json::from_str::<Metadata>(r#"{"x":1}"#).unwrap();
+        for registry in [registry, registry_on(&memory)] {
+            let other = RegisterRequest { metadata: metadata.clone(), ..user("alice") };
+            assert!(
+                matches!(registry.register(other, caller(BootMs(0))).await, Err(RegisterError::Taken(taken)) if taken == name("alice"))
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_registration_repeats_only_with_its_password_and_stores_none_in_clear() {
+        let (registry, memory) = registry();
+        let first = registry.register(with_password("secret"), caller(BootMs(0))).await.unwrap();
+        let RegisterOutcome::New(id) = first.outcome else { panic!("{first:?}") };
+        assert!(first.issued_token.is_some());
+        for registry in [registry, registry_on(&memory)] {
+            let repeated = registry.register(with_password("secret"), caller(BootMs(0))).await.unwrap();
+            assert_eq!(repeated.outcome, RegisterOutcome::Repeated(id));
+            assert!(repeated.issued_token.is_some());
+            for other in [with_password("Secret"), with_password(""), user("alice")] {
+                assert!(matches!(registry.register(other, caller(BootMs(0))).await, Err(RegisterError::Taken(_))));
+            }
+            let stored =
+                registry.0.users.registrar.profiles.bucket().get(&Key::Profile(name("alice"))).await.unwrap().unwrap();
+            let stored = String::from_utf8(stored.bytes.to_vec()).unwrap();
+            assert!(stored.contains("$argon2id$") && !stored.contains("secret"), "{stored}");
+        }
+    }
+
+    #[tokio::test]
+    async fn metadata_that_was_stored_equals_what_was_sent() {
+        let (registry, _) = registry();
+        // A number whose nearest reading depends on exact parsing.
+        let text =
+            r#"{"x":0.1,"y":1.7976931348623157e308,"z":5.0e-324,"w":6.934698245112694e276,"v":-2.693554001703998e265}"#;
+        let metadata: Metadata = serde_json::from_str(text).unwrap();
+        let alice = RegisterRequest { metadata, ..user("alice") };
+        let first = registry.register(alice.clone(), caller(BootMs(0))).await.unwrap();
+        let RegisterOutcome::New(id) = first.outcome else { panic!("{first:?}") };
+        assert_eq!(first.issued_token, None, "there is nothing to prove without a password");
+        let again = registry.register(alice, caller(BootMs(0))).await.unwrap();
+        assert_eq!(again.outcome, RegisterOutcome::Repeated(id));
+    }
+
+    #[tokio::test]
+    async fn a_registration_whose_answer_was_lost_can_be_repeated() {
+        let (registry, memory) = registry();
+        memory.faults().set_outage(Some(Fault::LoseResponse));
+        assert!(matches!(registry.register(user("alice"), caller(BootMs(0))).await, Err(RegisterError::Storage(_))));
+        memory.faults().set_outage(None);
+        let again = registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+        assert!(matches!(again.outcome, RegisterOutcome::Repeated(_)));
+        assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_name_whose_profile_is_damaged_is_not_free() {
+        let (registry, _) = registry();
+        let key = Key::Profile(name("alice"));
+        registry.0.users.registrar.profiles.bucket().create(&key, Bytes::from_static(b"{\"user")).await.unwrap();
+        assert!(matches!(registry.register(user("alice"), caller(BootMs(0))).await, Err(RegisterError::Taken(_))));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_vanished_from_the_bucket_is_not_given_away() {
+        let (registry, memory) = registry();
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+        memory.delete(&Key::Profile(name("alice"))).await.unwrap();
+        for user in [user("alice"), with_password("other")] {
+            assert!(matches!(registry.register(user, caller(BootMs(0))).await, Err(RegisterError::Storage(_))));
+        }
+        assert_eq!(memory.get(&Key::Profile(name("alice"))).await.unwrap(), None);
+    }
+}

@@ -1,0 +1,21 @@
+//! What is known of a user next to the name and the password.
+
+use compact_str::CompactString;
+
+use rollcall_core::{Addr, Metadata, Profile, UserId};
+
+/// A profile without its name and its password.
+#[derive(Debug, PartialEq)]
+pub(crate) struct UserDetails {
+    pub(crate) id: UserId,
+    pub(crate) addr: Option<Addr>,
+    pub(crate) registered_at: CompactString,
+    pub(crate) metadata: Metadata,
+}
+
+impl From<Profile> for UserDetails {
+    fn from(profile: Profile) -> Self {
+        let Profile { user_id: id, addr, registered_at, metadata, .. } = profile;
+        Self { id, addr, registered_at: registered_at.into(), metadata }
+    }
+}

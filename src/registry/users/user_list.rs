@@ -1,0 +1,158 @@
+//! Lists everybody who registered. The list is whole or not given.
+
+use std::iter;
+use std::sync::Arc;
+use std::time::Duration;
+
+use compact_str::CompactString;
+
+use super::profile_store::ProfileStore;
+use super::user_details::UserDetails;
+use crate::presence::LastSeen;
+use crate::registry::coverage::TermCoverage;
+use crate::registry::coverage_watch::CoverageWatch;
+use crate::registry::error::UsersError;
+use crate::registry::online::online_clients::{OnlineClients, ROWS_PER_LOCK};
+use rollcall_core::{Addr, BootMs, Metadata, Page, Term, UserId, Username};
+
+/// How long a question waits for the index to become whole: longer than a new leader needs for some thousand users,
+/// shorter than clients wait.
+const MAX_WAIT_FOR_INDEX: Duration = Duration::from_secs(4);
+
+/// A registered user.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserRow {
+    /// The name.
+    pub username: Username,
+    /// The id of the registration.
+    pub id: UserId,
+    /// The live address if one was told, else the registered one.
+    pub addr: Option<Addr>,
+    /// RFC 3339, UTC.
+    pub registered_at: CompactString,
+    /// What the user gave at registration.
+    pub metadata: Metadata,
+    /// Whether it is online.
+    pub online: bool,
+    /// How long ago its last heartbeat came; `None` if none is remembered.
+    pub seen_ago_ms: Option<u64>,
+}
+
+/// What tells a list of the users of one moment from that of another: equal versions, equal lists.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UsersVersion {
+    index: u64,
+    online: u64,
+    activity: u64,
+}
+
+/// Lists users.
+pub(crate) struct UserList {
+    profiles: Arc<ProfileStore>,
+    clients: Arc<OnlineClients>,
+    coverage: Arc<CoverageWatch>,
+}
+
+impl UserList {
+    /// A list of the users in `profiles`, each with what `clients` know of it.
+    pub(crate) fn new(profiles: Arc<ProfileStore>, clients: Arc<OnlineClients>, coverage: Arc<CoverageWatch>) -> Self {
+        Self { profiles, clients, coverage }
+    }
+
+    /// Waits until the index is whole in `term`, 4 s at most.
+    pub(crate) async fn wait_until_complete(&self, term: Term) -> Result<(), UsersError> {
+        let may_list = |coverage: &TermCoverage| coverage.users_in(term).may_list_users();
+        let may_list = self.coverage.wait_for(term, MAX_WAIT_FOR_INDEX, may_list).await;
+        if may_list { Ok(()) } else { Err(UsersError::IndexRebuilding) }
+    }
+
+    /// What tells a list of the users of one moment from that of another.
+    pub(crate) fn version(&self, now: BootMs) -> UsersVersion {
+        let index = self.profiles.index().revision();
+        let (online, activity) =
+            self.clients.with_table(now, |table, now| (table.version(now), table.activity_version()));
+        UsersVersion { index, online, activity }
+    }
+
+    /// The users on `page`, sorted by name, as of `now`. Only those that this node knows: see [`Self::wait_until_complete`].
+    pub(crate) fn users(&self, page: &Page, now: BootMs) -> Vec<UserRow> {
+        self.users_parts(page.clone(), now).flatten().collect()
+    }
+
+    /// As [`Self::users`], part by part.
+    pub(crate) fn users_parts(&self, page: Page, now: BootMs) -> impl Iterator<Item = Vec<UserRow>> {
+        let mut rest = Some(page);
+        iter::from_fn(move || {
+            let page = rest.take()?;
+            let rows = self.profiles.index().part(&page, ROWS_PER_LOCK);
+            // Behind the last row there is at most one empty part.
+            rest = rows.last().and_then(|(last, _)| page.rest_after(last, rows.len()));
+            Some(self.with_presence(rows, now))
+        })
+    }
+
+    fn with_presence(&self, rows: Vec<(Username, Arc<UserDetails>)>, now: BootMs) -> Vec<UserRow> {
+        let seen: Vec<Option<LastSeen>> = self
+            .clients
+            .with_table(now, |table, now| rows.iter().map(|(name, _)| table.last_seen(name, now)).collect());
+        let row = |((username, details), seen): ((Username, Arc<UserDetails>), Option<LastSeen>)| UserRow {
+            id: details.id,
+            addr: seen.and_then(|seen| seen.addr).or(details.addr),
+            registered_at: details.registered_at.clone(),
+            metadata: details.metadata.clone(),
+            online: seen.is_some_and(|seen| seen.is_online),
+            seen_ago_ms: seen.map(|seen| seen.ago_ms),
+            username,
+        };
+        rows.into_iter().zip(seen).map(row).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Credentials;
+    use crate::registry::auth::credential_state::CredentialState;
+    use crate::registry::testing::{caller, name, registry, user};
+
+    #[tokio::test]
+    async fn a_list_that_takes_several_locks_is_whole_and_each_row_has_its_own_presence() {
+        let (registry, _) = registry();
+        for number in 0..=2 * ROWS_PER_LOCK {
+            let mut index = registry.0.users.list.profiles.index();
+            let profile = UserDetails {
+                id: rollcall_core::UserId::nil(),
+                addr: None,
+                registered_at: "".into(),
+                metadata: Metadata::default(),
+            };
+            index.insert(name(&format!("u{number:05}")), profile, CredentialState::Open);
+        }
+        let online = format!("u{:05}", ROWS_PER_LOCK + 1);
+        registry.heartbeat(&name(&online), None, Credentials::None, caller(BootMs(0))).await.unwrap();
+        let rows = registry.users(&Page::default(), BootMs(0));
+        assert_eq!(rows.len(), 2 * ROWS_PER_LOCK + 1);
+        let online_rows: Vec<&str> = rows.iter().filter(|row| row.online).map(|row| row.username.as_str()).collect();
+        assert_eq!(online_rows, [online.as_str()]);
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+        assert_eq!(registry.users(&Page::default(), BootMs(0))[0].username, name("alice"));
+    }
+
+    #[tokio::test]
+    async fn the_version_changes_with_registrations_heartbeats_and_time_outs_and_with_nothing_else() {
+        let (registry, _) = registry();
+        let mut versions = Vec::new();
+        let mut note = |now| versions.push(registry.users_version(now));
+        note(BootMs(0));
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+        note(BootMs(0));
+        registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.unwrap();
+        note(BootMs(0));
+        registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(500))).await.unwrap();
+        note(BootMs(500));
+        (1000..=30_500).step_by(500).for_each(|ms| registry.tick(BootMs(ms)));
+        note(BootMs(30_500));
+        assert!(versions.windows(2).all(|pair| pair[0] != pair[1]), "{versions:?}");
+        assert_eq!(registry.users_version(BootMs(31_000)), versions[4]);
+    }
+}

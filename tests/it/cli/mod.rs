@@ -1,0 +1,12 @@
+//! The command line: a node that cannot start, the demo, the client commands, and the scripts.
+
+mod accounts;
+mod demo;
+mod demo_script;
+mod download;
+mod heartbeats;
+mod help;
+mod images;
+mod lists;
+mod shell;
+mod start;

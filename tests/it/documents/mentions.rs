@@ -1,0 +1,114 @@
+//! Names of source files and of tests on the pages: each exists, so that a reader can find it by search.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::pages::{page, pages, root};
+
+/// Folders with sources.
+const SOURCES: &[&str] = &["src", "crates", "tests", "benches", "examples", "tools", ".ci"];
+
+/// Pages for engineers: there a name such as `lists.rs` is a file of ours.
+fn is_for_engineers(path: &str) -> bool {
+    ["ARCHITECTURE.md", "CONTRIBUTING.md", "tests/README.md"].contains(&path) || path.starts_with("docs/design/")
+}
+
+fn walk(folder: &Path, found: &mut Vec<String>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries {
+        let path = entry.expect("readable").path();
+        let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.push(format!("{name}/"));
+            walk(&path, found);
+        } else {
+            found.push(name);
+        }
+    }
+}
+
+fn files() -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in SOURCES {
+        found.push(format!("{folder}/"));
+        walk(&root().join(folder), &mut found);
+    }
+    found
+}
+
+/// What stands between backticks.
+fn codes(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+/// Whether a word names a source file or a folder of sources.
+fn names_a_source(word: &str) -> bool {
+    let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || ['_', '-', '/', '.'].contains(&c));
+    let from_root = SOURCES.iter().any(|folder| word.starts_with(&format!("{folder}/")));
+    plain && (word.ends_with(".rs") || from_root && !word.contains(".."))
+}
+
+/// Names of functions in test sources, unit tests included.
+fn functions() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for file in files().iter().filter(|file| file.ends_with(".rs")) {
+        let text = fs::read_to_string(root().join(file)).expect("readable");
+        for line in text.lines() {
+            let Some((_, rest)) = line.split_once("fn ") else { continue };
+            names.insert(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+        }
+    }
+    names
+}
+
+#[test]
+fn every_file_that_a_page_for_engineers_names_exists() {
+    let files = files();
+    let exists = |word: &str| {
+        let end = format!("/{}", word.trim_end_matches('/'));
+        files.iter().any(|file| format!("/{}", file.trim_end_matches('/')).ends_with(&end))
+    };
+    let (mut named, mut wrong) = (0, Vec::new());
+    for page in pages().into_iter().filter(|page| is_for_engineers(&page.path)) {
+        for (number, line) in page.prose() {
+            for word in codes(line).filter(|word| names_a_source(word)) {
+                named += 1;
+                if !exists(word) {
+                    wrong.push(format!("{}:{number}: {word}", page.path));
+                }
+            }
+        }
+    }
+    assert!(named > 50, "the names of files were not found");
+    assert!(wrong.is_empty(), "there are no such files:\n{}", wrong.join("\n"));
+}
+
+/// A name of a test is a whole sentence: it has at least five words.
+#[test]
+fn every_test_that_a_page_names_exists() {
+    let functions = functions();
+    let (mut named, mut wrong) = (0, Vec::new());
+    for path in ["tests/README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"] {
+        for (number, line) in page(path).prose() {
+            assert!(
+                !codes(line).any(|word| word.contains('…')),
+                "{path}:{number}: a name that is cut cannot be searched"
+            );
+            for word in codes(line) {
+                let name = word.rsplit("::").next().unwrap_or(word);
+                let is_sentence = name.matches('_').count() >= 4
+                    && name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit());
+                if !is_sentence {
+                    continue;
+                }
+                named += 1;
+                if !functions.contains(name) {
+                    wrong.push(format!("{path}:{number}: {name}"));
+                }
+            }
+        }
+    }
+    assert!(named > 60, "the names of tests were not found");
+    assert!(wrong.is_empty(), "there are no such tests:\n{}", wrong.join("\n"));
+}

@@ -1,0 +1,105 @@
+//! Tables of the pages for users, held against the code: routes, error codes, limits, settings and exit codes.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use rollcall::config::Setting;
+
+use super::pages::{code, page};
+
+/// Compares the rows of a page with those of the code, each with what is only on one side.
+fn assert_same<Row: Clone + Debug + Ord>(what: &str, on_the_page: &[Row], in_the_code: &[Row]) {
+    let page: BTreeSet<Row> = on_the_page.iter().cloned().collect();
+    let code: BTreeSet<Row> = in_the_code.iter().cloned().collect();
+    assert_eq!(page.len(), on_the_page.len(), "{what}: a row is on the page twice: {on_the_page:?}");
+    assert!(!code.is_empty(), "{what}: the code lists none");
+    let missing: Vec<_> = code.difference(&page).collect();
+    let unknown: Vec<_> = page.difference(&code).collect();
+    assert!(
+        missing.is_empty() && unknown.is_empty(),
+        "{what}: the page lacks {missing:#?}, and has what the code does not: {unknown:#?}"
+    );
+}
+
+#[test]
+fn the_table_of_routes_is_the_codes() {
+    let api = page("docs/api.md");
+    let page: Vec<_> = api
+        .table("## Routes")
+        .iter()
+        .map(|row| {
+            let (method, path) = code(row[0]).split_once(' ').expect("a method and a path");
+            (method.to_owned(), path.to_owned(), row[1] == "yes")
+        })
+        .collect();
+    let code: Vec<_> = rollcall::http::ROUTES
+        .iter()
+        .map(|route| (route.method.to_owned(), route.path.to_owned(), route.access.is_leader_only()))
+        .collect();
+    assert_same("routes", &page, &code);
+}
+
+#[test]
+fn the_table_of_error_codes_is_the_codes() {
+    let api = page("docs/api.md");
+    let mut page = Vec::new();
+    for row in api.table("## Error codes") {
+        for status in row[1].split(", ") {
+            page.push((code(row[0]).to_owned(), status.parse::<u16>().expect("a status")));
+        }
+    }
+    let code: Vec<_> =
+        rollcall::http::ERROR_CODES.iter().map(|error| (error.code.to_owned(), error.status.as_u16())).collect();
+    assert_same("error codes", &page, &code);
+}
+
+#[test]
+fn the_table_of_limits_is_the_codes() {
+    let api = page("docs/api.md");
+    let rows = api.table("## Limits");
+    let page: Vec<_> = rows
+        .iter()
+        .filter(|row| row[0].starts_with('`'))
+        .map(|row| (code(row[0]).to_owned(), row[1].to_owned()))
+        .collect();
+    let code: Vec<_> =
+        rollcall::http::limits::LIMITS.iter().map(|limit| (limit.name.to_owned(), limit.to_string())).collect();
+    assert_same("limits", &page, &code);
+}
+
+/// The table below a heading is that of these settings. The cell of a default is free if the setting has none that is fixed.
+fn assert_settings(heading: &str, settings: &[&Setting]) {
+    let configuration = page("docs/configuration.md");
+    let page: Vec<_> = configuration
+        .table(heading)
+        .iter()
+        .map(|row| {
+            let key = code(row[0]).to_owned();
+            let fixed = settings.iter().find(|setting| setting.key == key).and_then(|setting| setting.default);
+            (key, code(row[1]).to_owned(), fixed.map(|_| code(row[2]).to_owned()))
+        })
+        .collect();
+    let code: Vec<_> = settings
+        .iter()
+        .map(|setting| (setting.key.to_owned(), setting.env.to_owned(), setting.default.map(str::to_owned)))
+        .collect();
+    assert_same(heading, &page, &code);
+}
+
+#[test]
+fn the_tables_of_settings_are_the_codes() {
+    assert_settings("## Node settings", &rollcall::config::NODE_SETTINGS);
+    assert_settings("## Chat peer settings", &rollcall::config::chat::SETTINGS);
+}
+
+#[test]
+fn the_table_of_exit_codes_is_the_codes() {
+    let cli = page("docs/cli.md");
+    let page: Vec<_> = cli
+        .table("## Exit codes")
+        .iter()
+        .map(|row| (row[0].parse::<u8>().expect("a number"), row[1].to_owned()))
+        .collect();
+    let code: Vec<_> = rollcall::cli::exit::CODES.iter().map(|(code, meaning)| (*code, (*meaning).to_owned())).collect();
+    assert_same("exit codes", &page, &code);
+}

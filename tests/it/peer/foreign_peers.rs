@@ -1,0 +1,159 @@
+//! Peers of other programs, and what is no peer, on the mesh's port of a real process.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use super::peer_process::PeerProcess;
+use crate::cluster::{SOON, until};
+
+pub(super) const ID: &str = "000000000000000000000000000000aa";
+
+async fn start(dir: &tempfile::TempDir) -> PeerProcess {
+    PeerProcess::start(dir.path(), "alice", &["--no-lan", "--listen", "127.0.0.1:0"]).await
+}
+
+/// A connection after both greetings.
+async fn greeted(peer: &PeerProcess, id: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(peer.mesh_addr()).await.expect("it listens");
+    greet(&mut stream, id).await;
+    stream
+}
+
+pub(super) async fn greet(stream: &mut TcpStream, id: &str) {
+    stream.write_all(format!("{id}\n").as_bytes()).await.expect("it reads");
+    let mut line = [0; 33];
+    stream.read_exact(&mut line).await.expect("a greeting");
+    assert!(line[..32].iter().all(u8::is_ascii_hexdigit) && line[32] == b'\n', "{line:?}");
+}
+
+pub(super) fn message(id: &str, number: u64, kind: &str, payload: &str) -> String {
+    json!({"sender_id": id, "sequence_no": number, "type": kind, "payload": payload, "timestamp": 1_728_938_500})
+        .to_string()
+}
+
+/// Reads as existing peers do, one read for one message, until one is wanted.
+async fn reads_until(stream: &mut TcpStream, is_wanted: impl Fn(&Value) -> bool) -> Value {
+    let mut buffer = [0; 4096];
+    let reading = async {
+        loop {
+            let length = stream.read(&mut buffer).await.expect("it writes");
+            assert!(length > 0, "the connection ended");
+            for message in serde_json::Deserializer::from_slice(&buffer[..length]).into_iter::<Value>() {
+                let message = message.expect("whole messages");
+                for field in ["sender_id", "sequence_no", "type", "payload", "timestamp"] {
+                    assert!(!message[field].is_null(), "{field} is missing in {message}");
+                }
+                if is_wanted(&message) {
+                    return message;
+                }
+            }
+        }
+    };
+    timeout(SOON, reading).await.expect("soon")
+}
+
+#[tokio::test]
+async fn a_peer_of_another_program_understands_and_is_understood() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut alice = start(&dir).await;
+    let mut stream = greeted(&alice, ID).await;
+    // No delimiter, two in one write, one in two writes, one of a type that nobody knows.
+    let (first, second, third) =
+        (message(ID, 1, "chat", "one"), message(ID, 2, "chat", "two }{"), message(ID, 3, "chat", "three"));
+    let (head, tail) = third.split_at(20);
+    for part in [format!("{first}{second}{}{head}", message(ID, 9, "dance", "")), tail.to_owned()] {
+        stream.write_all(part.as_bytes()).await.expect("it reads");
+        stream.flush().await.expect("it reads");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for text in ["one", "two }{", "three"] {
+        assert_eq!(alice.wait_for_post(text).await["uid"], ID);
+    }
+    stream.write_all(first.as_bytes()).await.expect("it reads");
+    alice.type_line("hello stranger");
+    let chat = reads_until(&mut stream, |message| message["type"] == "chat").await;
+    assert_eq!(chat["payload"], "hello stranger");
+    reads_until(&mut stream, |message| message["type"] == "heartbeat").await;
+    reads_until(&mut stream, |message| message["type"] == "heartbeat").await;
+    assert_eq!(alice.post_count("one"), 1, "its repetition is not shown");
+    // It never sends a heartbeat, and is not dropped for that: longer than the interval and the timeout have passed.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(alice.count(|event| event["event"] == "lost"), 0);
+}
+
+#[tokio::test]
+async fn what_is_no_peer_is_shown_out_and_disturbs_nobody() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut alice = start(&dir).await;
+    let mut friend = greeted(&alice, ID).await;
+    let other = "000000000000000000000000000000bb";
+    let endless = format!("{other}\n{{\"a\":\"{}", "x".repeat(80_000));
+    for noise in ["GET / HTTP/1.1\r\n\r\n".to_owned(), "x".repeat(1000), format!("{other}\nhello"), endless] {
+        let mut stream = TcpStream::connect(alice.mesh_addr()).await.expect("it listens");
+        let _ = stream.write_all(noise.as_bytes()).await;
+        let mut rest = Vec::new();
+        let ended = timeout(SOON, stream.read_to_end(&mut rest)).await;
+        // An end or a reset: bytes that nobody read are no orderly end.
+        assert!(ended.is_ok(), "{:?} is listened to for ever", &noise[..20.min(noise.len())]);
+    }
+    // Who says nothing loses its place when the time for a greeting is over.
+    let mut silent = TcpStream::connect(alice.mesh_addr()).await.expect("it listens");
+    let _ = timeout(SOON, silent.read_to_end(&mut Vec::new())).await.expect("shown out");
+    alice.type_line("still here");
+    reads_until(&mut friend, |message| message["payload"] == "still here").await;
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_loses_its_link_and_the_others_do_not_notice() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut alice = start(&dir).await;
+    let bob =
+        PeerProcess::start(dir.path(), "bob", &["--no-lan", "--listen", "127.0.0.1:0", "--peers", &alice.mesh_addr()])
+            .await;
+    alice.wait_for_peers(1).await;
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("small");
+    let mut slow = socket.connect(alice.mesh_addr().parse().expect("an address")).await.expect("it listens");
+    greet(&mut slow, ID).await;
+    let beat =
+        json!({"sender_id": ID, "sequence_no": 1, "type": "heartbeat", "payload": "", "timestamp": 1, "rollcall": 1});
+    slow.write_all(beat.to_string().as_bytes()).await.expect("it reads");
+    alice.wait_for_peers(2).await;
+    let long = "x".repeat(8_000);
+    let is_dropped = |alice: &PeerProcess| {
+        alice.count(|event| event["event"] == "lost" && event["why"] == "it reads too slowly") == 1
+    };
+    for round in 0..2_000 {
+        alice.type_line(&format!("{round} {long}"));
+        if round % 50 == 0 && is_dropped(&alice) {
+            break;
+        }
+    }
+    until("the slow one's end", async || is_dropped(&alice)).await;
+    alice.type_line("the last");
+    bob.wait_for_post("the last").await;
+    assert_eq!(bob.count(|event| event["event"] == "lost"), 0);
+    drop(slow);
+}
+
+#[tokio::test]
+async fn an_address_that_takes_no_connection_is_given_up_after_the_connect_timeout() {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    // Nobody accepts, and when its queue is full the system answers no further connection.
+    let listener = socket.listen(1).expect("it listens");
+    let full = listener.local_addr().expect("bound");
+    let mut queued = Vec::new();
+    while let Ok(stream) = timeout(Duration::from_millis(500), TcpStream::connect(full)).await {
+        queued.push(stream.expect("queued"));
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let flags = ["--no-lan", "--listen", "127.0.0.1:0", "--peers", &full.to_string()];
+    let alice = PeerProcess::start(dir.path(), "alice", &flags).await;
+    let is_said = |event: &Value| event["event"] == "unreachable" && event["why"] == "connecting took too long";
+    until("the end of the dial", async || alice.count(is_said) == 1).await;
+}

@@ -1,0 +1,88 @@
+//! A process that takes lines, and tells what happens in lines of JSON: a peer of ours, or a stranger.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use serde_json::Value;
+
+use crate::cluster::until;
+
+/// The running process; it ends with the value.
+pub(crate) struct JsonProcess {
+    pub(crate) name: String,
+    child: Child,
+    keyboard: ChildStdin,
+    screen: Arc<Mutex<Vec<Value>>>,
+}
+
+impl JsonProcess {
+    /// Starts it and waits until it says that it is ready.
+    pub(crate) async fn start(name: &str, mut command: Command) -> io::Result<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let screen: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let (out, shown) = (child.stdout.take().expect("piped"), Arc::clone(&screen));
+        thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let event = serde_json::from_str(&line).expect("each line is JSON");
+                shown.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+            }
+        });
+        let keyboard = child.stdin.take().expect("piped");
+        let process = Self { name: name.to_owned(), child, keyboard, screen };
+        until(&format!("{name} to be ready"), async || process.count(|event| event["event"] == "ready") == 1).await;
+        Ok(process)
+    }
+
+    /// A field of what it said of itself at its start.
+    pub(crate) fn ready_field(&self, field: &str) -> String {
+        self.events()[0][field].as_str().expect("a text").to_owned()
+    }
+
+    pub(crate) fn events(&self) -> Vec<Value> {
+        self.screen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn find(&self, is_wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        self.events().into_iter().find(|event| is_wanted(event))
+    }
+
+    pub(crate) fn count(&self, is_counted: impl Fn(&Value) -> bool) -> usize {
+        self.events().iter().filter(|event| is_counted(event)).count()
+    }
+
+    /// Waits for the first event of this kind.
+    pub(crate) async fn wait_for_event(&self, what: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
+        until(what, async || self.find(&is_wanted).is_some()).await;
+        self.find(&is_wanted).expect("waited for")
+    }
+
+    pub(crate) fn type_line(&mut self, line: &str) {
+        writeln!(self.keyboard, "{line}").and_then(|()| self.keyboard.flush()).expect("it reads");
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn wait_for_exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        until(&format!("the end of {}", self.name), async || {
+            status = self.child.try_wait().expect("it is our child");
+            status.is_some()
+        })
+        .await;
+        status.expect("waited for")
+    }
+}
+
+impl Drop for JsonProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- {} saw:", self.name);
+            for event in self.events().iter().rev().take(40).rev() {
+                eprintln!("{event}");
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Pictures for tests.
+
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+
+/// A picture of one colour. WebP's encoder is the lossless one.
+pub(crate) fn picture(format: ImageFormat, width: u32, height: u32, shade: u8) -> Vec<u8> {
+    let image = RgbImage::from_pixel(width, height, Rgb([shade, 80, 200]));
+    let mut bytes = Cursor::new(Vec::new());
+    DynamicImage::from(image).write_to(&mut bytes, format).expect("memory can be written to");
+    bytes.into_inner()
+}
+
+/// A PNG.
+pub(crate) fn png(width: u32, height: u32, shade: u8) -> Vec<u8> {
+    picture(ImageFormat::Png, width, height, shade)
+}
+
+/// A sound PNG of a few bytes whose header claims another size: what a decompression bomb looks like.
+pub(crate) fn png_with_declared_size(width: u32, height: u32) -> Vec<u8> {
+    let mut bytes = png(8, 8, 0);
+    // The header chunk: its length, its name, its 13 bytes, and the checksum of the last two.
+    bytes[16..20].copy_from_slice(&width.to_be_bytes());
+    bytes[20..24].copy_from_slice(&height.to_be_bytes());
+    let checksum = crc32(&bytes[12..29]);
+    bytes[29..33].copy_from_slice(&checksum.to_be_bytes());
+    bytes
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+        }
+    }
+    !crc
+}
