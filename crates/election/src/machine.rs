@@ -2,7 +2,7 @@
 //!
 //! It uses no sockets, files, clocks or threads. Its whole state is plain data that can be cloned,
 //! compared and hashed. So the simulator and the model checker run the same code as the node.
-//! ARCHITECTURE.md numbers the rules; the comments here use the same numbers.
+//! docs/design/election.md explains the numbered rules.
 //!
 //! Read [`Machine::handle`] and [`Event`] first.
 

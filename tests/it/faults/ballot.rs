@@ -47,7 +47,7 @@ async fn a_node_that_lost_its_ballot_elects_no_leader_until_the_others_have_repo
     assert!(observed.term().await > term);
 }
 
-/// FAULTS row 19.
+/// Row 19 of the faults in tests/README.md.
 #[tokio::test]
 async fn a_lost_ballot_is_logged_and_its_node_votes_again_later() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;

@@ -48,7 +48,7 @@ async fn a_second_process_of_a_node_exits_and_the_first_continues() {
     assert_eq!(terms(&observed.observe_for(OBSERVATION_AFTER).await), [term]);
 }
 
-/// FAULTS row 23.
+/// Row 23 of the faults in tests/README.md.
 #[tokio::test]
 async fn foreign_connections_are_closed_in_time_and_cost_no_memory_and_no_leader() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
@@ -110,7 +110,7 @@ async fn foreign_connections_are_closed_in_time_and_cost_no_memory_and_no_leader
     assert_eq!(observed.wait_for_agreement().await, leader);
 }
 
-/// FAULTS row 23.
+/// Row 23 of the faults in tests/README.md.
 #[tokio::test]
 async fn http_on_the_election_port_gets_the_api_port_as_the_answer() {
     let cluster = Plan::quick().nodes(1).start().await;

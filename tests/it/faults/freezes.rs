@@ -14,7 +14,7 @@ const SUCCESSOR_LIMIT: Duration = Duration::from_secs(9);
 /// Observation after a node has resumed: again longer than any timeout.
 const OBSERVATION_AFTER: Duration = Duration::from_secs(6);
 
-/// FAULTS row 5.
+/// Row 5 of the faults in tests/README.md.
 #[tokio::test]
 async fn a_frozen_leader_is_replaced_and_serves_nothing_when_it_resumes() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
@@ -34,7 +34,7 @@ async fn a_frozen_leader_is_replaced_and_serves_nothing_when_it_resumes() {
     assert_ne!(observed.wait_for_agreement().await, leader);
 }
 
-/// FAULTS row 6.
+/// Row 6 of the faults in tests/README.md.
 #[tokio::test]
 async fn a_follower_that_freezes_and_resumes_causes_no_election() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;

@@ -36,7 +36,7 @@ fn set_loads(observed: &ObservedCluster, loads: [f64; 3]) {
     }
 }
 
-/// FAULTS rows 4 and 28.
+/// Rows 4 and 28 of the faults in tests/README.md.
 #[tokio::test]
 async fn a_leader_under_full_load_hands_over_once_to_the_least_loaded_node_without_an_error() {
     let mut observed = start().await;

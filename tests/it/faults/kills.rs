@@ -17,7 +17,7 @@ const STOPS: usize = 3;
 /// or had resigned.
 const BEFORE_ANY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// FAULTS row 1.
+/// Row 1 of the faults in tests/README.md.
 #[tokio::test]
 async fn a_killed_leader_is_replaced_before_any_timeout() {
     let mut observed = ObservedCluster::start_with_heartbeats(Plan::documented()).await;
@@ -34,7 +34,7 @@ async fn a_killed_leader_is_replaced_before_any_timeout() {
     writers.check(&observed.cluster).await;
 }
 
-/// FAULTS row 3.
+/// Row 3 of the faults in tests/README.md.
 #[tokio::test]
 async fn a_leader_that_is_asked_to_stop_is_replaced_at_once_and_loses_no_acknowledged_data() {
     let mut observed = ObservedCluster::start_with_heartbeats(Plan::documented()).await;

@@ -16,7 +16,7 @@ const MIN_REGISTRATIONS: usize = 5;
 /// more than 8 s.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
 
-/// FAULTS row 29.
+/// Row 29 of the faults in tests/README.md.
 #[tokio::test]
 async fn rolling_restarts_under_load_lose_no_acknowledged_data() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
@@ -36,7 +36,7 @@ async fn rolling_restarts_under_load_lose_no_acknowledged_data() {
     writers.check(&observed.cluster).await;
 }
 
-/// FAULTS row 30.
+/// Row 30 of the faults in tests/README.md.
 #[tokio::test]
 async fn after_a_power_failure_a_leader_and_all_users_are_back_within_ten_seconds() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;

@@ -7,7 +7,7 @@ use crate::cluster::{Plan, until};
 /// Longer than any timeout.
 const OBSERVATION_TIME: Duration = Duration::from_secs(6);
 
-/// FAULTS row 13.
+/// Row 13 of the faults in tests/README.md.
 #[tokio::test]
 async fn one_of_two_nodes_does_not_lead_and_logs_the_reason() {
     for leader_dies in [true, false] {

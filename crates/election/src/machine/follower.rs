@@ -1,4 +1,4 @@
-//! Follower role: promises to a leader (rule 3), and the messages that void a promise (rules 5 and
+//! Follower role: promises to a leader (rule 3), and the messages that release one (rules 5 and
 //! 7).
 
 use super::boot_window;
@@ -70,8 +70,9 @@ fn follow(node: &mut Node, ctx: &mut EventContext, leader: Process, term: Term) 
     node.schedule.deadline = ctx.now.plus(node.rules.election_timeout_ms(node.process.load, ctx.entropy));
 }
 
-/// Rule 7: the sender gave up `term`. Voids only a promise that was made to this sender in exactly
-/// this term. For the boot window the message is a direct report that the sender does not lead.
+/// Rule 7: the sender gave up `term`. Releases only a promise that was made to this sender in
+/// exactly this term. For the boot window the message is a direct report that the sender does not
+/// lead.
 pub(super) fn handle_resign(node: &mut Node, ctx: &mut EventContext, from: NodeId, term: Term) {
     if node.following.promise.is_some_and(|promise| promise.to.node == from && promise.term == term) {
         node.following.promise = None;
@@ -85,8 +86,8 @@ pub(super) fn handle_resign(node: &mut Node, ctx: &mut EventContext, from: NodeI
     boot_window::record_not_leading(node, ctx, from);
 }
 
-/// Rule 5: a process is dead. Voids a promise that was made to exactly this process, in any term.
-/// It never changes a vote, the term or the boot window.
+/// Rule 5: a process is dead. Releases a promise that was made to exactly this process, in any
+/// term. It never changes a vote, the term or the boot window.
 pub(super) fn handle_end_of_stream(node: &mut Node, ctx: &mut EventContext, process: Process) {
     if !node.dead.trusts_end_of_stream {
         return;
@@ -136,7 +137,7 @@ fn distrust(node: &mut Node, ctx: &mut EventContext, node_id: NodeId) {
 }
 
 /// Rule 7: the leader of `released_term` gave that term up for good and asked the candidate to take
-/// over. Voids only a promise that was made in exactly that term.
+/// over. Releases only a promise that was made in exactly that term.
 pub(super) fn release_promise_of(node: &mut Node, released_term: Option<Term>) {
     if node.following.promise.is_some_and(|promise| Some(promise.term) == released_term) {
         node.following.promise = None;

@@ -180,8 +180,8 @@ pub(super) enum Bug {
     ClosesWithoutBye,
     /// A node that lost its ballot starts with a blank one.
     WipedNodeVotes,
-    /// An end of stream voids any promise.
-    EndVoidsAnyPromise,
+    /// An end of stream releases any promise.
+    EndReleasesAnyPromise,
     /// An end of stream counts as the death of the process that has that address now.
     EndByAddress,
     /// An end of stream makes a node forget its vote together with the promise.

@@ -2,9 +2,9 @@
 //! machine of the product.
 //!
 //! A state consists of three machines, their disks, and the packets between them. A packet arrives
-//! at any later time, in any order, or never. The invariants I1 to I4 of ARCHITECTURE.md hold in
-//! every state. A run must also reach its milestones (`Milestone`), and in each term a node must
-//! serve. A run is explored completely if every step of every found state was taken;
+//! at any later time, in any order, or never. The invariants I1 to I4 of docs/design/election.md
+//! hold in every state. A run must also reach its milestones (`Milestone`), and in each term a node
+//! must serve. A run is explored completely if every step of every found state was taken;
 //! `check::explore_all` counts them.
 //!
 //! Time is relative. It does not advance: clocks are set back by a tick, and `Machine::normalized`

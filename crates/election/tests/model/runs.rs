@@ -39,7 +39,7 @@ fn a_lagging_clock_breaks_no_invariant() {
 
 #[test]
 fn a_leader_that_dies_for_good_is_replaced_at_once() {
-    // Time does not pass, so only the proof of death can have voided the promises.
+    // Time does not pass, so only the proof of death can have released the promises.
     let bounds = Bounds { kills: 1, restarts: false, time_passes: false, ..Bounds::quiet(Start::Serving) };
     explore_all("death at once", bounds, 2, &[Milestone::LeaderDied]);
 }

@@ -80,7 +80,7 @@ impl World {
             .and_then(|live_node| live_node.machine.leader())
             .map(|(leader, _)| self.process(leader.0));
         let reported = match bounds.bug {
-            Some(Bug::EndVoidsAnyPromise) => leader.unwrap_or(of),
+            Some(Bug::EndReleasesAnyPromise) => leader.unwrap_or(of),
             Some(Bug::EndByAddress) => self.process(of.node.0),
             _ => of,
         };

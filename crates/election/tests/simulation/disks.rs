@@ -1,4 +1,5 @@
-//! Late, corrupt and lost ballots, and restarted nodes. FAULTS rows 18, 19, 20, 21, 30 and 35.
+//! Late, corrupt and lost ballots, and restarted nodes. Rows 18, 19, 20, 21, 30 and 35 of the
+//! faults in tests/README.md.
 
 use rollcall_election::machine::LogEvent;
 
@@ -188,7 +189,7 @@ fn a_host_that_returns_under_half_open_links_is_admitted() {
     }
 }
 
-/// FAULTS row 30.
+/// Row 30 of the faults in tests/README.md.
 #[test]
 fn a_cluster_that_was_killed_completely_elects_a_leader() {
     for nodes in [1, 2, 3, 5, 7] {

@@ -1,5 +1,5 @@
-//! Time until another node serves, and proof that the old leader has stopped by then. FAULTS rows 1
-//! to 4 and 7 to 9.
+//! Time until another node serves, and proof that the old leader has stopped by then. Rows 1
+//! to 4 and 7 to 9 of the faults in tests/README.md.
 
 use super::world::{Cut, MS, Rule, SECOND, World};
 
@@ -65,7 +65,7 @@ fn a_killed_leader_whose_links_are_reset_is_replaced_by_the_timeouts() {
     assert!(times.worst <= 5500.0);
 }
 
-/// FAULTS row 2.
+/// Row 2 of the faults in tests/README.md.
 #[test]
 fn a_leader_whose_host_is_cut_off_is_replaced() {
     let times = measure("cut off", |world, leader| {
@@ -88,7 +88,7 @@ fn a_leader_is_replaced_by_nodes_under_full_load() {
     assert!(times.p99 <= 5000.0 && times.worst <= 5500.0);
 }
 
-/// FAULTS row 3.
+/// Row 3 of the faults in tests/README.md.
 #[test]
 fn a_leader_that_is_asked_to_stop_is_replaced_at_once() {
     let times = measure("SIGTERM", |world, leader| {
@@ -126,7 +126,7 @@ fn an_isolated_leader_stops_serving_with_its_lease() {
     }
 }
 
-/// FAULTS row 8.
+/// Row 8 of the faults in tests/README.md.
 #[test]
 fn a_leader_that_can_only_receive_is_replaced() {
     let times = measure("only receives", |world, leader| {

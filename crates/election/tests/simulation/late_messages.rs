@@ -1,4 +1,5 @@
-//! Messages that arrive too late, and load that moves the leadership. FAULTS rows 26 and 28.
+//! Messages that arrive too late, and load that moves the leadership. Rows 26 and 28 of the faults
+//! in tests/README.md.
 
 use super::world::{Cut, MS, NetworkConditions, SECOND, World};
 
@@ -34,7 +35,7 @@ fn old_messages_are_ignored() {
     assert!(again > 1000, "{again}");
 }
 
-/// FAULTS row 28.
+/// Row 28 of the faults in tests/README.md.
 #[test]
 fn a_leader_under_full_load_hands_over_once() {
     let mut slowest = 0;

@@ -1,4 +1,5 @@
-//! Partitioned, lossy and slow networks. FAULTS rows 10, 11, 12, 14, 15 and 34.
+//! Partitioned, lossy and slow networks. Rows 10, 11, 12, 14, 15 and 34 of the faults in
+//! tests/README.md.
 
 use rollcall_election::NodeId;
 use rollcall_election::machine::LogEvent;
@@ -80,19 +81,19 @@ fn slowest_over_graphs(nodes: usize, directed: bool, seeds: u64) -> u64 {
     slowest
 }
 
-/// FAULTS row 11.
+/// Row 11 of the faults in tests/README.md.
 #[test]
 fn on_every_directed_graph_of_three_with_a_well_connected_node_a_leader_serves() {
     assert!(slowest_over_graphs(3, true, 6) <= 15 * SECOND);
 }
 
-/// FAULTS row 11.
+/// Row 11 of the faults in tests/README.md.
 #[test]
 fn on_every_graph_of_five_with_a_well_connected_node_a_leader_serves() {
     assert!(slowest_over_graphs(5, false, 1) <= 30 * SECOND);
 }
 
-/// FAULTS row 12.
+/// Row 12 of the faults in tests/README.md.
 #[test]
 fn four_nodes_cut_in_halves_have_no_leader() {
     for seed in 0..60 {
@@ -109,7 +110,7 @@ fn four_nodes_cut_in_halves_have_no_leader() {
     }
 }
 
-/// FAULTS row 14.
+/// Row 14 of the faults in tests/README.md.
 #[test]
 fn a_follower_that_disconnects_repeatedly_does_not_raise_the_term() {
     for seed in 0..60 {

@@ -59,8 +59,8 @@ fn a_wiped_node_that_votes_at_once() {
     assert_found(Bug::WipedNodeVotes, 3, 2000, &[Rule::OneLeaderPerTerm]);
 }
 #[test]
-fn an_end_that_voids_any_promise() {
-    assert_found(Bug::EndVoidsAnyPromise, 3, 2000, &[Rule::OneServingNode]);
+fn an_end_that_releases_any_promise() {
+    assert_found(Bug::EndReleasesAnyPromise, 3, 2000, &[Rule::OneServingNode]);
 }
 #[test]
 fn an_end_that_is_matched_by_address() {

@@ -26,7 +26,7 @@ fn a_leader_whose_links_end_is_replaced_at_once() {
 }
 
 #[test]
-fn an_end_of_stream_voids_only_the_promise_to_that_process_and_never_a_vote() {
+fn an_end_of_stream_releases_only_the_promise_to_that_process_and_never_a_vote() {
     let leader = peer(1);
     let follower = || {
         let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));

@@ -68,7 +68,7 @@ fn a_delayed_stand_now_message_is_ignored() {
 }
 
 #[test]
-fn a_handover_voids_only_the_promise_of_that_term() {
+fn a_handover_releases_only_the_promise_of_that_term() {
     let free_with = |released_term: u64| {
         let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
         machine.handle(received(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Entropy(0));

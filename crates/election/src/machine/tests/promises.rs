@@ -109,7 +109,7 @@ fn an_answer_to_an_earlier_process_is_ignored() {
 }
 
 #[test]
-fn a_resignation_voids_only_the_promise_of_that_term() {
+fn a_resignation_releases_only_the_promise_of_that_term() {
     let free_at = |resigned: u64| {
         let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
         machine.handle(received(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Entropy(0));

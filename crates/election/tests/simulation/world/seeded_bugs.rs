@@ -32,8 +32,8 @@ pub(crate) enum Bug {
     DifferentTimings,
     /// A node that lost its ballot starts with a blank one.
     WipedNodeVotes,
-    /// The end of any stream voids the promise to the leader.
-    EndVoidsAnyPromise,
+    /// The end of any stream releases the promise to the leader.
+    EndReleasesAnyPromise,
     /// The end of an old process's stream counts for the node's present process.
     EndMatchedByAddress,
     /// The end of a stream also makes a node forget its vote.
@@ -84,7 +84,7 @@ impl World {
         let present = |of: u8| running.linked[usize::from(of)];
         let leader = running.machine.leader().and_then(|(leader, _)| Some((leader, present(leader.0)?)));
         match (self.bug, leader, present(process.node.0)) {
-            (Some(Bug::EndVoidsAnyPromise), Some((node, boot)), _) => Process { node, boot },
+            (Some(Bug::EndReleasesAnyPromise), Some((node, boot)), _) => Process { node, boot },
             (Some(Bug::EndMatchedByAddress), _, Some(boot)) => Process { boot, ..process },
             _ => process,
         }

@@ -82,7 +82,7 @@ impl World {
         }
         self.network = self.random_network();
         self.orderly_ends = [0, 500, 1000][self.pick(3)];
-        if matches!(self.bug, Some(Bug::EndVoidsAnyPromise | Bug::EndMatchedByAddress | Bug::EndClearsVote)) {
+        if matches!(self.bug, Some(Bug::EndReleasesAnyPromise | Bug::EndMatchedByAddress | Bug::EndClearsVote)) {
             self.orderly_ends = 1000;
         }
         self.never_drains = [0, 300][self.pick(2)];
