@@ -15,37 +15,23 @@ use super::world::{LiveNode, NO_TIME_PASSED, Violation, World, others};
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
     /// A tick passes on every clock, except on that of `except`.
-    Tick {
-        except: Option<u8>,
-    },
+    Tick { except: Option<u8> },
+    /// A packet arrives.
     Deliver(Packet),
-    Wake {
-        node: u8,
-        receivers: NodeSet,
-    },
+    /// The timer of a node fires.
+    Wake { node: u8, receivers: NodeSet },
     /// The ballot that is being written is on disk.
-    Write {
-        node: u8,
-    },
+    Write { node: u8 },
     /// The process dies. `written` tells whether the ballot that is being written reaches the disk.
-    Kill {
-        node: u8,
-        written: bool,
-    },
-    Boot {
-        node: u8,
-        wiped: bool,
-        receivers: NodeSet,
-    },
-    Stop {
-        node: u8,
-    },
-    Drained {
-        node: u8,
-    },
-    Bug {
-        leader: u8,
-    },
+    Kill { node: u8, written: bool },
+    /// A killed node starts again. `wiped` tells whether it has lost its ballot.
+    Boot { node: u8, wiped: bool, receivers: NodeSet },
+    /// A leader is asked to stop.
+    Stop { node: u8 },
+    /// The requests in progress at a handover are answered.
+    Drained { node: u8 },
+    /// The seeded bug happens, if it is a separate event.
+    Bug { leader: u8 },
 }
 
 impl Bounds {
