@@ -95,9 +95,8 @@ impl MeshNetwork {
 
     async fn connect(&self, endpoint: &PeerEndpoint) -> io::Result<(MeshConnection, PeerId, IpAddr)> {
         let connecting = TcpStream::connect((endpoint.host(), endpoint.port()));
-        let stream = timeout(self.connect_timeout, connecting)
-            .await
-            .map_err(|_| io::Error::other("connecting timed out"))??;
+        let stream =
+            timeout(self.connect_timeout, connecting).await.map_err(|_| io::Error::other("connecting timed out"))??;
         let remote = stream.peer_addr()?.ip();
         let (link, peer) = MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout).await?;
         Ok((link, peer, remote))
