@@ -22,7 +22,7 @@ pub use error::NodeError;
 pub use identity::BUCKET_FILES_VERSION;
 
 use crate::config::{Config, CorsConfig, LoadSourceConfig};
-use crate::http::{App, ClusterView, Copies, Cors, ThisNode, api, news, serve};
+use crate::http::{ApiService, App, ClusterView, CorsPolicy, ReplicaFreshness, ThisNode, change_notifier, serve};
 use crate::registry::{Registry, RegistrySettings};
 use crate::replication::Replication;
 use crate::snapshot::Snapshotter;
@@ -70,18 +70,22 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let (election, transport) = start_election(&config, cluster, startup, election_port, online)?;
     let (replication, flush_handle) = Replication::new(registry.clone(), transport, election.role());
     let in_flight = TaskTracker::new();
-    let (news, telling) = news(registry.clone(), election.role());
+    let (list_updates, publish_updates) = change_notifier(registry.clone(), election.role());
     let app = App {
         registry: registry.clone(),
-        this: ThisNode { addr: config.node, version: env!("CARGO_PKG_VERSION"), started_at },
-        cluster: ClusterView { role: election.role(), members: election.members(), online: election.leader_tag() },
-        copies: Copies {
+        this_node: ThisNode { addr: config.node, version: env!("CARGO_PKG_VERSION"), started_at },
+        cluster: ClusterView {
+            role: election.role(),
+            members: election.members(),
+            online_count: election.leader_tag(),
+        },
+        replica: ReplicaFreshness {
             clients_up_to_date_at: replication.clients_up_to_date_at(),
             users_complete_at: replication.users_complete_at(),
         },
         cors: cors(&config.api.cors)?,
-        news,
-        under_way: in_flight.clone(),
+        list_updates,
+        in_flight: in_flight.clone(),
     };
     let api_port = into_async_listener(api_port)?;
 
@@ -89,7 +93,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let ended = CancellationToken::new();
     let leading = rebuild_when_leading(registry.clone(), election.role());
     tasks.spawn(ended.clone().run_until_cancelled_owned(leading));
-    tasks.spawn(ended.clone().run_until_cancelled_owned(telling));
+    tasks.spawn(ended.clone().run_until_cancelled_owned(publish_updates));
     tasks.spawn(ended.clone().run_until_cancelled_owned(refresh_presence(registry, election.role(), online_in)));
     tasks.spawn(ended.clone().run_until_cancelled_owned(replication.run()));
     tasks.spawn(ended.clone().run_until_cancelled_owned(snapshots.clone().run()));
@@ -100,7 +104,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     info!(node = %config.node, startup_ms = boot_now().since(started_at), "ready");
 
     let drained = CancellationToken::new();
-    let serving = serve(api_port, api(app), drained.clone());
+    let serving = serve(api_port, ApiService::new(app), drained.clone());
     tokio::pin!(serving);
     let mut address_conflict = election.address_conflict();
     let (has_ended, refusal) = tokio::select! {
@@ -159,13 +163,13 @@ fn start_election(
     })
 }
 
-fn cors(cors: &CorsConfig) -> Result<Cors, NodeError> {
+fn cors(cors: &CorsConfig) -> Result<CorsPolicy, NodeError> {
     Ok(match cors {
-        CorsConfig::Any => Cors::Any,
-        CorsConfig::Off => Cors::Off,
+        CorsConfig::Any => CorsPolicy::Any,
+        CorsConfig::Off => CorsPolicy::Off,
         CorsConfig::Only(origins) => {
             let values: Result<Vec<_>, _> = origins.iter().map(|origin| HeaderValue::from_str(origin)).collect();
-            Cors::Origins(values.map_err(|error| NodeError::Configuration(format!("cors_origins: {error}")))?)
+            CorsPolicy::Origins(values.map_err(|error| NodeError::Configuration(format!("cors_origins: {error}")))?)
         }
     })
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::config::{Config, StorageConfig};
-use crate::http::ENDPOINTS;
+use crate::http::ROUTES;
 use crate::storage::Bucket;
 use rollcall_core::NodeAddr;
 
@@ -25,7 +25,7 @@ pub(super) fn banner(config: &Config, bucket: &Bucket) -> String {
         StorageConfig::Gcs { .. } => "Firebase Storage".to_owned(),
         StorageConfig::Local { .. } => bucket.describe(),
     };
-    let endpoints: Vec<String> = ENDPOINTS.iter().map(|endpoint| format!("     {endpoint}\n")).collect();
+    let endpoints: Vec<String> = ROUTES.iter().map(|route| format!("     {route}\n")).collect();
     let endpoints = endpoints.concat();
     let (api, node, members) = (config.api.socket_addr(), config.node, members_line(config.node, &config.peers));
     format!(

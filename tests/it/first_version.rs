@@ -10,7 +10,7 @@ use rollcall_election::{NodeId, Peers, decode_ballot, encode_ballot};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::cluster::{Answer, Cluster, Plan};
+use crate::cluster::{Cluster, Plan, Response};
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/first-version");
 
@@ -75,7 +75,7 @@ fn token(of: &str) -> String {
     format!("Bearer {}", tokens[of].as_str().expect("a token"))
 }
 
-async fn beat_with(cluster: &Cluster, user: &str, token_of: &str) -> Answer {
+async fn beat_with(cluster: &Cluster, user: &str, token_of: &str) -> Response {
     let body = json!({"username": user}).to_string();
     cluster.lead().header("authorization", &token(token_of)).post("/heartbeat", body).await
 }
@@ -150,7 +150,11 @@ async fn the_passwords_tokens_and_images_of_the_first_version_are_valid() {
     let bob = json!({"username": "bob", "addr": "127.0.0.1:9001"}).to_string();
     let again = cluster.lead().post("/register", bob).await;
     assert_eq!((again.status, &again.json()["user_id"]), (200, &"cb95117a-234c-4ea6-894f-b86da3acac77".into()));
-    cluster.lead().post("/register", r#"{"username":"dave","metadata":{"n":1}}"#).await.refused(409, "user_exists");
+    cluster
+        .lead()
+        .post("/register", r#"{"username":"dave","metadata":{"n":1}}"#)
+        .await
+        .expect_error(409, "user_exists");
 
     for user in ["alice", "carol"] {
         let folder = Path::new(FIXTURE).join("bucket/users").join(user).join("images");

@@ -31,7 +31,7 @@ fn start(dir: &Path, peers: &str, level: Option<&str>, format: &str) -> Process 
     if let Some(level) = level {
         command.env("P2P_LOG_LEVEL", level);
     }
-    Process::start_plain(command, &dir.join("out"), &dir.join("log"))
+    Process::start_without_flag(command, &dir.join("out"), &dir.join("log"))
 }
 
 fn log(dir: &Path) -> String {
@@ -68,7 +68,7 @@ async fn a_json_log_has_one_object_per_line_with_the_documented_fields() {
     assert_eq!((&unlinked["peer"], &unlinked["link"]), (&id, &linked["link"]));
     assert_eq!(unlinked["reason"], "the other end ended it");
     peer.signal(Signal::TERM);
-    assert!(peer.end().await.success());
+    assert!(peer.wait().await.success());
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn the_log_level_limits_the_log() {
     let mut peer = start(dir.path(), "127.0.0.1:1", Some("warn"), "text");
     until("a warning", async || log(dir.path()).contains(" WARN ")).await;
     peer.signal(Signal::TERM);
-    assert!(peer.end().await.success());
+    assert!(peer.wait().await.success());
     let text = log(dir.path());
     assert!(!text.contains(" INFO ") && text.lines().count() == 1, "{text}");
     assert!(text.contains(" reason=\""), "{text}");

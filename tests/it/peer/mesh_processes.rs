@@ -166,7 +166,7 @@ async fn a_name_with_a_password_needs_it_and_the_log_says_how_to_give_it() {
         let mut command = rollcall(dir.path());
         command.args(["peer", "--name", "carol", "--registry", &url]).args(MESH);
         command.envs(password.map(|password| ("ROLLCALL_PASSWORD", password)));
-        Process::start_plain(command, &dir.path().join("out"), &dir.path().join(log))
+        Process::start_without_flag(command, &dir.path().join("out"), &dir.path().join(log))
     };
     let log = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap_or_default();
     for (password, file, why) in [(None, "without", "is protected by a password"), (Some("wrong"), "wrong", "is wrong")]
@@ -202,7 +202,7 @@ async fn a_password_for_a_name_without_one_causes_a_warning() {
         let mut command = rollcall(dir.path());
         command.args(["peer", "--name", name, "--registry", &cluster.url(0)]).args(MESH);
         command.env("ROLLCALL_PASSWORD", "secret");
-        Process::start_plain(command, &dir.path().join("out"), &dir.path().join(name))
+        Process::start_without_flag(command, &dir.path().join("out"), &dir.path().join(name))
     };
     let (_open, _new) = (start("olga"), start("nora"));
     until("both", async || ["olga", "nora"].iter().all(|name| log(name).contains(" registered "))).await;
@@ -218,7 +218,7 @@ async fn a_peer_restarted_at_another_port_waits_for_its_earlier_entry_without_a_
     let start = |log: &str| {
         let mut command = rollcall(dir.path());
         command.args(["peer", "--name", "dora", "--registry", &url]).args(MESH);
-        Process::start_plain(command, &dir.path().join("out"), &dir.path().join(log))
+        Process::start_without_flag(command, &dir.path().join("out"), &dir.path().join(log))
     };
     let log = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap_or_default();
     let first = start("first");

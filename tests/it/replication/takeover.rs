@@ -69,7 +69,7 @@ async fn has_all(cluster: &Cluster, follower: usize, leader: usize) -> bool {
 async fn a_follower_serves_stale_lists_on_request_and_reports_their_age() {
     let cluster = Plan::documented().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let (follower, leader) = cluster.follower().await;
     let refused = cluster.at(follower).get("/discover").await;
     assert_eq!(refused.status, 403, "a stale read must be requested: {refused}");
@@ -116,7 +116,7 @@ async fn a_node_that_leads_right_after_its_start_serves_no_empty_list() {
         }
         let all = register_all(&cluster).await;
         for name in &all {
-            cluster.beat(name).await;
+            cluster.heartbeat(name).await;
         }
         sleep(CATCH_UP_TIME).await;
         cluster.kill9(new);
@@ -145,7 +145,7 @@ async fn a_new_leader_lists_all_users_during_an_outage_of_the_bucket_and_writes_
     cluster.kill9(old);
     let new = cluster.leader_after(old).await;
     assert_eq!(names(&cluster, new, "/users", "users").await, all);
-    cluster.beat(&all[0]).await;
+    cluster.heartbeat(&all[0]).await;
     assert_eq!(names(&cluster, new, "/discover", "online_clients").await, all[..1]);
 
     let refused = cluster.at(new).post("/register", r#"{"username":"late"}"#).await;
@@ -183,10 +183,10 @@ async fn across_ten_elections_only_the_silent_client_goes_offline() {
     for name in ["silent", "lively"] {
         cluster.register(name, "10.0.0.1:9000").await;
     }
-    cluster.beat("lively").await;
+    cluster.heartbeat("lively").await;
     // The heartbeat of the silent client was accepted between these two times.
     let not_before = Instant::now();
-    cluster.beat("silent").await;
+    cluster.heartbeat("silent").await;
     let silent_since = Instant::now();
     // The server counts in whole milliseconds.
     let earliest = TTL.saturating_sub(Duration::from_millis(2));
@@ -208,7 +208,7 @@ async fn across_ten_elections_only_the_silent_client_goes_offline() {
             "still online after {:?}",
             silent_since.elapsed()
         );
-        cluster.beat("lively").await;
+        cluster.heartbeat("lively").await;
         cluster.start(old);
         until("the node to answer", async || cluster.health(old).await.is_some()).await;
     }

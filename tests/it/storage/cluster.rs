@@ -1,7 +1,7 @@
 //! A cluster on a fake Cloud Storage: normal operation, and outages of the bucket.
 
 use super::fake_gcs::{BUCKET, FakeGcs, Fault};
-use crate::cluster::{Cluster, Plan, is_the_nodes_own, until};
+use crate::cluster::{Cluster, Plan, is_internal_path, until};
 use crate::sample_images::png;
 
 async fn start(fake: &FakeGcs) -> Cluster {
@@ -22,10 +22,10 @@ async fn a_cluster_works_on_cloud_storage() {
     let id = cluster.register("alice", "10.0.0.1:9000").await;
     let picture = png(64, 64, 5);
     let name = cluster.upload("alice", &picture).await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let image = format!("users/alice/images/{name}");
     let mut stored = fake.paths();
-    stored.retain(|path| !is_the_nodes_own(path));
+    stored.retain(|path| !is_internal_path(path));
     assert_eq!(stored, [&image, "users/alice/profile.json"]);
     assert_eq!(fake.media_type(&image).as_deref(), Some("image/png"));
     assert!(!cluster.dir().join("data/bucket").exists(), "nothing is stored locally");
@@ -33,12 +33,12 @@ async fn a_cluster_works_on_cloud_storage() {
     let old = cluster.leader().await;
     cluster.kill9(old);
     cluster.leader_after(old).await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let list = cluster.lead().get("/discover_with_images").await.json();
     assert_eq!(list["online_clients"][0]["images"][0]["filename"], name.as_str(), "{list}");
     assert_eq!(cluster.lead().get(&format!("/image/alice/{name}")).await.body, picture);
     assert_eq!(cluster.lead().get("/users").await.json()["users"][0]["id"], id.as_str());
-    cluster.lead().post("/register", r#"{"username":"alice"}"#).await.refused(409, "user_exists");
+    cluster.lead().post("/register", r#"{"username":"alice"}"#).await.expect_error(409, "user_exists");
 }
 
 #[tokio::test]
@@ -46,16 +46,16 @@ async fn during_an_outage_of_the_bucket_presence_works_and_no_write_takes_effect
     let fake = FakeGcs::start();
     let cluster = start(&fake).await;
     cluster.register("alice", "10.0.0.1:9000").await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let paths = fake.paths();
     for outage in [Fault::Status(503), Fault::Cut, Fault::Hang] {
         fake.faults().set_outage(Some(outage));
         let bob = r#"{"username":"bob","addr":"10.0.0.2:9000"}"#;
-        cluster.lead().post("/register", bob).await.refused(503, "storage_unavailable");
-        cluster.lead().upload("alice", &png(8, 8, 1)).await.refused(503, "storage_unavailable");
-        cluster.lead().post("/heartbeat", r#"{"username":"bob"}"#).await.refused(503, "storage_unavailable");
-        cluster.lead().get("/images/alice").await.refused(503, "storage_unavailable");
-        cluster.beat("alice").await;
+        cluster.lead().post("/register", bob).await.expect_error(503, "storage_unavailable");
+        cluster.lead().upload("alice", &png(8, 8, 1)).await.expect_error(503, "storage_unavailable");
+        cluster.lead().post("/heartbeat", r#"{"username":"bob"}"#).await.expect_error(503, "storage_unavailable");
+        cluster.lead().get("/images/alice").await.expect_error(503, "storage_unavailable");
+        cluster.heartbeat("alice").await;
         assert_eq!(cluster.lead().get("/discover").await.json()["count"], 1);
         assert_eq!(cluster.lead().get("/users").await.json()["count"], 1);
         let leader = cluster.leader().await;

@@ -7,34 +7,35 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder};
 use tokio::time::{Instant, sleep};
 
-use super::{Answer, Cluster, LOOK, SOON};
+use super::{Cluster, POLL_INTERVAL, Response, SOON};
 
-/// The longest that one request may take.
-const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// Longest time for one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client of HTTP that neither redirects, nor heeds proxies, nor keeps a connection: what a test sees is what one request met.
+/// An HTTP client without redirects, proxies and connection reuse. So a test sees the response to
+/// exactly one request.
 pub(crate) fn http_client() -> reqwest::Client {
-    // Fails only if another test did so before.
+    // It fails only if another test has installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .pool_max_idle_per_host(0)
         .tls_certs_only([])
-        .timeout(REQUEST_TIME)
+        .timeout(REQUEST_TIMEOUT)
         .build()
         .expect("it needs no file and no network")
 }
 
-/// A request that knows where it goes, but not yet what it is.
-pub(crate) struct Ask<'a> {
+/// A request with a target and headers, but without a method and a path.
+pub(crate) struct Request<'a> {
     cluster: &'a Cluster,
-    /// `None` for whoever leads.
+    /// `None` for the leader.
     node: Option<usize>,
     headers: HeaderMap,
 }
 
-impl<'a> Ask<'a> {
+impl<'a> Request<'a> {
     pub(super) fn new(cluster: &'a Cluster, node: Option<usize>) -> Self {
         Self { cluster, node, headers: HeaderMap::new() }
     }
@@ -45,64 +46,67 @@ impl<'a> Ask<'a> {
         self
     }
 
-    pub(crate) async fn get(self, path: &str) -> Answer {
+    pub(crate) async fn get(self, path: &str) -> Response {
         self.send(Method::GET, path, |request| request).await
     }
 
-    pub(crate) async fn head(self, path: &str) -> Answer {
+    pub(crate) async fn head(self, path: &str) -> Response {
         self.send(Method::HEAD, path, |request| request).await
     }
 
-    pub(crate) async fn delete(self, path: &str) -> Answer {
+    pub(crate) async fn delete(self, path: &str) -> Response {
         self.send(Method::DELETE, path, |request| request).await
     }
 
-    /// Without a Content-Type unless one was given.
-    pub(crate) async fn post(self, path: &str, body: impl Into<bytes::Bytes>) -> Answer {
+    /// Without a Content-Type unless the test has set one.
+    pub(crate) async fn post(self, path: &str, body: impl Into<bytes::Bytes>) -> Response {
         let body = body.into();
         self.send(Method::POST, path, |request| request.body(body.clone())).await
     }
 
-    /// A picture in the field `image` of a form.
-    pub(crate) async fn upload(self, username: &str, picture: &[u8]) -> Answer {
+    /// Uploads an image in the field `image` of a form.
+    pub(crate) async fn upload(self, username: &str, picture: &[u8]) -> Response {
         self.upload_as(username, "image", picture).await
     }
 
-    pub(crate) async fn upload_as(self, username: &str, field: &'static str, picture: &[u8]) -> Answer {
+    pub(crate) async fn upload_as(self, username: &str, field: &'static str, picture: &[u8]) -> Response {
         let path = format!("/upload_image/{username}");
         let form = || Form::new().part(field, Part::bytes(picture.to_vec()).file_name("picture"));
         self.send(Method::POST, &path, |request| request.multipart(form())).await
     }
 
-    async fn send(self, method: Method, path: &str, fill: impl Fn(RequestBuilder) -> RequestBuilder) -> Answer {
+    async fn send(self, method: Method, path: &str, build: impl Fn(RequestBuilder) -> RequestBuilder) -> Response {
         if let Some(node) = self.node {
-            return self.once(node, method, path, &fill).await.unwrap_or_else(|error| panic!("{path}: {error:?}"));
+            return self
+                .send_once(node, method, path, &build)
+                .await
+                .unwrap_or_else(|error| panic!("{path}: {error:?}"));
         }
         let deadline = Instant::now() + SOON;
         loop {
             let leader = self.cluster.leader().await;
-            let answer = self.once(leader, method.clone(), path, &fill).await;
-            // A busy machine may change its leader between the look and the request.
-            let passes = match &answer {
+            let answer = self.send_once(leader, method.clone(), path, &build).await;
+            // On a busy machine, the leader may change between the check and the request.
+            let is_retryable = match &answer {
                 Ok(answer) => matches!(answer.code().as_deref(), Some("not_leader" | "no_leader")),
                 Err(_) => true,
             };
-            if !passes || Instant::now() > deadline {
+            if !is_retryable || Instant::now() > deadline {
                 return answer.unwrap_or_else(|error| panic!("{path}: {error:?}"));
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    async fn once(
+    async fn send_once(
         &self,
         node: usize,
         method: Method,
         path: &str,
-        fill: &impl Fn(RequestBuilder) -> RequestBuilder,
-    ) -> reqwest::Result<Answer> {
+        build: &impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> reqwest::Result<Response> {
         let url = format!("{}{path}", self.cluster.url(node));
         let request = self.cluster.http.request(method, url).headers(self.headers.clone());
-        Answer::read(fill(request).send().await?).await
+        Response::read(build(request).send().await?).await
     }
 }

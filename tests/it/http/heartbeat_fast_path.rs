@@ -1,4 +1,4 @@
-//! Heartbeats have a short way of their own. What comes by it is, byte for byte, what the router would have answered.
+//! The fast path for heartbeats answers, byte for byte, as the router does.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -17,9 +17,9 @@ const BODIES: &[&str] = &[
     "",
 ];
 
-/// A query, of any kind, takes a request past the short way.
-const SHORT: &str = "/heartbeat";
-const ORDINARY: &str = "/heartbeat?ordinary";
+/// Any query sends a request to the router instead of the fast path.
+const FAST_PATH: &str = "/heartbeat";
+const ROUTER_PATH: &str = "/heartbeat?ordinary";
 
 async fn exchange(cluster: &Cluster, node: usize, request: &str) -> String {
     let mut socket = TcpStream::connect(cluster.api(node)).await.expect("it listens");
@@ -29,10 +29,11 @@ async fn exchange(cluster: &Cluster, node: usize, request: &str) -> String {
     answer
 }
 
-/// The leave to send a body, ahead of the answer to who asks for it.
+/// The interim response that permits the client to send its body.
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 
-/// The lines of an answer, without what differs from one request to the next, the header's in order.
+/// The lines of a response, without those that differ between requests. The header fields are
+/// sorted.
 fn lines(answer: &str) -> Vec<String> {
     let (leave, answer) = answer.strip_prefix(CONTINUE).map_or(("", answer), |answer| (CONTINUE, answer));
     let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
@@ -46,7 +47,7 @@ fn lines(answer: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn both_ways_answer_the_same_bytes_on_the_leader_and_on_a_follower() {
+async fn both_paths_answer_the_same_bytes_on_the_leader_and_on_a_follower() {
     let cluster = Plan::documented().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let (follower, leader) = cluster.follower().await;
@@ -58,7 +59,7 @@ async fn both_ways_answer_the_same_bytes_on_the_leader_and_on_a_follower() {
                     let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
                     lines(&exchange(&cluster, node, &request).await)
                 };
-                assert_eq!(ask(SHORT).await, ask(ORDINARY).await, "node {node}, {header:?} {body}");
+                assert_eq!(ask(FAST_PATH).await, ask(ROUTER_PATH).await, "node {node}, {header:?} {body}");
             }
             let chunked = async |path: &str| {
                 let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
@@ -66,21 +67,22 @@ async fn both_ways_answer_the_same_bytes_on_the_leader_and_on_a_follower() {
                 let request = format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunk}0\r\n\r\n");
                 lines(&exchange(&cluster, node, &request).await)
             };
-            assert_eq!(chunked(SHORT).await, chunked(ORDINARY).await, "node {node}, in chunks: {body}");
+            assert_eq!(chunked(FAST_PATH).await, chunked(ROUTER_PATH).await, "node {node}, in chunks: {body}");
         }
     }
 }
 
 #[tokio::test]
-async fn heartbeats_in_a_row_on_one_connection_are_answered_in_order() {
+async fn pipelined_heartbeats_are_answered_in_order() {
     let cluster = Plan::quick().nodes(1).start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let leader = cluster.leader().await;
-    let row = |close: &str, port: u16| {
+    let heartbeat = |close: &str, port: u16| {
         let body = format!(r#"{{"username":"alice","addr":"10.0.0.1:{port}"}}"#);
-        format!("POST {SHORT} HTTP/1.1\r\nHost: x\r\n{close}Content-Length: {}\r\n\r\n{body}", body.len())
+        format!("POST {FAST_PATH} HTTP/1.1\r\nHost: x\r\n{close}Content-Length: {}\r\n\r\n{body}", body.len())
     };
-    let requests: Vec<String> = (1..100).map(|port| row("", port)).chain([row("Connection: close\r\n", 100)]).collect();
+    let requests: Vec<String> =
+        (1..100).map(|port| heartbeat("", port)).chain([heartbeat("Connection: close\r\n", 100)]).collect();
     let answers = exchange(&cluster, leader, &requests.concat()).await;
     let ports: Vec<u16> = answers
         .split("'alice' at 10.0.0.1:")
@@ -95,17 +97,18 @@ async fn heartbeats_in_a_row_on_one_connection_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn what_is_unusual_about_a_heartbeat_is_answered_by_the_router() {
+async fn an_unusual_heartbeat_is_answered_by_the_router() {
     let cluster = Plan::documented().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let (follower, leader) = cluster.follower().await;
-    let wrong = cluster.at(leader).get(SHORT).await;
-    wrong.refused(405, "method_not_allowed");
+    let wrong = cluster.at(leader).get(FAST_PATH).await;
+    wrong.expect_error(405, "method_not_allowed");
     assert_eq!(wrong.header("allow"), Some("POST"));
-    assert_eq!(cluster.at(leader).head(SHORT).await.status, 405);
-    let page = cluster.at(leader).header("origin", "https://page.example").post(SHORT, r#"{"username":"alice"}"#).await;
+    assert_eq!(cluster.at(leader).head(FAST_PATH).await.status, 405);
+    let page =
+        cluster.at(leader).header("origin", "https://page.example").post(FAST_PATH, r#"{"username":"alice"}"#).await;
     assert_eq!((page.status, page.header("access-control-allow-origin")), (200, Some("*")));
     let redirect = cluster.at(follower).post("/heartbeat?redirect", "{}").await;
     assert_eq!(redirect.status, 307);
-    cluster.at(leader).post(SHORT, "x".repeat(64 * 1024 + 1)).await.refused(413, "body_too_large");
+    cluster.at(leader).post(FAST_PATH, "x".repeat(64 * 1024 + 1)).await.expect_error(413, "body_too_large");
 }

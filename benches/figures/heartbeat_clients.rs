@@ -1,4 +1,4 @@
-//! Clients by the thousand that go on sending heartbeats, whoever leads.
+//! Thousands of clients that send heartbeats, and follow the leader.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,22 +6,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use crate::rounds::now;
+use crate::comparison::now;
+use crate::http_client::HttpConnection;
 use crate::users;
-use crate::wire::Wire;
 
-/// How often each client sends a heartbeat: what a node with the default TTL advises.
+/// Heartbeat interval of each client. A node with the default TTL advises it.
 pub(crate) const PERIOD: Duration = Duration::from_secs(10);
 
-/// The threads that send them; each has one connection.
+/// Number of sending threads. Each has one connection.
 const THREADS: u64 = 2;
 
-/// Between two tries when no node serves.
-const AGAIN: Duration = Duration::from_millis(5);
+/// Pause between two attempts while no node serves.
+const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
-/// The clients. They stop when this value goes.
+/// The clients. Dropping the value stops them.
 #[derive(Debug)]
-pub(crate) struct Beater {
+pub(crate) struct HeartbeatClients {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<anyhow::Result<()>>>,
 }
@@ -29,15 +29,15 @@ pub(crate) struct Beater {
 #[derive(Debug)]
 struct Shared {
     nodes: Vec<SocketAddr>,
-    /// The place of the node that served last.
+    /// Index of the node that served last.
     leader: AtomicUsize,
     clients: u64,
     sent: AtomicU64,
     stopped: AtomicBool,
 }
 
-impl Beater {
-    /// Starts them; all send within the first period.
+impl HeartbeatClients {
+    /// Starts the clients. All of them send within the first period.
     pub(crate) fn start(nodes: Vec<SocketAddr>, leader: usize, clients: u64) -> Self {
         let (leader, sent, stopped) = (AtomicUsize::new(leader), AtomicU64::new(0), AtomicBool::new(false));
         let shared = Arc::new(Shared { nodes, leader, clients, sent, stopped });
@@ -49,7 +49,7 @@ impl Beater {
         Self { shared, threads }
     }
 
-    /// Stops them; fails if they could not go on to the end.
+    /// Stops the clients. Fails if they could not send to the end.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         self.shared.stopped.store(true, Ordering::Relaxed);
         self.threads.drain(..).try_for_each(|thread| thread.join().expect("it does not panic"))?;
@@ -61,49 +61,55 @@ impl Beater {
     }
 }
 
-impl Drop for Beater {
+impl Drop for HeartbeatClients {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Relaxed);
     }
 }
 
 impl Shared {
-    /// Sends the heartbeats of every `THREADS`th client from `first` on, evenly over each period.
+    /// Sends the heartbeats of every `THREADS`th client from `first` on, spread evenly over each
+    /// period.
     fn run(&self, first: u64) -> anyhow::Result<()> {
-        let mine: Vec<Vec<u8>> =
+        let requests: Vec<Vec<u8>> =
             (first..self.clients).step_by(usize::try_from(THREADS)?).map(users::heartbeat).collect();
-        let mut wire = None;
-        let mut began = now();
+        let mut connection = None;
+        let mut period_start = now();
         while !self.is_stopped() {
-            for (turn, beat) in mine.iter().enumerate() {
-                wait_until(began + PERIOD.mul_f64(part(turn, mine.len())));
-                self.deliver(beat, &mut wire);
+            for (index, request) in requests.iter().enumerate() {
+                wait_until(period_start + PERIOD.mul_f64(fraction(index, requests.len())));
+                self.send_until_accepted(request, &mut connection);
                 if self.is_stopped() {
                     return Ok(());
                 }
             }
-            // Who is late does not hurry: a client sends its next heartbeat a period after the last one.
-            began = (began + PERIOD).max(now());
+            // A late client does not hurry. It sends its next heartbeat one period after the last
+            // one.
+            period_start = (period_start + PERIOD).max(now());
         }
         Ok(())
     }
 
-    /// Sends a heartbeat until it is accepted, to one node after the other.
-    fn deliver(&self, beat: &[u8], wire: &mut Option<Wire>) {
+    /// Sends a heartbeat to one node after the other until it is accepted.
+    fn send_until_accepted(&self, request: &[u8], connection: &mut Option<HttpConnection>) {
         while !self.is_stopped() {
             let node = self.leader.load(Ordering::Relaxed);
-            if wire.is_none() {
-                *wire = Wire::connect(self.nodes[node]).ok();
+            if connection.is_none() {
+                *connection = HttpConnection::connect(self.nodes[node]).ok();
             }
-            if wire.as_mut().and_then(|wire| wire.ask(beat).ok()).is_some_and(|answer| answer.status == 200) {
+            if connection
+                .as_mut()
+                .and_then(|connection| connection.send(request).ok())
+                .is_some_and(|answer| answer.status == 200)
+            {
                 self.sent.fetch_add(1, Ordering::Relaxed);
                 return;
             }
-            *wire = None;
+            *connection = None;
             let next = (node + 1) % self.nodes.len();
-            // Another thread may have gone on already.
+            // Another thread may have moved on already.
             let _ = self.leader.compare_exchange(node, next, Ordering::Relaxed, Ordering::Relaxed);
-            sleep(AGAIN);
+            sleep(RETRY_PAUSE);
         }
     }
 
@@ -113,13 +119,13 @@ impl Shared {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of clients are far below 2^52")]
-fn part(turn: usize, of: usize) -> f64 {
-    turn as f64 / of as f64
+fn fraction(index: usize, of: usize) -> f64 {
+    index as f64 / of as f64
 }
 
 fn wait_until(then: Instant) {
     let left = then.saturating_duration_since(now());
-    // Sleeps shorter than this only cost time.
+    // Shorter sleeps only cost processor time.
     if left > Duration::from_millis(1) {
         sleep(left);
     }

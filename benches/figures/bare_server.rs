@@ -1,5 +1,5 @@
-//! The measure of all things: a server that is hyper and nothing else. It reads each request to its end and answers the same
-//! bytes to all of them.
+//! Baseline for the node: a server of hyper and nothing else. It reads each request to its end and
+//! always answers the same bytes.
 
 use std::convert::Infallible;
 use std::fs;
@@ -20,24 +20,24 @@ use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-use crate::processes::Process;
-use crate::rounds::Server;
-use crate::wire::Answer;
+use crate::comparison::MeasuredServer;
+use crate::http_client;
+use crate::process::Process;
 
-/// The first argument of a process of this program that is to be this server.
+/// First argument of a process that runs this server.
 pub(crate) const COMMAND: &str = "bare";
 
 /// A running bare server.
 #[derive(Debug)]
-pub(crate) struct Bare {
+pub(crate) struct BareServer {
     pub(crate) process: Process,
     pub(crate) addr: SocketAddr,
     _answer: NamedTempFile,
 }
 
-impl Bare {
-    /// Starts one that gives this answer.
-    pub(crate) fn start(answer: &Answer<'_>) -> anyhow::Result<Self> {
+impl BareServer {
+    /// Starts a server that always answers with this response.
+    pub(crate) fn start(answer: &http_client::Response<'_>) -> anyhow::Result<Self> {
         let file = NamedTempFile::new()?;
         fs::write(file.path(), [answer.head.as_bytes(), answer.body].concat())?;
         let mut command = Command::new(std::env::current_exe()?);
@@ -49,18 +49,18 @@ impl Bare {
         Ok(Self { process, addr, _answer: file })
     }
 
-    pub(crate) fn server(&self) -> Server<'_> {
-        Server { name: "bare hyper", process: &self.process, addr: self.addr }
+    pub(crate) fn server(&self) -> MeasuredServer<'_> {
+        MeasuredServer { name: "bare hyper", process: &self.process, addr: self.addr }
     }
 }
 
-/// Serves the answer in `file` until the standard input ends.
+/// Serves the response in `file` until standard input ends.
 pub(crate) fn run(file: Option<&Path>) -> anyhow::Result<()> {
     let answer = fs::read(file.context("no file with the answer")?)?;
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no head")? + 4;
     let (status, headers) = parse(std::str::from_utf8(&answer[..end])?)?;
     let body = Bytes::from(answer).slice(end..);
-    // The same runtime as the node's.
+    // The same runtime as in a node.
     let runtime = tokio::runtime::Runtime::new()?;
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -91,7 +91,7 @@ async fn serve(status: StatusCode, headers: HeaderMap, body: Bytes) -> anyhow::R
     }
 }
 
-/// The status and the headers, without those that hyper adds by itself.
+/// The status and the header fields, without those that hyper adds itself.
 fn parse(head: &str) -> anyhow::Result<(StatusCode, HeaderMap)> {
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.get(9..12)).context("no status line")?.parse()?;

@@ -1,19 +1,19 @@
-//! An answer, whole.
+//! A response, read to its end.
 
 use std::fmt;
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: bytes::Bytes,
 }
 
-impl Answer {
+impl Response {
     pub(super) async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Ok(Self { status, headers, body: response.bytes().await? })
@@ -29,9 +29,10 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Checks that this is a refusal of the documented shape, and gives its message.
+    /// Checks that this is an error response of the documented format, with this status and code.
+    /// Returns its message.
     #[track_caller]
-    pub(crate) fn refused(&self, status: u16, code: &str) -> String {
+    pub(crate) fn expect_error(&self, status: u16, code: &str) -> String {
         assert_eq!(self.status, status, "{self}");
         assert_eq!(self.header("content-type"), Some("application/json"), "{self}");
         let json = self.json();
@@ -50,7 +51,7 @@ impl Answer {
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body: String = String::from_utf8_lossy(&self.body).chars().take(600).collect();
         write!(f, "{} {body}", self.status)

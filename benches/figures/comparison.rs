@@ -1,22 +1,22 @@
-//! Two servers in turn, again and again, so that whatever else the machine does disturbs both alike.
+//! Measures several servers in turn, so that other load on the machine disturbs all of them alike.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::builds::Build;
 use crate::nodes::Nodes;
-use crate::processes::Process;
+use crate::process::Process;
 use crate::progress;
 
 /// A server under measurement.
-pub(crate) struct Server<'s> {
-    /// For people.
+pub(crate) struct MeasuredServer<'s> {
+    /// Name in the output.
     pub(crate) name: &'s str,
     pub(crate) process: &'s Process,
     pub(crate) addr: SocketAddr,
 }
 
-impl<'s> Server<'s> {
+impl<'s> MeasuredServer<'s> {
     /// The only node of each build.
     pub(crate) fn of_each(builds: &'s [Build], started: &'s [Nodes]) -> Vec<Self> {
         let server = |(build, nodes): (&'s Build, &'s Nodes)| {
@@ -27,26 +27,28 @@ impl<'s> Server<'s> {
     }
 }
 
-/// Prints the processor time for one request of each node and of the bare server, and their ratios: medians over the rounds.
+/// Prints the processor time per request of each node and of the bare server, and their ratios. All
+/// are medians over the rounds.
 pub(crate) fn compare(
     what: &str,
     rounds: u64,
     requests: u64,
-    nodes: &[Server<'_>],
-    bare: &Server<'_>,
+    nodes: &[MeasuredServer<'_>],
+    bare: &MeasuredServer<'_>,
     load: impl Fn(SocketAddr) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let once = |server: &Server<'_>| -> anyhow::Result<f64> {
+    let once = |server: &MeasuredServer<'_>| -> anyhow::Result<f64> {
         let before = server.process.cpu_time()?;
         load(server.addr)?;
         Ok(microseconds(server.process.cpu_time()?.saturating_sub(before), requests))
     };
-    let servers: Vec<&Server<'_>> = nodes.iter().chain([bare]).collect();
-    // What is done once for all (memory, caches) is not what is measured.
+    let servers: Vec<&MeasuredServer<'_>> = nodes.iter().chain([bare]).collect();
+    // The first run is not measured: memory and caches are filled once.
     servers.iter().try_for_each(|server| once(server).map(drop))?;
     let mut times = vec![Vec::new(); servers.len()];
     for round in 1..=rounds {
-        // Each is first as often as the others, and each order of two occurs as often as the other.
+        // Each server comes first equally often, and each order of two servers occurs equally
+        // often.
         let mut order: Vec<usize> = (0..servers.len()).collect();
         order.rotate_left(usize::try_from(round / 2)? % servers.len());
         if round % 2 == 0 {
@@ -78,7 +80,7 @@ pub(crate) fn compare(
     Ok(())
 }
 
-/// The median of the rounds' ratios.
+/// The median of the ratios of the rounds.
 fn ratio(times: &[f64], others: &[f64]) -> f64 {
     median(&mut times.iter().zip(others).map(|(one, other)| one / other).collect::<Vec<_>>())
 }
@@ -88,13 +90,13 @@ fn microseconds(time: Duration, requests: u64) -> f64 {
     time.as_secs_f64() * 1e6 / requests as f64
 }
 
-/// The value in the middle.
+/// The median.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// Now, for measuring.
+/// The current time, for measurements.
 #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 pub(crate) fn now() -> Instant {
     Instant::now()

@@ -1,4 +1,5 @@
-//! One keep-alive connection, as plain as can be: the client must not cost more than what it measures.
+//! A minimal HTTP client with one keep-alive connection. It must cost less than the servers that it
+//! measures.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,38 +7,38 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-/// The longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for a response.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct HttpConnection {
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// How much of the buffer is the last answer.
+    /// Length of the last response in the buffer, in bytes.
     filled: usize,
 }
 
-/// An answer, as it came.
+/// A response that borrows from the connection's buffer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Answer<'w> {
+pub(crate) struct Response<'w> {
     pub(crate) status: u16,
-    /// The status line and the header lines, with the empty line.
+    /// The status line and the header lines, with the empty line at the end.
     pub(crate) head: &'w str,
     pub(crate) body: &'w [u8],
 }
 
-impl Wire {
+impl HttpConnection {
     pub(crate) fn connect(to: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        let stream = TcpStream::connect_timeout(&to, TIMEOUT)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         Ok(Self { stream, buffer: vec![0; 64 * 1024], filled: 0 })
     }
 
-    /// Sends a request and waits for its whole answer.
-    pub(crate) fn ask(&mut self, request: &[u8]) -> anyhow::Result<Answer<'_>> {
+    /// Sends a request and waits for the complete response.
+    pub(crate) fn send(&mut self, request: &[u8]) -> anyhow::Result<Response<'_>> {
         self.stream.write_all(request)?;
         self.filled = 0;
         let head = loop {
@@ -60,7 +61,7 @@ impl Wire {
             self.read_more()?;
         }
         let (head, body) = self.buffer[..self.filled].split_at(head);
-        Ok(Answer { status, head: std::str::from_utf8(head)?, body })
+        Ok(Response { status, head: std::str::from_utf8(head)?, body })
     }
 
     fn read_more(&mut self) -> anyhow::Result<()> {
@@ -78,8 +79,8 @@ fn content_length(head: &str) -> Option<Result<usize, std::num::ParseIntError>> 
     })
 }
 
-impl Answer<'_> {
-    /// The value of a header.
+impl Response<'_> {
+    /// The value of a header field.
     pub(crate) fn header(&self, wanted: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(':'));
         lines.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
@@ -90,7 +91,10 @@ impl Answer<'_> {
         Ok(serde_json::from_slice(self.body)?)
     }
 
-    /// The same answer, unless its status is another one.
+    /// Returns the response if it has this status.
+    ///
+    /// # Errors
+    /// The response has another status.
     pub(crate) fn expect(self, status: u16) -> anyhow::Result<Self> {
         let body = || String::from_utf8_lossy(&self.body[..self.body.len().min(300)]);
         anyhow::ensure!(self.status == status, "answered {}: {}", self.status, body());

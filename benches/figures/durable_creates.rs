@@ -1,12 +1,13 @@
-//! A bare loop of durable creates: what a disk can do at most for who must not lose or overwrite anything.
+//! Baseline for registrations: a bare loop of durable file creations. It shows what the disk
+//! allows.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::thread;
 
-/// Creates `count` files of `bytes`, each in a new folder below `root`, on so many threads at once: the bytes to disk, then
-/// the name by a hard link, then both folders to disk.
+/// Creates `count` files of `bytes` on so many threads at once, each in a new folder below `root`.
+/// Each file is synced, then linked to its name, then both folders are synced.
 pub(crate) fn create(root: &Path, threads: u64, count: u64, bytes: &[u8]) -> anyhow::Result<()> {
     let temporary = root.join(".tmp");
     fs::create_dir_all(&temporary)?;

@@ -1,4 +1,5 @@
-//! Lists that many read and that change: entity tags, changes since a cursor, waiting for them, and too many readers.
+//! Lists that change while many clients read them: entity tags, changes since a cursor, long polls,
+//! and overload.
 
 use std::fs;
 use std::time::Duration;
@@ -9,12 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::cluster::{Answer, Cluster, Plan, until};
+use crate::cluster::{Cluster, Plan, Response, until};
 
 /// Clients that wait for changes at once.
 const POLLS: usize = 50;
 
-/// The last cursor of the whole list.
+/// The current cursor of the list of online clients.
 async fn cursor(cluster: &Cluster) -> String {
     cluster.lead().get("/discover").await.header("rollcall-cursor").expect("a cursor").to_owned()
 }
@@ -25,20 +26,20 @@ async fn since(cluster: &Cluster, cursor: &str, wait: u64) -> Value {
     answer.json()
 }
 
-async fn beat_at(cluster: &Cluster, username: &str, addr: &str) {
+async fn heartbeat_with_addr(cluster: &Cluster, username: &str, addr: &str) {
     let body = json!({"username": username, "addr": addr}).to_string();
     assert_eq!(cluster.lead().post("/heartbeat", body).await.status, 200);
 }
 
 #[tokio::test]
-async fn each_list_shows_each_write_as_soon_as_it_was_acknowledged() {
+async fn lists_show_each_acknowledged_write_at_once() {
     let cluster = Plan::quick().nodes(1).start().await;
     let mut tags = Vec::new();
     for n in 1..=5 {
         let name = format!("user{n}");
         cluster.register(&name, "10.0.0.1:9000").await;
         assert_eq!(cluster.lead().get("/users").await.json()["count"], n);
-        cluster.beat(&name).await;
+        cluster.heartbeat(&name).await;
         let online = cluster.lead().get("/discover").await;
         assert_eq!(online.json()["count"], n);
         tags.push(online.header("etag").expect("a tag").to_owned());
@@ -46,8 +47,8 @@ async fn each_list_shows_each_write_as_soon_as_it_was_acknowledged() {
         assert_eq!(names.as_array().map(Vec::len), Some(n));
         assert_eq!(cluster.lead().get("/users").await.json()["users"][n - 1]["online"], true);
     }
-    // A heartbeat that nobody sees changes no tag, and who has the list gets the cursor all the same.
-    cluster.beat("user1").await;
+    // A heartbeat without a visible change keeps the tag. A 304 has the cursor too.
+    cluster.heartbeat("user1").await;
     let again = cluster.lead().header("if-none-match", &tags[4]).get("/discover").await;
     assert_eq!((again.status, again.body.len()), (304, 0), "{again}");
     assert_eq!(again.header("rollcall-cursor").map(str::to_owned), Some(cursor(&cluster).await));
@@ -56,67 +57,67 @@ async fn each_list_shows_each_write_as_soon_as_it_was_acknowledged() {
 }
 
 #[tokio::test]
-async fn who_waits_learns_who_joined_moved_and_left() {
+async fn a_long_poll_reports_clients_that_joined_moved_and_left() {
     let cluster = Plan::quick().nodes(1).env("HEARTBEAT_TTL_SECONDS", "2").start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
-    let mut known = cursor(&cluster).await;
+    let mut last_cursor = cursor(&cluster).await;
     let alice = json!([{"username": "alice", "addr": "10.0.0.1:9000"}]);
     let elsewhere = json!([{"username": "alice", "addr": "10.0.0.2:9000"}]);
     let gone = json!([{"username": "alice", "reason": "timeout"}]);
 
-    let comes = async { beat_at(&cluster, "alice", "10.0.0.1:9000").await };
-    let (joined, ()) = tokio::join!(since(&cluster, &known, 60), comes);
+    let comes = async { heartbeat_with_addr(&cluster, "alice", "10.0.0.1:9000").await };
+    let (joined, ()) = tokio::join!(since(&cluster, &last_cursor, 60), comes);
     assert_eq!(joined["changes"], json!({"joined": alice, "left": [], "moved": []}));
-    joined["cursor"].as_str().expect("text").clone_into(&mut known);
+    joined["cursor"].as_str().expect("text").clone_into(&mut last_cursor);
 
-    let goes = async { beat_at(&cluster, "alice", "10.0.0.2:9000").await };
-    let (moved, ()) = tokio::join!(since(&cluster, &known, 60), goes);
+    let goes = async { heartbeat_with_addr(&cluster, "alice", "10.0.0.2:9000").await };
+    let (moved, ()) = tokio::join!(since(&cluster, &last_cursor, 60), goes);
     assert_eq!(moved["changes"], json!({"joined": [], "left": [], "moved": elsewhere}));
     assert_eq!((&moved["count"], &moved["is_leader"]), (&json!(1), &json!(true)));
-    moved["cursor"].as_str().expect("text").clone_into(&mut known);
+    moved["cursor"].as_str().expect("text").clone_into(&mut last_cursor);
 
-    // Nobody asks for anything: the time-out itself is the news.
-    let left = since(&cluster, &known, 60).await;
+    // No request is sent meanwhile. The timeout itself is the change.
+    let left = since(&cluster, &last_cursor, 60).await;
     assert_eq!(left["changes"], json!({"joined": [], "left": gone, "moved": []}));
     assert_eq!((&left["count"], left.get("reset")), (&json!(0), None));
 }
 
 #[tokio::test]
-async fn who_has_waited_long_enough_is_told_that_nothing_changed() {
+async fn a_long_poll_without_changes_is_answered_when_its_wait_is_over() {
     let cluster = Plan::quick().nodes(1).start().await;
-    let known = cursor(&cluster).await;
+    let last_cursor = cursor(&cluster).await;
     let started = Instant::now();
-    let nothing = since(&cluster, &known, 1).await;
+    let nothing = since(&cluster, &last_cursor, 1).await;
     assert!(started.elapsed() >= Duration::from_secs(1));
     assert_eq!(nothing["changes"], json!({"joined": [], "left": [], "moved": []}));
-    assert_eq!(nothing["cursor"], known);
-    assert_eq!(since(&cluster, &known, 0).await["cursor"], known);
+    assert_eq!(nothing["cursor"], last_cursor);
+    assert_eq!(since(&cluster, &last_cursor, 0).await["cursor"], last_cursor);
 }
 
 #[tokio::test]
 async fn a_cursor_of_another_leader_gets_the_whole_list() {
     let mut cluster = Plan::quick().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
-    cluster.beat("alice").await;
-    let known = cursor(&cluster).await;
+    cluster.heartbeat("alice").await;
+    let last_cursor = cursor(&cluster).await;
     let old = cluster.leader().await;
     cluster.kill9(old);
     cluster.leader_after(old).await;
-    cluster.beat("alice").await;
-    let whole = since(&cluster, &known, 60).await;
+    cluster.heartbeat("alice").await;
+    let whole = since(&cluster, &last_cursor, 60).await;
     assert_eq!((&whole["reset"], &whole["count"]), (&json!(true), &json!(1)), "{whole}");
     assert_eq!(whole["online_clients"], json!([{"username": "alice", "addr": "10.0.0.1:9000"}]));
     let now = since(&cluster, whole["cursor"].as_str().expect("text"), 0).await;
     assert_eq!(now.get("reset"), None, "{now}");
 }
 
-/// A leader that ends must not wait for those who wait, nor leave them without an answer.
+/// A leader that stops must not wait for long polls, and must answer them.
 #[tokio::test]
-async fn a_leader_that_is_asked_to_end_answers_those_who_wait_and_names_its_successor() {
+async fn a_leader_that_stops_answers_long_polls_with_its_successor() {
     let mut cluster = Plan::documented().env("RUST_LOG", "info,rollcall::http=debug").start().await;
     let old = cluster.leader().await;
-    let known = cursor(&cluster).await;
-    let path = format!("/discover?since={known}&wait=60");
+    let last_cursor = cursor(&cluster).await;
+    let path = format!("/discover?since={last_cursor}&wait=60");
     let asked = join_all((0..POLLS).map(|_| cluster.at(old).get(&path)));
     let ask_to_end = async {
         let waiting = || cluster.stderr(old).matches("a client waits for changes").count();
@@ -124,9 +125,9 @@ async fn a_leader_that_is_asked_to_end_answers_those_who_wait_and_names_its_succ
         cluster.terminate(old);
     };
     let (answers, ()) = tokio::join!(asked, ask_to_end);
-    let of = |status: u16| answers.iter().filter(|answer| answer.status == status).collect::<Vec<&Answer>>();
+    let of = |status: u16| answers.iter().filter(|answer| answer.status == status).collect::<Vec<&Response>>();
     for answer in of(403) {
-        answer.refused(403, "not_leader");
+        answer.expect_error(403, "not_leader");
         assert_ne!(answer.json()["leader"], cluster.name(old));
     }
     assert_eq!(of(403).len() + of(503).len(), answers.len());
@@ -136,8 +137,8 @@ async fn a_leader_that_is_asked_to_end_answers_those_who_wait_and_names_its_succ
     assert!(!log.contains("did not end in time"), "{log}");
 }
 
-/// Users whose list is some 6 MB, in the bucket from before the node's start.
-async fn with_a_long_list() -> Cluster {
+/// A node whose list of users has about 6 MB. The users are in the bucket before the node starts.
+async fn cluster_with_long_list() -> Cluster {
     let mut cluster = Plan::quick().nodes(1).start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let template = fs::read_to_string(cluster.bucket().join("users/alice/profile.json")).expect("it is stored");
@@ -157,8 +158,8 @@ async fn with_a_long_list() -> Cluster {
 }
 
 #[tokio::test]
-async fn readers_that_do_not_read_keep_lists_from_others_but_not_heartbeats() {
-    let cluster = with_a_long_list().await;
+async fn stalled_readers_exhaust_the_list_budget_but_not_heartbeats() {
+    let cluster = cluster_with_long_list().await;
     let mut readers = Vec::new();
     for _ in 0..60 {
         let mut reader = TcpStream::connect(cluster.api(0)).await.expect("it listens");
@@ -170,7 +171,7 @@ async fn readers_that_do_not_read_keep_lists_from_others_but_not_heartbeats() {
     let refused = readers.iter().filter(|(status, _)| status == b"HTTP/1.1 503").count();
     assert!((1..60).contains(&refused), "{refused} of 60 are refused");
     let answer = cluster.at(0).get("/users").await;
-    answer.refused(503, "overloaded");
+    answer.expect_error(503, "overloaded");
     let heartbeat = cluster.at(0).post("/heartbeat", r#"{"username":"alice"}"#).await;
     assert_eq!(heartbeat.status, 200, "{heartbeat}");
     cluster.register("bob", "10.0.0.2:9000").await;
