@@ -4,7 +4,8 @@
 #
 #   ./download_online_clients.sh [LEADER_URL]
 #
-# The URL of any node works, because a follower names the leader. Runs on bash 3.2 (macOS) and later.
+# The URL of any node works, because a follower names the leader. Runs on bash 3.2 (macOS) and
+# later.
 
 set -euo pipefail
 # Character ranges such as a-z must mean bytes in every locale.
@@ -12,7 +13,7 @@ export LC_ALL=C
 
 readonly DEFAULT_URL="http://localhost:3000"
 # Longest wait, in seconds, for an election or for a node that is just starting.
-readonly PATIENCE_SECONDS=15
+readonly MAX_WAIT_SECONDS=15
 readonly RULE="==================================="
 # The rules of the server for names. A name that breaks them could be a path outside the directory.
 readonly USERNAME='^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'
@@ -71,20 +72,23 @@ find_decode_flag() {
     fail "base64 of this system cannot decode; install coreutils"
 }
 
-# request URL FILE [CURL_OPTION...]: writes the body to FILE, and prints the status (000 for no response).
+# request URL FILE [CURL_OPTION...]: writes the body to FILE, and prints the status (000 for no
+# response).
 request() {
     local url="$1" file="$2" status
     shift 2
     : >"$file"
-    # No .curlrc, and no globbing, because an IPv6 host has brackets. A stalled response is aborted; a long one is not.
-    if ! status=$(curl -q -sS -g --connect-timeout 3 --speed-limit 1 --speed-time "$PATIENCE_SECONDS" "$@" \
+    # No .curlrc, and no globbing, because an IPv6 host has brackets. A stalled response is aborted;
+    # a long one is not.
+    if ! status=$(curl -q -sS -g --connect-timeout 3 --speed-limit 1 --speed-time "$MAX_WAIT_SECONDS" "$@" \
         -o "$file" -w '%{http_code}' "$url" 2>"$work/curl"); then
         status="000"
     fi
     printf '%s' "$status"
 }
 
-# leader_url FILE: prints the leader's URL from the response in FILE; nothing if it has none or an invalid one.
+# leader_url FILE: prints the leader's URL from the response in FILE; nothing if it has none or an
+# invalid one.
 leader_url() {
     local url
     url=$(jq -r 'if type == "object" and (.leader_url | type) == "string" then .leader_url else "" end' "$1" 2>/dev/null) || url=""
@@ -106,8 +110,8 @@ reason() {
 
 # wait_or_fail WHAT: waits before the next attempt, or fails with WHAT after the longest wait.
 wait_or_fail() {
-    if [ "$SECONDS" -ge "$PATIENCE_SECONDS" ]; then fail "$1 (tried for $PATIENCE_SECONDS s)"; fi
-    if [ -z "$is_waiting" ]; then printf 'Waiting for a leader (at most %s s) ...\n' "$PATIENCE_SECONDS" >&2; fi
+    if [ "$SECONDS" -ge "$MAX_WAIT_SECONDS" ]; then fail "$1 (tried for $MAX_WAIT_SECONDS s)"; fi
+    if [ -z "$is_waiting" ]; then printf 'Waiting for a leader (at most %s s) ...\n' "$MAX_WAIT_SECONDS" >&2; fi
     is_waiting=yes
     sleep 0.3 2>/dev/null || sleep 1
 }
@@ -168,11 +172,12 @@ fetch() {
     done
 }
 
-# Splits the response into small files, so that no image is held in a variable. $work/index has one line for each
-# client (C) and image (I), in order. $work/info.N is the info.json of the N-th client, and $work/data.N is the N-th
-# image in base64.
+# Splits the response into small files, so that no image is held in a variable. $work/index has one
+# line for each client (C) and image (I), in order. $work/info.N is the info.json of the N-th
+# client, and $work/data.N is the N-th image in base64.
 split_answer() {
-    # A control character could break a line or control the terminal. No valid name or address contains one.
+    # A control character could break a line or control the terminal. No valid name or address
+    # contains one.
     jq -r '
         def text: if type == "string" then gsub("[[:cntrl:]]"; "?") else "" end;
         def base64: if type == "string" and (test("[^A-Za-z0-9+/=]") | not) then . else "" end;
@@ -192,8 +197,8 @@ split_answer() {
     if [ ! -e "$work/index" ]; then : >"$work/index"; fi
 }
 
-# save TARGET COMMAND...: writes the output of the command atomically to TARGET. A symbolic link of that name is
-# replaced, never followed.
+# save TARGET COMMAND...: writes the output of the command atomically to TARGET. A symbolic link of
+# that name is replaced, never followed.
 save() {
     local target="$1" folder="${1%/*}"
     shift
@@ -220,7 +225,8 @@ failed() {
     failures=$((failures + 1))
 }
 
-# Creates the folder of one client. Sets $folder, which is empty if the client's files cannot be saved.
+# Creates the folder of one client. Sets $folder, which is empty if the client's files cannot be
+# saved.
 save_client() {
     local name="$1" addr="$2" images="$3" info="$4"
     folder=""

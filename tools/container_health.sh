@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 #
-# Health check of a container. The exit code is 0 if the program in the container responds with status 200. The container
-# image has no curl, so the script uses bash only.
+# Health check of a container. The exit code is 0 if the program in the container responds with
+# status 200. The container image has no curl, so the script uses bash only.
 #
 #   tools/container_health.sh [PORT [PATH]]     # default: /healthz of a peer on port 9100
 

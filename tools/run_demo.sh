@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 #
-# The demo of requirement 000. Three users register with passwords, send heartbeats, and are listed every few seconds.
-# Then one of them stops, and the demo shows that it expires.
+# The demo of requirement 000. Three users register with passwords, send heartbeats, and are listed
+# every few seconds. Then one of them stops, and the demo shows that it expires.
 #
 #   tools/run_demo.sh
 #
-# Starts three nodes in a temporary directory on free ports, and removes everything at the end. The exit code is 0 if
-# all steps succeed, else 1. It takes about twice the TTL, plus the time of a first build.
+# Starts three nodes in a temporary directory on free ports, and removes everything at the end. The
+# exit code is 0 if all steps succeed, else 1. It takes about twice the TTL, plus the time of a
+# first build.
 
 set -euo pipefail
 

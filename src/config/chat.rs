@@ -1,5 +1,6 @@
-//! Settings of a chat peer: defaults < file (YAML) < environment < flags. What cannot be read is refused wherever it
-//! stands: who wrote it expects it to count.
+//! Settings of a chat peer. Flags override the environment, which overrides the file (YAML), which
+//! overrides the defaults. An invalid value is an error even if it is overridden, because its
+//! author expects it to apply.
 
 pub(super) mod settings;
 
@@ -22,7 +23,8 @@ const NAME_RULE: &str = "1 to 32 characters without spaces and @";
 const COUNT_RULE: &str = "a whole number from 1 to 1000000";
 const DURATION_RULE: &str = "a time such as 500ms, 5s or 1m30s";
 
-/// Reads the file, if one is named, and loads the settings. `flags` are texts by the name of their setting.
+/// Reads the file, if one is given, and loads the settings. `flags` are pairs of setting key and
+/// value.
 ///
 /// # Errors
 /// [`ConfigError`], the first one found.
@@ -40,8 +42,8 @@ pub fn read(
     load(Some((&path.display().to_string(), &text)), env, flags)
 }
 
-/// Puts the settings together. `file` is the name and text of the configuration file, if there is one; `env` looks
-/// up an environment variable; `flags` are texts by the name of their setting.
+/// Merges and checks the settings. `file` is the name and the content of the configuration file.
+/// `env` returns the value of an environment variable. `flags` are pairs of setting key and value.
 ///
 /// # Errors
 /// [`ConfigError`], the first one found.
@@ -95,7 +97,8 @@ fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<PeerSe
     })
 }
 
-/// A setting that is a text with the rule of `parse`; white space around it does not count.
+/// Reads a setting with the parser `parse`. White space around the value is ignored. `expected`
+/// describes valid values.
 fn parsed<T>(
     layers: &Layers,
     setting: &Setting,
@@ -105,7 +108,7 @@ fn parsed<T>(
     Ok(layers.parsed_by(setting, expected, |text| parse(text.trim()))?.map(|given| given.value))
 }
 
-/// The same, for a setting that has a default.
+/// Reads a setting that has a default, as [`parsed`] does.
 fn required<T>(
     layers: &Layers,
     setting: &Setting,
@@ -115,17 +118,20 @@ fn required<T>(
     Ok(with_default(layers.parsed_by(setting, expected, |text| parse(text.trim()))?).value)
 }
 
+/// Reads a number from 1 to 1,000,000.
 fn count(layers: &Layers, setting: &Setting) -> Result<usize, ConfigError> {
     let is_count = |count: &usize| (1..=1_000_000).contains(count);
     required(layers, setting, COUNT_RULE, |text| text.parse().ok().filter(is_count))
 }
 
+/// Reads a duration above 0.
 fn duration(layers: &Layers, setting: &Setting) -> Result<Duration, ConfigError> {
     let parse = |text: &str| parse_duration(text).filter(|duration| !duration.is_zero());
     required(layers, setting, DURATION_RULE, parse)
 }
 
-/// The level, unless it stands in the file and `RUST_LOG` is set: that is of the environment, which wins over the file.
+/// Log level. A level in the file is ignored if `RUST_LOG` is set, because the environment
+/// overrides the file.
 fn log_level(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<LogLevel>, ConfigError> {
     let parse = |text: &str| LogLevel::ALL.into_iter().find(|level| level.name() == text.trim());
     let found = layers.parsed_by(&settings::LOG_LEVEL, "error, warn, info, debug or trace", parse)?;
@@ -139,7 +145,7 @@ fn parse_base_url(text: &str) -> Option<String> {
     is_url.then(|| text.trim_end_matches('/').to_owned())
 }
 
-/// Also as YAML may have it.
+/// Parses a boolean in all spellings of YAML.
 fn parse_bool(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" => Some(true),
@@ -152,7 +158,8 @@ fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && u16::from_str(port).is_ok())
 }
 
-/// A port without a host is this machine's alone: whoever wants others to read how a peer is has to say so.
+/// Parses the metrics address. A port without a host means 127.0.0.1, so that the metrics are
+/// public only on request.
 fn parse_metrics_addr(text: &str) -> Option<String> {
     match text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
         Ok(port) => Some(format!("127.0.0.1:{port}")),
@@ -160,7 +167,7 @@ fn parse_metrics_addr(text: &str) -> Option<String> {
     }
 }
 
-/// `1h`, `1m30s`, `2.5s`, `500ms`: numbers with units, one after another.
+/// Parses a duration such as `1h`, `1m30s`, `2.5s` or `500ms`: numbers with units, added up.
 fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
@@ -182,7 +189,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
         rest = &rest[unit_end..];
         total = total.checked_add(Duration::try_from_secs_f64(number * unit).ok()?)?;
     }
-    // Longer waits than a day are mistakes, and would overflow elsewhere.
+    // More than a day is a mistake, and would overflow timers.
     (total <= Duration::from_hours(24)).then_some(total)
 }
 

@@ -61,6 +61,7 @@ struct Membership {
     nodes: usize,
 }
 
+/// The state of a replica that leads or follows.
 #[derive(Debug)]
 enum ReplicaRole {
     Leader(LeaderReplica),
@@ -149,6 +150,7 @@ impl Replica {
         }
     }
 
+    /// Sets the leader's coverage of the users, and starts the log if it has no base.
     fn set_users_coverage(leader: &mut LeaderReplica, coverage: Coverage, log: &mut BatchLog) {
         leader.users_coverage = coverage;
         if log.position().is_none() {
@@ -282,6 +284,7 @@ impl Replica {
         true
     }
 
+    /// Records a batch of the leader: appends it to the log, or catches up with the batches before it.
     fn append_batch(&mut self, position: LogPosition, rows: &Rows, now: BootMs, out: &mut Vec<Action>) {
         let ReplicaRole::Follower(follower) = &mut self.role else { return };
         if position.number <= follower.up_to {
@@ -401,6 +404,7 @@ impl Replica {
         }
     }
 
+    /// Merges the rows of a pull response, and sends the next request or ends the catch-up.
     #[expect(clippy::too_many_arguments, reason = "the fields of one message, and what every handler takes")]
     fn handle_pull_response(
         &mut self,
@@ -480,6 +484,7 @@ impl Replica {
         }
     }
 
+    /// Sends the status message of this leader to all other nodes.
     fn send_leader_status(&mut self, now: BootMs, out: &mut Vec<Action>) {
         let ReplicaRole::Leader(leader) = &mut self.role else { return };
         leader.status_sent_at = now;

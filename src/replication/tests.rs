@@ -131,13 +131,13 @@ fn a_catch_up_goes_on_when_batches_are_missed_meanwhile() {
             world.register();
         }
         // One response arrives per round, and all batches to the node are lost during the catch-up.
-        let mut parts = 0;
+        let mut responses = 0;
         for (from, to, boot, message) in std::mem::take(&mut world.in_flight) {
             from_the_start += usize::from(
                 from.0 == 1 && matches!(message, ReplicaMessage::PullRequest { from: PullCursor::Clients(None), .. }),
             );
-            parts += usize::from(to.0 == 1 && matches!(message, ReplicaMessage::PullResponse { .. }));
-            if to.0 == 1 && parts > 1 {
+            responses += usize::from(to.0 == 1 && matches!(message, ReplicaMessage::PullResponse { .. }));
+            if to.0 == 1 && responses > 1 {
                 world.in_flight.push((from, to, boot, message));
             } else if to.0 != 1
                 || !matches!(message, ReplicaMessage::Batch { .. })

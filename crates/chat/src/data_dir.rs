@@ -1,7 +1,8 @@
 //! Data directory of a peer: its id and its history.
 //!
-//! The history is a file of JSON lines. Lines are appended by a separate thread, so a process that is killed loses at most
-//! the last lines. A lock on the identity file keeps a second process out of the directory.
+//! The history is a file of JSON lines. Lines are appended by a separate thread, so a process that
+//! is killed loses at most the last lines. A lock on the identity file keeps a second process out
+//! of the directory.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -24,7 +25,8 @@ const HISTORY: &str = "history.jsonl";
 const MAX_LINES_BEFORE_COMPACTION: usize = 50_000;
 /// Longest line that is read, in bytes. This program writes no longer ones.
 const MAX_LINE_BYTES: usize = 128 * 1024;
-/// Capacity of the queue to the writer thread, in entries. If the disk is too slow, further entries are not stored.
+/// Capacity of the queue to the writer thread, in entries. If the disk is too slow, further entries
+/// are not stored.
 const WRITE_QUEUE_ENTRIES: usize = 4096;
 
 /// Content of the directory, and the log that appends to it.
@@ -34,7 +36,8 @@ pub(super) struct DataDir {
     pub(super) log: HistoryLog,
 }
 
-/// Appends entries to the history file on a separate thread. Dropping it waits until the queue is written.
+/// Appends entries to the history file on a separate thread. Dropping it waits until the queue is
+/// written.
 pub(super) struct HistoryLog {
     entries: Option<mpsc::SyncSender<Arc<ChatEntry>>>,
     writer: Option<thread::JoinHandle<()>>,
@@ -42,8 +45,8 @@ pub(super) struct HistoryLog {
 }
 
 impl DataDir {
-    /// Opens or creates the directory. `new_id` becomes the id of a peer that has none yet. At most `max_per_author` entries
-    /// of each author are kept.
+    /// Opens or creates the directory. `new_id` becomes the id of a peer that has none yet. At most
+    /// `max_per_author` entries of each author are kept.
     ///
     /// # Errors
     /// An I/O error, another process that uses the directory, or an identity file that is damaged.

@@ -1,7 +1,9 @@
-//! Event loop of the peer: connects the engine to the sockets, the clock, the history file and the user.
+//! Event loop of the peer: connects the engine to the sockets, the clock, the history file and the
+//! user.
 //!
-//! It takes one input at a time, passes it to the engine as an [`Event`], and performs the returned [`Action`]s in order.
-//! It makes no decision of its own, except that it disconnects links whose send queue does not drain.
+//! It takes one input at a time, passes it to the engine as an [`Event`], and performs the returned
+//! [`Action`]s in order. It makes no decision of its own, except that it disconnects links whose
+//! send queue does not drain.
 
 use std::time::Duration;
 
@@ -25,7 +27,8 @@ use super::profile::PeerProfile;
 use super::send_queues::SendQueues;
 use rollcall_core::clock::{boot_now, wall_now};
 
-/// Longest sleep of the timer, in milliseconds. Only bounds the arithmetic: an early wake-up does no harm.
+/// Longest sleep of the timer, in milliseconds. Only bounds the arithmetic: an early wake-up does
+/// no harm.
 const MAX_SLEEP_MS: u64 = 3_600_000;
 /// Time that the links have at the end to write their queues.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -77,8 +80,8 @@ pub(super) struct Inputs {
 }
 
 impl PeerDriver {
-    /// Runs until `stop` is cancelled. Then it handles the requests in the queue, closes the send queues and waits at most
-    /// [`CLOSE_TIMEOUT`] until they are written.
+    /// Runs until `stop` is cancelled. Then it handles the requests in the queue, closes the send
+    /// queues and waits at most [`CLOSE_TIMEOUT`] until they are written.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         self.feed(Event::TimerFired);
         let (mut timer, mut timer_set_for) = (std::pin::pin!(sleep(Duration::ZERO)), None);
@@ -124,7 +127,8 @@ impl PeerDriver {
         let tasks = self.network.tasks.clone();
         let ended = timeout(CLOSE_TIMEOUT, tasks.wait());
         let mut ended = std::pin::pin!(ended);
-        // Connection events are read and dropped, because a link that waits for a free place in this channel would not write.
+        // Connection events are read and dropped, because a link that waits for a free place in
+        // this channel would not write.
         loop {
             tokio::select! {
                 result = &mut ended => {
@@ -142,8 +146,9 @@ impl PeerDriver {
         }
     }
 
-    /// Backpressure: while a send queue is above its high-water mark, the driver takes no further input, so a burst is sent at
-    /// the speed of its readers. A link whose queue does not drain in time is disconnected, because all others wait for it.
+    /// Backpressure: while a send queue is above its high-water mark, the driver takes no further
+    /// input, so a burst is sent at the speed of its readers. A link whose queue does not drain in
+    /// time is disconnected, because all others wait for it.
     async fn apply_backpressure(&mut self) {
         for link in self.queues.wait_until_drained().await {
             self.disconnect_slow_link(link);
@@ -199,7 +204,8 @@ impl PeerDriver {
             PeerRequest::SendDirect { to, text } => self.feed(Event::DirectRequested { to, text }),
             PeerRequest::SetProfile(profile) => self.feed(Event::ProfileSet(profile)),
             PeerRequest::ListPeers(reply) => {
-                // The send fails if the requester has dropped the receiver. Then nobody needs the reply.
+                // The send fails if the requester has dropped the receiver. Then nobody needs the
+                // reply.
                 let _ = reply.send(self.engine.peers());
                 self.feed(Event::ListRequested);
             }
@@ -228,7 +234,8 @@ impl PeerDriver {
         for action in actions {
             self.perform(action);
         }
-        // After all actions: the actions that follow from the disconnection must not overtake these.
+        // After all actions: the actions that follow from the disconnection must not overtake
+        // these.
         while let Some(link) = self.queues.pop_overflowed() {
             self.disconnect_slow_link(link);
         }

@@ -1,7 +1,7 @@
 //! Log lines about the links and the registry, for operators.
 //!
-//! Events that the user also sees as a notice are logged at `info` or below: on a terminal only warnings are shown by
-//! default, so the user does not see them twice.
+//! Events that the user also sees as a notice are logged at `info` or below: on a terminal only
+//! warnings are shown by default, so the user does not see them twice.
 
 use std::net::IpAddr;
 
@@ -30,7 +30,8 @@ pub(super) fn too_slow(link: LinkId, peer: PeerId, queued_bytes: usize) {
     warn!(%peer, link = link.0, queued_bytes, "disconnected: the peer reads too slowly; message_buffer_size sets the size of the send queue");
 }
 
-/// `is_expected` if a peer should be at the address. Addresses from lists of other peers are often out of date.
+/// `is_expected` if a peer should be at the address. Addresses from lists of other peers are often
+/// out of date.
 pub(super) fn dial_failed(address: &PeerEndpoint, why: &str, is_expected: bool) {
     if is_expected {
         info!(%address, reason = why, "dial failed; trying again later");

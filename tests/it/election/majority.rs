@@ -1,4 +1,4 @@
-//! Who may lead at all: a node that a majority stands behind, and nobody else.
+//! Only a node with a majority leads.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::cluster::{Plan, until};
 const OBSERVATION_TIME: Duration = Duration::from_secs(4);
 
 #[tokio::test]
-async fn one_of_three_never_serves_and_says_so() {
+async fn one_of_three_nodes_never_serves_and_reports_no_leader() {
     let mut cluster = Plan::quick().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let (last, leader) = cluster.follower().await;
@@ -63,7 +63,7 @@ async fn a_leader_whose_followers_are_frozen_stops_serving() {
 }
 
 #[tokio::test]
-async fn a_cluster_of_one_leads_at_once_and_needs_nobody() {
+async fn a_cluster_of_one_leads_at_once() {
     let mut cluster = Plan::documented().nodes(1).start().await;
     let ready_at = Instant::now();
     cluster.leader().await;

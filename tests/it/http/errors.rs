@@ -3,7 +3,7 @@
 use image::ImageFormat;
 
 use crate::cluster::{Cluster, Plan};
-use crate::sample_images::{picture, png, png_with_declared_size};
+use crate::sample_images::{encoded_image, png, png_with_declared_size};
 
 const KIB: usize = 1024;
 const MAX_JSON: usize = 64 * KIB;
@@ -89,7 +89,7 @@ async fn each_invalid_image_gets_its_documented_error_and_stores_nothing() {
     torn.truncate(torn.len() / 2);
     let rows: [(Vec<u8>, u16, &str); 8] = [
         (png(129, 1, 0), 400, "image_dimensions"),
-        (picture(ImageFormat::Jpeg, 1, 129, 0), 400, "image_dimensions"),
+        (encoded_image(ImageFormat::Jpeg, 1, 129, 0), 400, "image_dimensions"),
         (png_with_declared_size(60_000, 60_000), 400, "image_dimensions"),
         (torn, 400, "image_corrupt"),
         (b"GIF89a, which is no format of ours".to_vec(), 415, "image_type"),
@@ -116,7 +116,7 @@ async fn images_of_every_format_up_to_the_limit_are_stored_byte_for_byte() {
         (ImageFormat::WebP, "webp", "image/webp"),
     ];
     for (format, ending, media_type) in formats {
-        let bytes = picture(format, 128, 128, 9);
+        let bytes = encoded_image(format, 128, 128, 9);
         let name = cluster.upload("alice", &bytes).await;
         assert!(name.ends_with(&format!(".{ending}")), "{name}");
         let answer = cluster.lead().get(&format!("/image/alice/{name}")).await;

@@ -1,30 +1,35 @@
-//! How things are shown. Whatever others wrote is made harmless here, and nowhere later.
+//! Formats notices, peer lists and the history as lines.
+//!
+//! Texts of other peers can contain terminal escapes. This is the only place that replaces them;
+//! the callers print the lines unchanged.
 
 use crate::engine::{ChatEntry, ChatTransport, Contact, Notice, PeerInfo};
 use crate::text::sanitize_line;
 use rollcall_core::WallMs;
 
-/// The most characters of a name on the screen.
+/// Longest name in the output, in characters.
 const NAME_CHARS: usize = 64;
-/// The most characters of anything else.
+/// Longest other text in the output, in characters.
 const TEXT_CHARS: usize = 8 * 1024;
 
-/// The lines that a notice is for a person; none if it is not shown in this mode.
+/// Formats a notice; no lines if it is not shown in this mode.
 #[must_use]
 pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
     match notice {
-        // Nothing would be there but a name.
+        // The line would contain only a name.
         Notice::Post { text, .. } | Notice::Direct { text, .. } if text.trim().is_empty() => Vec::new(),
         Notice::PeerFound { peer, .. } if is_verbose => vec![format!("[DISCOVERY] Found peer: {}", uid(peer))],
         Notice::PeerLost { peer, reason } if is_verbose => {
             vec![format!("[DISCOVERY] Lost peer: {}: {}", uid(peer), text(reason))]
         }
-        Notice::Post { from, text: said, .. } if is_verbose => vec![format!("[POST] {}: {}", uid(from), text(said))],
-        Notice::Direct { from, text: said, .. } if is_verbose => {
-            vec![format!("[DM] From {}: {}", uid(from), text(said))]
+        Notice::Post { from, text: content, .. } if is_verbose => {
+            vec![format!("[POST] {}: {}", uid(from), text(content))]
         }
-        Notice::Post { from, text: said, .. } | Notice::Direct { from, text: said, .. } => {
-            vec![format!("{}: {}", shown_name(from), text(said))]
+        Notice::Direct { from, text: content, .. } if is_verbose => {
+            vec![format!("[DM] From {}: {}", uid(from), text(content))]
+        }
+        Notice::Post { from, text: content, .. } | Notice::Direct { from, text: content, .. } => {
+            vec![format!("{}: {}", shown_name(from), text(content))]
         }
         Notice::Profile { from, profile, refused } => {
             let avatar = profile.avatar.as_ref();
@@ -44,17 +49,21 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
             lines.extend(refused.as_ref().map(|why| format!("! the avatar of {} is left out: {why}", uid(from))));
             lines
         }
-        Notice::AddressMismatch { uid, source } => vec![format!("! {} writes from {source}", name(uid))],
-        Notice::DuplicateName { uid, source } => vec![format!("! somebody at {source} calls itself {} too", name(uid))],
+        Notice::AddressMismatch { uid, source } => {
+            vec![format!("! {} sends from {source}, which is not the address it claims", name(uid))]
+        }
+        Notice::DuplicateName { uid, source } => {
+            vec![format!("! another program at {source} uses the name {}", name(uid))]
+        }
         Notice::Unreachable { endpoint, reason } => {
-            vec![format!("! {endpoint} is not reached: {}; trying again", text(reason))]
+            vec![format!("! cannot reach {endpoint}: {}; trying again", text(reason))]
         }
         Notice::Rejected { reason } => vec![format!("! {}", text(reason))],
         Notice::NamesReceived { from, uids } if is_verbose => {
             let names: Vec<String> = uids.iter().map(|uid| name(uid)).collect();
             vec![format!("[PEER LIST] From {}: {}", uid(from), names.join(", "))]
         }
-        // Whoever was meant by the name that it displays: this is who got it.
+        // The recipient may have been found by its display name, which is not unique: show the id.
         Notice::DirectSent { to } if to.display_name.is_some() => {
             vec![format!("[DM] To {} ({})", shown_name(to), uid(to))]
         }
@@ -66,7 +75,7 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
     }
 }
 
-/// Who is here.
+/// Formats the list of known peers.
 #[must_use]
 pub fn peer_list_lines(known: &[PeerInfo]) -> Vec<String> {
     let head = format!("[KNOWN PEERS] ({} peers):", known.len());
@@ -83,18 +92,18 @@ pub fn peer_list_lines(known: &[PeerInfo]) -> Vec<String> {
     [head].into_iter().chain(each).collect()
 }
 
-/// What was said.
+/// Formats the history.
 #[must_use]
-pub fn history_lines(said: &[(Contact, ChatEntry)]) -> Vec<String> {
-    let head = format!("[HISTORY] ({} messages):", said.len());
-    let each = said.iter().map(|(from, entry)| {
+pub fn history_lines(messages: &[(Contact, ChatEntry)]) -> Vec<String> {
+    let head = format!("[HISTORY] ({} messages):", messages.len());
+    let each = messages.iter().map(|(from, entry)| {
         let when = WallMs::new(entry.said_at.saturating_mul(1000)).to_rfc3339();
         format!("  {when} {}: {}", shown_name(from), text(&entry.text))
     });
     [head].into_iter().chain(each).collect()
 }
 
-/// What a person calls somebody.
+/// Display name of a contact, or its id without one.
 fn shown_name(contact: &Contact) -> String {
     contact.display_name.as_ref().map_or_else(|| uid(contact), |called| name(called))
 }
@@ -107,8 +116,8 @@ fn name(given: &str) -> String {
     sanitize_line(given, NAME_CHARS)
 }
 
-fn text(said: &str) -> String {
-    sanitize_line(said, TEXT_CHARS)
+fn text(content: &str) -> String {
+    sanitize_line(content, TEXT_CHARS)
 }
 
 #[cfg(test)]
@@ -148,14 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn who_displays_a_name_is_told_apart_when_a_message_went_there() {
+    fn the_id_of_a_recipient_with_a_display_name_is_shown() {
         let to = |display_name| notice_lines(&Notice::DirectSent { to: Contact { display_name, ..al() } }, false);
         assert_eq!(to(al().display_name), ["[DM] To Al (alice@192.168.1.11)"]);
         assert_eq!(to(None), Vec::<String>::new());
     }
 
     #[test]
-    fn a_message_of_white_space_is_not_shown() {
+    fn a_message_of_only_white_space_is_not_shown() {
         for (text, is_blank) in [("", true), (" \t\r\n\u{a0}\u{2003}\u{2028}", true), (" . ", false)] {
             let post = Notice::Post { from: al(), text: text.into(), said_at: 0, number: "1".into() };
             let direct = Notice::Direct { from: al(), text: text.into(), said_at: 0 };
@@ -166,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_others_write_reaches_the_terminal_as_it_came() {
+    fn texts_of_other_peers_reach_the_terminal_without_escapes() {
         let evil = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}\r\n[POST] bob: forged".repeat(999);
         let from = Contact { uid: evil.clone(), display_name: Some(evil.clone()), via: ChatTransport::Mesh };
         let profile = PeerProfile::new(&evil, &evil, None);
