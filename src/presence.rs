@@ -1,9 +1,11 @@
-//! Who is online.
+//! Presence: which clients are online.
 //!
-//! [`PresenceTable`] decides it from heartbeats, purely; [`PresenceClock`] keeps our own pauses from counting against clients; the change log
-//! remembers what changed, for those who know an earlier list.
-//! Nothing here reads a clock, and nothing knows whether a name is registered. Presence comes from heartbeats alone
-//! and is kept in memory; [`ReplicatedClient`] is how it reaches the other nodes.
+//! [`PresenceTable`] decides it from heartbeats. [`PresenceClock`] excludes the time in which
+//! clients could not reach this node or any leader. The change log answers "what changed since
+//! version v".
+//!
+//! All of it is pure: nothing here reads a clock or knows which names are registered. Presence is
+//! held in memory only. [`ReplicatedClient`] is the row that nodes send to each other.
 
 mod change_log;
 mod client_rows;

@@ -1,11 +1,12 @@
-//! The use cases: register, heartbeat, lists and pictures.
+//! The registry: registration, login, heartbeats, lists and images, independent of HTTP.
 //!
-//! [`Registry`] joins what lasts (the bucket), what is derived from it (the index of profiles) and what is only
-//! remembered (presence). It does not know HTTP, nor who leads: whoever composes it calls [`Registry::begin_term`] when
-//! others may have written meanwhile. Time comes in as an argument; randomness is drawn in `random.rs`.
+//! [`Registry`] combines durable data (the bucket), the index derived from it, and presence, which
+//! is in memory only. It does not know which node leads: its owner calls [`Registry::begin_term`]
+//! when other nodes may have written to the bucket. Time is an argument. Randomness comes from
+//! `random.rs`.
 //!
-//! The work is done by components: `users/`, `auth/`, `images/`, `online/` and the side of the replication. [`Registry`]
-//! only wires them together.
+//! The work is done by components in `users/`, `auth/`, `images/`, `online/` and by the replication
+//! source. [`Registry`] only wires them together.
 
 mod auth;
 mod coverage;
@@ -42,13 +43,13 @@ pub use online::online_clients::OnlineChanges;
 pub use replicated_rows::{ReplicatedUser, RowNo, Rows};
 pub use users::registrar::{CompletedRegistration, RegisterOutcome, RegisterRequest};
 pub use users::user_list::{UserRow, UsersVersion};
-// What lists are made of, for those who do not know where presence comes from.
+// Types of list rows, re-exported so that callers need not name the presence module.
 pub use crate::presence::{OfflineReason, OnlineRow};
 
 use crate::presence::PresenceTable;
 use crate::storage::Bucket;
 use auth::authorizer::Authorizer;
-use auth::login::Login;
+use auth::login::LoginService;
 use auth::password_verifier::PasswordVerifier;
 use auth::token_signer::TokenSigner;
 use coverage_watch::CoverageWatch;
@@ -66,20 +67,21 @@ use users::profile_store::ProfileStore;
 use users::registrar::Registrar;
 use users::user_list::UserList;
 
-/// What can be set about a registry.
+/// Settings of a registry.
 #[derive(Clone, Copy, Debug)]
 pub struct RegistrySettings {
-    /// For how long a client stays online after a heartbeat.
+    /// Time for which a client stays online after a heartbeat, in milliseconds.
     pub ttl_ms: u64,
-    /// Whether there are other nodes, so that what changes is to be told and a registration to be known to a majority.
+    /// Whether there are other nodes. Then changes are replicated and a registration waits for a
+    /// majority.
     pub replicated: bool,
-    /// Whether a user must have a password.
+    /// Whether every user must have a password.
     pub require_password: bool,
-    /// For how long a token is good.
+    /// Lifetime of a token, in seconds.
     pub token_seconds: u64,
 }
 
-/// The registry. Cheap to clone; all clones are one.
+/// The registry. A clone is a cheap handle to the same registry.
 #[derive(Clone)]
 pub struct Registry(Arc<Components>);
 
@@ -87,7 +89,7 @@ struct Components {
     clients: Arc<OnlineClients>,
     heartbeats: Heartbeats,
     users: UserComponents,
-    login: Login,
+    login: LoginService,
     images: ImageComponents,
     source: Arc<ReplicationSource>,
     coverage: Arc<CoverageWatch>,
@@ -95,7 +97,8 @@ struct Components {
 }
 
 impl Registry {
-    /// A registry that keeps what lasts in `bucket`, makes tokens with `key`, and starts at `now` with nobody online.
+    /// A registry that stores durable data in `bucket` and signs tokens with `key`. It starts at
+    /// `now` with no client online.
     #[must_use]
     pub fn new(bucket: Bucket, settings: RegistrySettings, key: &TokenKey, now: BootMs) -> Self {
         let RegistrySettings { ttl_ms, replicated, require_password, token_seconds } = settings;
@@ -123,7 +126,7 @@ impl Registry {
                 rebuild: IndexRebuild::new(profiles.clone(), source.clone()),
                 registrar,
             },
-            login: Login::new(profiles, proof, tokens, source.clone()),
+            login: LoginService::new(profiles, proof, tokens, source.clone()),
             images: ImageComponents { stream: ImagesStream::new(store.clone(), clients.clone()), store },
             clients,
             source,
@@ -132,35 +135,37 @@ impl Registry {
         }))
     }
 
-    /// For how long a client stays online after a heartbeat.
+    /// Time for which a client stays online after a heartbeat, in milliseconds.
     #[must_use]
     pub fn ttl_ms(&self) -> u64 {
         self.0.clients.ttl_ms()
     }
 
-    /// Notes that this process runs at `now`, and forgets whom nobody heard for a day. To be called several times a
-    /// second: a longer gap counts as a pause of ours, for which no client ages.
+    /// Observes the clock at `now` and removes clients last seen more than a day ago. Call it
+    /// several times a second: on a single node, a longer gap counts as a pause of this process,
+    /// and clients do not age during a pause.
     pub fn tick(&self, now: BootMs) {
         self.0.clients.with_table(now, PresenceTable::sweep);
     }
 
-    /// Whether the bucket answers at `now`. Who asks while another waits for the answer takes that one.
+    /// Checks whether the bucket is available at `now`. Concurrent callers share one request.
     ///
     /// # Errors
-    /// [`StorageUnavailable`] if it does not.
+    /// [`StorageUnavailable`] if it is not.
     pub async fn probe(&self, now: BootMs) -> Result<(), StorageUnavailable> {
         self.0.probe.probe(now).await
     }
 }
 
-/// Heartbeats, and who is online.
+/// Heartbeats and the list of online clients.
 impl Registry {
-    /// Marks a registered user as online from now, at `addr` if one was told. Only a name that is not in the index
-    /// costs a read of the bucket; or a password, or the first token of a user in an term that nobody else told of.
+    /// Records a heartbeat: the registered user is online from now on, at `addr` if one is given.
+    /// The bucket is read only for a name that is not in the index, for a password, and for a
+    /// user's first token in a term whose password state no other node reported.
     ///
     /// # Errors
-    /// [`AuthError`] if nobody registered under that name, the user has a password and `credentials` are not good, or it
-    /// cannot be found out.
+    /// [`AuthError`] if the user is not registered, if the user has a password and `credentials` do
+    /// not match, or if this could not be checked.
     pub async fn heartbeat(
         &self,
         name: &Username,
@@ -171,14 +176,15 @@ impl Registry {
         self.0.heartbeats.heartbeat(name, addr, credentials, caller).await
     }
 
-    /// As [`Self::heartbeat`] for who is online already and has no password, which is what most heartbeats are for; otherwise
-    /// `None`, and nothing is done.
+    /// Like [`Self::heartbeat`], for a client that is online already and has no password. This is
+    /// the common case. Otherwise returns `None` and changes nothing.
     #[must_use]
     pub fn renew(&self, name: &Username, addr: Option<Addr>, now: BootMs) -> Option<AcceptedHeartbeat> {
         self.0.heartbeats.renew(name, addr, now)
     }
 
-    /// As [`Self::heartbeat`] if it can be accepted without waiting for anything; otherwise `None`, and nothing is done.
+    /// Like [`Self::heartbeat`], if the heartbeat can be accepted without waiting. Otherwise
+    /// returns `None` and changes nothing.
     #[must_use]
     pub fn try_heartbeat(
         &self,
@@ -190,52 +196,56 @@ impl Registry {
         self.0.heartbeats.try_heartbeat(name, addr, credentials, caller)
     }
 
-    /// The clients on `page` that are online at `now`, sorted by name. A long page is no picture of one moment: who changes
-    /// while it is read is on it as it was before or after.
+    /// The clients on `page` that are online at `now`, sorted by name. A long page is not a
+    /// consistent snapshot: a client that changes during the read appears in its old or its new
+    /// state.
     #[must_use]
     pub fn online(&self, page: &Page, now: BootMs) -> Vec<OnlineRow> {
         self.0.clients.online(page, now)
     }
 
-    /// As [`Self::online`], part by part.
+    /// Like [`Self::online`], in parts, so that no lock is held for long.
     pub fn online_parts(&self, page: Page, now: BootMs) -> impl Iterator<Item = Vec<OnlineRow>> {
         self.0.clients.online_parts(page, now)
     }
 
-    /// How many clients are online at `now`.
+    /// The number of clients online at `now`.
     #[must_use]
     pub fn online_count(&self, now: BootMs) -> usize {
         self.0.clients.count(now)
     }
 
-    /// A number that is another one whenever a list of the clients online would be another one. It only grows while this
-    /// process runs, by one with each visible change.
+    /// The version of the list of online clients. It grows by 1 with each visible change and never
+    /// goes back while this process runs.
     #[must_use]
     pub fn online_version(&self, now: BootMs) -> u64 {
         self.0.clients.version(now)
     }
 
-    /// What changed from `version` to `now`; `None` if that is not remembered any more, or there was no such version yet.
+    /// The changes from `version` to `now`. `None` if some of them were dropped, or if `version` is
+    /// in the future.
     #[must_use]
     pub fn changes_since(&self, version: u64, now: BootMs) -> Option<OnlineChanges> {
         self.0.clients.changes_since(version, now)
     }
 
-    /// Waits until something visible has changed since this was waited for the last time. Only one may wait: who has more
-    /// to tell passes it on.
+    /// Waits for a visible change since the last call. For a single waiter, which must notify any
+    /// others.
     pub async fn wait_for_change(&self) {
         self.0.clients.wait_for_change().await;
     }
 }
 
-/// UserComponents.
+/// Users.
 impl Registry {
-    /// Registers a user. When this returns `Ok`, the registration is durable and known to a majority of the nodes.
+    /// Registers a user. When this returns `Ok`, the registration is durable and known to a
+    /// majority of the nodes.
     ///
     /// # Errors
-    /// [`RegisterError`] if the name is taken with other data, a password is needed, wrong ones were tried too often, the
-    /// bucket gave no answer, or too few nodes did; then the write may have taken effect, and the same registration may be
-    /// sent again.
+    /// [`RegisterError`] if the name is taken with other data, a required password is missing, or
+    /// too many wrong passwords were tried. Also if the bucket or a majority of the nodes did not
+    /// reply. Then the write may have taken effect, and the caller may send the same registration
+    /// again.
     pub async fn register(
         &self,
         user: RegisterRequest,
@@ -244,53 +254,55 @@ impl Registry {
         self.0.users.registrar.register(user, caller).await
     }
 
-    /// Waits until the index is whole in `term`, 4 s at most.
+    /// Waits until the index is complete in `term`, for at most 4 s.
     ///
     /// # Errors
-    /// [`UsersError::IndexRebuilding`] if it does not become whole in time.
+    /// [`UsersError::IndexRebuilding`] if it is not complete in time.
     pub async fn wait_for_users(&self, term: Term) -> Result<(), UsersError> {
         self.0.users.list.wait_until_complete(term).await
     }
 
-    /// What tells a list of the users of one moment from that of another.
+    /// The version of the list of users at `now`. Equal versions mean equal lists.
     #[must_use]
     pub fn users_version(&self, now: BootMs) -> UsersVersion {
         self.0.users.list.version(now)
     }
 
-    /// The users on `page`, sorted by name, as of `now`. Only those that this node knows: see [`Self::wait_for_users`].
+    /// The users on `page` at `now`, sorted by name. Only users in the index are included; see
+    /// [`Self::wait_for_users`].
     #[must_use]
     pub fn users(&self, page: &Page, now: BootMs) -> Vec<UserRow> {
         self.0.users.list.users(page, now)
     }
 
-    /// As [`Self::users`], part by part.
+    /// Like [`Self::users`], in parts, so that no lock is held for long.
     pub fn users_parts(&self, page: Page, now: BootMs) -> impl Iterator<Item = Vec<UserRow>> {
         self.0.users.list.users_parts(page, now)
     }
 
-    /// Reads the bucket until the index is whole in `term`, or a later term begins. Tries again for as long as the
-    /// bucket does not answer. May be dropped at any time; what was read stays.
+    /// Reads the bucket until the index is complete in `term`, or until a later term begins.
+    /// Retries while the bucket is unavailable. The future may be dropped at any time; profiles
+    /// read so far stay in the index.
     pub async fn rebuild_index(&self, term: Term) {
         self.0.users.rebuild.run(term).await;
     }
 
-    /// Gives a token to who knows the password.
+    /// Issues a token for a user's password.
     ///
     /// # Errors
-    /// [`AuthError`]: the user is not registered, has no password or another one, or has been guessed at too often; or the
-    /// bucket, or a majority of the nodes, gave no answer.
+    /// [`AuthError`] if the user is not registered, has no password or another one, or if too many
+    /// wrong passwords were tried. Also if the bucket or a majority of the nodes did not reply.
     pub async fn login(&self, name: &Username, password: Password, caller: Caller) -> Result<IssuedToken, AuthError> {
         self.0.login.login(name, password, caller).await
     }
 
-    /// NetChanges the password and gives a token for the new one. When this returns `Ok`, the change is durable and known to a
-    /// majority of the nodes, and no token that was given before is good any more. To repeat it does no harm: who knows the
-    /// password that it has already is given a token.
+    /// Changes a user's password and issues a token for the new one. When this returns `Ok`, the
+    /// change is durable and known to a majority of the nodes, and all earlier tokens are invalid.
+    /// The call may be repeated: a caller whose new password is already set gets a token.
     ///
     /// # Errors
-    /// [`AuthError`] as for [`Self::login`]. If the bucket or too few nodes gave an answer, the change may have taken effect;
-    /// the same change may be sent again.
+    /// [`AuthError`] as for [`Self::login`]. If the bucket or a majority of the nodes did not
+    /// reply, the change may have taken effect, and the caller may repeat it.
     pub async fn change_password(
         &self,
         name: &Username,
@@ -302,13 +314,13 @@ impl Registry {
     }
 }
 
-/// ImageChecker.
+/// Images.
 impl Registry {
-    /// Stores a picture of a registered user. When this returns `Ok`, the picture is durable.
+    /// Stores an image of a registered user. When this returns `Ok`, the image is durable.
     ///
     /// # Errors
-    /// [`UploadError`] if the user is not registered, or has a password and `credentials` are not good, the picture breaks a
-    /// rule, or the bucket gave no answer.
+    /// [`UploadError`] if the user is not registered, if the user has a password and `credentials`
+    /// do not match, if the image breaks a rule, or if the bucket did not reply.
     pub async fn upload(
         &self,
         user: &Username,
@@ -319,29 +331,34 @@ impl Registry {
         self.0.images.store.upload(user, bytes, credentials, caller).await
     }
 
-    /// The names of a registered user's pictures, oldest first.
+    /// The names of a registered user's images, oldest first.
     ///
     /// # Errors
-    /// [`LookupError`] if the user is not registered, or the bucket gave no answer.
+    /// [`LookupError`] if the user is not registered, or if the bucket did not reply.
     pub async fn images(&self, user: &Username, now: BootMs) -> Result<Vec<ImageName>, LookupError> {
         self.0.images.store.images(user, now).await
     }
 
-    /// A picture as it was stored. One that was deleted from the bucket may be given for another minute.
+    /// The bytes of an image, as they were stored. An image deleted from the bucket may still be
+    /// returned for a minute.
     ///
     /// # Errors
-    /// [`ImageError`] if there is none of that name, or the bucket gave no answer.
+    /// [`ImageError`] if there is no such image, or if the bucket did not reply.
     pub async fn image(&self, user: &Username, image: &ImageName, now: BootMs) -> Result<Bytes, ImageError> {
         self.0.images.store.image(user, image, now).await
     }
 
-    /// The clients on `page` that are online at `now`, each with its newest 20 pictures, oldest first:
-    /// `{"online_clients":[{"username","addr","images":[{"filename","data"}]}],"count"}`. An error inside the stream must
-    /// abort the answer, so that nobody takes a part for the whole. Until it is dropped the stream keeps others out, so
-    /// whoever reads it must bound how long that takes.
+    /// Streams the clients on `page` that are online at `now`, each with its newest 20 images,
+    /// oldest first. The format is
+    /// `{"online_clients":[{"username","addr","images":[{"filename","data"}]}],"count"}`.
+    ///
+    /// On an error inside the stream, the caller must abort the response, so that no client takes a
+    /// partial list for a complete one. The stream holds one of a limited number of download slots
+    /// until it is dropped, so the caller must bound the time of a slow reader.
     ///
     /// # Errors
-    /// [`ImagesStreamError`] if too many run already, or the bucket does not answer for the first client.
+    /// [`ImagesStreamError`] if too many downloads are running, or if the bucket did not reply for
+    /// the first client.
     pub async fn online_with_images(
         &self,
         page: &Page,
@@ -351,97 +368,103 @@ impl Registry {
     }
 }
 
-/// Terms, and the registries of other nodes.
+/// Terms and replication.
 impl Registry {
-    /// The term that began last.
+    /// The current term.
     #[must_use]
     pub fn term(&self) -> Term {
         self.0.source.term()
     }
 
-    /// Begins a term: others may have written to the bucket until now, so the index counts as not whole and names
-    /// missed before are asked for again. To be followed by [`Self::rebuild_index`]. An older term is ignored.
+    /// Begins a term. Other nodes may have written to the bucket until now. So the index is
+    /// incomplete again, and names not found before are looked up again. The owner must call
+    /// [`Self::rebuild_index`] next. An older term is ignored.
     ///
-    /// It costs next to nothing if the term runs already, so it can be called with every request: nothing may be answered
-    /// in a term that has not begun.
+    /// The call is nearly free if the term has already begun, so it may precede every request. No
+    /// request may be answered in a term that has not begun.
     pub fn begin_term(&self, term: Term) {
         self.0.source.begin_term(term);
     }
 
-    /// Ends the replication of `ended`: this node takes no registrations and heartbeats in it any more. What was not taken by
-    /// [`Self::take_changes`] is forgotten as a change, not as a fact. If a later term has begun meanwhile, nothing is done:
-    /// its changes are to be told.
+    /// Ends the replication of term `ended`, in which this node accepts no more registrations and
+    /// heartbeats. Changes not yet taken by [`Self::take_changes`] are no longer queued; the data
+    /// itself stays. Does nothing if a later term has begun, because its changes must be
+    /// replicated.
     pub fn end_replication(&self, ended: Term) {
         self.0.source.end_replication(ended);
     }
 
-    /// How much of the users and of the clients this node has.
+    /// Watches the coverage of the users and of the clients on this node.
     #[must_use]
     pub fn coverage(&self) -> watch::Receiver<TermCoverage> {
         self.0.coverage.subscribe()
     }
 
-    /// Notes that this node has every registration that was acknowledged until now.
+    /// Records that this node has every registration acknowledged so far.
     pub fn note_complete(&self) {
         self.0.coverage.change(TermCoverage::note_complete);
     }
 
-    /// Notes that in `term` this node has at least so much of the users.
+    /// Raises the coverage of the users in `term`; it never falls.
     pub fn raise_users(&self, term: Term, coverage: Coverage) {
         self.0.source.raise_users(term, coverage);
     }
 
-    /// Notes that in `term` this node has at least so much of the clients.
+    /// Raises the coverage of the clients in `term`; it never falls.
     pub fn raise_clients(&self, term: Term, coverage: Coverage) {
         self.0.coverage.change(|node| node.raise_clients(term, coverage));
     }
 
-    /// Waits until this node may answer who is online in `term`, 1 s at most: a new leader that was not in step asks the
-    /// others first. If none of them answers, it knows it best.
+    /// Waits until this node may answer queries for online clients in `term`, for at most 1 s. A
+    /// new leader that was not in sync asks the other nodes first. If none of them replies, its own
+    /// data is the best available.
     pub async fn wait_for_clients(&self, term: Term) {
         self.0.source.wait_for_clients(term).await;
     }
 
-    /// Notes that a leader served at `now`: this node, or one that was heard just now. While none does, no client ages,
-    /// from the first such note on.
+    /// Records that a leader was active at `now`: this node, or one just heard from. After the
+    /// first call, clients do not age while these calls stop, up to a limit.
     pub fn note_active_leader(&self, now: BootMs) {
         self.0.clients.note_active_leader(now);
     }
 
-    /// Some of what changed, and up to which new users all have been given; `None` if nothing did.
+    /// The next batch of changes to replicate; `None` if there are none. If the batch has new
+    /// users, the number is that of the last user taken so far.
     #[must_use]
     pub fn take_changes(&self, now: BootMs) -> Option<(Rows, Option<RowNo>)> {
         self.0.source.take_changes(now)
     }
 
-    /// Some clients after a name, or from the first on; none only if there are no more.
+    /// The next batch of clients with names after `after`, or from the start. Empty only at the
+    /// end.
     #[must_use]
     pub fn clients_after(&self, after: Option<&Username>, now: BootMs) -> Rows {
         self.0.source.clients_after(after, now)
     }
 
-    /// Some users after a name, or from the first on; none only if there are no more.
+    /// The next batch of users with names after `after`, or from the start. Empty only at the end.
     #[must_use]
     pub fn users_after(&self, after: Option<&Username>) -> Rows {
         self.0.source.users_after(after)
     }
 
-    /// Takes in what another node told.
+    /// Merges rows received from another node.
     pub fn merge(&self, rows: &Rows, now: BootMs) {
         self.0.source.merge(rows, now);
     }
 
-    /// Takes in what a snapshot on disk says that was made `away_ms` ago. UserComponents count only once their names are confirmed.
+    /// Loads the rows of a snapshot written `away_ms` ago. Its users count only once their names
+    /// are found in the bucket.
     pub fn load_snapshot(&self, rows: Rows, away_ms: u64, now: BootMs) {
         self.0.source.load_snapshot(rows, away_ms, now);
     }
 
-    /// Notes that a majority knows the new rows up to `up_to`.
+    /// Records that a majority has the new rows up to the number `up_to`.
     pub fn confirm_majority(&self, up_to: RowNo) {
         self.0.source.confirm_majority(up_to);
     }
 
-    /// Waits until there are new users to tell the others of. For one waiter.
+    /// Waits until there are new users to replicate. For a single waiter.
     pub async fn wait_for_new_users(&self) {
         self.0.source.wait_for_new_users().await;
     }

@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_wrong_configuration_exits_with_78() {
-        assert_eq!(CommandError::from(ConfigError::Nothing).code, 78);
+        assert_eq!(CommandError::from(ConfigError::NoConfiguration).code, 78);
         assert_eq!(CommandError::from(NodeError::Storage("away".into())).code, 69);
         assert_eq!(CommandError::from(NodeError::Bind("taken".into())).code, 71);
     }

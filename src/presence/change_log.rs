@@ -1,47 +1,47 @@
-//! What became visible in the table, in order: who joined, who moved and who left.
+//! Change log: the last visible changes of the presence table, numbered.
 //!
-//! The change_log answers "what changed since version v" for as long as it remembers. It knows neither the time nor who is
-//! online; it takes what it is told.
+//! It answers "what changed since version v" while those changes are still in the log. It knows
+//! neither the time nor which clients are online; the table appends the changes.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::types::OnlineRow;
 use rollcall_core::{Addr, Username};
 
-/// NetChanges that are remembered, which is some 1 MB. Who missed more reads the whole list.
+/// Number of changes kept; about 1 MB. A client that missed more must read the whole list again.
 const MAX_CHANGES: usize = 16_384;
 
-/// Why a client left.
+/// Why a client went offline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OfflineReason {
-    /// No heartbeat came for a TTL.
+    /// No heartbeat arrived for one TTL.
     Timeout,
 }
 
-/// What can happen to a client that others see.
+/// A visible change of one client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PresenceEvent {
-    /// It came online and is reached there, if it ever told where.
+    /// The client came online. The address is `None` if it never reported one.
     Joined(Option<Addr>),
-    /// It stayed online and is reached elsewhere now.
+    /// The client stayed online and its address changed.
     Moved(Option<Addr>),
-    /// It went offline.
+    /// The client went offline.
     Left(OfflineReason),
 }
 
-/// One visible change of the table.
+/// One entry of the change log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PresenceChange {
-    /// Whose.
+    /// The client.
     pub username: Username,
-    /// What happened.
+    /// What happened to it.
     pub event: PresenceEvent,
 }
 
-/// The last visible changes, oldest first.
+/// Ring buffer of the last visible changes, oldest first.
 ///
-/// Invariant: the changes that are remembered have the versions `dropped` + 1, `dropped` + 2, ... without a gap, and there
-/// are at capacity `capacity`.
+/// Invariant: the changes in the log have the versions `dropped` + 1, `dropped` + 2 and so on,
+/// without a gap. There are at most `capacity` of them.
 #[derive(Debug)]
 pub(super) struct ChangeLog {
     changes: VecDeque<PresenceChange>,
@@ -56,7 +56,7 @@ impl Default for ChangeLog {
 }
 
 impl ChangeLog {
-    /// A change_log that remembers so many changes.
+    /// An empty log that keeps at most `capacity` changes.
     fn with_capacity(capacity: usize) -> Self {
         Self { changes: VecDeque::new(), dropped: 0, capacity }
     }
@@ -66,7 +66,7 @@ impl ChangeLog {
         self.dropped + self.changes.len() as u64
     }
 
-    /// Notes a change, which is the next version.
+    /// Appends a change. Its version is the last one plus 1.
     pub(super) fn push(&mut self, username: Username, event: PresenceEvent) {
         if self.changes.len() == self.capacity {
             self.changes.pop_front();
@@ -75,8 +75,8 @@ impl ChangeLog {
         self.changes.push_back(PresenceChange { username, event });
     }
 
-    /// The changes after `version`, oldest first, at capacity `limit`; `None` if not all of them are remembered, or there was
-    /// no such version yet.
+    /// Up to `limit` changes after `version`, oldest first. `None` if some of them were dropped, or
+    /// if `version` is in the future.
     pub(super) fn since(&self, version: u64, limit: usize) -> Option<Vec<PresenceChange>> {
         let first = usize::try_from(version.checked_sub(self.dropped)?).ok()?;
         let remembered = first <= self.changes.len();
@@ -84,11 +84,12 @@ impl ChangeLog {
     }
 }
 
-/// What changed between two versions, each client once.
+/// Net changes between two versions: each client appears once.
 ///
-/// Put into a list, what [`Self::joined`] and [`Self::moved`] say and taken out whom [`Self::left`] names, it makes the
-/// list of the first version that of the second; and so it does with any list that was read page by page meanwhile. For the
-/// sake of the latter a client is also named that joined and left again.
+/// To update a list of the first version, insert [`Self::joined`] and [`Self::moved`] and remove
+/// [`Self::left`]. The result is the list of the second version. This also holds for a list that
+/// was read page by page while it changed. Such a list may contain a client that joined and left in
+/// between, so that client is in [`Self::left`] too.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct NetChanges(BTreeMap<Username, NetChange>);
 
@@ -98,7 +99,7 @@ struct NetChange {
     last: PresenceEvent,
 }
 
-/// Adds the changes that came next.
+/// Adds the next changes, oldest first.
 impl Extend<PresenceChange> for NetChanges {
     fn extend<I: IntoIterator<Item = PresenceChange>>(&mut self, changes: I) {
         for PresenceChange { username, event } in changes {
@@ -109,17 +110,18 @@ impl Extend<PresenceChange> for NetChanges {
 }
 
 impl NetChanges {
-    /// Who is listed now and was not, sorted by name.
+    /// Clients that are online now and were not before, sorted by name.
     pub fn joined(&self) -> impl Iterator<Item = OnlineRow> {
         self.listed(false)
     }
 
-    /// Who was listed, and is now or again, sorted by name. One that left and came back has perhaps its old address.
+    /// Clients that were online before and are online now, sorted by name. The address of a client
+    /// that left and came back may be unchanged.
     pub fn moved(&self) -> impl Iterator<Item = OnlineRow> {
         self.listed(true)
     }
 
-    /// Who is not listed any more and why, sorted by name.
+    /// Clients that are offline now, with the reason, sorted by name.
     pub fn left(&self) -> impl Iterator<Item = (&Username, OfflineReason)> {
         self.0.iter().filter_map(|(username, sum)| match sum.last {
             PresenceEvent::Left(reason) => Some((username, reason)),
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_or_has_not_been_yet_is_unknown() {
+    fn dropped_and_future_versions_are_unknown() {
         let mut change_log = ChangeLog::with_capacity(3);
         assert_eq!((change_log.version(), change_log.since(0, 9), change_log.since(1, 9)), (0, Some(vec![]), None));
         (1..=5).for_each(|client| change_log.push(name(client), PresenceEvent::Joined(None)));
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_named_once_with_what_is_true_at_the_end() {
+    fn net_changes_name_a_client_once_with_its_final_state() {
         let (here, there) = (addr(1), addr(2));
         let left = PresenceEvent::Left(OfflineReason::Timeout);
         for (events, expected) in [
@@ -210,7 +212,7 @@ mod tests {
         }
     }
 
-    /// What clients do: each is toggled, or moves while it is listed.
+    /// Random client actions: a client joins, moves or leaves.
     fn steps() -> impl Strategy<Value = Vec<(u8, u16)>> {
         proptest::collection::vec((0_u8..6, 0_u16..4), 1..60)
     }
@@ -231,7 +233,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_changed_since_any_version_makes_the_list_of_then_that_of_now(steps in steps(), capacity in 1_usize..80) {
+        fn the_changes_since_any_version_turn_the_list_of_then_into_the_current_list(steps in steps(), capacity in 1_usize..80) {
             let mut change_log = ChangeLog::with_capacity(capacity);
             let mut list = List::new();
             let mut lists = vec![list.clone()];
@@ -248,9 +250,9 @@ mod tests {
             }
         }
 
-        /// Half of the names are read after the first steps, the others after some more.
+        /// Half of the names are read after the first steps, the others after some more steps.
         #[test]
-        fn a_list_that_was_read_while_it_changed_becomes_right_too(
+        fn a_list_read_while_it_changed_becomes_right_too(
             before in steps(), between in steps(), after in steps(),
         ) {
             let mut change_log = ChangeLog::default();

@@ -1,5 +1,6 @@
-//! The rows of the table of presence, those online apart from the others: what asks for clients online must not walk over
-//! everybody who was there today.
+//! Rows of the presence table, with online and offline clients in separate maps.
+//!
+//! A query for online clients must not iterate over all clients of the last day.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -8,23 +9,29 @@ use super::presence_clock::{AwakeMs, Moment};
 use super::types::HeartbeatId;
 use rollcall_core::{Addr, Username};
 
-/// What is known of a client.
+/// The state of one client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientRow {
+    /// The client's address; `None` if it never reported one.
     pub(super) addr: Option<Addr>,
+    /// When the last heartbeat arrived.
     pub(super) last_heartbeat: Moment,
+    /// The last heartbeat.
     pub(super) heartbeat_id: HeartbeatId,
     pub(super) is_online: bool,
-    /// When the row is looked at again, if it is online.
+    /// When the expiry of this row is checked next. Used only while the client is online.
     pub(super) check_at: AwakeMs,
+    /// Whether the row changed since it was last sent to the other nodes.
     pub(super) is_unreplicated: bool,
-    /// Whether anybody may extend it; see [`PresenceTable::mark_open`](super::PresenceTable::mark_open).
+    /// Whether a heartbeat needs no credentials; see
+    /// [`PresenceTable::mark_open`](super::PresenceTable::mark_open).
     pub(super) is_open: bool,
 }
 
-/// The rows.
+/// All rows, by name.
 ///
-/// Invariant: a name has one row at max, in `online` exactly if the row says so.
+/// Invariant: a name has at most one row. The row is in `online` exactly if its `is_online` is
+/// true.
 #[derive(Debug, Default)]
 pub(super) struct ClientRows {
     online: BTreeMap<Username, ClientRow>,
@@ -32,26 +39,27 @@ pub(super) struct ClientRows {
 }
 
 impl ClientRows {
-    /// Who is online.
+    /// The rows of the online clients.
     pub(super) fn online(&self) -> &BTreeMap<Username, ClientRow> {
         &self.online
     }
 
-    /// The row of somebody online. Must not be taken offline by this.
+    /// The row of an online client. The caller must not change `is_online`.
     pub(super) fn online_mut(&mut self, name: &Username) -> Option<&mut ClientRow> {
         self.online.get_mut(name)
     }
 
+    /// The row of a client.
     pub(super) fn get(&self, name: &Username) -> Option<&ClientRow> {
         self.online.get(name).or_else(|| self.offline.get(name))
     }
 
-    /// Whether or not it is online must not be changed by this.
+    /// The row of a client. The caller must not change `is_online`.
     pub(super) fn get_mut(&mut self, name: &Username) -> Option<&mut ClientRow> {
         self.online.get_mut(name).or_else(|| self.offline.get_mut(name))
     }
 
-    /// Puts a row in the place of the one that there is, which it gives.
+    /// Inserts a row and returns the one that it replaces.
     pub(super) fn replace(&mut self, name: &Username, row: ClientRow) -> Option<ClientRow> {
         let (target, other) =
             if row.is_online { (&mut self.online, &mut self.offline) } else { (&mut self.offline, &mut self.online) };
@@ -64,7 +72,7 @@ impl ClientRows {
         }
     }
 
-    /// The rows behind `after` in the order of names, at max `max` of them.
+    /// Up to `max` rows with names after `after`, sorted by name.
     pub(super) fn after(&self, after: Option<&Username>, max: usize) -> impl Iterator<Item = (&Username, &ClientRow)> {
         let range = (after.map_or(Unbounded, Excluded), Unbounded);
         let mut online = self.online.range::<Username, _>(range).peekable();
@@ -77,8 +85,8 @@ impl ClientRows {
         std::iter::from_fn(next).take(max)
     }
 
-    /// Drops those of the next `max` rows offline behind `after` that `keep` does not want; gives the last one that was
-    /// looked at, if there may be more behind it.
+    /// Visits the next `max` offline rows after `after` and removes those for which `keep` is
+    /// false. Returns the last name visited if there may be more rows after it.
     pub(super) fn sweep(
         &mut self,
         after: Option<&Username>,

@@ -1,16 +1,17 @@
-//! How a table reaches the other nodes: rows that say how old they are, and how they are merged.
+//! Replication of presence rows between nodes: encoding with ages, and the merge rule.
 //!
-//! Merging is idempotent and commutative, and the newest heartbeat wins: each carries a version by which any two can be
-//! incoming apart and put in order, wherever they arrive. So rows may come twice, late and in any order. Of two claims about the age
-//! of the same heartbeat the older one is right, because a row that waits on its way grows no older.
+//! Merging is idempotent and commutative, so rows may arrive twice, late and in any order. The
+//! newest heartbeat wins: each has a [`HeartbeatId`], and any two ids can be compared. Two nodes
+//! may report different ages for the same heartbeat. Then the greater age is right, because a row
+//! does not age while it is in transit.
 
 use super::client_rows::ClientRow;
 use super::presence_clock::Moment;
 use super::types::{HeartbeatId, ReplicatedClient};
 use rollcall_core::{BootMs, Username};
 
-/// The row of `name` with the heartbeat that another node incoming at `now`; `None` if something newer
-/// is current. `replicate`: other nodes are to be incoming of what changed.
+/// The row that results from `incoming`, received at `now`. `None` if `current` is at least as new.
+/// `replicate`: the change must be sent to other nodes.
 pub(super) fn merge_row(
     current: Option<ClientRow>,
     incoming: &ReplicatedClient,
@@ -24,7 +25,8 @@ pub(super) fn merge_row(
     };
     match current {
         Some(row) if row.heartbeat_id > incoming.heartbeat_id => return None,
-        // The same heartbeat. What is incoming of it may have waited on its way and so seem younger than it is; never older.
+        // The same heartbeat. Transit time makes an incoming row look younger than it is, never
+        // older.
         Some(row) if row.heartbeat_id == incoming.heartbeat_id && row.heartbeat_id != HeartbeatId::default() => {
             if last.awake >= row.last_heartbeat.awake && last.presence >= row.last_heartbeat.presence {
                 return None;
@@ -33,7 +35,7 @@ pub(super) fn merge_row(
             last.awake = last.awake.min(row.last_heartbeat.awake);
             last.boot = last.boot.min(row.last_heartbeat.boot);
         }
-        // Remembered from before a start, by both; nobody knows whether it is the same.
+        // Both come from a snapshot, which has no ids. They may or may not be the same heartbeat.
         Some(row) if row.heartbeat_id == incoming.heartbeat_id && last.awake <= row.last_heartbeat.awake => {
             return None;
         }
@@ -46,12 +48,12 @@ pub(super) fn merge_row(
         is_online: false,
         check_at: now.awake,
         is_unreplicated: replicate || current.is_some_and(|row| row.is_unreplicated),
-        // Others do not tell; the first heartbeat here finds it out.
+        // This flag is not replicated. The next heartbeat on this node sets it again.
         is_open: false,
     })
 }
 
-/// A row as it is incoming to another node at `now`.
+/// The row to send to another node at `now`, with ages instead of times.
 pub(super) fn to_replicated(name: &Username, row: &ClientRow, now: Moment) -> ReplicatedClient {
     let age_ms = now.awake.since(row.last_heartbeat.awake);
     let counted_ms = now.presence.since(row.last_heartbeat.presence);

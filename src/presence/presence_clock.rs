@@ -1,34 +1,35 @@
-//! The time by which clients age: the boot clock without the pauses of this process, and without the time in which no
-//! leader leader_active.
+//! Presence clock: the time by which clients age.
 //!
-//! While there was no leader nobody could be heard. That is no news about the clients, so it may not expire them, within a
-//! bound. And a process that was stopped, or whose machine slept, heard nobody; but if there are other nodes, that is no
-//! excuse: one of them heard the clients meanwhile.
+//! It is the boot clock without two kinds of pauses. First, the time without a leader, up to a
+//! limit: no node accepts heartbeats then, so it must not expire clients. Second, the pauses of
+//! this process (stopped, or the machine slept), but only if it is the only node. Otherwise another
+//! node received the heartbeats meanwhile.
 
 use std::marker::PhantomData;
 
 use rollcall_core::BootMs;
 
-/// Two observations further apart than this are a stall. Whoever owns the clock observes several times a second, so
-/// only a process that did not run leaves such a gap. For as long, too, a sign that a leader serves is good.
+/// Longest gap between two observations that is not a pause of the process, in milliseconds. The
+/// owner of the clock observes several times a second. A sign of an active leader is valid for the
+/// same time.
 pub(super) const MAX_GAP_MS: u64 = 1000;
 
-/// The clock by which clients age.
+/// Marker: the clock by which clients age.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PresenceTime;
 
-/// The boot clock, without the pauses of this process if there is no other.
+/// Marker: the boot clock; on a single node, without the pauses of the process.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct AwakeTime;
 
-/// A moment on the clock `C`, in milliseconds. Those of two clocks cannot be mixed.
+/// A time on the clock `C`, in milliseconds. The type keeps times of different clocks apart.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ClockMs<C>(u64, PhantomData<C>);
 
-/// A moment on the clock by which clients age.
+/// A time on the clock by which clients age.
 pub type PresenceMs = ClockMs<PresenceTime>;
 
-/// A moment on the boot clock, without the pauses of this process if there is no other.
+/// A time on the boot clock; on a single node, without the pauses of the process.
 pub type AwakeMs = ClockMs<AwakeTime>;
 
 impl<C: Copy> ClockMs<C> {
@@ -36,64 +37,69 @@ impl<C: Copy> ClockMs<C> {
         Self(ms, PhantomData)
     }
 
-    /// The moment `ms` milliseconds later.
+    /// The time `ms` milliseconds later.
     #[must_use]
     pub fn plus(self, ms: u64) -> Self {
         Self::new(self.0.saturating_add(ms))
     }
 
-    /// Milliseconds from `earlier` to this moment; 0 if it is not earlier.
+    /// Milliseconds from `earlier` to this time; 0 if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// The moment `ms` milliseconds earlier.
+    /// The time `ms` milliseconds earlier.
     #[must_use]
     pub(super) fn minus(self, ms: u64) -> Self {
         Self::new(self.0.saturating_sub(ms))
     }
 }
 
-/// One moment on the three clocks.
+/// One instant, read on the three clocks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Moment {
-    /// For deciding who is online.
+    /// Decides whether a client is online.
     pub presence: PresenceMs,
-    /// For deciding who is offline however long there was no leader.
+    /// Limits how long a client stays online without a leader.
     pub awake: AwakeMs,
-    /// For saying when somebody was seen.
+    /// Reported as the time at which a client was last seen.
     pub boot: BootMs,
 }
 
-/// Turns the boot clock into presence time.
+/// Derives presence time and awake time from the boot clock.
 ///
-/// Invariant: no time goes back; presence time never runs faster than awake time, nor that faster than the boot clock.
+/// Invariant: no clock goes back. Presence time never runs faster than awake time, and awake time
+/// never runs faster than the boot clock.
 #[derive(Debug)]
 pub struct PresenceClock {
+    /// No other node receives heartbeats while this process is paused.
     is_single_node: bool,
     last: BootMs,
     stalled_ms: u64,
-    /// Until when a leader under a known leader, on the boot clock.
+    /// The last sign of an active leader is valid until this time.
     leader_active_until: BootMs,
     leaderless_ms: u64,
 }
 
-/// How far the clocks start from zero, so that a heartbeat which is older than this process has its place on them.
+/// Start value of the derived clocks, in milliseconds. It leaves room for heartbeats older than
+/// this process.
 const CLOCK_ORIGIN_MS: u64 = 1 << 40;
 
 impl PresenceClock {
-    /// A clock that starts at `now`, and takes it that somebody serves until it is told otherwise. `is_single_node`: there is no other
-    /// node that hears clients while this process does not run.
+    /// A clock that starts at `now`. It assumes an active leader until the first call of
+    /// [`Self::note_active_leader`]. `is_single_node`: no other node receives heartbeats while this
+    /// process is paused.
     #[must_use]
     pub fn new(is_single_node: bool, now: BootMs) -> Self {
         Self { is_single_node, last: now, stalled_ms: 0, leader_active_until: BootMs::NEVER, leaderless_ms: 0 }
     }
 
-    /// The moment that `now` is. AwakeTime time of a node that is is_single_node stands still for whatever lies beyond a second since the
-    /// last observation; presence time also for whatever lies beyond a second since the last sign of a leader.
+    /// Reads the three clocks at `now`. On a single node, awake time counts at most one second
+    /// since the last observation. Presence time counts at most one second since the last sign of a
+    /// leader.
     pub fn observe(&mut self, now: BootMs) -> Moment {
-        // Two threads may read the clock in one order and come here in the other.
+        // Two threads may read the boot clock in one order and call this in the other.
         let now = now.max(self.last);
         let passed = now.since(self.last);
         let stalled = if self.is_single_node { passed.saturating_sub(MAX_GAP_MS) } else { 0 };
@@ -105,8 +111,8 @@ impl PresenceClock {
         Moment { presence: PresenceMs::new(awake - self.leaderless_ms), awake: AwakeMs::new(awake), boot: now }
     }
 
-    /// Notes that a leader leader_active at `now`: this node, or one that was heard just now. From the first such note on, the
-    /// clock stops whenever they do not come.
+    /// Records that a leader was active at `now`: this node, or another one just heard from. After
+    /// the first call, presence time stops whenever these calls stop.
     pub fn note_active_leader(&mut self, now: BootMs) {
         self.observe(now);
         self.leader_active_until = now.plus(MAX_GAP_MS);
@@ -120,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gap_of_a_second_counts_whole_and_what_is_beyond_it_does_not() {
+    fn a_gap_counts_for_at_most_one_second_on_a_single_node() {
         let mut clock = PresenceClock::new(true, BootMs(0));
         let at = |clock: &mut PresenceClock, ms| clock.observe(BootMs(ms)).presence.0 - CLOCK_ORIGIN_MS;
         assert_eq!(at(&mut clock, 1000), 1000);
@@ -130,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_observation_that_comes_late_changes_nothing() {
+    fn an_observation_of_an_earlier_time_changes_nothing() {
         let mut clock = PresenceClock::new(true, BootMs(100));
         let first = clock.observe(BootMs(900));
         assert_eq!(clock.observe(BootMs(850)), first);
@@ -138,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn presence_time_stands_still_while_nobody_serves_and_awake_time_runs_on() {
+    fn presence_time_stops_without_a_leader_and_awake_time_does_not() {
         let mut clock = PresenceClock::new(true, BootMs(0));
         clock.note_active_leader(BootMs(500));
         let ages = |clock: &mut PresenceClock, ms| {
@@ -153,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn with_other_nodes_a_stall_is_no_excuse_beyond_what_is_forgiven() {
+    fn with_other_nodes_a_pause_counts_except_for_leaderless_time() {
         let mut clock = PresenceClock::new(false, BootMs(0));
         clock.note_active_leader(BootMs(0));
         let moment = clock.observe(BootMs(60_000));
@@ -161,17 +167,17 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_while_nobody_serves_counts_once() {
+    fn a_pause_without_a_leader_is_subtracted_once() {
         let mut clock = PresenceClock::new(true, BootMs(0));
         clock.note_active_leader(BootMs(0));
         let moment = clock.observe(BootMs(60_000));
         assert_eq!(moment.awake.0 - CLOCK_ORIGIN_MS, 1000);
-        assert_eq!(moment.presence.0 - CLOCK_ORIGIN_MS, 0, "of the second that counts none was under a known leader");
+        assert_eq!(moment.presence.0 - CLOCK_ORIGIN_MS, 0, "no part of the second that counts had a known leader");
     }
 
     proptest! {
         #[test]
-        fn no_time_goes_back_nor_runs_ahead(steps in proptest::collection::vec((0_u64..5000, any::<bool>()), 1..50)) {
+        fn no_clock_goes_back_or_runs_ahead_of_the_boot_clock(steps in proptest::collection::vec((0_u64..5000, any::<bool>()), 1..50)) {
             let mut clock = PresenceClock::new(true, BootMs(7));
             clock.note_active_leader(BootMs(7));
             let (mut now, mut before) = (BootMs(7), clock.observe(BootMs(7)));
@@ -189,7 +195,7 @@ mod tests {
         }
 
         #[test]
-        fn with_a_leader_all_the_time_only_stalls_stop_the_clock(steps in proptest::collection::vec(0_u64..5000, 1..50)) {
+        fn with_a_permanent_leader_only_pauses_stop_presence_time(steps in proptest::collection::vec(0_u64..5000, 1..50)) {
             let mut clock = PresenceClock::new(true, BootMs(7));
             let (mut now, mut before) = (BootMs(7), clock.observe(BootMs(7)));
             for step in steps {

@@ -1,7 +1,7 @@
-//! Decides who is online: whose last heartbeat is younger than the TTL at the moment of the question.
+//! Presence table: a client is online while its last heartbeat is younger than the TTL.
 //!
-//! Time comes as an argument and must not go back ([`PresenceClock`](super::PresenceClock) sees to that). The table does not
-//! know who is registered; it takes what it is told.
+//! Time is an argument and must not go back; [`PresenceClock`](super::PresenceClock) ensures that.
+//! The table does not know which names are registered. The caller checks that.
 
 use std::collections::BTreeSet;
 
@@ -13,20 +13,20 @@ use super::retention::RetentionSweep;
 use super::types::{HeartbeatId, LastSeen, OnlineRow, Renewal, ReplicatedClient};
 use rollcall_core::{Addr, Page, Username};
 
-/// For how long after its last heartbeat it is remembered when a client was seen: a day, after which "last seen" says
-/// nothing that an operator acts on.
+/// Retention of an offline client's row after its last heartbeat, in milliseconds. Operators do not
+/// act on a "last seen" older than a day.
 const RETENTION_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// The max that all the time without a leader prolongs one heartbeat's effect: clients that fell silent are gone at the
-/// latest then, however many elections there are.
+/// Upper limit of the leaderless time by which one heartbeat is prolonged, in milliseconds. It
+/// bounds how long a silent client stays online, however many elections there are.
 const MAX_LEADERLESS_MS: u64 = 15 * 1000;
 
-/// Who is online.
+/// The state of every client seen lately.
 ///
-/// Invariant: `expiry_queue` holds exactly one entry for each row that is marked online, at its `expiry_queue`, which is at or before its expiry,
-/// and none for any other. So a heartbeat of somebody online activity_version one row only, and each row costs one operation on
-/// the set a TTL.
-/// Invariant: `changed` holds each row once that is marked as changed.
+/// Invariant: `expiry_queue` has exactly one entry for each online row, at the row's `check_at`,
+/// and no other entries. `check_at` is never later than the row's expiry. So a heartbeat of an
+/// online client changes one row only, and a row costs one queue operation per TTL.
+/// Invariant: `unreplicated` names each row with `is_unreplicated` exactly once.
 #[derive(Debug)]
 pub struct PresenceTable {
     ttl_ms: u64,
@@ -35,14 +35,14 @@ pub struct PresenceTable {
     change_log: ChangeLog,
     activity_version: u64,
     sweep: RetentionSweep,
-    /// The stamp of the heartbeat before.
+    /// The id of the last heartbeat.
     last_heartbeat_id: HeartbeatId,
-    /// ClientRows that the other nodes are to be told of; kept only while there is somebody to tell.
+    /// Rows to send to the other nodes; `None` if replication is off.
     unreplicated: Option<Vec<Username>>,
 }
 
 impl PresenceTable {
-    /// An empty table whose clients stay online for `ttl_ms` after a heartbeat.
+    /// An empty table. A client stays online for `ttl_ms` after a heartbeat.
     #[must_use]
     pub fn new(ttl_ms: u64) -> Self {
         Self {
@@ -57,8 +57,8 @@ impl PresenceTable {
         }
     }
 
-    /// Notes that `name` is online at `now`, and answers where it can be reached: at the address `told` with this
-    /// heartbeat, else the last one told, else the `registered` one.
+    /// Records a heartbeat of `name` at `now` and returns the client's address. That is the address
+    /// `reported` with this heartbeat, else the last reported one, else the `registered` one.
     pub fn heartbeat(
         &mut self,
         name: &Username,
@@ -70,7 +70,7 @@ impl PresenceTable {
             return addr;
         }
         if let Some(row) = self.rows.online_mut(name) {
-            // It went offline and comes back. Others whose time has come are no concern of this heartbeat.
+            // The client expired and comes back. This heartbeat leaves other expired clients alone.
             let check_at = row.check_at;
             self.expiry_queue.remove(&(check_at, name.clone()));
             self.expire(name);
@@ -97,15 +97,16 @@ impl PresenceTable {
         addr
     }
 
-    /// Notes of somebody online that whoever sends a heartbeat for it may, and that this will not change while it is online:
-    /// from now on, [`Self::renew`] does what a heartbeat is to do.
+    /// Marks an online client as one whose heartbeats need no credentials while it stays online.
+    /// From then on [`Self::renew`] accepts its heartbeats.
     pub fn mark_open(&mut self, name: &Username) {
         if let Some(row) = self.rows.online_mut(name) {
             row.is_open = true;
         }
     }
 
-    /// As [`Self::heartbeat`], but only for somebody online at `now` who was is_open for; otherwise `None`, and nothing is done.
+    /// Like [`Self::heartbeat`], but only for a client that is online at `now` and marked open.
+    /// Otherwise returns `None` and changes nothing.
     pub fn renew(&mut self, name: &Username, reported: Option<Addr>, now: Moment) -> Option<Renewal> {
         self.extend(name, reported, None, now, |row| row.is_open)
     }
@@ -119,8 +120,8 @@ impl PresenceTable {
             .collect()
     }
 
-    /// As [`Self::online`], but looks at `max` rows only, so that it takes little time whatever the page. With it comes
-    /// the name behind which to go on, unless the page ends there.
+    /// Like [`Self::online`], but visits at most `max` rows, so that it holds the lock only
+    /// briefly. Also returns the name after which to continue, unless the page is complete.
     pub fn online_part(&mut self, page: &Page, max: usize, now: Moment) -> (Vec<OnlineRow>, Option<Username>) {
         self.expire_due(now);
         let max = max.min(page.max_rows());
@@ -131,13 +132,13 @@ impl PresenceTable {
         (clients, last)
     }
 
-    /// How many clients are online at `now`.
+    /// The number of clients online at `now`.
     pub fn online_count(&mut self, now: Moment) -> usize {
         self.expire_due(now);
         self.rows.online().len()
     }
 
-    /// What is remembered of `name` at `now`; `None` if it was not heard for a day or longer.
+    /// When `name` was last seen, as of `now`; `None` if its last heartbeat is a day old or older.
     pub fn last_seen(&mut self, name: &Username, now: Moment) -> Option<LastSeen> {
         self.expire_due(now);
         self.rows.get(name).map(|row| LastSeen {
@@ -147,50 +148,52 @@ impl PresenceTable {
         })
     }
 
-    /// A number that is another one whenever a list of the clients online would be another one.
+    /// The version of the list of online clients. It changes whenever that list changes.
     pub fn version(&mut self, now: Moment) -> u64 {
         self.expire_due(now);
         self.change_log.version()
     }
 
-    /// As [`Self::version`], but without a look at whose time has come.
+    /// Like [`Self::version`], but does not expire clients first.
     #[must_use]
     pub fn version_without_expiry(&self) -> u64 {
         self.change_log.version()
     }
 
-    /// A number that is another one whenever anybody was heard, whether or not a list shows it.
+    /// A version that changes with every heartbeat, whether or not a list shows it.
     #[must_use]
     pub fn activity_version(&self) -> u64 {
         self.activity_version
     }
 
-    /// Up to `limit` of the visible changes after `version`, oldest first; `None` if they are not remembered any more, or
-    /// there was no such version yet.
+    /// Up to `limit` visible changes after `version`, oldest first. `None` if some of them were
+    /// dropped, or if `version` is in the future.
     #[must_use]
     pub fn changes_since(&self, version: u64, limit: usize) -> Option<Vec<PresenceChange>> {
         self.change_log.since(version, limit)
     }
 
-    /// Goes on to forget whom nobody heard for a day, so that the table cannot grow for ever: looks at a part of the rows, and
-    /// at none for a minute once it has seen them all.
+    /// Removes clients whose last heartbeat is more than a day old, so that the table stays
+    /// bounded. Each call visits one batch of rows. After a complete sweep it does nothing for a
+    /// minute.
     pub fn sweep(&mut self, now: Moment) {
         self.expire_due(now);
         self.sweep
             .step(&mut self.rows, now.presence, |row| now.presence.since(row.last_heartbeat.presence) < RETENTION_MS);
     }
 
-    /// From now on heartbeats belong to `term`, which must be greater than that of every heartbeat before, and, if
-    /// `replicate`, [`Self::take_unreplicated`] gives the rows that changed.
+    /// Starts `term`: later heartbeats get ids of this term. The term must be greater than that of
+    /// every earlier heartbeat. `replicate`: [`Self::take_unreplicated`] returns the changed rows
+    /// from now on.
     pub fn begin_term(&mut self, term: u64, replicate: bool) {
         self.last_heartbeat_id = self.last_heartbeat_id.begin_term(term);
-        // What was noted and not told yet is to be told still.
+        // Rows that are already queued stay queued.
         if replicate != self.unreplicated.is_some() {
             self.set_replication(replicate);
         }
     }
 
-    /// From now on, whether changed rows are noted. All notes of before are dropped.
+    /// Turns the queue of changed rows on or off, and empties it.
     pub fn set_replication(&mut self, enabled: bool) {
         for name in self.unreplicated.take().unwrap_or_default() {
             if let Some(row) = self.rows.get_mut(&name) {
@@ -200,7 +203,7 @@ impl PresenceTable {
         self.unreplicated = enabled.then(Vec::new);
     }
 
-    /// ClientRows that changed since they were given last, at max `max` of them.
+    /// Removes up to `max` rows from the queue of changed rows and returns them.
     pub fn take_unreplicated(&mut self, max: usize, now: Moment) -> Vec<ReplicatedClient> {
         self.expire_due(now);
         let Some(unreplicated) = &mut self.unreplicated else { return Vec::new() };
@@ -213,13 +216,13 @@ impl PresenceTable {
         names.into_iter().filter_map(take).collect()
     }
 
-    /// The rows behind `after` in the order of names, at max `max` of them.
+    /// Up to `max` rows with names after `after`, sorted by name.
     pub fn rows_after(&mut self, after: Option<&Username>, max: usize, now: Moment) -> Vec<ReplicatedClient> {
         self.expire_due(now);
         self.rows.after(after, max).map(|(name, row)| merge::to_replicated(name, row, now)).collect()
     }
 
-    /// Takes in what another node told at `now`, unless something newer is known.
+    /// Merges a row received from another node at `now`. An older row is ignored.
     pub fn merge(&mut self, incoming: &ReplicatedClient, now: Moment) {
         let current = self.rows.get(&incoming.username).copied();
         if let Some(row) = merge::merge_row(current, incoming, self.unreplicated.is_some(), now) {
@@ -228,7 +231,7 @@ impl PresenceTable {
         }
     }
 
-    /// Puts in a row that came from another node, in the place of the one that there is.
+    /// Inserts a merged row in place of the current one.
     fn replace_row(&mut self, name: &Username, mut row: ClientRow, now: Moment) {
         self.expire_due(now);
         row.is_online = remaining_ms(self.ttl_ms, &row.last_heartbeat, now) > 0;
@@ -252,7 +255,7 @@ impl PresenceTable {
         }
     }
 
-    /// What a heartbeat of somebody online does, if `may` wants it.
+    /// Prolongs the presence of a client that is online, if `is_allowed` returns true for its row.
     fn extend(
         &mut self,
         name: &Username,
@@ -296,20 +299,21 @@ impl PresenceTable {
         self.schedule_expiry(name, now);
     }
 
-    /// Notes when a row that is online is to be looked at again.
+    /// Queues the next expiry check of an online row.
     fn schedule_expiry(&mut self, name: &Username, now: Moment) {
         let Some(row) = self.rows.online_mut(name) else { return };
         row.check_at = now.awake.plus(remaining_ms(self.ttl_ms, &row.last_heartbeat, now));
         self.expiry_queue.insert((row.check_at, name.clone()));
     }
 
-    /// Takes everybody offline whose time has come by `now`.
+    /// Takes all clients offline that have expired by `now`.
     fn expire_due(&mut self, now: Moment) {
         while !self.expire_some(usize::MAX, now) {}
     }
 
-    /// Looks at no more than `max` of those whose time may have come by `now`, and takes offline whose time has; gives
-    /// whether there are no more. For who must not keep the table for long; whatever else is asked of it does the rest.
+    /// Checks up to `max` due rows and takes the expired clients offline. Returns whether no due
+    /// rows are left. For callers that must not hold the lock for long; every other query expires
+    /// the rest.
     pub fn expire_some(&mut self, max: usize, now: Moment) -> bool {
         for _ in 0..max {
             if self.expiry_queue.first().is_none_or(|(at, _)| *at > now.awake) {
@@ -318,7 +322,7 @@ impl PresenceTable {
             let Some((_, name)) = self.expiry_queue.pop_first() else { return true };
             let Some(row) = self.rows.online_mut(&name) else { continue };
             if remaining_ms(self.ttl_ms, &row.last_heartbeat, now) > 0 {
-                // Heartbeats came since the entry was made and left it where it was, or there was no leader for a while.
+                // Heartbeats do not update the queue entry. Or there was no leader for some time.
                 self.schedule_expiry(&name, now);
             } else {
                 self.expire(&name);
@@ -327,7 +331,7 @@ impl PresenceTable {
         false
     }
 
-    /// Takes somebody offline who has no entry in `expiry_queue` any more.
+    /// Takes a client offline. Its entry must already be removed from `expiry_queue`.
     fn expire(&mut self, name: &Username) {
         let Some(row) = self.rows.online_mut(name).copied() else { return };
         self.rows.replace(name, ClientRow { is_online: false, ..row });
@@ -335,7 +339,8 @@ impl PresenceTable {
     }
 }
 
-/// For how long a client stays online at `now` whose last heartbeat came at `last`, if a leader serves all the time.
+/// Milliseconds for which a client with this last heartbeat stays online after `now`, if there is a
+/// leader all the time.
 fn remaining_ms(ttl_ms: u64, last: &Moment, now: Moment) -> u64 {
     let by_ttl = last.presence.plus(ttl_ms).since(now.presence);
     let at_most = last.awake.plus(ttl_ms + MAX_LEADERLESS_MS).since(now.awake);

@@ -1,61 +1,65 @@
-//! Data types that the table, its rows and the change log share.
+//! Data types shared by the presence table, its rows and the change log.
 
 use serde::{Deserialize, Serialize};
 
 use rollcall_core::{Addr, Username};
 
-/// A client that is online.
+/// An online client, as a row of a list.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OnlineRow {
     /// The name.
     pub username: Username,
-    /// Where to reach it, if it ever told.
+    /// The client's address; `None` if it never reported one.
     pub addr: Option<Addr>,
 }
 
-/// A client that was online stays so.
+/// The result of a heartbeat that prolonged a client's presence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Renewal {
-    /// Where to reach it, if it ever told.
+    /// The client's address; `None` if it never reported one.
     pub addr: Option<Addr>,
 }
 
-/// What is remembered of a client.
+/// When and where a client was last seen.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LastSeen {
     /// Whether it is online.
     pub is_online: bool,
-    /// Where it was reached last, if it ever told.
+    /// Its last address; `None` if it never reported one.
     pub addr: Option<Addr>,
-    /// How long ago its last heartbeat came, our own pauses included.
+    /// Milliseconds since its last heartbeat on the boot clock, pauses of this process included.
     pub ago_ms: u64,
 }
 
-/// Which heartbeat a row tells of. Greater ones came later: there is one leader an term, and it counts them.
+/// Identifies a heartbeat and orders all heartbeats of the cluster. There is one leader per term,
+/// and it numbers the heartbeats that it accepts.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct HeartbeatId {
     pub(super) term: u64,
+    /// Position among the heartbeats of the term.
     pub(super) seq: u64,
 }
 
-/// A client's last heartbeat, as one node tells it to another. Times are ages, for clocks differ.
+/// A client's last heartbeat, as one node sends it to another. Times are ages, because the clocks
+/// of the nodes differ.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct ReplicatedClient {
-    /// Who.
+    /// The name.
     pub username: Username,
-    /// Where it can be reached, if it ever told.
+    /// The client's address; `None` if it never reported one.
     pub addr: Option<Addr>,
-    /// Which heartbeat.
+    /// The last heartbeat.
     pub heartbeat_id: HeartbeatId,
-    /// How long ago it came, in milliseconds.
+    /// The age of that heartbeat, in milliseconds.
     pub age_ms: u64,
-    /// How much of that does not count, because no leader served.
+    /// The part of the age in which there was no leader, in milliseconds. It does not count against
+    /// the client.
     pub leaderless_ms: u64,
 }
 
 impl ReplicatedClient {
-    /// What a process remembers that is started when `ms` more have passed, of which none counts: something older than
-    /// whatever it is told.
+    /// The row as restored from a snapshot, `ms` milliseconds after it was written. That time does
+    /// not count against the client. The row loses its id, so any row of another node replaces it.
     #[must_use]
     pub fn restored_after(mut self, ms: u64) -> Self {
         self.heartbeat_id = HeartbeatId::default();
@@ -66,18 +70,19 @@ impl ReplicatedClient {
 }
 
 impl HeartbeatId {
-    /// A stamp for tests of other parts.
+    /// An id for tests of other modules.
     #[cfg(test)]
     pub(crate) fn of(term: u64, seq: u64) -> Self {
         Self { term, seq }
     }
 
-    /// The stamp of the heartbeat after this one.
+    /// The id of the next heartbeat.
     pub(super) fn next(self) -> Self {
         Self { seq: self.seq + 1, ..self }
     }
 
-    /// The stamp before the first heartbeat of `term`, unless that has begun or is over.
+    /// The id before the first heartbeat of `term`. Unchanged if `term` has already begun or is
+    /// over.
     pub(super) fn begin_term(self, term: u64) -> Self {
         if term > self.term { Self { term, seq: 0 } } else { self }
     }

@@ -1,4 +1,4 @@
-//! Who may act for a user: passwords, tokens, and what a node remembers of them.
+//! Authentication and authorization: passwords, tokens, and what a node caches of them.
 
 pub(super) mod authorizer;
 pub(super) mod credential_state;

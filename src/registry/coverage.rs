@@ -1,26 +1,29 @@
-//! How much of the registry a node has: one scale for both tables, and one list of permissions.
+//! Coverage: how much of the registry's data a node has, and what that permits.
 //!
-//! A node has two tables: the users (everybody who registered) and the clients (everybody who is
-//! online). [`Coverage`] says how much of one table the node has within a term. Code asks for a
-//! permission and compares no coverages. These are the permissions, and the states that give them:
+//! A node has two tables: the users (all registered users) and the clients (all clients seen
+//! lately). [`Coverage`] states how much of one table the node has within a term. Code asks for a
+//! permission; it never compares coverages. These are the permissions and the states that grant
+//! them:
 //!
 //! | permission | of | `Partial` | `UpToDate` | `Complete` | `Certain` |
 //! |---|---|---|---|---|---|
-//! | [`may_answer_online`]: lists of clients, from the leader | clients | no | yes | yes | yes |
-//! | [`may_serve_stale_online`]: the same, as a copy | clients | no | yes | yes | yes |
-//! | [`may_list_users`]: `/users`, from the leader | users | no | no | yes | yes |
-//! | [`may_serve_stale_users`]: the same, as a copy | users | no | no | yes | yes |
-//! | [`may_take_over`]: chosen at a handover | users | no | no | yes | yes |
-//! | [`may_claim_complete`]: to others, who pull | users | no | no | yes | yes |
-//! | [`may_trust_passwords`]: tokens, from memory | users | no | no | no | yes |
+//! | [`may_answer_online`]: the leader lists clients | clients | no | yes | yes | yes |
+//! | [`may_serve_stale_online`]: a follower lists clients | clients | no | yes | yes | yes |
+//! | [`may_list_users`]: the leader lists users | users | no | no | yes | yes |
+//! | [`may_serve_stale_users`]: a follower lists users | users | no | no | yes | yes |
+//! | [`may_take_over`]: target of a handover | users | no | no | yes | yes |
+//! | [`may_claim_complete`]: as a source of catch-up | users | no | no | yes | yes |
+//! | [`may_trust_passwords`]: checks tokens in memory | users | no | no | no | yes |
 //!
-//! OnlineClients have no states above `UpToDate`: what a dead leader heard last may have died with it, and
-//! the next heartbeats bring it back. Two permissions outlast the state that gave them:
+//! Clients have no states above `UpToDate`: the last heartbeats that a dead leader received may be
+//! lost, and the next heartbeats replace them. Two permissions outlast the state that granted them:
 //!
-//! * *May claim complete* holds until the process ends: see [`TermCoverage::may_claim_complete`].
-//!   The node has every registration of before, and each later one to whose majority it belonged.
-//!   So a majority of such nodes has all registrations that were ever acknowledged.
-//! * A *stale copy* is served with its age, which counts from the last moment of the state.
+//! * *May claim complete* holds until the process ends; see [`TermCoverage::may_claim_complete`].
+//!   The node has every registration from before that moment, and each later one that it
+//!   acknowledged as part of a majority. So a majority of such nodes has all registrations ever
+//!   acknowledged.
+//! * *Stale reads* remain permitted, and the response states the age of the data. The age counts
+//!   from the last moment in the state.
 //!
 //! [`may_answer_online`]: Coverage::may_answer_online
 //! [`may_serve_stale_online`]: Coverage::may_serve_stale_online
@@ -32,88 +35,90 @@
 
 use rollcall_core::Term;
 
-/// How much of one table a node has within a term. A greater one includes the smaller ones.
+/// How much of one table a node has within a term. A greater state includes the smaller ones.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Coverage {
     /// Rows may be missing that other nodes have.
     #[default]
     Partial,
-    /// A follower has all that its leader had and told. A leader has all that a node could tell it.
-    /// Both may lack rows that no node of the term told yet.
+    /// A follower has everything that its leader had and sent. A leader has everything that another
+    /// node could send it. Both may lack rows that no node has sent in this term yet.
     UpToDate,
-    /// Of users only: no registration is missing that was acknowledged before the term. The latest
+    /// Users only: the node has every registration acknowledged before the term. The latest
     /// password of a user may have to be read from the bucket.
     Complete,
-    /// Of users only: a majority of complete nodes told all that they have, so each password
-    /// fingerprint here is the latest one.
+    /// Users only: a majority of complete nodes sent all their rows, so each password fingerprint
+    /// here is the latest one.
     Certain,
 }
 
 impl Coverage {
-    /// The leader answers who is online: `/discover`, `/discovery/online` and their pictures.
+    /// The leader may list online clients: `/discover`, `/discovery/online` and their images.
     #[must_use]
     pub fn may_answer_online(self) -> bool {
         self >= Self::UpToDate
     }
 
-    /// A follower answers who is online from its copy.
+    /// A follower may list online clients from its own data.
     #[must_use]
     pub fn may_serve_stale_online(self) -> bool {
         self >= Self::UpToDate
     }
 
-    /// The leader answers who is registered: `/users`.
+    /// The leader may list registered users: `/users`.
     #[must_use]
     pub fn may_list_users(self) -> bool {
         self >= Self::Complete
     }
 
-    /// A follower answers who is registered from its copy.
+    /// A follower may list registered users from its own data.
     #[must_use]
     pub fn may_serve_stale_users(self) -> bool {
         self >= Self::Complete
     }
 
-    /// A follower can be chosen at a handover: it need not ask or read anything first.
+    /// A follower may be the target of a handover, because it need not ask or read anything first.
     #[must_use]
     pub fn may_take_over(self) -> bool {
         self >= Self::Complete
     }
 
-    /// A node tells others that what they pull from it is complete. Once given, this stays.
+    /// A node may tell other nodes that the rows they pull from it are complete. Never withdrawn.
     #[must_use]
     pub fn may_claim_complete(self) -> bool {
         self >= Self::Complete
     }
 
-    /// A token is judged by the password fingerprint in memory, without a read of the bucket.
+    /// A token may be checked against the password fingerprint in memory, without reading the
+    /// bucket.
     #[must_use]
     pub fn may_trust_passwords(self) -> bool {
         self >= Self::Certain
     }
 
-    /// What a follower has that has everything its leader had and told, if the leader has `leader`.
+    /// The coverage of a follower that has everything its leader had and sent, where `leader` is
+    /// the coverage of the leader.
     #[must_use]
     pub fn in_sync_with(leader: Self) -> Self {
         leader.max(Self::UpToDate)
     }
 
-    /// The users that a leader has, from the bit `whole` in its pulse.
+    /// The coverage of a leader's users, from the bit `whole` of its pulse message.
     #[must_use]
-    pub fn from_complete_bit(whole: bool) -> Self {
-        if whole { Self::Complete } else { Self::Partial }
+    pub fn from_complete_bit(is_complete: bool) -> Self {
+        if is_complete { Self::Complete } else { Self::Partial }
     }
 
-    /// The bit `whole` in the pulse of a leader that has these users.
+    /// The bit `whole` of a pulse message, for a leader with this coverage of the users.
     #[must_use]
     pub fn complete_bit(self) -> bool {
         self >= Self::Complete
     }
 }
 
-/// How much of both tables a node has in one term, and whether it was complete.
+/// Coverage of both tables in one term, and whether the node was ever complete.
 ///
-/// Invariant: within a term neither coverage falls. A node that was complete once stays so.
+/// Invariant: within a term, neither coverage falls. A node that was complete once stays so.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct TermCoverage {
     term: Term,
@@ -123,39 +128,39 @@ pub struct TermCoverage {
 }
 
 impl TermCoverage {
-    /// How much of the users the node has in `term`.
+    /// Coverage of the users in `term`.
     #[must_use]
     pub fn users_in(&self, term: Term) -> Coverage {
         if term == self.term { self.users } else { Coverage::Partial }
     }
 
-    /// How much of the clients the node has in `term`.
+    /// Coverage of the clients in `term`.
     #[must_use]
     pub fn clients_in(&self, term: Term) -> Coverage {
         if term == self.term { self.clients } else { Coverage::Partial }
     }
 
-    /// Whether a later term than `term` has begun.
+    /// Whether a term later than `term` has begun.
     #[must_use]
     pub fn is_after(&self, term: Term) -> bool {
         self.term > term
     }
 
-    /// Whether the node has had, at some moment since its process started, every registration that
-    /// was acknowledged until then.
+    /// Whether the node had every acknowledged registration at some moment since its process
+    /// started.
     #[must_use]
     pub fn may_claim_complete(&self) -> bool {
         self.was_complete
     }
 
-    /// Begins a later term, in which both tables are partial. Another term changes nothing.
+    /// Begins a later term, in which both tables are partial. Any other term is ignored.
     pub fn begin_term(&mut self, term: Term) {
         if term > self.term {
             *self = Self { term, was_complete: self.was_complete, ..Self::default() };
         }
     }
 
-    /// Notes that the node has at least so much of the users in `term`, unless that is over.
+    /// Raises the coverage of the users in `term`. Ignored if the term is over.
     pub fn raise_users(&mut self, term: Term, coverage: Coverage) {
         self.begin_term(term);
         if term == self.term {
@@ -164,7 +169,7 @@ impl TermCoverage {
         }
     }
 
-    /// Notes that the node has at least so much of the clients in `term`, unless that is over.
+    /// Raises the coverage of the clients in `term`. Ignored if the term is over.
     pub fn raise_clients(&mut self, term: Term, coverage: Coverage) {
         self.begin_term(term);
         if term == self.term {
@@ -172,7 +177,7 @@ impl TermCoverage {
         }
     }
 
-    /// Notes that the node has every registration that was acknowledged until now.
+    /// Records that the node has every registration acknowledged so far.
     pub fn note_complete(&mut self) {
         self.was_complete = true;
     }
@@ -183,7 +188,7 @@ mod tests {
     use super::Coverage::{Certain, Complete, Partial, UpToDate};
     use super::*;
 
-    /// A permission, and whether each of [`ALL`] gives it.
+    /// Name of a permission, its method, and its value for each state of [`ALL`].
     type Permission = (&'static str, fn(Coverage) -> bool, [bool; 4]);
 
     const ALL: [Coverage; 4] = [Partial, UpToDate, Complete, Certain];
@@ -198,7 +203,7 @@ mod tests {
         ("may_trust_passwords", Coverage::may_trust_passwords, [false, false, false, true]),
     ];
 
-    /// The table in the documentation of this module: the name of a permission, and its states.
+    /// The table in this module's documentation: the name of each permission and its values.
     fn documented() -> Vec<(String, Vec<bool>)> {
         let lines = include_str!("coverage.rs").lines().filter_map(|line| line.strip_prefix("//! | [`"));
         let line = |line: &str| {
@@ -210,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn each_state_permits_what_the_table_says() {
+    fn each_state_grants_the_permissions_of_the_table() {
         for (name, may, expected) in PERMISSIONS {
             assert_eq!(ALL.map(may), expected, "{name}");
         }
@@ -226,12 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_in_step_has_what_its_leader_has_and_is_up_to_date_at_least() {
+    fn a_follower_in_sync_has_the_coverage_of_its_leader_and_is_at_least_up_to_date() {
         assert_eq!(ALL.map(Coverage::in_sync_with), [UpToDate, UpToDate, Complete, Certain]);
     }
 
     #[test]
-    fn the_bit_of_a_pulse_says_whether_users_may_be_listed() {
+    fn the_complete_bit_of_a_pulse_states_whether_users_may_be_listed() {
         assert_eq!(ALL.map(Coverage::complete_bit), [false, false, true, true]);
         for whole in [false, true] {
             assert_eq!(Coverage::from_complete_bit(whole).complete_bit(), whole);
@@ -239,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn coverage_only_grows_within_a_term_and_starts_over_with_the_next() {
+    fn coverage_only_grows_within_a_term_and_is_reset_by_the_next() {
         let mut node = TermCoverage::default();
         node.raise_users(Term(1), Certain);
         node.raise_users(Term(1), Complete);
@@ -251,7 +256,7 @@ mod tests {
             assert_eq!((node.users_in(term), node.clients_in(term)), (Partial, Partial));
         }
         assert!(node.is_after(Term(1)) && !node.is_after(Term(2)));
-        // Of a term that is over nothing is noted, and a later one may be heard of first here.
+        // Calls for an old term are ignored. A call for a later term begins that term.
         node.raise_clients(Term(3), UpToDate);
         node.raise_users(Term(2), Certain);
         assert_eq!((node.users_in(Term(3)), node.clients_in(Term(3))), (Partial, UpToDate));
@@ -259,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_was_complete_once_may_claim_it_from_then_on() {
+    fn a_node_that_was_complete_once_may_claim_it_in_later_terms() {
         let mut node = TermCoverage::default();
         node.raise_users(Term(1), UpToDate);
         node.raise_clients(Term(1), UpToDate);

@@ -1,4 +1,4 @@
-//! The coverage of this node on one `watch` channel: components raise it, requests wait for it.
+//! The coverage of this node in a `watch` channel: components raise it, requests wait for it.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use tokio::time::timeout;
 use super::coverage::TermCoverage;
 use rollcall_core::Term;
 
-/// The coverage of this node, and who waits for it.
+/// The current coverage of this node, with subscribers.
 #[derive(Debug, Default)]
 pub(super) struct CoverageWatch(watch::Sender<TermCoverage>);
 
 impl CoverageWatch {
-    /// The coverage at this moment.
+    /// The current coverage.
     pub(super) fn now(&self) -> TermCoverage {
         *self.0.borrow()
     }
 
-    /// Follows the coverage.
+    /// Subscribes to changes of the coverage.
     pub(super) fn subscribe(&self) -> watch::Receiver<TermCoverage> {
         self.0.subscribe()
     }
 
-    /// NetChanges the coverage, and wakes those who wait if it is another one.
+    /// Changes the coverage and notifies the subscribers if the value differs.
     pub(super) fn change(&self, change: impl FnOnce(&mut TermCoverage)) {
         self.0.send_if_modified(|coverage| {
             let before = *coverage;
@@ -32,16 +32,16 @@ impl CoverageWatch {
         });
     }
 
-    /// Waits until `is_enough`, but no longer than `term` lasts, nor longer than `max`. Whether it
-    /// is enough.
+    /// Waits until `is_enough` holds, `term` is over, or `max` has passed. Returns whether it
+    /// holds.
     pub(super) async fn wait_for(&self, term: Term, max: Duration, is_enough: impl Fn(&TermCoverage) -> bool) -> bool {
-        // Most often, without a receiver and a timer.
+        // Fast path of the common case, without a receiver and a timer.
         if is_enough(&self.0.borrow()) {
             return true;
         }
         let mut coverage = self.0.subscribe();
         let decided = coverage.wait_for(|coverage| is_enough(coverage) || coverage.is_after(term));
-        // The sender lives as long as this, so the channel is not closed.
+        // The channel stays open, because `self` owns the sender.
         timeout(max, decided).await.is_ok_and(|decided| decided.is_ok_and(|coverage| is_enough(&coverage)))
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong in each use case. Display is what the client reads; the source is for the log.
+//! Errors of the registry. `Display` is the message for the client; `source` is for the log only.
 
 use thiserror::Error;
 
@@ -7,8 +7,8 @@ use super::images::image_check::rejection::ImageRejection;
 use crate::storage::BucketError;
 use rollcall_core::Username;
 
-/// The bucket did not answer. A write may have taken effect all the same; to repeat it is safe. What the bucket said is
-/// the source, for the log only.
+/// The bucket did not reply. A write may have taken effect, and it is safe to repeat it. The source
+/// has the reply of the bucket, for the log only.
 #[derive(Clone, Debug, Error)]
 #[error("The storage is unavailable at the moment; try again shortly")]
 pub struct StorageUnavailable(#[source] Box<BucketError>);
@@ -20,13 +20,13 @@ impl From<BucketError> for StorageUnavailable {
 }
 
 impl StorageUnavailable {
-    /// What the bucket said.
+    /// The error of the bucket, for the log.
     #[must_use]
     pub fn cause(&self) -> String {
         self.0.to_string()
     }
 
-    /// Whether only one object is in trouble, and the bucket is well.
+    /// Whether the bucket works and only one object in it is unreadable.
     pub(super) fn concerns_one_object(&self) -> bool {
         matches!(*self.0, BucketError::Unreadable { .. })
     }
@@ -35,53 +35,54 @@ impl StorageUnavailable {
 /// A user could not be looked up.
 #[derive(Debug, Error)]
 pub enum LookupError {
-    /// Nobody registered under that name.
+    /// No user with this name is registered.
     #[error("User '{0}' is not registered; register with POST /register first")]
     NotRegistered(Username),
-    /// There is a profile that cannot be read. It was logged when it was first met.
-    #[error("The stored profile of '{0}' cannot be read; whoever runs this service has to repair it")]
+    /// The user's profile is unreadable. This was logged at the first read.
+    #[error("The stored profile of '{0}' cannot be read; the operator must restore it")]
     Corrupt(Username),
-    /// The bucket did not answer.
+    /// The bucket did not reply.
     #[error(transparent)]
     Storage(#[from] StorageUnavailable),
 }
 
-/// A registration was not made.
+/// A registration failed.
 #[derive(Debug, Error)]
 pub enum RegisterError {
-    /// Somebody registered under that name, with other data.
+    /// The name is registered with other data.
     #[error("User '{0}' is already registered with other data; choose another name")]
     Taken(Username),
-    /// The bucket did not answer.
+    /// The bucket did not reply.
     #[error(transparent)]
     Storage(#[from] StorageUnavailable),
-    /// It is stored, but too few nodes know of it yet.
+    /// The registration is stored, but not yet known to a majority of the nodes.
     #[error("User '{0}' is stored, but not known to a majority of the nodes yet; send the same registration again")]
     NotReplicated(Username),
-    /// Users must have a password here.
+    /// The settings require a password and the request has none.
     #[error("A password is required: give one in the field \"password\"")]
     PasswordRequired,
-    /// The password could not be hashed, or not be compared with that of an earlier registration.
+    /// The password could not be hashed, or could not be compared with that of an earlier
+    /// registration.
     #[error(transparent)]
     Auth(#[from] AuthError),
 }
 
-/// A request may not act for a user, or a password was neither proved nor changed.
+/// Authentication or authorization failed, or a password was not changed.
 #[derive(Debug, Error)]
 pub enum AuthError {
     /// The user could not be looked up.
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// The credentials are not good.
+    /// The credentials were rejected.
     #[error("User '{0}' is protected by a password: {1}")]
     Unauthorized(Username, DenialReason),
-    /// Users must have a password here, and this one has none.
+    /// The settings require a password and this user has none.
     #[error("User '{0}' has no password, and one is required here: register another name with a password")]
     PasswordRequired(Username),
-    /// The password is not the user's.
-    #[error("The password of '{0}' is another one")]
+    /// The password is wrong.
+    #[error("The password of '{0}' is wrong")]
     WrongPassword(Username),
-    /// The user has none, so there is nothing to prove.
+    /// The user has no password, so there is nothing to verify.
     #[error(
         "User '{0}' was registered without a password: its heartbeats need no token, and it cannot be given a password"
     )]
@@ -89,19 +90,19 @@ pub enum AuthError {
     /// Too many wrong passwords.
     #[error("Too many wrong passwords; try again in {} s", .wait_ms.div_ceil(1000))]
     TooManyAttempts {
-        /// After how many milliseconds another is looked at.
+        /// Milliseconds until the next attempt is accepted.
         wait_ms: u64,
     },
-    /// As many passwords as may wait to be hashed are waiting.
+    /// The queue for password hashing is full.
     #[error("Too many passwords are being checked at the moment; try again in a second")]
     Overloaded,
     /// The password could not be hashed.
     #[error("The password could not be processed; try again")]
     Hashing(String),
-    /// The password was changed by others again and again.
-    #[error("The password of '{0}' is being changed by others at the same time; try again")]
+    /// Every attempt to change the password met a concurrent change.
+    #[error("The password of '{0}' is being changed by another request; try again")]
     Contended(Username),
-    /// The password is stored, but too few nodes know of it yet.
+    /// The password is stored, but not yet known to a majority of the nodes.
     #[error(
         "The password of '{0}' is stored, but not known to a majority of the nodes yet; send the same request again"
     )]
@@ -109,7 +110,7 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// After how many milliseconds another try is looked at; 0 where waiting is not what helps.
+    /// Milliseconds until the next attempt is accepted; 0 for errors that waiting does not solve.
     #[must_use]
     pub fn wait_ms(&self) -> u64 {
         if let Self::TooManyAttempts { wait_ms } = self { *wait_ms } else { 0 }
@@ -122,41 +123,41 @@ impl From<StorageUnavailable> for AuthError {
     }
 }
 
-/// A picture was not stored.
+/// An image was not stored.
 #[derive(Debug, Error)]
 pub enum UploadError {
-    /// Whose picture it is could not be found out, or the request may not act for that user.
+    /// The user could not be looked up, or the request is not authorized to act for the user.
     #[error(transparent)]
     Auth(#[from] AuthError),
-    /// The picture breaks a rule.
+    /// The image breaks a rule.
     #[error("Upload failed: Validation error: {0}")]
     Rejected(#[from] ImageRejection),
-    /// The bucket did not answer, or had no free name.
+    /// The bucket did not reply.
     #[error(transparent)]
     Storage(#[from] StorageUnavailable),
-    /// Names that were drawn were taken again and again, which chance does not do.
-    #[error("The image could not be named; try again")]
+    /// All generated names were taken, which is practically impossible.
+    #[error("Found no free name for the image; try again")]
     NoFreeName,
 }
 
-/// A picture cannot be given.
+/// An image could not be read.
 #[derive(Debug, Error)]
 pub enum ImageError {
-    /// There is none of that name.
+    /// There is no image of this name.
     #[error("There is no such image")]
     NotFound,
-    /// The bucket did not answer.
+    /// The bucket did not reply.
     #[error(transparent)]
     Storage(#[from] StorageUnavailable),
 }
 
-/// All clients with their pictures cannot be given.
+/// The stream of clients with images could not be started.
 #[derive(Debug, Error)]
 pub enum ImagesStreamError {
-    /// As many downloads as may run are running.
+    /// The maximum number of downloads is running.
     #[error("Too many downloads of all images are running; try again in a second")]
     Busy,
-    /// The bucket did not answer.
+    /// The bucket did not reply.
     #[error(transparent)]
     Storage(#[from] StorageUnavailable),
 }
@@ -165,6 +166,6 @@ pub enum ImagesStreamError {
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum UsersError {
     /// A new leader is still reading the bucket.
-    #[error("The list of users is being read from the storage and is not whole yet; try again shortly")]
+    #[error("The list of users is being read from the storage and is not complete yet; try again shortly")]
     IndexRebuilding,
 }

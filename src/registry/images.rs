@@ -10,7 +10,7 @@ use std::sync::Arc;
 use image_store::ImageStore;
 use images_stream::ImagesStream;
 
-/// The use cases about pictures.
+/// The components for images.
 pub(super) struct ImageComponents {
     pub(super) store: Arc<ImageStore>,
     pub(super) stream: ImagesStream,

@@ -1,4 +1,4 @@
-//! Who is online: heartbeats in, lists and changes out.
+//! Online clients: heartbeats, the list and its changes.
 
 pub(super) mod heartbeat;
 pub(super) mod online_clients;

@@ -1,5 +1,6 @@
-//! What a registry tells another node's: rows of clients and of users. Both are true whenever they arrive, so they are
-//! merged without a question.
+//! Rows that nodes send to each other and write to snapshots: clients and users.
+//!
+//! Rows stay true however late they arrive, so a receiver merges them unconditionally.
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -9,16 +10,16 @@ use crate::presence::ReplicatedClient;
 use crate::registry::auth::credential_state::CredentialState;
 use rollcall_core::{Addr, Metadata, Term, UserId, Username};
 
-/// Rows of clients and of users.
+/// A batch of client rows and user rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rows {
-    /// The last heartbeats of clients.
+    /// Last heartbeats of clients.
     pub clients: Vec<ReplicatedClient>,
-    /// CompletedRegistration users.
+    /// Registered users.
     pub users: Vec<ReplicatedUser>,
 }
 
-/// A registered user, without the password, and without its hash.
+/// A registered user, without the password and without its hash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReplicatedUser {
     /// The name.
@@ -26,27 +27,30 @@ pub struct ReplicatedUser {
     id: UserId,
     addr: Option<Addr>,
     registered_at: CompactString,
-    /// As JSON, since it describes itself; empty if there is none.
+    /// JSON text, because postcard cannot decode values of unknown types; empty if there is no
+    /// metadata.
     metadata: String,
     credential: CredentialState,
 }
 
-/// Counts the rows that were put into an index, or announced again.
+/// Number of an index row. A row gets the next number when it is inserted or queued for replication
+/// again.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct RowNo(u64);
 
-/// About as many bytes as a row of a client has at most, next to its name.
+/// Approximate upper limit of an encoded client row without its name, in bytes.
 const CLIENT_ROW_BYTES: usize = 56;
 
-/// About as many bytes as a row of a user has at most, next to its texts.
+/// Approximate upper limit of an encoded user row without its texts, in bytes.
 const USER_ROW_BYTES: usize = 80;
 
 impl RowNo {
+    /// The next number.
     pub(crate) fn next(self) -> Self {
         Self(self.0 + 1)
     }
 
-    /// For tests of other parts.
+    /// A row number for tests of other modules.
     #[cfg(test)]
     pub(crate) fn after(before: Self) -> Self {
         before.next()
@@ -54,18 +58,19 @@ impl RowNo {
 }
 
 impl Rows {
-    /// Version of the encoded rows. The rows do not carry it: the snapshot's first line and the protocol of the links
-    /// between nodes tell versions apart. Both numbers change with this one, and a `const` assertion in each of
-    /// those files fails until that is done.
+    /// Version of the encoded rows. The rows do not carry it. The snapshot's first line and the
+    /// protocol between nodes carry versions of their own, which must change together with this
+    /// one. A `const` assertion in each of those files enforces that.
     pub const VERSION: u32 = 1;
 
-    /// About the most bytes that are given at once; with one row more it still fits into a frame.
+    /// Approximate upper limit of one batch, in bytes. A batch with one more row still fits into a
+    /// frame.
     pub const MAX_BYTES: usize = 40 * 1024;
 
-    /// The most clients that are given at once.
+    /// Maximum number of clients in one batch.
     pub(crate) const MAX_CLIENTS: usize = 400;
 
-    /// A user of whom only the name matters.
+    /// A user row for tests in which only the name matters.
     #[cfg(test)]
     pub(crate) fn of_user(username: Username) -> Self {
         let (id, registered_at) = (UserId::nil(), CompactString::default());
@@ -80,13 +85,15 @@ impl Rows {
         Self { users: vec![user], clients: Vec::new() }
     }
 
-    /// Rows of every kind for the tests of encoded bytes. Neighbouring fields of one type have different values.
+    /// One row of every kind, for the golden-bytes tests. Adjacent fields of the same type have
+    /// different values.
     #[cfg(test)]
     pub(crate) fn samples() -> Self {
         tests::samples()
     }
 
-    /// The same, with no more said of passwords than that there are some: for where it will be read only later.
+    /// The rows without password fingerprints: each row still says whether the user has a password.
+    /// For snapshots, because the password may change before a snapshot is read.
     #[must_use]
     pub fn without_fingerprints(mut self) -> Self {
         for user in &mut self.users {
@@ -95,26 +102,26 @@ impl Rows {
         self
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
         self.clients.len() + self.users.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// About as many bytes as they have encoded, or more.
+    /// Approximate size of the encoded rows in bytes; never too small.
     #[must_use]
     pub fn size(&self) -> usize {
         let clients: usize = self.clients.iter().map(|client| CLIENT_ROW_BYTES + client.username.as_str().len()).sum();
         clients + self.users.iter().map(ReplicatedUser::size).sum::<usize>()
     }
 
-    /// Adds the rows of `others`.
+    /// Appends the rows of `others`.
     pub fn extend(&mut self, others: &Self) {
         self.clients.extend_from_slice(&others.clients);
         self.users.extend_from_slice(&others.users);
@@ -132,17 +139,17 @@ impl ReplicatedUser {
         Self { username, id: *id, addr: *addr, registered_at: registered_at.clone(), metadata, credential }
     }
 
-    /// What is known of the password.
+    /// The cached state of the user's password.
     pub(crate) fn credential(&self) -> CredentialState {
         self.credential
     }
 
-    /// About as many bytes as it has encoded, or more.
+    /// Approximate size of the encoded row in bytes; never too small.
     pub(crate) fn size(&self) -> usize {
         USER_ROW_BYTES + self.username.as_str().len() + self.registered_at.len() + self.metadata.len()
     }
 
-    /// What the row says; `None` if its metadata breaks the rule for them.
+    /// The user's details; `None` if the metadata is not valid.
     pub(crate) fn details(&self) -> Option<UserDetails> {
         let metadata = match self.metadata.as_str() {
             "" => Metadata::default(),
@@ -161,7 +168,7 @@ mod tests {
     use crate::registry::auth::credential_state::PasswordFingerprint;
     use crate::registry::testing::{hex, tags, unhex};
 
-    /// The bytes of [`samples`] in version 1.
+    /// Encoded bytes of [`samples`] in version 1.
     const GOLDEN: &str = "\
         0305616c69636501000a000001a84603c801dc0bf0a204\
         03626f62010120010db8000000000000000000000003aa46ffffffffffffffffff0100ffffffffffffffffff\
@@ -227,13 +234,13 @@ mod tests {
     }
 
     #[test]
-    fn golden_bytes_are_read_as_the_rows() {
+    fn golden_bytes_decode_to_the_rows() {
         assert_eq!(postcard::from_bytes::<Rows>(&unhex(GOLDEN)).unwrap(), samples());
     }
 
     #[test]
-    fn every_kind_of_guard_is_among_the_golden_bytes() {
-        let credentials = samples().users.into_iter().map(|user| postcard::to_stdvec(&user.credential).unwrap()[0]);
-        assert_eq!(credentials.collect::<Vec<u8>>(), tags::<CredentialState>());
+    fn the_golden_bytes_cover_every_credential_state() {
+        let states = samples().users.into_iter().map(|user| postcard::to_stdvec(&user.credential).unwrap()[0]);
+        assert_eq!(states.collect::<Vec<u8>>(), tags::<CredentialState>());
     }
 }

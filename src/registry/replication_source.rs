@@ -1,4 +1,4 @@
-//! The registry's side of the replication: what it tells other nodes, takes in from them, and waits for.
+//! The registry's side of replication: changes to send, rows to merge, and waiting for a majority.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,47 +15,47 @@ use super::replicated_rows::{RowNo, Rows};
 use super::users::profile_store::ProfileStore;
 use rollcall_core::{BootMs, Term, Username};
 
-/// How long a registration waits until a majority knows it: longer than a node is away whose link broke for a moment,
-/// shorter than clients wait.
+/// Longest wait of a registration for a majority. Longer than a short break of a link, shorter than
+/// the request timeout of clients.
 const MAX_WAIT_FOR_MAJORITY: Duration = Duration::from_secs(2);
 
-/// How long a question who is online waits until a new leader was told by the others.
+/// Longest wait of a query for online clients until the other nodes have replied to a new leader.
 const MAX_WAIT_FOR_CLIENTS: Duration = Duration::from_secs(1);
 
-/// Which new rows a majority knows: those after `floor` up to `up_to`.
+/// New rows known to a majority: those after `floor`, up to and including `up_to`.
 #[derive(Clone, Copy, Debug)]
 struct MajorityWatermark {
     floor: RowNo,
     up_to: RowNo,
 }
 
-/// In time, no majority said that it knows a row.
+/// A row was not acknowledged by a majority in time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NotReplicated;
 
 impl MajorityWatermark {
-    /// A majority knows nothing of what comes after `floor`.
+    /// No row after `floor` is known to a majority.
     fn starting_at(floor: RowNo) -> Self {
         Self { floor, up_to: floor }
     }
 }
 
-/// This node's side of the replication: its terms, what changed in its tables, and what is known of
-/// them elsewhere.
+/// The node's side of replication: the current term, the changes to send, and the rows known to a
+/// majority.
 pub(super) struct ReplicationSource {
     profiles: Arc<ProfileStore>,
     online: Arc<OnlineClients>,
     coverage: Arc<CoverageWatch>,
-    /// The term that runs: the same as the index has, without its lock.
+    /// The current term: a copy of the index's term that can be read without its lock.
     term: AtomicU64,
     watermark: watch::Sender<MajorityWatermark>,
-    /// There are new users to tell the other nodes of.
+    /// Signals that there are new users to replicate.
     new_users: Notify,
     replicated: bool,
 }
 
 impl ReplicationSource {
-    /// A source in no term. `replicated`: there are other nodes to tell.
+    /// A source in no term. `replicated`: there are other nodes.
     pub(super) fn new(
         profiles: Arc<ProfileStore>,
         clients: Arc<OnlineClients>,
@@ -73,22 +73,23 @@ impl ReplicationSource {
         }
     }
 
-    /// The term that began last.
+    /// The current term.
     pub(super) fn term(&self) -> Term {
         self.profiles.term()
     }
 
-    /// Begins an term: others may have written to the bucket until now, so the index counts as not whole and names
-    /// missed before are asked for again. To be followed by a rebuild of it. An older term is ignored.
+    /// Begins a term. Other nodes may have written to the bucket until now. So the index is
+    /// incomplete again, and names not found before are looked up again. The caller must rebuild
+    /// the index next. An older term is ignored.
     ///
-    /// It costs next to nothing if the term runs already, so it can be called with every request: nothing may be answered
-    /// in an term that has not begun.
+    /// The call is nearly free if the term has already begun, so it may precede every request. No
+    /// request may be answered in a term that has not begun.
     pub(super) fn begin_term(&self, term: Term) {
         if term.0 <= self.term.load(Ordering::Acquire) {
             return;
         }
         let mut index = self.profiles.index();
-        // Another thread may have come first.
+        // Another thread may have begun the term first.
         if term > index.term() {
             index.begin_term(term);
             let floor = index.set_replication(self.replicated);
@@ -101,19 +102,21 @@ impl ReplicationSource {
         }
     }
 
-    /// Ends the replication of `ended`: this node takes no registrations and heartbeats in it any more. What was not taken by
-    /// [`Self::take_changes`] is forgotten as a change, not as a fact. If a later term has begun meanwhile, nothing is done:
-    /// its changes are to be told.
+    /// Ends the replication of term `ended`, in which this node accepts no more registrations and
+    /// heartbeats. Changes not yet taken by [`Self::take_changes`] are no longer queued; the data
+    /// itself stays. Does nothing if a later term has begun, because its changes must be
+    /// replicated.
     pub(super) fn end_replication(&self, ended: Term) {
         let mut index = self.profiles.index();
         if index.term() <= ended {
             index.set_replication(false);
-            // Under both locks, as an term begins.
+            // Under the lock of the index too, as in `begin_term`.
             self.online.stop_replication();
         }
     }
 
-    /// Some of what changed, and up to which new users all have been given; `None` if nothing did.
+    /// The next batch of changes to replicate; `None` if there are none. If the batch has new
+    /// users, the number is that of the last user taken so far.
     pub(super) fn take_changes(&self, now: BootMs) -> Option<(Rows, Option<RowNo>)> {
         if let Some((users, up_to)) = self.profiles.index().take_pending(Rows::MAX_BYTES) {
             return Some((Rows { users, clients: Vec::new() }, Some(up_to)));
@@ -122,18 +125,19 @@ impl ReplicationSource {
         (!clients.is_empty()).then(|| (Rows { clients, users: Vec::new() }, None))
     }
 
-    /// Some clients after a name, or from the first on; none only if there are no more.
+    /// The next batch of clients with names after `after`, or from the start. Empty only at the
+    /// end.
     pub(super) fn clients_after(&self, after: Option<&Username>, now: BootMs) -> Rows {
         let clients = self.online.with_table(now, |table, now| table.rows_after(after, Rows::MAX_CLIENTS, now));
         Rows { clients, users: Vec::new() }
     }
 
-    /// Some users after a name, or from the first on; none only if there are no more.
+    /// The next batch of users with names after `after`, or from the start. Empty only at the end.
     pub(super) fn users_after(&self, after: Option<&Username>) -> Rows {
         Rows { users: self.profiles.index().rows_after(after, Rows::MAX_BYTES), clients: Vec::new() }
     }
 
-    /// Takes in what another node told.
+    /// Merges rows received from another node.
     pub(super) fn merge(&self, rows: &Rows, now: BootMs) {
         if !rows.clients.is_empty() {
             self.online.with_table(now, |table, now| rows.clients.iter().for_each(|client| table.merge(client, now)));
@@ -144,7 +148,8 @@ impl ReplicationSource {
         }
     }
 
-    /// Takes in what a snapshot on disk says that was made `downtime_ms` ago. Users count only once their names are watermark.
+    /// Loads the rows of a snapshot written `downtime_ms` ago. Its users count only once their
+    /// names are found in the bucket.
     pub(super) fn load_snapshot(&self, rows: Rows, downtime_ms: u64, now: BootMs) {
         let Rows { clients, users } = rows;
         self.online.with_table(now, |table, now| {
@@ -158,8 +163,8 @@ impl ReplicationSource {
         }
     }
 
-    /// Notes that at least so much of the users is here in `term`. An term that ended meanwhile is not marked: then others
-    /// may have written since.
+    /// Raises the coverage of the users in `term`. Ignored if another term has begun meanwhile,
+    /// because other nodes may have written since.
     pub(super) fn raise_users(&self, term: Term, coverage: Coverage) {
         let mut index = self.profiles.index();
         if index.term() == term {
@@ -171,8 +176,9 @@ impl ReplicationSource {
         }
     }
 
-    /// Waits until this node knows who is online in `term` as well as any other, 1 s at most: a new leader that was not in
-    /// step asks the others first. If none of them answers, it knows it best.
+    /// Waits until this node may answer queries for online clients in `term`, for at most 1 s. A
+    /// new leader that was not in sync asks the other nodes first. If none of them replies, its own
+    /// data is the best available.
     pub(super) async fn wait_for_clients(&self, term: Term) {
         if self.replicated {
             let may_answer = |coverage: &TermCoverage| coverage.clients_in(term).may_answer_online();
@@ -180,17 +186,18 @@ impl ReplicationSource {
         }
     }
 
-    /// Notes that a majority knows the new rows up to `up_to`.
+    /// Records that a majority has the new rows up to the number `up_to`.
     pub(super) fn confirm_majority(&self, up_to: RowNo) {
         self.watermark.send_modify(|watermark| watermark.up_to = watermark.up_to.max(up_to));
     }
 
-    /// Waits until there are new users to tell the others of. For one waiter.
+    /// Waits until there are new users to replicate. For a single waiter.
     pub(super) async fn wait_for_new_users(&self) {
         self.new_users.notified().await;
     }
 
-    /// Waits until a majority knows a row, 2 s at most. One that was told in an earlier term is told again.
+    /// Waits until a majority has the row of `name`, for at most 2 s. A row sent in an earlier term
+    /// is queued again.
     pub(super) async fn wait_for_majority(&self, name: &Username) -> Result<(), NotReplicated> {
         if !self.replicated {
             return Ok(());
@@ -199,13 +206,13 @@ impl ReplicationSource {
         let known = async {
             loop {
                 let MajorityWatermark { floor, up_to } = *watermark.borrow_and_update();
-                // A new term begins with a new floor, and then the row gets a new number.
-                let no = self.profiles.index().number_after(floor, name);
-                if no.is_some_and(|no| no <= up_to) {
+                // A new term has a new floor, and the row then gets a new number.
+                let row_no = self.profiles.index().number_after(floor, name);
+                if row_no.is_some_and(|row_no| row_no <= up_to) {
                     return;
                 }
                 self.new_users.notify_one();
-                // The sender lives as long as this registry.
+                // The channel stays open, because `self` owns the sender.
                 let _ = watermark.changed().await;
             }
         };
@@ -219,7 +226,8 @@ mod tests {
     use super::super::{Credentials, Registry};
     use super::*;
 
-    /// What is to be told of a user who registers now and says that it is online: whether the one and the other.
+    /// Registers a user and sends a heartbeat. Returns whether a user row and a client row are
+    /// queued for replication.
     async fn replicated_after_heartbeat(registry: &Registry, user: &str) -> (bool, bool) {
         registry.merge(&Rows::of_user(name(user)), BootMs(0));
         registry.heartbeat(&name(user), None, Credentials::None, caller(BootMs(0))).await.expect("registered");
@@ -228,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_an_epoch_that_comes_late_does_not_end_the_next_one() {
+    async fn ending_an_old_term_late_does_not_end_replication_of_the_next() {
         let registry = replicated(BootMs(0));
         registry.begin_term(Term(1));
         assert_eq!(replicated_after_heartbeat(&registry, "alice").await, (true, true));

@@ -1,4 +1,4 @@
-//! Finds out whether the bucket answers, at most once a second.
+//! Health check of the bucket, with at most one request per second.
 
 use tokio::sync::Mutex;
 
@@ -6,31 +6,32 @@ use super::error::StorageUnavailable;
 use crate::storage::{Bucket, BucketError, Key};
 use rollcall_core::BootMs;
 
-/// For how long an result holds: balancers ask often, and a store is not there to be asked.
+/// Validity of a result, in milliseconds. Load balancers check health often, and each check must
+/// not become a request to the store.
 const CACHE_TTL_MS: u64 = 1000;
 
-/// The last result, and when the question was asked.
+/// The last result, and the time of the request.
 #[derive(Debug)]
 struct ProbeResult {
     probed_at: BootMs,
     result: Result<(), StorageUnavailable>,
 }
 
-/// Asks the bucket whether it answers, and remembers the result for a moment.
+/// Checks whether the bucket is available and caches the result briefly.
 pub(super) struct StorageProbe {
     bucket: Bucket,
     last: Mutex<Option<ProbeResult>>,
 }
 
 impl StorageProbe {
-    /// A probe that has not asked yet.
+    /// A probe without a cached result.
     pub(super) fn new(bucket: Bucket) -> Self {
         Self { bucket, last: Mutex::default() }
     }
 
-    /// Whether the bucket answers at `now`. Who asks while another waits for the result takes that one.
+    /// Checks whether the bucket is available at `now`. Concurrent callers share one request.
     pub(super) async fn probe(&self, now: BootMs) -> Result<(), StorageUnavailable> {
-        // An async lock: it is held while the bucket is asked, so that it is asked once.
+        // An async lock, held during the request, so that there is only one request at a time.
         let mut last = self.last.lock().await;
         match &*last {
             Some(probed) if now.since(probed.probed_at) < CACHE_TTL_MS => probed.result.clone(),
@@ -42,7 +43,8 @@ impl StorageProbe {
         }
     }
 
-    /// Every node saw the cluster's id in the bucket at its start: a bucket without it is another one, or none.
+    /// Reads the cluster's id. Every node found it in the bucket when it started. A bucket without
+    /// it is a different bucket, or is gone.
     async fn check(&self) -> Result<(), BucketError> {
         self.bucket.get(&Key::Cluster).await?.map(drop).ok_or_else(|| self.bucket.vanished(&Key::Cluster))
     }
@@ -55,7 +57,7 @@ mod tests {
     use crate::storage::{Backend, Fault};
 
     #[tokio::test]
-    async fn the_bucket_is_asked_once_a_second() {
+    async fn the_bucket_is_probed_at_most_once_a_second() {
         let (registry, memory) = registry();
         memory.create(&Key::Cluster, b"{}".as_slice().into()).await.unwrap();
         memory.faults().set_outage(Some(Fault::Permanent));
@@ -67,7 +69,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bucket_without_the_clusters_id_is_not_taken_for_ours() {
+    async fn a_bucket_without_the_cluster_id_is_unavailable() {
         let (registry, _) = registry();
         let unavailable = registry.probe(BootMs(0)).await.unwrap_err();
         assert!(unavailable.cause().contains("cluster.json is no longer in the memory"), "{}", unavailable.cause());

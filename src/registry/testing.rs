@@ -1,4 +1,4 @@
-//! A registry on a store in memory.
+//! Test support: registries on in-memory stores, and sample values.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -8,48 +8,49 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::{Caller, RegisterRequest, Registry, RegistrySettings, TokenKey};
-use crate::storage::{Backend, Bucket, Local, Memory, RetryPolicy};
+use crate::storage::{Backend, Bucket, LocalBackend, MemoryBackend, RetryPolicy};
 use rollcall_core::{BootMs, Metadata, Username, WallMs};
 
-/// When registrations of tests happen.
+/// Wall-clock time of the tests.
 pub(super) fn wall() -> WallMs {
     WallMs::new(1_733_511_234_567)
 }
 
-/// A registry that started at 0, and what it stores in. Calls are not tried twice, so that each fault is seen.
-pub(super) fn registry() -> (Registry, Memory) {
-    let memory = Memory::new();
+/// A registry that started at 0, and its in-memory store. Calls are not retried, so that each
+/// injected fault is visible.
+pub(super) fn registry() -> (Registry, MemoryBackend) {
+    let memory = MemoryBackend::new();
     (registry_on(&memory), memory)
 }
 
-/// Another registry on the same store, as another node has it.
-pub(super) fn registry_on(memory: &Memory) -> Registry {
+/// Another registry on the same store, like that of another node.
+pub(super) fn registry_on(memory: &MemoryBackend) -> Registry {
     registry_with(Arc::new(memory.clone()))
 }
 
-/// A registry on a directory.
+/// A registry on a local directory.
 pub(super) fn registry_in(dir: &std::path::Path) -> Registry {
-    registry_with(Arc::new(Local::open(dir.to_path_buf(), "boot", Local::DEFAULT_PAGE_SIZE).unwrap()))
+    registry_with(Arc::new(LocalBackend::open(dir.to_path_buf(), "boot", LocalBackend::DEFAULT_PAGE_SIZE).unwrap()))
 }
 
 fn registry_with(backend: Arc<dyn Backend>) -> Registry {
     let pause = Duration::from_millis(1);
-    let policy = RetryPolicy { deadline: Duration::from_secs(5), attempts: 1, first_pause: pause };
+    let policy = RetryPolicy { deadline: Duration::from_secs(5), attempts: 1, initial_backoff: pause };
     Registry::new(Bucket::new(backend, policy), settings(), &TokenKey::new([7; 32]), BootMs(0))
 }
 
-/// The registry of one node of several, that started at `now`.
+/// The registry of one of several nodes, started at `now`.
 pub(crate) fn replicated(now: BootMs) -> Registry {
-    let bucket = Bucket::new(Arc::new(Memory::new()), RetryPolicy::default());
+    let bucket = Bucket::new(Arc::new(MemoryBackend::new()), RetryPolicy::default());
     Registry::new(bucket, RegistrySettings { replicated: true, ..settings() }, &TokenKey::new([7; 32]), now)
 }
 
-/// How a node without others is set, with tokens of an hour.
+/// Settings of a single node, with tokens valid for an hour.
 pub(crate) fn settings() -> RegistrySettings {
     RegistrySettings { ttl_ms: 30_000, replicated: false, require_password: false, token_seconds: 3600 }
 }
 
-/// A request that came in at `now`, from one and the same address.
+/// A request received at `now`, always from the same address.
 pub(super) fn caller(now: BootMs) -> Caller {
     Caller { from: [10, 0, 0, 9].into(), now, wall: wall() }
 }
@@ -58,12 +59,12 @@ pub(super) fn name(text: &str) -> Username {
     Username::parse(text).unwrap()
 }
 
-/// A user with nothing but a name.
+/// A registration with only a name.
 pub(super) fn user(username: &str) -> RegisterRequest {
     RegisterRequest { username: name(username), addr: None, password: None, metadata: Metadata::default() }
 }
 
-/// A picture of one colour.
+/// An encoded image of one colour.
 pub(crate) fn encoded_image(format: image::ImageFormat, width: u32, height: u32) -> Bytes {
     let mut bytes = Cursor::new(Vec::new());
     let pixels = image::RgbImage::from_pixel(width, height, image::Rgb([1, 2, 3]));
@@ -71,7 +72,7 @@ pub(crate) fn encoded_image(format: image::ImageFormat, width: u32, height: u32)
     bytes.into_inner().into()
 }
 
-/// A chunk of a PNG.
+/// A PNG chunk.
 pub(crate) fn png_chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {
     let named = [&name[..], data].concat();
     let crc = !named.iter().fold(!0_u32, |crc, byte| {
@@ -81,15 +82,15 @@ pub(crate) fn png_chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes()[..], &named, &crc.to_be_bytes()].concat()
 }
 
-/// A PNG with further chunks behind its IHDR.
+/// A PNG with additional chunks after IHDR.
 pub(crate) fn png_with(chunks: &[u8]) -> Vec<u8> {
     let plain = encoded_image(image::ImageFormat::Png, 8, 8);
-    // The signature has 8 bytes and IHDR 25.
+    // The signature has 8 bytes and IHDR has 25.
     let (head, rest) = plain.split_at(33);
     [head, chunks, rest].concat()
 }
 
-/// Bytes in hexadecimal, as golden bytes are written.
+/// Hexadecimal form of bytes, as in golden bytes.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
@@ -98,16 +99,16 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The bytes of a text in hexadecimal.
+/// The bytes of a hexadecimal text.
 pub(crate) fn unhex(text: &str) -> Vec<u8> {
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     text.as_bytes().chunks(2).map(byte).collect()
 }
 
-/// The first bytes of an enum's values in postcard, in order: one for each variant. Every variant must take zeros as
-/// the rest of a value.
+/// Postcard tags of an enum, in order: the first byte of each variant. Zeros must be valid for the
+/// remaining fields of every variant.
 pub(crate) fn tags<T: DeserializeOwned>() -> Vec<u8> {
     let is_tag = |tag: &u8| postcard::from_bytes::<T>(&[&[*tag][..], &[0; 64]].concat()).is_ok();
-    // The greater ones begin a number of several bytes.
+    // Greater tags take more than one byte.
     (0..0x80).filter(is_tag).collect()
 }

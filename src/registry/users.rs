@@ -1,4 +1,4 @@
-//! Who is registered: profiles in the bucket, and an index of them in memory.
+//! Registered users: profiles in the bucket, and an index of them in memory.
 
 pub(super) mod index_rebuild;
 mod negative_cache;
@@ -13,7 +13,7 @@ use index_rebuild::IndexRebuild;
 use registrar::Registrar;
 use user_list::UserList;
 
-/// The use cases about users.
+/// The components for users.
 pub(super) struct UserComponents {
     pub(super) list: UserList,
     pub(super) rebuild: IndexRebuild,

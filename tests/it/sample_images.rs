@@ -1,11 +1,11 @@
-//! Pictures for tests.
+//! Sample images for tests.
 
 use std::io::Cursor;
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 
-/// A picture of one colour. WebP's encoder is the lossless one.
-pub(crate) fn picture(format: ImageFormat, width: u32, height: u32, shade: u8) -> Vec<u8> {
+/// An encoded image of one colour. WebP is lossless.
+pub(crate) fn encoded_image(format: ImageFormat, width: u32, height: u32, shade: u8) -> Vec<u8> {
     let image = RgbImage::from_pixel(width, height, Rgb([shade, 80, 200]));
     let mut bytes = Cursor::new(Vec::new());
     DynamicImage::from(image).write_to(&mut bytes, format).expect("memory can be written to");
@@ -14,13 +14,13 @@ pub(crate) fn picture(format: ImageFormat, width: u32, height: u32, shade: u8) -
 
 /// A PNG.
 pub(crate) fn png(width: u32, height: u32, shade: u8) -> Vec<u8> {
-    picture(ImageFormat::Png, width, height, shade)
+    encoded_image(ImageFormat::Png, width, height, shade)
 }
 
-/// A sound PNG of a few bytes whose header claims another size: what a decompression bomb looks like.
+/// A valid small PNG whose header declares another size, as in a decompression bomb.
 pub(crate) fn png_with_declared_size(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = png(8, 8, 0);
-    // The header chunk: its length, its name, its 13 bytes, and the checksum of the last two.
+    // The IHDR chunk: length, name, 13 bytes of data, and a checksum of name and data.
     bytes[16..20].copy_from_slice(&width.to_be_bytes());
     bytes[20..24].copy_from_slice(&height.to_be_bytes());
     let checksum = crc32(&bytes[12..29]);

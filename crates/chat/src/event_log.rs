@@ -1,14 +1,14 @@
 //! Log lines about the links and the registry, for operators.
 //!
-//! Events that the user also sees as a notice are logged at `info` or below: on a terminal only warnings are shown by
-//! default, so the user does not see them twice.
+//! Events that the user also sees as a notice are logged at `info` or below: on a terminal only
+//! warnings are shown by default, so the user does not see them twice.
 
 use std::net::IpAddr;
 
 use tracing::{debug, info, warn};
 
 use super::endpoint::PeerEndpoint;
-use super::engine::{LinkId, Notice, Via};
+use super::engine::{ChatTransport, LinkId, Notice};
 use super::peer_id::PeerId;
 
 pub(super) fn linked(link: LinkId, peer: PeerId, dialled: Option<&PeerEndpoint>, remote: IpAddr) {
@@ -30,7 +30,8 @@ pub(super) fn too_slow(link: LinkId, peer: PeerId, queued_bytes: usize) {
     warn!(%peer, link = link.0, queued_bytes, "disconnected: the peer reads too slowly; message_buffer_size sets the size of the send queue");
 }
 
-/// `is_expected` if a peer should be at the address. Addresses from lists of other peers are often out of date.
+/// `is_expected` if a peer should be at the address. Addresses from lists of other peers are often
+/// out of date.
 pub(super) fn dial_failed(address: &PeerEndpoint, why: &str, is_expected: bool) {
     if is_expected {
         info!(%address, reason = why, "dial failed; trying again later");
@@ -87,27 +88,27 @@ pub(super) fn registry_reachable_again() {
 /// Logs the notices about the LAN. Peers of the mesh are logged as links.
 pub(super) fn lan_notice(notice: &Notice) {
     match notice {
-        Notice::Found { peer, at } if peer.via == Via::Lan => {
+        Notice::PeerFound { peer, at } if peer.via == ChatTransport::Lan => {
             info!(peer = peer.uid.as_str(), address = at.as_deref(), "found on the LAN");
         }
-        Notice::Lost { peer, why } if peer.via == Via::Lan => {
-            info!(peer = peer.uid.as_str(), reason = why.as_str(), "lost on the LAN");
+        Notice::PeerLost { peer, reason } if peer.via == ChatTransport::Lan => {
+            info!(peer = peer.uid.as_str(), reason = reason.as_str(), "lost on the LAN");
         }
-        Notice::Mismatch { uid, source } => {
+        Notice::AddressMismatch { uid, source } => {
             info!(peer = uid.as_str(), address = %source, "a peer sends from another address than it claims");
         }
-        Notice::Doubled { uid, source } => {
+        Notice::DuplicateName { uid, source } => {
             info!(peer = uid.as_str(), address = %source, "another program on the LAN uses the name of this peer");
         }
-        Notice::Found { .. }
-        | Notice::Lost { .. }
+        Notice::PeerFound { .. }
+        | Notice::PeerLost { .. }
         | Notice::Post { .. }
         | Notice::Direct { .. }
         | Notice::Profile { .. }
-        | Notice::Listed { .. }
+        | Notice::NamesReceived { .. }
         | Notice::Unreachable { .. }
         | Notice::Sent { .. }
-        | Notice::SentTo { .. }
-        | Notice::Refused { .. } => {}
+        | Notice::DirectSent { .. }
+        | Notice::Rejected { .. } => {}
     }
 }

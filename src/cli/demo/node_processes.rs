@@ -131,7 +131,7 @@ fn process(command: &[OsString]) -> Option<Command> {
     let mut process = Command::new(program);
     process.args(arguments).arg("--exit-with-stdin").stdin(Stdio::piped());
     // The variables of this shell are for other nodes, not for those of the demo.
-    for variable in config::variables() {
+    for variable in config::env_vars() {
         process.env_remove(variable);
     }
     // Own process group: Ctrl-C must reach the demo only. A node that got two signals would exit at

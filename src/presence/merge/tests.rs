@@ -6,7 +6,7 @@ use rollcall_core::{Addr, Page};
 
 const TTL_MS: u64 = 30_000;
 
-/// A node's table with its clock, which started somewhere else than those of the others.
+/// A node: its table and its clock, which has its own starting point.
 struct Node {
     clock: PresenceClock,
     table: PresenceTable,
@@ -20,15 +20,15 @@ impl Node {
         Self { clock, table: PresenceTable::new(TTL_MS), boot }
     }
 
-    /// The moment `ms` after the start, after a look at the clock every quarter of a second.
+    /// The clocks at `ms` after the start.
     fn at(&mut self, ms: u64) -> Moment {
         self.clock.observe(BootMs(self.boot + ms))
     }
 
-    /// Lets time pass, with a leader or without.
-    fn pass(&mut self, from: u64, to: u64, served: bool) {
+    /// Lets time pass with or without a leader; the clock is observed every 250 ms.
+    fn pass(&mut self, from: u64, to: u64, has_leader: bool) {
         for ms in (from..to).step_by(250) {
-            if served {
+            if has_leader {
                 self.clock.note_active_leader(BootMs(self.boot + ms));
             } else {
                 self.at(ms);
@@ -43,8 +43,8 @@ impl Node {
 
     fn replicate_to(&mut self, other: &mut Self, ms: u64) {
         let (mine, theirs) = (self.at(ms), other.at(ms));
-        for beat in self.table.rows_after(None, usize::MAX, mine) {
-            other.table.merge(&beat, theirs);
+        for row in self.table.rows_after(None, usize::MAX, mine) {
+            other.table.merge(&row, theirs);
         }
     }
 }
@@ -71,7 +71,7 @@ fn a_row_keeps_its_age_on_another_clock() {
 }
 
 #[test]
-fn a_newer_heartbeat_wins_however_late_the_older_one_comes() {
+fn a_newer_heartbeat_wins_over_an_older_one_that_arrives_later() {
     let (mut one, mut two) = (Node::new(0), Node::new(0));
     let now = one.at(0);
     one.table.heartbeat(&name("alice"), addr(1), None, now);
@@ -79,14 +79,14 @@ fn a_newer_heartbeat_wins_however_late_the_older_one_comes() {
     one.table.heartbeat(&name("alice"), addr(2), None, now);
     let new = one.table.rows_after(None, 9, now);
     let now = two.at(10);
-    for beat in new.iter().chain(&old) {
-        two.table.merge(beat, now);
+    for row in new.iter().chain(&old) {
+        two.table.merge(row, now);
     }
     assert_eq!(two.table.online(&Page::default(), now)[0].addr, addr(2));
 }
 
 #[test]
-fn of_two_claims_about_one_heartbeat_the_older_is_believed() {
+fn of_two_ages_of_one_heartbeat_the_greater_wins() {
     let (mut one, mut two) = (Node::new(0), Node::new(0));
     let now = one.at(0);
     one.table.heartbeat(&name("alice"), addr(1), None, now);
@@ -95,7 +95,7 @@ fn of_two_claims_about_one_heartbeat_the_older_is_believed() {
     two.pass(0, 29_000, true);
     let later = one.at(29_000);
     let truth = one.table.rows_after(None, 9, later);
-    // The first waited on its way for 29 s.
+    // The first row was in transit for 29 s.
     let now = two.at(29_000);
     two.table.merge(&at_once[0], now);
     two.table.merge(&truth[0], now);
@@ -103,7 +103,7 @@ fn of_two_claims_about_one_heartbeat_the_older_is_believed() {
     two.pass(29_000, 30_000, true);
     assert_eq!(two.online(29_999), ["alice"]);
     assert_eq!(two.online(30_000), Vec::<String>::new());
-    // Told when its time is over, it goes at once, and may come back.
+    // A merged row that has already expired goes offline at once, and the client may come back.
     let now = two.at(30_100);
     two.table.heartbeat(&name("bob"), None, None, now);
     let mut old = two.table.rows_after(Some(&name("alice")), 9, now);
@@ -115,25 +115,25 @@ fn of_two_claims_about_one_heartbeat_the_older_is_believed() {
 }
 
 #[test]
-fn what_was_remembered_gives_way_to_whatever_is_told() {
+fn a_row_from_a_snapshot_is_replaced_by_any_row_of_another_node() {
     let (mut one, mut two) = (Node::new(0), Node::new(0));
     one.table.begin_term(9, true);
     let now = one.at(0);
     one.table.heartbeat(&name("alice"), addr(1), None, now);
-    let remembered = one.table.rows_after(None, 9, now)[0].clone().restored_after(5000);
+    let restored = one.table.rows_after(None, 9, now)[0].clone().restored_after(5000);
     let now = two.at(0);
-    two.table.merge(&remembered, now);
+    two.table.merge(&restored, now);
     assert_eq!(two.online(0), ["alice"]);
     two.table.begin_term(1, true);
     two.table.heartbeat(&name("bob"), None, None, now);
-    let mut told = two.table.rows_after(Some(&name("alice")), 9, now)[0].clone();
-    (told.username, told.addr) = (name("alice"), addr(2));
-    two.table.merge(&told, now);
+    let mut replicated = two.table.rows_after(Some(&name("alice")), 9, now)[0].clone();
+    (replicated.username, replicated.addr) = (name("alice"), addr(2));
+    two.table.merge(&replicated, now);
     assert_eq!(two.table.online(&Page::default(), now)[0].addr, addr(2), "although its term is an earlier one");
 }
 
 #[test]
-fn a_later_leaders_first_heartbeat_is_newer_than_all_of_an_earlier_one() {
+fn the_first_heartbeat_of_a_later_term_is_newer_than_all_of_an_earlier_term() {
     let (mut one, mut two) = (Node::new(0), Node::new(0));
     one.table.begin_term(4, true);
     two.table.begin_term(5, true);
@@ -150,7 +150,7 @@ fn a_later_leaders_first_heartbeat_is_newer_than_all_of_an_earlier_one() {
 }
 
 #[test]
-fn changes_are_given_once_and_only_while_somebody_asks() {
+fn changes_are_queued_only_while_replication_is_on_and_taken_once() {
     let mut node = Node::new(0);
     let now = node.at(0);
     node.table.heartbeat(&name("early"), None, None, now);
@@ -158,10 +158,10 @@ fn changes_are_given_once_and_only_while_somebody_asks() {
     for client in ["alice", "bob", "alice"] {
         node.table.heartbeat(&name(client), None, None, now);
     }
-    let mut told: Vec<String> =
-        node.table.take_unreplicated(9, now).into_iter().map(|beat| beat.username.to_string()).collect();
-    told.sort();
-    assert_eq!(told, ["alice", "bob"]);
+    let mut replicated: Vec<String> =
+        node.table.take_unreplicated(9, now).into_iter().map(|row| row.username.to_string()).collect();
+    replicated.sort();
+    assert_eq!(replicated, ["alice", "bob"]);
     assert_eq!(node.table.take_unreplicated(9, now), []);
     node.table.heartbeat(&name("bob"), None, None, now);
     assert_eq!(node.table.take_unreplicated(9, now).len(), 1);
@@ -171,13 +171,13 @@ fn changes_are_given_once_and_only_while_somebody_asks() {
 }
 
 #[test]
-fn nobody_falls_offline_because_there_was_no_leader() {
+fn no_client_goes_offline_because_there_was_no_leader() {
     let mut node = Node::new(0);
     let now = node.at(0);
     node.table.heartbeat(&name("alice"), None, None, now);
     node.pass(0, 20_000, true);
     node.pass(20_000, 32_000, false);
-    assert_eq!(node.online(32_000), ["alice"], "of the last 12 s at most one was served");
+    assert_eq!(node.online(32_000), ["alice"], "of the last 12 s at most one had a leader");
     node.pass(32_000, 40_000, true);
     assert_eq!(node.online(40_000), ["alice"]);
     node.pass(40_000, 43_000, true);
@@ -187,38 +187,39 @@ fn nobody_falls_offline_because_there_was_no_leader() {
 proptest! {
     #[test]
     fn merging_is_idempotent_and_commutative(
-        // Few stamps, so that many rows are claims about one heartbeat; all of them say the same but for its age.
-        beats in proptest::collection::vec((0_u8..4, 0_u64..3, 1_u64..4, 0_u64..60_000, 0_u64..20_000), 0..24),
+        // Few ids, so that many rows describe the same heartbeat. Those differ only in their age.
+        generated in proptest::collection::vec((0_u8..4, 0_u64..3, 1_u64..4, 0_u64..60_000, 0_u64..20_000), 0..24),
         order in any::<u64>(),
     ) {
-        let told: Vec<ReplicatedClient> = beats.iter().map(|&(client, term, seq, age_ms, leaderless_ms)| ReplicatedClient {
+        let reported: Vec<ReplicatedClient> = generated.iter().map(|&(client, term, seq, age_ms, leaderless_ms)| ReplicatedClient {
             username: name(&format!("c{client}")),
             addr: addr(u16::try_from(term * 10 + seq).unwrap()),
             heartbeat_id: HeartbeatId { term, seq },
             age_ms,
             leaderless_ms: leaderless_ms.min(age_ms),
         }).collect();
-        let mut shuffled: Vec<(u64, ReplicatedClient)> = told.iter().chain(&told).enumerate().map(|(place, beat)| {
-            ((place as u64 + 1).wrapping_mul(order | 1).rotate_left(17), beat.clone())
+        let mut shuffled: Vec<(u64, ReplicatedClient)> = reported.iter().chain(&reported).enumerate().map(|(place, claim)| {
+            ((place as u64 + 1).wrapping_mul(order | 1).rotate_left(17), claim.clone())
         }).collect();
         shuffled.sort_by_key(|(place, _)| *place);
         let (mut one, mut two) = (Node::new(90_000), Node::new(90_000));
         let now = one.at(0);
-        for beat in &told {
-            one.table.merge(beat, now);
+        for claim in &reported {
+            one.table.merge(claim, now);
         }
-        for (_, beat) in &shuffled {
-            two.table.merge(beat, now);
+        for (_, claim) in &shuffled {
+            two.table.merge(claim, now);
         }
         let rows = |node: &mut Node| node.table.rows_after(None, usize::MAX, now);
         let merged = rows(&mut one);
         prop_assert_eq!(&merged, &rows(&mut two));
         for row in &merged {
-            // Of the newest heartbeat, what the oldest claim says on each clock.
-            let claims = || told.iter().filter(|beat| beat.username == row.username && beat.heartbeat_id == row.heartbeat_id);
-            prop_assert!(told.iter().all(|beat| beat.username != row.username || beat.heartbeat_id <= row.heartbeat_id));
-            prop_assert_eq!(Some(row.age_ms), claims().map(|beat| beat.age_ms).max());
-            let counted_ms = claims().map(|beat| beat.age_ms - beat.leaderless_ms).max();
+            // The merged row is the newest heartbeat, with the greatest age reported for it on each
+            // clock.
+            let claims = || reported.iter().filter(|claim| claim.username == row.username && claim.heartbeat_id == row.heartbeat_id);
+            prop_assert!(reported.iter().all(|claim| claim.username != row.username || claim.heartbeat_id <= row.heartbeat_id));
+            prop_assert_eq!(Some(row.age_ms), claims().map(|claim| claim.age_ms).max());
+            let counted_ms = claims().map(|claim| claim.age_ms - claim.leaderless_ms).max();
             prop_assert_eq!(Some(row.age_ms - row.leaderless_ms), counted_ms);
             let seen = one.table.last_seen(&row.username, now).expect("there");
             prop_assert_eq!(seen.ago_ms, row.age_ms);
@@ -227,9 +228,9 @@ proptest! {
         prop_assert_eq!(two.table.online_count(now), two.online(0).len());
     }
 
-    /// However often the leader changes and however long each change takes.
+    /// Holds for any number of leader changes of any length.
     #[test]
-    fn a_silent_client_is_gone_in_time_through_a_chain_of_elections(
+    fn a_silent_client_goes_offline_in_time_through_a_chain_of_elections(
         elections in proptest::collection::vec((0_u64..8_000, 0_u64..8_000), 1..12),
     ) {
         let mut nodes = [Node::new(0), Node::new(7_000_000)];
@@ -237,8 +238,8 @@ proptest! {
         nodes[0].table.heartbeat(&name("alice"), None, None, now);
         let (mut ms, mut leader) = (0, 0);
         let latest = TTL_MS + 15_000;
-        for (served, unserved) in elections {
-            let (until, next) = (ms + served, ms + served + unserved);
+        for (with_leader_ms, leaderless_ms) in elections {
+            let (until, next) = (ms + with_leader_ms, ms + with_leader_ms + leaderless_ms);
             for node in &mut nodes {
                 node.pass(ms, until, true);
                 node.pass(until, next, false);
@@ -246,7 +247,7 @@ proptest! {
             let [one, two] = &mut nodes;
             if leader == 0 { one.replicate_to(two, until) } else { two.replicate_to(one, until) }
             (ms, leader) = (next, 1 - leader);
-            // The first look at a row that was online may be late by nothing: lists filter when they are asked.
+            // Lists expire rows when they are read, so a read is never late.
             prop_assert!(ms < latest || nodes[leader].online(ms).is_empty(), "still online after {ms} ms");
             prop_assert!(ms >= TTL_MS || !nodes[leader].online(ms).is_empty(), "offline after {ms} ms");
         }

@@ -11,7 +11,7 @@ use rollcall_core::BootMs;
 const TTL_MS: u64 = 30_000;
 
 fn at(ms: u64) -> Moment {
-    // A clock that never saw a stall, since it was observed every second.
+    // Observed every second, so that the clock sees no pause.
     let mut clock = PresenceClock::new(true, BootMs(0));
     (0..ms).step_by(1000).for_each(|ms| {
         clock.observe(BootMs(ms));
@@ -61,10 +61,10 @@ fn a_client_that_comes_back_expires_again() {
 }
 
 #[test]
-fn only_who_was_vouched_for_and_is_online_is_renewed() {
+fn renew_accepts_only_online_clients_marked_open() {
     let (mut table, alice) = (PresenceTable::new(10), name("alice"));
     table.mark_open(&alice);
-    assert_eq!(table.renew(&alice, None, at(0)), None, "nobody is there");
+    assert_eq!(table.renew(&alice, None, at(0)), None, "not online");
     table.heartbeat(&alice, addr("10.0.0.1:1"), None, at(0));
     assert_eq!(table.renew(&alice, None, at(1)), None, "not marked open");
     table.mark_open(&alice);
@@ -80,7 +80,7 @@ fn only_who_was_vouched_for_and_is_online_is_renewed() {
 }
 
 #[test]
-fn the_address_told_last_wins_over_the_registered_one() {
+fn the_last_reported_address_wins_over_the_registered_one() {
     let mut table = PresenceTable::new(TTL_MS);
     let (registered, live) = (addr("10.0.0.1:1"), addr("10.0.0.2:2"));
     assert_eq!(table.heartbeat(&name("alice"), None, registered, at(0)), registered);
@@ -90,7 +90,7 @@ fn the_address_told_last_wins_over_the_registered_one() {
 }
 
 #[test]
-fn the_version_changes_with_what_a_list_would_show_and_with_nothing_else() {
+fn the_version_changes_exactly_when_the_list_changes() {
     let mut table = PresenceTable::new(TTL_MS);
     let start = table.version(at(0));
     table.heartbeat(&name("alice"), addr("10.0.0.1:1"), None, at(0));
@@ -106,11 +106,11 @@ fn the_version_changes_with_what_a_list_would_show_and_with_nothing_else() {
 }
 
 #[test]
-fn each_change_of_the_version_is_told_with_what_it_was() {
+fn each_new_version_has_an_entry_in_the_change_log() {
     let mut table = PresenceTable::new(TTL_MS);
     let (here, there) = (addr("10.0.0.1:1"), addr("10.0.0.1:2"));
-    for (told, ms) in [(None, 0), (here, 1), (here, 2), (there, 3), (None, 4), (None, 5 + TTL_MS)] {
-        table.heartbeat(&name("alice"), told, None, at(ms));
+    for (reported, ms) in [(None, 0), (here, 1), (here, 2), (there, 3), (None, 4), (None, 5 + TTL_MS)] {
+        table.heartbeat(&name("alice"), reported, None, at(ms));
     }
     let events = [
         PresenceEvent::Joined(None),
@@ -119,13 +119,13 @@ fn each_change_of_the_version_is_told_with_what_it_was() {
         PresenceEvent::Left(OfflineReason::Timeout),
         PresenceEvent::Joined(there),
     ];
-    let told = table.changes_since(0, usize::MAX).unwrap();
-    assert_eq!(told.iter().map(|change| change.event).collect::<Vec<_>>(), events);
+    let changes = table.changes_since(0, usize::MAX).unwrap();
+    assert_eq!(changes.iter().map(|change| change.event).collect::<Vec<_>>(), events);
     assert_eq!((table.version(at(5 + TTL_MS)), table.activity_version()), (5, 6));
 }
 
 #[test]
-fn a_sweep_forgets_whom_nobody_heard_for_a_day_and_nobody_else() {
+fn a_sweep_removes_exactly_the_clients_last_seen_a_day_ago() {
     let mut table = PresenceTable::new(TTL_MS);
     table.heartbeat(&name("gone"), None, None, at(0));
     table.heartbeat(&name("fresh"), None, None, at(1));
@@ -136,7 +136,7 @@ fn a_sweep_forgets_whom_nobody_heard_for_a_day_and_nobody_else() {
 }
 
 #[test]
-fn a_sweep_goes_on_where_it_stopped_and_comes_to_everybody() {
+fn a_sweep_continues_where_it_stopped_and_visits_every_row() {
     let mut table = PresenceTable::new(TTL_MS);
     let count = 2 * ROWS_PER_STEP + 1;
     let now = at(0);
@@ -151,7 +151,7 @@ fn a_sweep_goes_on_where_it_stopped_and_comes_to_everybody() {
 }
 
 #[test]
-fn those_whose_time_has_come_go_a_few_at_a_time_if_that_is_asked() {
+fn expire_some_takes_due_clients_offline_in_batches() {
     let mut table = PresenceTable::new(TTL_MS);
     for n in 0..5 {
         table.heartbeat(&name(&format!("c{n}")), None, None, at(0));
@@ -163,14 +163,14 @@ fn those_whose_time_has_come_go_a_few_at_a_time_if_that_is_asked() {
 }
 
 #[test]
-fn who_comes_back_before_anybody_looked_has_left_and_joined() {
+fn a_client_that_returns_before_its_expiry_was_noticed_has_left_and_joined() {
     let mut table = PresenceTable::new(TTL_MS);
     table.heartbeat(&name("alice"), None, None, at(0));
     table.heartbeat(&name("bob"), None, None, at(0));
     table.heartbeat(&name("alice"), None, None, at(TTL_MS));
-    let told = table.changes_since(2, usize::MAX).unwrap();
+    let changes = table.changes_since(2, usize::MAX).unwrap();
     let left = PresenceEvent::Left(OfflineReason::Timeout);
-    assert_eq!(told.iter().map(|change| change.event).collect::<Vec<_>>(), [left, PresenceEvent::Joined(None)]);
+    assert_eq!(changes.iter().map(|change| change.event).collect::<Vec<_>>(), [left, PresenceEvent::Joined(None)]);
     assert_eq!(names(&mut table, at(TTL_MS)), ["alice"]);
     assert_eq!(table.expiry_queue.len(), 1);
 }
@@ -223,7 +223,7 @@ proptest! {
     }
 
     #[test]
-    fn part_by_part_the_same_clients_are_met_however_few_rows_are_looked_at(
+    fn reading_in_parts_of_any_size_returns_the_same_clients(
         beats in proptest::collection::vec((0_u8..20, 0_u64..3000), 0..40), most in 1_usize..6, limit in 1_usize..9,
     ) {
         let mut table = PresenceTable::new(2000);

@@ -1,7 +1,9 @@
-//! Who may act for a user: everybody for one without a password, and for one with a password who proves it or has a token.
+//! Authorization: decides whether a request may act for a user.
 //!
-//! A token is judged by what is in memory, without a lock and without the bucket, as long as it is certain that the index
-//! has the user's latest password: if this node read or wrote it in this term, or a majority told what it knows.
+//! Anybody may act for a user without a password. For a user with a password, a request needs the
+//! password or a token. A token is checked in memory, without a lock and without the bucket, while
+//! the index is certain to have the latest password fingerprint. That is so if this node read or
+//! wrote the password in this term, or if a majority of the nodes sent their rows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,15 +21,18 @@ use crate::registry::users::profile_store::{ProfileStore, StoredProfile};
 use crate::registry::users::user_index::IndexEntry;
 use rollcall_core::{Password, Username, WallMs};
 
-/// How long a token waits at a new leader for what the other nodes know, before the bucket is read for it.
+/// Longest wait of a token check on a new leader for the rows of the other nodes. After that, the
+/// bucket is read.
 const MAX_WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
 
-/// What can be said of credentials without waiting.
+/// Result of an authorization check in memory.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum AuthDecision {
+    /// The credentials are valid.
     Allowed,
+    /// The credentials were rejected.
     Denied(DenialReason),
-    /// A password is to be compared, or the user's latest one is not known for certain.
+    /// A password must be verified, or the index may not have the user's latest password.
     Undecided,
 }
 
@@ -42,7 +47,8 @@ pub(crate) struct Authorizer {
 }
 
 impl Authorizer {
-    /// Authorizer to the users of `profiles`. `replicated`: there are other nodes, which may know a later password.
+    /// An authorizer for the users in `profiles`. `replicated`: there are other nodes, which may
+    /// know a later password.
     pub(crate) fn new(
         profiles: Arc<ProfileStore>,
         verifier: Arc<PasswordVerifier>,
@@ -54,8 +60,7 @@ impl Authorizer {
         Self { profiles, verifier, tokens, coverage, require_password, replicated }
     }
 
-    /// Whether `credentials` are good for the user of `entry`, as far as it can be said without waiting. It costs nothing for
-    /// a user without a password, and for one with a password no lock and no call to the bucket.
+    /// A text that is not a valid password matches no password.
     pub(crate) fn authorize_from_memory(
         &self,
         entry: &IndexEntry,
@@ -86,7 +91,7 @@ impl Authorizer {
         }
     }
 
-    /// Finds out what [`Self::authorize_from_memory`] could not say.
+    /// Decides what [`Self::authorize_from_memory`] could not.
     pub(crate) async fn authorize_from_storage(
         &self,
         name: &Username,
@@ -103,7 +108,7 @@ impl Authorizer {
             if username != name.as_str() {
                 return Err(denied(DenialReason::OtherUser));
             }
-            // What may not be a password is nobody's.
+            // A text that is not a valid password is nobody's password.
             let password = password.check().map_err(|_| denied(DenialReason::WrongPassword))?;
             return match self.verifier.verify(name, password, caller).await {
                 Ok(_) => Ok(()),
@@ -115,12 +120,13 @@ impl Authorizer {
         match self.authorize_from_memory(&entry, credentials, caller.wall) {
             AuthDecision::Allowed => Ok(()),
             AuthDecision::Denied(reason) => Err(denied(reason)),
-            // What was made certain is. If the bucket says now that there is no password, a token is nobody's.
+            // The entry is current by now. If the profile has no password any more, no token is
+            // valid.
             AuthDecision::Undecided => Err(denied(DenialReason::Outdated)),
         }
     }
 
-    /// Whether `credentials` are good for the user of `entry`.
+    /// Checks `credentials` for the user of `entry`.
     pub(crate) async fn authorize(
         &self,
         name: &Username,
@@ -131,13 +137,13 @@ impl Authorizer {
         match self.authorize_from_memory(entry, credentials, caller.wall) {
             AuthDecision::Allowed => Ok(()),
             AuthDecision::Denied(reason) => Err(AuthError::Unauthorized(name.clone(), reason)),
-            // In a box, for it is large, and most requests do not come here.
+            // Boxed, because this future is large and rarely needed.
             AuthDecision::Undecided => Box::pin(self.authorize_from_storage(name, entry, credentials, caller)).await,
         }
     }
 
-    /// The same, once it is certain that the password in it is the latest. Costs one read of the bucket in an term, and none
-    /// if a majority of the nodes tells what it knows.
+    /// The entry with the latest password. Reads the bucket at most once per user and term, and not
+    /// at all if a majority of the nodes sent their rows.
     async fn current_entry(&self, name: &Username) -> Result<IndexEntry, LookupError> {
         if self.replicated && self.coverage.now().may_claim_complete() {
             let term = self.profiles.term();
@@ -145,7 +151,7 @@ impl Authorizer {
             self.coverage.wait_for(term, MAX_WAIT_FOR_OTHERS, may_list).await;
         }
         let _permit = self.profiles.read_permit().await;
-        // While this one waited, another may have read it.
+        // Another request may have read the profile meanwhile.
         let entry = self.profiles.indexed_entry(name)?;
         if entry.is_current {
             return Ok(entry);
@@ -156,12 +162,12 @@ impl Authorizer {
             StoredProfile::Corrupt => return Err(LookupError::Corrupt(name.clone())),
             StoredProfile::Missing => return Err(self.profiles.missing_error(name).into()),
         };
-        // As certain as it was a moment ago, even if another term began since.
+        // It was current a moment ago; that is enough, even if another term began since.
         Ok(IndexEntry { is_current: true, ..self.profiles.indexed_entry(name)? })
     }
 }
 
-/// The name and the password of a pair in base64.
+/// Decodes the Base64 of HTTP Basic credentials into name and password.
 fn decode_basic(pair: &str) -> Option<(String, Password)> {
     let text = String::from_utf8(STANDARD.decode(pair).ok()?).ok()?;
     let (username, password) = text.split_once(':')?;

@@ -1,5 +1,7 @@
-//! What a node knows of a user's password without knowing the password: enough to tell a token that is good from one that
-//! was given before the last change. Pure.
+//! Cached state of a user's password: enough to check a token, without the password itself. Pure.
+//!
+//! A fingerprint in the token tells whether the token was issued before the last change of the
+//! password.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -9,29 +11,32 @@ use sha2::{Digest, Sha256};
 
 use rollcall_core::{Profile, Term, UserId};
 
-/// Keeps these digests apart from whatever else is ever made of the same bytes.
+/// Domain separator: keeps these digests apart from any other digest of the same bytes.
 const DOMAIN_SEPARATOR: &[u8] = b"rollcall password mark 1";
 
+/// Length of a fingerprint in bytes. 128 bits are enough to tell passwords of one user apart.
 const FINGERPRINT_BYTES: usize = 16;
 
-/// Names one password of one user: a part of a digest over the stored hash, whose salt nobody else knows. Nothing can be
-/// learnt from it about the password.
+/// Fingerprint of one password of one user: the first bytes of a digest of the stored hash. The
+/// salt in the hash is secret, so the fingerprint reveals nothing about the password.
 #[derive(Clone, Copy, Default, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub(crate) struct PasswordFingerprint([u8; FINGERPRINT_BYTES]);
 
-/// What is known of a user's password.
+/// What a node knows about a user's password.
 ///
-/// Two nodes may know different things. [`Self::merge`] says which of them is right; it is commutative, associative and
-/// idempotent, so that it does not matter in which order, or how often, nodes tell each other. What was seen in a later
-/// term is merge: whoever leads it reads what all before it wrote. Within an term only its leader writes, and counts.
+/// Nodes may know different states, and [`Self::merge`] selects the newer one. It is commutative,
+/// associative and idempotent, so the order and the number of deliveries do not matter. A state
+/// from a later term is newer, because the leader of that term has read all earlier writes. Within
+/// a term only the leader writes, and it counts the changes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub(crate) enum CredentialState {
-    /// There is none, and never will be.
+    /// The user has no password and can never get one.
     #[default]
     Open,
-    /// There is one; which, was not known for certain in that term, and must be read from the bucket.
+    /// The user has a password. Its fingerprint was not certain in this term, so the bucket must be
+    /// read.
     Unread { term: Term },
-    /// This one, as it was read or written in that term.
+    /// The fingerprint of the password as read or written in this term.
     Known { term: Term, version: u32, fingerprint: PasswordFingerprint },
 }
 
@@ -62,7 +67,7 @@ impl fmt::Debug for PasswordFingerprint {
 }
 
 impl CredentialState {
-    /// What a profile says that was asked for, or written, in `term`.
+    /// The state of a profile that was read or written in `term`.
     pub(crate) fn from_profile(profile: &Profile, term: Term) -> Self {
         profile.password_hash.as_ref().map_or(Self::Open, |hash| {
             let fingerprint = PasswordFingerprint::new(profile.user_id, hash.reveal());
@@ -70,7 +75,7 @@ impl CredentialState {
         })
     }
 
-    /// Whether there is no password.
+    /// Whether the user has no password.
     pub(crate) fn is_open(self) -> bool {
         matches!(self, Self::Open)
     }
@@ -83,7 +88,7 @@ impl CredentialState {
         }
     }
 
-    /// When it was known, or known to be unknown.
+    /// The term in which this state was seen.
     pub(crate) fn term(self) -> Term {
         match self {
             Self::Open => Term::default(),
@@ -91,17 +96,18 @@ impl CredentialState {
         }
     }
 
-    /// The same, if it must be read again in `term`.
+    /// The state after invalidation in `term`: the password must be read again. A user without a
+    /// password stays so.
     pub(crate) fn invalidated(self, term: Term) -> Self {
         if self.is_open() { self } else { Self::Unread { term } }
     }
 
-    /// Which of the two is right.
+    /// The newer of the two states.
     pub(crate) fn merge(self, other: Self) -> Self {
         if self.rank().cmp(&other.rank()) == Ordering::Less { other } else { self }
     }
 
-    /// Total, so that no two different guards are equally new.
+    /// A total order, so that two different states are never equally new.
     fn rank(self) -> (Term, u8, u32, PasswordFingerprint) {
         match self {
             Self::Open => (Term::default(), 0, 0, PasswordFingerprint::default()),
@@ -116,7 +122,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::registry::testing::name;
+    use crate::registry::testing::{hex, name};
     use rollcall_core::{Metadata, PasswordHash};
 
     fn profile(hash: Option<&str>) -> Profile {
@@ -131,7 +137,7 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn credential() -> impl Strategy<Value = CredentialState> {
+    pub(crate) fn credential_state() -> impl Strategy<Value = CredentialState> {
         let (term, version, fingerprint) = (0_u64..3, 0_u32..3, 0_u8..3);
         (0_u8..3, term, version, fingerprint).prop_map(|(kind, term, version, fingerprint)| match kind {
             0 => CredentialState::Open,
@@ -144,8 +150,15 @@ pub(crate) mod tests {
         })
     }
 
+    /// Tokens and replicated rows contain fingerprints.
     #[test]
-    fn another_hash_or_another_user_has_another_mark_and_none_shows_the_hash() {
+    fn a_fingerprint_has_its_golden_bytes() {
+        let fingerprint = CredentialState::from_profile(&profile(Some("$argon2id$a")), Term(1)).fingerprint().unwrap();
+        assert_eq!(hex(fingerprint.as_bytes()), "56fea05c9cab4a6e48b7d75e49080d01");
+    }
+
+    #[test]
+    fn fingerprints_differ_by_hash_and_by_user_and_debug_output_hides_them() {
         let fingerprint = |profile: &Profile| CredentialState::from_profile(profile, Term(1)).fingerprint().unwrap();
         let alice = profile(Some("$argon2id$a"));
         let bob = Profile { user_id: UserId::from_u128(8), ..alice.clone() };
@@ -157,7 +170,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_a_later_epoch_found_is_newer_and_so_is_a_later_change_of_one_epoch() {
+    fn a_state_from_a_later_term_or_a_later_change_of_the_same_term_is_newer() {
         let known = |term, version| CredentialState::Known {
             term: Term(term),
             version,
@@ -168,7 +181,7 @@ pub(crate) mod tests {
             (CredentialState::Open, invalidated(0)),
             (invalidated(1), known(1, 0)),
             (known(1, 0), known(1, 1)),
-            // Whoever knew more may be gone, and what is left be older: so it is read again.
+            // The nodes with newer states may be gone, so the password must be read again.
             (known(1, 5), invalidated(2)),
             (known(1, 5), known(2, 0)),
         ] {
@@ -179,7 +192,7 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn in_which_order_and_how_often_nodes_tell_makes_no_difference(a in credential(), b in credential(), c in credential()) {
+        fn merging_credential_states_is_commutative_associative_and_idempotent(a in credential_state(), b in credential_state(), c in credential_state()) {
             prop_assert_eq!(a.merge(b), b.merge(a));
             prop_assert_eq!(a.merge(b).merge(c), a.merge(b.merge(c)));
             prop_assert_eq!(a.merge(b).merge(b), a.merge(b));

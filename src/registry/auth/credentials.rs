@@ -1,4 +1,4 @@
-//! What a request shows to act for a user, and why it may not be good.
+//! Credentials of a request, and the reasons to reject them.
 
 use std::net::IpAddr;
 
@@ -6,52 +6,52 @@ use thiserror::Error;
 
 use rollcall_core::{BootMs, WallMs};
 
-/// What a request brings along to show for whom it may act.
+/// Credentials of a request, from the `Authorization` header.
 #[derive(Clone, Copy)]
 pub enum Credentials<'a> {
-    /// Nothing.
+    /// No credentials.
     None,
     /// A token.
     Bearer(&'a str),
-    /// A username and a password, with a colon between them, in base64.
+    /// Base64 of `username:password`.
     Basic(&'a str),
-    /// Something of another kind.
+    /// An unsupported or malformed header.
     Other,
 }
 
-/// From where a request came, and when.
+/// Origin and time of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
-    /// The address that it came from.
+    /// The peer's IP address.
     pub from: IpAddr,
-    /// When, on this machine's clock.
+    /// Arrival on the boot clock.
     pub now: BootMs,
-    /// When, in the civil calendar.
+    /// Arrival on the wall clock.
     pub wall: WallMs,
 }
 
-/// Why credentials are not good. Display says what to do.
+/// Why credentials were rejected. `Display` tells the client what to do.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum DenialReason {
-    /// There are none.
+    /// The request has no credentials.
     #[error("send the token of a login as \"Authorization: Bearer TOKEN\"; POST /login gives one for the password")]
     Missing,
-    /// They are no bearer's token and no name with a password.
+    /// The header is neither a bearer token nor Basic credentials.
     #[error("the Authorization header is neither \"Bearer TOKEN\" nor \"Basic\" with username:password in base64")]
     Malformed,
-    /// The token was not made here, or not for this, or was changed.
+    /// The token's signature is invalid: another key, another kind of text, or a modified token.
     #[error("the token is not one of this cluster's; log in again with POST /login")]
     Forged,
-    /// They are somebody else's.
+    /// The credentials belong to another user.
     #[error("the credentials are another user's; log in as this one with POST /login")]
     OtherUser,
-    /// The token's time is over.
+    /// The token has expired.
     #[error("the token has expired; log in again with POST /login")]
     Expired,
-    /// The password was changed since the token was given.
+    /// The password was changed after the token was issued.
     #[error("the token was given before the password was changed; log in again with POST /login")]
     Outdated,
-    /// The password is not the user's.
+    /// The password is wrong.
     #[error("the password is wrong")]
     WrongPassword,
 }

@@ -1,4 +1,4 @@
-//! Hashes and verifies passwords with Argon2id, off the threads that serve requests.
+//! Bounded pool for Argon2id password hashing, off the threads that serve requests.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use tokio::task::spawn_blocking;
 use crate::registry::error::AuthError;
 use rollcall_core::{Password, PasswordHash};
 
-/// Hashes that are computed at once: each takes 19 MiB and a processor for some ten milliseconds.
+/// Hashes computed at the same time. Each takes 19 MiB and about ten milliseconds of CPU time.
 const MAX_CONCURRENT: usize = 2;
 
-/// Hashes that are computed or wait for it: the last of them waits for a second or so.
+/// Hashes running or waiting. The last one in a full queue waits for about a second.
 const MAX_QUEUED: usize = 64;
 
-/// A bounded worker for passwords with a bounded queue.
+/// Worker pool with a bounded queue.
 pub(super) struct HashingPool {
     queue_slots: Arc<Semaphore>,
     workers: Arc<Semaphore>,
@@ -30,7 +30,7 @@ impl Default for HashingPool {
 }
 
 impl HashingPool {
-    /// The password, hashed with a fresh salt.
+    /// Hashes a password with a new salt.
     pub(super) async fn hash(&self, password: Password) -> Result<PasswordHash, AuthError> {
         self.run(move || {
             Argon2::default()
@@ -41,13 +41,13 @@ impl HashingPool {
         .await
     }
 
-    /// Whether `password` is the one that was hashed to `hash`; an error if `hash` is no hash.
+    /// Whether `password` matches `hash`. An error if `hash` is not a valid hash.
     pub(super) async fn verify(&self, password: Password, hash: PasswordHash) -> Result<bool, AuthError> {
         self.run(move || matches_hash(&password, &hash)).await
     }
 
-    /// Which of `passwords` is the one that was hashed to `hash`, if one is. They are compared in one index of the queue, so
-    /// that nobody learns that one is wrong from being turned away with the next.
+    /// The index of the first of `passwords` that matches `hash`. All of them take one queue slot.
+    /// So an overload error for the second password cannot reveal that the first one was wrong.
     pub(super) async fn find_match(
         &self,
         passwords: Vec<Password>,
@@ -70,7 +70,7 @@ impl HashingPool {
     ) -> Result<T, AuthError> {
         let queue_slot = Arc::clone(&self.queue_slots).try_acquire_owned().map_err(|_| AuthError::Overloaded)?;
         let permit = Arc::clone(&self.workers).acquire_owned().await.expect("the semaphore is never closed");
-        // The job goes on when the request is dropped, so the permit goes with the job.
+        // The job continues if the request is dropped, so it owns the permit.
         let result = spawn_blocking(move || {
             let result = job();
             drop((permit, queue_slot));
@@ -80,6 +80,7 @@ impl HashingPool {
     }
 }
 
+/// Whether `password` matches `hash`.
 fn matches_hash(password: &Password, hash: &PasswordHash) -> Result<bool, String> {
     let hash = phc::PasswordHash::new(hash.reveal()).map_err(|error| error.to_string())?;
     Ok(Argon2::default().verify_password(password.reveal().as_bytes(), &hash).is_ok())
@@ -96,17 +97,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_more_than_may_wait_is_refused_at_once_and_the_others_are_served() {
+    async fn a_full_queue_rejects_the_next_job_at_once_and_completes_the_others() {
         let passwords = HashingPool::default();
         let hash = passwords.hash(password("right")).await.unwrap();
-        // Nobody computes while these are held.
+        // With these permits taken, no job runs.
         let held = passwords.workers.acquire_many(2).await.unwrap();
         let mut waiting: Vec<_> =
             (0..MAX_QUEUED).map(|_| Box::pin(passwords.verify(password("right"), hash.clone()))).collect();
         assert!(waiting.iter_mut().all(|verify| verify.now_or_never().is_none()));
-        let refused = passwords.verify(password("right"), hash.clone()).now_or_never();
-        assert!(matches!(refused, Some(Err(AuthError::Overloaded))));
-        // Who goes away makes room, and nobody is forgotten.
+        let rejected = passwords.verify(password("right"), hash.clone()).now_or_never();
+        assert!(matches!(rejected, Some(Err(AuthError::Overloaded))));
+        // A dropped request frees its slot, and the remaining ones complete.
         waiting.truncate(2);
         drop(held);
         for verify in waiting {
@@ -120,10 +121,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_two_passwords_the_first_right_one_is_named_out_of_one_place() {
+    async fn find_match_returns_the_first_match_and_takes_one_queue_slot() {
         let passwords = HashingPool::default();
         let hash = passwords.hash(password("right")).await.unwrap();
-        // All other queue_slots are taken.
+        // All other slots are taken.
         let _others = passwords.queue_slots.acquire_many(63).await.unwrap();
         for (tried, right) in [(["right", "right"], Some(0)), (["wrong", "right"], Some(1)), (["wrong", "Right"], None)]
         {
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_hash_is_an_error_and_not_a_wrong_password() {
+    async fn an_invalid_hash_is_an_error_and_not_a_wrong_password() {
         let verified = HashingPool::default().verify(password("x"), PasswordHash::new("torn".into())).await;
         assert!(matches!(verified, Err(AuthError::Hashing(_))));
     }

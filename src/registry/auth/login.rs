@@ -1,4 +1,4 @@
-//! HashingPool are proved and changed, and who proved one is given a token.
+//! LoginService and password changes: both verify a password and issue a token.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use crate::registry::users::profile_store::{ProfileStore, encode_profile};
 use crate::storage::Key;
 use rollcall_core::{Password, PasswordHash, Profile, Username, WallMs};
 
-/// How often a change is begun anew because another one came between.
+/// Attempts to change a password before giving up. Each concurrent change costs one.
 const MAX_ATTEMPTS: usize = 3;
 
-/// Gives tokens for passwords, and changes passwords.
-pub(crate) struct Login {
+/// Issues tokens for passwords, and changes passwords.
+pub(crate) struct LoginService {
     profiles: Arc<ProfileStore>,
     verifier: Arc<PasswordVerifier>,
     tokens: Arc<TokenSigner>,
     source: Arc<ReplicationSource>,
 }
 
-impl Login {
+impl LoginService {
     /// Logins of the users in `profiles`.
     pub(crate) fn new(
         profiles: Arc<ProfileStore>,
@@ -35,7 +35,7 @@ impl Login {
         Self { profiles, verifier, tokens, source }
     }
 
-    /// Gives a token to who knows the password.
+    /// Issues a token for a user's password.
     pub(crate) async fn login(
         &self,
         name: &Username,
@@ -47,9 +47,9 @@ impl Login {
         self.issue_token(profile, caller.wall).await
     }
 
-    /// NetChanges the password and gives a token for the new one. When this returns `Ok`, the change is durable and known to a
-    /// majority of the nodes, and no token that was given before is good any more. To repeat it does no harm: who knows the
-    /// password that it has already is given a token.
+    /// Changes a user's password and issues a token for the new one. When this returns `Ok`, the
+    /// change is durable and known to a majority of the nodes, and all earlier tokens are invalid.
+    /// The call may be repeated: a caller whose new password is already set gets a token.
     pub(crate) async fn change_password(
         &self,
         name: &Username,
@@ -62,7 +62,7 @@ impl Login {
         self.issue_token(changed, caller.wall).await
     }
 
-    /// A token for the password in `profile`, find_match was proved, once a majority knows find_match one that is.
+    /// Issues a token for the verified password in `profile`, once a majority has its fingerprint.
     async fn issue_token(&self, profile: Profile, wall: WallMs) -> Result<IssuedToken, AuthError> {
         let name = profile.username.clone();
         let issued =
@@ -84,7 +84,7 @@ impl Login {
             let candidates = if was_changed { vec![old.clone(), new.clone()] } else { vec![old.clone()] };
             match self.verifier.find_match(candidates, hash).await? {
                 Some(0) => {}
-                // The same change was made before, and its answer lost.
+                // The same change was made before and its reply was lost.
                 Some(_) => return Ok(profile),
                 None => return Err(AuthError::WrongPassword(name.clone())),
             }
@@ -103,7 +103,7 @@ impl Login {
                 .map_err(StorageUnavailable::from)?;
             if replaced.is_some() {
                 self.profiles.add_to_index(profile.clone(), term);
-                info!(user = %name, "changed the password of {name}");
+                info!(user = %name, "password changed");
                 return Ok(profile);
             }
         }

@@ -1,9 +1,11 @@
-//! Who guesses passwords is slowed down. Pure: the time comes in.
+//! Login throttle: slows down password guessing. Pure; time is an argument.
 //!
-//! A password is tried by somebody, for somebody: [`FREE_ATTEMPTS`] wrong ones cost nothing, each further one a wait that doubles up
-//! to a minute. It is counted for the pair, so that whoever knows the password is not locked out by who does not, unless
-//! both come from one address. An address also has a number of wrong ones for all users together. A try is counted before it
-//! is known to be wrong, so that many at once do not pass together; one that was record_success is given back.
+//! The first [`FREE_ATTEMPTS`] attempts of a pair of user and address need no wait. Each further
+//! one must wait, and the wait doubles up to a minute. Attempts are counted per pair, so an
+//! attacker cannot lock out the user, unless both come from one address. There is also a limit per
+//! address for all users together. An attempt counts as wrong from its start, so that concurrent
+//! attempts cannot exceed the limits. A correct password clears the count of the pair and is not
+//! counted for the address.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,43 +13,49 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use rollcall_core::{BootMs, Rate, TokenBucket, Username};
 
-/// Wrong passwords for one user from one address that cost nothing.
+/// Attempts without a wait, per pair of user and address.
 const FREE_ATTEMPTS: u32 = 5;
 
-/// The wait after the first one more, and the longest.
+/// Wait before the first attempt that is not free, in milliseconds.
 const MIN_WAIT_MS: u64 = 1000;
+/// Longest wait, in milliseconds.
 const MAX_WAIT_MS: u64 = 60_000;
 
-/// For how long wrong passwords are held against a pair after the last of them.
+/// Wrong passwords of a pair are forgotten this long after the last of them, in milliseconds.
 const RETENTION_MS: u64 = 15 * 60_000;
 
-/// Wrong passwords from one address for all users: so many at once, and then one in so many milliseconds.
+/// Wrong passwords per address for all users: a burst of 60, then one per 2000 ms.
 const ADDRESS_RATE: Rate = Rate::new(60, 2000);
 
-/// The most pairs and addresses that are remembered; who was quiet for longest makes room. A table has some 100 bytes a row.
+/// Maximum number of pairs, and of addresses. The one idle for longest is evicted. A row takes
+/// about 100 bytes.
 const MAX_ROWS: usize = 8192;
 
-/// Wrong passwords, and attempts under way.
+/// Counts of wrong passwords and of attempts in progress.
 #[derive(Debug, Default)]
 pub(super) struct LoginThrottle {
     pairs: HashMap<(Username, IpAddr), UserAttempts>,
     addresses: HashMap<IpAddr, AddressAttempts>,
 }
 
+/// Wrong passwords for one user from one address.
 #[derive(Clone, Copy, Debug)]
 struct UserAttempts {
+    /// Wrong passwords and attempts in progress.
     attempts: u32,
+    /// When the next attempt is allowed.
     allowed_at: BootMs,
     last_attempt: BootMs,
 }
 
+/// Wrong passwords from one address for all users.
 #[derive(Clone, Copy, Debug)]
 struct AddressAttempts {
     bucket: TokenBucket,
     last_attempt: BootMs,
 }
 
-/// What is to be forgotten when it is old.
+/// A row that is forgotten some time after its last attempt.
 trait LastAttempt {
     fn last_attempt(&self) -> BootMs;
 }
@@ -65,10 +73,10 @@ impl LastAttempt for AddressAttempts {
 }
 
 impl LoginThrottle {
-    /// Counts a try at `now` as a wrong one.
+    /// Starts an attempt at `now` and counts it as a wrong password.
     ///
     /// # Errors
-    /// After how many milliseconds to try again, if it is too early. Then nothing was counted.
+    /// The wait in milliseconds, if the attempt is too early. Then nothing is counted.
     pub(super) fn start_attempt(&mut self, user: &Username, from: IpAddr, now: BootMs) -> Result<(), u64> {
         let from = address_block(from);
         let mut bucket = self.addresses.get(&from).map(|address| address.bucket).unwrap_or_default();
@@ -92,14 +100,14 @@ impl LoginThrottle {
         Ok(())
     }
 
-    /// Notes that the try was record_success: nothing is held against the pair any more.
+    /// Records that the password was correct and clears the count of the pair.
     pub(super) fn record_success(&mut self, user: &Username, from: IpAddr) {
         let from = address_block(from);
         self.pairs.remove(&(user.clone(), from));
         self.give_back(from);
     }
 
-    /// Notes that nobody found out whether the try was record_success.
+    /// Takes back an attempt whose password could not be verified.
     pub(super) fn cancel_attempt(&mut self, user: &Username, from: IpAddr) {
         let from = address_block(from);
         if let Some(pair) = self.pairs.get_mut(&(user.clone(), from)) {
@@ -116,13 +124,13 @@ impl LoginThrottle {
     }
 }
 
-/// The wait after so many attempts.
+/// The wait after this many attempts, in milliseconds.
 fn wait_ms(attempts: u32) -> u64 {
     let Some(doublings) = attempts.checked_sub(FREE_ATTEMPTS) else { return 0 };
     MIN_WAIT_MS.saturating_mul(1_u64.checked_shl(doublings).unwrap_or(u64::MAX)).min(MAX_WAIT_MS)
 }
 
-/// What counts as one address: who has one of version 6 has 2^64 of them.
+/// The unit of address limits. For IPv6 it is the /64 block, because one host has 2^64 addresses.
 fn address_block(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
@@ -130,7 +138,7 @@ fn address_block(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Puts a row in, and makes room for it.
+/// Inserts a row. If the table is full, evicts old rows first.
 fn insert_bounded<K: Clone + Eq + Hash, R: LastAttempt>(rows: &mut HashMap<K, R>, key: K, row: R, now: BootMs) {
     if rows.len() >= MAX_ROWS && !rows.contains_key(&key) {
         rows.retain(|_, row| now.since(row.last_attempt()) < RETENTION_MS);
@@ -151,7 +159,7 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
     const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 
-    /// Five wrong ones at 0.
+    /// A throttle with five wrong passwords at 0.
     fn without_free_attempts() -> LoginThrottle {
         let mut throttle = LoginThrottle::default();
         (0..FREE_ATTEMPTS).for_each(|_| throttle.start_attempt(&name("alice"), HERE, BootMs(0)).unwrap());
@@ -159,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn five_are_free_and_then_each_waits_twice_as_long_up_to_a_minute() {
+    fn five_attempts_are_free_and_then_the_wait_doubles_up_to_a_minute() {
         let mut throttle = without_free_attempts();
         let mut now = BootMs(0);
         for wait_ms in [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
@@ -171,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn who_guesses_locks_out_neither_the_user_elsewhere_nor_other_users() {
+    fn an_attacker_locks_out_neither_the_user_at_another_address_nor_other_users() {
         let mut throttle = without_free_attempts();
         assert_eq!(throttle.start_attempt(&name("alice"), THERE, BootMs(0)), Ok(()));
         assert_eq!(throttle.start_attempt(&name("bob"), HERE, BootMs(0)), Ok(()));
@@ -179,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_one_clears_the_pair_and_one_without_an_outcome_is_given_back() {
+    fn a_correct_password_clears_the_count_and_a_canceled_attempt_is_taken_back() {
         let mut throttle = without_free_attempts();
         throttle.cancel_attempt(&name("alice"), HERE);
         assert_eq!(throttle.start_attempt(&name("alice"), HERE, BootMs(0)), Ok(()));
@@ -189,9 +197,9 @@ mod tests {
     }
 
     #[test]
-    fn one_without_an_outcome_gives_back_its_own_wait_and_no_other() {
+    fn a_canceled_attempt_takes_back_only_its_own_wait() {
         let mut throttle = without_free_attempts();
-        // Two under way: the second began when the wait after the first was over.
+        // Two attempts are in progress: the second one started after the wait of the first.
         assert_eq!(throttle.start_attempt(&name("alice"), HERE, BootMs(1000)), Ok(()));
         throttle.cancel_attempt(&name("alice"), HERE);
         assert_eq!(throttle.start_attempt(&name("alice"), HERE, BootMs(1000)), Err(1000));
@@ -199,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_ones_are_forgotten_exactly_after_a_quarter_of_an_hour() {
+    fn wrong_passwords_are_forgotten_exactly_after_a_quarter_of_an_hour() {
         for (at, free) in [(RETENTION_MS - 1, 1), (RETENTION_MS, FREE_ATTEMPTS)] {
             let mut throttle = without_free_attempts();
             let passed = (0..=FREE_ATTEMPTS)
@@ -210,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_sixty_for_all_users_and_then_one_in_two_seconds() {
+    fn an_address_has_sixty_attempts_for_all_users_and_then_one_per_two_seconds() {
         let mut throttle = LoginThrottle::default();
         let user = |n: u32| name(&format!("u{n}"));
         (0..60).for_each(|n| throttle.start_attempt(&user(n), HERE, BootMs(0)).unwrap());
@@ -224,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_version_6_is_one_address() {
+    fn an_ipv6_block_of_64_bits_is_one_address() {
         let mut throttle = LoginThrottle::default();
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         (0..FREE_ATTEMPTS)
@@ -236,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn its_memory_is_bounded_and_the_quietest_makes_room() {
+    fn the_tables_are_bounded_and_evict_the_row_idle_for_longest() {
         let mut throttle = LoginThrottle::default();
         let ip = |n: usize| IpAddr::V4(std::net::Ipv4Addr::from_bits(u32::try_from(n).unwrap()));
         for n in 0..=MAX_ROWS {

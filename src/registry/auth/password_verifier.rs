@@ -1,4 +1,4 @@
-//! Proves passwords: reads the profile, compares, and counts wrong ones.
+//! Password verification: reads the profile, compares the hash, and counts wrong passwords.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,18 +10,19 @@ use super::login_throttle::LoginThrottle;
 use crate::registry::error::{AuthError, LookupError};
 use crate::registry::lock::lock;
 use crate::registry::users::profile_store::{ProfileStore, StoredProfile};
-use crate::storage::Version;
+use crate::storage::ObjectVersion;
 use rollcall_core::{Password, PasswordHash, Profile, Term, Username};
 
-/// A profile with a password, as it was read in `term`.
+/// A profile with a password, as read in `term`.
 pub(super) struct ProtectedProfile {
     pub(super) profile: Profile,
     pub(super) hash: PasswordHash,
-    pub(super) version: Version,
+    /// The object's version in the bucket, for a conditional write.
+    pub(super) version: ObjectVersion,
     pub(super) term: Term,
 }
 
-/// Proves the passwords of users.
+/// Verifies the passwords of users.
 pub(crate) struct PasswordVerifier {
     profiles: Arc<ProfileStore>,
     pool: HashingPool,
@@ -29,17 +30,17 @@ pub(crate) struct PasswordVerifier {
 }
 
 impl PasswordVerifier {
-    /// Proves the passwords in `profiles`; no wrong one was throttled yet.
+    /// A verifier for `profiles`, without any wrong passwords counted.
     pub(crate) fn new(profiles: Arc<ProfileStore>) -> Self {
         Self { profiles, pool: HashingPool::default(), throttle: Mutex::default() }
     }
 
-    /// The password, hashed with a fresh salt.
+    /// Hashes a password with a new salt.
     pub(crate) async fn hash(&self, password: Password) -> Result<PasswordHash, AuthError> {
         self.pool.hash(password).await
     }
 
-    /// Which of `passwords` is the one that was hashed to `hash`, if one is.
+    /// The index of the first of `passwords` that matches `hash`.
     pub(super) async fn find_match(
         &self,
         passwords: Vec<Password>,
@@ -48,7 +49,7 @@ impl PasswordVerifier {
         self.pool.find_match(passwords, hash).await
     }
 
-    /// Whether `password` is the one that was hashed to `hash`. Wrong ones are throttled.
+    /// Verifies that `password` matches `hash`. Wrong passwords are counted.
     pub(crate) async fn verify_hash(
         &self,
         name: &Username,
@@ -63,7 +64,7 @@ impl PasswordVerifier {
         self.throttled(name, caller, compared).await
     }
 
-    /// The profile, if `password` is the one in it. Wrong ones are throttled.
+    /// Verifies `password` and returns the profile. Wrong passwords are counted.
     pub(crate) async fn verify(
         &self,
         name: &Username,
@@ -80,7 +81,8 @@ impl PasswordVerifier {
         self.throttled(name, caller, proved).await
     }
 
-    /// Lets `attempt` try a password of a user, unless too many were wrong lately. Nothing is read and nothing hashed then.
+    /// Runs `attempt`, which verifies a password of the user, unless the caller is throttled. A
+    /// throttled attempt costs neither a read nor a hash.
     pub(super) async fn throttled<T>(
         &self,
         name: &Username,
@@ -94,14 +96,14 @@ impl PasswordVerifier {
         match &result {
             Ok(_) => throttle.record_success(name, caller.from),
             Err(AuthError::WrongPassword(_)) => {
-                debug!(user = %name, from = %caller.from, "a wrong password for {name}");
+                debug!(user = %name, from = %caller.from, "wrong password");
             }
             Err(_) => throttle.cancel_attempt(name, caller.from),
         }
         result
     }
 
-    /// Reads the profile of a user who is known to have a password.
+    /// Reads the profile of a user with a password.
     pub(super) async fn read_protected(&self, name: &Username) -> Result<ProtectedProfile, AuthError> {
         let term = self.profiles.term();
         match self.profiles.read_with_version(name).await? {

@@ -1,4 +1,4 @@
-//! The key of the tokens: drawn by the first node that ever used the bucket, and the same for all from then on.
+//! The signing key of tokens. The first node that uses a bucket creates it; all nodes share it.
 
 use std::fmt;
 
@@ -8,69 +8,71 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::registry::random;
-use crate::storage::{Bucket, BucketError, Created, Key};
+use crate::storage::{Bucket, BucketError, CreateOutcome, Key};
 
-/// What tokens are made and checked with. Who has it can be anybody.
+/// Key that signs and verifies tokens. Anybody who has it can act for any user.
 ///
-/// Invariant: it is never shown, since `Debug` does not and there is no `Display`.
+/// Invariant: it is never printed. `Debug` hides it and there is no `Display`.
 #[derive(Clone)]
 pub struct TokenKey([u8; Self::BYTES]);
 
-/// The object in the bucket.
+/// The key object in the bucket.
 #[derive(Serialize, Deserialize)]
 struct KeyFile {
-    /// In base64url without padding.
+    /// Base64url without padding.
     token_key: String,
 }
 
-/// There is no key. Display names the remedy, and nothing of what was read.
+/// The key could not be loaded. `Display` names the remedy and none of the bytes read.
 #[derive(Debug, Error)]
 pub enum TokenKeyError {
-    /// The bucket did not answer.
+    /// The bucket did not reply.
     #[error(transparent)]
     Storage(#[from] BucketError),
-    /// What is there is no key.
+    /// The object is not a valid key.
     #[error(
         "{} in the {store} is damaged; put it back, or delete that file and restart all nodes: then all users have to log in again",
         Key::TokenKey
     )]
     Damaged {
-        /// Which store.
+        /// The store that has it.
         store: String,
     },
 }
 
 impl TokenKey {
-    /// Version of the file with the key in the bucket. The bytes of version 1 do not carry it.
-    /// Readers ignore fields that they do not know, so a later version may add some; one that must
-    /// not be read as version 1 needs another name in the bucket.
+    /// Version of the key file in the bucket. The bytes of version 1 do not carry it. Readers
+    /// ignore unknown fields, so a later version may add some. A version that must not be read as
+    /// version 1 needs another object name.
     pub const FILE_VERSION: u32 = 1;
 
-    /// As many as the code has.
+    /// Length of the key in bytes; the same as the length of the MAC.
     pub const BYTES: usize = 32;
 
-    /// A key of bytes that nobody can guess.
+    /// A key of unpredictable bytes.
     #[must_use]
     pub fn new(bytes: [u8; Self::BYTES]) -> Self {
         Self(bytes)
     }
 
+    /// The key itself, for computing a MAC.
     pub(crate) fn reveal(&self) -> &[u8; Self::BYTES] {
         &self.0
     }
 
-    /// The key of a bucket; draws one if there is none. Of several nodes that do, the first one's is everybody's.
+    /// Loads the key of a bucket, or creates it if there is none. If several nodes create one at
+    /// the same time, all use the first.
     ///
     /// # Errors
-    /// [`TokenKeyError`] if the bucket does not answer, or holds something else.
+    /// [`TokenKeyError`] if the bucket does not reply, or has an invalid key.
     pub async fn load_or_create(bucket: &Bucket) -> Result<Self, TokenKeyError> {
         let stored = if let Some(stored) = bucket.get(&Key::TokenKey).await? {
             stored
         } else {
             let own = Self::new(random::secret_key());
             match bucket.create(&Key::TokenKey, own.to_file().into()).await? {
-                Created::New(_) => return Ok(own),
-                Created::Taken(stored) => stored,
+                CreateOutcome::Created(_) => return Ok(own),
+                CreateOutcome::AlreadyExists(stored) => stored,
             }
         };
         Self::from_file(&stored.bytes).ok_or_else(|| TokenKeyError::Damaged { store: bucket.describe() })
@@ -101,9 +103,9 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
-    use crate::storage::{Backend, Fault, Memory, RetryPolicy};
+    use crate::storage::{Backend, Fault, MemoryBackend, RetryPolicy};
 
-    fn bucket(memory: &Memory) -> Bucket {
+    fn bucket(memory: &MemoryBackend) -> Bucket {
         Bucket::new(Arc::new(memory.clone()), RetryPolicy { attempts: 1, ..RetryPolicy::default() })
     }
 
@@ -116,22 +118,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nodes_that_draw_a_key_at_once_agree_on_the_first() {
-        let memory = Memory::new();
-        // All look before any writes: what is late takes effect late, so the first call of each comes before any second one.
+    async fn nodes_that_create_a_key_at_the_same_time_agree_on_the_first() {
+        let memory = MemoryBackend::new();
+        // Every node reads before any node writes: calls are delayed, so each first call takes
+        // effect before any second call.
         memory.faults().inject(10, &Fault::Delay(std::time::Duration::from_millis(5)));
         let buckets: Vec<Bucket> = (0..5).map(|_| bucket(&memory)).collect();
         let keys = join_all(buckets.iter().map(TokenKey::load_or_create)).await;
         let keys: Vec<[u8; 32]> = keys.into_iter().map(|key| *key.unwrap().reveal()).collect();
         assert!(keys.iter().all(|key| *key == keys[0]));
         assert_eq!(*TokenKey::load_or_create(&bucket(&memory)).await.unwrap().reveal(), keys[0]);
-        assert_ne!(*TokenKey::load_or_create(&bucket(&Memory::new())).await.unwrap().reveal(), keys[0]);
+        assert_ne!(*TokenKey::load_or_create(&bucket(&MemoryBackend::new())).await.unwrap().reveal(), keys[0]);
     }
 
     #[tokio::test]
-    async fn a_damaged_key_is_no_key_and_is_not_shown() {
+    async fn a_damaged_key_file_is_an_error_that_does_not_show_its_content() {
         for damaged in ["", "{}", r#"{"token_key":"c2hvcnQ"}"#, r#"{"token_key":"!"}"#] {
-            let memory = Memory::new();
+            let memory = MemoryBackend::new();
             memory.create(&Key::TokenKey, damaged.to_owned().into()).await.unwrap();
             let error = TokenKey::load_or_create(&bucket(&memory)).await.unwrap_err().to_string();
             assert!(error.contains("secrets/tokens.json") && !error.contains("c2hvcnQ"), "{error}");

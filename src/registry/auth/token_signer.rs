@@ -1,9 +1,9 @@
-//! TokenSigner: who has proved a password gets one, and needs the password no more until it expires. Pure.
+//! Signed tokens: a user who has proved a password can act with a token until it expires. Pure.
 //!
-//! A token is `rc1.` and, in base64url, who its bearer is, which password was proved, until when it is good, and a mac
-//! over all of that under a key that only nodes know. So every node can tell a good one without asking anybody, and a new
-//! leader takes those of the old one. It does not say whether the password was changed since: the fingerprint in it does not
-//! equal the user's then.
+//! A token is `rc1.` and Base64url of the claims and a MAC. The claims are the user, the
+//! fingerprint of the password and the time of expiry. Only nodes have the MAC key. So every node
+//! can verify a token without asking another one, and a new leader accepts the tokens of the old
+//! one. A changed password makes a token invalid, because its fingerprint differs from the user's.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,10 +14,10 @@ use super::credential_state::{CredentialState, PasswordFingerprint};
 use super::token_key::TokenKey;
 use rollcall_core::{Profile, Term, Token, UserId, WallMs};
 
-/// Says what it is to who finds one, and which form it has.
+/// Prefix of every token: makes a leaked token recognizable and states the version of the format.
 const PREFIX: &str = "rc1.";
 
-/// Keeps these codes apart from whatever else the same key may ever be used for.
+/// Domain separator: keeps these MACs apart from any other use of the key.
 const DOMAIN_SEPARATOR: &[u8] = b"rollcall token 1";
 
 const USER_BYTES: usize = 16;
@@ -25,37 +25,37 @@ const TIME_BYTES: usize = 8;
 const MAC_BYTES: usize = 32;
 const CLAIMS_BYTES: usize = USER_BYTES + PasswordFingerprint::BYTES + TIME_BYTES;
 const TOKEN_BYTES: usize = CLAIMS_BYTES + MAC_BYTES;
-/// In base64 without padding.
+/// Length in Base64 without padding.
 const TEXT_BYTES: usize = (TOKEN_BYTES * 4).div_ceil(3);
 
-/// A token and how long it is good for.
+/// A token and its expiry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IssuedToken {
     /// The token.
     pub token: Token,
-    /// From when on it is not good any more.
+    /// The token is invalid from this time on.
     pub expires_at: WallMs,
 }
 
-/// What a genuine token says.
+/// The claims of a token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Claims {
-    /// Its bearer.
+    /// The user.
     pub(crate) user: UserId,
-    /// The password that was proved.
+    /// The fingerprint of the password that was proved.
     pub(crate) fingerprint: PasswordFingerprint,
-    /// In Unix seconds: from then on it is not good.
+    /// Unix time in seconds; the token is invalid from then on.
     pub(crate) expires_at_s: i64,
 }
 
-/// Makes and checks tokens.
+/// Signs and verifies tokens.
 pub(crate) struct TokenSigner {
     keyed_mac: Hmac<Sha256>,
     seconds: i64,
 }
 
 impl Claims {
-    /// Whether the token is good no more at `now`.
+    /// Whether the token has expired at `now`.
     pub(crate) fn is_expired(&self, now: WallMs) -> bool {
         now.unix_seconds() >= self.expires_at_s
     }
@@ -79,14 +79,14 @@ impl Claims {
 }
 
 impl TokenSigner {
-    /// TokenSigner under `key` that are good for so many seconds.
+    /// A signer with this key, for tokens with this lifetime.
     pub(crate) fn new(key: &TokenKey, seconds: u64) -> Self {
         let mut keyed_mac = Hmac::<Sha256>::new_from_slice(key.reveal()).expect("an HMAC takes keys of any length");
         keyed_mac.update(DOMAIN_SEPARATOR);
         Self { keyed_mac, seconds: i64::try_from(seconds).unwrap_or(i64::MAX) }
     }
 
-    /// A token for who has proved at `now` the password of `user` that has that fingerprint.
+    /// Issues a token at `now` to `user`, who has proved the password with this fingerprint.
     pub(crate) fn issue(&self, user: UserId, fingerprint: PasswordFingerprint, now: WallMs) -> IssuedToken {
         let expires_at_s = now.unix_seconds().saturating_add(self.seconds);
         let claims = Claims { user, fingerprint, expires_at_s }.to_bytes();
@@ -97,13 +97,13 @@ impl TokenSigner {
         IssuedToken { token: Token::new(text), expires_at: WallMs::new(expires_at_s.saturating_mul(1000)) }
     }
 
-    /// A token for the password in `profile`, if there is one.
+    /// Issues a token for the password in `profile`; `None` if the user has no password.
     pub(crate) fn issue_for_profile(&self, profile: &Profile, now: WallMs) -> Option<IssuedToken> {
         let fingerprint = CredentialState::from_profile(profile, Term::default()).fingerprint()?;
         Some(self.issue(profile.user_id, fingerprint, now))
     }
 
-    /// What a token says; `None` if it was not made with this key. Whether codes are equal is found in constant time.
+    /// The claims of a token; `None` if its MAC is invalid. MACs are compared in constant time.
     pub(crate) fn verify(&self, token: &str) -> Option<Claims> {
         let text = token.strip_prefix(PREFIX).filter(|text| text.len() == TEXT_BYTES)?;
         let mut bytes = [0; TOKEN_BYTES];
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_looks_like_one_and_nothing_shows_it_or_the_key() {
+    fn a_token_has_a_recognizable_form_and_debug_output_hides_it() {
         let issued = issue(7, 7);
         let text = issued.token.reveal();
         assert!(text.starts_with("rc1.") && text.len() == PREFIX.len() + 96, "{text}");
@@ -159,7 +159,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_says_what_it_was_given_for(user: u128, fingerprint: [u8; 16], now in 0_i64..1_i64 << 50) {
+        fn a_token_contains_the_claims_it_was_issued_with(user: u128, fingerprint: [u8; 16], now in 0_i64..1_i64 << 50) {
             let (user, fingerprint) = (UserId::from_u128(user), PasswordFingerprint::from_bytes(fingerprint));
             let issued = signer(1).issue(user, fingerprint, WallMs::new(now));
             let claims = signer(1).verify(issued.token.reveal()).unwrap();
@@ -168,12 +168,12 @@ mod tests {
         }
 
         #[test]
-        fn a_token_of_another_key_is_none(user: u128, key in 2_u8..) {
+        fn a_token_of_another_key_is_invalid(user: u128, key in 2_u8..) {
             prop_assert_eq!(signer(key).verify(issue(user, 7).token.reveal()), None);
         }
 
         #[test]
-        fn a_token_that_was_cut_lengthened_or_changed_is_none(
+        fn a_shortened_lengthened_or_modified_token_is_invalid(
             place in any::<prop::sample::Index>(), letter in "[A-Za-z0-9._-]"
         ) {
             let text = issue(7, 7).token.reveal().to_owned();
@@ -185,7 +185,7 @@ mod tests {
         }
 
         #[test]
-        fn what_one_token_says_does_not_fit_the_code_of_another(one: u128, other: u128) {
+        fn the_claims_of_one_token_do_not_match_the_mac_of_another(one: u128, other: u128) {
             prop_assume!(one != other);
             let parts = |user| {
                 let text = issue(user, 7).token.reveal()[PREFIX.len()..].to_owned();
@@ -196,7 +196,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_the_reader_panic(text in "\\PC{0,120}") {
+        fn no_text_makes_verify_panic(text in "\\PC{0,120}") {
             prop_assert_eq!(signer(1).verify(&text), None);
             prop_assert_eq!(signer(1).verify(&format!("{PREFIX}{text}")), None);
         }

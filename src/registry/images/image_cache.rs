@@ -1,7 +1,8 @@
-//! The pictures that were read last, so that lists with pictures do not read each of them from the bucket again and again.
+//! LRU cache of images read from the bucket.
 //!
-//! A picture never changes, so what is entries is right; but it can be deleted by whoever runs the bucket, so nothing is entries
-//! for long. What the bucket was asked for in vain is not remembered: another leader may have stored it since.
+//! It keeps lists with images from reading the same images repeatedly. An image never changes, so
+//! an entry is never wrong. But an operator can delete images from the bucket, so entries expire
+//! soon. Missing images are not cached, because another leader may have stored them since.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,21 +10,21 @@ use bytes::Bytes;
 
 use rollcall_core::{BootMs, ImageName, Username};
 
-/// The bytes of all pictures that are entries: some thousand ordinary ones, or 64 of the largest.
+/// Maximum size of all entries in bytes: several thousand ordinary images, or 64 of the largest.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// What a picture takes besides its bytes, roughly, so that tiny ones are bounded too.
+/// Approximate memory of an entry besides the image, in bytes. It bounds the number of tiny images.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
 
-/// How long after it was read a picture is given without a look at the bucket.
+/// Lifetime of an entry after the read from the bucket, in milliseconds.
 const TTL_MS: u64 = 60 * 1000;
 
 type ImageKey = (Username, ImageName);
 
-/// The pictures that were read last.
+/// Cached images, evicted in order of their last use.
 ///
-/// Invariant: `by_use` holds exactly one entry for each picture in `entries`, under its `last_use`; their costs add up to `cost`,
-/// which is at max_cost `max_cost`.
+/// Invariant: `by_use` has exactly one entry for each image in `entries`, at its `last_use`. The
+/// costs add up to `cost`, which is at most `max_cost`.
 #[derive(Debug)]
 pub(super) struct ImageCache {
     entries: HashMap<ImageKey, CachedImage>,
@@ -47,12 +48,12 @@ impl Default for ImageCache {
 }
 
 impl ImageCache {
-    /// A cache of at max_cost so many bytes.
+    /// An empty cache with this maximum size in bytes.
     fn with_max_bytes(max_cost: usize) -> Self {
         Self { entries: HashMap::new(), by_use: BTreeMap::new(), use_counter: 0, cost: 0, max_cost }
     }
 
-    /// The picture, if it was read a short while before `now`.
+    /// The image, if it was read less than [`TTL_MS`] before `now`.
     pub(super) fn get(&mut self, name: &ImageKey, now: BootMs) -> Option<Bytes> {
         let entry = self.entries.get_mut(name)?;
         if now.since(entry.read_at) >= TTL_MS {
@@ -66,7 +67,8 @@ impl ImageCache {
         Some(entry.bytes.clone())
     }
 
-    /// Keeps a picture that was read at `read_at`, in the place of those that were not asked for the longest.
+    /// Inserts an image that was read at `read_at`. Evicts the least recently used ones if
+    /// necessary.
     pub(super) fn insert(&mut self, name: ImageKey, bytes: Bytes, read_at: BootMs) {
         self.remove(&name);
         let cost = cost(&bytes);
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_picture_that_was_not_asked_for_the_longest_makes_room() {
+    fn the_least_recently_used_image_is_evicted() {
         let mut cache = ImageCache::with_max_bytes(3 * (100 + ENTRY_OVERHEAD_BYTES));
         (1..=3).for_each(|n| cache.insert(key(n), bytes(100), BootMs(0)));
         assert_eq!(cache.get(&key(1), BootMs(1)), Some(bytes(100)));
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_kept_for_a_minute_however_often_it_is_asked_for() {
+    fn a_cached_image_expires_after_a_minute_even_if_it_is_used() {
         let mut cache = ImageCache::default();
         cache.insert(key(1), bytes(10), BootMs(5));
         assert!(cache.get(&key(1), BootMs(5 + TTL_MS - 1)).is_some());
@@ -132,7 +134,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_bytes_stay_within_their_bound_and_are_counted_right(
+        fn the_size_stays_within_its_bound_and_is_counted_right(
             steps in proptest::collection::vec((0_u32..12, 0_usize..900, any::<bool>()), 1..200),
         ) {
             let mut cache = ImageCache::with_max_bytes(3000);

@@ -1,8 +1,8 @@
-//! Decides whether bytes are a picture that may be stored: PNG, JPEG or WebP by its bytes, small, and whole.
+//! Image check before storing: the content must be a small and complete PNG, JPEG or WebP.
 //!
-//! It is decoded before it is stored, with limits and off the threads that serve requests, so that nobody who downloads
-//! it later meets a decompression bomb. A decoder stops where it has its pixels, so the file's parts are walked first:
-//! what a decoder passes over, another program may unpack.
+//! The image is decoded, with limits and off the threads that serve requests. So a later download
+//! is never a decompression bomb. A decoder stops when it has the pixels. So all chunks of the file
+//! are checked first, because another program may decompress a chunk that the decoder ignores.
 
 mod jpeg;
 mod png;
@@ -20,14 +20,14 @@ use tokio::task::spawn_blocking;
 use rejection::{ImageRejection, check_dimensions};
 use rollcall_core::ImageKind;
 
-/// The most memory that a decoder may take: a picture of 128 by 128 needs 256 KiB in its widest pixels, and decoders
-/// some tables beside it.
+/// Memory limit of a decoder, in bytes. An image of 128 by 128 pixels takes at most 256 KiB, and
+/// decoders need some tables.
 const MAX_DECODER_BYTES: u64 = 8 * 1024 * 1024;
 
-/// ImageChecker that are decoded at once.
+/// Number of images decoded at the same time.
 const MAX_CONCURRENT: usize = 2;
 
-/// A bounded worker for pictures.
+/// Bounded worker pool for image checks.
 pub(crate) struct ImageChecker {
     permits: Arc<Semaphore>,
 }
@@ -39,12 +39,12 @@ impl Default for ImageChecker {
 }
 
 impl ImageChecker {
-    /// Checks a picture; gives its format.
+    /// Checks an image and returns its format.
     pub(crate) async fn check(&self, bytes: Bytes) -> Result<ImageKind, ImageRejection> {
-        // What is no picture at all does not wait for a processor.
+        // Other content is rejected without waiting for a worker.
         let kind = kind(&bytes)?;
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
-        // The work goes on when the request is dropped, so the permit goes with the work.
+        // The work continues if the request is dropped, so it owns the permit.
         let decoded = spawn_blocking(move || {
             let decoded = decode(&bytes, kind);
             drop(permit);
@@ -52,7 +52,7 @@ impl ImageChecker {
         });
         match decoded.await {
             Ok(decoded) => decoded.map(|()| kind),
-            // A decoder that panics has met something it was not made for.
+            // The decoder panicked on this input.
             Err(_) => Err(ImageRejection::Corrupt("it cannot be decoded".to_owned())),
         }
     }
@@ -78,7 +78,7 @@ fn decode(bytes: &[u8], kind: ImageKind) -> Result<(), ImageRejection> {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_DECODER_BYTES);
     reader.limits(limits);
-    // Reads the head only; the pixels come after their number is known.
+    // Reads the header only. The pixels are decoded after the size check.
     let decoder = reader.into_decoder().map_err(corrupt)?;
     let (width, height) = decoder.dimensions();
     check_dimensions(width, height)?;
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn three_formats_are_known_by_their_bytes() {
+    fn the_three_formats_are_recognized_by_content() {
         for (format, kind) in [
             (ImageFormat::Png, ImageKind::Png),
             (ImageFormat::Jpeg, ImageKind::Jpeg),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_has_at_most_128_by_128_pixels() {
+    fn an_image_has_at_most_128_by_128_pixels() {
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
             for (width, height) in [(129, 128), (128, 129), (256, 256)] {
                 let rejected = Err(ImageRejection::Dimensions { width, height });
@@ -123,18 +123,18 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_is_cut_off_is_damaged() {
+    fn an_image_that_is_cut_off_is_rejected() {
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
-            let whole = encoded_image(format, 100, 100);
-            for length in [20, whole.len() / 2, whole.len() - 1] {
-                let cut = check(&whole[..length]);
+            let image = encoded_image(format, 100, 100);
+            for length in [20, image.len() / 2, image.len() - 1] {
+                let cut = check(&image[..length]);
                 assert!(matches!(cut, Err(ImageRejection::Corrupt(_))), "{format:?} cut at {length}: {cut:?}");
             }
         }
     }
 
     #[test]
-    fn what_follows_a_picture_is_not_stored() {
+    fn an_image_with_trailing_bytes_is_rejected() {
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
             let followed = [&encoded_image(format, 8, 8)[..], b"<script>"].concat();
             assert_eq!(

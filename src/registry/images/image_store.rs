@@ -1,4 +1,4 @@
-//! ImageChecker of users: stored byte for byte, each under a name of its own, and never changed.
+//! Images of users: stored byte for byte under unique names, and never changed.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,31 +13,31 @@ use crate::registry::error::{AuthError, ImageError, LookupError, StorageUnavaila
 use crate::registry::lock::lock;
 use crate::registry::random;
 use crate::registry::users::profile_store::ProfileStore;
-use crate::storage::{Created, Folder, Key};
+use crate::storage::{CreateOutcome, Folder, Key};
 use rollcall_core::{BootMs, ImageName, Username, WallMs};
 
-/// Names that are drawn for one picture before it is given up: two pictures of one millisecond share one with a chance
-/// of one in four million.
+/// Names tried for one image before giving up. Two images of the same millisecond get the same name
+/// with a chance of one in four million.
 const MAX_NAME_ATTEMPTS: usize = 8;
 
-/// The pictures of the users.
+/// Stores and reads images of users.
 pub(crate) struct ImageStore {
     profiles: Arc<ProfileStore>,
     access: Arc<Authorizer>,
     checker: ImageChecker,
     cache: Mutex<ImageCache>,
-    /// The second in which a picture was named last, and what told it apart.
+    /// Second and suffix of the last image name.
     last_suffix: Mutex<(i64, u32)>,
 }
 
 impl ImageStore {
-    /// The pictures of the users of `profiles`, of which none was read yet.
+    /// The images of the users in `profiles`, with an empty cache.
     pub(crate) fn new(profiles: Arc<ProfileStore>, access: Arc<Authorizer>) -> Self {
         let checker = ImageChecker::default();
         Self { profiles, access, checker, cache: Mutex::default(), last_suffix: Mutex::default() }
     }
 
-    /// Stores a picture of a registered user. When this returns `Ok`, the picture is durable.
+    /// Stores an image of a registered user. When this returns `Ok`, the image is durable.
     pub(crate) async fn upload(
         &self,
         user: &Username,
@@ -52,29 +52,30 @@ impl ImageStore {
             let image = ImageName::new(caller.wall, self.image_suffix(caller.wall), kind);
             let key = Key::Image(user.clone(), image.clone());
             match self.profiles.bucket().create(&key, bytes.clone()).await.map_err(StorageUnavailable::from)? {
-                Created::New(_) => {
-                    info!(user = %user, %image, bytes = bytes.len(), "stored {image} of {user}");
+                CreateOutcome::Created(_) => {
+                    info!(user = %user, %image, bytes = bytes.len(), "image stored");
                     return Ok(image);
                 }
-                Created::Taken(_) => {}
+                CreateOutcome::AlreadyExists(_) => {}
             }
         }
         Err(UploadError::NoFreeName)
     }
 
-    /// The names of a registered user's pictures, oldest first.
+    /// The names of a registered user's images, oldest first.
     pub(crate) async fn images(&self, user: &Username, now: BootMs) -> Result<Vec<ImageName>, LookupError> {
         self.profiles.look_up(user, now).await?;
         Ok(self.image_names(user).await?)
     }
 
-    /// A picture as it was stored. One that was deleted from the bucket may be given for another minute.
+    /// The bytes of an image, as they were stored. An image deleted from the bucket may still be
+    /// returned for a minute.
     pub(crate) async fn image(&self, user: &Username, image: &ImageName, now: BootMs) -> Result<Bytes, ImageError> {
         self.read_image(user, image, now).await?.ok_or(ImageError::NotFound)
     }
 
-    /// What tells a picture stored now from others of its second; greater for each further one, so that they sort by age
-    /// even within a millisecond.
+    /// The suffix of the name of an image stored now. It increases within a second, so that images
+    /// sort by age even within a millisecond.
     fn image_suffix(&self, wall: WallMs) -> u32 {
         let mut last = lock(&self.last_suffix);
         let (second, drawn) = (wall.unix_seconds(), random::image_suffix(wall));
@@ -83,12 +84,14 @@ impl ImageStore {
         suffix
     }
 
-    /// The names of the pictures in a user's folder, oldest first.
+    /// The names of the images in a user's folder, oldest first.
     pub(super) async fn image_names(&self, user: &Username) -> Result<Vec<ImageName>, StorageUnavailable> {
         let listed = self.profiles.bucket().list(&Folder::Images(user.clone())).await?;
         let names = listed.iter().filter_map(|name| {
             let parsed = ImageName::parse(name);
-            parsed.inspect_err(|_| debug!("skipped {name:?} of {user} in the bucket: not the name of an image")).ok()
+            parsed
+                .inspect_err(|_| debug!(%user, name, "skipped an object in the bucket: its name is not an image name"))
+                .ok()
         });
         let mut names: Vec<ImageName> = names.collect();
         // Names sort by age.
@@ -96,12 +99,12 @@ impl ImageStore {
         Ok(names)
     }
 
-    /// Logs, the first time that it is met, that a picture of a user cannot be read.
+    /// Logs that an image of a user is unreadable, once per user.
     pub(super) fn report_unreadable(&self, user: &Username, why: &str) {
         self.profiles.report_unreadable(user, why);
     }
 
-    /// A picture, from the bucket unless it was read a moment ago; `None` if there is none of that name.
+    /// Reads an image from the cache or the bucket; `None` if there is none of this name.
     pub(super) async fn read_image(
         &self,
         user: &Username,
@@ -129,7 +132,7 @@ mod tests {
     use crate::storage::Backend;
 
     #[tokio::test]
-    async fn pictures_of_one_moment_have_names_of_their_own_that_sort_by_age() {
+    async fn images_of_the_same_millisecond_have_unique_names_that_sort_by_age() {
         let (registry, _) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let mut names = Vec::new();
@@ -141,25 +144,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_is_taken_is_drawn_again() {
+    async fn a_taken_image_name_is_replaced_by_another() {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        // Every suffix but the last few is passed, and the next one is taken.
+        // Only a few suffixes are left in this second, and the next one is taken.
         *lock(&registry.0.images.store.last_suffix) = (wall().unix_seconds(), u32::MAX - 2);
         let taken = ImageName::new(wall(), u32::MAX - 1, rollcall_core::ImageKind::Png);
         memory.create(&Key::Image(name("alice"), taken), b"x".as_slice().into()).await.unwrap();
         let bytes = encoded_image(ImageFormat::Png, 1, 1);
         let image = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
         assert_eq!(image.as_str(), "1733511234-ffffffff.png");
-        // Now no name is left in this second.
+        // No name is left in this second.
         let other = encoded_image(ImageFormat::Png, 2, 2);
-        let refused = registry.upload(&name("alice"), other, Credentials::None, caller(BootMs(0))).await;
-        assert!(matches!(refused, Err(UploadError::NoFreeName)));
+        let rejected = registry.upload(&name("alice"), other, Credentials::None, caller(BootMs(0))).await;
+        assert!(matches!(rejected, Err(UploadError::NoFreeName)));
         assert_eq!(registry.image(&name("alice"), &image, BootMs(0)).await.unwrap(), bytes);
     }
 
     #[tokio::test]
-    async fn a_picture_is_read_from_the_bucket_once_a_minute_and_a_missing_one_each_time() {
+    async fn an_image_is_read_from_the_bucket_once_a_minute_and_a_missing_one_each_time() {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let bytes = encoded_image(ImageFormat::Png, 1, 1);
@@ -173,12 +176,12 @@ mod tests {
             assert_eq!(found.ok(), (asked == &image).then(|| bytes.clone()));
             assert_eq!(memory.faults().calls() - before, calls, "{asked} at {at}");
         }
-        // It is another user's, whatever its name.
+        // The same name in another user's folder.
         assert!(matches!(registry.image(&name("bob"), &image, BootMs(60_000)).await, Err(ImageError::NotFound)));
     }
 
     #[tokio::test]
-    async fn what_lies_beside_the_pictures_is_not_listed() {
+    async fn only_images_of_registered_users_are_listed() {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), []);

@@ -1,6 +1,7 @@
-//! All clients online with their newest pictures, as one stream of JSON that is never whole in memory.
+//! Stream of all online clients with their newest images, as JSON that is never complete in memory.
 //!
-//! The stream is built of items (a client, a picture, a client's end), each fetched a little before its turn.
+//! The stream consists of items: a client, an image, the end of a client. Each item is fetched
+//! shortly before it is needed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,48 +20,48 @@ use crate::registry::error::{ImagesStreamError, StorageUnavailable};
 use crate::registry::online::online_clients::OnlineClients;
 use rollcall_core::{BootMs, ImageName, Page, Username};
 
-/// The most pictures of one client.
+/// Maximum number of images per client.
 const MAX_IMAGES_PER_CLIENT: usize = 20;
 
-/// OnlineClients whose pictures are listed ahead of their turn.
+/// Number of clients whose images are listed ahead.
 const LISTS_AHEAD: usize = 4;
 
-/// Pieces that are fetched ahead of their turn; a picture has at most 512 KiB.
+/// Number of items fetched ahead; an image has at most 512 KiB.
 const ITEMS_AHEAD: usize = 8;
 
-/// Downloads that run at once; more wait for [`MAX_WAIT`]. With the numbers above this bounds their memory to some 300 MiB at the very
-/// worst, and to a tenth of that with real pictures.
+/// Maximum number of concurrent downloads; others wait for up to [`MAX_WAIT`]. With the limits
+/// above, downloads take at most about 300 MiB, and a tenth of that with typical images.
 const MAX_CONCURRENT_DOWNLOADS: usize = 64;
 
-/// The longest that a download waits for others to end.
+/// Longest wait of a download for a free slot.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// The first client is gathered before the answer begins, up to this size.
+/// The first client is fetched before the response begins, up to this size in bytes.
 const MAX_FIRST_BYTES: usize = 1024 * 1024;
 
-/// What stands in the stream.
+/// An item of the stream, without its content.
 enum StreamItem {
     Client(OnlineRow),
     Image(Username, ImageName),
     EndOfClient,
 }
 
-/// A item with its content.
+/// An item with its content.
 enum FetchedItem {
     Client(OnlineRow),
     Image(ImageName, Bytes),
-    /// A picture that was deleted since it was listed, or cannot be read.
+    /// An image that is unreadable or was deleted after the listing.
     Missing,
     EndOfClient,
 }
 
-/// JSON text, and whether a client ends with it.
+/// JSON text, and whether it ends a client.
 struct JsonChunk {
     text: Bytes,
     ends_client: bool,
 }
 
-/// Streams all clients with their pictures.
+/// Streams online clients with their images.
 pub(crate) struct ImagesStream {
     images: Arc<ImageStore>,
     clients: Arc<OnlineClients>,
@@ -68,22 +69,25 @@ pub(crate) struct ImagesStream {
 }
 
 impl ImagesStream {
-    /// A stream of `clients` with their pictures.
+    /// A stream of `clients` with images from `images`.
     pub(crate) fn new(images: Arc<ImageStore>, clients: Arc<OnlineClients>) -> Self {
         Self { images, clients, downloads: Arc::new(Semaphore::new(MAX_CONCURRENT_DOWNLOADS)) }
     }
 
-    /// The clients on `page` that are online at `now`, each with its newest 20 pictures, oldest first:
-    /// `{"online_clients":[{"username","addr","images":[{"filename","data"}]}],"count"}`. An error inside the stream must
-    /// abort the answer, so that nobody takes a part for the whole. Until it is dropped the stream keeps others out, so
-    /// whoever reads it must bound how long that takes.
+    /// Streams the clients on `page` that are online at `now`, each with its newest 20 images,
+    /// oldest first. The format is
+    /// `{"online_clients":[{"username","addr","images":[{"filename","data"}]}],"count"}`.
+    ///
+    /// On an error inside the stream, the caller must abort the response, so that no client takes a
+    /// partial list for a complete one. The stream holds a download slot until it is dropped, so
+    /// the caller must bound the time of a slow reader.
     pub(crate) async fn open(
         &self,
         page: &Page,
         now: BootMs,
     ) -> Result<impl Stream<Item = Result<Bytes, StorageUnavailable>> + Send + use<>, ImagesStreamError> {
         let permit = timeout(MAX_WAIT, Arc::clone(&self.downloads).acquire_owned()).await;
-        // The other error would mean that the semaphore was closed, which nobody does.
+        // The inner error would mean a closed semaphore, and it is never closed.
         let Ok(Ok(permit)) = permit else { return Err(ImagesStreamError::Busy) };
         let mut chunks = Box::pin(chunks(&self.images, self.clients.online(page, now), now));
         let (mut first, mut bytes) = (Vec::new(), 0);
@@ -98,7 +102,7 @@ impl ImagesStream {
             }
         }
         Ok(stream::iter(first).chain(chunks.map(move |chunk| {
-            // Given back when the stream is dropped.
+            // Released when the stream is dropped.
             let _running = &permit;
             chunk.map(|chunk| chunk.text)
         })))
@@ -149,7 +153,7 @@ async fn fetch(
         StreamItem::Image(user, image) => match images.read_image(&user, &image, now).await {
             Ok(Some(bytes)) => FetchedItem::Image(image, bytes),
             Ok(None) => {
-                debug!("skipped {image} of {user}: deleted meanwhile");
+                debug!(%user, %image, "skipped an image: deleted after the listing");
                 FetchedItem::Missing
             }
             Err(error) if error.concerns_one_object() => log_and_skip(&images, &user, &error, FetchedItem::Missing),
@@ -158,7 +162,7 @@ async fn fetch(
     })
 }
 
-/// One broken picture must not hide everybody's.
+/// Logs an unreadable object and continues, so that it does not hide the other images.
 fn log_and_skip<T>(images: &ImageStore, user: &Username, error: &StorageUnavailable, instead: T) -> T {
     images.report_unreadable(user, &error.cause());
     instead
@@ -174,7 +178,8 @@ struct JsonWriter {
 impl JsonWriter {
     fn write(&mut self, fetched: FetchedItem) -> JsonChunk {
         let ends_client = matches!(fetched, FetchedItem::EndOfClient);
-        // Names of users and of pictures have no character that JSON would escape; nor have addresses and base64.
+        // None of these texts has a character that JSON escapes: usernames, image names, addresses,
+        // Base64.
         let text = match fetched {
             FetchedItem::Client(OnlineRow { username, addr }) => {
                 self.images_before = false;
@@ -215,7 +220,7 @@ mod tests {
     use crate::storage::{Backend, Fault, Key};
     use rollcall_core::api::DiscoveredWithImages;
 
-    async fn online(usernames: &[&str]) -> (Registry, crate::storage::Memory) {
+    async fn online(usernames: &[&str]) -> (Registry, crate::storage::MemoryBackend) {
         let (registry, memory) = registry();
         for username in usernames {
             registry.register(user(username), caller(BootMs(0))).await.unwrap();
@@ -230,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn clients_come_in_order_with_all_their_pictures_and_no_comma_too_many() {
+    async fn the_stream_has_sorted_clients_with_their_images_and_is_valid_json() {
         let (registry, _) = online(&["bob", "alice", "carol"]).await;
         let bytes = encoded_image(ImageFormat::Png, 3, 3);
         let image = registry.upload(&name("bob"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
@@ -249,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_picture_that_is_deleted_between_the_list_and_the_read_is_skipped() {
+    async fn an_image_deleted_between_the_listing_and_the_read_is_skipped() {
         let (registry, memory) = online(&["alice"]).await;
         let mut images = Vec::new();
         for side in 1..=3 {
@@ -271,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_client_is_fetched_before_the_answer_begins_and_the_last_is_not() {
+    async fn the_first_client_is_fetched_before_the_response_begins_and_the_last_is_not() {
         let (registry, memory) = online(&["alice", "bob"]).await;
         memory.faults().set_outage(Some(Fault::Transient));
         assert!(registry.online_with_images(&Page::default(), BootMs(0)).await.is_err());
@@ -281,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_long_list_is_not_read_ahead_of_who_reads_it() {
+    async fn a_long_list_is_not_read_far_ahead_of_the_client() {
         let usernames: Vec<String> = (10..60).map(|n| format!("u{n}")).collect();
         let (registry, memory) = online(&usernames.iter().map(String::as_str).collect::<Vec<_>>()).await;
         let before = memory.faults().calls();
@@ -294,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pictures_that_cannot_be_read_are_passed_over() {
+    async fn unreadable_images_are_skipped() {
         let dir = tempfile::tempdir().unwrap();
         let registry = registry_in(dir.path());
         for username in ["alice", "bob", "carol"] {

@@ -1,4 +1,4 @@
-//! A client says that it is online.
+//! Heartbeats: authorization, and the update of the presence table.
 
 use std::sync::Arc;
 
@@ -10,17 +10,18 @@ use crate::registry::users::profile_store::ProfileStore;
 use crate::registry::users::user_index::IndexEntry;
 use rollcall_core::{Addr, BootMs, Username};
 
-/// Heartbeats that fit in one TTL if the client follows our advice, so that two may be lost without harm.
+/// Heartbeats per TTL for a client that follows the suggested interval. Two may be lost without
+/// harm.
 const HEARTBEATS_PER_TTL: u64 = 3;
 
-/// A heartbeat that was accepted.
+/// An accepted heartbeat.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct AcceptedHeartbeat {
-    /// Where others are now reported to reach the client, if it ever reported.
+    /// The address that other clients now see; `None` if the client never reported one.
     pub addr: Option<Addr>,
-    /// For how long it stays online.
+    /// Time for which the client stays online, in milliseconds.
     pub ttl_ms: u64,
-    /// When to send the next heartbeat.
+    /// Suggested time until the next heartbeat, in milliseconds.
     pub next_heartbeat_ms: u64,
 }
 
@@ -32,13 +33,14 @@ pub(crate) struct Heartbeats {
 }
 
 impl Heartbeats {
-    /// Heartbeats of those whom `authorizer` lets in mark `clients` as online.
+    /// Heartbeats that `authorizer` permits mark `clients` as online.
     pub(crate) fn new(clients: Arc<OnlineClients>, profiles: Arc<ProfileStore>, authorizer: Arc<Authorizer>) -> Self {
         Self { clients, profiles, authorizer }
     }
 
-    /// Marks a registered user as online from now, at `addr` if one was reported. Only a name that is not in the index
-    /// costs a read of the bucket; or a password, or the first token of a user in an term that nobody else reported of.
+    /// Records a heartbeat: the registered user is online from now on, at `addr` if one is given.
+    /// The bucket is read only for a name that is not in the index, for a password, and for a
+    /// user's first token in a term whose password state no other node reported.
     pub(crate) async fn heartbeat(
         &self,
         name: &Username,
@@ -51,14 +53,15 @@ impl Heartbeats {
         Ok(self.record(name, addr, &entry, caller.now))
     }
 
-    /// As [`Self::heartbeat`] for who is online already and has no password, which is what most heartbeats are for; otherwise
-    /// `None`, and nothing is done.
+    /// Like [`Self::heartbeat`], for a client that is online already and has no password. This is
+    /// the common case. Otherwise returns `None` and changes nothing.
     pub(crate) fn renew(&self, name: &Username, addr: Option<Addr>, now: BootMs) -> Option<AcceptedHeartbeat> {
         let renewed = self.clients.with_table_without_expiry(now, |table, now| table.renew(name, addr, now))?;
         Some(self.accepted(renewed.addr))
     }
 
-    /// As [`Self::heartbeat`] if it can be accepted without waiting for anything; otherwise `None`, and nothing is done.
+    /// Like [`Self::heartbeat`], if the heartbeat can be accepted without waiting. Otherwise
+    /// returns `None` and changes nothing.
     pub(crate) fn try_heartbeat(
         &self,
         name: &Username,
@@ -73,7 +76,8 @@ impl Heartbeats {
     }
 
     fn record(&self, name: &Username, reported: Option<Addr>, entry: &IndexEntry, now: BootMs) -> AcceptedHeartbeat {
-        // Who has no password never gets one, so what was granted once is granted as long as it stays online.
+        // A user without a password never gets one, so the permission holds while the client is
+        // online.
         let is_open = entry.credential.is_open();
         let addr = self.clients.with_table_without_expiry(now, |table, now| {
             let addr = table.heartbeat(name, reported, entry.addr, now);
@@ -112,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_who_needs_no_password_is_renewed_without_one() {
+    async fn renew_accepts_only_clients_without_a_password() {
         let (registry, _) = registry();
         let password = Password::new("secret".to_owned());
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
@@ -128,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_goes_offline_because_this_process_was_stopped() {
+    async fn no_client_goes_offline_because_the_process_was_paused() {
         let (registry, _) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.unwrap();
@@ -136,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_known_user_costs_no_call_and_an_unknown_one_costs_one_in_two_seconds() {
+    async fn a_known_user_costs_no_bucket_read_and_an_unknown_one_costs_one_per_two_seconds() {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let before = memory.faults().calls();
@@ -150,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_user_missed_before_a_term_is_asked_for_again_in_it() {
+    async fn a_user_not_found_before_a_term_is_looked_up_again_in_it() {
         let (registry, memory) = registry();
         assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.is_err());
         registry_on(&memory).register(user("alice"), caller(BootMs(0))).await.unwrap();
@@ -160,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_user_that_registers_after_a_miss_is_known_at_once() {
+    async fn a_user_who_registers_after_a_failed_lookup_is_known_at_once() {
         let (registry, _) = registry();
         assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.is_err());
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
@@ -168,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn storage_that_is_away_is_not_taken_for_a_miss() {
+    async fn unavailable_storage_is_not_mistaken_for_an_unregistered_user() {
         let (registry, memory) = registry();
         registry_on(&memory).register(user("alice"), caller(BootMs(0))).await.unwrap();
         memory.faults().set_outage(Some(Fault::Transient));

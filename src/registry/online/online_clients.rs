@@ -1,4 +1,6 @@
-//! Who is online, and what changed since somebody looked. PresenceState is never locked for long: lists are read in parts.
+//! Online clients: the presence table behind a lock, and a signal for its changes.
+//!
+//! The lock is never held for long; lists are read in parts.
 
 use std::iter;
 use std::sync::Mutex;
@@ -9,25 +11,26 @@ use crate::presence::{Moment, NetChanges, OnlineRow, PresenceClock, PresenceTabl
 use crate::registry::lock::lock;
 use rollcall_core::{BootMs, Page, Term};
 
-/// Rows that are looked at under one lock, so that heartbeats do not wait for a long list: some 0.1 ms.
+/// Maximum number of rows visited under one lock, about 0.1 ms, so that heartbeats do not wait for
+/// a long list.
 pub(crate) const ROWS_PER_LOCK: usize = 1000;
 
-/// What changed since an earlier version.
+/// Changes since an earlier version.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OnlineChanges {
-    /// The changes.
+    /// The net changes.
     pub changes: NetChanges,
-    /// The version up to which they go.
+    /// The version that the changes lead to.
     pub version: u64,
-    /// How many clients are online as of that version.
+    /// The number of online clients at that version.
     pub online_count: usize,
 }
 
 /// The clients of this node: the presence table behind its lock, and a signal for each visible
-/// change of it.
+/// change.
 pub(crate) struct OnlineClients {
     presence: Mutex<PresenceState>,
-    /// Told of each visible change of presence.
+    /// Signalled at each visible change.
     visible_change: Notify,
     ttl_ms: u64,
 }
@@ -35,12 +38,12 @@ pub(crate) struct OnlineClients {
 struct PresenceState {
     clock: PresenceClock,
     table: PresenceTable,
-    /// The version of the table of which was notified_version.
+    /// The version of the table at the last signal.
     notified_version: u64,
 }
 
 impl OnlineClients {
-    /// Nobody is online at `now`. `replicated`: there are other nodes that hear clients, too.
+    /// A table without clients at `now`. `replicated`: other nodes also receive heartbeats.
     pub(crate) fn new(ttl_ms: u64, replicated: bool, now: BootMs) -> Self {
         let (clock, table) = (PresenceClock::new(!replicated, now), PresenceTable::new(ttl_ms));
         Self {
@@ -50,28 +53,29 @@ impl OnlineClients {
         }
     }
 
-    /// For how long a client stays online after a heartbeat.
+    /// Time for which a client stays online after a heartbeat, in milliseconds.
     pub(crate) fn ttl_ms(&self) -> u64 {
         self.ttl_ms
     }
 
-    /// Notes that a leader served at `now`.
+    /// Records that a leader was active at `now`.
     pub(crate) fn note_active_leader(&self, now: BootMs) {
         lock(&self.presence).clock.note_active_leader(now);
     }
 
-    /// From now on heartbeats belong to `term`, and, if `replicate`, are to be notified_version to other nodes.
+    /// Starts `term` in the table. `replicate`: changes are queued for other nodes from now on.
     pub(crate) fn begin_term(&self, term: Term, replicate: bool) {
         lock(&self.presence).table.begin_term(term.0, replicate);
     }
 
-    /// From now on heartbeats are not notified_version to other nodes.
+    /// Stops queueing changes for other nodes.
     pub(crate) fn stop_replication(&self) {
         lock(&self.presence).table.set_replication(false);
     }
 
-    /// Asks the presence table something at `now`, and passes on that it changed visibly, whether by what was asked or by
-    /// the time that has passed. However many clients go offline at that moment, others get their turn in between.
+    /// Runs `operation` on the table at `now`, after expired clients are taken offline. Signals a
+    /// visible change, from the operation or from expiry. If many clients expire at once, the lock
+    /// is released between batches.
     pub(crate) fn with_table<T>(&self, now: BootMs, operation: impl FnOnce(&mut PresenceTable, Moment) -> T) -> T {
         while !self.with_table_without_expiry(now, |table, now| table.expire_some(ROWS_PER_LOCK, now)) {
             std::thread::yield_now();
@@ -79,7 +83,8 @@ impl OnlineClients {
         self.with_table_without_expiry(now, operation)
     }
 
-    /// The same without a look at whose time has come, for what concerns one client.
+    /// Like [`Self::with_table`], without expiring other clients first. For operations on one
+    /// client.
     pub(crate) fn with_table_without_expiry<T>(
         &self,
         now: BootMs,
@@ -98,13 +103,14 @@ impl OnlineClients {
         result
     }
 
-    /// The clients on `page` that are online at `now`, sorted by name. A long page is no picture of one moment: who changes
-    /// while it is read is on it as it was before or after.
+    /// The clients on `page` that are online at `now`, sorted by name. A long page is not a
+    /// consistent snapshot: a client that changes during the read appears in its old or its new
+    /// state.
     pub(crate) fn online(&self, page: &Page, now: BootMs) -> Vec<OnlineRow> {
         self.online_parts(page.clone(), now).flatten().collect()
     }
 
-    /// As [`Self::online`], part by part.
+    /// Like [`Self::online`], in parts, so that the lock is not held for long.
     pub(crate) fn online_parts(&self, page: Page, now: BootMs) -> impl Iterator<Item = Vec<OnlineRow>> {
         let mut rest = Some(page);
         iter::from_fn(move || {
@@ -115,18 +121,19 @@ impl OnlineClients {
         })
     }
 
-    /// How many clients are online at `now`.
+    /// The number of clients online at `now`.
     pub(crate) fn count(&self, now: BootMs) -> usize {
         self.with_table(now, PresenceTable::online_count)
     }
 
-    /// A number that is another one whenever a list of the clients online would be another one. It only grows while this
-    /// process runs, by one with each visible change.
+    /// The version of the list of online clients. It grows by 1 with each visible change and never
+    /// goes back while this process runs.
     pub(crate) fn version(&self, now: BootMs) -> u64 {
         self.with_table(now, PresenceTable::version)
     }
 
-    /// What changed from `version` to `now`; `None` if that is not remembered any more, or there was no such version yet.
+    /// The changes from `version` to `now`. `None` if some of them were dropped, or if `version` is
+    /// in the future.
     pub(crate) fn changes_since(&self, version: u64, now: BootMs) -> Option<OnlineChanges> {
         let (current_version, online_count) =
             self.with_table(now, |table, now| (table.version(now), table.online_count(now)));
@@ -142,8 +149,8 @@ impl OnlineClients {
         (reached == current_version).then_some(OnlineChanges { changes, version: current_version, online_count })
     }
 
-    /// Waits until something visible has changed since this was waited for the last time. Only one may wait: who has more
-    /// to tell passes it on.
+    /// Waits for a visible change since the last call. For a single waiter, which must notify any
+    /// others.
     pub(crate) async fn wait_for_change(&self) {
         self.visible_change.notified().await;
     }
@@ -163,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_and_its_changes_that_take_several_locks_are_whole() {
+    fn a_list_and_its_changes_are_complete_when_read_in_several_parts() {
         let (registry, _) = registry();
         let count = 2 * ROWS_PER_LOCK + 1;
         (0..count).for_each(|n| heartbeat(&registry, &format!("u{n:05}"), BootMs(0)));
@@ -180,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_for_a_change_is_woken_by_what_is_visible_and_by_nothing_else() {
+    fn only_visible_changes_wake_the_waiter() {
         let (registry, _) = registry();
         let changed = || registry.wait_for_change().now_or_never().is_some();
         assert!(!changed());
@@ -191,7 +198,7 @@ mod tests {
         heartbeat(&registry, "alice", BootMs(500));
         registry.tick(BootMs(900));
         assert!(!changed());
-        // The time-out is noticed by whoever looks first.
+        // The next access to the table notices the expiry.
         (1000..=30_500).step_by(500).for_each(|ms| registry.tick(BootMs(ms)));
         assert!(changed());
         assert_eq!(registry.online_count(BootMs(30_500)), 0);

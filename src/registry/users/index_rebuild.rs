@@ -1,4 +1,4 @@
-//! Makes the index whole: lists the bucket and reads the profiles that are not known yet.
+//! Index rebuild: lists the bucket and reads the profiles that the index does not have.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -13,49 +13,52 @@ use super::profile_store::{ProfileStore, StoredProfile};
 use crate::registry::coverage::Coverage;
 use crate::registry::error::StorageUnavailable;
 use crate::registry::replication_source::ReplicationSource;
-use crate::storage::{Folder, Key};
+use crate::storage::Folder;
 use rollcall_core::{Term, Username};
 
-/// ProfileStore that are read at once.
+/// Number of profiles read at the same time.
 const MAX_CONCURRENT_READS: usize = 16;
 
-/// How often a long rebuild says how far it is.
+/// Interval of the progress log lines of a long rebuild.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Names that are looked up under one lock, so that heartbeats do not wait for a long list.
+/// Maximum number of names looked up under one lock, so that heartbeats do not wait for a long
+/// list.
 const NAMES_PER_LOCK: usize = 1000;
 
-/// The pause before another try when the bucket does not answer (each call has its own retries already).
+/// Pause before the next attempt when the bucket does not reply. Each call has its own retries
+/// already.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// LoggedCauses of failed tries that are told apart; whatever comes after so many is more of the same.
+/// Maximum number of distinct causes logged per rebuild; further ones add nothing.
 const MAX_LOGGED_CAUSES: usize = 8;
 
-/// Why tries failed so far, so that each cause is logged once and not once a second.
+/// Causes logged so far, so that each is logged once and not once a second.
 #[derive(Debug, Default)]
 struct LoggedCauses(HashSet<String>);
 
 impl LoggedCauses {
-    /// Whether `cause` was not met before.
+    /// Whether `cause` is new and must be logged.
     fn is_new(&mut self, cause: &str) -> bool {
         self.0.len() < MAX_LOGGED_CAUSES && self.0.insert(cause.to_owned())
     }
 }
 
-/// Makes the index whole.
+/// Completes the index at the start of a term.
 pub(crate) struct IndexRebuild {
     profiles: Arc<ProfileStore>,
     source: Arc<ReplicationSource>,
 }
 
 impl IndexRebuild {
-    /// Reads into the index of `profiles`, and tells `source` when it is whole.
+    /// Reads profiles into the index of `profiles` and raises the coverage in `source`.
     pub(crate) fn new(profiles: Arc<ProfileStore>, source: Arc<ReplicationSource>) -> Self {
         Self { profiles, source }
     }
 
-    /// Reads the bucket until the index is whole in `term`, or a later term begins. Tries again for as long as the
-    /// bucket does not answer. May be dropped at any time; what was read stays.
+    /// Reads the bucket until the index is complete in `term`, or until a later term begins.
+    /// Retries while the bucket is unavailable. The future may be dropped at any time; profiles
+    /// read so far stay in the index.
     pub(crate) async fn run(&self, term: Term) {
         let mut causes = LoggedCauses::default();
         while self.profiles.term() == term {
@@ -67,7 +70,7 @@ impl IndexRebuild {
                 Err(why) => {
                     let cause = why.cause();
                     if causes.is_new(&cause) {
-                        warn!("the list of users is not whole yet: {cause}; trying again until it is");
+                        warn!(cause, "the list of users is not complete yet; retrying until it is");
                     }
                 }
             }
@@ -78,7 +81,9 @@ impl IndexRebuild {
     async fn read_unknown_profiles(&self) -> Result<(), StorageUnavailable> {
         let listed = self.profiles.bucket().list(&Folder::Users).await?;
         let username = |name: &String| {
-            Username::parse(name).inspect_err(|_| debug!("skipped {name:?} in the bucket: not a username")).ok()
+            Username::parse(name)
+                .inspect_err(|_| debug!(name, "skipped an object in the bucket: its name is not a username"))
+                .ok()
         };
         let mut unknown = Vec::new();
         for names in listed.chunks(NAMES_PER_LOCK) {
@@ -96,7 +101,7 @@ impl IndexRebuild {
                     None => return Ok(()),
                 },
                 _ = progress.tick() => {
-                    info!("reading the list of users: {done} of {total} new profiles");
+                    info!(done, total, "reading new profiles into the index");
                     continue;
                 }
             }
@@ -110,9 +115,9 @@ impl IndexRebuild {
             StoredProfile::Valid(profile) => {
                 self.profiles.add_to_index(profile, term);
             }
-            // A folder of pictures whose owner is gone; nobody registered.
-            StoredProfile::Missing => debug!("skipped '{name}' in the bucket: no {}", Key::Profile(name.clone())),
-            // One broken object must not hide everybody else; it was logged where it was read.
+            // A folder of images without a profile: nobody is registered under this name.
+            StoredProfile::Missing => debug!(user = %name, "skipped a folder in the bucket: it has no profile"),
+            // An unreadable object must not hide the other users. It was logged when it was read.
             StoredProfile::Corrupt => {}
         }
         Ok(())
@@ -124,14 +129,14 @@ mod tests {
     use super::*;
     use crate::registry::testing::{caller, name, registry, registry_in, registry_on, user};
     use crate::registry::{AuthError, Credentials, LookupError, RegisterError, Registry, UsersError};
-    use crate::storage::{Backend, Fault, Memory};
+    use crate::storage::{Backend, Fault, Key, MemoryBackend};
     use rollcall_core::{BootMs, Page};
 
     fn names(registry: &Registry) -> Vec<String> {
         registry.users(&Page::default(), BootMs(0)).into_iter().map(|user| user.username.to_string()).collect()
     }
 
-    async fn register_all(memory: &Memory, usernames: &[&str]) {
+    async fn register_all(memory: &MemoryBackend, usernames: &[&str]) {
         let registry = registry_on(memory);
         for username in usernames {
             registry.register(user(username), caller(BootMs(0))).await.unwrap();
@@ -139,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rebuilt_index_holds_every_profile_and_skips_what_is_none() {
+    async fn a_rebuilt_index_has_every_profile_and_skips_other_objects() {
         let (registry, memory) = registry();
         register_all(&memory, &["alice", "bob", "carol"]).await;
         let damaged = Key::Profile(name("damaged"));
@@ -155,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn profiles_that_are_known_are_not_read_again() {
+    async fn a_rebuild_reads_only_unknown_profiles() {
         let (registry, memory) = registry();
         register_all(&memory, &["alice", "bob"]).await;
         registry.begin_term(Term(1));
@@ -164,24 +169,24 @@ mod tests {
         let before = memory.faults().calls();
         registry.begin_term(Term(2));
         registry.rebuild_index(Term(2)).await;
-        // One listing, and one profile.
+        // One listing and one profile.
         assert_eq!(memory.faults().calls() - before, 2);
         assert_eq!(names(&registry), ["alice", "bob", "carol"]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_index_is_whole_only_in_the_epoch_in_which_it_was_rebuilt() {
+    async fn an_index_is_complete_only_in_the_term_in_which_it_was_rebuilt() {
         let (registry, _) = registry();
         registry.begin_term(Term(1));
         assert_eq!(registry.wait_for_users(Term(1)).await, Err(UsersError::IndexRebuilding));
         registry.rebuild_index(Term(1)).await;
         assert_eq!(registry.wait_for_users(Term(1)).await, Ok(()));
-        // Before anybody began it here, as when a request is quicker than the composition root.
+        // As when a request arrives before the node begins its term.
         assert_eq!(registry.wait_for_users(Term(2)).await, Err(UsersError::IndexRebuilding));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_listing_that_began_in_an_earlier_epoch_makes_no_later_one_whole() {
+    async fn a_listing_that_began_in_an_earlier_term_does_not_complete_a_later_term() {
         let (registry, memory) = registry();
         registry.begin_term(Term(1));
         memory.faults().inject(1, &Fault::Delay(Duration::from_secs(2)));
@@ -197,18 +202,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_question_waits_for_the_index_and_a_rebuild_for_the_storage() {
+    async fn a_query_waits_for_the_index_and_a_rebuild_waits_for_the_storage() {
         let (registry, memory) = registry();
         register_all(&memory, &["alice"]).await;
         registry.begin_term(Term(1));
         memory.faults().inject(3, &Fault::Transient);
-        let (whole, ()) = tokio::join!(registry.wait_for_users(Term(1)), registry.rebuild_index(Term(1)));
-        assert_eq!(whole, Ok(()));
+        let (result, ()) = tokio::join!(registry.wait_for_users(Term(1)), registry.rebuild_index(Term(1)));
+        assert_eq!(result, Ok(()));
         assert_eq!(names(&registry), ["alice"]);
     }
 
     #[tokio::test]
-    async fn one_object_that_cannot_be_read_does_not_hide_everybody_else() {
+    async fn an_unreadable_object_does_not_hide_the_other_users() {
         let dir = tempfile::tempdir().unwrap();
         registry_in(dir.path()).register(user("alice"), caller(BootMs(0))).await.unwrap();
         let profile = |username| dir.path().join(Key::Profile(name(username)).path());
@@ -228,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_that_refuses_everything_is_not_taken_for_broken_profiles() {
+    async fn a_failing_store_is_not_mistaken_for_damaged_profiles() {
         let (registry, memory) = registry();
         register_all(&memory, &["alice"]).await;
         registry.begin_term(Term(1));
@@ -239,11 +244,11 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_news_once_and_there_is_an_end_of_news() {
+    fn each_cause_is_logged_once_and_their_number_is_limited() {
         let mut causes = LoggedCauses::default();
         assert!(causes.is_new("away"));
         assert!(!causes.is_new("away"));
-        let news = (0..100).filter(|n| causes.is_new(&format!("cause {n}"))).count();
-        assert_eq!(news, MAX_LOGGED_CAUSES - 1);
+        let logged = (0..100).filter(|n| causes.is_new(&format!("cause {n}"))).count();
+        assert_eq!(logged, MAX_LOGGED_CAUSES - 1);
     }
 }

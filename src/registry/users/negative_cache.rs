@@ -1,16 +1,21 @@
-//! Names that were just looked up in vain, so that a client that goes on asking does not cost a read each time.
+//! Negative cache: names recently found not to be registered.
+//!
+//! It keeps repeated requests for such a name from reading the bucket each time.
 
 use std::collections::{HashSet, VecDeque};
 
 use rollcall_core::{BootMs, Username};
 
-/// For how long a miss is remembered: short, since another leader may register the name at any time.
+/// Lifetime of an entry, in milliseconds. Short, because another leader may register the name at
+/// any time.
 const TTL_MS: u64 = 2000;
 
-/// The most names that are remembered; the oldest makes room.
+/// Maximum number of names; the oldest is evicted.
 const MAX_NAMES: usize = 4096;
 
-/// Invariant: `names` and `by_age` hold the same names, each once, the oldest in front.
+/// Names known not to be registered.
+///
+/// Invariant: `names` and `by_age` hold the same names, each once; `by_age` starts with the oldest.
 #[derive(Debug, Default)]
 pub(super) struct NegativeCache {
     names: HashSet<Username>,
@@ -18,7 +23,7 @@ pub(super) struct NegativeCache {
 }
 
 impl NegativeCache {
-    /// Notes that nobody was registered as `name` at `now`.
+    /// Adds a name that was not registered at `now`.
     pub(super) fn insert(&mut self, name: &Username, now: BootMs) {
         self.expire(now);
         if self.names.contains(name) {
@@ -31,12 +36,13 @@ impl NegativeCache {
         self.by_age.push_back((now, name.clone()));
     }
 
-    /// Whether `name` was missed a moment before `now`.
+    /// Whether the cache has `name` at `now`.
     pub(super) fn contains(&mut self, name: &Username, now: BootMs) -> bool {
         self.expire(now);
         self.names.contains(name)
     }
 
+    /// Removes all names.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -59,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_miss_is_forgotten_exactly_after_its_time() {
+    fn an_entry_expires_exactly_at_its_ttl() {
         let mut cache = NegativeCache::default();
         let name = Username::parse("nobody").unwrap();
         cache.insert(&name, BootMs(10));
@@ -68,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_makes_room_for_the_newest() {
+    fn a_full_cache_evicts_the_oldest_name() {
         let mut cache = NegativeCache::default();
         let name = |n: usize| Username::parse(&format!("n{n}")).unwrap();
         (0..=MAX_NAMES).for_each(|n| cache.insert(&name(n), BootMs(0)));

@@ -1,4 +1,4 @@
-//! Finds one user: in the index first, then with one read of the bucket.
+//! Profiles of users: the index in memory first, then one read of the bucket.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -12,24 +12,24 @@ use super::user_index::{IndexEntry, IndexLookup, UserIndex};
 use crate::registry::auth::credential_state::CredentialState;
 use crate::registry::error::{LookupError, StorageUnavailable};
 use crate::registry::lock::lock;
-use crate::storage::{Bucket, Key, Version};
+use crate::storage::{Bucket, Key, ObjectVersion};
 use rollcall_core::{BootMs, Profile, Term, Username};
 
-/// Reads of single profiles that run at once: enough to hide a store's latency, and few enough that a flood of made-up
-/// names does not become a flood on the store.
+/// Single profiles read at the same time. Enough to hide the latency of a store; few enough that a
+/// flood of invented names does not become a flood of reads.
 const MAX_CONCURRENT_READS: usize = 16;
 
-/// What the bucket holds under a user's name.
+/// The object in the bucket for a user's profile.
 pub(crate) enum StoredProfile {
-    /// A profile.
+    /// A valid profile of this user.
     Valid(Profile),
-    /// Something that is no profile of that user, or cannot be read.
+    /// Unreadable, or not a profile of this user.
     Corrupt,
-    /// Nothing.
+    /// No object.
     Missing,
 }
 
-/// The profiles: the bucket, and the index of those that are found.
+/// The bucket of profiles, and the index of the known ones.
 pub(crate) struct ProfileStore {
     bucket: Bucket,
     index: Mutex<UserIndex>,
@@ -37,7 +37,7 @@ pub(crate) struct ProfileStore {
 }
 
 impl ProfileStore {
-    /// The profiles in `bucket`, of which no_version is found yet.
+    /// The profiles in `bucket`, with an empty index.
     pub(crate) fn new(bucket: Bucket) -> Self {
         Self { bucket, index: Mutex::default(), reads: Semaphore::new(MAX_CONCURRENT_READS) }
     }
@@ -47,22 +47,22 @@ impl ProfileStore {
         &self.bucket
     }
 
-    /// The index, locked.
+    /// Locks the index.
     pub(crate) fn index(&self) -> MutexGuard<'_, UserIndex> {
         lock(&self.index)
     }
 
-    /// The term that runs.
+    /// The current term.
     pub(crate) fn term(&self) -> Term {
         self.index().term()
     }
 
-    /// Waits until another single profile may be read.
+    /// Waits for permission to read a single profile from the bucket.
     pub(crate) async fn read_permit(&self) -> SemaphorePermit<'_> {
         self.reads.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// What the index knows of a registered user.
+    /// The index entry of a registered user. Reads the bucket if the user is not in the index.
     pub(crate) async fn entry(&self, name: &Username, now: BootMs) -> Result<IndexEntry, LookupError> {
         if let Some(entry) = self.index().entry(name) {
             return Ok(entry);
@@ -71,24 +71,25 @@ impl ProfileStore {
         self.indexed_entry(name)
     }
 
-    /// The same of a user who was looked up before.
+    /// The index entry of a user who is in the index.
     pub(crate) fn indexed_entry(&self, name: &Username) -> Result<IndexEntry, LookupError> {
-        // Rows only grow, so the other case does not happen.
+        // Rows are never removed, so the error does not happen.
         self.index().entry(name).ok_or_else(|| LookupError::NotRegistered(name.clone()))
     }
 
-    /// The profile of a registered user is not in the bucket any more.
+    /// The error for a registered user whose profile is missing from the bucket.
     pub(crate) fn missing_error(&self, name: &Username) -> StorageUnavailable {
         self.bucket.vanished(&Key::Profile(name.clone())).into()
     }
 
-    /// The facts about a registered user. A name looked up in vain is not read again for a moment.
+    /// The details of a registered user. A name that was not registered is not read again for a
+    /// moment.
     pub(crate) async fn look_up(&self, name: &Username, now: BootMs) -> Result<Arc<UserDetails>, LookupError> {
         if let Some(found) = self.find_in_index(name, now) {
             return found;
         }
         let _permit = self.read_permit().await;
-        // While this one waited, another may have found the same name.
+        // Another request may have read the same name meanwhile.
         if let Some(found) = self.find_in_index(name, now) {
             return found;
         }
@@ -111,7 +112,7 @@ impl ProfileStore {
         }
     }
 
-    /// Notes in the index a profile that was asked for, or written, in `term`.
+    /// Adds a profile that was read or written in `term` to the index.
     pub(crate) fn add_to_index(&self, profile: Profile, term: Term) -> Arc<UserDetails> {
         let credential = CredentialState::from_profile(&profile, term);
         let name = profile.username.clone();
@@ -123,12 +124,13 @@ impl ProfileStore {
         self.read_with_version(name).await.map(|(stored, _)| stored)
     }
 
-    /// Reads a profile from the bucket, and which version of it is there; of what is no profile it says nothing.
+    /// Reads a profile and the version of its object. The version is empty unless the profile is
+    /// valid.
     pub(crate) async fn read_with_version(
         &self,
         name: &Username,
-    ) -> Result<(StoredProfile, Version), StorageUnavailable> {
-        let no_version = || Version(CompactString::default());
+    ) -> Result<(StoredProfile, ObjectVersion), StorageUnavailable> {
+        let no_version = || ObjectVersion(CompactString::default());
         match self.bucket.get(&Key::Profile(name.clone())).await.map_err(StorageUnavailable::from) {
             Ok(Some(object)) => Ok((self.parse_profile(name, &object.bytes), object.version)),
             Ok(None) => Ok((StoredProfile::Missing, no_version())),
@@ -140,7 +142,7 @@ impl ProfileStore {
         }
     }
 
-    /// Reads a profile from its bytes.
+    /// Parses the bytes of a profile.
     pub(crate) fn parse_profile(&self, name: &Username, bytes: &[u8]) -> StoredProfile {
         let why = match serde_json::from_slice::<Profile>(bytes) {
             Ok(profile) if profile.username == *name => return StoredProfile::Valid(profile),
@@ -151,16 +153,16 @@ impl ProfileStore {
         StoredProfile::Corrupt
     }
 
-    /// Logs, the first time that it is met, that something stored of a user cannot be read: somebody has to act, but not
-    /// once a heartbeat.
+    /// Logs that an object of a user is unreadable, once per user. An operator must act on it, but
+    /// not once per heartbeat.
     pub(crate) fn report_unreadable(&self, name: &Username, why: &str) {
         if self.index().found_corrupt(name) {
-            error!(user = %name, "what is stored of '{name}' cannot be read: {why}; restore it or move it away");
+            error!(user = %name, cause = why, "a stored object of the user is unreadable; restore it or move it away");
         }
     }
 }
 
-/// The bytes of a profile in the bucket.
+/// The bytes of a profile, as stored in the bucket.
 pub(crate) fn encode_profile(profile: &Profile) -> Bytes {
     serde_json::to_vec(profile).expect("a profile has only text keys").into()
 }

@@ -1,4 +1,6 @@
-//! A user registers: one create-only write, so that the bucket decides who was first.
+//! Registration: one create-only write per user.
+//!
+//! So the bucket decides which of two concurrent requests is first.
 
 use std::sync::Arc;
 
@@ -11,35 +13,35 @@ use crate::registry::auth::token_signer::{IssuedToken, TokenSigner};
 use crate::registry::error::{AuthError, RegisterError, StorageUnavailable};
 use crate::registry::random;
 use crate::registry::replication_source::ReplicationSource;
-use crate::storage::{Created, Key};
+use crate::storage::{CreateOutcome, Key};
 use rollcall_core::{Addr, Metadata, Password, Profile, Term, UserId, Username};
 
-/// What a client registers.
+/// A request to register a user.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RegisterRequest {
     /// The name.
     pub username: Username,
-    /// Where others can reach it, if it told.
+    /// The address for other clients, if any.
     pub addr: Option<Addr>,
-    /// A password, if it wants one.
+    /// The password, if any.
     pub password: Option<Password>,
-    /// What it wants known; empty if nothing.
+    /// Metadata; may be empty.
     pub metadata: Metadata,
 }
 
-/// What became of a registration.
+/// The result of a registration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RegisterOutcome {
-    /// The name was free and is taken now, durably.
+    /// The name was free, and the registration is durable now.
     New(UserId),
-    /// The very same registration was made before.
+    /// The same registration was made before.
     Repeated(UserId),
 }
 
-/// A registration that was made, now or before.
+/// A successful registration, new or repeated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CompletedRegistration {
-    /// Which of the two.
+    /// Whether it is new.
     pub outcome: RegisterOutcome,
     /// A token, if the user has a password.
     pub issued_token: Option<IssuedToken>,
@@ -55,7 +57,7 @@ pub(crate) struct Registrar {
 }
 
 impl Registrar {
-    /// Registers users in `profiles`, each of whom must have a password if that is required.
+    /// Registers users in `profiles`. `require_password`: a user without a password is rejected.
     pub(crate) fn new(
         profiles: Arc<ProfileStore>,
         verifier: Arc<PasswordVerifier>,
@@ -66,7 +68,8 @@ impl Registrar {
         Self { profiles, verifier, tokens, source, require_password }
     }
 
-    /// Registers a user. When this returns `Ok`, the registration is durable and known to a majority of the nodes.
+    /// Registers a user. When this returns `Ok`, the registration is durable and known to a
+    /// majority of the nodes.
     pub(crate) async fn register(
         &self,
         user: RegisterRequest,
@@ -76,10 +79,11 @@ impl Registrar {
             return Err(RegisterError::PasswordRequired);
         }
         let term = self.profiles.term();
-        // A name that is known to be taken needs no hash and no write.
+        // A name in the index is taken, so neither a hash nor a write is needed.
         if self.profiles.index().get(&user.username).is_some() {
             return match self.profiles.read_profile(&user.username).await? {
-                // Nobody unregisters, so it is the bucket that is in doubt. A name must not be given away because of that.
+                // Users are never removed, so the bucket is at fault. The name must not be given to
+                // another user.
                 StoredProfile::Missing => Err(self.profiles.missing_error(&user.username).into()),
                 stored => self.compare_with_stored(user, stored, term, caller).await,
             };
@@ -101,7 +105,8 @@ impl Registrar {
         let created =
             match self.profiles.bucket().create(&key, encode_profile(&profile)).await.map_err(StorageUnavailable::from)
             {
-                // Something is there, so the name is not free, just as with a profile that is damaged.
+                // There is an object, so the name is not free. The same holds for a damaged
+                // profile.
                 Err(error) if error.concerns_one_object() => {
                     self.profiles.report_unreadable(&user.username, &error.cause());
                     return Err(RegisterError::Taken(user.username));
@@ -109,18 +114,18 @@ impl Registrar {
                 created => created?,
             };
         match created {
-            Created::New(_) => {
-                info!(user = %user.username, id = %profile.user_id, "registered {}", user.username);
+            CreateOutcome::Created(_) => {
+                info!(user = %user.username, id = %profile.user_id, "user registered");
                 self.acknowledge(RegisterOutcome::New(profile.user_id), profile, term, caller).await
             }
-            Created::Taken(object) => {
+            CreateOutcome::AlreadyExists(object) => {
                 let stored = self.profiles.parse_profile(&user.username, &object.bytes);
                 self.compare_with_stored(user, stored, term, caller).await
             }
         }
     }
 
-    /// Whether `user` is what was stored under its name already in `term`.
+    /// Compares `user` with the profile stored under its name, as read in `term`.
     async fn compare_with_stored(
         &self,
         user: RegisterRequest,
@@ -129,12 +134,12 @@ impl Registrar {
         caller: Caller,
     ) -> Result<CompletedRegistration, RegisterError> {
         let taken = || RegisterError::Taken(user.username.clone());
-        // Whatever the bytes mean, the name is not free.
+        // Whatever the object is, the name is not free.
         let StoredProfile::Valid(profile) = stored else { return Err(taken()) };
         let same_details = profile.addr == user.addr && profile.metadata == user.metadata;
         let same_password = match (user.password.clone(), profile.password_hash.clone()) {
             (None, None) => true,
-            // No processor time for one that is refused anyway.
+            // The password is hashed only if the rest is equal.
             (Some(password), Some(hash)) if same_details => {
                 match self.verifier.verify_hash(&user.username, password, hash, caller).await {
                     Ok(()) => true,
@@ -151,7 +156,8 @@ impl Registrar {
         self.acknowledge(RegisterOutcome::Repeated(profile.user_id), profile, term, caller).await
     }
 
-    /// Notes a registration that is durable, waits until a majority knows it, and gives a token if it has a password.
+    /// Adds a durable registration to the index, waits for a majority, and issues a token if there
+    /// is a password.
     async fn acknowledge(
         &self,
         outcome: RegisterOutcome,
@@ -183,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_many_registrations_at_once_one_is_new_and_the_same_ones_repeat_it() {
+    async fn of_concurrent_equal_registrations_one_is_new_and_the_others_repeat_it() {
         let (registry, memory) = registry();
         let other = registry_on(&memory);
         let attempts = (0..10).map(|n| if n % 2 == 0 { &registry } else { &other });
@@ -196,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_registration_of_a_name_is_refused_on_every_node() {
+    async fn a_second_registration_of_a_name_is_rejected_on_every_node() {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let metadata = serde_json::from_str::<Metadata>(r#"{"x":1}"#).unwrap();
@@ -209,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_registration_repeats_only_with_its_password_and_stores_none_in_clear() {
+    async fn a_registration_can_be_repeated_only_with_its_password_and_stores_no_plain_password() {
         let (registry, memory) = registry();
         let first = registry.register(with_password("secret"), caller(BootMs(0))).await.unwrap();
         let RegisterOutcome::New(id) = first.outcome else { panic!("{first:?}") };
@@ -229,9 +235,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn metadata_that_was_stored_equals_what_was_sent() {
+    async fn stored_metadata_equals_the_metadata_sent() {
         let (registry, _) = registry();
-        // A number whose nearest reading depends on exact parsing.
+        // Numbers that change unless they are parsed exactly.
         let text =
             r#"{"x":0.1,"y":1.7976931348623157e308,"z":5.0e-324,"w":6.934698245112694e276,"v":-2.693554001703998e265}"#;
         let metadata: Metadata = serde_json::from_str(text).unwrap();
@@ -244,9 +250,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_registration_whose_answer_was_lost_can_be_repeated() {
+    async fn a_registration_whose_response_was_lost_can_be_repeated() {
         let (registry, memory) = registry();
-        memory.faults().set_outage(Some(Fault::LoseAnswer));
+        memory.faults().set_outage(Some(Fault::LoseResponse));
         assert!(matches!(registry.register(user("alice"), caller(BootMs(0))).await, Err(RegisterError::Storage(_))));
         memory.faults().set_outage(None);
         let again = registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
@@ -263,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_vanished_from_the_bucket_is_not_given_away() {
+    async fn a_registered_name_missing_from_the_bucket_is_not_free() {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         memory.delete(&Key::Profile(name("alice"))).await.unwrap();

@@ -1,23 +1,23 @@
-//! The rows that other nodes are to be told of, in the order of their numbers.
+//! Queue of the user rows to send to the other nodes, ordered by row number.
 
 use std::collections::VecDeque;
 
 use crate::registry::replicated_rows::RowNo;
 use rollcall_core::Username;
 
-/// Numbers rows, and queues those that other nodes are to be told of.
+/// Assigns row numbers and queues the numbered rows for the other nodes.
 ///
-/// Invariant: numbers are unique, and those in `pending` grow.
+/// Invariant: row numbers are unique. They increase along `pending`.
 #[derive(Debug, Default)]
 pub(super) struct ReplicationQueue {
-    /// The enqueue of the row that was put in or announced last.
+    /// The last number assigned.
     last: RowNo,
-    /// CachedImage only while there is somebody to tell.
+    /// Rows not yet taken; `None` if replication is off.
     pending: Option<VecDeque<(RowNo, Username)>>,
 }
 
 impl ReplicationQueue {
-    /// Draws the next enqueue for a row, which the other nodes are to be told of.
+    /// Assigns the next number to a row, and queues the row if replication is on.
     pub(super) fn enqueue(&mut self, name: &Username) -> RowNo {
         self.last = self.last.next();
         if let Some(pending) = &mut self.pending {
@@ -26,16 +26,16 @@ impl ReplicationQueue {
         self.last
     }
 
-    /// From now on, whether new rows are noted for the other nodes. The enqueue of the last row.
+    /// Turns the queue on or off. Returns the last number assigned.
     pub(super) fn set_enabled(&mut self, enabled: bool) -> RowNo {
-        // What was noted and not told yet is to be told still.
+        // Rows that are already queued stay queued.
         if enabled != self.pending.is_some() {
             self.pending = enabled.then(VecDeque::new);
         }
         self.last
     }
 
-    /// The oldest row that was not taken yet.
+    /// Removes the oldest row from the queue.
     pub(super) fn pop(&mut self) -> Option<(RowNo, Username)> {
         self.pending.as_mut()?.pop_front()
     }

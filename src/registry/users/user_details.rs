@@ -1,4 +1,4 @@
-//! What is known of a user next to the name and the password.
+//! The public data of a user, apart from the name.
 
 use compact_str::CompactString;
 
@@ -9,6 +9,7 @@ use rollcall_core::{Addr, Metadata, Profile, UserId};
 pub(crate) struct UserDetails {
     pub(crate) id: UserId,
     pub(crate) addr: Option<Addr>,
+    /// RFC 3339, UTC.
     pub(crate) registered_at: CompactString,
     pub(crate) metadata: Metadata,
 }

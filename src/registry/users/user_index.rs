@@ -1,7 +1,8 @@
-//! What is known of each user without asking the bucket. The bucket is the truth; this is derived from it.
+//! Index of users: what a node knows without reading the bucket.
 //!
-//! Rows only grow: nobody unregisters, and a profile does not change but for its password. That is not kept here, only which
-//! one it is; see [`CredentialState`].
+//! It is derived from the bucket, which is authoritative. Rows are never removed, because users
+//! cannot unregister. Only the password of a profile can change. The index has only a fingerprint
+//! of it; see [`CredentialState`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -15,60 +16,62 @@ use crate::registry::coverage::Coverage;
 use crate::registry::replicated_rows::{ReplicatedUser, RowNo};
 use rollcall_core::{Addr, BootMs, Page, Term, UserId, Username};
 
-/// What the index knows of one name.
+/// Result of looking up a name in the index.
 #[derive(Debug)]
 pub(crate) enum IndexLookup {
-    /// CompletedRegistration.
+    /// The name is registered.
     Found(Arc<UserDetails>),
-    /// Looked up in vain a moment ago.
+    /// The name was not registered a moment ago.
     NotRegistered,
-    /// Nobody asked yet.
+    /// The index has no information.
     Unknown,
 }
 
+/// A user in the index.
 #[derive(Debug)]
 struct IndexRow {
     details: Arc<UserDetails>,
     credential: CredentialState,
-    /// Greater than that of every row that was put in or announced before.
-    no: RowNo,
+    /// Assigned when the row was inserted or last queued for replication.
+    row_no: RowNo,
 }
 
-/// What a request that acts for a user asks of its row.
+/// Copy of a row for authorization.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IndexEntry {
     pub(crate) id: UserId,
     pub(crate) addr: Option<Addr>,
     pub(crate) credential: CredentialState,
-    /// Whether the credential is that of the latest password for certain.
+    /// Whether `credential` has the fingerprint of the latest password for certain.
     pub(crate) is_current: bool,
 }
 
-/// The index.
+/// The index, with the queue of rows to replicate.
 ///
-/// Invariant: numbers of rows are unique.
+/// Invariant: row numbers are unique.
 #[derive(Debug, Default)]
 pub(crate) struct UserIndex {
     rows: BTreeMap<Username, IndexRow>,
-    /// Rows that the other nodes are to be told of.
+    /// Rows to send to the other nodes.
     replication_queue: ReplicationQueue,
-    /// What a snapshot said of users whose names nobody has confirmed yet.
+    /// Users from a snapshot whose names were not yet found in the bucket.
     unconfirmed: HashMap<Username, (UserDetails, CredentialState)>,
     negative_cache: NegativeCache,
     corrupt: HashSet<Username>,
     term: Term,
-    /// How much of the users is here in the term that runs.
+    /// Coverage of the users in the current term.
     coverage: Coverage,
     revision: u64,
 }
 
 impl UserIndex {
-    /// The term that runs.
+    /// The current term.
     pub(crate) fn term(&self) -> Term {
         self.term
     }
 
-    /// Begins a new term: a name that nobody had may have been taken meanwhile. An older term is ignored.
+    /// Begins a term, in which names not registered before may be taken. An older term only clears
+    /// the negative cache.
     pub(crate) fn begin_term(&mut self, term: Term) {
         if term > self.term {
             (self.term, self.coverage) = (term, Coverage::Partial);
@@ -76,25 +79,25 @@ impl UserIndex {
         self.negative_cache.clear();
     }
 
-    /// The details about a user, if it is known here.
+    /// The details of a user, if the index has them.
     pub(crate) fn get(&self, name: &Username) -> Option<&UserDetails> {
         self.rows.get(name).map(|row| row.details.as_ref())
     }
 
-    /// What a request that acts for a user asks of its row, if it is known here.
+    /// A copy of a row for authorization, if the index has it.
     pub(crate) fn entry(&self, name: &Username) -> Option<IndexEntry> {
         let IndexRow { details, credential, .. } = self.rows.get(name)?;
-        let is_current = self.coverage.may_trust_passwords() || credential.term() == self.term;
-        let is_current = is_current && credential.fingerprint().is_some();
+        let is_trusted = self.coverage.may_trust_passwords() || credential.term() == self.term;
+        let is_current = is_trusted && credential.fingerprint().is_some();
         Some(IndexEntry { id: details.id, addr: details.addr, credential: *credential, is_current })
     }
 
-    /// Notes that at least so much of the users is here in the term that runs.
+    /// Raises the coverage in the current term; it never falls.
     pub(crate) fn raise(&mut self, coverage: Coverage) {
         self.coverage = self.coverage.max(coverage);
     }
 
-    /// What is known of a name at `now`.
+    /// Looks up a name at `now`.
     pub(crate) fn find(&mut self, name: &Username, now: BootMs) -> IndexLookup {
         match self.rows.get(name) {
             Some(row) => IndexLookup::Found(Arc::clone(&row.details)),
@@ -103,8 +106,8 @@ impl UserIndex {
         }
     }
 
-    /// Notes a profile that was just written to or read from the bucket, which is right in any case; of its password, what
-    /// is merge.
+    /// Inserts a profile that was just read from or written to the bucket, so its details are
+    /// right. Of the two credential states, the newer one is kept.
     pub(crate) fn insert(
         &mut self,
         name: Username,
@@ -120,42 +123,45 @@ impl UserIndex {
         }
         self.unconfirmed.remove(&name);
         let details = Arc::new(details);
-        let no = self.replication_queue.enqueue(&name);
+        let row_no = self.replication_queue.enqueue(&name);
         let credential = self.rows.get(&name).map_or(credential, |row| row.credential.merge(credential));
-        self.rows.insert(name, IndexRow { details: Arc::clone(&details), credential, no });
+        self.rows.insert(name, IndexRow { details: Arc::clone(&details), credential, row_no });
         self.revision += 1;
         details
     }
 
-    /// Notes what is known of the password in a row, if it is merge.
+    /// Merges the state of a password into a row. If it is newer, the row is queued for
+    /// replication.
     fn merge_credential(&mut self, name: &Username, credential: CredentialState) {
         let Some(row) = self.rows.get_mut(name) else { return };
         let merged = row.credential.merge(credential);
         if merged != row.credential {
             row.credential = merged;
-            let no = self.replication_queue.enqueue(name);
-            self.rows.get_mut(name).expect("it was there a moment ago").no = no;
+            let row_no = self.replication_queue.enqueue(name);
+            self.rows.get_mut(name).expect("it was there a moment ago").row_no = row_no;
         }
     }
 
-    /// The number of a row that was given a number since `floor`; others are announced, that is get a new one.
+    /// The number of a row, if it is greater than `floor`. Otherwise the row is queued for
+    /// replication again and gets a new number.
     pub(crate) fn number_after(&mut self, floor: RowNo, name: &Username) -> Option<RowNo> {
-        let no = self.rows.get(name)?.no;
-        if no > floor {
-            return Some(no);
+        let row_no = self.rows.get(name)?.row_no;
+        if row_no > floor {
+            return Some(row_no);
         }
-        let no = self.replication_queue.enqueue(name);
-        self.rows.get_mut(name)?.no = no;
-        Some(no)
+        let row_no = self.replication_queue.enqueue(name);
+        self.rows.get_mut(name)?.row_no = row_no;
+        Some(row_no)
     }
 
-    /// Rows that are new since they were given last, of about `bytes`, and the number of the last one.
+    /// Takes rows of about `bytes` bytes from the replication queue. Also returns the number of the
+    /// last one.
     pub(crate) fn take_pending(&mut self, bytes: usize) -> Option<(Vec<ReplicatedUser>, RowNo)> {
         let (mut rows, mut size, mut last) = (Vec::new(), 0, None);
         while size < bytes
-            && let Some((no, name)) = self.replication_queue.pop()
+            && let Some((row_no, name)) = self.replication_queue.pop()
         {
-            last = Some(no);
+            last = Some(row_no);
             if let Some(row) = self.rows.get(&name) {
                 let row = ReplicatedUser::new(name, &row.details, row.credential);
                 size += row.size();
@@ -165,12 +171,12 @@ impl UserIndex {
         last.map(|last| (rows, last))
     }
 
-    /// From now on, whether new rows are noted for the other nodes. The number of the last row.
+    /// Turns replication on or off. Returns the last row number assigned.
     pub(crate) fn set_replication(&mut self, enabled: bool) -> RowNo {
         self.replication_queue.set_enabled(enabled)
     }
 
-    /// The rows behind `after` in the order of names, of about `bytes`.
+    /// Rows with names after `after`, sorted by name, of about `bytes` bytes.
     pub(crate) fn rows_after(&self, after: Option<&Username>, bytes: usize) -> Vec<ReplicatedUser> {
         let start = after.map_or(Unbounded, Excluded);
         let (mut rows, mut size) = (Vec::new(), 0);
@@ -185,8 +191,8 @@ impl UserIndex {
         rows
     }
 
-    /// Takes in what another node knows, which is right in any case: it was read from the bucket or written to it. Only what
-    /// it knows of the password may be older than what is known here.
+    /// Merges a row of another node. Its details are right, because they were read from or written
+    /// to the bucket. Only its credential state may be older than the one here.
     pub(crate) fn merge(&mut self, row: &ReplicatedUser) {
         if self.rows.contains_key(&row.username) {
             self.merge_credential(&row.username, row.credential());
@@ -195,51 +201,53 @@ impl UserIndex {
         }
     }
 
-    /// Notes that the bucket had no profile of `name`, unless a new term began since it was asked in `asked_in`.
-    pub(crate) fn note_missing(&mut self, name: &Username, asked_in: Term, now: BootMs) {
-        if asked_in == self.term {
+    /// Records that the bucket had no profile of `name`. Ignored if a term began after the lookup
+    /// in `read_in`.
+    pub(crate) fn note_missing(&mut self, name: &Username, read_in: Term, now: BootMs) {
+        if read_in == self.term {
             self.negative_cache.insert(name, now);
         }
     }
 
-    /// Notes that something stored of `name` cannot be read; whether that is news.
+    /// Records that an object of `name` is unreadable. Returns whether this is new.
     pub(crate) fn found_corrupt(&mut self, name: &Username) -> bool {
         self.corrupt.insert(name.clone())
     }
 
-    /// The first `max` rows on a page.
+    /// The first `max` rows of a page.
     pub(crate) fn part(&self, page: &Page, max: usize) -> Vec<(Username, Arc<UserDetails>)> {
         let limit = page.max_rows().min(max);
         page.scan(&self.rows).take(limit).map(|(name, row)| (name.clone(), Arc::clone(&row.details))).collect()
     }
 
-    /// A number that is another one whenever a row came or was replaced.
+    /// A version that changes whenever a row is inserted or replaced.
     pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Notes what a snapshot says of a user.
+    /// Adds a user from a snapshot, which counts once its name is found in the bucket.
     pub(crate) fn add_unconfirmed(&mut self, row: &ReplicatedUser) {
         if !self.rows.contains_key(&row.username)
             && let Some(details) = row.details()
         {
-            // It may be older than the last change.
+            // The snapshot may be older than the last password change.
             self.unconfirmed.insert(row.username.clone(), (details, row.credential().invalidated(Term::default())));
         }
     }
 
-    /// Forgets what a snapshot said and nobody confirmed.
+    /// Drops users from a snapshot whose names were not found in the bucket.
     pub(crate) fn drop_unconfirmed(&mut self) {
         self.unconfirmed = HashMap::new();
     }
 
-    /// Those of `names`, which are in the bucket, that nothing is known of. Which password the others have is not certain from
-    /// now on, unless it is: then each is read when it is asked for.
+    /// Compares the index with `names`, which are all in the bucket, and returns those that it does
+    /// not have. The credential states of the others are invalidated unless they are current, so
+    /// that each password is read when it is needed.
     pub(crate) fn reconcile(&mut self, names: impl Iterator<Item = Username>) -> Vec<Username> {
         let mut unknown = Vec::new();
         for name in names {
@@ -265,7 +273,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::registry::auth::credential_state::tests::credential;
+    use crate::registry::auth::credential_state::tests::credential_state;
     use crate::registry::testing::name;
     use rollcall_core::Metadata;
 
@@ -278,31 +286,31 @@ mod tests {
         )
     }
 
-    fn guard_after<'g>(guards: impl Iterator<Item = &'g CredentialState>) -> Option<CredentialState> {
+    fn credential_after<'g>(states: impl Iterator<Item = &'g CredentialState>) -> Option<CredentialState> {
         let mut index = UserIndex::default();
-        guards.for_each(|credential| index.merge(&row(*credential)));
+        states.for_each(|credential| index.merge(&row(*credential)));
         index.entry(&name("alice")).map(|entry| entry.credential)
     }
 
     #[test]
-    fn only_what_is_newer_of_a_password_is_told_on() {
+    fn only_a_newer_credential_state_is_replicated() {
         let mut index = UserIndex::default();
         index.set_replication(true);
         let [old, new] = [1, 2].map(|term| CredentialState::Unread { term: Term(term) });
-        for (credential, told) in [(old, 1), (old, 0), (new, 1), (old, 0), (new, 0)] {
+        for (credential, count) in [(old, 1), (old, 0), (new, 1), (old, 0), (new, 0)] {
             index.merge(&row(credential));
             let pending = index.take_pending(1000).map(|(rows, _)| rows).unwrap_or_default();
-            assert_eq!(pending.len(), told, "{credential:?}");
+            assert_eq!(pending.len(), count, "{credential:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn rows_that_come_late_twice_or_in_any_order_leave_the_same_guard(
-            (guards, shuffled) in prop::collection::vec(credential(), 1..6)
-                .prop_flat_map(|guards| (Just(guards.clone()), Just([guards.clone(), guards].concat()).prop_shuffle()))
+        fn rows_in_any_order_and_number_lead_to_the_same_credential_state(
+            (states, shuffled) in prop::collection::vec(credential_state(), 1..6)
+                .prop_flat_map(|states| (Just(states.clone()), Just([states.clone(), states].concat()).prop_shuffle()))
         ) {
-            prop_assert_eq!(guard_after(guards.iter()), guard_after(shuffled.iter()));
+            prop_assert_eq!(credential_after(states.iter()), credential_after(shuffled.iter()));
         }
     }
 }

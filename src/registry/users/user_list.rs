@@ -1,4 +1,4 @@
-//! Lists everybody who registered. The list is whole or not given.
+//! List of registered users. It is complete or not served at all.
 
 use std::iter;
 use std::sync::Arc;
@@ -15,30 +15,30 @@ use crate::registry::error::UsersError;
 use crate::registry::online::online_clients::{OnlineClients, ROWS_PER_LOCK};
 use rollcall_core::{Addr, BootMs, Metadata, Page, Term, UserId, Username};
 
-/// How long a question waits for the index to become whole: longer than a new leader needs for some thousand users,
-/// shorter than clients wait.
+/// Longest wait for the index to become complete. Longer than a new leader needs for some thousand
+/// users, shorter than the request timeout of clients.
 const MAX_WAIT_FOR_INDEX: Duration = Duration::from_secs(4);
 
-/// A registered user.
+/// A registered user, as a row of the list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UserRow {
     /// The name.
     pub username: Username,
     /// The id of the registration.
     pub id: UserId,
-    /// The live address if one was told, else the registered one.
+    /// The address reported last, else the registered one.
     pub addr: Option<Addr>,
     /// RFC 3339, UTC.
     pub registered_at: CompactString,
-    /// What the user gave at registration.
+    /// The metadata of the registration.
     pub metadata: Metadata,
-    /// Whether it is online.
+    /// Whether the user is online.
     pub online: bool,
-    /// How long ago its last heartbeat came; `None` if none is remembered.
+    /// Milliseconds since the last heartbeat; `None` if there was none in the last day.
     pub seen_ago_ms: Option<u64>,
 }
 
-/// What tells a list of the users of one moment from that of another: equal versions, equal lists.
+/// Version of the list of users. Equal versions mean equal lists.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct UsersVersion {
     index: u64,
@@ -54,19 +54,19 @@ pub(crate) struct UserList {
 }
 
 impl UserList {
-    /// A list of the users in `profiles`, each with what `clients` know of it.
+    /// A list of the users in `profiles`, with their presence from `clients`.
     pub(crate) fn new(profiles: Arc<ProfileStore>, clients: Arc<OnlineClients>, coverage: Arc<CoverageWatch>) -> Self {
         Self { profiles, clients, coverage }
     }
 
-    /// Waits until the index is whole in `term`, 4 s at most.
+    /// Waits until the index is complete in `term`, for at most 4 s.
     pub(crate) async fn wait_until_complete(&self, term: Term) -> Result<(), UsersError> {
         let may_list = |coverage: &TermCoverage| coverage.users_in(term).may_list_users();
         let may_list = self.coverage.wait_for(term, MAX_WAIT_FOR_INDEX, may_list).await;
         if may_list { Ok(()) } else { Err(UsersError::IndexRebuilding) }
     }
 
-    /// What tells a list of the users of one moment from that of another.
+    /// The version of the list at `now`.
     pub(crate) fn version(&self, now: BootMs) -> UsersVersion {
         let index = self.profiles.index().revision();
         let (online, activity) =
@@ -74,18 +74,19 @@ impl UserList {
         UsersVersion { index, online, activity }
     }
 
-    /// The users on `page`, sorted by name, as of `now`. Only those that this node knows: see [`Self::wait_until_complete`].
+    /// The users on `page` at `now`, sorted by name. Only users in the index are included; see
+    /// [`Self::wait_until_complete`].
     pub(crate) fn users(&self, page: &Page, now: BootMs) -> Vec<UserRow> {
         self.users_parts(page.clone(), now).flatten().collect()
     }
 
-    /// As [`Self::users`], part by part.
+    /// Like [`Self::users`], in parts, so that no lock is held for long.
     pub(crate) fn users_parts(&self, page: Page, now: BootMs) -> impl Iterator<Item = Vec<UserRow>> {
         let mut rest = Some(page);
         iter::from_fn(move || {
             let page = rest.take()?;
             let rows = self.profiles.index().part(&page, ROWS_PER_LOCK);
-            // Behind the last row there is at most one empty part.
+            // If the last part is full, one empty part may follow.
             rest = rows.last().and_then(|(last, _)| page.rest_after(last, rows.len()));
             Some(self.with_presence(rows, now))
         })
@@ -116,7 +117,7 @@ mod tests {
     use crate::registry::testing::{caller, name, registry, user};
 
     #[tokio::test]
-    async fn a_list_that_takes_several_locks_is_whole_and_each_row_has_its_own_presence() {
+    async fn a_list_read_in_several_parts_is_complete_and_each_row_has_its_own_presence() {
         let (registry, _) = registry();
         for number in 0..=2 * ROWS_PER_LOCK {
             let mut index = registry.0.users.list.profiles.index();
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_version_changes_with_registrations_heartbeats_and_time_outs_and_with_nothing_else() {
+    async fn the_version_changes_only_with_registrations_heartbeats_and_timeouts() {
         let (registry, _) = registry();
         let mut versions = Vec::new();
         let mut note = |now| versions.push(registry.users_version(now));

@@ -25,11 +25,11 @@ async fn start() -> Demo {
         let (out, err) = (dir.path().join("screen"), dir.path().join("err"));
         let mut command = rollcall(dir.path());
         command.args(["demo", "--clients", "2", "--dir"]).arg(dir.path().join("demo"));
-        let mut process = Process::start_plain(command, &out, &err);
+        let mut process = Process::start_without_flag(command, &out, &err);
         let (mut screen, mut ended) = (String::new(), None);
         until("the demo's screen", async || {
             screen = fs::read_to_string(&out).unwrap_or_default();
-            ended = process.ended();
+            ended = process.try_wait();
             ended.is_some() || screen.contains("Ctrl-C ends everything")
         })
         .await;
@@ -93,7 +93,7 @@ async fn the_demo_runs_a_cluster_with_clients_and_ctrl_c_stops_everything() {
     .await;
 
     demo.process.signal(Signal::INT);
-    let status = demo.process.end().await;
+    let status = demo.process.wait().await;
     assert_eq!(status.code(), Some(0), "{status}");
     assert_eq!(demo.processes(), Vec::<u32>::new());
     assert!(demo.dir.path().join("demo/data/bucket").is_dir(), "a directory that was named is kept");

@@ -92,7 +92,7 @@ async fn with_alice_and_bob(plan: Plan) -> (Cluster, BTreeMap<String, Vec<u8>>) 
             let image = png(128, 100, *shade);
             files.insert(format!("{user}/{}", cluster.upload(user, &image).await), image);
         }
-        cluster.beat(user).await;
+        cluster.heartbeat(user).await;
     }
     (cluster, files)
 }
@@ -169,8 +169,8 @@ async fn the_script_waits_for_an_election_to_end() {
     let running = download(&follower);
     let beating = async {
         cluster.leader_after(leader).await;
-        cluster.beat("alice").await;
-        cluster.beat("bob").await;
+        cluster.heartbeat("alice").await;
+        cluster.heartbeat("bob").await;
     };
     let (run, ()) = tokio::join!(running, beating);
     run.check_code(0);
@@ -202,7 +202,7 @@ async fn the_script_succeeds_if_no_client_is_online() {
 async fn a_client_without_images_and_address_gets_a_folder() {
     let cluster = Plan::quick().nodes(1).start().await;
     cluster.lead().post("/register", r#"{"username":"alice"}"#).await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let run = download(&cluster.url(0)).await;
     run.check_code(0);
     assert!(run.stdout().contains("Client: alice @ (no address)\n  Images: 0\n"), "{}", run.stdout());

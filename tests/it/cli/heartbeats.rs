@@ -60,7 +60,7 @@ async fn a_user_stays_online_while_three_leaders_are_killed() {
     let changes = alice.events().into_iter().filter(is_leader_change).count();
     assert!(changes >= 3, "{}", alice.stdout());
     alice.process.signal(Signal::TERM);
-    assert_eq!(alice.process.end().await.code(), Some(0));
+    assert_eq!(alice.process.wait().await.code(), Some(0));
     assert_eq!(alice.events().last().expect("events")["event"], "stopped");
     until("its end on the list", async || online(&cluster).await.is_empty()).await;
 }
@@ -82,7 +82,7 @@ async fn an_unreachable_registry_is_reported_once_and_so_is_its_return() {
     assert_eq!(events.iter().filter(|event| event["event"] == "unreachable").count(), 1, "{events:?}");
     assert!(events.iter().all(|event| event["username"] == "alice" && event["at"].is_string()), "{events:?}");
     alice.process.signal(Signal::INT);
-    assert_eq!(alice.process.end().await.code(), Some(0));
+    assert_eq!(alice.process.wait().await.code(), Some(0));
 }
 
 #[tokio::test]

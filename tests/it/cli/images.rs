@@ -38,7 +38,7 @@ async fn images_are_uploaded_and_downloaded_once_into_the_folders_that_the_scrip
     let uploaded = shell.run(&["upload", "--username", "alice", "a.png", "b.png", "--json"]).await.code(0).json();
     let stored = uploaded["uploaded"].as_array().expect("a list");
     assert_eq!((stored.len(), &stored[1]["file"], &uploaded["failed"]), (2, &json!("b.png"), &json!([])));
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
 
     let download = ["download", "--out", "out", "--server", &url, "--json"];
     let first = shell.run(&download).await.code(0).json();
@@ -91,7 +91,7 @@ async fn a_failed_file_is_named_and_the_other_files_are_processed() {
 
     for user in ["alice", "bob"] {
         cluster.upload(user, &png(8, 8, 7)).await;
-        cluster.beat(user).await;
+        cluster.heartbeat(user).await;
     }
     // A symbolic link in place of a client's folder is not followed.
     let elsewhere = tempfile::tempdir().expect("a temporary directory");

@@ -13,7 +13,7 @@ async fn lists_come_from_the_leader_for_the_url_of_any_node() {
     let (follower, _) = cluster.follower().await;
     cluster.register("alice", "10.40.6.26:9000").await;
     cluster.register("bob", "10.40.6.26:9001").await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let image = cluster.upload("alice", &png(8, 8, 1)).await;
     let (shell, url) = (Shell::new(), cluster.url(follower));
 
@@ -41,7 +41,7 @@ async fn lists_come_from_the_leader_for_the_url_of_any_node() {
 async fn a_dead_node_among_the_given_servers_does_not_matter() {
     let mut cluster = Plan::quick().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let (follower, leader) = cluster.follower().await;
     wait_until_replicated(&cluster, "alice").await;
     cluster.kill9(leader);
@@ -107,7 +107,7 @@ async fn watch_reports_joins_moves_and_leaves_across_a_leader_change() {
     for (user, addr) in [("alice", "10.0.0.1:1"), ("bob", "10.0.0.1:2"), ("carol", "10.0.0.1:3")] {
         cluster.register(user, addr).await;
     }
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let (follower, leader) = cluster.follower().await;
     let shell = Shell::new();
     let mut watch = shell.start("watch", &["watch", "--server", &cluster.url(follower), "--json"]);
@@ -115,13 +115,13 @@ async fn watch_reports_joins_moves_and_leaves_across_a_leader_change() {
         move |line: &serde_json::Value| line["event"] == event && line["username"] == user
     };
     watch.wait_for_event("the clients that are online already", is("joined", "alice")).await;
-    cluster.beat("bob").await;
+    cluster.heartbeat("bob").await;
     watch.wait_for_event("a join", is("joined", "bob")).await;
     cluster.lead().post("/heartbeat", r#"{"username":"alice","addr":"10.0.0.9:9"}"#).await;
     watch.wait_for_event("a move", is("moved", "alice")).await;
     cluster.kill9(leader);
     cluster.leader_after(leader).await;
-    cluster.beat("carol").await;
+    cluster.heartbeat("carol").await;
     watch.wait_for_event("a join under the next leader", is("joined", "carol")).await;
     watch.wait_for_event("an end", is("left", "bob")).await;
     let events = watch.events();
@@ -132,7 +132,7 @@ async fn watch_reports_joins_moves_and_leaves_across_a_leader_change() {
     assert!(events.iter().all(|event| event["at"].is_string()), "{events:?}");
     assert!(watch.stderr().contains("leader changed to"), "{}", watch.stderr());
     watch.process.signal(Signal::INT);
-    assert_eq!(watch.process.end().await.code(), Some(0));
+    assert_eq!(watch.process.wait().await.code(), Some(0));
 }
 
 #[tokio::test]

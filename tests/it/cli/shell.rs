@@ -57,7 +57,7 @@ impl Shell {
         let (out, err) = (self.path().join(format!("{name}.out")), self.path().join(format!("{name}.err")));
         let mut command = rollcall(self.path());
         command.args(arguments);
-        RunningCommand { process: Process::start_plain(command, &out, &err), out, err }
+        RunningCommand { process: Process::start_without_flag(command, &out, &err), out, err }
     }
 }
 

@@ -18,7 +18,7 @@ async fn run(dir: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (Opt
     command.envs(variables.iter().copied());
     let (out, err) = (dir.join("out"), dir.join("err"));
     let _ = fs::remove_file(&err);
-    let status = Process::start(command, &out, &err).end().await;
+    let status = Process::start(command, &out, &err).wait().await;
     (status.code(), fs::read_to_string(err).expect("it was made for the process"))
 }
 

@@ -21,7 +21,8 @@ use crate::engine::LinkId;
 use crate::io_counters::IoCounters;
 use crate::peer_id::PeerId;
 
-/// Most accepted connections whose greeting is not complete. Further connections wait in the backlog of the system.
+/// Most accepted connections whose greeting is not complete. Further connections wait in the
+/// backlog of the system.
 const MAX_PENDING_CONNECTIONS: usize = 64;
 /// Pause after an error of `accept`, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -94,9 +95,8 @@ impl MeshNetwork {
 
     async fn connect(&self, endpoint: &PeerEndpoint) -> io::Result<(MeshConnection, PeerId, IpAddr)> {
         let connecting = TcpStream::connect((endpoint.host(), endpoint.port()));
-        let stream = timeout(self.connect_timeout, connecting)
-            .await
-            .map_err(|_| io::Error::other("connecting took too long"))??;
+        let stream =
+            timeout(self.connect_timeout, connecting).await.map_err(|_| io::Error::other("connecting timed out"))??;
         let remote = stream.peer_addr()?.ip();
         let (link, peer) = MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout).await?;
         Ok((link, peer, remote))

@@ -4,7 +4,7 @@ use crate::registry::{
     Coverage, Credentials, DenialReason, LookupError, RegisterError, RegisterRequest, Registry, RegistrySettings,
     TokenKey,
 };
-use crate::storage::{Backend, Bucket, Fault, Memory, RetryPolicy};
+use crate::storage::{Backend, Bucket, Fault, MemoryBackend, RetryPolicy};
 use rollcall_core::{BootMs, Term, WallMs};
 
 fn password(text: &str) -> Password {
@@ -20,12 +20,12 @@ async fn register(registry: &Registry, username: &str) -> IssuedToken {
     registry.register(user, now()).await.unwrap().issued_token.expect("it has a password")
 }
 
-async fn beat_at(registry: &Registry, username: &str, with: Credentials<'_>, at: Caller) -> Result<(), AuthError> {
+async fn heartbeat_at(registry: &Registry, username: &str, with: Credentials<'_>, at: Caller) -> Result<(), AuthError> {
     registry.heartbeat(&name(username), None, with, at).await.map(|_| ())
 }
 
-async fn beat(registry: &Registry, issued_token: &IssuedToken) -> Result<(), AuthError> {
-    beat_at(registry, "alice", Credentials::Bearer(issued_token.token.reveal()), now()).await
+async fn heartbeat(registry: &Registry, issued_token: &IssuedToken) -> Result<(), AuthError> {
+    heartbeat_at(registry, "alice", Credentials::Bearer(issued_token.token.reveal()), now()).await
 }
 
 fn denial_reason(result: Result<(), AuthError>) -> DenialReason {
@@ -40,12 +40,13 @@ async fn change(registry: &Registry, old: &str, new: &str) -> Result<IssuedToken
 }
 
 #[tokio::test]
-async fn a_user_with_a_password_is_acted_for_with_its_token_or_password_and_with_nothing_else() {
+async fn only_its_token_or_password_authorizes_a_request_for_a_user_with_a_password() {
     let (registry, _) = registry();
     let (alice, bob) = (register(&registry, "alice").await, register(&registry, "bob").await);
-    assert!(beat(&registry, &alice).await.is_ok());
-    // alice:secret, bob:secret, alice:Secret, alice:, no pair, no base64
-    assert!(beat_at(&registry, "alice", Credentials::Basic("YWxpY2U6c2VjcmV0"), now()).await.is_ok());
+    assert!(heartbeat(&registry, &alice).await.is_ok());
+    // The Base64 texts are alice:secret, bob:secret, alice:Secret, `alice:`, a text without a
+    // colon, and no Base64.
+    assert!(heartbeat_at(&registry, "alice", Credentials::Basic("YWxpY2U6c2VjcmV0"), now()).await.is_ok());
     for (credentials, expected) in [
         (Credentials::None, DenialReason::Missing),
         (Credentials::Other, DenialReason::Malformed),
@@ -57,71 +58,72 @@ async fn a_user_with_a_password_is_acted_for_with_its_token_or_password_and_with
         (Credentials::Basic("YWxpY2U="), DenialReason::Malformed),
         (Credentials::Basic("*"), DenialReason::Malformed),
     ] {
-        assert_eq!(denial_reason(beat_at(&registry, "alice", credentials, now()).await), expected);
+        assert_eq!(denial_reason(heartbeat_at(&registry, "alice", credentials, now()).await), expected);
     }
     let later = |ms: i64| Caller { wall: WallMs::new(alice.expires_at.unix_ms() + ms), ..now() };
     let bearer = Credentials::Bearer(alice.token.reveal());
-    assert!(beat_at(&registry, "alice", bearer, later(-1)).await.is_ok());
-    assert_eq!(denial_reason(beat_at(&registry, "alice", bearer, later(0)).await), DenialReason::Expired);
+    assert!(heartbeat_at(&registry, "alice", bearer, later(-1)).await.is_ok());
+    assert_eq!(denial_reason(heartbeat_at(&registry, "alice", bearer, later(0)).await), DenialReason::Expired);
 }
 
 #[tokio::test]
-async fn credentials_are_not_looked_at_for_a_user_without_a_password() {
+async fn credentials_are_ignored_for_a_user_without_a_password() {
     let (registry, memory) = registry();
     registry.register(user("open"), now()).await.unwrap();
     let before = memory.faults().calls();
     for credentials in [Credentials::None, Credentials::Other, Credentials::Bearer("x"), Credentials::Basic("x")] {
-        assert!(beat_at(&registry, "open", credentials, now()).await.is_ok());
+        assert!(heartbeat_at(&registry, "open", credentials, now()).await.is_ok());
     }
     assert_eq!(memory.faults().calls(), before);
     let login = registry.login(&name("open"), password("x"), now()).await;
     assert!(matches!(login, Err(AuthError::NoPassword(_))));
     let change = registry.change_password(&name("open"), password("x"), password("y"), now()).await;
     assert!(matches!(change, Err(AuthError::NoPassword(_))));
-    let unknown = registry.login(&name("nobody"), password("x"), now()).await;
-    assert!(matches!(unknown, Err(AuthError::Lookup(LookupError::NotRegistered(_)))));
+    let result = registry.login(&name("nobody"), password("x"), now()).await;
+    assert!(matches!(result, Err(AuthError::Lookup(LookupError::NotRegistered(_)))));
 }
 
 #[tokio::test]
-async fn where_passwords_are_required_nobody_goes_without() {
+async fn required_passwords_apply_to_registrations_and_heartbeats() {
     let (open, memory) = registry();
     open.register(user("open"), now()).await.unwrap();
     let bucket = Bucket::new(std::sync::Arc::new(memory), RetryPolicy::default());
     let settings = RegistrySettings { require_password: true, ..settings() };
     let registry = Registry::new(bucket, settings, &TokenKey::new([7; 32]), BootMs(0));
-    let refused = registry.register(user("new"), now()).await;
-    assert!(matches!(refused, Err(RegisterError::PasswordRequired)));
-    let refused = beat_at(&registry, "open", Credentials::None, now()).await;
-    assert!(matches!(refused, Err(AuthError::PasswordRequired(_))));
+    let rejected = registry.register(user("new"), now()).await;
+    assert!(matches!(rejected, Err(RegisterError::PasswordRequired)));
+    let rejected = heartbeat_at(&registry, "open", Credentials::None, now()).await;
+    assert!(matches!(rejected, Err(AuthError::PasswordRequired(_))));
     let alice = register(&registry, "alice").await;
-    assert!(beat(&registry, &alice).await.is_ok());
+    assert!(heartbeat(&registry, &alice).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_changed_password_ends_every_token_and_can_be_changed_again() {
+async fn a_password_change_invalidates_every_token_and_can_be_repeated_with_another_password() {
     let (registry, memory) = registry();
     let first = register(&registry, "alice").await;
     let other = registry_on(&memory);
-    assert!(beat(&other, &first).await.is_ok());
+    assert!(heartbeat(&other, &first).await.is_ok());
     let second = change(&registry, "secret", "other").await.unwrap();
-    assert_eq!(denial_reason(beat(&registry, &first).await), DenialReason::Outdated);
-    assert!(beat(&registry, &second).await.is_ok());
+    assert_eq!(denial_reason(heartbeat(&registry, &first).await), DenialReason::Outdated);
+    assert!(heartbeat(&registry, &second).await.is_ok());
     assert!(matches!(
         registry.login(&name("alice"), password("secret"), now()).await,
         Err(AuthError::WrongPassword(_))
     ));
     let third = registry.login(&name("alice"), password("other"), now()).await.unwrap();
-    assert!(beat(&registry, &third).await.is_ok());
-    // Back to the first password: its first token stays ended, for it was hashed anew.
+    assert!(heartbeat(&registry, &third).await.is_ok());
+    // Back to the first password. Its first token stays invalid, because the new hash has another
+    // salt.
     change(&registry, "other", "secret").await.unwrap();
     for ended in [first, second, third] {
-        assert_eq!(denial_reason(beat(&registry, &ended).await), DenialReason::Outdated);
+        assert_eq!(denial_reason(heartbeat(&registry, &ended).await), DenialReason::Outdated);
     }
 }
 
 #[tokio::test]
-async fn a_change_whose_answer_was_lost_can_be_repeated() {
-    for fault in [Fault::LoseAnswer, Fault::Permanent] {
+async fn a_password_change_whose_response_was_lost_can_be_repeated() {
+    for fault in [Fault::LoseResponse, Fault::Permanent] {
         let (registry, memory) = registry();
         let first = register(&registry, "alice").await;
         memory.faults().inject(1, &Fault::None);
@@ -129,15 +131,15 @@ async fn a_change_whose_answer_was_lost_can_be_repeated() {
         let lost = change(&registry, "secret", "other").await;
         assert!(matches!(lost, Err(AuthError::Lookup(LookupError::Storage(_)))), "{lost:?}");
         let second = change(&registry, "secret", "other").await.unwrap();
-        assert_eq!(denial_reason(beat(&registry, &first).await), DenialReason::Outdated);
-        assert!(beat(&registry, &second).await.is_ok());
-        // Whoever knows neither is not helped by it.
+        assert_eq!(denial_reason(heartbeat(&registry, &first).await), DenialReason::Outdated);
+        assert!(heartbeat(&registry, &second).await.is_ok());
+        // A caller with neither password gets nothing.
         assert!(matches!(change(&registry, "wrong", "third").await, Err(AuthError::WrongPassword(_))));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_or_a_login_is_not_answered_before_a_majority_knows_the_password() {
+async fn a_login_or_password_change_waits_for_a_majority() {
     let (alone, memory) = registry();
     let first = register(&alone, "alice").await;
     let bucket = Bucket::new(std::sync::Arc::new(memory), RetryPolicy::default());
@@ -146,9 +148,9 @@ async fn a_change_or_a_login_is_not_answered_before_a_majority_knows_the_passwor
     registry.begin_term(Term(1));
     let login = registry.login(&name("alice"), password("secret"), now()).await;
     assert!(matches!(login, Err(AuthError::NotReplicated(_))), "{login:?}");
-    let unknown = change(&registry, "secret", "other").await;
-    assert!(matches!(unknown, Err(AuthError::NotReplicated(_))), "{unknown:?}");
-    // What was rows before does not count for what is new.
+    let result = change(&registry, "secret", "other").await;
+    assert!(matches!(result, Err(AuthError::NotReplicated(_))), "{result:?}");
+    // Rows sent before do not count for new rows.
     let (_, up_to) = registry.take_changes(BootMs(0)).unwrap();
     registry.confirm_majority(up_to.unwrap());
     let third = change(&registry, "other", "third");
@@ -162,17 +164,17 @@ async fn a_change_or_a_login_is_not_answered_before_a_majority_knows_the_passwor
         }
     };
     let (third, rows) = tokio::join!(third, rows);
-    // A node that heard nothing else knows which tokens have ended.
-    let next = registry_on(&Memory::new());
+    // A node that has only these rows knows which tokens are invalid.
+    let next = registry_on(&MemoryBackend::new());
     next.merge(&rows, BootMs(0));
     next.begin_term(Term(2));
     next.raise_users(Term(2), Coverage::Certain);
-    assert!(beat(&next, &third.unwrap()).await.is_ok());
-    assert_eq!(denial_reason(beat(&next, &first).await), DenialReason::Outdated);
+    assert!(heartbeat(&next, &third.unwrap()).await.is_ok());
+    assert_eq!(denial_reason(heartbeat(&next, &first).await), DenialReason::Outdated);
 }
 
 #[tokio::test]
-async fn of_two_changes_at_once_one_is_made_and_the_other_is_told_so() {
+async fn of_two_concurrent_password_changes_one_succeeds_and_one_fails() {
     let (registry, memory) = registry();
     register(&registry, "alice").await;
     let other = registry_on(&memory);
@@ -187,43 +189,43 @@ async fn of_two_changes_at_once_one_is_made_and_the_other_is_told_so() {
 }
 
 #[tokio::test]
-async fn in_a_new_epoch_a_token_costs_one_read_and_a_bad_one_none() {
+async fn in_a_new_term_a_valid_token_costs_one_read_and_an_invalid_one_none() {
     let (registry, memory) = registry();
     let (first, bob) = (register(&registry, "alice").await, register(&registry, "bob").await);
     let other = registry_on(&memory);
     other.rebuild_index(Term(0)).await;
-    // Another leader changed it, and this one did not hear of it.
+    // Another leader changed the password, and this node did not receive the row.
     let second = change(&registry, "secret", "other").await.unwrap();
     other.begin_term(Term(1));
     let before = memory.faults().calls();
     let bad = ["rc1.x", bob.token.reveal()].map(Credentials::Bearer);
     for credentials in bad.into_iter().chain([Credentials::None, Credentials::Other]) {
-        assert!(beat_at(&other, "alice", credentials, now()).await.is_err());
+        assert!(heartbeat_at(&other, "alice", credentials, now()).await.is_err());
     }
     assert_eq!(memory.faults().calls(), before);
-    assert_eq!(denial_reason(beat(&other, &first).await), DenialReason::Outdated);
+    assert_eq!(denial_reason(heartbeat(&other, &first).await), DenialReason::Outdated);
     for _ in 0..3 {
-        assert!(beat(&other, &second).await.is_ok());
-        assert_eq!(denial_reason(beat(&other, &first).await), DenialReason::Outdated);
+        assert!(heartbeat(&other, &second).await.is_ok());
+        assert_eq!(denial_reason(heartbeat(&other, &first).await), DenialReason::Outdated);
     }
     assert_eq!(memory.faults().calls(), before + 1);
 }
 
 #[tokio::test]
-async fn what_a_majority_told_is_not_read_again() {
+async fn a_password_state_certain_by_majority_is_not_read_again() {
     let (registry, memory) = registry();
     let issued_token = register(&registry, "alice").await;
     registry.begin_term(Term(1));
     registry.raise_users(Term(1), Coverage::Certain);
     memory.faults().set_outage(Some(Fault::Transient));
-    assert!(beat(&registry, &issued_token).await.is_ok());
+    assert!(heartbeat(&registry, &issued_token).await.is_ok());
     registry.begin_term(Term(2));
-    let unknown = beat(&registry, &issued_token).await;
-    assert!(matches!(unknown, Err(AuthError::Lookup(LookupError::Storage(_)))), "{unknown:?}");
+    let result = heartbeat(&registry, &issued_token).await;
+    assert!(matches!(result, Err(AuthError::Lookup(LookupError::Storage(_)))), "{result:?}");
 }
 
 #[tokio::test]
-async fn a_list_of_the_bucket_leaves_no_password_for_certain_that_was_not_read_since() {
+async fn a_bucket_listing_invalidates_passwords_not_read_in_this_term() {
     let (registry, memory) = registry();
     let first = register(&registry, "alice").await;
     let stale = registry_on(&memory);
@@ -232,18 +234,18 @@ async fn a_list_of_the_bucket_leaves_no_password_for_certain_that_was_not_read_s
     change(&registry, "secret", "other").await.unwrap();
     stale.begin_term(Term(1));
     stale.rebuild_index(Term(1)).await;
-    // A third node that had heard of the old password alone, and hears of the list.
+    // A third node that has only the old row, and receives the reconciled rows.
     let third = registry_on(&memory);
     third.merge(&old_rows, BootMs(0));
     third.merge(&stale.users_after(None), BootMs(0));
     third.merge(&old_rows, BootMs(0));
     third.begin_term(Term(2));
     third.raise_users(Term(2), Coverage::Certain);
-    assert_eq!(denial_reason(beat(&third, &first).await), DenialReason::Outdated);
+    assert_eq!(denial_reason(heartbeat(&third, &first).await), DenialReason::Outdated);
 }
 
 #[tokio::test]
-async fn a_snapshot_says_that_there_is_a_password_and_not_which() {
+async fn a_snapshot_states_that_a_password_exists_without_its_fingerprint() {
     let (registry, memory) = registry();
     let issued_token = register(&registry, "alice").await;
     let rows = registry.users_after(None);
@@ -255,14 +257,14 @@ async fn a_snapshot_says_that_there_is_a_password_and_not_which() {
         started.rebuild_index(Term(1)).await;
         let before = memory.faults().calls();
         for _ in 0..2 {
-            assert!(beat(&started, &issued_token).await.is_ok());
+            assert!(heartbeat(&started, &issued_token).await.is_ok());
             assert_eq!(memory.faults().calls(), before + 1);
         }
     }
 }
 
 #[tokio::test]
-async fn wrong_passwords_are_slowed_down_before_they_are_hashed_and_tokens_are_not() {
+async fn wrong_passwords_are_throttled_before_hashing_and_tokens_are_not_throttled() {
     let (registry, memory) = registry();
     let issued_token = register(&registry, "alice").await;
     for _ in 0..5 {
@@ -271,19 +273,19 @@ async fn wrong_passwords_are_slowed_down_before_they_are_hashed_and_tokens_are_n
     }
     let before = memory.faults().calls();
     let again = RegisterRequest { password: Some(password("wrong")), ..user("alice") };
-    for refused in [
+    for rejected in [
         registry.login(&name("alice"), password("secret"), now()).await.err(),
         change(&registry, "secret", "x").await.err(),
-        beat_at(&registry, "alice", Credentials::Basic("YWxpY2U6c2VjcmV0"), now()).await.err(),
+        heartbeat_at(&registry, "alice", Credentials::Basic("YWxpY2U6c2VjcmV0"), now()).await.err(),
         registry.register(again, now()).await.err().map(|error| match error {
             RegisterError::Auth(error) => error,
             other => panic!("{other:?}"),
         }),
     ] {
-        assert!(matches!(refused, Some(AuthError::TooManyAttempts { wait_ms: 1000 })), "{refused:?}");
+        assert!(matches!(rejected, Some(AuthError::TooManyAttempts { wait_ms: 1000 })), "{rejected:?}");
     }
     assert_eq!(memory.faults().calls(), before + 1, "only the registration reads, to find whether it is the same");
-    assert!(beat(&registry, &issued_token).await.is_ok());
+    assert!(heartbeat(&registry, &issued_token).await.is_ok());
     let elsewhere = Caller { from: [10, 0, 0, 10].into(), ..now() };
     assert!(registry.login(&name("alice"), password("secret"), elsewhere).await.is_ok());
     assert!(registry.login(&name("alice"), password("secret"), caller(BootMs(1000))).await.is_ok());
@@ -291,7 +293,7 @@ async fn wrong_passwords_are_slowed_down_before_they_are_hashed_and_tokens_are_n
 }
 
 #[tokio::test]
-async fn passwords_that_could_not_be_compared_are_not_held_against_anybody() {
+async fn attempts_that_could_not_be_verified_are_not_counted() {
     let (registry, memory) = registry();
     register(&registry, "alice").await;
     memory.faults().set_outage(Some(Fault::Transient));
@@ -304,7 +306,7 @@ async fn passwords_that_could_not_be_compared_are_not_held_against_anybody() {
 }
 
 #[tokio::test]
-async fn nothing_shows_a_password_a_hash_or_a_token() {
+async fn no_debug_output_error_or_row_contains_a_password_a_hash_or_a_token() {
     let (registry, memory) = registry();
     let issued_token = register(&registry, "alice").await;
     let stored = memory.get(&Key::Profile(name("alice"))).await.unwrap().unwrap();
@@ -313,7 +315,7 @@ async fn nothing_shows_a_password_a_hash_or_a_token() {
     let rows = registry.users_after(None);
     let errors = [
         change(&registry, "wrong-one", "other-one").await.unwrap_err(),
-        beat_at(&registry, "alice", Credentials::Bearer("rc1.forged"), now()).await.unwrap_err(),
+        heartbeat_at(&registry, "alice", Credentials::Bearer("rc1.forged"), now()).await.unwrap_err(),
     ];
     let shown = format!("{issued_token:?} {profile:?} {rows:?} {errors:?} {} {}", errors[0], errors[1]);
     for secret in ["secret", "wrong-one", "other-one", "rc1.", hash.reveal(), issued_token.token.reveal()] {
@@ -326,13 +328,13 @@ async fn nothing_shows_a_password_a_hash_or_a_token() {
 }
 
 #[tokio::test]
-async fn nodes_with_one_key_take_each_others_tokens_and_others_do_not() {
+async fn a_token_is_valid_on_every_node_with_the_same_key_and_on_no_other() {
     let (registry, memory) = registry();
     let issued_token = register(&registry, "alice").await;
-    let on = |memory: &Memory, key| {
+    let on = |memory: &MemoryBackend, key| {
         let bucket = Bucket::new(std::sync::Arc::new(memory.clone()), RetryPolicy::default());
         Registry::new(bucket, settings(), &TokenKey::new([key; 32]), BootMs(0))
     };
-    assert!(beat(&on(&memory, 7), &issued_token).await.is_ok());
-    assert_eq!(denial_reason(beat(&on(&memory, 8), &issued_token).await), DenialReason::Forged);
+    assert!(heartbeat(&on(&memory, 7), &issued_token).await.is_ok());
+    assert_eq!(denial_reason(heartbeat(&on(&memory, 8), &issued_token).await), DenialReason::Forged);
 }

@@ -1,19 +1,20 @@
-//! What a PNG unpacks to, beside the pixels that a decoder looks at.
+//! PNG: bounds the decompressed size of every chunk, including those that a decoder ignores.
 
 use super::rejection::{ImageRejection, check_dimensions};
 
-/// The name of the format, which `image` has looked at already.
+/// Length of the signature, which the `image` crate has checked already.
 const SIGNATURE_BYTES: usize = 8;
 
-/// What all compressed texts and colour profiles of a picture may unpack to together. ProfileStore in use have some KiB, the
-/// largest in print about a MiB.
+/// Maximum decompressed size of all texts and colour profiles together, in bytes. Common profiles
+/// have some KiB; the largest, for print, have about a MiB.
 const MAX_METADATA_BYTES: usize = 1024 * 1024;
 
-/// First column, first row and the steps between columns and rows of each pass of an interlaced picture.
+/// Adam7 interlacing: first column, first row, column step and row step of each pass.
 const PASSES: [(usize, usize, usize, usize); 7] =
     [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)];
 
-/// Refuses a picture that is too large, moves, unpacks to more than it says, is cut off, or ends before its bytes do.
+/// Rejects an image that is too large, animated, cut off, has trailing bytes, or decompresses to
+/// more than its header says.
 pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
     let mut rest = bytes.get(SIGNATURE_BYTES..).unwrap_or_default();
     let mut header = None;
@@ -42,11 +43,11 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
     inflated_len(&pixels, header.inflated_len() + header.row_bytes(header.width), "its pixels").map(drop)
 }
 
-/// A part of the file.
+/// A chunk of the file.
 struct PngChunk<'a> {
     name: &'a [u8; 4],
     data: &'a [u8],
-    /// What follows it.
+    /// The bytes after the chunk.
     rest: &'a [u8],
 }
 
@@ -55,13 +56,13 @@ impl<'a> PngChunk<'a> {
         let (length, bytes) = bytes.split_first_chunk()?;
         let (name, bytes) = bytes.split_first_chunk()?;
         let (data, bytes) = bytes.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-        // The decoder compares the checksums.
+        // The decoder verifies the checksums.
         let (_checksum, rest) = bytes.split_first_chunk::<4>()?;
         Some(Self { name, data, rest })
     }
 }
 
-/// What IHDR says of the pixels.
+/// The pixel format from the IHDR chunk.
 struct PngHeader {
     width: usize,
     height: usize,
@@ -71,7 +72,7 @@ struct PngHeader {
 
 impl PngHeader {
     fn read(data: &[u8]) -> Result<Self, ImageRejection> {
-        let wrong = |what: &str| ImageRejection::Corrupt(format!("its head has no {what}"));
+        let wrong = |what: &str| ImageRejection::Corrupt(format!("its header has no {what}"));
         let (width, data) = data.split_first_chunk().ok_or_else(ImageRejection::cut_off)?;
         let (height, data) = data.split_first_chunk().ok_or_else(ImageRejection::cut_off)?;
         let (width, height) = (u32::from_be_bytes(*width), u32::from_be_bytes(*height));
@@ -82,7 +83,7 @@ impl PngHeader {
             2 => 3,
             4 => 2,
             6 => 4,
-            _ => return Err(wrong("known kind of colour")),
+            _ => return Err(wrong("known colour type")),
         };
         Ok(Self {
             width: width as usize,
@@ -92,7 +93,7 @@ impl PngHeader {
         })
     }
 
-    /// What the pixels unpack to: each row has a byte more, and so has each row of each pass.
+    /// Decompressed size of the pixels: one more byte per row, or per row of each pass.
     fn inflated_len(&self) -> usize {
         if !self.interlaced {
             return self.height * self.row_bytes(self.width);
@@ -110,14 +111,14 @@ impl PngHeader {
     }
 }
 
-/// The compressed part of a text or a colour profile; `None` if it is not compressed.
+/// The compressed part of a text or a colour profile; `None` if the chunk is not compressed.
 fn compressed_part<'a>(name: [u8; 4], data: &'a [u8]) -> Result<Option<&'a [u8]>, ImageRejection> {
     let after_zero = |data: &'a [u8]| {
         let zero = data.iter().position(|byte| *byte == 0);
         zero.and_then(|zero| data.get(zero + 1..)).ok_or_else(ImageRejection::cut_off)
     };
     let (is_compressed, rest) = match (&name, after_zero(data)?) {
-        // A flag and the method, then a language and the key word in it.
+        // A flag and the method, then a language and the translated keyword.
         (b"iTXt", [flag, _, rest @ ..]) => (*flag != 0, after_zero(after_zero(rest)?)?),
         (b"iTXt", _) | (_, []) => return Err(ImageRejection::cut_off()),
         (_, [_, rest @ ..]) => (true, rest),
@@ -125,9 +126,9 @@ fn compressed_part<'a>(name: [u8; 4], data: &'a [u8]) -> Result<Option<&'a [u8]>
     Ok(is_compressed.then_some(rest))
 }
 
-/// Unpacks up to `limit` bytes and tells how many they are. The limit is what bounds the memory.
+/// Decompresses up to `limit` bytes and returns their number. The limit bounds the memory.
 fn inflated_len(compressed: &[u8], limit: usize, what: &str) -> Result<usize, ImageRejection> {
-    // One byte more than allowed: that there is one says enough.
+    // One byte above the limit is enough to detect an excess.
     match fdeflate::decompress_to_vec_bounded(compressed, limit + 1) {
         Ok(inflated) if inflated.len() <= limit => Ok(inflated.len()),
         Ok(_) | Err(fdeflate::BoundedDecompressionError::OutputTooLarge { .. }) => {
@@ -152,12 +153,12 @@ mod tests {
         decode(bytes, ImageKind::Png)
     }
 
-    /// Zeros that unpack to a thousand times as much.
+    /// Compressed zeros; they expand by a factor of a thousand.
     fn packed_zeros(length: usize) -> Vec<u8> {
         fdeflate::compress_to_vec(&vec![0; length])
     }
 
-    /// A PNG of 8 by 8 grey pixels with that IDAT.
+    /// A grey PNG of 8 by 8 pixels with this IDAT chunk.
     fn grey(idat: &[u8], interlaced: u8) -> Vec<u8> {
         let header = [0, 0, 0, 8, 0, 0, 0, 8, 8, 0, 0, 0, interlaced];
         let chunks = [png_chunk(*b"IHDR", &header), png_chunk(*b"IDAT", idat), png_chunk(*b"IEND", b"")].concat();
@@ -173,21 +174,21 @@ mod tests {
     }
 
     #[test]
-    fn pixels_unpack_to_what_the_head_says_and_at_most_a_row_more() {
-        // 8 rows of 8 pixels and a byte before each.
+    fn pixels_decompress_to_the_size_in_the_header_and_at_most_one_row_more() {
+        // 8 rows of 8 pixels, with one byte before each row.
         for length in [72, 73, 81] {
             assert_eq!(store(&grey(&packed_zeros(length), 0)), Ok(()), "{length}");
         }
         assert_unpacks_to_too_much(&grey(&packed_zeros(82), 0));
         assert_unpacks_to_too_much(&grey(&packed_zeros(16 << 20), 0));
         assert!(matches!(store(&grey(&packed_zeros(60), 0)), Err(ImageRejection::Corrupt(_))));
-        // Interlaced, there are 15 rows of passes.
+        // The interlaced image has 15 rows in all its passes.
         assert_eq!(store(&grey(&packed_zeros(64 + 15), 1)), Ok(()));
         assert_unpacks_to_too_much(&grey(&packed_zeros(64 + 15 + 10), 1));
     }
 
     #[test]
-    fn texts_and_profiles_unpack_to_at_most_a_mib_together() {
+    fn texts_and_profiles_decompress_to_at_most_one_mib_together() {
         let heads: [([u8; 4], &[u8]); 3] =
             [(*b"zTXt", b"Comment\0\0"), (*b"iCCP", b"profile\0\0"), (*b"iTXt", b"Comment\0\x01\0en\0Comment\0")];
         for (name, header) in heads {
@@ -208,8 +209,8 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_moves_is_refused_as_such() {
-        // Two frames, of which the second says 5000 by 5000 and holds nothing.
+    fn an_animated_image_is_rejected_as_animated() {
+        // Two frames; the second one claims 5000 by 5000 pixels and has none.
         let mut frame = [0; 26];
         frame[4..8].copy_from_slice(&5000_u32.to_be_bytes());
         frame[8..12].copy_from_slice(&5000_u32.to_be_bytes());
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_pixels_are_refused_by_the_head_alone() {
+    fn too_many_pixels_are_rejected_by_the_header_alone() {
         // 100 000 × 100 000 pixels would take 30 GB.
         let side = 100_000_u32.to_be_bytes();
         let header = png_chunk(*b"IHDR", &[&side[..], &side, &[8, 2, 0, 0, 0]].concat());
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_pixel_may_be_stored() {
+    fn every_pixel_format_is_accepted() {
         for (colour, bytes_per_pixel) in [
             (ExtendedColorType::L8, 1),
             (ExtendedColorType::La8, 2),

@@ -1,22 +1,23 @@
-//! What a WebP holds beside what its head says.
+//! WebP: checks every chunk, because a frame may differ from the header.
 
 use super::rejection::{ImageRejection, check_dimensions};
 
-/// `RIFF`, the length of what follows, and `WEBP`.
+/// `RIFF`, a length, and `WEBP`.
 const HEADER_BYTES: usize = 12;
-/// The length in the head counts from here.
+/// Offset from which the length in the header counts.
 const LENGTH_OFFSET_BYTES: usize = 8;
-/// The bit that says "animated" in the first byte of the extended head.
+/// The animation bit in the first byte of the VP8X chunk.
 const ANIMATED: u8 = 0x02;
 
-/// Refuses a picture that moves, whose frame is larger than allowed whatever the head says (a decoder unpacks a frame
-/// before it compares the two), that is cut off, or that ends before its bytes do.
+/// Rejects an image that is animated, cut off, has trailing bytes, or has a frame that is too
+/// large. The frame is checked apart from the header, because a decoder decompresses it before it
+/// compares the two.
 pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
     let length = bytes.get(4..).and_then(|bytes| bytes.first_chunk()).ok_or_else(ImageRejection::cut_off)?;
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
     let (image, rest) =
         bytes.split_at_checked(length.saturating_add(LENGTH_OFFSET_BYTES)).ok_or_else(ImageRejection::cut_off)?;
-    // A picture of odd length is filled up with a zero.
+    // A file of odd length is padded with a zero.
     if !matches!((rest, length % 2), ([], _) | ([0], 1)) {
         return Err(ImageRejection::followed_by(rest));
     }
@@ -34,7 +35,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
     if rest.is_empty() { Ok(()) } else { Err(ImageRejection::cut_off()) }
 }
 
-/// The first part of the file, its name first, and what follows it.
+/// The first chunk: its name, its data, and the bytes after it.
 fn first_chunk(bytes: &[u8]) -> Option<(&[u8; 4], &[u8], &[u8])> {
     let (name, bytes) = bytes.split_first_chunk()?;
     let (length, bytes) = bytes.split_first_chunk()?;
@@ -44,7 +45,8 @@ fn first_chunk(bytes: &[u8]) -> Option<(&[u8; 4], &[u8], &[u8])> {
     Some((name, data, &rest[padding..]))
 }
 
-/// A frame begins with three bytes of flags and three that are always the same; then two numbers of 14 bits.
+/// A lossy frame: three bytes of flags, three constant bytes, then width and height of 14 bits
+/// each.
 fn check_lossy(data: &[u8]) -> Result<(), ImageRejection> {
     let &[_, _, _, _, _, _, width_low, width_high, height_low, height_high, ..] = data else {
         return Err(ImageRejection::cut_off());
@@ -53,7 +55,7 @@ fn check_lossy(data: &[u8]) -> Result<(), ImageRejection> {
     check_dimensions(number(width_low, width_high), number(height_low, height_high))
 }
 
-/// A byte that is always the same, then two numbers of 14 bits, each less by one.
+/// A lossless frame: one constant byte, then width - 1 and height - 1 of 14 bits each.
 fn check_lossless(data: &[u8]) -> Result<(), ImageRejection> {
     let numbers = data.get(1..).and_then(|data| data.first_chunk()).ok_or_else(ImageRejection::cut_off)?;
     let numbers = u32::from_le_bytes(*numbers);
@@ -79,13 +81,13 @@ mod tests {
         [b"RIFF", &length.to_le_bytes()[..], b"WEBP", chunks].concat()
     }
 
-    /// The extended head of a picture of 8 by 8.
+    /// A VP8X chunk of an image of 8 by 8 pixels.
     fn extended(flags: u8) -> Vec<u8> {
         chunk(*b"VP8X", &[flags, 0, 0, 0, 7, 0, 0, 7, 0, 0])
     }
 
     #[test]
-    fn a_picture_that_moves_is_refused_as_such() {
+    fn an_animated_image_is_rejected_as_animated() {
         let still = &encoded_image(ImageFormat::WebP, 8, 8)[HEADER_BYTES..];
         assert_eq!(decode(&webp(&[&extended(0)[..], still].concat()), ImageKind::WebP), Ok(()));
         assert_eq!(check(&webp(&[&extended(ANIMATED)[..], still].concat())), Err(ImageRejection::Animated));
@@ -93,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_refused_that_is_larger_than_its_head_says() {
+    fn a_frame_larger_than_the_header_says_is_rejected() {
         let rejected = Err(ImageRejection::Dimensions { width: 16_383, height: 129 });
         let lossy = chunk(*b"VP8 ", &[0x10, 0, 0, 0x9d, 0x01, 0x2a, 0xff, 0x3f, 129, 0]);
         assert_eq!(check(&webp(&[&extended(0)[..], &lossy].concat())), rejected);
@@ -103,11 +105,11 @@ mod tests {
     }
 
     #[test]
-    fn a_webp_ends_where_its_head_says() {
-        let whole = encoded_image(ImageFormat::WebP, 8, 8).to_vec();
-        assert_eq!(check(&whole), Ok(()));
-        assert_eq!(check(&[&whole[..], b"\0"].concat()), Err(ImageRejection::followed_by(b"\0")));
-        assert_eq!(check(&whole[..whole.len() - 1]), Err(ImageRejection::cut_off()));
+    fn a_webp_ends_where_its_header_says() {
+        let image = encoded_image(ImageFormat::WebP, 8, 8).to_vec();
+        assert_eq!(check(&image), Ok(()));
+        assert_eq!(check(&[&image[..], b"\0"].concat()), Err(ImageRejection::followed_by(b"\0")));
+        assert_eq!(check(&image[..image.len() - 1]), Err(ImageRejection::cut_off()));
         assert_eq!(check(&webp(b"VP8")), Err(ImageRejection::cut_off()));
     }
 }
