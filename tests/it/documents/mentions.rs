@@ -1,4 +1,5 @@
-//! Names of source files and of tests on the pages: each exists, so that a reader can find it by search.
+//! Names of source files and of tests on the pages: each exists, so that a reader can find it by
+//! search.
 
 use std::collections::BTreeSet;
 use std::fs;
